@@ -1,0 +1,1 @@
+"""The language of search spaces: factors as Optuna distributions, designs as cells."""

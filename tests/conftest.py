@@ -1,0 +1,72 @@
+"""What all tests share: a data folder of their own, Ray and MLflow kept quiet, an image set small enough to train in a second."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from studies.engine.environment import settle_libraries
+
+settle_libraries()
+settings.register_profile("patient", deadline=None)  # never a timed test
+settings.load_profile("patient")
+SPIKESWEEP = [sys.executable, "-m", "studies"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every test, and every process that it starts, prepares its data here."""
+    folder = tmp_path_factory.mktemp("data")
+    os.environ["SPIKESWEEP_DATA"] = str(folder)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's own arrays: 8x8 grey images of two classes (bright left half, bright right half) with noise."""
+    generator = np.random.default_rng(0)
+    arrays: dict[str, np.ndarray] = {}
+    for split, num in (("train", 96), ("test", 32)):
+        labels = generator.integers(0, 2, num)
+        images = generator.integers(0, 60, (num, 8, 8, 1))
+        for image, label in zip(images, labels, strict=True):
+            image[:, 4 * label : 4 * label + 4] += 150
+        arrays |= {f"{split}_images": images.astype(np.uint8), f"{split}_labels": labels}
+    path = tmp_path_factory.mktemp("npz") / "halves.npz"
+    np.savez(path, allow_pickle=False, **arrays)
+    return path
+
+
+@pytest.fixture
+def tiny_study(tiny_npz: Path, tmp_path: Path) -> Path:
+    """A study file of 3 cells x 2 seeds whose replicates train in about a second."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        f"""\
+question: Does it run?
+trainable: bitnet
+config:
+  data: {tiny_npz}
+  validation_fraction: 0.25
+  epochs: 3
+  batch_size: 32
+  layout: 64 M 64
+baseline: {{time_steps: 4, feature_scale: 0.0625}}
+factors:
+  time_steps: [2, 4]
+  feature_scale: [0.0625, 0.125]
+seeds: 2
+storage: {tmp_path / "results"}
+"""
+    )
+    return path
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that a process started, and those that they started."""
+    children = [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
+    return children + [pid for child in children for pid in descendants(child)]

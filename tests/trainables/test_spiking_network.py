@@ -1,0 +1,112 @@
+"""BITnet as a whole, against a plain loop over time written here from the equations."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tests.trainables.test_neurons import StraightThroughSpike
+from trainables import bitnet
+from trainables.networks.spiking_network import SpikingNetwork, rate_loss
+
+LAYOUT = "16 32 M 16 A 32"
+
+
+def network_of(layout: str = LAYOUT, time_steps: int = 6) -> SpikingNetwork:
+    network = SpikingNetwork(layout, feature_scale=0.5, time_steps=time_steps, image_shape=(8, 8, 2), num_classes=3)
+    network.initialise(torch.Generator().manual_seed(0))
+    return network
+
+
+def sequential_loop(network: SpikingNetwork, images: Tensor) -> Tensor:
+    """Spikes of the output layer, one time step after another, one state per layer; for autograd."""
+    states: dict[nn.Module, Tensor] = {}
+    outputs = []
+    for _ in range(network.time_steps):
+        x = images
+        for module in [*network.layers, network.output]:
+            x = module(x.flatten(1) if module is network.output else x)
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                u = states.get(module, torch.zeros_like(x)) + x.clamp(0, 1)
+                x = StraightThroughSpike.apply(u)
+                states[module] = u - x
+        outputs.append(x)
+    return torch.stack(outputs)
+
+
+def make_dyadic(network: SpikingNetwork) -> None:
+    """Weights in 64ths: every sum is exact, in whatever order it is taken."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_((parameter * 64).round() / 64)
+
+
+def dyadic_images(num: int) -> Tensor:
+    return torch.randint(-8, 9, (num, 2, 8, 8), generator=torch.Generator().manual_seed(1)) / 8
+
+
+def test_spikes_equal_the_loop() -> None:
+    """With dyadic weights every spike of the time-folded network equals the sequential loop's."""
+    network = network_of()
+    make_dyadic(network)
+    images = dyadic_images(5)
+    spikes = network(images)
+    assert torch.equal(spikes, sequential_loop(network, images))
+    assert 0 < spikes.mean() < 1
+
+
+def test_gradient_equals_the_loop() -> None:
+    """The gradient of every weight is autograd's through the loop, with slope 1 and the reset attached."""
+    network = network_of()
+    make_dyadic(network)
+    images, labels = dyadic_images(5), torch.tensor([0, 1, 2, 0, 1])
+    parameters = list(network.parameters())
+    grads = torch.autograd.grad(rate_loss(network(images), labels), parameters)
+    expected = torch.autograd.grad(rate_loss(sequential_loop(network, images), labels), parameters)
+    for grad, want in zip(grads, expected, strict=True):
+        assert want.abs().max() > 0
+        torch.testing.assert_close(grad, want, rtol=1e-4, atol=1e-7)
+
+
+def test_state_is_reset_between_batches() -> None:
+    """A second pass over the same images gives the same spikes: nothing is carried over."""
+    network = network_of()
+    images = torch.randn(4, 2, 8, 8, generator=torch.Generator().manual_seed(2))
+    first = network(images)
+    network(images.flip(0) * 3)
+    assert torch.equal(network(images), first)
+
+
+def test_batch_size_does_not_matter() -> None:
+    """An image's spikes do not depend on the images beside it."""
+    network = network_of()
+    make_dyadic(network)
+    images = dyadic_images(7)
+    one_by_one = torch.cat([network(image[None]) for image in images], dim=1)
+    assert torch.equal(network(images), one_by_one)
+
+
+def test_max_pool_of_spikes_is_or() -> None:
+    """A pooled neuron spikes exactly when one of its four does."""
+    network = network_of("16 M 16")
+    seen: dict[str, Tensor] = {}
+    network(torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(3)), observe=seen.__setitem__)
+    quads = functional.unfold(seen["layer1"].flatten(0, 1), 2, stride=2)
+    quads = quads.reshape(len(quads), 8, 4, -1)
+    pooled = network.layers[1](seen["layer1"].flatten(0, 1)).flatten(2)
+    assert torch.equal(pooled.bool(), quads.bool().any(dim=2))
+
+
+@pytest.mark.parametrize(
+    ("feature_scale", "num_classes", "expected"),
+    [(4, 10, 25_701_130), (4, 100, 28_650_340), (5, 10, 40_052_170), (5, 100, 43_738_660)],
+)
+def test_published_parameter_counts(feature_scale: float, num_classes: int, expected: int) -> None:
+    """BITnet6 and BITnet6 Max have exactly the published number of parameters on 32x32 images."""
+    assert bitnet.num_parameters(bitnet.Config(feature_scale=feature_scale), (32, 32, 3), num_classes) == expected
+
+
+def test_rate_loss() -> None:
+    """The loss is the mean squared error of rates against one-hot labels, worked by hand."""
+    spikes_TBK = torch.tensor([[[1.0, 0.0]], [[1.0, 1.0]], [[0.0, 0.0]], [[1.0, 0.0]]])
+    assert rate_loss(spikes_TBK, torch.tensor([0])).item() == pytest.approx((0.25**2 + 0.25**2) / 2)

@@ -1,0 +1,6 @@
+"""What one replicate trains: every module in this folder is a trainable that a study can name.
+
+A trainable module offers ``Config`` (a frozen dataclass), ``problems(config, image_shape)``, ``num_parameters(config,
+image_shape, num_classes)`` and ``train(config, seed=…, dataset=…, checkpoint_folder=…)``, a generator of one report per
+epoch. Trainables know torch, and nothing of Ray, Optuna or MLflow.
+"""

@@ -1,0 +1,1 @@
+"""Networks built from a layout, and the grammar of layouts."""

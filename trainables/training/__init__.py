@@ -1,0 +1,1 @@
+"""How a trainable is trained: data, the loop, reports, checkpoints, randomness."""

@@ -1,0 +1,55 @@
+"""The part of a config that every trained network shares: the data, and how it is learnt."""
+
+from dataclasses import dataclass
+
+from trainables.networks.layouts import ImageShape
+from trainables.training.configs import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Data, augmentation and optimisation: AdamW with a one-cycle learning rate, the last epoch's weights are the result.
+
+    Nothing is selected on the way, so the test images are looked at once, after the last epoch.
+    """
+
+    data: str = setting("digits")
+    """digits, mnist, fashion_mnist, cifar10, cifar100, or the path of an .npz file with your own arrays."""
+
+    validation_fraction: float = setting(0.1, above=0, below=1)
+    """Fraction of the training images set aside for validation."""
+
+    split_seed: int = setting(0, at_least=0)
+    """Decides which images are set aside; the same for all replicates."""
+
+    num_train_images: int | None = setting(None, at_least=1)
+    """Train on this many of the images left (the first of the split's order); null for all."""
+
+    image_downscale: int = setting(1, at_least=1)
+    """Average blocks of this many pixels a side before anything else: 2 makes 32x32 images 16x16."""
+
+    flip: bool = setting(False)
+    """Mirror a random half of the training images."""
+
+    crop_padding: int = setting(0, at_least=0)
+    """Crop training images at a random place after padding them by this many pixels."""
+
+    epochs: int = setting(10, at_least=1)
+    """Passes over the training images."""
+
+    batch_size: int = setting(64, at_least=1)
+    """Images per optimiser step."""
+
+    lr: float = setting(5e-3, above=0)
+    """The peak of the one-cycle learning rate."""
+
+    weight_decay: float = setting(0.01, at_least=0)
+    """AdamW's decoupled weight decay."""
+
+    device: str = setting("auto", identity=False)
+    """auto (a GPU if there is one), cpu, or a torch device such as cuda:0."""
+
+    def input_shape(self, image_shape: ImageShape) -> ImageShape:
+        """The shape of what the network sees, for images of ``image_shape``."""
+        height, width, channels = image_shape
+        return height // self.image_downscale, width // self.image_downscale, channels
