@@ -1,0 +1,1 @@
+"""What is run: every YAML file in this folder is a study that spikesweep ships."""

@@ -1,0 +1,317 @@
+"""The command line, and the one place that knows all four folders: it runs a study with the engine and reports it with analysis.
+
+Exit codes: 0 all is well; 1 the study is not whole (replicates failed or are left); 2 something is wrong with the input,
+and nothing was begun. Heavy imports stand inside the commands, so that ``--help`` is quick.
+"""
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from studies.engine.environment import settle_libraries
+from studies.engine.problems import StudyError, mask_credentials
+
+if TYPE_CHECKING:
+    from studies.engine.study import Stores, Study
+
+settle_libraries()
+
+app = typer.Typer(
+    help="Ablations of spiking networks: one YAML file in, an answer with intervals out.\n\n"
+    "Start with: spikesweep run quickstart",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+out = Console()
+err = Console(stderr=True)
+
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a shipped study.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change the study file in place, e.g. --set factors.time_steps=[4,8]."),
+]
+StorageOption = Annotated[
+    str | None, typer.Option(metavar="FOLDER", help="Folder of ledger, MLflow store, checkpoints and reports.")
+]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option("--tracking-uri", metavar="URI", help="MLflow's store, instead of a file in the storage folder."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+
+
+@app.command("list")
+def list_studies(storage: StorageOption = None, as_json: JsonOption = False) -> None:
+    """List the studies shipped, and the studies in the ledger with their state."""
+    from studies.engine.documents import read_document
+    from studies.engine.ledger import list_ledger
+    from studies.engine.study import shipped_studies
+
+    folder = Path(storage or "results").resolve()
+    with _problems_exit_2():
+        shipped = {name: str(read_document(file).data.get("question", "")) for name, file in shipped_studies().items()}
+        recorded = list_ledger(f"sqlite:///{folder / 'ledger.db'}")
+    if as_json:
+        _print_json({"shipped": shipped, "ledger": recorded})
+        return
+    out.print("Shipped studies", style="bold")
+    for name, question in shipped.items():
+        out.print(f"  {name}: {question}", highlight=False)
+    out.print(f"In the ledger of {folder}", style="bold", highlight=False)
+    for name, counts in recorded.items():
+        out.print(f"  {name}: {_counts_in_words(counts)}", highlight=False)
+    if not recorded:
+        out.print("  none yet", style="dim")
+
+
+@app.command()
+def check(
+    study: StudyArgument,
+    overrides: SetOption = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Validate a study and count what it would train; nothing is begun."""
+    from analysis.statistics.contrasts import fewest_seeds
+    from studies.engine.runner import check_stores
+
+    with _problems_exit_2():
+        loaded = _load(study, overrides, storage, tracking_uri)
+        check_stores(loaded)
+    cells = [replicate for replicate in loaded.replicates if replicate.seed == loaded.seeds[0]]
+    needed = fewest_seeds(len(cells) - 1)
+    if as_json:
+        _print_json(
+            {
+                "name": loaded.stores.name,
+                "num_cells": len(cells),
+                "seeds": loaded.seeds,
+                "num_replicates": len(loaded.replicates),
+                "fewest_seeds_for_significance": needed,
+                "cells": [{"levels": cell.cell, "num_parameters": cell.num_parameters} for cell in cells],
+            }
+        )
+        return
+    out.print(f"{loaded.stores.name}: {loaded.question}", style="bold", highlight=False)
+    design = loaded.design.replace("_", " ")
+    size = f"{len(cells)} cells × {len(loaded.seeds)} seeds = {len(loaded.replicates)} replicates"
+    out.print(f"{loaded.trainable}, {design}: {size}", highlight=False)
+    for cell in cells:
+        levels = " ".join(f"{name}={level}" for name, level in cell.cell.items())
+        out.print(f"  {levels}  {cell.num_parameters:,} parameters", highlight=False, soft_wrap=True)
+    if len(loaded.seeds) < needed:
+        words = f"{len(loaded.seeds)} seeds are too few for any significance after correction; {needed} seeds can give it"
+        out.print(f"warning: {words}", style="yellow", highlight=False)
+    out.print("The study is valid.")
+
+
+@app.command()
+def run(
+    study: StudyArgument,
+    overrides: SetOption = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+    address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster to run on (auto: the one of this machine).")
+    ] = None,
+    num_cpus: Annotated[
+        int | None, typer.Option(min=1, help="CPU cores to use on this machine; all of them unless given.")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train failed replicates again.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a study, or finish what is left of it, and print the ablation summary.
+
+    Safe to repeat: whatever ended the last run, finished replicates are not trained again, and those in flight go on from
+    their last checkpoint.
+    """
+    from studies.engine.runner import run_study
+
+    with _problems_exit_2():
+        loaded = _load(study, overrides, storage, tracking_uri)
+        console = err if as_json else out
+        outcome = run_study(
+            loaded,
+            console,
+            address=address,
+            num_cpus=num_cpus,
+            retry_failed=retry_failed,
+            write_report=lambda: _report(loaded.stores, show=not as_json),
+        )
+    if as_json:
+        counts = {
+            "num_replicates": outcome.num_replicates,
+            "num_complete": outcome.num_complete,
+            "num_left": outcome.num_left,
+        }
+        _print_json({**counts, "failures": dict(outcome.failures), "undelivered": list(outcome.undelivered)})
+    again = "run the same command again to"
+    if outcome.num_left:
+        err.print(f"{outcome.num_left} replicates are left: {again} finish them", style="yellow")
+    if outcome.failures:
+        err.print(f"{len(outcome.failures)} replicates failed; --retry-failed trains them again", style="red")
+    if outcome.undelivered:
+        reasons = "; ".join(dict.fromkeys(outcome.undelivered))
+        err.print(f"{len(outcome.undelivered)} records did not reach MLflow ({reasons}): {again} deliver them", style="yellow")
+    raise typer.Exit(0 if outcome.is_whole else 1)
+
+
+@app.command()
+def status(study: StudyArgument, overrides: SetOption = None, storage: StorageOption = None, as_json: JsonOption = False) -> None:
+    """Count a study's replicates by state, and name the best so far; works while it runs."""
+    from studies.engine.ledger import open_ledger
+    from studies.engine.study import load_study
+    from studies.run_record import ACCURACY
+
+    with _problems_exit_2():
+        loaded = load_study(study, _all_overrides(overrides, storage, None))
+        entries = open_ledger(loaded.stores.ledger_url, loaded.stores.name, loaded.factors).entries()
+    states = [entries[r.identity].state.name if r.identity in entries else "PLANNED" for r in loaded.replicates]
+    counts = {state: states.count(state) for state in dict.fromkeys(states)}
+    complete = [
+        (entries[r.identity].values[ACCURACY], r)
+        for r in loaded.replicates
+        if r.identity in entries and entries[r.identity].values
+    ]
+    best = max(complete, key=lambda pair: pair[0], default=None)
+    failures = {
+        r.title: entries[r.identity].reason for r in loaded.replicates if r.identity in entries and entries[r.identity].reason
+    }
+    if as_json:
+        found = {"levels": best[1].cell, "seed": best[1].seed, ACCURACY: best[0]} if best else None
+        _print_json(
+            {
+                "name": loaded.stores.name,
+                "num_replicates": len(states),
+                "states": counts,
+                "best": found,
+                "failures": failures,
+            }
+        )
+        return
+    out.print(f"{loaded.stores.name}: {len(states)} replicates: {_counts_in_words(counts)}", highlight=False)
+    if best:
+        out.print(f"best so far {100 * best[0]:.2f} % validation accuracy: {best[1].title}", highlight=False, soft_wrap=True)
+    for title, reason in failures.items():
+        out.print(f"failed: {title}: {reason}", style="red", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def report(
+    study: StudyArgument,
+    overrides: SetOption = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the ablation summary, and write it as Markdown, CSV and an HTML page with figures.
+
+    Reads MLflow alone: with --tracking-uri, STUDY can be the name of a study that was run elsewhere.
+    """
+    from studies.engine.study import find_stores
+
+    with _problems_exit_2():
+        _report(find_stores(study, _all_overrides(overrides, storage, tracking_uri)), as_json=as_json)
+
+
+@app.command()
+def ui(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Whose store to show.")] = "quickstart",
+    overrides: SetOption = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+    host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
+) -> None:
+    """Open the MLflow UI on a study's store (until Ctrl-C)."""
+    from studies.engine.study import find_stores
+
+    with _problems_exit_2():
+        uri = find_stores(study, _all_overrides(overrides, storage, tracking_uri)).tracking_uri
+    if uri.startswith(("http://", "https://")):
+        out.print(f"this study's tracking server has its own UI: {mask_credentials(uri)}", highlight=False, soft_wrap=True)
+        return
+    out.print(f"MLflow UI: http://{host}:{port}", highlight=False)
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # seven processes that nothing here needs
+    server = ["mlflow", "server", "--backend-store-uri", uri, "--host", host, "--port", str(port), "--workers", "1"]
+    os.execv(sys.executable, [sys.executable, "-m", *server])
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of study files, for editors."""
+    from studies.engine.schema import study_schema
+
+    _print_json(study_schema())
+
+
+def _load(study: str, overrides: Sequence[str] | None, storage: str | None, tracking_uri: str | None) -> "Study":
+    from studies.engine.study import load_study
+
+    return load_study(study, _all_overrides(overrides, storage, tracking_uri))
+
+
+def _all_overrides(overrides: Sequence[str] | None, storage: str | None, tracking_uri: str | None) -> list[str]:
+    options = {"storage": storage, "tracking_uri": tracking_uri}
+    return [*(overrides or []), *(f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None)]
+
+
+def _report(stores: "Stores", *, show: bool = True, as_json: bool = False) -> Path:
+    """Write the summary's files, print it, and return their folder."""
+    from analysis.ablation_summary import write_summary
+    from analysis.reporting.records import NoStudyError, load_recorded_study
+    from analysis.reporting.tables import effects_csv, terminal, verdicts
+    from studies.engine.problems import Problem
+
+    try:
+        recorded = load_recorded_study(stores.name, stores.tracking_uri)
+    except NoStudyError as error:
+        rule, repair = "a report needs a study that MLflow has", "run it first, or name its store with --tracking-uri"
+        value = f"{stores.name} in {mask_credentials(stores.tracking_uri)} ({error})"
+        raise StudyError([Problem("STUDY", rule, value, repair)]) from None
+    folder = stores.storage / "reports" / stores.name
+    summary = write_summary(recorded, folder)
+    if as_json:
+        effects = list(csv.DictReader(io.StringIO(effects_csv(summary))))
+        _print_json({"verdicts": list(verdicts(summary)), "warnings": list(summary.warnings), "effects": effects})
+    elif show:
+        out.print(terminal(summary))
+        files = ", ".join(sorted(file.name for file in folder.iterdir()))
+        out.print(f"Written to {folder}: {files}", highlight=False, soft_wrap=True)
+    return folder
+
+
+@contextmanager
+def _problems_exit_2() -> Iterator[None]:
+    try:
+        yield
+    except StudyError as error:
+        num = len(error.problems)
+        err.print(f"error: {num} problem{'s' if num > 1 else ''}; nothing was begun", style="bold red")
+        for problem in error.problems:
+            err.print(str(problem), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+
+
+def _counts_in_words(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {state.lower()}" for state, count in counts.items()) or "nothing yet"
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=2))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,101 @@
+"""Binds a study to a trainable: its name to the module, its values to the fields of the module's config."""
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Protocol, get_type_hints
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+import trainables
+from trainables.training.data import Dataset
+from trainables.training.recipe import Recipe
+from trainables.training.reports import Report
+
+
+class Trainable(Protocol):
+    """What a module in ``trainables`` offers."""
+
+    Config: type[Recipe]
+
+    def problems(self, config: Any, image_shape: tuple[int, int, int]) -> Iterator[tuple[str, str]]: ...
+
+    def num_parameters(self, config: Any, image_shape: tuple[int, int, int], num_classes: int) -> int: ...
+
+    def train(self, config: Any, *, seed: int, dataset: Dataset, checkpoint_folder: Path | None = None) -> Iterator[Report]: ...
+
+
+def trainable_names() -> list[str]:
+    """The trainables there are: the modules of the folder of that name."""
+    return sorted(module.name for module in pkgutil.iter_modules(trainables.__path__) if not module.ispkg)
+
+
+def load_trainable(name: str) -> Trainable:
+    """The module of a trainable that exists."""
+    module: Any = importlib.import_module(f"trainables.{name}")
+    trainable: Trainable = module
+    return trainable
+
+
+def field_names(config_class: type[Recipe]) -> list[str]:
+    """The fields of a config, in order."""
+    return [field.name for field in dataclasses.fields(config_class)]
+
+
+def field_problem(config_class: type[Recipe], name: str, value: Any) -> str | None:
+    """What keeps ``value`` from being the value of a field, as a rule; None if nothing does."""
+    try:
+        _adapters(config_class)[name].validate_python(value, strict=True)
+    except ValidationError as error:
+        return " or ".join(dict.fromkeys(problem["msg"].removeprefix("Input ") for problem in error.errors()))
+    return None
+
+
+def make_config(config_class: type[Recipe], values: Mapping[str, Any]) -> Recipe:
+    """A config of checked values, each as its field has it: ``feature_scale: 1`` is 1.0."""
+    adapters = _adapters(config_class)
+    return config_class(**{name: adapters[name].validate_python(value, strict=True) for name, value in values.items()})
+
+
+def config_schema(config_class: type[Recipe]) -> dict[str, Any]:
+    """JSON Schema of every field of a config, with its docstring and default."""
+    docs = field_docs(config_class)
+    return {
+        field.name: {
+            **_adapters(config_class)[field.name].json_schema(),
+            "default": field.default,
+            "description": docs.get(field.name, ""),
+        }
+        for field in dataclasses.fields(config_class)
+    }
+
+
+def _adapters(config_class: type[Recipe]) -> Mapping[str, TypeAdapter[Any]]:
+    hints = get_type_hints(config_class)
+    adapters: dict[str, TypeAdapter[Any]] = {}
+    for field in dataclasses.fields(config_class):
+        hint = hints[field.name]
+        rule = Field(allow_inf_nan=False, **field.metadata["rule"]) if hint is float else Field(**field.metadata["rule"])
+        adapters[field.name] = TypeAdapter(Annotated[hint, rule])  # type: ignore[arg-type]  # a type made at run time
+    return adapters
+
+
+def field_docs(config_class: type[Recipe]) -> dict[str, str]:
+    """The docstrings beneath the fields, which Python does not keep."""
+    docs: dict[str, str] = {}
+    for part in reversed(config_class.__mro__[:-1]):
+        body = ast.parse(inspect.getsource(part)).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for statement, following in zip(body.body, body.body[1:], strict=False):
+            if (
+                isinstance(statement, ast.AnnAssign)
+                and isinstance(statement.target, ast.Name)
+                and isinstance(following, ast.Expr)
+                and isinstance(following.value, ast.Constant)
+            ):
+                docs[statement.target.id] = inspect.cleandoc(str(following.value.value))
+    return docs

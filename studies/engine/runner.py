@@ -1,0 +1,259 @@
+"""Runs a study, or what is left of it: ledger, scheduler and tracker brought together."""
+
+import dataclasses
+import fcntl
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import TrialState
+from rich.console import Console
+
+from studies.engine.ledger import Ledger, open_ledger
+from studies.engine.problems import Problem, StudyError
+from studies.engine.progress import Display, Progress, display
+from studies.engine.replicates import Replicate
+from studies.engine.scheduling import ray_session, run_replicates
+from studies.engine.study import Study
+from studies.engine.tracking import Tracker, connect
+from trainables.training.checkpoints import CheckpointFolder
+from trainables.training.data import default_data_folder
+
+SECONDS_TO_DELIVER = 120.0
+
+_MLFLOW_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.FAIL: "FAILED"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a study stands when its driver leaves it."""
+
+    num_replicates: int
+    num_complete: int
+    failures: Mapping[str, str]
+    """Reason by title."""
+    undelivered: Sequence[str]
+    """A reason for each record that did not reach MLflow."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything asked for is there."""
+        return self.num_complete == self.num_replicates and not self.undelivered
+
+    @property
+    def num_left(self) -> int:
+        """Replicates that have neither completed nor failed."""
+        return self.num_replicates - self.num_complete - len(self.failures)
+
+
+def check_stores(study: Study) -> None:
+    """Find out, without making anything, that the tracking server answers and the storage can be written.
+
+    Raises:
+        StudyError: Whatever is wrong.
+    """
+    problems = []
+    existing = study.stores.storage
+    while not existing.exists():
+        existing = existing.parent
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        rule, repair = "storage must be a folder that can be written", "choose another with storage: … or --storage"
+        problems.append(Problem("storage", rule, f"{study.stores.storage} ({error.strerror})", repair))
+    if not study.stores.tracking_uri.startswith("sqlite:"):
+        try:
+            connect(study.stores.tracking_uri)
+        except StudyError as error:
+            problems += error.problems
+    if problems:
+        raise StudyError(problems)
+
+
+def run_study(
+    study: Study,
+    console: Console,
+    *,
+    address: str | None,
+    num_cpus: int | None,
+    retry_failed: bool,
+    write_report: Callable[[], Path],
+) -> Outcome:
+    """Train every replicate that the ledger does not have; afterwards every record is in MLflow.
+
+    ``write_report`` is called once MLflow has all records, and returns the folder to attach to the study's parent run.
+
+    Raises:
+        StudyError: A store, the cluster or another driver of the same study stands in the way; nothing was trained.
+    """
+    check_stores(study)
+    with _only_driver(study):
+        client = connect(study.stores.tracking_uri)
+        ledger = open_ledger(study.stores.ledger_url, study.stores.name, study.factors)
+        _queue_missing(ledger, study, retry_failed=retry_failed)
+        tracker = Tracker(client, study)
+        try:
+            _deliver_missing(ledger, tracker, study)
+            if _unfinished(ledger, study):
+                _train(study, ledger, tracker, console, address=address, num_cpus=num_cpus)
+            outcome = _outcome(ledger, study)
+            if tracker.flush(SECONDS_TO_DELIVER):
+                tracker.end_study("KILLED" if outcome.num_left else "FINISHED", write_report())
+        finally:
+            undelivered = tracker.close(SECONDS_TO_DELIVER)
+    return dataclasses.replace(outcome, undelivered=undelivered)
+
+
+def checkpoint_folder(study: Study, identity: str) -> Path:
+    """Where a replicate keeps its checkpoints and, once finished, its reports."""
+    return study.stores.storage / "checkpoints" / identity
+
+
+@contextmanager
+def _only_driver(study: Study) -> Iterator[None]:
+    """Hold the study's lock; the system frees it when this process dies, however it dies."""
+    lock = study.stores.storage / "locks" / f"{study.stores.name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            rule, repair = "a study has one driver at a time", "wait for it, or end it; then run the same command"
+            raise StudyError([Problem(study.stores.name, rule, f"already run by {file.read().strip()}", repair)]) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
+
+
+def _queue_missing(ledger: Ledger, study: Study, *, retry_failed: bool) -> None:
+    entries = ledger.entries()
+    missing = [
+        replicate
+        for replicate in study.replicates
+        if replicate.identity not in entries or (retry_failed and entries[replicate.identity].state == TrialState.FAIL)
+    ]
+    ledger.add(missing, study.factors)
+
+
+def _unfinished(ledger: Ledger, study: Study) -> bool:
+    entries = ledger.entries()
+    return any(not entries[replicate.identity].state.is_finished() for replicate in study.replicates)
+
+
+def _deliver_missing(ledger: Ledger, tracker: Tracker, study: Study) -> None:
+    """Bring MLflow up to the ledger, for what a killed driver or a dead server kept from it."""
+    entries, statuses = ledger.entries(), tracker.statuses()
+    for replicate in study.replicates:
+        entry = entries[replicate.identity]
+        status = _MLFLOW_STATUS.get(entry.state)
+        if status is None or statuses.get(replicate.identity) == status:
+            continue
+        tracker.begin(replicate)
+        for report in CheckpointFolder(checkpoint_folder(study, replicate.identity)).finished_reports():
+            tracker.report(replicate, report.as_dict())
+        tracker.end(replicate, status, entry.reason)
+
+
+def _train(
+    study: Study, ledger: Ledger, tracker: Tracker, console: Console, *, address: str | None, num_cpus: int | None
+) -> None:
+    entries = ledger.entries()
+    planned = {replicate.identity: replicate for replicate in study.replicates}
+    progress = Progress(len(planned))
+    for identity, replicate in planned.items():
+        entry = entries[identity]
+        progress.done += entry.state == TrialState.COMPLETE
+        progress.failed += entry.state == TrialState.FAIL
+        progress.consider(replicate.title, entry.values)
+    with ray_session(address, num_cpus), display(console, progress) as shown:
+        conductor = _StudyConductor(study, ledger, tracker, progress, shown)
+        run_replicates(conductor, study.resources)
+        conductor.leave()
+        shown.refresh(force=True)
+
+
+class _StudyConductor:
+    """Says what runs next and writes down what happened: first to the ledger, then to MLflow."""
+
+    def __init__(self, study: Study, ledger: Ledger, tracker: Tracker, progress: Progress, shown: Display) -> None:
+        self._study, self._ledger, self._tracker = study, ledger, tracker
+        self._progress, self._display = progress, shown
+        self._planned = {replicate.identity: replicate for replicate in study.replicates}
+        entries = ledger.entries()
+        self._left_running = [i for i, entry in entries.items() if entry.state == TrialState.RUNNING]
+        self._in_flight: set[str] = set()
+
+    def next_assignment(self) -> dict[str, Any] | None:
+        while (identity := self._left_running.pop(0) if self._left_running else self._ledger.claim()) is not None:
+            if identity in self._planned:
+                self._in_flight.add(identity)
+                return self._assignment(self._planned[identity])
+            self._ledger.fail(identity, "the study no longer asks for it")
+        return None
+
+    def _assignment(self, replicate: Replicate) -> dict[str, Any]:
+        return {
+            "identity": replicate.identity,
+            "trainable": replicate.trainable,
+            "config": replicate.config,
+            "seed": replicate.seed,
+            "data_folder": str(default_data_folder()),
+            "checkpoint_folder": str(checkpoint_folder(self._study, replicate.identity)),
+        }
+
+    def started(self, identity: str) -> None:
+        if identity not in self._in_flight:
+            return
+        self._tracker.begin(self._planned[identity])
+        self._progress.running[identity] = self._planned[identity].title
+
+    def reported(self, identity: str, report: dict[str, Any]) -> None:
+        if identity not in self._in_flight:  # its process died after the last report, and was started again
+            return
+        replicate = self._planned[identity]
+        self._progress.running[identity] = f"{replicate.title} · epoch {report['epoch']}/{replicate.config['epochs']}"
+        if report["final"]:
+            self._ledger.complete(identity, report["metrics"])
+            self._progress.consider(replicate.title, report["metrics"])
+        self._tracker.report(replicate, report)
+        if report["final"]:
+            self._end(identity, "FINISHED")
+
+    def failed(self, identity: str, reason: str) -> None:
+        if identity not in self._in_flight:
+            return
+        self._ledger.fail(identity, reason)
+        self._end(identity, "FAILED", reason)
+
+    def _end(self, identity: str, status: str, reason: str = "") -> None:
+        self._tracker.end(self._planned[identity], status, reason)
+        self._in_flight.discard(identity)
+        self._progress.running.pop(identity, None)
+        self._progress.ended(failed=status == "FAILED")
+        self._display.refresh()
+
+    def tick(self) -> None:
+        self._display.refresh()
+
+    def leave(self) -> None:
+        """The scheduler has returned early: what is in flight stays RUNNING in the ledger, to be taken up again."""
+        for identity in self._in_flight & self._progress.running.keys():
+            self._tracker.end(self._planned[identity], "KILLED", "interrupted; run the study again to finish it")
+
+
+def _outcome(ledger: Ledger, study: Study) -> Outcome:
+    entries = ledger.entries()
+    ours = {replicate.title: entries[replicate.identity] for replicate in study.replicates}
+    return Outcome(
+        num_replicates=len(ours),
+        num_complete=sum(entry.state == TrialState.COMPLETE for entry in ours.values()),
+        failures={title: entry.reason for title, entry in ours.items() if entry.state == TrialState.FAIL},
+        undelivered=(),
+    )

@@ -1,0 +1,389 @@
+"""The validated study: from a YAML file to every replicate that it asks for, or to everything that is wrong with it."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import search_spaces
+import studies
+from search_spaces.language.designs import DESIGNS, Cell, Level
+from search_spaces.language.space import LARGEST_SEED
+from studies.engine.binding import (
+    Trainable,
+    field_docs,
+    field_names,
+    field_problem,
+    load_trainable,
+    make_config,
+    trainable_names,
+)
+from studies.engine.documents import Document, apply_overrides, read_document
+from studies.engine.problems import Problem, StudyError, closest
+from studies.engine.replicates import Replicate, make_replicate
+from trainables.training.configs import identity_field_names
+from trainables.training.data import DataError, Dataset, default_data_folder, prepare, split_indices
+from trainables.training.recipe import Recipe
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Resources(_Part):
+    """What one replicate is given."""
+
+    cpus: float = Field(default=1, gt=0, description="CPU cores for one replicate; torch uses as many threads.")
+    gpus: float = Field(default=0, ge=0, description="GPUs for one replicate; 0.25 lets four share one.")
+
+
+class StudyFile(_Part):
+    """A study file: one question, in YAML."""
+
+    name: str | None = Field(
+        default=None,
+        pattern=NAME_PATTERN,
+        max_length=100,
+        description="The study's name in the ledger and in MLflow; the file's own name unless given.",
+    )
+    question: str = Field(min_length=1, description="What the study answers, in a sentence.")
+    trainable: str = Field(description="What one replicate trains: a module of trainables.")
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="Fields of the trainable's config that all replicates share."
+    )
+    search_space: str | None = Field(
+        default=None, description="A named space from search_spaces; baseline and factors here override its own."
+    )
+    baseline: dict[str, Level] = Field(default_factory=dict, description="The reference level of every factor.")
+    factors: dict[str, list[Level]] = Field(
+        default_factory=dict, description="What varies: fields of the trainable's config and their levels."
+    )
+    design: Literal["one_factor_at_a_time"] = Field(
+        default="one_factor_at_a_time", description="Which combinations of levels are trained."
+    )
+    seeds: int | list[int] = Field(description="How many seeds (0, 1, …), or which; every cell is trained with the same ones.")
+    resources: Resources = Field(default_factory=Resources)
+    storage: str = Field(default="results", description="Folder of the ledger, the MLflow store, checkpoints, reports.")
+    ledger: str | None = Field(default=None, description="SQLAlchemy URL of the ledger; a file in storage unless given.")
+    tracking_uri: str | None = Field(
+        default=None, description="MLflow's store; $MLFLOW_TRACKING_URI or a file in storage unless given."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stores:
+    """Where a study keeps what: enough to look it up without checking it whole."""
+
+    name: str
+    storage: Path
+    ledger_url: str
+    tracking_uri: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study that can be run: every value checked, every data set at hand, every replicate spelt out."""
+
+    file: str
+    text: str
+    """The study file as resolved: with its space and overrides, as YAML."""
+    question: str
+    trainable: str
+    factors: Mapping[str, Sequence[Level]]
+    baseline: Cell
+    design: str
+    seeds: tuple[int, ...]
+    resources: Resources
+    stores: Stores
+    cells: tuple[Cell, ...]
+    replicates: tuple[Replicate, ...]
+    """Block by block: all cells of the first seed, all of the second, …, so that an interrupted study has whole blocks."""
+
+
+def shipped_studies() -> dict[str, Path]:
+    """The studies that spikesweep ships, by name."""
+    return {file.stem: file for file in sorted(Path(next(iter(studies.__path__))).glob("*.yaml"))}
+
+
+def named_spaces() -> dict[str, Path]:
+    """The search spaces that spikesweep ships, by name."""
+    return {file.stem: file for file in sorted(Path(next(iter(search_spaces.__path__))).glob("*.yaml"))}
+
+
+def locate_study(study: str) -> Path:
+    """The file of a study given by path or by the name of a shipped one.
+
+    Raises:
+        StudyError: There is neither.
+    """
+    if study in shipped_studies():
+        return shipped_studies()[study]
+    if Path(study).is_file():
+        return Path(study)
+    repair = closest(study, shipped_studies())
+    raise StudyError([Problem(study, "STUDY must be a study file or the name of a shipped study", study, repair)])
+
+
+def load_study(study: str, overrides: Sequence[str] = ()) -> Study:
+    """Read, check and spell out a study. Its data are prepared; nothing else is written.
+
+    Raises:
+        StudyError: With everything that is wrong.
+    """
+    file = locate_study(study)
+    document = read_document(file)
+    apply_overrides(document, overrides)
+    content = _validate(document)
+    if content.search_space is not None:
+        document, content = _include_space(document, content)
+    checker = _Checker(document, content)
+    checker.check_names()
+    checker.check_levels()
+    checker.stop_if_wrong()
+    replicates = checker.spell_out()
+    checker.stop_if_wrong()
+
+    stores = _stores(content, file)
+    return Study(
+        file=str(file),
+        text=yaml.safe_dump({"name": stores.name, **document.data}, sort_keys=False, allow_unicode=True),
+        question=content.question,
+        trainable=content.trainable,
+        factors=content.factors,
+        baseline=content.baseline,
+        design=content.design,
+        seeds=_seeds(content),
+        resources=content.resources,
+        stores=stores,
+        cells=tuple(checker.cells()),
+        replicates=replicates,
+    )
+
+
+def find_stores(study: str, overrides: Sequence[str] = ()) -> Stores:
+    """The stores of a study given by path or name; a name that is no file's is taken for a study that was run elsewhere.
+
+    Raises:
+        StudyError: The study's file is wrong.
+    """
+    try:
+        file = locate_study(study)
+    except StudyError:
+        if not re.fullmatch(NAME_PATTERN, study):
+            raise
+        document = Document(study, {"name": study, "question": "?", "trainable": "?", "seeds": 1})
+        file = Path(study)
+    else:
+        document = read_document(file)
+    apply_overrides(document, overrides)
+    return _stores(_validate(document), file)
+
+
+def _stores(content: StudyFile, file: Path) -> Stores:
+    storage = Path(content.storage).expanduser().resolve()
+    default_tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / 'mlflow.db'}"
+    return Stores(
+        name=content.name or file.stem,
+        storage=storage,
+        ledger_url=content.ledger or f"sqlite:///{storage / 'ledger.db'}",
+        tracking_uri=content.tracking_uri or default_tracking_uri,
+    )
+
+
+def _validate(document: Document) -> StudyFile:
+    try:
+        return StudyFile.model_validate(document.data)
+    except ValidationError as error:
+        problems: dict[str, Problem] = {}
+        for entry in error.errors():
+            problem = _problem_from_pydantic(document, dict(entry))
+            if known := problems.get(problem.where):  # a value that fits no member of a union
+                problem = dataclasses.replace(known, rule=f"{known.rule} or {problem.rule}")
+            problems[problem.where] = problem
+        raise StudyError(list(problems.values())) from None
+
+
+def _problem_from_pydantic(document: Document, entry: dict[str, Any]) -> Problem:
+    location = [part for part in entry["loc"] if part not in _UNION_MEMBERS]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    known = Resources if location[0] == "resources" else StudyFile
+    if entry["type"] == "extra_forbidden":
+        rule, repair = "a key must be one that a study file has", closest(location[-1], known.model_fields)
+        return Problem(document.where(path), rule, str(location[-1]), repair)
+    description = StudyFile.model_fields[str(location[0])].description or "see spikesweep schema"
+    if entry["type"] == "missing":
+        return Problem(document.where(path), "this key must be given", "nothing", f"add it: {description}")
+    return Problem(document.where(path), _rule(entry["msg"]), repr(entry["input"]), description)
+
+
+_UNION_MEMBERS = {"bool", "int", "float", "str", "list[int]"}
+
+
+def _rule(message: str) -> str:
+    return message.removeprefix("Input ").removeprefix("Value error, ")
+
+
+def _include_space(document: Document, content: StudyFile) -> tuple[Document, StudyFile]:
+    """The study with the factors and baseline of its named space beneath its own."""
+    spaces = named_spaces()
+    if content.search_space not in spaces:
+        rule, repair = "search_space must name a file of search_spaces", closest(content.search_space, spaces)
+        raise StudyError([Problem(document.where("search_space"), rule, repr(content.search_space), repair)])
+    space = read_document(spaces[content.search_space])
+    merged = Document(
+        document.name,
+        {
+            **document.data,
+            **{part: space.data.get(part, {}) | document.data.get(part, {}) for part in ("baseline", "factors")},
+        },
+        {**space.places, **document.places},
+    )
+    return merged, _validate(merged)
+
+
+def _seeds(content: StudyFile) -> tuple[int, ...]:
+    return tuple(range(content.seeds)) if isinstance(content.seeds, int) else tuple(content.seeds)
+
+
+class _Checker:
+    """Checks that a study and its trainable fit together, and gathers all problems before it speaks."""
+
+    def __init__(self, document: Document, content: StudyFile) -> None:
+        self._document, self._content = document, content
+        self._problems: list[Problem] = []
+        if content.trainable not in trainable_names():
+            self._add(
+                "trainable",
+                "trainable must be one that exists",
+                content.trainable,
+                closest(content.trainable, trainable_names()),
+            )
+            self.stop_if_wrong()
+        self._trainable: Trainable = load_trainable(content.trainable)
+
+    def stop_if_wrong(self) -> None:
+        if self._problems:
+            raise StudyError(self._problems)
+
+    def _add(self, path: str, rule: str, value: Any, repair: str) -> None:
+        self._problems.append(Problem(self._document.where(path), rule, str(value), repair))
+
+    def cells(self) -> list[Cell]:
+        return DESIGNS[self._content.design](self._content.factors, self._content.baseline)
+
+    def check_names(self) -> None:
+        """Factors, baseline and config speak of fields that exist, each once; seeds are seeds."""
+        content, fields = self._content, field_names(self._trainable.Config)
+        for part in ("config", "factors"):
+            for name in getattr(content, part):
+                if name not in fields:
+                    what = "a factor" if part == "factors" else "a key of config"
+                    rule = f"{what} must be a field of trainable {content.trainable}"
+                    self._add(f"{part}.{name}", rule, name, closest(name, fields))
+        for name in content.factors.keys() & set(fields) - identity_field_names(self._trainable.Config):
+            rule = "a factor must change what is learnt, and this field does not"
+            self._add(f"factors.{name}", rule, name, "set it under config")
+        for name in content.config.keys() & content.factors.keys():
+            self._add(f"config.{name}", "a field must be either fixed in config or a factor", name, "remove one of the two")
+        if not content.factors:
+            self._add("factors", "a study must vary at least one factor", "none", "e.g. factors: {time_steps: [4, 8]}")
+        for name in content.factors.keys() - content.baseline.keys():
+            rule, repair = "every factor must have a baseline level", f"add baseline: {{{name}: …}}"
+            self._add(f"factors.{name}", rule, "no baseline", repair)
+        for name in content.baseline.keys() - content.factors.keys():
+            rule = "a baseline must be of a factor"
+            self._add(
+                f"baseline.{name}",
+                rule,
+                name,
+                f"add it to factors, or move it to config ({closest(name, content.factors)})",
+            )
+        seeds = _seeds(content)
+        if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= seed <= LARGEST_SEED for seed in seeds):
+            rule = f"seeds must be a count of at least 1, or distinct numbers from 0 to {LARGEST_SEED}"
+            self._add("seeds", rule, content.seeds, "e.g. seeds: 10, or seeds: [3, 5, 7]")
+
+    def check_levels(self) -> None:
+        """Every value is one that its field can take; levels are distinct, the baseline one of them."""
+        content, config_class = self._content, self._trainable.Config
+        values = [(f"config.{name}", name, value) for name, value in content.config.items()]
+        values += [(f"baseline.{name}", name, value) for name, value in content.baseline.items()]
+        for name, levels in content.factors.items():
+            values += [(f"factors.{name}[{i}]", name, level) for i, level in enumerate(levels)]
+        for path, name, value in values:
+            if name in field_names(config_class) and (rule := field_problem(config_class, name, value)):
+                self._add(
+                    path,
+                    f"{name} {rule[0].lower()}{rule[1:]}",
+                    repr(value),
+                    f"change it; {name} is: {field_docs(config_class)[name]}",
+                )
+        for name, levels in content.factors.items():
+            if len(set(levels)) < max(2, len(levels)):
+                self._add(f"factors.{name}", "a factor must have at least 2 distinct levels", levels, "add or change a level")
+            if name in content.baseline and content.baseline[name] not in levels:
+                rule, repair = (
+                    "the baseline must be one of the factor's levels",
+                    f"choose one of {levels}, or add it to them",
+                )
+                self._add(f"baseline.{name}", rule, repr(content.baseline[name]), repair)
+
+    def spell_out(self) -> tuple[Replicate, ...]:
+        """All replicates; finds what only the data and a whole config can show."""
+        config_class, fixed = self._trainable.Config, self._content.config
+        configs = [(cell, make_config(config_class, {**fixed, **cell})) for cell in self.cells()]
+        datasets = self._prepare_data({config.data for _, config in configs})
+        fits = [self._check_against_data(cell, config, datasets.get(config.data)) for cell, config in configs]
+        if not all(fits):
+            return ()
+        sizes = [
+            self._trainable.num_parameters(config, datasets[config.data].image_shape, datasets[config.data].num_classes)
+            for _, config in configs
+        ]
+        return tuple(
+            make_replicate(self._content.trainable, cell, config, seed, datasets[config.data], num_parameters)
+            for seed in _seeds(self._content)
+            for (cell, config), num_parameters in zip(configs, sizes, strict=True)
+        )
+
+    def _prepare_data(self, names: set[str]) -> dict[str, Dataset]:
+        datasets: dict[str, Dataset] = {}
+        for name in sorted(names):
+            try:
+                datasets[name] = prepare(name, default_data_folder())
+            except DataError as error:
+                self._add(self._path_of("data", name), error.rule, error.value, error.repair)
+        return datasets
+
+    def _check_against_data(self, cell: Cell, config: Recipe, dataset: Dataset | None) -> bool:
+        if dataset is None:
+            return False
+        wrong = list(self._trainable.problems(config, dataset.image_shape))
+        try:
+            split_indices(
+                len(dataset.train_labels),
+                validation_fraction=config.validation_fraction,
+                split_seed=config.split_seed,
+                num_train_images=config.num_train_images,
+            )
+        except ValueError as error:
+            wrong.append(("num_train_images", str(error)))
+        for name, rule in wrong:
+            path = self._path_of(name, getattr(config, name))
+            problem = Problem(self._document.where(path), rule, repr(getattr(config, name)), f"change {path}")
+            if problem not in self._problems:
+                self._problems.append(problem)
+        return not wrong
+
+    def _path_of(self, name: str, value: Any) -> str:
+        """Where in the file a field got its value."""
+        levels = self._content.factors.get(name, [])
+        return f"factors.{name}[{levels.index(value)}]" if value in levels else f"config.{name}"

@@ -1,0 +1,271 @@
+"""Run records to MLflow: one parent run for the study, one child run a replicate.
+
+A thread of its own does the writing, in order, so that a slow server never holds up the study; while the server is away
+it tries again. What it could not deliver by the end is delivered when the study is run again: a replicate's reports
+lie beside its checkpoints, and every run is found by its identity before it is made.
+"""
+
+import json
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studies import run_record
+from studies.engine import environment
+from studies.engine.problems import Problem, StudyError, mask_credentials
+from studies.engine.replicates import Replicate
+from studies.engine.study import Study
+from studies.run_record import PlannedReplicate, StudyRecord
+
+environment.settle_libraries()
+
+import mlflow.exceptions  # noqa: E402  # after its settings
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.entities import Experiment, Metric, Param, Run, RunTag  # noqa: E402
+
+logging.getLogger("mlflow").setLevel(logging.ERROR)
+logging.getLogger("alembic").setLevel(logging.ERROR)
+logging.getLogger("urllib3").setLevel(logging.ERROR)  # an outage is ours to bear, try after try
+
+PASSING_ERRORS = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
+SECONDS_BETWEEN_TRIES = 2.0
+PAGE_SIZE = 1000
+
+
+@dataclass
+class _ChildRun:
+    run_id: str
+    status: str
+    last_epoch: int
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client of a tracking store that has answered.
+
+    Raises:
+        StudyError: It did not.
+    """
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    except Exception as error:  # noqa: BLE001  # every store has its own kinds of error
+        reason = str(error).splitlines()[0].replace(uri, mask_credentials(uri))
+        rule, repair = (
+            "the tracking server must answer",
+            "start it, or change tracking_uri (--tracking-uri, $MLFLOW_TRACKING_URI)",
+        )
+        raise StudyError([Problem("tracking_uri", rule, f"{mask_credentials(uri)} ({reason})", repair)]) from None
+    return client
+
+
+class Tracker:
+    """The only writer of a study's runs. Methods return at once; the work is done in order by one thread."""
+
+    def __init__(self, client: MlflowClient, study: Study) -> None:
+        """Find or make the experiment and the parent run, and find the children that there are.
+
+        Raises:
+            StudyError: The experiment cannot be used.
+        """
+        self._client, self._study = client, study
+        self._rejections: list[str] = []
+        self._experiment_id = _experiment(client, study)
+        self._parent = self._find_or_make_parent()
+        self._children = {run.data.tags[run_record.IDENTITY]: _child(run) for run in self._find_children()}
+        self._tasks: queue.Queue[Callable[[], object] | None] = queue.Queue()
+        self._given_up = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
+        self._thread.start()
+
+    def statuses(self) -> Mapping[str, str]:
+        """MLflow's status of every child run, by identity, as it was found or last written."""
+        return {identity: child.status for identity, child in list(self._children.items())}
+
+    def begin(self, replicate: Replicate) -> None:
+        """The replicate runs (again)."""
+        self._tasks.put(lambda: self._begin(replicate))
+
+    def report(self, replicate: Replicate, report: Mapping[str, Any]) -> None:
+        """An epoch is done: all its metrics in one request; an epoch that is there already is not written again."""
+        self._tasks.put(lambda: self._report(replicate, report))
+
+    def end(self, replicate: Replicate, status: str, reason: str = "") -> None:
+        """The replicate has FINISHED, FAILED or was KILLED."""
+        self._tasks.put(lambda: self._end(replicate, status, reason))
+
+    def end_study(self, status: str, report_folder: Path) -> None:
+        """The study stands still: its parent run gets this status, and the report."""
+        self._tasks.put(lambda: self._end_study(status, report_folder))
+
+    def close(self, timeout_s: float) -> list[str]:
+        """Wait until all is delivered, at most so long; a reason for each write that was not."""
+        self._tasks.put(None)
+        self._thread.join(timeout_s)
+        self._given_up.set()
+        return [*self._rejections, *["no answer in time"] * self._tasks.qsize()]
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until what was given so far is delivered, at most so long; whether it was."""
+        delivered = threading.Event()
+        self._tasks.put(delivered.set)
+        return delivered.wait(timeout_s)
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            while not self._given_up.is_set():
+                try:
+                    task()
+                except mlflow.exceptions.MlflowException as error:
+                    if error.error_code in PASSING_ERRORS:
+                        time.sleep(SECONDS_BETWEEN_TRIES)
+                        continue
+                    self._rejections.append(f"rejected: {mask_credentials(str(error))}")
+                except OSError:
+                    time.sleep(SECONDS_BETWEEN_TRIES)
+                    continue
+                break
+
+    def _find_or_make_parent(self) -> str:
+        study = self._study
+        found = self._client.search_runs(
+            [self._experiment_id],
+            f"tags.`{run_record.KIND}` = '{run_record.KIND_STUDY}' and {self._of_this_study()}",
+            max_results=1,
+        )
+        tags = {
+            run_record.KIND: run_record.KIND_STUDY,
+            run_record.STUDY: study.stores.name,
+            "mlflow.note.content": f"{study.question}\n\n{_design_in_words(study)}",
+            **_code_tags(study),
+        }
+        if found:
+            run_id: str = found[0].info.run_id
+            self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+            self._client.update_run(run_id, status="RUNNING")
+        else:
+            run_id = self._client.create_run(self._experiment_id, tags=tags, run_name=study.stores.name).info.run_id
+        self._client.log_text(run_id, study.text, run_record.STUDY_FILE_ARTIFACT)
+        self._client.log_text(run_id, json.dumps(_study_record(study).as_dict()), run_record.STUDY_ARTIFACT)
+        return run_id
+
+    def _find_children(self) -> list[Run]:
+        children = f"tags.`{run_record.KIND}` = '{run_record.KIND_REPLICATE}'"
+        return _search_all_runs(self._client, self._experiment_id, f"{children} and {self._of_this_study()}")
+
+    def _of_this_study(self) -> str:
+        return f"tags.`{run_record.STUDY}` = '{self._study.stores.name}'"
+
+    def _begin(self, replicate: Replicate) -> None:
+        child = self._children.get(replicate.identity)
+        if child is not None:
+            self._client.update_run(child.run_id, status="RUNNING")
+            child.status = "RUNNING"
+            return
+        tags = {
+            run_record.KIND: run_record.KIND_REPLICATE,
+            run_record.STUDY: self._study.stores.name,
+            run_record.IDENTITY: replicate.identity,
+            run_record.SEED: str(replicate.seed),
+            run_record.CONFIG: json.dumps(replicate.config),
+            run_record.DATA_DIGEST: replicate.data_digest,
+            "mlflow.parentRunId": self._parent,
+            **_code_tags(self._study),
+        }
+        run = self._client.create_run(self._experiment_id, tags=tags, run_name=replicate.title)
+        self._children[replicate.identity] = _ChildRun(run.info.run_id, "RUNNING", 0)
+        params = {**replicate.config, "seed": replicate.seed, "num_parameters": replicate.num_parameters}
+        self._client.log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in params.items()])
+
+    def _report(self, replicate: Replicate, report: Mapping[str, Any]) -> None:
+        child, epoch = self._children[replicate.identity], report["epoch"]
+        if epoch <= child.last_epoch:
+            return
+        timestamp = report["timestamp_ms"]
+        metrics = [Metric(name, value, timestamp, epoch) for name, value in {**report["metrics"], "epoch": epoch}.items()]
+        if report["final"]:
+            curves = (
+                (run_record.ACCURACY_AT_T, report["accuracy_at_t"]),
+                (run_record.TEST_ACCURACY_AT_T, report["test_accuracy_at_t"]),
+            )
+            metrics += [Metric(name, value, timestamp, t) for name, curve in curves for t, value in enumerate(curve, 1)]
+        self._client.log_batch(child.run_id, metrics=metrics)
+        child.last_epoch = epoch
+
+    def _end(self, replicate: Replicate, status: str, reason: str) -> None:
+        child = self._children[replicate.identity]
+        if reason:
+            self._client.set_tag(child.run_id, run_record.REASON, reason)
+        self._client.set_terminated(child.run_id, status)
+        child.status = status
+
+    def _end_study(self, status: str, report_folder: Path) -> None:
+        self._client.log_artifacts(self._parent, str(report_folder), run_record.REPORT_ARTIFACTS)
+        self._client.set_terminated(self._parent, status)
+
+
+def _search_all_runs(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:
+    """All runs of an experiment that a query finds, page by page."""
+    page = client.search_runs([experiment_id], query, max_results=PAGE_SIZE)
+    runs: list[Run] = list(page)
+    while page.token:
+        page = client.search_runs([experiment_id], query, max_results=PAGE_SIZE, page_token=page.token)
+        runs += page
+    return runs
+
+
+def _child(run: Run) -> _ChildRun:
+    return _ChildRun(run.info.run_id, run.info.status, int(run.data.metrics.get("epoch", 0)))
+
+
+def _experiment(client: MlflowClient, study: Study) -> str:
+    experiment: Experiment | None = client.get_experiment_by_name(study.stores.name)
+    if experiment is None:
+        artifacts = study.stores.storage / "artifacts" if study.stores.tracking_uri.startswith("sqlite:///") else None
+        experiment_id: str = client.create_experiment(
+            study.stores.name, artifact_location=artifacts.as_uri() if artifacts else None
+        )
+        return experiment_id
+    if experiment.lifecycle_stage != "active":
+        rule, repair = (
+            "the study's experiment must not be deleted in MLflow",
+            "restore it there, or give the study another name",
+        )
+        raise StudyError([Problem("name", rule, study.stores.name, repair)])
+    found: str = experiment.experiment_id
+    return found
+
+
+def _code_tags(study: Study) -> dict[str, str]:
+    return {
+        run_record.VERSIONS: json.dumps(environment.versions()),
+        "mlflow.source.name": f"spikesweep run {study.stores.name}",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": environment.git_commit(),
+    }
+
+
+def _study_record(study: Study) -> StudyRecord:
+    return StudyRecord(
+        name=study.stores.name,
+        question=study.question,
+        trainable=study.trainable,
+        design=study.design,
+        baseline=study.baseline,
+        factors=study.factors,
+        seeds=study.seeds,
+        replicates=[PlannedReplicate(r.identity, r.seed, r.cell) for r in study.replicates],
+    )
+
+
+def _design_in_words(study: Study) -> str:
+    baseline = ", ".join(f"{name} = {level}" for name, level in study.baseline.items())
+    levels = "\n".join(f"- {name}: {', '.join(map(str, levels))}" for name, levels in study.factors.items())
+    size = f"{len(study.cells)} cells × {len(study.seeds)} seeds"
+    return f"Design {study.design.replace('_', ' ')} around the baseline {baseline}; {size}.\n\n{levels}"

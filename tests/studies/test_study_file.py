@@ -1,0 +1,174 @@
+"""Study files: what they become, and what is said of every mistake in them."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from studies.engine.problems import StudyError, mask_credentials
+from studies.engine.schema import study_schema
+from studies.engine.study import find_stores, load_study, shipped_studies
+
+
+def problems_of(path: Path, *overrides: str) -> str:
+    with pytest.raises(StudyError) as caught:
+        load_study(str(path), overrides)
+    return str(caught.value)
+
+
+def changed(tiny_study: Path, old: str, new: str) -> Path:
+    text = tiny_study.read_text()
+    assert old in text
+    tiny_study.write_text(text.replace(old, new))
+    return tiny_study
+
+
+def test_replicates(tiny_study: Path) -> None:
+    """Cells x seeds, block by block, each with an identity of its own that is the same every time."""
+    study = load_study(str(tiny_study))
+    assert [(r.seed, r.cell["time_steps"], r.cell["feature_scale"]) for r in study.replicates] == [
+        (seed, *levels) for seed in (0, 1) for levels in ((4, 0.0625), (2, 0.0625), (4, 0.125))
+    ]
+    assert len({r.identity for r in study.replicates}) == 6
+    assert study.replicates == load_study(str(tiny_study)).replicates
+
+
+def test_identity(tiny_study: Path) -> None:
+    """Where a replicate is trained, and how its values are spelt, is no part of its identity; what is trained is."""
+    study = load_study(str(tiny_study))
+    same = load_study(str(tiny_study), ["config.device=cpu", "name=other", "config.weight_decay=1e-2", "seeds=[0,1]"])
+    other = load_study(str(tiny_study), ["config.epochs=4"])
+    assert [r.identity for r in same.replicates] == [r.identity for r in study.replicates]
+    assert not {r.identity for r in other.replicates} & {r.identity for r in study.replicates}
+
+
+def test_shipped_studies_load(tiny_npz: Path, data_folder: Path) -> None:
+    """Every shipped study is valid (on stand-in images of the right shape where its own are not at hand)."""
+    assert {"quickstart", "bitnet_cifar10"} <= set(shipped_studies())
+    (data_folder / "cifar10.npz").write_bytes(tiny_npz.read_bytes())
+    quickstart = load_study("quickstart")
+    assert len(quickstart.seeds) >= 6
+    assert set(quickstart.factors) == {"time_steps", "feature_scale", "layout"}
+    overrides = ["config.num_train_images=null", "config.image_downscale=1"]
+    assert len(load_study("bitnet_cifar10", overrides).replicates) == len(quickstart.replicates)
+
+
+def test_resolved_text_is_the_whole_study(tmp_path: Path) -> None:
+    """The text that is kept with a study's runs loads as the same study, without its space or overrides."""
+    study = load_study("quickstart", [f"storage={tmp_path}", "seeds=7"])
+    text = {**yaml.safe_load(study.text), "search_space": None}
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(yaml.safe_dump(text, sort_keys=False))
+    assert load_study(str(copy)).replicates == study.replicates
+
+
+def test_scientific_notation_is_a_number(tiny_study: Path) -> None:
+    """1e-3, which PyYAML alone makes a string, is a number."""
+    study = load_study(str(changed(tiny_study, "epochs: 3", "epochs: 3\n  lr: 1e-3")))
+    assert study.replicates[0].config["lr"] == 0.001
+
+
+def test_stores(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's own environment variable counts unless the study says otherwise."""
+    assert find_stores(str(tiny_study)).tracking_uri.endswith("/results/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert find_stores(str(tiny_study)).tracking_uri == "http://127.0.0.1:1"
+    assert find_stores(str(tiny_study), ["tracking_uri=http://127.0.0.1:2"]).tracking_uri == "http://127.0.0.1:2"
+    assert find_stores("a_colleagues_study").name == "a_colleagues_study"
+
+
+MISTAKES = [
+    ("seeds: 2", "seedz: 2", ["tiny.yaml:13 seedz", "a key must be one that a study file has", "did you mean seeds?"]),
+    ("seeds: 2", "", ["seeds", "this key must be given", "How many seeds"]),
+    ("seeds: 2", "seeds: two", ["tiny.yaml:13 seeds", "'two'"]),
+    ("seeds: 2", "seeds: 0", ["seeds", "a count of at least 1", "e.g. seeds: 10"]),
+    ("seeds: 2", "seeds: [1, 1]", ["seeds", "distinct numbers"]),
+    ("seeds: 2", "seeds: 2\nseeds: 3", ["tiny.yaml:14 seeds", "a key must stand once"]),
+    ("seeds: 2", "seeds: 2\nresources: {cpu: 1}", ["resources.cpu", "did you mean cpus?"]),
+    ("seeds: 2", "seeds: 2\nresources: {cpus: 0}", ["resources.cpus", "greater than 0"]),
+    ("seeds: 2", "seeds: 2\nname: a/b", ["name", "'a/b'"]),
+    ("seeds: 2", "seeds: 2\ndesign: latin_square", ["design", "one_factor_at_a_time", "'latin_square'"]),
+    ("seeds: 2", "seeds: 2\nsearch_space: bitnet_ablatio", ["search_space", "did you mean bitnet_ablation?"]),
+    ("trainable: bitnet", "trainable: bitnt", ["tiny.yaml:2 trainable", "bitnt", "did you mean bitnet?"]),
+    ("epochs: 3", "epochs: 0", ["tiny.yaml:6 config.epochs", "greater than or equal to 1", "0"]),
+    ("epochs: 3", "epochs: three", ["config.epochs", "'three'"]),
+    ("epochs: 3", "epochs: 2.5", ["config.epochs", "2.5"]),
+    ("epochs: 3", "epochs: true", ["config.epochs", "True"]),
+    ("epochs: 3", "epochs: 3\n  lr: .nan", ["config.lr", "finite number"]),
+    ("epochs: 3", "epochs: 3\n  flip: yes", ["tiny.yaml:7 config.flip", "yes, no, on and off", "write true or false"]),
+    ("epochs: 3", "epochz: 3", ["config.epochz", "must be a field of trainable bitnet", "did you mean epochs?"]),
+    ("epochs: 3", "epochs: 3\n  time_steps: 4", ["config.time_steps", "either fixed in config or a factor"]),
+    ("  time_steps: [2, 4]", "  time_stepz: [2, 4]", ["factors.time_stepz", "did you mean time_steps?", "baseline.time_steps"]),
+    ("  time_steps: [2, 4]", "  time_steps: [2, 4, -1]", ["tiny.yaml:11 factors.time_steps[2]", "greater than", "-1"]),
+    ("  time_steps: [2, 4]", "  time_steps: [4, 4]", ["factors.time_steps", "at least 2 distinct levels"]),
+    ("  time_steps: [2, 4]", "  time_steps: [2, 3]", ["baseline.time_steps", "one of the factor's levels", "[2, 3]"]),
+    ("  time_steps: [2, 4]", "  time_steps: 2", ["factors.time_steps", "list"]),
+    ("baseline: {time_steps: 4, ", "baseline: {", ["factors.time_steps", "must have a baseline level"]),
+    ("baseline: {", "baseline: {epochs: 3, ", ["baseline.epochs", "must be of a factor"]),
+    ("time_steps: [2, 4]", "time_steps: [2, 4]\n  device: [cpu, auto]", ["factors.device", "must change what is learnt"]),
+    ("layout: 64 M 64", "layout: 64 M M M M 64", ["tiny.yaml:8 config.layout", "word 5 (M, max pool) meets a 1x1 map"]),
+    ("layout: 64 M 64", "layout: 64 Q", ["config.layout", "word 2 is 'Q'"]),
+    ("halves.npz", "absent.npz", ["tiny.yaml:4 config.data", "a data file must exist", "absent.npz"]),
+    ("validation_fraction: 0.25", "num_train_images: 5000", ["config.num_train_images", "at least 5000"]),
+    ("question: Does it run?", "question: [", ["tiny.yaml:", "the file must be YAML"]),
+    ("question: Does it run?", "question: !!python/name:os.system x", ["plain YAML data"]),
+    ("question: Does it run?", "question: &a [*a]", ["must not contain itself"]),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), MISTAKES, ids=[new or old for old, new, _ in MISTAKES])
+def test_mistakes(old: str, new: str, expected: list[str], tiny_study: Path) -> None:
+    """Every mistake is named with its place, the rule, the value and a repair."""
+    message = problems_of(changed(tiny_study, old, new))
+    for part in expected:
+        assert part in message
+    assert "repair: " in message
+
+
+def test_all_problems_at_once(tiny_study: Path) -> None:
+    """Several mistakes are told in one go."""
+    message = problems_of(tiny_study, "config.epochs=0", "factors.feature_scale=[0.0625, -1]", "baseline.time_steps=9")
+    assert "--set config.epochs=0 config.epochs" in message
+    assert "factors.feature_scale[1]" in message
+    assert "baseline.time_steps" in message
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [("config.epochs", "path=value"), ("config..x=1", "path=value"), ("seeds.x=1", "mapping"), ("seeds=[", "must be YAML")],
+)
+def test_bad_overrides(override: str, expected: str, tiny_study: Path) -> None:
+    """An override that cannot be applied is named."""
+    assert expected in problems_of(tiny_study, override)
+
+
+def test_files_that_are_no_studies(tmp_path: Path) -> None:
+    """An empty file, a list, an absent one, bytes that are no text: one clear message each."""
+    for content, expected in [(b"", "must be a mapping"), (b"- 1", "must be a mapping"), (b"\xff\xfe\x00", "must be")]:
+        path = tmp_path / "x.yaml"
+        path.write_bytes(content)
+        assert expected in problems_of(path)
+    assert "name of a shipped study" in problems_of(tmp_path / "absent.yaml")
+
+
+def test_schema_names_every_field() -> None:
+    """The schema that editors use knows the trainables, their fields, and what each means."""
+    schema = study_schema()
+    assert schema["properties"]["trainable"]["enum"] == ["bitnet"]
+    fields = schema["allOf"][0]["then"]["properties"]["config"]["properties"]
+    assert fields["time_steps"]["minimum"] == 1
+    assert all(rule["description"] for rule in fields.values())
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
+        ("https://me:se:cr@et@host:5000", "https://me:***@host:5000"),
+        ("sqlite:///a@b.db", "sqlite:///a@b.db"),
+        ("http://host:1/x", "http://host:1/x"),
+    ],
+)
+def test_credentials_are_masked(uri: str, shown: str) -> None:
+    """No password is ever shown."""
+    assert mask_credentials(uri) == shown

@@ -1,0 +1,146 @@
+"""The tracker against a real MLflow server that dies, and against a store that it finds half written."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from analysis.reporting.records import load_recorded_study
+from studies.engine.problems import StudyError
+from studies.engine.study import Study, load_study
+from studies.engine.tracking import Tracker, connect
+from tests.conftest import descendants
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def mlflow_server(folder: Path, port: int) -> Iterator[None]:
+    """A real server on the loopback interface, killed (-9) at the end."""
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
+    command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port)]
+    with (folder / "server.log").open("a") as log:
+        server = subprocess.Popen([*command, "--workers", "1"], stdout=log, stderr=log, start_new_session=True)
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield
+    finally:
+        for pid in [server.pid, *descendants(server.pid)]:
+            os.kill(pid, signal.SIGKILL)
+        server.wait()
+
+
+def report_of(epoch: int, *, final: bool = False, loss: float = 0.5) -> dict[str, Any]:
+    metrics = {"train/loss": loss, "val/accuracy": epoch / 10, "sparsity/overall": 0.9}
+    curve = [0.1, 0.2, epoch / 10]
+    return {
+        "epoch": epoch,
+        "timestamp_ms": 1_700_000_000_000 + epoch,
+        "metrics": {**metrics, "test/accuracy": 0.25} if final else metrics,
+        "accuracy_at_t": curve,
+        "test_accuracy_at_t": curve if final else [],
+        "final": final,
+    }
+
+
+def record_all(tracker: Tracker, study: Study, epochs: range) -> None:
+    for replicate in study.replicates:
+        tracker.begin(replicate)
+        for epoch in epochs:
+            tracker.report(replicate, report_of(epoch, final=epoch == 3))
+
+
+def test_a_server_that_dies_loses_nothing(tiny_study: Path, tmp_path: Path) -> None:
+    """Records given while the server is dead are delivered, in order and once, when it is back; the giver never waits."""
+    port = free_port()
+    study = load_study(str(tiny_study), [f"tracking_uri=http://127.0.0.1:{port}"])
+    with mlflow_server(tmp_path, port):
+        tracker = Tracker(connect(study.stores.tracking_uri), study)
+        record_all(tracker, study, range(1, 2))
+        assert tracker.flush(60)
+    record_all(tracker, study, range(2, 4))  # into the void
+    for replicate in study.replicates:
+        tracker.end(replicate, "FINISHED")
+    assert not tracker.flush(1)
+    with mlflow_server(tmp_path, port):
+        assert tracker.close(120) == []
+        recorded = load_recorded_study("tiny", study.stores.tracking_uri)
+        client = MlflowClient(study.stores.tracking_uri)
+        for run in recorded.runs:
+            assert run.status == "FINISHED"
+            assert [point.step for point in client.get_metric_history(run.run_id, "val/accuracy")] == [1, 2, 3]
+            assert run.accuracy_at_t == (0.1, 0.2, 0.3)
+
+
+def test_a_second_tracker_takes_up_the_runs(tiny_study: Path) -> None:
+    """Another driver finds every run by its identity, and writes no epoch that is there already, whatever its value is now."""
+    study = load_study(str(tiny_study))
+    for loss in (0.5, 0.7):
+        tracker = Tracker(connect(study.stores.tracking_uri), study)
+        for replicate in study.replicates:
+            tracker.begin(replicate)
+            for epoch in (1, 2, 3):
+                tracker.report(replicate, report_of(epoch, final=epoch == 3, loss=loss))
+            tracker.end(replicate, "FINISHED")
+        assert tracker.close(60) == []
+    client = MlflowClient(study.stores.tracking_uri)
+    experiment = client.get_experiment_by_name("tiny")
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 1 + len(study.replicates)
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    for run in children:
+        assert [point.value for point in client.get_metric_history(run.info.run_id, "train/loss")] == [0.5] * 3
+
+
+def test_what_a_child_run_holds(tiny_study: Path) -> None:
+    """Every hyperparameter, the seed, the config, the data digest, the versions, a name for people; its parent the question."""
+    study = load_study(str(tiny_study))
+    tracker = Tracker(connect(study.stores.tracking_uri), study)
+    replicate = study.replicates[2]
+    tracker.begin(replicate)
+    tracker.end(replicate, "FAILED", "epoch 1: broken")
+    assert tracker.close(60) == []
+    client = MlflowClient(study.stores.tracking_uri)
+    experiment = client.get_experiment_by_name("tiny")
+    child, parent = sorted(
+        client.search_runs([experiment.experiment_id]), key=lambda run: "mlflow.parentRunId" not in run.data.tags
+    )
+    assert child.info.run_name == "time_steps=4 feature_scale=0.125 · seed 0"
+    assert child.info.status == "FAILED"
+    assert child.data.tags["spikesweep.reason"] == "epoch 1: broken"
+    assert child.data.tags["spikesweep.data_digest"] == replicate.data_digest
+    assert "torch" in child.data.tags["spikesweep.versions"]
+    assert child.data.params.keys() == {*replicate.config, "seed", "num_parameters"}
+    assert child.data.params["feature_scale"] == "0.125"
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert "Does it run?" in parent.data.tags["mlflow.note.content"]
+    missing = [run for run in load_recorded_study("tiny", study.stores.tracking_uri).runs if run.status == "MISSING"]
+    assert len(missing) == len(study.replicates) - 1
+
+
+def test_an_unreachable_server_is_a_problem() -> None:
+    """A server that does not answer is named, without the password."""
+    with pytest.raises(StudyError) as caught:
+        connect(f"http://me:secret@127.0.0.1:{free_port()}")
+    assert "the tracking server must answer" in str(caught.value)
+    assert "secret" not in str(caught.value)
