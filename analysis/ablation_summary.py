@@ -1,0 +1,50 @@
+"""The ablation summary of a study: ``python -m analysis.ablation_summary STUDY --tracking-uri URI``.
+
+Reads MLflow alone, so it works on a colleague's study from any machine that reaches the store.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from analysis.reporting import pages, tables
+from analysis.reporting.records import NoStudyError, RecordedStudy, load_recorded_study
+from analysis.statistics.effects import Summary, summarise
+
+
+def write_summary(recorded: RecordedStudy, folder: Path) -> Summary:
+    """Write summary.md, summary.html, effects.csv and replicates.csv into ``folder``."""
+    summary = summarise(recorded.study, recorded.runs)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "summary.md").write_text(tables.markdown(summary), encoding="utf-8")
+    (folder / "summary.html").write_text(pages.page(summary), encoding="utf-8")
+    (folder / "effects.csv").write_text(tables.effects_csv(summary), encoding="utf-8")
+    (folder / "replicates.csv").write_text(tables.replicates_csv(recorded.runs), encoding="utf-8")
+    return summary
+
+
+def main() -> int:
+    """The command line; 0, or 2 where there is no such study."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.ablation_summary", description=__doc__)
+    parser.add_argument("study", help="the study's name in MLflow")
+    parser.add_argument("--tracking-uri", default="sqlite:///results/mlflow.db", help="its MLflow store (default: %(default)s)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("results/reports"), help="folder for the files (default: %(default)s)"
+    )
+    arguments = parser.parse_args()
+    try:
+        recorded = load_recorded_study(arguments.study, arguments.tracking_uri)
+    except NoStudyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    summary = write_summary(recorded, arguments.output / arguments.study)
+    console = Console()
+    console.print(tables.terminal(summary))
+    console.print(f"Written to {arguments.output / arguments.study}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

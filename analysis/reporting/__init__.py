@@ -1,0 +1,1 @@
+"""From MLflow to what a person reads: records, tables, figures, pages."""
