@@ -1,0 +1,68 @@
+"""The house stands as docs/ARCHITECTURE.md says."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("search_spaces", "trainables", "studies", "analysis")
+SOURCES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imported(file: Path) -> set[str]:
+    """Top-level packages that a file imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def test_import_contracts() -> None:
+    """Imports point one way (the contracts in pyproject.toml)."""
+    lint = Path(sys.executable).with_name("lint-imports")
+    result = subprocess.run([lint, "--config", ROOT / "pyproject.toml"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+
+
+def test_trainables_know_no_orchestration() -> None:
+    """Trainables import torch, torchvision, numpy and the standard library; scikit-learn where it is used."""
+    allowed = {"trainables", "torch", "torchvision", "numpy", "sklearn", *sys.stdlib_module_names}
+    for file in (ROOT / "trainables").rglob("*.py"):
+        assert imported(file) <= allowed, file
+
+
+def test_run_record_is_standard_library_only() -> None:
+    """Writer and reader meet in a module that needs nothing."""
+    assert imported(ROOT / "studies/run_record.py") <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("file", [file for file in SOURCES if file.name == "__init__.py"], ids=str)
+def test_init_files_are_a_docstring(file: Path) -> None:
+    """Every __init__.py is a docstring."""
+    (statement,) = ast.parse(file.read_text()).body
+    assert isinstance(statement, ast.Expr)
+
+
+def test_nothing_is_unpickled() -> None:
+    """No source imports pickle, evaluates text, or loads YAML or checkpoints unsafely."""
+    for file in SOURCES:
+        tree = ast.parse(file.read_text())
+        assert not imported(file) & {"pickle", "cloudpickle", "dill", "joblib"}, file
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id in ("eval", "exec")], file
+        loads = [c for c in calls if ast.unparse(c.func) == "torch.load"]
+        assert all("weights_only=True" in ast.unparse(call) for call in loads), file
+        assert "yaml.load(" not in file.read_text(), file
+
+
+def test_help_is_quick_to_import() -> None:
+    """The command line's help needs neither torch nor Ray nor MLflow."""
+    code = "import sys, studies.cli; print({'torch', 'ray', 'mlflow', 'optuna'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout.strip() == "set()"
