@@ -171,13 +171,13 @@ def run(
 @app.command()
 def status(study: StudyArgument, overrides: SetOption = None, storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """Count a study's replicates by state, and name the best so far; works while it runs."""
-    from studies.engine.ledger import open_ledger
+    from studies.engine.ledger import read_ledger
     from studies.engine.study import load_study
     from studies.run_record import ACCURACY
 
     with _problems_exit_2():
         loaded = load_study(study, _all_overrides(overrides, storage, None))
-        entries = open_ledger(loaded.stores.ledger_url, loaded.stores.name, loaded.factors).entries()
+        entries = read_ledger(loaded.stores.ledger_url, loaded.stores.name, loaded.factors)
     states = [entries[r.identity].state.name if r.identity in entries else "PLANNED" for r in loaded.replicates]
     counts = {state: states.count(state) for state in dict.fromkeys(states)}
     complete = [

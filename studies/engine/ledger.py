@@ -31,6 +31,9 @@ _STUDY_NAME = "spikesweep.study"
 _IDENTITY = "identity"
 _REASON = "reason"
 
+WITHDRAWN = "withdrawn: the study did not ask for it any more"
+"""The reason of a replicate that was queued, and that a later version of the study left out."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -89,6 +92,22 @@ class Ledger:
         return next(trial for trial in running if trial.user_attrs[_IDENTITY] == identity)
 
 
+def read_ledger(url: str, study_name: str, factors: Mapping[str, Sequence[Level]]) -> dict[str, Entry]:
+    """The newest entry of every identity of a study; empty where it has no ledger yet. Makes nothing.
+
+    Raises:
+        StudyError: The database cannot be reached.
+    """
+    if _is_absent(url):
+        return {}
+    try:
+        return Ledger(optuna.load_study(study_name=_name_in_ledger(study_name, factors), storage=_storage(url))).entries()
+    except KeyError:
+        return {}
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise _unreachable(url, error) from None
+
+
 def open_ledger(url: str, study_name: str, factors: Mapping[str, Sequence[Level]]) -> Ledger:
     """The study's ledger, made if it does not exist.
 
@@ -97,10 +116,9 @@ def open_ledger(url: str, study_name: str, factors: Mapping[str, Sequence[Level]
     """
     if url.startswith("sqlite:///"):
         Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    space = json.dumps({name: list(levels) for name, levels in factors.items()}, sort_keys=True)
     try:
         study = optuna.create_study(
-            study_name=f"{study_name}-{hashlib.sha256(space.encode()).hexdigest()[:8]}",
+            study_name=_name_in_ledger(study_name, factors),
             storage=_storage(url),
             directions=list(OBJECTIVES.values()),
             load_if_exists=True,
@@ -119,12 +137,12 @@ def list_ledger(url: str) -> dict[str, dict[str, int]]:
     Raises:
         StudyError: The database cannot be reached.
     """
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+    if _is_absent(url):
         return {}
     try:
         storage = _storage(url)
         counts: dict[str, dict[str, int]] = {}
-        for summary in sorted(optuna.get_all_study_summaries(storage), key=lambda summary: summary.datetime_start or 0):
+        for summary in optuna.get_all_study_summaries(storage):  # a study's newest space comes last
             if name := summary.user_attrs.get(_STUDY_NAME):
                 entries = Ledger(optuna.load_study(study_name=summary.study_name, storage=storage)).entries()
                 states = [entry.state.name for entry in entries.values()]
@@ -132,6 +150,15 @@ def list_ledger(url: str) -> dict[str, dict[str, int]]:
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise _unreachable(url, error) from None
     return counts
+
+
+def _name_in_ledger(study_name: str, factors: Mapping[str, Sequence[Level]]) -> str:
+    space = json.dumps({name: list(levels) for name, levels in factors.items()}, sort_keys=True)
+    return f"{study_name}-{hashlib.sha256(space.encode()).hexdigest()[:8]}"
+
+
+def _is_absent(url: str) -> bool:
+    return url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists()
 
 
 def _storage(url: str) -> RDBStorage:

@@ -105,4 +105,6 @@ def _frame(progress: Progress) -> Group:
     )
     best = f"best {100 * progress.best[0]:.2f} %  {progress.best[1]}" if progress.best else "no result yet"
     running = [Text(f"  {line}", "dim", no_wrap=True, overflow="ellipsis") for line in progress.running.values()]
-    return Group(ProgressBar(progress.total, progress.done + progress.failed), counts, Text(best), *running)
+    bar = Table.grid(expand=True)  # a bar alone ends no line
+    bar.add_row(ProgressBar(progress.total, progress.done + progress.failed))
+    return Group(bar, counts, Text(best), *running)

@@ -6,7 +6,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from optuna.trial import TrialState
 from rich.console import Console
 
-from studies.engine.ledger import Ledger, open_ledger
+from studies.engine.ledger import WITHDRAWN, Entry, Ledger, open_ledger, read_ledger
 from studies.engine.problems import Problem, StudyError
 from studies.engine.progress import Display, Progress, display
 from studies.engine.replicates import Replicate
@@ -92,15 +92,20 @@ def run_study(
         StudyError: A store, the cluster or another driver of the same study stands in the way; nothing was trained.
     """
     check_stores(study)
-    with _only_driver(study):
+    with _only_driver(study), ExitStack() as stack:
+        entries = read_ledger(study.stores.ledger_url, study.stores.name, study.factors)
+        missing = [replicate for replicate in study.replicates if _is_missing(entries.get(replicate.identity), retry_failed)]
+        unfinished = [r for r in study.replicates if r.identity in entries and not entries[r.identity].state.is_finished()]
+        if missing or unfinished:  # Ray first: if it cannot run them, nothing has been made yet
+            stack.enter_context(ray_session(address, num_cpus, study.resources))
         client = connect(study.stores.tracking_uri)
         ledger = open_ledger(study.stores.ledger_url, study.stores.name, study.factors)
-        _queue_missing(ledger, study, retry_failed=retry_failed)
+        ledger.add(missing, study.factors)
         tracker = Tracker(client, study)
         try:
             _deliver_missing(ledger, tracker, study)
-            if _unfinished(ledger, study):
-                _train(study, ledger, tracker, console, address=address, num_cpus=num_cpus)
+            if missing or unfinished:
+                _train(study, ledger, tracker, console)
             outcome = _outcome(ledger, study)
             if tracker.flush(SECONDS_TO_DELIVER):
                 tracker.end_study("KILLED" if outcome.num_left else "FINISHED", write_report())
@@ -132,19 +137,9 @@ def _only_driver(study: Study) -> Iterator[None]:
         yield
 
 
-def _queue_missing(ledger: Ledger, study: Study, *, retry_failed: bool) -> None:
-    entries = ledger.entries()
-    missing = [
-        replicate
-        for replicate in study.replicates
-        if replicate.identity not in entries or (retry_failed and entries[replicate.identity].state == TrialState.FAIL)
-    ]
-    ledger.add(missing, study.factors)
-
-
-def _unfinished(ledger: Ledger, study: Study) -> bool:
-    entries = ledger.entries()
-    return any(not entries[replicate.identity].state.is_finished() for replicate in study.replicates)
+def _is_missing(entry: Entry | None, retry_failed: bool) -> bool:
+    """Whether a replicate has to be queued (again)."""
+    return entry is None or (entry.state == TrialState.FAIL and (retry_failed or entry.reason == WITHDRAWN))
 
 
 def _deliver_missing(ledger: Ledger, tracker: Tracker, study: Study) -> None:
@@ -161,9 +156,7 @@ def _deliver_missing(ledger: Ledger, tracker: Tracker, study: Study) -> None:
         tracker.end(replicate, status, entry.reason)
 
 
-def _train(
-    study: Study, ledger: Ledger, tracker: Tracker, console: Console, *, address: str | None, num_cpus: int | None
-) -> None:
+def _train(study: Study, ledger: Ledger, tracker: Tracker, console: Console) -> None:
     entries = ledger.entries()
     planned = {replicate.identity: replicate for replicate in study.replicates}
     progress = Progress(len(planned))
@@ -172,7 +165,7 @@ def _train(
         progress.done += entry.state == TrialState.COMPLETE
         progress.failed += entry.state == TrialState.FAIL
         progress.consider(replicate.title, entry.values)
-    with ray_session(address, num_cpus), display(console, progress) as shown:
+    with display(console, progress) as shown:
         conductor = _StudyConductor(study, ledger, tracker, progress, shown)
         run_replicates(conductor, study.resources)
         conductor.leave()
@@ -195,7 +188,7 @@ class _StudyConductor:
             if identity in self._planned:
                 self._in_flight.add(identity)
                 return self._assignment(self._planned[identity])
-            self._ledger.fail(identity, "the study no longer asks for it")
+            self._ledger.fail(identity, WITHDRAWN)
         return None
 
     def _assignment(self, replicate: Replicate) -> dict[str, Any]:
@@ -204,6 +197,7 @@ class _StudyConductor:
             "trainable": replicate.trainable,
             "config": replicate.config,
             "seed": replicate.seed,
+            "data_digest": replicate.data_digest,
             "data_folder": str(default_data_folder()),
             "checkpoint_folder": str(checkpoint_folder(self._study, replicate.identity)),
         }

@@ -47,11 +47,11 @@ class Conductor(Protocol):
 
 
 @contextmanager
-def ray_session(address: str | None, num_cpus: int | None) -> Iterator[None]:
+def ray_session(address: str | None, num_cpus: int | None, resources: Resources) -> Iterator[None]:
     """Ray for one study: a cluster of our own, on the loopback interface alone, or the one at ``address``.
 
     Raises:
-        StudyError: There is no cluster at ``address``.
+        StudyError: There is no cluster at ``address``, or no node that can hold one replicate.
     """
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
@@ -64,6 +64,7 @@ def ray_session(address: str | None, num_cpus: int | None) -> Iterator[None]:
         rule, repair = "--address must lead to a Ray cluster", "start one with ray start --head, or leave --address out"
         raise StudyError([Problem("--address", rule, f"{address} ({str(error).splitlines()[0]})", repair)]) from None
     try:
+        _check_feasible(_demand(resources))
         yield
     finally:
         ray.shutdown()
@@ -87,12 +88,8 @@ def run_replicates(conductor: Conductor, resources: Resources) -> None:
     """Run what the conductor assigns until nothing is left; needs a ``ray_session``.
 
     A first interrupt (Ctrl-C, SIGTERM) lets it return early. What became of each replicate is the conductor's to say.
-
-    Raises:
-        StudyError: No node can hold even one replicate.
     """
-    demand = {"CPU": resources.cpus, "GPU": resources.gpus}
-    _check_feasible(demand)
+    demand = _demand(resources)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     stop_by_sigterm = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
@@ -115,6 +112,10 @@ def run_replicates(conductor: Conductor, resources: Resources) -> None:
             ).fit()
     finally:
         signal.signal(signal.SIGTERM, stop_by_sigterm)
+
+
+def _demand(resources: Resources) -> dict[str, float]:
+    return {"CPU": resources.cpus, "GPU": resources.gpus}
 
 
 def _check_feasible(demand: dict[str, float]) -> None:

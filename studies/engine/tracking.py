@@ -42,6 +42,7 @@ class _ChildRun:
     run_id: str
     status: str
     last_epoch: int
+    has_params: bool
 
 
 def connect(uri: str) -> MlflowClient:
@@ -163,11 +164,21 @@ class Tracker:
         return f"tags.`{run_record.STUDY}` = '{self._study.stores.name}'"
 
     def _begin(self, replicate: Replicate) -> None:
-        child = self._children.get(replicate.identity)
-        if child is not None:
+        child = self._children.get(replicate.identity) or self._find_or_make_child(replicate)
+        self._children[replicate.identity] = child
+        if not child.has_params:
+            params = {**replicate.config, "seed": replicate.seed, "num_parameters": replicate.num_parameters}
+            self._client.log_batch(child.run_id, params=[Param(name, str(value)) for name, value in params.items()])
+            child.has_params = True
+        if child.status != "RUNNING":
             self._client.update_run(child.run_id, status="RUNNING")
             child.status = "RUNNING"
-            return
+
+    def _find_or_make_child(self, replicate: Replicate) -> _ChildRun:
+        """Look before making: an earlier try may have made the run and lost the answer."""
+        identity = f"tags.`{run_record.IDENTITY}` = '{replicate.identity}'"
+        for run in self._client.search_runs([self._experiment_id], f"{identity} and {self._of_this_study()}", max_results=1):
+            return _child(run)
         tags = {
             run_record.KIND: run_record.KIND_REPLICATE,
             run_record.STUDY: self._study.stores.name,
@@ -178,10 +189,7 @@ class Tracker:
             "mlflow.parentRunId": self._parent,
             **_code_tags(self._study),
         }
-        run = self._client.create_run(self._experiment_id, tags=tags, run_name=replicate.title)
-        self._children[replicate.identity] = _ChildRun(run.info.run_id, "RUNNING", 0)
-        params = {**replicate.config, "seed": replicate.seed, "num_parameters": replicate.num_parameters}
-        self._client.log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in params.items()])
+        return _child(self._client.create_run(self._experiment_id, tags=tags, run_name=replicate.title))
 
     def _report(self, replicate: Replicate, report: Mapping[str, Any]) -> None:
         child, epoch = self._children[replicate.identity], report["epoch"]
@@ -221,15 +229,16 @@ def _search_all_runs(client: MlflowClient, experiment_id: str, query: str) -> li
 
 
 def _child(run: Run) -> _ChildRun:
-    return _ChildRun(run.info.run_id, run.info.status, int(run.data.metrics.get("epoch", 0)))
+    return _ChildRun(run.info.run_id, run.info.status, int(run.data.metrics.get("epoch", 0)), bool(run.data.params))
 
 
 def _experiment(client: MlflowClient, study: Study) -> str:
     experiment: Experiment | None = client.get_experiment_by_name(study.stores.name)
     if experiment is None:
         artifacts = study.stores.storage / "artifacts" if study.stores.tracking_uri.startswith("sqlite:///") else None
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on its pages for agents
         experiment_id: str = client.create_experiment(
-            study.stores.name, artifact_location=artifacts.as_uri() if artifacts else None
+            study.stores.name, artifact_location=artifacts.as_uri() if artifacts else None, tags=kind
         )
         return experiment_id
     if experiment.lifecycle_stage != "active":

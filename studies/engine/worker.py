@@ -12,10 +12,10 @@ from ray import tune
 
 from studies.engine.binding import load_trainable, make_config
 from trainables.training.data import prepare
-from trainables.training.reports import Report
+from trainables.training.reports import Report, TrainingError
 
 ASSIGNMENT = "assignment"
-"""The key of a trial's config that holds ``identity``, ``trainable``, ``config``, ``seed`` and two folders."""
+"""The key of a trial's config that holds what ``_StudyConductor`` in runner.py says of a replicate."""
 REPORT = "report"
 FAILURE = "failure"
 
@@ -53,5 +53,7 @@ def _reports(assignment: dict[str, Any]) -> Iterator[Report]:
     trainable = load_trainable(assignment["trainable"])
     config = make_config(trainable.Config, assignment["config"])
     dataset = prepare(config.data, Path(assignment["data_folder"]))
+    if dataset.digest != assignment["data_digest"]:
+        raise TrainingError(f"the data {config.data} on this machine are not those that the study was checked with")
     folder = Path(assignment["checkpoint_folder"])
     yield from trainable.train(config, seed=assignment["seed"], dataset=dataset, checkpoint_folder=folder)

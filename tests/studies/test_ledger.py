@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from studies.engine.ledger import list_ledger, open_ledger
+from studies.engine.ledger import list_ledger, open_ledger, read_ledger
 from studies.engine.problems import StudyError
 from studies.engine.study import load_study
 from studies.run_record import ACCURACY, SPARSITY
@@ -59,7 +59,9 @@ def test_levels_may_change(tiny_study: Path) -> None:
 
 def test_no_ledger(tmp_path: Path) -> None:
     """Looking makes no file; a database out of reach is a problem that does not show the password."""
-    assert list_ledger(f"sqlite:///{tmp_path / 'absent.db'}") == {}
+    url = f"sqlite:///{tmp_path / 'absent.db'}"
+    assert list_ledger(url) == {}
+    assert read_ledger(url, "tiny", {"time_steps": [1, 2]}) == {}
     assert not list(tmp_path.iterdir())
     with pytest.raises(StudyError) as caught:
         open_ledger(f"sqlite:///{tmp_path}", "tiny", {"time_steps": [1, 2]})
