@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from studies.engine.environment import settle_libraries
-from studies.engine.problems import StudyError, mask_credentials
+from studies.engine.problems import Problem, StudyError, mask_credentials
 
 if TYPE_CHECKING:
     from studies.engine.study import Stores, Study
@@ -33,8 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console()
-err = Console(stderr=True)
+out = Console(markup=False)  # texts of studies are shown as they are
+err = Console(stderr=True, markup=False)
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a shipped study.")]
 SetOption = Annotated[
@@ -85,11 +85,9 @@ def check(
 ) -> None:
     """Validate a study and count what it would train; nothing is begun."""
     from analysis.statistics.contrasts import fewest_seeds
-    from studies.engine.runner import check_stores
 
     with _problems_exit_2():
         loaded = _load(study, overrides, storage, tracking_uri)
-        check_stores(loaded)
     cells = [replicate for replicate in loaded.replicates if replicate.seed == loaded.seeds[0]]
     needed = fewest_seeds(len(cells) - 1)
     if as_json:
@@ -245,7 +243,8 @@ def ui(
         return
     out.print(f"MLflow UI: http://{host}:{port}", highlight=False)
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # seven processes that nothing here needs
-    server = ["mlflow", "server", "--backend-store-uri", uri, "--host", host, "--port", str(port), "--workers", "1"]
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # not an argument: it may hold a password, and ps shows arguments
+    server = ["mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
     os.execv(sys.executable, [sys.executable, "-m", *server])
 
 
@@ -258,9 +257,24 @@ def schema() -> None:
 
 
 def _load(study: str, overrides: Sequence[str] | None, storage: str | None, tracking_uri: str | None) -> "Study":
-    from studies.engine.study import load_study
+    """The study, and its stores looked at; all problems of both at once."""
+    from studies.engine.runner import check_stores
+    from studies.engine.study import find_stores, load_study
 
-    return load_study(study, _all_overrides(overrides, storage, tracking_uri))
+    changes = _all_overrides(overrides, storage, tracking_uri)
+    problems: list[Problem] = []
+    loaded = None
+    try:
+        loaded = load_study(study, changes)
+    except StudyError as error:
+        problems += error.problems
+    try:
+        check_stores(loaded.stores if loaded else find_stores(study, changes))
+    except StudyError as error:
+        problems += [problem for problem in error.problems if problem not in problems]
+    if problems or loaded is None:
+        raise StudyError(problems)
+    return loaded
 
 
 def _all_overrides(overrides: Sequence[str] | None, storage: str | None, tracking_uri: str | None) -> list[str]:
@@ -273,13 +287,12 @@ def _report(stores: "Stores", *, show: bool = True, as_json: bool = False) -> Pa
     from analysis.ablation_summary import write_summary
     from analysis.reporting.records import NoStudyError, load_recorded_study
     from analysis.reporting.tables import effects_csv, terminal, verdicts
-    from studies.engine.problems import Problem
 
     try:
         recorded = load_recorded_study(stores.name, stores.tracking_uri)
     except NoStudyError as error:
         rule, repair = "a report needs a study that MLflow has", "run it first, or name its store with --tracking-uri"
-        value = f"{stores.name} in {mask_credentials(stores.tracking_uri)} ({error})"
+        value = f"{stores.name} in {mask_credentials(f'{stores.tracking_uri} ({error})')}"
         raise StudyError([Problem("STUDY", rule, value, repair)]) from None
     folder = stores.storage / "reports" / stores.name
     summary = write_summary(recorded, folder)
@@ -301,7 +314,7 @@ def _problems_exit_2() -> Iterator[None]:
         num = len(error.problems)
         err.print(f"error: {num} problem{'s' if num > 1 else ''}; nothing was begun", style="bold red")
         for problem in error.problems:
-            err.print(str(problem), markup=False, highlight=False, soft_wrap=True)
+            err.print(str(problem), highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
 
 

@@ -31,10 +31,13 @@ class Config(Recipe):
 
 def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
     """What a field's own rule cannot see, for images of ``image_shape``: pairs (field, what is wrong)."""
+    wrong = list(config.problems(image_shape))
+    yield from wrong
     try:
         final_map(config.layout, config.input_shape(image_shape))
     except ValueError as error:
-        yield "layout", str(error)
+        if not wrong:
+            yield "layout", str(error)
 
 
 def num_parameters(config: Config, image_shape: ImageShape, num_classes: int) -> int:

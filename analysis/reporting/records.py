@@ -57,7 +57,8 @@ def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
         }
         records = [_record(client, planned, runs.get(planned.identity)) for planned in study.replicates]
     except (mlflow.exceptions.MlflowException, OSError) as error:
-        raise NoStudyError(f"the study {name!r} cannot be read from MLflow: {str(error).splitlines()[0]}") from None
+        reason = str(error).splitlines()[0].replace(tracking_uri, "its store")  # which may hold a password
+        raise NoStudyError(f"the study {name!r} cannot be read from MLflow: {reason}") from None
     return RecordedStudy(study, records, parent.run_id)
 
 

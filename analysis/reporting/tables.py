@@ -105,8 +105,10 @@ def method_lines(summary: Summary) -> list[str]:
         "factors; differences are paired by seed.",
         "Accuracy and sparsity are of the validation images after the last epoch; the test images were looked at once, then. "
         "Nothing was selected on either.",
-        "Intervals: 95 %, Student's t over seeds. p: two-sided sign-flip test; corrected by Holm over the contrasts of one "
-        f"outcome; a verdict needs corrected p < {SIGNIFICANCE}.",
+        "Intervals: 95 %, Student's t over seeds: how much another seed would change, for these images. Each is for itself, so "
+        "that one may exclude 0 where the corrected p-value does not decide.",
+        "p: two-sided sign-flip test; corrected by Holm over the contrasts of one outcome; a verdict needs corrected "
+        f"p < {SIGNIFICANCE}.",
     ]
     if runs:
         recipe = {name: value for name, value in runs[0].config.items() if name not in study.factors}

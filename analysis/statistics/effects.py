@@ -62,7 +62,7 @@ class Summary:
 def summarise(study: StudyRecord, runs: Sequence[RunRecord]) -> Summary:
     """Simple effects of every factor, at the baseline of the others, paired by seed, corrected over an outcome's contrasts."""
     effects = {outcome: _effects(study, runs, outcome) for outcome in OUTCOMES}
-    return Summary(study, runs, effects, list(_warnings(study, runs)))
+    return Summary(study, runs, effects, _warnings(study, runs, effects[ACCURACY_OUTCOME]))
 
 
 def _effects(study: StudyRecord, runs: Sequence[RunRecord], outcome: Outcome) -> list[LevelEffect]:
@@ -120,11 +120,11 @@ def _estimate(values: Mapping[int, float]) -> Estimate | None:
 
 
 def _mean_curve(curves: Sequence[Sequence[float]]) -> tuple[Estimate, ...]:
-    """Mean and interval at every t; the curves of one cell are of one length."""
-    return tuple(mean_interval(at_t) for at_t in zip(*curves, strict=True))
+    """Mean and interval at every t that all curves of the cell have."""
+    return tuple(mean_interval(at_t) for at_t in zip(*curves, strict=False))
 
 
-def _warnings(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
+def _warnings(study: StudyRecord, runs: Sequence[RunRecord], effects: Sequence[LevelEffect]) -> list[str]:
     warnings = []
     num_contrasts = sum(len(levels) - 1 for levels in study.factors.values())
     needed = fewest_seeds(num_contrasts, SIGNIFICANCE)
@@ -133,6 +133,19 @@ def _warnings(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
             f"With {len(study.seeds)} seeds and {num_contrasts} contrasts no corrected p-value can fall below {SIGNIFICANCE}; "
             f"{needed} seeds can."
         )
+    for effect in effects:
+        num_finished = effect.estimate.num_values if effect.estimate else 0
+        if num_finished < effect.num_planned:
+            warnings.append(
+                f"{effect.factor} = {effect.level}: {effect.num_planned - num_finished} of {effect.num_planned} replicates have "
+                "not finished; what is said of it is of those that have, which may flatter it."
+            )
+    for what, found in (
+        ("versions of the packages", {run.versions for run in runs if run.versions}),
+        ("commits of the code", {run.git_commit for run in runs if run.git_commit}),
+    ):
+        if len(found) > 1:
+            warnings.append(f"The replicates were trained with {len(found)} {what}; see Method.")
     digests = {run.data_digest for run in runs if run.data_digest}
     if len(digests) > 1:
         warnings.append(f"The replicates were trained on {len(digests)} different data sets.")

@@ -50,11 +50,7 @@ def read_document(file: Path) -> Document:
         raise StudyError([Problem(place, "the file must be YAML", str(reason), "mend the line")]) from None
     document = Document(str(file))
     problems: list[Problem] = []
-    try:
-        document.data = _construct(loader, node, "", document, problems, ())
-    except yaml.YAMLError as error:
-        reason = getattr(error, "problem", None) or str(error)
-        problems.append(Problem(str(file), "the file must hold plain YAML data", str(reason), "use plain values"))
+    document.data = _construct(loader, node, "", document, problems, ())
     if not problems and not isinstance(document.data, dict):
         problems.append(Problem(str(file), "the file must be a mapping", repr(document.data), "write key: value lines"))
     if problems:
@@ -107,7 +103,12 @@ def _scalar(loader: yaml.SafeLoader, node: yaml.ScalarNode, path: str, document:
                 'write true or false, or quote it: "' + node.value + '"',
             )
         )
-    return loader.construct_object(node)
+    try:
+        return loader.construct_object(node)
+    except (yaml.YAMLError, ValueError) as error:  # a tag that is not plain data, or 2024-13-45
+        reason = str(getattr(error, "problem", None) or error)
+        problems.append(Problem(document.where(path), "a value must be plain YAML data", reason, "write it plainly, or quote it"))
+        return None
 
 
 def apply_overrides(document: Document, overrides: Sequence[str]) -> None:

@@ -35,6 +35,10 @@ WITHDRAWN = "withdrawn: the study did not ask for it any more"
 """The reason of a replicate that was queued, and that a later version of the study left out."""
 
 
+_UNREACHABLE = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, ImportError)
+"""How a database can be out of reach: also by a missing driver package."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """What the ledger says of one replicate: Optuna's trial number and state, values by objective, the reason if it failed."""
@@ -104,7 +108,7 @@ def read_ledger(url: str, study_name: str, factors: Mapping[str, Sequence[Level]
         return Ledger(optuna.load_study(study_name=_name_in_ledger(study_name, factors), storage=_storage(url))).entries()
     except KeyError:
         return {}
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+    except _UNREACHABLE as error:
         raise _unreachable(url, error) from None
 
 
@@ -114,9 +118,9 @@ def open_ledger(url: str, study_name: str, factors: Mapping[str, Sequence[Level]
     Raises:
         StudyError: The database cannot be reached or written.
     """
-    if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     try:
+        if url.startswith("sqlite:///"):
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
             study_name=_name_in_ledger(study_name, factors),
             storage=_storage(url),
@@ -126,9 +130,22 @@ def open_ledger(url: str, study_name: str, factors: Mapping[str, Sequence[Level]
         with warnings.catch_warnings(category=ExperimentalWarning, action="ignore"):
             study.set_metric_names(list(OBJECTIVES))
         study.set_user_attr(_STUDY_NAME, study_name)
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
+    except _UNREACHABLE as error:
         raise _unreachable(url, error) from None
     return Ledger(study)
+
+
+def check_ledger(url: str) -> None:
+    """Find out whether the ledger's database answers; a file that does not exist yet is no problem.
+
+    Raises:
+        StudyError: It does not.
+    """
+    try:
+        if not _is_absent(url):
+            _storage(url)
+    except _UNREACHABLE as error:
+        raise _unreachable(url, error) from None
 
 
 def list_ledger(url: str) -> dict[str, dict[str, int]]:
@@ -147,7 +164,7 @@ def list_ledger(url: str) -> dict[str, dict[str, int]]:
                 entries = Ledger(optuna.load_study(study_name=summary.study_name, storage=storage)).entries()
                 states = [entry.state.name for entry in entries.values()]
                 counts[name] = {state: states.count(state) for state in dict.fromkeys(states)}
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+    except _UNREACHABLE as error:
         raise _unreachable(url, error) from None
     return counts
 
@@ -172,7 +189,7 @@ def _entry(trial: FrozenTrial) -> Entry:
 
 
 def _unreachable(url: str, error: Exception) -> StudyError:
-    reason = str(error.__cause__ or error).split("\n")[0].replace(url, mask_credentials(url))
+    reason = mask_credentials(str(error.__cause__ or error).strip().split("\n")[0])
     repair = "check the URL, the database server and your rights (ledger in the study file, or --set ledger=…)"
     problem = Problem(
         "ledger", "the ledger must be a database that can be written", f"{mask_credentials(url)} ({reason})", repair

@@ -1,6 +1,7 @@
 """What is wrong with a study, said before anything runs: where, the rule, the value, the repair."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,11 +36,6 @@ def closest(word: Any, possibilities: Iterable[str]) -> str:
     return f"{hint}possible: {', '.join(possibilities)}"
 
 
-def mask_credentials(uri: str) -> str:
-    """A URI without its password, fit to be shown."""
-    scheme, separator, rest = uri.partition("://")
-    authority, slash, path = rest.partition("/")
-    if "@" not in authority:
-        return uri
-    user = authority.rsplit("@", 1)[0].partition(":")[0]
-    return f"{scheme}{separator}{user}:***@{authority.rsplit('@', 1)[1]}{slash}{path}"
+def mask_credentials(text: str) -> str:
+    """A text in which no URI shows its password, fit for logs, messages and records."""
+    return re.sub(r"(://[^/\s:@]*):[^/\s]*@", r"\1:***@", text)

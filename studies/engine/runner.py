@@ -14,12 +14,12 @@ from typing import Any
 from optuna.trial import TrialState
 from rich.console import Console
 
-from studies.engine.ledger import WITHDRAWN, Entry, Ledger, open_ledger, read_ledger
+from studies.engine.ledger import WITHDRAWN, Entry, Ledger, check_ledger, open_ledger, read_ledger
 from studies.engine.problems import Problem, StudyError
 from studies.engine.progress import Display, Progress, display
 from studies.engine.replicates import Replicate
 from studies.engine.scheduling import ray_session, run_replicates
-from studies.engine.study import Study
+from studies.engine.study import Stores, Study
 from studies.engine.tracking import Tracker, connect
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.data import default_data_folder
@@ -51,24 +51,27 @@ class Outcome:
         return self.num_replicates - self.num_complete - len(self.failures)
 
 
-def check_stores(study: Study) -> None:
-    """Find out, without making anything, that the tracking server answers and the storage can be written.
+def check_stores(stores: Stores) -> None:
+    """Find out, without making anything, that servers and databases answer and the storage can be written.
 
     Raises:
         StudyError: Whatever is wrong.
     """
     problems = []
-    existing = study.stores.storage
+    existing = stores.storage
     while not existing.exists():
         existing = existing.parent
     try:
         tempfile.TemporaryFile(dir=existing).close()
     except OSError as error:
         rule, repair = "storage must be a folder that can be written", "choose another with storage: … or --storage"
-        problems.append(Problem("storage", rule, f"{study.stores.storage} ({error.strerror})", repair))
-    if not study.stores.tracking_uri.startswith("sqlite:"):
+        problems.append(Problem("storage", rule, f"{stores.storage} ({error.strerror})", repair))
+    checks: list[Callable[[], object]] = [lambda: check_ledger(stores.ledger_url)]
+    if not stores.tracking_uri.startswith("sqlite:"):
+        checks.append(lambda: connect(stores.tracking_uri))
+    for check in checks:
         try:
-            connect(study.stores.tracking_uri)
+            check()
         except StudyError as error:
             problems += error.problems
     if problems:
@@ -91,7 +94,6 @@ def run_study(
     Raises:
         StudyError: A store, the cluster or another driver of the same study stands in the way; nothing was trained.
     """
-    check_stores(study)
     with _only_driver(study), ExitStack() as stack:
         entries = read_ledger(study.stores.ledger_url, study.stores.name, study.factors)
         missing = [replicate for replicate in study.replicates if _is_missing(entries.get(replicate.identity), retry_failed)]
@@ -106,12 +108,24 @@ def run_study(
             _deliver_missing(ledger, tracker, study)
             if missing or unfinished:
                 _train(study, ledger, tracker, console)
-            outcome = _outcome(ledger, study)
+            outcome, not_reported = _outcome(ledger, study), []
+            tracker.end_study("KILLED" if outcome.num_left else "FINISHED")
             if tracker.flush(SECONDS_TO_DELIVER):
-                tracker.end_study("KILLED" if outcome.num_left else "FINISHED", write_report())
+                not_reported = _attach_report(tracker, write_report)
+        except BaseException:
+            tracker.end_study("KILLED")
+            raise
         finally:
             undelivered = tracker.close(SECONDS_TO_DELIVER)
-    return dataclasses.replace(outcome, undelivered=undelivered)
+    return dataclasses.replace(outcome, undelivered=[*undelivered, *not_reported])
+
+
+def _attach_report(tracker: Tracker, write_report: Callable[[], Path]) -> list[str]:
+    try:
+        tracker.attach_report(write_report())
+    except StudyError as error:  # MLflow went away between the last record and the report
+        return [f"the report: {problem.value}" for problem in error.problems]
+    return []
 
 
 def checkpoint_folder(study: Study, identity: str) -> Path:
@@ -150,8 +164,12 @@ def _deliver_missing(ledger: Ledger, tracker: Tracker, study: Study) -> None:
         status = _MLFLOW_STATUS.get(entry.state)
         if status is None or statuses.get(replicate.identity) == status:
             continue
+        folder = CheckpointFolder(checkpoint_folder(study, replicate.identity))
+        if status == "FINISHED" and not folder.finished_reports():
+            tracker.reject(replicate, "its reports.json is gone from the checkpoints")
+            continue
         tracker.begin(replicate)
-        for report in CheckpointFolder(checkpoint_folder(study, replicate.identity)).finished_reports():
+        for report in folder.reports():
             tracker.report(replicate, report.as_dict())
         tracker.end(replicate, status, entry.reason)
 
@@ -167,9 +185,11 @@ def _train(study: Study, ledger: Ledger, tracker: Tracker, console: Console) -> 
         progress.consider(replicate.title, entry.values)
     with display(console, progress) as shown:
         conductor = _StudyConductor(study, ledger, tracker, progress, shown)
-        run_replicates(conductor, study.resources)
-        conductor.leave()
-        shown.refresh(force=True)
+        try:
+            run_replicates(conductor, study.resources)
+        finally:
+            conductor.leave()
+            shown.refresh(force=True)
 
 
 class _StudyConductor:
@@ -192,10 +212,15 @@ class _StudyConductor:
         return None
 
     def _assignment(self, replicate: Replicate) -> dict[str, Any]:
+        config = dict(replicate.config)
+        if config["data"].endswith(".npz"):  # a worker's own folder is another
+            config["data"] = str(Path(config["data"]).expanduser().resolve())
+        if config["device"] == "auto" and not self._study.resources.gpus:  # Ray has reserved no GPU
+            config["device"] = "cpu"
         return {
             "identity": replicate.identity,
             "trainable": replicate.trainable,
-            "config": replicate.config,
+            "config": config,
             "seed": replicate.seed,
             "data_digest": replicate.data_digest,
             "data_folder": str(default_data_folder()),

@@ -91,7 +91,8 @@ def run_replicates(conductor: Conductor, resources: Resources) -> None:
     """
     demand = _demand(resources)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    stop_by_sigterm = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    on_sigint = signal.getsignal(signal.SIGINT)  # Tune leaves its own handler behind
+    on_sigterm = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
         with tempfile.TemporaryDirectory(prefix="spikesweep-tune-") as scratch:
             tune.Tuner(
@@ -111,7 +112,8 @@ def run_replicates(conductor: Conductor, resources: Resources) -> None:
                 ),
             ).fit()
     finally:
-        signal.signal(signal.SIGTERM, stop_by_sigterm)
+        signal.signal(signal.SIGINT, on_sigint)
+        signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def _demand(resources: Resources) -> dict[str, float]:

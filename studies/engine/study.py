@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from studies.engine.binding import (
     trainable_names,
 )
 from studies.engine.documents import Document, apply_overrides, read_document
-from studies.engine.problems import Problem, StudyError, closest
+from studies.engine.problems import Problem, StudyError, closest, mask_credentials
 from studies.engine.replicates import Replicate, make_replicate
 from trainables.training.configs import identity_field_names
 from trainables.training.data import DataError, Dataset, default_data_folder, prepare, split_indices
@@ -141,20 +141,21 @@ def load_study(study: str, overrides: Sequence[str] = ()) -> Study:
     file = locate_study(study)
     document = read_document(file)
     apply_overrides(document, overrides)
-    content = _validate(document)
-    if content.search_space is not None:
-        document, content = _include_space(document, content)
+    try:
+        content = _validate(document)
+        if content.search_space is not None:
+            document, content = _include_space(document, content)
+    except StudyError as error:
+        raise StudyError([*error.problems, *_further_problems(document, error)]) from None
     checker = _Checker(document, content)
-    checker.check_names()
-    checker.check_levels()
-    checker.stop_if_wrong()
     replicates = checker.spell_out()
-    checker.stop_if_wrong()
+    if checker.problems:
+        raise StudyError(checker.problems)
 
     stores = _stores(content, file)
     return Study(
         file=str(file),
-        text=yaml.safe_dump({"name": stores.name, **document.data}, sort_keys=False, allow_unicode=True),
+        text=mask_credentials(yaml.safe_dump({"name": stores.name, **document.data}, sort_keys=False, allow_unicode=True)),
         question=content.question,
         trainable=content.trainable,
         factors=content.factors,
@@ -188,6 +189,9 @@ def find_stores(study: str, overrides: Sequence[str] = ()) -> Stores:
 
 
 def _stores(content: StudyFile, file: Path) -> Stores:
+    if content.name is None and not re.fullmatch(NAME_PATTERN, file.stem):
+        rule, repair = "a study's name must be letters, digits, _ and -", "rename the file, or give the study a name: …"
+        raise StudyError([Problem(str(file), rule, file.stem, repair)])
     storage = Path(content.storage).expanduser().resolve()
     default_tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / 'mlflow.db'}"
     return Stores(
@@ -209,6 +213,24 @@ def _validate(document: Document) -> StudyFile:
                 problem = dataclasses.replace(known, rule=f"{known.rule} or {problem.rule}")
             problems[problem.where] = problem
         raise StudyError(list(problems.values())) from None
+
+
+def _further_problems(document: Document, error: StudyError) -> list[Problem]:
+    """What is wrong beside ``error``: of the rest of the file, with the keys that it is about taken out or stood in for."""
+    wrong = {problem.where.rsplit(" ", 1)[-1].split(".")[0].split("[")[0] for problem in error.problems}
+    if wrong & {"factors", "baseline", "search_space", "trainable"}:
+        return []  # without them nothing can be said of the rest
+    known = {key: value for key, value in document.data.items() if key in StudyFile.model_fields and key not in wrong}
+    rest = Document(document.name, {"question": "?", "seeds": 1, **known}, document.places)
+    try:
+        content = _validate(rest)
+        if content.search_space is not None:
+            rest, content = _include_space(rest, content)
+    except StudyError:
+        return []
+    checker = _Checker(rest, content)
+    checker.spell_out()
+    return checker.problems
 
 
 def _problem_from_pydantic(document: Document, entry: dict[str, Any]) -> Problem:
@@ -254,41 +276,57 @@ def _seeds(content: StudyFile) -> tuple[int, ...]:
 
 
 class _Checker:
-    """Checks that a study and its trainable fit together, and gathers all problems before it speaks."""
+    """Checks that a study and its trainable fit together, and gathers all problems."""
 
     def __init__(self, document: Document, content: StudyFile) -> None:
         self._document, self._content = document, content
-        self._problems: list[Problem] = []
-        if content.trainable not in trainable_names():
-            self._add(
-                "trainable",
-                "trainable must be one that exists",
-                content.trainable,
-                closest(content.trainable, trainable_names()),
-            )
-            self.stop_if_wrong()
-        self._trainable: Trainable = load_trainable(content.trainable)
-
-    def stop_if_wrong(self) -> None:
-        if self._problems:
-            raise StudyError(self._problems)
-
-    def _add(self, path: str, rule: str, value: Any, repair: str) -> None:
-        self._problems.append(Problem(self._document.where(path), rule, str(value), repair))
+        self.problems: list[Problem] = []
 
     def cells(self) -> list[Cell]:
         return DESIGNS[self._content.design](self._content.factors, self._content.baseline)
 
-    def check_names(self) -> None:
+    def spell_out(self) -> tuple[Replicate, ...]:
+        """All replicates; none if anything is wrong, and then ``problems`` says what."""
+        name = self._content.trainable
+        if name not in trainable_names():
+            self._add("trainable", "trainable must be one that exists", name, closest(name, trainable_names()))
+            return ()
+        trainable = load_trainable(name)
+        self._check_names(trainable.Config)
+        self._check_levels(trainable.Config)
+        if self.problems:
+            self._prepare_data({self._content.config.get("data")})
+            return ()
+        fixed = self._content.config
+        configs = [(cell, make_config(trainable.Config, {**fixed, **cell})) for cell in self.cells()]
+        datasets = self._prepare_data({config.data for _, config in configs})
+        for _, config in configs:
+            if config.data in datasets:
+                self._check_against_data(trainable, config, datasets[config.data])
+        if self.problems:
+            return ()
+        with_data = [(cell, config, datasets[config.data]) for cell, config in configs]
+        sizes = [trainable.num_parameters(config, data.image_shape, data.num_classes) for _, config, data in with_data]
+        return tuple(
+            make_replicate(name, cell, config, seed, data, size)
+            for seed in _seeds(self._content)
+            for (cell, config, data), size in zip(with_data, sizes, strict=True)
+        )
+
+    def _add(self, path: str, rule: str, value: Any, repair: str) -> None:
+        problem = Problem(self._document.where(path), rule, str(value), repair)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def _check_names(self, config_class: type[Recipe]) -> None:
         """Factors, baseline and config speak of fields that exist, each once; seeds are seeds."""
-        content, fields = self._content, field_names(self._trainable.Config)
-        for part in ("config", "factors"):
+        content, fields = self._content, field_names(config_class)
+        for part, what in (("config", "a key of config"), ("factors", "a factor")):
             for name in getattr(content, part):
                 if name not in fields:
-                    what = "a factor" if part == "factors" else "a key of config"
                     rule = f"{what} must be a field of trainable {content.trainable}"
                     self._add(f"{part}.{name}", rule, name, closest(name, fields))
-        for name in content.factors.keys() & set(fields) - identity_field_names(self._trainable.Config):
+        for name in content.factors.keys() & set(fields) - identity_field_names(config_class):
             rule = "a factor must change what is learnt, and this field does not"
             self._add(f"factors.{name}", rule, name, "set it under config")
         for name in content.config.keys() & content.factors.keys():
@@ -296,77 +334,48 @@ class _Checker:
         if not content.factors:
             self._add("factors", "a study must vary at least one factor", "none", "e.g. factors: {time_steps: [4, 8]}")
         for name in content.factors.keys() - content.baseline.keys():
-            rule, repair = "every factor must have a baseline level", f"add baseline: {{{name}: …}}"
-            self._add(f"factors.{name}", rule, "no baseline", repair)
+            self._add(f"factors.{name}", "every factor must have a baseline level", "none", f"add baseline: {{{name}: …}}")
         for name in content.baseline.keys() - content.factors.keys():
-            rule = "a baseline must be of a factor"
-            self._add(
-                f"baseline.{name}",
-                rule,
-                name,
-                f"add it to factors, or move it to config ({closest(name, content.factors)})",
-            )
+            repair = f"add it to factors, or move it to config ({closest(name, content.factors)})"
+            self._add(f"baseline.{name}", "a baseline must be of a factor", name, repair)
         seeds = _seeds(content)
         if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= seed <= LARGEST_SEED for seed in seeds):
             rule = f"seeds must be a count of at least 1, or distinct numbers from 0 to {LARGEST_SEED}"
             self._add("seeds", rule, content.seeds, "e.g. seeds: 10, or seeds: [3, 5, 7]")
 
-    def check_levels(self) -> None:
+    def _check_levels(self, config_class: type[Recipe]) -> None:
         """Every value is one that its field can take; levels are distinct, the baseline one of them."""
-        content, config_class = self._content, self._trainable.Config
+        content, docs = self._content, field_docs(config_class)
         values = [(f"config.{name}", name, value) for name, value in content.config.items()]
         values += [(f"baseline.{name}", name, value) for name, value in content.baseline.items()]
         for name, levels in content.factors.items():
             values += [(f"factors.{name}[{i}]", name, level) for i, level in enumerate(levels)]
         for path, name, value in values:
-            if name in field_names(config_class) and (rule := field_problem(config_class, name, value)):
-                self._add(
-                    path,
-                    f"{name} {rule[0].lower()}{rule[1:]}",
-                    repr(value),
-                    f"change it; {name} is: {field_docs(config_class)[name]}",
-                )
+            if name in docs and (rule := field_problem(config_class, name, value)):
+                self._add(path, f"{name} {rule[0].lower()}{rule[1:]}", repr(value), f"change it; {name} is: {docs[name]}")
         for name, levels in content.factors.items():
             if len(set(levels)) < max(2, len(levels)):
-                self._add(f"factors.{name}", "a factor must have at least 2 distinct levels", levels, "add or change a level")
+                rule, repair = "a factor must have at least 2 distinct levels", "add or change a level"
+                self._add(f"factors.{name}", rule, levels, repair)
             if name in content.baseline and content.baseline[name] not in levels:
-                rule, repair = (
-                    "the baseline must be one of the factor's levels",
-                    f"choose one of {levels}, or add it to them",
-                )
+                rule, repair = "the baseline must be one of the factor's levels", f"choose one of {levels}, or add it to them"
                 self._add(f"baseline.{name}", rule, repr(content.baseline[name]), repair)
 
-    def spell_out(self) -> tuple[Replicate, ...]:
-        """All replicates; finds what only the data and a whole config can show."""
-        config_class, fixed = self._trainable.Config, self._content.config
-        configs = [(cell, make_config(config_class, {**fixed, **cell})) for cell in self.cells()]
-        datasets = self._prepare_data({config.data for _, config in configs})
-        fits = [self._check_against_data(cell, config, datasets.get(config.data)) for cell, config in configs]
-        if not all(fits):
-            return ()
-        sizes = [
-            self._trainable.num_parameters(config, datasets[config.data].image_shape, datasets[config.data].num_classes)
-            for _, config in configs
-        ]
-        return tuple(
-            make_replicate(self._content.trainable, cell, config, seed, datasets[config.data], num_parameters)
-            for seed in _seeds(self._content)
-            for (cell, config), num_parameters in zip(configs, sizes, strict=True)
-        )
-
-    def _prepare_data(self, names: set[str]) -> dict[str, Dataset]:
+    def _prepare_data(self, names: Iterable[Any]) -> dict[str, Dataset]:
+        """The data sets by name; one that cannot be had is a problem (one that is no text has been one already)."""
         datasets: dict[str, Dataset] = {}
-        for name in sorted(names):
+        for name in names:
+            if not isinstance(name, str):
+                continue
             try:
                 datasets[name] = prepare(name, default_data_folder())
             except DataError as error:
                 self._add(self._path_of("data", name), error.rule, error.value, error.repair)
         return datasets
 
-    def _check_against_data(self, cell: Cell, config: Recipe, dataset: Dataset | None) -> bool:
-        if dataset is None:
-            return False
-        wrong = list(self._trainable.problems(config, dataset.image_shape))
+    def _check_against_data(self, trainable: Trainable, config: Recipe, dataset: Dataset) -> None:
+        """The config suits the images, and leaves some to train and to validate on."""
+        wrong = list(trainable.problems(config, dataset.image_shape))
         try:
             split_indices(
                 len(dataset.train_labels),
@@ -378,10 +387,7 @@ class _Checker:
             wrong.append(("num_train_images", str(error)))
         for name, rule in wrong:
             path = self._path_of(name, getattr(config, name))
-            problem = Problem(self._document.where(path), rule, repr(getattr(config, name)), f"change {path}")
-            if problem not in self._problems:
-                self._problems.append(problem)
-        return not wrong
+            self._add(path, rule, repr(getattr(config, name)), f"change {path}")
 
     def _path_of(self, name: str, value: Any) -> str:
         """Where in the file a field got its value."""

@@ -37,6 +37,10 @@ SECONDS_BETWEEN_TRIES = 2.0
 PAGE_SIZE = 1000
 
 
+_Task = tuple[str, Callable[[], object]]
+"""Whose record it is (an identity, or what a person would call it), and the writing of it."""
+
+
 @dataclass
 class _ChildRun:
     run_id: str
@@ -51,13 +55,13 @@ def connect(uri: str) -> MlflowClient:
     Raises:
         StudyError: It did not.
     """
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     try:
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     except Exception as error:  # noqa: BLE001  # every store has its own kinds of error
-        reason = str(error).splitlines()[0].replace(uri, mask_credentials(uri))
+        reason = mask_credentials(str(error).splitlines()[0])
         rule, repair = (
             "the tracking server must answer",
             "start it, or change tracking_uri (--tracking-uri, $MLFLOW_TRACKING_URI)",
@@ -73,14 +77,19 @@ class Tracker:
         """Find or make the experiment and the parent run, and find the children that there are.
 
         Raises:
-            StudyError: The experiment cannot be used.
+            StudyError: The experiment or its artifacts cannot be used.
         """
         self._client, self._study = client, study
-        self._rejections: list[str] = []
-        self._experiment_id = _experiment(client, study)
-        self._parent = self._find_or_make_parent()
-        self._children = {run.data.tags[run_record.IDENTITY]: _child(run) for run in self._find_children()}
-        self._tasks: queue.Queue[Callable[[], object] | None] = queue.Queue()
+        self._rejections: dict[str, str] = {}
+        try:
+            self._experiment_id = _experiment(client, study)
+            self._parent = self._find_or_make_parent()
+            self._children = {run.data.tags[run_record.IDENTITY]: _child(run) for run in self._find_children()}
+        except (mlflow.exceptions.MlflowException, OSError) as error:
+            rule, repair = "MLflow's store must take runs and artifacts", "check its rights and its artifact location"
+            value = mask_credentials(f"{study.stores.tracking_uri} ({str(error).splitlines()[0]})")
+            raise StudyError([Problem("tracking_uri", rule, value, repair)]) from None
+        self._tasks: queue.Queue[_Task | None] = queue.Queue()
         self._given_up = threading.Event()
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._thread.start()
@@ -91,46 +100,54 @@ class Tracker:
 
     def begin(self, replicate: Replicate) -> None:
         """The replicate runs (again)."""
-        self._tasks.put(lambda: self._begin(replicate))
+        self._tasks.put((replicate.identity, lambda: self._begin(replicate)))
 
     def report(self, replicate: Replicate, report: Mapping[str, Any]) -> None:
         """An epoch is done: all its metrics in one request; an epoch that is there already is not written again."""
-        self._tasks.put(lambda: self._report(replicate, report))
+        self._tasks.put((replicate.identity, lambda: self._report(replicate, report)))
 
     def end(self, replicate: Replicate, status: str, reason: str = "") -> None:
         """The replicate has FINISHED, FAILED or was KILLED."""
-        self._tasks.put(lambda: self._end(replicate, status, reason))
+        self._tasks.put((replicate.identity, lambda: self._end(replicate, status, reason)))
 
-    def end_study(self, status: str, report_folder: Path) -> None:
-        """The study stands still: its parent run gets this status, and the report."""
-        self._tasks.put(lambda: self._end_study(status, report_folder))
+    def reject(self, replicate: Replicate, reason: str) -> None:
+        """This replicate's records cannot be delivered; ``close`` says so."""
+        self._rejections[replicate.identity] = f"{replicate.title}: {reason}"
+
+    def end_study(self, status: str) -> None:
+        """The study stands still: its parent run gets this status."""
+        self._tasks.put(("the study's end", lambda: self._client.set_terminated(self._parent, status)))
+
+    def attach_report(self, folder: Path) -> None:
+        """The parent run gets the files of a report."""
+        artifacts = run_record.REPORT_ARTIFACTS
+        self._tasks.put(("the report", lambda: self._client.log_artifacts(self._parent, str(folder), artifacts)))
 
     def close(self, timeout_s: float) -> list[str]:
         """Wait until all is delivered, at most so long; a reason for each write that was not."""
         self._tasks.put(None)
         self._thread.join(timeout_s)
         self._given_up.set()
-        return [*self._rejections, *["no answer in time"] * self._tasks.qsize()]
+        return [*self._rejections.values(), *["no answer in time"] * self._tasks.qsize()]
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until what was given so far is delivered, at most so long; whether it was."""
         delivered = threading.Event()
-        self._tasks.put(delivered.set)
+        self._tasks.put(("", delivered.set))
         return delivered.wait(timeout_s)
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
-            while not self._given_up.is_set():
+            owner, write = task
+            # after a rejection nothing more of that replicate is written, so that the next driver finds it unfinished
+            while owner not in self._rejections and not self._given_up.is_set():
                 try:
-                    task()
-                except mlflow.exceptions.MlflowException as error:
-                    if error.error_code in PASSING_ERRORS:
+                    write()
+                except Exception as error:  # noqa: BLE001  # artifact stores have their own kinds
+                    if _is_passing(error):
                         time.sleep(SECONDS_BETWEEN_TRIES)
                         continue
-                    self._rejections.append(f"rejected: {mask_credentials(str(error))}")
-                except OSError:
-                    time.sleep(SECONDS_BETWEEN_TRIES)
-                    continue
+                    self._rejections[owner] = mask_credentials(f"{owner}: {type(error).__name__}: {error}")
                 break
 
     def _find_or_make_parent(self) -> str:
@@ -196,13 +213,16 @@ class Tracker:
         if epoch <= child.last_epoch:
             return
         timestamp = report["timestamp_ms"]
-        metrics = [Metric(name, value, timestamp, epoch) for name, value in {**report["metrics"], "epoch": epoch}.items()]
+        metrics = [Metric(name, value, timestamp, epoch) for name, value in report["metrics"].items()]
         if report["final"]:
             curves = (
                 (run_record.ACCURACY_AT_T, report["accuracy_at_t"]),
                 (run_record.TEST_ACCURACY_AT_T, report["test_accuracy_at_t"]),
             )
             metrics += [Metric(name, value, timestamp, t) for name, curve in curves for t, value in enumerate(curve, 1)]
+        metrics.append(
+            Metric("epoch", epoch, timestamp, epoch)
+        )  # last: MLflow splits more than 1,000, and this one says all is there
         self._client.log_batch(child.run_id, metrics=metrics)
         child.last_epoch = epoch
 
@@ -213,9 +233,12 @@ class Tracker:
         self._client.set_terminated(child.run_id, status)
         child.status = status
 
-    def _end_study(self, status: str, report_folder: Path) -> None:
-        self._client.log_artifacts(self._parent, str(report_folder), run_record.REPORT_ARTIFACTS)
-        self._client.set_terminated(self._parent, status)
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the same write may succeed later: the store is away or busy."""
+    if isinstance(error, mlflow.exceptions.MlflowException):
+        return error.error_code in PASSING_ERRORS
+    return isinstance(error, OSError) and not isinstance(error, PermissionError | FileNotFoundError)
 
 
 def _search_all_runs(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:

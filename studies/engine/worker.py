@@ -23,8 +23,9 @@ FAILURE = "failure"
 class ReplicateWorker(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
     """Iterates ``train()`` of the replicate that it is assigned, and hands every report to the driver.
 
-    An exception in training ends the replicate, with the reason, but neither the actor nor the study: it would come
-    again. (Ray repeats a replicate whose process dies: it resumes from its checkpoint.)
+    An exception in training ends the replicate, with the reason, but neither the actor nor the study: it would come again.
+    The exception are errors that the machine may have made (RuntimeError, which torch raises, OSError, MemoryError): they end
+    the process, as its death would, and Ray repeats the replicate from its checkpoint in another.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -40,6 +41,8 @@ class ReplicateWorker(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
         """One epoch."""
         try:
             report = next(self._reports)
+        except (RuntimeError, OSError, MemoryError):
+            raise
         except Exception as error:  # noqa: BLE001  # whatever user code raises is this replicate's failure, not the study's
             return {FAILURE: {"reason": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}, "done": True}
         return {REPORT: report.as_dict(), "done": report.final}

@@ -62,6 +62,13 @@ def test_resolved_text_is_the_whole_study(tmp_path: Path) -> None:
     assert load_study(str(copy)).replicates == study.replicates
 
 
+def test_resolved_text_has_no_password(tiny_study: Path) -> None:
+    """What is kept with the runs shows no credentials."""
+    study = load_study(str(tiny_study), ["ledger=postgresql://me:hunter2@host/db"])
+    assert study.stores.ledger_url == "postgresql://me:hunter2@host/db"
+    assert "hunter2" not in study.text
+
+
 def test_scientific_notation_is_a_number(tiny_study: Path) -> None:
     """1e-3, which PyYAML alone makes a string, is a number."""
     study = load_study(str(changed(tiny_study, "epochs: 3", "epochs: 3\n  lr: 1e-3")))
@@ -107,11 +114,14 @@ MISTAKES = [
     ("baseline: {", "baseline: {epochs: 3, ", ["baseline.epochs", "must be of a factor"]),
     ("time_steps: [2, 4]", "time_steps: [2, 4]\n  device: [cpu, auto]", ["factors.device", "must change what is learnt"]),
     ("layout: 64 M 64", "layout: 64 M M M M 64", ["tiny.yaml:8 config.layout", "word 5 (M, max pool) meets a 1x1 map"]),
+    ("epochs: 3", "epochs: 3\n  device: tpu9", ["config.device", "auto, cpu, or a device of torch"]),
+    ("layout: 64 M 64", "layout: 64 64\n  image_downscale: 16", ["config.image_downscale", "leave at least 1x1"]),
     ("layout: 64 M 64", "layout: 64 Q", ["config.layout", "word 2 is 'Q'"]),
     ("halves.npz", "absent.npz", ["tiny.yaml:4 config.data", "a data file must exist", "absent.npz"]),
     ("validation_fraction: 0.25", "num_train_images: 5000", ["config.num_train_images", "at least 5000"]),
     ("question: Does it run?", "question: [", ["tiny.yaml:", "the file must be YAML"]),
-    ("question: Does it run?", "question: !!python/name:os.system x", ["plain YAML data"]),
+    ("question: Does it run?", "question: !!python/name:os.system x", ["tiny.yaml:1 question", "plain YAML data"]),
+    ("question: Does it run?", "question: 2024-13-45", ["question", "plain YAML data", "month must be in"]),
     ("question: Does it run?", "question: &a [*a]", ["must not contain itself"]),
 ]
 
@@ -126,11 +136,21 @@ def test_mistakes(old: str, new: str, expected: list[str], tiny_study: Path) -> 
 
 
 def test_all_problems_at_once(tiny_study: Path) -> None:
-    """Several mistakes are told in one go."""
+    """Mistakes of every kind are told in one go, each once."""
+    text = tiny_study.read_text().replace("seeds: 2", "seedz: 2").replace("halves.npz", "absent.npz")
+    tiny_study.write_text(text.replace("time_steps: [2, 4]", "time_steps: [2, 4]\n  widht: [1, 2]"))
     message = problems_of(tiny_study, "config.epochs=0", "factors.feature_scale=[0.0625, -1]", "baseline.time_steps=9")
-    assert "--set config.epochs=0 config.epochs" in message
-    assert "factors.feature_scale[1]" in message
-    assert "baseline.time_steps" in message
+    for part in (
+        "seedz",
+        "tiny.yaml:1 seeds",
+        "config.data",
+        "factors.widht",
+        "--set config.epochs=0 config.epochs",
+        "factors.feature_scale[1]",
+        "baseline.time_steps",
+    ):
+        assert part in message
+    assert message.count("rule:") == 8  # widht is no field, and has no baseline
 
 
 @pytest.mark.parametrize(
@@ -151,6 +171,13 @@ def test_files_that_are_no_studies(tmp_path: Path) -> None:
     assert "name of a shipped study" in problems_of(tmp_path / "absent.yaml")
 
 
+def test_a_file_whose_name_is_no_study_name(tiny_study: Path) -> None:
+    """A quote in the file's name is refused, unless the study has a name of its own."""
+    odd = tiny_study.rename(tiny_study.with_name("bob's.yaml"))
+    assert "a study's name must be letters" in problems_of(odd)
+    assert load_study(str(odd), ["name=bobs"]).stores.name == "bobs"
+
+
 def test_schema_names_every_field() -> None:
     """The schema that editors use knows the trainables, their fields, and what each means."""
     schema = study_schema()
@@ -166,6 +193,7 @@ def test_schema_names_every_field() -> None:
         ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
         ("https://me:se:cr@et@host:5000", "https://me:***@host:5000"),
         ("sqlite:///a@b.db", "sqlite:///a@b.db"),
+        ("GET http://me:pw@host failed, https://you:pw@there", "GET http://me:***@host failed, https://you:***@there"),
         ("http://host:1/x", "http://host:1/x"),
     ],
 )

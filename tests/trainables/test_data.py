@@ -91,8 +91,13 @@ def test_bad_files(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("not an archive")
     pickled = np.array([{}], dtype=object)
     np.savez(tmp_path / "objects.npz", allow_pickle=True, **dict.fromkeys(data.ARRAYS, pickled))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "objects.npz").read_bytes()[:200])
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
     for name, rule in [
         (str(tmp_path / "absent.npz"), "a data file must exist"),
+        (str(tmp_path / "cut.npz"), "readable by numpy.load"),
+        (str(tmp_path / "one.npz"), "readable by numpy.load"),
         (str(tmp_path / "text.npz"), "readable by numpy.load"),
         (str(tmp_path / "objects.npz"), "readable by numpy.load"),
         ("cifar11", "data must be one of digits, mnist"),
@@ -100,6 +105,8 @@ def test_bad_files(tmp_path: Path) -> None:
         with pytest.raises(DataError) as caught:
             prepare(name, tmp_path)
         assert rule in caught.value.rule
+    with pytest.raises(DataError, match="the data folder must be one that can be written"):
+        prepare("digits", tmp_path / "cut.npz")
 
 
 def test_split_is_fixed(data_folder: Path) -> None:

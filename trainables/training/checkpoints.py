@@ -28,6 +28,13 @@ class CheckpointFolder:
             return []
         return [Report(**report) for report in json.loads(self._reports.read_text())]
 
+    def reports(self) -> list[Report]:
+        """All reports there are, whether or not the replicate has finished."""
+        if finished := self.finished_reports():
+            return finished
+        checkpoint = self.load(torch.device("cpu"))
+        return checkpoint[1] if checkpoint else []
+
     def load(self, device: torch.device) -> tuple[dict[str, Any], list[Report]] | None:
         """The last state with the reports up to it; None where there is none."""
         if not self._checkpoint.exists():

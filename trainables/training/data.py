@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,7 @@ def _read_npz(source: Path) -> dict[str, Array]:
                     "save it with numpy.savez(path, train_images=…, train_labels=…, test_images=…, test_labels=…)",
                 )
             arrays = {name: file[name] for name in ARRAYS}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise DataError("an .npz data file must be readable by numpy.load", f"{source} ({error})", "save it again") from None
     _check_arrays(arrays, source)
     return arrays
@@ -143,8 +144,12 @@ def _check_arrays(arrays: dict[str, Array], source: Path) -> None:
 
 def _store(arrays: dict[str, Array], prepared: Path) -> None:
     """Write the arrays beside their final folder, then move them into place in one step."""
-    prepared.parent.mkdir(parents=True, exist_ok=True)
-    workplace = Path(tempfile.mkdtemp(prefix=f".{prepared.name}-", dir=prepared.parent))
+    try:
+        prepared.parent.mkdir(parents=True, exist_ok=True)
+        workplace = Path(tempfile.mkdtemp(prefix=f".{prepared.name}-", dir=prepared.parent))
+    except OSError as error:
+        rule, repair = "the data folder must be one that can be written", "choose another with $SPIKESWEEP_DATA"
+        raise DataError(rule, f"{prepared.parent} ({error.strerror})", repair) from None
     try:
         digest = hashlib.sha256()
         for name in ARRAYS:

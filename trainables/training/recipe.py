@@ -1,6 +1,9 @@
 """The part of a config that every trained network shares: the data, and how it is learnt."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+import torch
 
 from trainables.networks.layouts import ImageShape
 from trainables.training.configs import setting
@@ -48,6 +51,18 @@ class Recipe:
 
     device: str = setting("auto", identity=False)
     """auto (a GPU if there is one), cpu, or a torch device such as cuda:0."""
+
+    def problems(self, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
+        """What a field's own rule cannot see, for images of ``image_shape``: pairs (field, what is wrong)."""
+        if min(self.input_shape(image_shape)) < 1:
+            height, width, _ = image_shape
+            yield "image_downscale", f"image_downscale must leave at least 1x1 of {height}x{width} images"
+        try:
+            known = self.device == "auto" or torch.device(self.device).type in ("cpu", "cuda", "mps", "xpu")
+        except RuntimeError:
+            known = False
+        if not known:
+            yield "device", "device must be auto, cpu, or a device of torch such as cuda:0"
 
     def input_shape(self, image_shape: ImageShape) -> ImageShape:
         """The shape of what the network sees, for images of ``image_shape``."""
