@@ -24,7 +24,8 @@ from studies.engine.tracking import Tracker, connect
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.data import default_data_folder
 
-SECONDS_TO_DELIVER = 120.0
+SECONDS_TO_DELIVER = 60.0
+SECONDS_OF_SILENCE = 3.0
 
 _MLFLOW_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.FAIL: "FAILED"}
 
@@ -110,7 +111,7 @@ def run_study(
                 _train(study, ledger, tracker, console)
             outcome, not_reported = _outcome(ledger, study), []
             tracker.end_study("KILLED" if outcome.num_left else "FINISHED")
-            if tracker.flush(SECONDS_TO_DELIVER):
+            if _delivered(tracker, console):
                 not_reported = _attach_report(tracker, write_report)
         except BaseException:
             tracker.end_study("KILLED")
@@ -118,6 +119,14 @@ def run_study(
         finally:
             undelivered = tracker.close(SECONDS_TO_DELIVER)
     return dataclasses.replace(outcome, undelivered=[*undelivered, *not_reported])
+
+
+def _delivered(tracker: Tracker, console: Console) -> bool:
+    """Wait for the last records; say so if it takes longer than a person would think nothing of."""
+    if tracker.flush(SECONDS_OF_SILENCE):
+        return True
+    console.print(f"delivering the last records to MLflow, for at most {SECONDS_TO_DELIVER:g} s")
+    return tracker.flush(SECONDS_TO_DELIVER)
 
 
 def _attach_report(tracker: Tracker, write_report: Callable[[], Path]) -> list[str]:

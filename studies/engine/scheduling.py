@@ -61,7 +61,8 @@ def ray_session(address: str | None, num_cpus: int | None, resources: Resources)
         _check_somebody_listens(address)
         ray.init(address or "local", **options)
     except (OSError, ValueError, RuntimeError) as error:
-        rule, repair = "--address must lead to a Ray cluster", "start one with ray start --head, or leave --address out"
+        rule = "--address must lead to a Ray cluster"
+        repair = "start one with ray start --head, set RAY_AUTH_MODE=token if it asks for a token, or leave --address out"
         raise StudyError([Problem("--address", rule, f"{address} ({str(error).splitlines()[0]})", repair)]) from None
     try:
         _check_feasible(_demand(resources))

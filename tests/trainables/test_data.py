@@ -50,6 +50,23 @@ def test_named_data_from_a_file_in_the_data_folder(tiny_npz: Path, tmp_path: Pat
     assert prepare("cifar10", tmp_path).train_images.shape == (96, 8, 8, 1)
 
 
+def test_torchvision_is_read_as_it_is(tmp_path: Path) -> None:
+    """What torchvision finds in its own folder comes through pixel by pixel: real IDX files, written here."""
+    raw = tmp_path / "downloads/FashionMNIST/raw"
+    raw.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for prefix, num in (("train", 20), ("t10k", 10)):
+        images = generator.integers(0, 256, (num, 28, 28), dtype=np.uint8)
+        header = b"\0\0\x08\x03" + b"".join(size.to_bytes(4, "big") for size in images.shape)
+        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        labels = np.arange(num, dtype=np.uint8) % 10
+        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + num.to_bytes(4, "big") + labels.tobytes())
+    dataset = prepare("fashion_mnist", tmp_path)
+    assert np.array_equal(dataset.test_images[..., 0], images)
+    assert dataset.test_labels.tolist() == labels.tolist()
+    assert (dataset.train_images.shape, dataset.num_classes) == ((20, 28, 28, 1), 10)
+
+
 def _prepare_digits(folder: Path) -> str:
     return prepare("digits", folder).digest
 

@@ -202,7 +202,7 @@ def _from_torchvision(name: str, class_name: str) -> Callable[[Path], dict[str, 
             except (OSError, RuntimeError) as error:
                 raise DataError(
                     f"torchvision must be able to download {name}",
-                    f"{type(error).__name__}: {error}",
+                    " ".join(f"{type(error).__name__}: {error}".split()),
                     f"try again when online, or put {name}.npz ({', '.join(ARRAYS)}) into {data_folder}",
                 ) from None
             images = np.asarray(source.data)
