@@ -39,7 +39,11 @@ err = Console(stderr=True, markup=False)
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a shipped study.")]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Change the study file in place, e.g. --set factors.time_steps=[4,8]."),
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Override a value of the study file for this command, e.g. --set factors.time_steps=[4,8].",
+    ),
 ]
 StorageOption = Annotated[
     str | None, typer.Option(metavar="FOLDER", help="Folder of ledger, MLflow store, checkpoints and reports.")

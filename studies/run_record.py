@@ -27,6 +27,7 @@ VERSIONS = "spikesweep.versions"
 STUDY_ARTIFACT = "study.json"
 STUDY_FILE_ARTIFACT = "study.yaml"
 REPORT_ARTIFACTS = "report"
+TRACEBACK_ARTIFACT = "traceback.txt"
 
 ACCURACY = "val/accuracy"
 SPARSITY = "sparsity/overall"

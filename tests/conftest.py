@@ -68,5 +68,13 @@ storage: {tmp_path / "results"}
 
 def descendants(pid: int) -> list[int]:
     """The processes that a process started, and those that they started."""
-    children = [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
+    children = [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in read_if_there(task).split()]
     return children + [pid for child in children for pid in descendants(child)]
+
+
+def read_if_there(file: Path) -> str:
+    """Its text; none if its process has just ended."""
+    try:
+        return file.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""

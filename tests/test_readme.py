@@ -38,6 +38,7 @@ def test_commands_work(tiny_npz: Path, tmp_path: Path) -> None:
             continue
         result = subprocess.run([*SPIKESWEEP, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert result.returncode == 0, (command, result.stdout, result.stderr)
+        assert command[0] != "status" or "32 complete" in result.stdout
     assert (tmp_path / "results/reports/my_study/summary.html").exists()
 
 

@@ -22,7 +22,7 @@ class Config(Recipe):
     layout: str = setting("64 64 M 128 M 256 512 M")
     """3x3 convolutions by their channels, M for a max pool, A for an average pool; the spiking output layer follows."""
 
-    feature_scale: float = setting(1.0, above=0)
+    feature_scale: float = setting(1.0, above=0, below=1000)
     """Multiplies every channel count of the layout."""
 
     time_steps: int = setting(8, at_least=1)

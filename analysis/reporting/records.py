@@ -31,7 +31,6 @@ class RecordedStudy:
 
     study: StudyRecord
     runs: list[RunRecord]
-    parent_run_id: str
 
 
 def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
@@ -40,6 +39,8 @@ def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
     Raises:
         NoStudyError: The store does not answer, or holds no study of that name.
     """
+    if tracking_uri.startswith("sqlite:///") and not Path(tracking_uri.removeprefix("sqlite:///")).exists():
+        raise NoStudyError("there is no such file")  # MLflow would make it
     try:
         client = MlflowClient(tracking_uri)
         experiment = client.get_experiment_by_name(name)
@@ -59,7 +60,7 @@ def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
     except (mlflow.exceptions.MlflowException, OSError) as error:
         reason = str(error).splitlines()[0].replace(tracking_uri, "its store")  # which may hold a password
         raise NoStudyError(f"the study {name!r} cannot be read from MLflow: {reason}") from None
-    return RecordedStudy(study, records, parent.run_id)
+    return RecordedStudy(study, records)
 
 
 def _search(client: MlflowClient, experiment_id: str, kind: str) -> list[Run]:

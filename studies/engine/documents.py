@@ -79,7 +79,11 @@ def _construct(
     if isinstance(node, yaml.MappingNode):
         mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else str(key_node.value)
+            if not isinstance(key_node, yaml.ScalarNode):
+                place = f"{document.name}:{key_node.start_mark.line + 1} {path}"
+                problems.append(Problem(place, "a key must be a word", "a list or mapping", "write word: value"))
+                continue
+            key = key_node.value
             child = f"{path}.{key}" if path else key
             if key in mapping:
                 line = key_node.start_mark.line + 1

@@ -48,6 +48,7 @@ def git_commit() -> str:
     """The commit of the code that runs, ``-dirty`` if tracked files differ from it; empty outside a git checkout."""
     here = Path(__file__).parent
     try:
+        _git(here, "ls-files", "--error-unmatch", Path(__file__).name)  # installed beside another repository's code
         commit = _git(here, "rev-parse", "HEAD")
         return f"{commit}-dirty" if _git(here, "status", "--porcelain", "--untracked-files=no") else commit
     except (OSError, subprocess.SubprocessError):

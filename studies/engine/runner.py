@@ -58,15 +58,17 @@ def check_stores(stores: Stores) -> None:
     Raises:
         StudyError: Whatever is wrong.
     """
-    problems = []
-    existing = stores.storage
-    while not existing.exists():
-        existing = existing.parent
-    try:
-        tempfile.TemporaryFile(dir=existing).close()
-    except OSError as error:
-        rule, repair = "storage must be a folder that can be written", "choose another with storage: … or --storage"
-        problems.append(Problem("storage", rule, f"{stores.storage} ({error.strerror})", repair))
+    problems: list[Problem] = []
+    folders = {"storage": stores.storage}
+    for key, url in (("ledger", stores.ledger_url), ("tracking_uri", stores.tracking_uri)):
+        if url.startswith("sqlite:///"):
+            folders[key] = Path(url.removeprefix("sqlite:///")).parent
+    for key, folder in folders.items():
+        try:
+            tempfile.TemporaryFile(dir=_nearest_existing(folder)).close()
+        except OSError as error:
+            rule, repair = f"{key} must be in a folder that can be written", f"choose another with {key}: …"
+            problems.append(Problem(key, rule, f"{folder} ({error.strerror})", repair))
     checks: list[Callable[[], object]] = [lambda: check_ledger(stores.ledger_url)]
     if not stores.tracking_uri.startswith("sqlite:"):
         checks.append(lambda: connect(stores.tracking_uri))
@@ -77,6 +79,10 @@ def check_stores(stores: Stores) -> None:
             problems += error.problems
     if problems:
         raise StudyError(problems)
+
+
+def _nearest_existing(folder: Path) -> Path:
+    return folder if folder.exists() else _nearest_existing(folder.parent)
 
 
 def run_study(
@@ -103,8 +109,8 @@ def run_study(
             stack.enter_context(ray_session(address, num_cpus, study.resources))
         client = connect(study.stores.tracking_uri)
         ledger = open_ledger(study.stores.ledger_url, study.stores.name, study.factors)
-        ledger.add(missing, study.factors)
         tracker = Tracker(client, study)
+        ledger.add(missing, study.factors)
         try:
             _deliver_missing(ledger, tracker, study)
             if missing or unfinished:
@@ -175,7 +181,7 @@ def _deliver_missing(ledger: Ledger, tracker: Tracker, study: Study) -> None:
             continue
         folder = CheckpointFolder(checkpoint_folder(study, replicate.identity))
         if status == "FINISHED" and not folder.finished_reports():
-            tracker.reject(replicate, "its reports.json is gone from the checkpoints")
+            tracker.reject(replicate, "its reports.json is gone; bring the checkpoints back, or give the study another name")
             continue
         tracker.begin(replicate)
         for report in folder.reports():
@@ -254,14 +260,14 @@ class _StudyConductor:
         if report["final"]:
             self._end(identity, "FINISHED")
 
-    def failed(self, identity: str, reason: str) -> None:
+    def failed(self, identity: str, reason: str, traceback: str = "") -> None:
         if identity not in self._in_flight:
             return
         self._ledger.fail(identity, reason)
-        self._end(identity, "FAILED", reason)
+        self._end(identity, "FAILED", reason, traceback)
 
-    def _end(self, identity: str, status: str, reason: str = "") -> None:
-        self._tracker.end(self._planned[identity], status, reason)
+    def _end(self, identity: str, status: str, reason: str = "", traceback: str = "") -> None:
+        self._tracker.end(self._planned[identity], status, reason, traceback)
         self._in_flight.discard(identity)
         self._progress.running.pop(identity, None)
         self._progress.ended(failed=status == "FAILED")

@@ -39,7 +39,7 @@ class Conductor(Protocol):
     def reported(self, identity: str, report: dict[str, Any]) -> None:
         """An epoch of this replicate is done."""
 
-    def failed(self, identity: str, reason: str) -> None:
+    def failed(self, identity: str, reason: str, traceback: str = "") -> None:
         """This replicate cannot be finished."""
 
     def tick(self) -> None:
@@ -191,11 +191,12 @@ class _Recorder(tune.Callback):  # type: ignore[misc]  # Ray ships no types
         if REPORT in result:
             self._conductor.reported(_identity(trial), result[REPORT])
         elif FAILURE in result:
-            self._conductor.failed(_identity(trial), result[FAILURE]["reason"])
+            self._conductor.failed(_identity(trial), **result[FAILURE])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        reason = str(trial.get_error() or "its process died").strip().splitlines()[-1]
-        self._conductor.failed(_identity(trial), f"{reason} ({NUM_REPEATS_AFTER_PROCESS_DEATH + 1} attempts)")
+        error = str(trial.get_error() or "its process died").strip()
+        reason = f"{error.splitlines()[-1]} ({NUM_REPEATS_AFTER_PROCESS_DEATH + 1} attempts)"
+        self._conductor.failed(_identity(trial), reason, error)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._conductor.tick()

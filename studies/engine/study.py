@@ -192,7 +192,13 @@ def _stores(content: StudyFile, file: Path) -> Stores:
     if content.name is None and not re.fullmatch(NAME_PATTERN, file.stem):
         rule, repair = "a study's name must be letters, digits, _ and -", "rename the file, or give the study a name: …"
         raise StudyError([Problem(str(file), rule, file.stem, repair)])
-    storage = Path(content.storage).expanduser().resolve()
+    try:
+        storage = Path(content.storage).expanduser().resolve()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise StudyError([Problem("storage", "storage must be a path", repr(content.storage), f"change it ({error})")]) from None
+    if "?" in str(storage) or "#" in str(storage):
+        rule, repair = "storage must not hold ? or #, which mean something else in database URLs", "choose another folder"
+        raise StudyError([Problem("storage", rule, str(storage), repair)])
     default_tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / 'mlflow.db'}"
     return Stores(
         name=content.name or file.stem,
@@ -295,7 +301,7 @@ class _Checker:
         self._check_names(trainable.Config)
         self._check_levels(trainable.Config)
         if self.problems:
-            self._prepare_data({self._content.config.get("data")})
+            self._prepare_data([self._content.config.get("data")])
             return ()
         fixed = self._content.config
         configs = [(cell, make_config(trainable.Config, {**fixed, **cell})) for cell in self.cells()]
@@ -384,7 +390,7 @@ class _Checker:
                 num_train_images=config.num_train_images,
             )
         except ValueError as error:
-            wrong.append(("num_train_images", str(error)))
+            wrong.append(("num_train_images" if config.num_train_images else "validation_fraction", str(error)))
         for name, rule in wrong:
             path = self._path_of(name, getattr(config, name))
             self._add(path, rule, repr(getattr(config, name)), f"change {path}")

@@ -90,6 +90,7 @@ class Tracker:
             value = mask_credentials(f"{study.stores.tracking_uri} ({str(error).splitlines()[0]})")
             raise StudyError([Problem("tracking_uri", rule, value, repair)]) from None
         self._tasks: queue.Queue[_Task | None] = queue.Queue()
+        self._writing = ""
         self._given_up = threading.Event()
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._thread.start()
@@ -106,9 +107,9 @@ class Tracker:
         """An epoch is done: all its metrics in one request; an epoch that is there already is not written again."""
         self._tasks.put((replicate.identity, lambda: self._report(replicate, report)))
 
-    def end(self, replicate: Replicate, status: str, reason: str = "") -> None:
+    def end(self, replicate: Replicate, status: str, reason: str = "", traceback: str = "") -> None:
         """The replicate has FINISHED, FAILED or was KILLED."""
-        self._tasks.put((replicate.identity, lambda: self._end(replicate, status, reason)))
+        self._tasks.put((replicate.identity, lambda: self._end(replicate, status, reason, traceback)))
 
     def reject(self, replicate: Replicate, reason: str) -> None:
         """This replicate's records cannot be delivered; ``close`` says so."""
@@ -127,8 +128,9 @@ class Tracker:
         """Wait until all is delivered, at most so long; a reason for each write that was not."""
         self._tasks.put(None)
         self._thread.join(timeout_s)
+        late = [self._writing, *(task[0] for task in list(self._tasks.queue) if task)] if self._thread.is_alive() else []
         self._given_up.set()
-        return [*self._rejections.values(), *["no answer in time"] * self._tasks.qsize()]
+        return [*self._rejections.values(), *("no answer in time" for owner in late if owner)]
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until what was given so far is delivered, at most so long; whether it was."""
@@ -139,6 +141,7 @@ class Tracker:
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
             owner, write = task
+            self._writing = owner
             # after a rejection nothing more of that replicate is written, so that the next driver finds it unfinished
             while owner not in self._rejections and not self._given_up.is_set():
                 try:
@@ -226,10 +229,12 @@ class Tracker:
         self._client.log_batch(child.run_id, metrics=metrics)
         child.last_epoch = epoch
 
-    def _end(self, replicate: Replicate, status: str, reason: str) -> None:
+    def _end(self, replicate: Replicate, status: str, reason: str, traceback: str) -> None:
         child = self._children[replicate.identity]
         if reason:
             self._client.set_tag(child.run_id, run_record.REASON, reason)
+        if traceback:
+            self._client.log_text(child.run_id, traceback, run_record.TRACEBACK_ARTIFACT)
         self._client.set_terminated(child.run_id, status)
         child.status = status
 

@@ -34,7 +34,7 @@ def recorded(num_seeds: int = 8) -> RecordedStudy:
     study = StudyRecord(
         "demo", "Does <T> matter?", "bitnet", "one_factor_at_a_time", baseline, factors, range(num_seeds), planned
     )
-    return RecordedStudy(study, runs, "parent")
+    return RecordedStudy(study, runs)
 
 
 def summary_of(study: RecordedStudy) -> Summary:

@@ -9,7 +9,7 @@ import pytest
 
 from studies.engine.ledger import list_ledger
 
-NAMESPACE = ["unshare", "--net", "--pid", "--fork", "--mount-proc"]
+NAMESPACE = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
 """Ray binds every interface; in here there is the loopback alone, and all processes end with the first."""
 
 

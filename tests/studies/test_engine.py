@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from studies.engine.ledger import list_ledger
-from tests.conftest import SPIKESWEEP, descendants
+from tests.conftest import SPIKESWEEP, descendants, read_if_there
 
 PATIENCE_S = 240
 
@@ -167,8 +167,10 @@ def test_failures_do_not_stop_the_study(tiny_study: Path) -> None:
     assert "2 replicates failed" in result.stderr
     assert "lr=1e+38 · seed 1: failed, TrainingError: epoch 1: the weights" in result.stdout
     assert list_ledger(f"sqlite:///{storage / 'ledger.db'}") == {"tiny": {"COMPLETE": 2, "FAIL": 2}}
-    _, children, _ = mlflow_runs(storage)
+    _, children, client = mlflow_runs(storage)
     assert Counter(child.info.status for child in children) == {"FINISHED": 2, "FAILED": 2}
+    failed = next(child for child in children if child.info.status == "FAILED")
+    assert [file.path for file in client.list_artifacts(failed.info.run_id)] == ["traceback.txt"]
     reasons = [child.data.tags["spikesweep.reason"] for child in children if child.info.status == "FAILED"]
     assert all("the weights are no longer finite" in reason for reason in reasons)
 
@@ -195,7 +197,8 @@ def test_a_study_has_one_driver(tiny_study: Path, start: Start) -> None:
     [
         (["--tracking-uri", "http://127.0.0.1:9"], "the tracking server must answer"),
         (["--set", "factors.time_steps=[4,0]"], "factors.time_steps[1]"),
-        (["--storage", "/proc/nowhere"], "storage must be a folder that can be written"),
+        (["--storage", "/proc/nowhere"], "storage must be in a folder that can be written"),
+        (["--set", "ledger=sqlite:////proc/nowhere/l.db"], "ledger must be in a folder that can be written"),
         (["--set", "resources.gpus=64"], "some node must have what one replicate asks for"),
         (["--address", "127.0.0.1:9"], "--address must lead to a Ray cluster"),
     ],
@@ -211,4 +214,4 @@ def test_bad_input_begins_nothing(arguments: list[str], expected: str, tiny_stud
 
 
 def _command_line(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return read_if_there(Path(f"/proc/{pid}/cmdline")).replace("\0", " ")

@@ -45,12 +45,14 @@ def test_identity(tiny_study: Path) -> None:
 def test_shipped_studies_load(tiny_npz: Path, data_folder: Path) -> None:
     """Every shipped study is valid (on stand-in images of the right shape where its own are not at hand)."""
     assert {"quickstart", "bitnet_cifar10"} <= set(shipped_studies())
-    (data_folder / "cifar10.npz").write_bytes(tiny_npz.read_bytes())
+    stand_in = data_folder / "cifar10.npz"
+    stand_in.write_bytes(tiny_npz.read_bytes())
     quickstart = load_study("quickstart")
     assert len(quickstart.seeds) >= 6
     assert set(quickstart.factors) == {"time_steps", "feature_scale", "layout"}
     overrides = ["config.num_train_images=null", "config.image_downscale=1"]
     assert len(load_study("bitnet_cifar10", overrides).replicates) == len(quickstart.replicates)
+    stand_in.unlink()
 
 
 def test_resolved_text_is_the_whole_study(tmp_path: Path) -> None:
@@ -119,6 +121,10 @@ MISTAKES = [
     ("layout: 64 M 64", "layout: 64 Q", ["config.layout", "word 2 is 'Q'"]),
     ("halves.npz", "absent.npz", ["tiny.yaml:4 config.data", "a data file must exist", "absent.npz"]),
     ("validation_fraction: 0.25", "num_train_images: 5000", ["config.num_train_images", "at least 5000"]),
+    ("validation_fraction: 0.25", "validation_fraction: 0.9999", ["config.validation_fraction", "leave 0 for training"]),
+    ("seeds: 2", "seeds: 2\n? [a, b]\n: 1", ["tiny.yaml:14", "a key must be a word"]),
+    ("layout: 64 M 64", "layout: 64 M 99999999999999999999", ["config.layout", "word 3"]),
+    ("feature_scale: [0.0625, 0.125]", "feature_scale: [0.0625, 1e300]", ["factors.feature_scale[1]", "less than 1000"]),
     ("question: Does it run?", "question: [", ["tiny.yaml:", "the file must be YAML"]),
     ("question: Does it run?", "question: !!python/name:os.system x", ["tiny.yaml:1 question", "plain YAML data"]),
     ("question: Does it run?", "question: 2024-13-45", ["question", "plain YAML data", "month must be in"]),
@@ -155,7 +161,16 @@ def test_all_problems_at_once(tiny_study: Path) -> None:
 
 @pytest.mark.parametrize(
     ("override", "expected"),
-    [("config.epochs", "path=value"), ("config..x=1", "path=value"), ("seeds.x=1", "mapping"), ("seeds=[", "must be YAML")],
+    [
+        ("storage=~nobody_here/x", "storage must be a path"),
+        ("storage=a?b", "storage must not hold ? or #"),
+        ("config.data=[digits]", "config.data"),
+        ("config.data=~nobody_here/x.npz", "data must be a path"),
+        ("config.epochs", "path=value"),
+        ("config..x=1", "path=value"),
+        ("seeds.x=1", "mapping"),
+        ("seeds=[", "must be YAML"),
+    ],
 )
 def test_bad_overrides(override: str, expected: str, tiny_study: Path) -> None:
     """An override that cannot be applied is named."""

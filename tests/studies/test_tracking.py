@@ -19,7 +19,6 @@ from analysis.reporting.records import load_recorded_study
 from studies.engine.problems import StudyError
 from studies.engine.study import Study, load_study
 from studies.engine.tracking import Tracker, connect
-from tests.conftest import descendants
 
 
 def free_port() -> int:
@@ -43,10 +42,11 @@ def mlflow_server(folder: Path, port: int) -> Iterator[None]:
                 break
             except OSError:
                 time.sleep(0.1)
+        else:
+            raise TimeoutError((folder / "server.log").read_text())
         yield
     finally:
-        for pid in [server.pid, *descendants(server.pid)]:
-            os.kill(pid, signal.SIGKILL)
+        os.killpg(server.pid, signal.SIGKILL)  # a session of its own
         server.wait()
 
 
@@ -136,6 +136,17 @@ def test_what_a_child_run_holds(tiny_study: Path) -> None:
     assert "Does it run?" in parent.data.tags["mlflow.note.content"]
     missing = [run for run in load_recorded_study("tiny", study.stores.tracking_uri).runs if run.status == "MISSING"]
     assert len(missing) == len(study.replicates) - 1
+
+
+def test_records_that_cannot_be_delivered_are_counted(tiny_study: Path, tmp_path: Path) -> None:
+    """A server that stays away: closing ends in time, and names as many records as were lost."""
+    port = free_port()
+    study = load_study(str(tiny_study), [f"tracking_uri=http://127.0.0.1:{port}"])
+    with mlflow_server(tmp_path, port):
+        tracker = Tracker(connect(study.stores.tracking_uri), study)
+    tracker.begin(study.replicates[0])
+    tracker.report(study.replicates[0], report_of(1))
+    assert tracker.close(1) == ["no answer in time"] * 2
 
 
 def test_an_unreachable_server_is_a_problem() -> None:

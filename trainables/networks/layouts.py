@@ -11,6 +11,9 @@ Layer = int | Pool
 ImageShape = tuple[int, int, int]
 """Height, width, channels."""
 
+MOST_DIGITS = 6
+"""A channel count has fewer; more is a slip of the keyboard, or no memory would hold it."""
+
 POOL_NAMES: dict[Pool, str] = {"M": "max pool", "A": "average pool"}
 
 
@@ -25,7 +28,7 @@ def parse_layout(layout: str) -> list[Layer]:
     for position, word in enumerate(layout.split(), start=1):
         if word in ("M", "A"):
             layers.append("M" if word == "M" else "A")
-        elif word.isascii() and word.isdigit() and int(word) > 0:
+        elif word.isascii() and word.isdigit() and len(word) < MOST_DIGITS and int(word) > 0:
             layers.append(int(word))
         else:
             raise ValueError(f"every word of a layout must be a channel count or a pool (M, A), but word {position} is {word!r}")

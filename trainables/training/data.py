@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,8 +92,12 @@ def _locate(data: str, data_folder: Path) -> tuple[Path | None, Path]:
         if not source.exists():
             return None, data_folder / "prepared" / data
     elif data.endswith(".npz"):
-        source = Path(data).expanduser().resolve()
-        if not source.is_file():
+        try:
+            source = Path(data).expanduser().resolve()
+            exists = source.is_file()
+        except (RuntimeError, ValueError, OSError) as error:  # ~nobody, a null byte
+            raise DataError("data must be a path", repr(data), f"change it ({error})") from None
+        if not exists:
             raise DataError("a data file must exist", str(source), "give the path of an .npz file that does")
     else:
         raise DataError(
@@ -116,7 +121,7 @@ def _read_npz(source: Path) -> dict[str, Array]:
                     "save it with numpy.savez(path, train_images=…, train_labels=…, test_images=…, test_labels=…)",
                 )
             arrays = {name: file[name] for name in ARRAYS}
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError("an .npz data file must be readable by numpy.load", f"{source} ({error})", "save it again") from None
     _check_arrays(arrays, source)
     return arrays

@@ -50,7 +50,7 @@ class Recipe:
     """AdamW's decoupled weight decay."""
 
     device: str = setting("auto", identity=False)
-    """auto (a GPU if there is one), cpu, or a torch device such as cuda:0."""
+    """cpu, a torch device such as cuda:0, or auto: in a study a GPU if resources ask for one; else a GPU if there is one."""
 
     def problems(self, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
         """What a field's own rule cannot see, for images of ``image_shape``: pairs (field, what is wrong)."""
