@@ -19,6 +19,7 @@ from rich.console import Console
 
 from studies.engine.environment import settle_libraries
 from studies.engine.problems import Problem, StudyError, mask_credentials
+from studies.run_record import levels_in_words
 
 if TYPE_CHECKING:
     from studies.engine.study import Stores, Study
@@ -111,8 +112,7 @@ def check(
     size = f"{len(cells)} cells × {len(loaded.seeds)} seeds = {len(loaded.replicates)} replicates"
     out.print(f"{loaded.trainable}, {design}: {size}", highlight=False)
     for cell in cells:
-        levels = " ".join(f"{name}={level}" for name, level in cell.cell.items())
-        out.print(f"  {levels}  {cell.num_parameters:,} parameters", highlight=False, soft_wrap=True)
+        out.print(f"  {levels_in_words(cell.cell)}  {cell.num_parameters:,} parameters", highlight=False, soft_wrap=True)
     if len(loaded.seeds) < needed:
         words = f"{len(loaded.seeds)} seeds are too few for any significance after correction; {needed} seeds can give it"
         out.print(f"warning: {words}", style="yellow", highlight=False)

@@ -40,6 +40,11 @@ OBJECTIVES: Mapping[str, Direction] = {ACCURACY: "maximize", SPARSITY: "maximize
 """What a study is judged on, primary first; always on validation images."""
 
 
+def levels_in_words(levels: Mapping[str, Level]) -> str:
+    """What a person calls a cell, e.g. ``time_steps=8 feature_scale=0.5``."""
+    return " ".join(f"{name}={level}" for name, level in levels.items())
+
+
 @dataclass(frozen=True)
 class PlannedReplicate:
     """One replicate that the study asks for."""

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from analysis.statistics.effects import ACCURACY_OUTCOME, SIGNIFICANCE, LevelEffect, Outcome, Summary
 from analysis.statistics.intervals import Estimate
-from studies.run_record import RunRecord
+from studies.run_record import RunRecord, levels_in_words
 
 NONE = "–"
 VERDICT_STYLES = {"higher": "green", "lower": "red", "undecided": "yellow", "no data": "red", "baseline": "dim"}
@@ -90,8 +90,7 @@ def verdicts(summary: Summary) -> Iterator[str]:
 def unfinished_lines(summary: Summary) -> list[str]:
     """A line for every replicate that has not finished: which, in what state, and why."""
     return [
-        f"{' '.join(f'{name}={level}' for name, level in run.levels.items())} · seed {run.seed}: {run.status.lower()}"
-        + (f", {run.reason}" if run.reason else "")
+        f"{levels_in_words(run.levels)} · seed {run.seed}: {run.status.lower()}" + (f", {run.reason}" if run.reason else "")
         for run in summary.not_finished
     ]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search_spaces.language.designs import Cell
+from studies.run_record import levels_in_words
 from trainables.training.configs import identity_field_names
 from trainables.training.data import Dataset
 from trainables.training.recipe import Recipe
@@ -29,7 +30,7 @@ class Replicate:
     @property
     def title(self) -> str:
         """What a person calls it, e.g. ``time_steps=8 feature_scale=0.5 layout=64 M 128 · seed 3``."""
-        return " ".join(f"{name}={level}" for name, level in self.cell.items()) + f" · seed {self.seed}"
+        return f"{levels_in_words(self.cell)} · seed {self.seed}"
 
 
 def make_replicate(trainable: str, cell: Cell, config: Recipe, seed: int, dataset: Dataset, num_parameters: int) -> Replicate:
