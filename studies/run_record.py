@@ -34,7 +34,6 @@ SPARSITY = "sparsity/overall"
 TEST_ACCURACY = "test/accuracy"
 ACCURACY_AT_T = "accuracy_at_t"
 """Validation accuracy of the spike counts up to t; t is the metric's step."""
-TEST_ACCURACY_AT_T = "test/accuracy_at_t"
 
 OBJECTIVES: Mapping[str, Direction] = {ACCURACY: "maximize", SPARSITY: "maximize"}
 """What a study is judged on, primary first; always on validation images."""

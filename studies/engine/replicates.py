@@ -1,14 +1,12 @@
 """One replicate: a cell with a seed, and the identity under which it is trained once and never again."""
 
 import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from search_spaces.language.designs import Cell
 from studies.run_record import levels_in_words
-from trainables.training.configs import identity_field_names
+from trainables.training.configs import identity_of
 from trainables.training.data import Dataset
 from trainables.training.recipe import Recipe
 
@@ -34,11 +32,9 @@ class Replicate:
 
 
 def make_replicate(trainable: str, cell: Cell, config: Recipe, seed: int, dataset: Dataset, num_parameters: int) -> Replicate:
-    """A replicate with its identity: the digest of the config fields that change its result, the data and the seed."""
-    fields = {name: getattr(config, name) for name in identity_field_names(type(config))} | {"data": dataset.digest}
-    essence = json.dumps({"trainable": trainable, "config": fields, "seed": seed}, sort_keys=True)
+    """A replicate with its identity (see ``trainables.training.configs.identity_of``)."""
     return Replicate(
-        identity=hashlib.sha256(essence.encode()).hexdigest()[:32],
+        identity=identity_of(trainable, config, data_digest=dataset.digest, seed=seed),
         trainable=trainable,
         cell=cell,
         seed=seed,

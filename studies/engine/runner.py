@@ -252,12 +252,12 @@ class _StudyConductor:
         if identity not in self._in_flight:  # its process died after the last report, and was started again
             return
         replicate = self._planned[identity]
-        self._progress.running[identity] = f"{replicate.title} · epoch {report['epoch']}/{replicate.config['epochs']}"
-        if report["final"]:
+        self._progress.running[identity] = f"{replicate.title} · epoch {report['epoch']}/{report['num_epochs']}"
+        if report["epoch"] == report["num_epochs"]:
             self._ledger.complete(identity, report["metrics"])
             self._progress.consider(replicate.title, report["metrics"])
         self._tracker.report(replicate, report)
-        if report["final"]:
+        if report["epoch"] == report["num_epochs"]:
             self._end(identity, "FINISHED")
 
     def failed(self, identity: str, reason: str, traceback: str = "") -> None:

@@ -217,11 +217,8 @@ class Tracker:
             return
         timestamp = report["timestamp_ms"]
         metrics = [Metric(name, value, timestamp, epoch) for name, value in report["metrics"].items()]
-        if report["final"]:
-            curves = (
-                (run_record.ACCURACY_AT_T, report["accuracy_at_t"]),
-                (run_record.TEST_ACCURACY_AT_T, report["test_accuracy_at_t"]),
-            )
+        if epoch == report["num_epochs"]:
+            curves = report["curves"].items()
             metrics += [Metric(name, value, timestamp, t) for name, curve in curves for t, value in enumerate(curve, 1)]
         metrics.append(
             Metric("epoch", epoch, timestamp, epoch)

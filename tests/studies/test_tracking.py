@@ -57,9 +57,9 @@ def report_of(epoch: int, *, final: bool = False, loss: float = 0.5) -> dict[str
         "epoch": epoch,
         "timestamp_ms": 1_700_000_000_000 + epoch,
         "metrics": {**metrics, "test/accuracy": 0.25} if final else metrics,
-        "accuracy_at_t": curve,
-        "test_accuracy_at_t": curve if final else [],
-        "final": final,
+        "curves": {"accuracy_at_t": curve, **({"test/accuracy_at_t": curve} if final else {})},
+        "num_epochs": 3,
+        "facts": {},
     }
 
 

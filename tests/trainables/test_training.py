@@ -48,10 +48,10 @@ def test_reports(tiny_npz: Path, data_folder: Path) -> None:
     assert set(reports[0].metrics) == expected
     assert set(reports[-1].metrics) == expected | {"test/accuracy"}
     for report in reports:
-        assert len(report.accuracy_at_t) == 4
-        assert report.accuracy_at_t[-1] == report.metrics["val/accuracy"]
+        assert len(report.curves["accuracy_at_t"]) == 4
+        assert report.curves["accuracy_at_t"][-1] == report.metrics["val/accuracy"]
         assert report.metrics["sparsity/overall"] == pytest.approx(1 - report.metrics["spike_rate/overall"])
-    assert [len(report.test_accuracy_at_t) for report in reports] == [0, 0, 0, 4]
+    assert [len(report.curves.get("test/accuracy_at_t", [])) for report in reports] == [0, 0, 0, 4]
 
 
 def test_test_images_are_looked_at_once(tiny_npz: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ def test_divergence_is_an_error(tiny_npz: Path, data_folder: Path) -> None:
 def test_a_metric_that_is_no_number_is_an_error() -> None:
     """No report carries NaN or infinity."""
     with pytest.raises(TrainingError, match="epoch 2: not a finite number: train/loss"):
-        Report(2, 0, {"train/loss": float("nan"), "val/accuracy": 0.5}, [0.5])
+        Report(2, 0, {"train/loss": float("nan"), "val/accuracy": 0.5}, {"accuracy_at_t": [0.5]}, 3)
 
 
 def test_checkpoints_hold_no_pickled_code(tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ def fit(
         metrics = {**train_metrics, "val/accuracy": accuracy_at_t[-1], **meter.metrics()}
         if final:
             metrics["test/accuracy"] = test_accuracy_at_t[-1]
-        report = Report(epoch, time.time_ns() // 1_000_000, metrics, accuracy_at_t, test_accuracy_at_t, final)
+        curves = {"accuracy_at_t": accuracy_at_t} | ({"test/accuracy_at_t": test_accuracy_at_t} if final else {})
+        report = Report(epoch, time.time_ns() // 1_000_000, metrics, curves, recipe.epochs)
         reports.append(report)
         if folder and final:
             folder.finish(reports)

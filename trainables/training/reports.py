@@ -19,22 +19,30 @@ class Report:
         timestamp_ms: When the epoch ended, milliseconds since 1970; a resumed replicate repeats its old reports as they were.
         metrics: Scalars under slash-grouped names: ``train/loss``, ``val/accuracy``, ``sparsity/layer1``, … Accuracies,
             sparsities and rates are fractions.
-        accuracy_at_t: Validation accuracy of the spike counts up to step t, for t = 1 … T.
-        test_accuracy_at_t: The same on the test images: empty but in the last report, the only time they are looked at.
-        final: Whether this is the last one.
+        curves: What was measured up to time step t, for t = 1 … T, under stable names: ``accuracy_at_t`` of the validation
+            images, ``test/accuracy_at_t`` in the last report only (the one time the test images are looked at), ….
+        num_epochs: How many reports the replicate has in all.
+        facts: What is worth knowing of the replicate beside its config, as text, e.g. the digest of a calibration set.
+
+    The last report is the one whose epoch is ``num_epochs``.
     """
 
     epoch: int
     timestamp_ms: int
     metrics: dict[str, float]
-    accuracy_at_t: list[float]
-    test_accuracy_at_t: list[float] = field(default_factory=list)
-    final: bool = False
+    curves: dict[str, list[float]]
+    num_epochs: int
+    facts: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         bad = [name for name, value in self.metrics.items() if not math.isfinite(value)]
         if bad:
             raise TrainingError(f"epoch {self.epoch}: not a finite number: {', '.join(bad)}")
+
+    @property
+    def final(self) -> bool:
+        """Whether this is the last one."""
+        return self.epoch == self.num_epochs
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
