@@ -11,7 +11,7 @@ from trainables.networks.layouts import ImageShape
 from trainables.networks.network import INPUT, Network, Scale, replace_activations
 from trainables.networks.rewriting import fold_batch_norms, give_biases
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
-from trainables.spiking.pools import GatedMaxPool, SplitTiesMaxPool
+from trainables.spiking.pools import GatedMaxPool
 
 Readout = Literal["membrane", "spikes"]
 Granularity = Literal["layer", "channel"]
@@ -61,8 +61,10 @@ def spiking_structure(
 
     replace_activations(network, neuron)
     if max_pool == "gated":
-        for step in network.steps_of(nn.MaxPool2d, SplitTiesMaxPool):
-            network.parts[step.name] = GatedMaxPool()
+        for step in network.steps_of(nn.MaxPool2d):
+            pool = network.parts[step.name]
+            assert isinstance(pool, nn.MaxPool2d)
+            network.parts[step.name] = GatedMaxPool(pool)
     for step in [step for step in network.steps if step.operation == "add"]:
         for name in step.inputs:
             if (source := _spiking_source(network, name)) is not None:

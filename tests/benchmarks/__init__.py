@@ -1,0 +1,1 @@
+"""Measurements: speed, memory and what methods cost; each says in its header what is compared."""
