@@ -1,7 +1,6 @@
 """Converted SNNs: a trained analogue network with integrate-and-fire neurons, and fine-tuning in the spiking domain (hybrid)."""
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,12 +249,8 @@ def convert(trained: Network, network: Network, config: Config, calibration: Cal
         normalise_weights(network)
     metrics = {f"conversion_error/{layer.layer}": layer.error for layer in layers}
     metrics |= {f"conversion_correlation/{layer.layer}": layer.correlation for layer in layers}
-    facts = {
-        "calibration_digest": calibration.digest,
-        "conversion": json.dumps([dataclasses.asdict(layer) for layer in layers]),
-        "firing_thresholds": json.dumps({layer: t.flatten().tolist() for layer, t in thresholds.items() if t.numel() == 1}),
-    }
-    return Prepared(metrics, facts)
+    rows = [dataclasses.asdict(row) | {"firing_threshold": float(thresholds[row.layer].mean())} for row in layers]
+    return Prepared(metrics, {"calibration_digest": calibration.digest}, {"conversion": rows})
 
 
 def _copy_weights(analogue: Network, network: Network) -> None:

@@ -90,11 +90,13 @@ def threshold_shape(network: Network, layer: str) -> torch.Size:
 def step_shapes(network: Network, input_shape: ImageShape) -> dict[str, torch.Size]:
     """The shape of every step's result for one image."""
     height, width, channels = input_shape
-    probe = copy.deepcopy(network).cpu().eval()
-    results = {INPUT: torch.zeros(1, 1, channels, height, width)}
-    for step in probe.steps:
+    results = {INPUT: torch.zeros(1, 1, channels, height, width, device=next(network.parameters()).device)}
+    was_training = network.training
+    network.eval()
+    for step in network.steps:
         arguments = [results[name] for name in step.inputs]
-        results[step.name] = probe.run_step(step, arguments, 1, None)[0]
+        results[step.name] = network.run_step(step, arguments, 1, None)[0]
+    network.train(was_training)
     return {name: result.shape[2:] for name, result in results.items()}
 
 

@@ -32,6 +32,7 @@ class Prepared:
 
     metrics: dict[str, float] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +111,7 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
     else:
         state, reports = checkpoint
         network.load_state_dict(state["network"])
-        prepared = Prepared(facts=state["facts"])
+        prepared = Prepared(facts=state["facts"], tables=state["tables"])
     trainer = _Trainer(task, recipe, network, splits) if recipe.epochs else None
     if checkpoint is not None and trainer:
         trainer.load_state_dict(checkpoint[0])
@@ -134,12 +135,13 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
             curves,
             num_epochs,
             prepared.facts,
+            prepared.tables,
         )
         reports.append(report)
         if folder and report.final:
             folder.finish(reports, weights=network.state_dict() if task.keep_weights else None)
         elif folder:
-            state = {"network": network.state_dict(), "facts": prepared.facts}
+            state = {"network": network.state_dict(), "facts": prepared.facts, "tables": prepared.tables}
             folder.save(state | (trainer.state_dict() if trainer else {}), reports)
         yield report
 
