@@ -33,6 +33,7 @@ def spiking_structure(
     per: Granularity,
     max_pool: Literal["gated", "or"],
     with_biases: bool,
+    leak: float,
     trainable: bool,
 ) -> Network:
     """``analogue`` with spiking neurons of firing threshold 1 for its activations.
@@ -44,6 +45,7 @@ def spiking_structure(
         per: Whether a layer has one threshold or one a channel (one a unit, in a linear layer).
         max_pool: What a max pool becomes: the gate for the most active neuron, or the logical OR.
         with_biases: Whether layers without biases get some of 0.
+        leak: Of all neurons; the start, if it is learnt.
         trainable: Whether thresholds and leaks are learnt.
     """
     network = copy.deepcopy(analogue)
@@ -57,7 +59,7 @@ def spiking_structure(
         if per == "channel":
             channels, *rest = shape_of[layer]
             threshold = torch.ones(channels, *[1] * len(rest))
-        return SpikingNeuron(model, threshold, trainable=trainable)
+        return SpikingNeuron(model, threshold, leak=leak, trainable=trainable)
 
     replace_activations(network, neuron)
     if max_pool == "gated":

@@ -16,6 +16,7 @@ ENERGY_PJ_PER_MAC = 4.6
 """One 32-bit floating-point multiply-accumulate in 45 nm (Horowitz 2014)."""
 ENERGY_PJ_PER_AC = 0.9
 """One 32-bit floating-point addition in 45 nm (Horowitz 2014)."""
+ENERGY_MODEL = f"{ENERGY_PJ_PER_MAC} pJ per MAC, {ENERGY_PJ_PER_AC} pJ per AC (45 nm, Horowitz 2014)"
 
 
 @dataclass
@@ -121,7 +122,7 @@ class CostMeter:
 
     def curves(self) -> dict[str, list[float]]:
         """Up to every time step, per image: ``spikes_per_neuron_at_t``, ``sparsity_at_t``, ``effective_acs_at_t``,
-        ``effective_macs_at_t``, ``energy_pj_at_t``.
+        ``effective_macs_at_t``, ``ac_mac_ratio_at_t``, ``energy_pj_at_t``.
         """
         time_steps = self._time_steps()
         neurons = sum(activity.neurons for activity in self._activity.values())
@@ -129,11 +130,13 @@ class CostMeter:
         per_neuron_T = [self._per_image(spikes) / neurons for spikes in spikes_T]
         acs_T = self._operations_at_t(time_steps, binary=True)
         macs_T = self._operations_at_t(time_steps, binary=False)
+        dense_per_step = sum(synapses.dense_per_step for synapses in self._synapses.values())
         return {
             "spikes_per_neuron_at_t": per_neuron_T,
             "sparsity_at_t": [1 - spikes / t for t, spikes in enumerate(per_neuron_T, start=1)],
             "effective_acs_at_t": acs_T,
             "effective_macs_at_t": macs_T,
+            "ac_mac_ratio_at_t": [acs / dense_per_step for acs in acs_T],
             "energy_pj_at_t": [
                 acs * ENERGY_PJ_PER_AC + macs * ENERGY_PJ_PER_MAC for acs, macs in zip(acs_T, macs_T, strict=True)
             ],

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainables.networks.collapsed import TimeGroups, forward_collapsed
 from trainables.networks.network import Inputs, Network
-from trainables.spiking.costs import CostMeter, footprint_bytes
+from trainables.spiking.costs import ENERGY_MODEL, CostMeter, footprint_bytes
 from trainables.spiking.encodings import ConstantCurrent, SignedPoisson
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.data import Dataset, Split, Splits, augment, split
@@ -134,7 +134,7 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
             {**train_metrics, **metrics, **(prepared.metrics if epoch < first_trained else {})},
             curves,
             num_epochs,
-            prepared.facts,
+            {**prepared.facts, "energy_model": ENERGY_MODEL},
             prepared.tables,
         )
         reports.append(report)
@@ -158,7 +158,7 @@ class _Trainer:
         regularisers, pruning = task.regularisers, task.pruning
         self._penalty: SpikePenalty | None = None
         if regularisers and (regularisers.spike_penalty or regularisers.rate_target is not None):
-            self._penalty = SpikePenalty(regularisers, recipe.epochs, network.layers[network.steps[-1].name])
+            self._penalty = SpikePenalty(regularisers, recipe.epochs, network)
         self._pruner = Pruner(pruning, network, task.seed) if pruning and pruning.prune != "none" else None
 
     def state_dict(self) -> dict[str, Any]:
