@@ -156,7 +156,7 @@ class _StraightThrough(torch.autograd.Function):
             else:
                 v *= 1 - spikes
         ctx.mark_non_differentiable(v)
-        ctx.constant = drive_TBN.shape[0] == 1
+        ctx.constant, ctx.clamped = drive_TBN.shape[0] == 1, clamped
         ctx.save_for_backward(gradient_mask(drive_TBN, firing_threshold, model), firing_threshold)
         return spikes_TBN, v
 
@@ -166,7 +166,8 @@ class _StraightThrough(torch.autograd.Function):
         grad_TBN = grads[0]
         if ctx.constant:  # a drive constant in time gathers the gradient of every step
             grad_TBN = grad_TBN.sum(dim=0, keepdim=True)
-        return grad_TBN * inside_TBN / firing_threshold, None, None, None, None, None
+        grad_TBN = grad_TBN * inside_TBN
+        return grad_TBN if ctx.clamped else grad_TBN / firing_threshold, None, None, None, None, None
 
 
 def gradient_mask(drive_TBN: Tensor, firing_threshold: Tensor, model: NeuronModel) -> Tensor:
