@@ -157,7 +157,8 @@ class _StraightThrough(torch.autograd.Function):
                 v *= 1 - spikes
         ctx.mark_non_differentiable(v)
         ctx.constant, ctx.clamped = drive_TBN.shape[0] == 1, clamped
-        ctx.save_for_backward(gradient_mask(drive_TBN, firing_threshold, model), firing_threshold)
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(gradient_mask(drive_TBN, firing_threshold, model), firing_threshold)
         return spikes_TBN, v
 
     @staticmethod
