@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainables.networks.spiking_network import Observer, SpikingNetwork
 from trainables.spiking.activity import ActivityMeter
-from trainables.training.checkpoints import CheckpointFolder
+from trainables.training.checkpoints import CheckpointFolder, trained_once
 from trainables.training.data import Dataset, Split, Splits, augment, split
 from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
@@ -36,19 +36,34 @@ def fit(
     seed: int,
     dataset: Dataset,
     checkpoint_folder: Path | None,
+    keep_weights: bool = False,
 ) -> Iterator[Report]:
     """Train what ``build`` makes and yield a report after every epoch.
 
     With a ``checkpoint_folder``, every epoch is on disk before it is reported. A later call with the same arguments repeats
     the reports found there and goes on after them, to the same bits on the same CPU; a finished replicate is only repeated.
+    While one process trains, others with the same folder wait. ``keep_weights`` keeps the last weights there too.
 
     Raises:
         TrainingError: A weight or a metric is not finite.
     """
-    folder = CheckpointFolder(checkpoint_folder) if checkpoint_folder else None
-    if folder and (finished := folder.finished_reports()):
-        yield from finished
-        return
+
+    def train(folder: CheckpointFolder | None) -> Iterator[Report]:
+        return _fit(build, loss, recipe, seed=seed, dataset=dataset, folder=folder, keep_weights=keep_weights)
+
+    return trained_once(checkpoint_folder, train)
+
+
+def _fit(
+    build: Callable[[], SpikingNetwork],
+    loss: Loss,
+    recipe: Recipe,
+    *,
+    seed: int,
+    dataset: Dataset,
+    folder: CheckpointFolder | None,
+    keep_weights: bool,
+) -> Iterator[Report]:
     device = resolve_device(recipe.device)
     splits = split(
         dataset,
@@ -68,7 +83,7 @@ def fit(
     stateful: dict[str, Any] = {"network": network, "optimizer": optimizer, "schedule": schedule}
 
     reports: list[Report] = []
-    if folder and (checkpoint := folder.load(device)):
+    if folder and (checkpoint := folder.load()):
         state, reports = checkpoint
         for name, part in stateful.items():
             part.load_state_dict(state[name])
@@ -90,7 +105,7 @@ def fit(
         report = Report(epoch, time.time_ns() // 1_000_000, metrics, curves, recipe.epochs)
         reports.append(report)
         if folder and final:
-            folder.finish(reports)
+            folder.finish(reports, network.state_dict() if keep_weights else None)
         elif folder:
             folder.save({name: part.state_dict() for name, part in stateful.items()}, reports)
         yield report
