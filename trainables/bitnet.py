@@ -29,6 +29,11 @@ class Config(Recipe):
     """T, the steps that each image is shown for, in training and evaluation."""
 
 
+def parent(config: Config) -> Recipe | None:  # noqa: ARG001  # the protocol's
+    """Nothing has to be trained first."""
+    return None
+
+
 def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
     """What a field's own rule cannot see, for images of ``image_shape``: pairs (field, what is wrong)."""
     wrong = list(config.problems(image_shape))
