@@ -2,9 +2,15 @@
 
 import dataclasses
 import io
+import json
+import subprocess
+import threading
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 from rich.console import Console
@@ -15,7 +21,10 @@ from studies.engine.replicates import Parent
 from studies.engine.runner import _StudyConductor, checkpoint_folder, num_trained_parents
 from studies.engine.study import Study, load_study
 from studies.engine.tracking import Tracker, connect
+from tests.conftest import PATIENCE_S, SPIKESWEEP, Start, run, wait_for
+from trainables import ann
 from trainables.training.checkpoints import CheckpointFolder
+from trainables.training.data import prepare
 from trainables.training.reports import Report
 
 
@@ -180,3 +189,95 @@ def test_a_withdrawn_replicate_needs_no_parent(study: Study) -> None:
     assert stage.begin() is None
     assert not stage.conductor.holds_back()
     assert sorted(state.name for state in stage.states().values()) == ["COMPLETE"] * 3 + ["FAIL"] * 3
+
+
+@pytest.fixture
+def tiny_conversions(tiny_study: Path, tiny_npz: Path) -> Path:
+    """A study file of 3 conversions x 2 seeds, whose 2 parents train for some seconds."""
+    tiny_study.write_text(
+        f"""\
+question: Is a parent trained once?
+trainable: converted_snn
+config: {{data: {tiny_npz}, validation_fraction: 0.25, epochs: 60, batch_size: 32, layout: 4 M 4, calibration_images: 16}}
+baseline: {{time_steps: 4, reset: soft}}
+factors:
+  time_steps: [2, 4]
+  reset: [soft, hard]
+seeds: 2
+storage: {tiny_study.parent / "results"}
+"""
+    )
+    return tiny_study
+
+
+def test_parents_of_a_killed_driver(tiny_conversions: Path, start: Start) -> None:
+    """kill -9 while parents train: the next run resumes them; children share them; a damaged one is trained again."""
+    storage = tiny_conversions.parent / "results"
+    driver = start(tiny_conversions)
+    wait_for(storage, "checkpoints/*/checkpoint.pt", 1, driver)
+    driver.kill()
+    killed_at_ms = time.time_ns() // 1_000_000
+    assert "2 parents (ann) to train\n" in driver.communicate(timeout=PATIENCE_S)[0]
+    parents = {parent.identity for parent in load_study(str(tiny_conversions)).parents}
+    begun = [path.parent.name for path in storage.glob("checkpoints/*/checkpoint.pt")]
+    assert begun
+    assert set(begun) <= parents
+    assert list_ledger(f"sqlite:///{storage / 'ledger.db'}") == {"tiny": {"WAITING": 6}}
+
+    last = run(tiny_conversions, "--json")
+    assert last.returncode == 0, last.stdout + last.stderr
+    outcome = json.loads(last.stdout)
+    assert (outcome["num_complete"], outcome["num_parents"], outcome["num_parents_trained"]) == (6, 2, 2)
+    assert CheckpointFolder(storage / "checkpoints" / begun[0]).reports()[0].timestamp_ms < killed_at_ms
+    assert {path.parent.name for path in storage.glob("checkpoints/*/weights.pt")} == parents
+    assert len(list(storage.glob("checkpoints/*/reports.json"))) == 8
+    assert list_ledger(f"sqlite:///{storage / 'ledger.db'}") == {"tiny": {"COMPLETE": 6}}
+    client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert Counter(run.data.tags["spikesweep.parent"] for run in children) == dict.fromkeys(parents, 3)
+    assert all("spikesweep.calibration_digest" in run.data.tags for run in children)
+
+    damaged, whole = (storage / "checkpoints" / identity for identity in parents)
+    weights = CheckpointFolder(damaged).weights()
+    (damaged / "weights.pt").write_bytes((damaged / "weights.pt").read_bytes()[:-100])
+    unchanged = (whole / "weights.pt").stat().st_mtime_ns
+    changes = ["--set", "name=another", "--set", "factors.time_steps=[4, 6]"]
+    check = subprocess.run([*SPIKESWEEP, "check", tiny_conversions, *changes], capture_output=True, text=True, check=True)
+    assert "1 parent (ann) to train, 1 already trained" in check.stdout
+    again = run(tiny_conversions, *changes)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert (whole / "weights.pt").stat().st_mtime_ns == unchanged
+    retrained = CheckpointFolder(damaged).weights()
+    assert all(torch.equal(weights[name], retrained[name]) for name in weights)
+
+
+def test_a_parent_that_diverges(tiny_conversions: Path) -> None:
+    """Its children are FAILED and say why."""
+    result = run(tiny_conversions, "--set", "config.lr=1e38", "--json")
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "6 replicates failed" in result.stderr
+    reasons = set(json.loads(result.stdout)["failures"].values())
+    assert len(reasons) == 1
+    assert reasons.pop().startswith("its parent failed: TrainingError: epoch 1: the weights are no longer finite")
+    storage = tiny_conversions.parent / "results"
+    assert list_ledger(f"sqlite:///{storage / 'ledger.db'}") == {"tiny": {"FAIL": 6}}
+
+
+def test_training_waits_for_its_lock(tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:
+    """While another process trains a parent, who wants it too waits, and then repeats what the other found."""
+    config = ann.Config(data=str(tiny_npz), validation_fraction=0.25, epochs=2, layout="4 M 4")
+    dataset = prepare(config.data, data_folder)
+    other: list[Report] = []
+    waiting = threading.Thread(
+        target=lambda: other.extend(ann.train(config, seed=0, dataset=dataset, checkpoint_folder=tmp_path))
+    )
+    reports = ann.train(config, seed=0, dataset=dataset, checkpoint_folder=tmp_path)
+    first = next(reports)
+    waiting.start()
+    waiting.join(1)
+    assert waiting.is_alive()
+    assert not other
+    expected = [first, *reports]
+    waiting.join(60)
+    assert other == expected
