@@ -1,74 +1,190 @@
-"""BITnet: a convolutional network of bddi neurons, trained with the straight-through gradient (Reddy, BITnet README)."""
+"""BITnet: a convolutional network of bddi neurons, trained in the spiking domain (Reddy, BITnet README)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
+from trainables import ann
+from trainables.networks.activations import ClampedReLU
+from trainables.networks.collapsed import TimeGroups
+from trainables.networks.layered import initialise_spiking, layered
 from trainables.networks.layouts import ImageShape, final_map
-from trainables.networks.spiking_network import SpikingNetwork, rate_loss
+from trainables.networks.network import Network, replace_activations
+from trainables.networks.rewriting import fold_batch_norms, share_weights
+from trainables.spiking.neurons import Integrate, NeuronModel, SpikingNeuron
+from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
-from trainables.training.data import Dataset
-from trainables.training.loop import fit
+from trainables.training.data import Dataset, Splits
+from trainables.training.loop import Prepared, Task, fit
+from trainables.training.losses import SPIKE_LOSSES, Loss
+from trainables.training.parents import trained_parent
+from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
+from trainables.training.regularisers import Pruning, SpikeRegularisers
 from trainables.training.reports import Report
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "BITnet6": {"layout": "bitnet", "feature_scale": 4.0, "time_steps": 50},
+    "BITnet6 Max": {"layout": "bitnet", "feature_scale": 5.0, "time_steps": 50},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Recipe):
-    """A BITnet and its training. ``feature_scale: 4`` is the published BITnet6, 5 is BITnet6 Max."""
+class Config(Recipe, SpikeRegularisers, Pruning):
+    """A BITnet and its training; see ``PRESETS`` for the published ones."""
 
     layout: str = setting("64 64 M 128 M 256 512 M")
-    """3x3 convolutions by their channels, M for a max pool, A for an average pool; the spiking output layer follows."""
+    """3x3 convolutions by their channels; M for a max pool, A for an average pool, S to stride the convolution before it; F128
+    for a fully connected layer; or a name: bitnet, bitnet_64px, bitnet_v101, vgg11, …. The spiking output layer follows."""
 
     feature_scale: float = setting(1.0, above=0, below=1000)
     """Multiplies every channel count of the layout."""
 
     time_steps: int = setting(8, at_least=1)
-    """T, the steps that each image is shown for, in training and evaluation."""
+    """T, the steps that each image is shown for in training."""
 
+    eval_time_steps: int | None = setting(None, at_least=1)
+    """The steps of every evaluation, time_steps or more; null for time_steps."""
 
-def parent(config: Config) -> Recipe | None:  # noqa: ARG001  # the protocol's
-    """Nothing has to be trained first."""
-    return None
+    integrate: Integrate = setting("clamped")
+    """clamped: the drive is bounded to [0, 1] before it is integrated (bddi); raw: it is integrated as it is."""
+
+    initial_membrane_potential: float = setting(0.0, at_least=0, below=1)
+    """Membrane potential before the first step, as a fraction of the firing threshold."""
+
+    pool_on: Literal["spikes", "drive"] = setting("spikes")
+    """Pools see the spikes of a layer (a max pool is a logical OR), or its drive, before the neurons."""
+
+    pool_gradient: Literal["one", "split"] = setting("one")
+    """A max pool's gradient goes to the first of its largest inputs, or is shared among them."""
+
+    loss: Loss = setting("mse")
+    """mse: mean squared error of spike rates (the README's); cross_entropy: of softmax(10 · spike rates)."""
+
+    gradient: Literal["straight_through", "rate_collapsed", "surrogate"] = setting("straight_through")
+    """straight_through: exact and local in time; rate_collapsed: the same on groups of time steps; surrogate: back-propagation
+    through time."""
+
+    time_groups: TimeGroups = setting("dyadic")
+    """K of rate_collapsed: so many equal groups of time steps, or dyadic for groups of 1, 1, 2, 4, 8, … steps."""
+
+    surrogate: Shape = setting("arctan")
+    """The surrogate gradient's shape."""
+
+    surrogate_width: float = setting(1.0, above=0)
+    """Its width, in firing thresholds."""
+
+    surrogate_scale: float = setting(1.0, above=0)
+    """Its area; 0.3 with the triangle is Diet-SNN's."""
+
+    detach_reset: bool = setting(False)
+    """surrogate: whether the gradient passes by the reset."""
+
+    pretrain_epochs: int = setting(0, at_least=0)
+    """Epochs of the analogue network (clamped ReLU, batch norms) that the BITnet starts from; 0 to start from scratch."""
+
+    pretrain_lr: float = setting(5e-3, above=0)
+    """The peak learning rate of these."""
 
 
 def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
     """What a field's own rule cannot see, for images of ``image_shape``: pairs (field, what is wrong)."""
     wrong = list(config.problems(image_shape))
     yield from wrong
-    try:
-        final_map(config.layout, config.input_shape(image_shape))
-    except ValueError as error:
-        if not wrong:
+    if not wrong:
+        try:
+            final_map(config.layout, config.input_shape(image_shape))
+        except ValueError as error:
             yield "layout", str(error)
+    if config.eval_time_steps is not None and config.eval_time_steps < config.time_steps:
+        yield (
+            "eval_time_steps",
+            f"eval_time_steps must be at least time_steps ({config.time_steps}); fewer are part of the curve",
+        )
+    if config.time_groups != "dyadic" and not 1 <= config.time_groups <= config.time_steps:
+        yield "time_groups", f"time_groups must be dyadic or a number from 1 to time_steps ({config.time_steps})"
+    if config.surrogate == "stdb" and config.surrogate_width != 1:
+        yield "surrogate_width", "surrogate_width must be 1 for stdb, which has no width"
+
+
+def parent(config: Config) -> ann.Config | None:
+    """The analogue network that the BITnet starts from, if it does."""
+    if not config.pretrain_epochs:
+        return None
+    fields = ann.analogue_fields(config) | {
+        "activation": "clamped_relu",
+        "batch_norm": True,
+        "epochs": config.pretrain_epochs,
+        "lr": config.pretrain_lr,
+        "prune": "none",
+    }
+    return ann.Config(**fields)
 
 
 def num_parameters(config: Config, image_shape: ImageShape, num_classes: int) -> int:
     """Trainable parameters, without allocating them."""
     with torch.device("meta"):
-        network = _build(config, image_shape, num_classes)
+        network = build(config, config.input_shape(image_shape), num_classes)
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Path | None = None) -> Iterator[Report]:
     """Train one replicate; see ``training.loop.fit`` for reports, checkpoints and errors."""
-    return fit(
-        lambda: _build(config, dataset.image_shape, dataset.num_classes),
-        rate_loss,
-        config,
+
+    def prepare(network: Network, _: Splits) -> Prepared:
+        initialise_spiking(network, generator_for(seed, "weights"))
+        start = parent(config)
+        if start is None:
+            return Prepared()
+        weights, reports = trained_parent(
+            ann.train, start, trainable="ann", seed=seed, dataset=dataset, checkpoint_folder=checkpoint_folder
+        )
+        analogue = ann.build(start, start.input_shape(dataset.image_shape), dataset.num_classes)
+        analogue.load_state_dict(weights)
+        share_weights(fold_batch_norms(analogue), network)
+        return Prepared(facts={"parent_accuracy": str(reports[-1].metrics["val/accuracy"])})
+
+    task = Task(
+        build=lambda: build(config, config.input_shape(dataset.image_shape), dataset.num_classes),
+        prepare=prepare,
+        loss=SPIKE_LOSSES[config.loss],
         seed=seed,
-        dataset=dataset,
-        checkpoint_folder=checkpoint_folder,
-    )
-
-
-def _build(config: Config, image_shape: ImageShape, num_classes: int) -> SpikingNetwork:
-    return SpikingNetwork(
-        config.layout,
-        feature_scale=config.feature_scale,
         time_steps=config.time_steps,
-        image_shape=config.input_shape(image_shape),
-        num_classes=num_classes,
+        eval_time_steps=config.eval_time_steps or config.time_steps,
+        time_groups=config.time_groups if config.gradient == "rate_collapsed" else None,
+        regularisers=config,
+        pruning=config,
     )
+    return fit(task, config, dataset=dataset, checkpoint_folder=checkpoint_folder)
+
+
+def build(config: Config, input_shape: ImageShape, num_classes: int) -> Network:
+    """The network of a config, for images of ``input_shape``.
+
+    Raises:
+        ValueError: The layout does not fit the images.
+    """
+    network = Network(
+        layered(
+            config.layout,
+            image_shape=input_shape,
+            num_classes=num_classes,
+            activation=ClampedReLU,
+            feature_scale=config.feature_scale,
+            pool_before_activation=config.pool_on == "drive",
+            split_ties=config.pool_gradient == "split",
+            activate_output=True,
+        )
+    )
+    surrogate = Surrogate(config.surrogate, config.surrogate_width, config.surrogate_scale)
+    model = NeuronModel(
+        integrate=config.integrate,
+        initial_membrane_potential=config.initial_membrane_potential,
+        surrogate=surrogate if config.gradient == "surrogate" else None,
+        detach_reset=config.detach_reset,
+    )
+    replace_activations(network, lambda *_: SpikingNeuron(model))
+    return network

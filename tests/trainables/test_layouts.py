@@ -4,13 +4,15 @@ import re
 
 import pytest
 
-from trainables.networks.layouts import final_map, parse_layout, scaled_channels
+from trainables.networks.layouts import NAMED_LAYOUTS, Convolution, FullyConnected, Pool, final_map, parse_layout, scaled_channels
 
 
 def test_seed_layout() -> None:
     """The seed's layout is five convolutions and three pools, and leaves a 4x4 map of a 32x32 image."""
     layout = "64 64 M 128 M 256 512 M"
-    assert parse_layout(layout) == [64, 64, "M", 128, "M", 256, 512, "M"]
+    c, pool = Convolution, Pool("M")
+    assert parse_layout(layout) == [c(64), c(64), pool, c(128), pool, c(256), c(512), pool]
+    assert parse_layout("bitnet") == parse_layout(layout)
     assert final_map(layout, (32, 32, 3)) == (4, 4)
     assert final_map("64 A", (7, 5, 1)) == (3, 2)
 
@@ -27,7 +29,11 @@ def test_scaled_channels() -> None:
         ("64 -3", "word 2 is '-3'"),
         ("64 0", "word 2 is '0'"),
         ("", "must hold at least one convolution"),
-        ("M 64", "starts with a pool"),
+        ("M 64", "starts with M"),
+        ("F64 64", "starts with F64"),
+        ("64 F32 64", "after a fully connected layer only such layers may follow, but word 3 is '64'"),
+        ("64 M S", "S strides the convolution right before it, but word 3 has none there"),
+        ("64 S S", "word 3 has none there"),
         ("64 M M M M", "word 5 (M, max pool) meets a 1x1 map for 8x8 images"),
     ],
 )
@@ -35,3 +41,17 @@ def test_bad_layouts(layout: str, message: str) -> None:
     """A bad layout is refused with the word that is wrong."""
     with pytest.raises(ValueError, match=re.escape(message)):
         final_map(layout, (8, 8, 1))
+
+
+def test_strides_and_fully_connected_layers() -> None:
+    """S gives the convolution before it stride 2, which sees an odd last row where a pool leaves it out."""
+    assert parse_layout("64 S F32") == [Convolution(64, stride=2), FullyConnected(32)]
+    assert final_map("64 S", (7, 5, 1)) == (4, 3)
+
+
+def test_named_layouts() -> None:
+    """Every named layout is one of the grammar, and fits the images that it was published for."""
+    sizes = {name: final_map(name, (64, 64, 3) if name == "bitnet_64px" else (32, 32, 3)) for name in NAMED_LAYOUTS}
+    assert sizes == {"bitnet": (4, 4), "bitnet_64px": (4, 4), "bitnet_v101": (4, 4)} | {
+        f"vgg{n}": (1, 1) for n in (11, 13, 16, 19)
+    }

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainables.spiking.neurons import bddi
+from trainables.spiking.neurons import NeuronModel, SpikingNeuron
+
+
+def bddi(drive_TBN: Tensor, time_steps: int) -> Tensor:
+    """The spikes of BITnet's neuron."""
+    spikes: Tensor = SpikingNeuron(NeuronModel())(drive_TBN, time_steps)[0]
+    return spikes
 
 
 class StraightThroughSpike(torch.autograd.Function):

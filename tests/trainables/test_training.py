@@ -42,9 +42,14 @@ def test_reports(tiny_npz: Path, data_folder: Path) -> None:
     config = config_of(tiny_npz)
     reports = list(bitnet.train(config, seed=0, dataset=prepare(config.data, data_folder)))
     assert [report.epoch for report in reports] == [1, 2, 3, 4]
-    layers = ["layer1", "layer2", "layer3", "overall"]
-    expected = {f"{measure}/{layer}" for measure in ("sparsity", "spike_rate", "dead_neurons") for layer in layers}
+    layers = ["layer1", "layer2", "layer3"]
+    per_neuron = ("sparsity", "spike_rate", "spikes_per_neuron", "dead_neurons")
+    expected = {f"{measure}/{layer}" for measure in per_neuron for layer in [*layers, "overall"]}
+    expected |= {f"{measure}/{layer}" for measure in ("effective_acs", "effective_macs") for layer in layers}
+    totals = ("effective_acs", "effective_macs", "dense_operations", "ac_mac_ratio", "energy_pj")
+    expected |= {f"ops/{measure}" for measure in totals} | {"footprint_bytes"}
     expected |= {"train/loss", "train/accuracy", "val/accuracy", "time/images_per_s"}
+    expected |= {"val/steps_to_within_one_point", "val/mean_accuracy_over_t"}
     assert set(reports[0].metrics) == expected
     assert set(reports[-1].metrics) == expected | {"test/accuracy"}
     for report in reports:
@@ -59,9 +64,9 @@ def test_test_images_are_looked_at_once(tiny_npz: Path, data_folder: Path, monke
     looked_at: list[int] = []
     evaluate = loop.evaluate
 
-    def watched(network: Any, splits: Any, part: Split, **options: Any) -> list[float]:
+    def watched(task: Any, network: Any, splits: Any, part: Split, **options: Any) -> list[float]:
         looked_at.append(len(part))
-        return evaluate(network, splits, part, **options)
+        return evaluate(task, network, splits, part, **options)
 
     monkeypatch.setattr(loop, "evaluate", watched)
     config = config_of(tiny_npz)

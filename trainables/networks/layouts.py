@@ -1,42 +1,108 @@
 """The layout grammar of the seed: ``"64 64 M 128 M 256 512 M"``.
 
-A layout is a sequence of words: a whole number is a 3x3 convolution with that many output channels (before
-``feature_scale``), ``M`` a 2x2 max pool and ``A`` a 2x2 average pool, both with stride 2.
+A layout is a sequence of words. A whole number is a 3x3 convolution with that many output channels (before
+``feature_scale``); ``M`` is a 2x2 max pool and ``A`` a 2x2 average pool, both with stride 2; ``S`` gives the convolution
+before it stride 2 in a pool's stead; ``F4096`` is a fully connected layer. A name of ``NAMED_LAYOUTS`` stands for its words.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
-Pool = Literal["M", "A"]
-Layer = int | Pool
 ImageShape = tuple[int, int, int]
 """Height, width, channels."""
 
 MOST_DIGITS = 6
 """A channel count has fewer; more is a slip of the keyboard, or no memory would hold it."""
 
-POOL_NAMES: dict[Pool, str] = {"M": "max pool", "A": "average pool"}
+POOL_NAMES = {"M": "max pool", "A": "average pool", "S": "strided convolution"}
+
+NAMED_LAYOUTS = {
+    "bitnet": "64 64 M 128 M 256 512 M",  # Reddy, BITnet README
+    "bitnet_64px": "64 M 64 M 128 M 256 512 M",  # the same for 64x64 images: one more pool, after the first convolution
+    "bitnet_v101": "64 64 M 128 256 M 512 M",  # its second published layout: the pools moved
+    "vgg11": "64 M 128 M 256 256 M 512 512 M 512 512 M F4096 F4096",  # Simonyan & Zisserman 2015, table 1
+    "vgg13": "64 64 M 128 128 M 256 256 M 512 512 M 512 512 M F4096 F4096",
+    "vgg16": "64 64 M 128 128 M 256 256 256 M 512 512 512 M 512 512 512 M F4096 F4096",
+    "vgg19": "64 64 M 128 128 M 256 256 256 256 M 512 512 512 512 M 512 512 512 512 M F4096 F4096",
+}
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """3x3, padding 1; ``channels`` before ``feature_scale``."""
+
+    channels: int
+    stride: int = 1
+
+
+@dataclass(frozen=True)
+class FullyConnected:
+    """``width`` units before ``feature_scale``."""
+
+    width: int
+
+
+PoolKind = Literal["M", "A"]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """2x2, stride 2."""
+
+    kind: PoolKind
+
+
+Layer = Convolution | FullyConnected | Pool
 
 
 def parse_layout(layout: str) -> list[Layer]:
     """The layers of a layout, in order.
 
     Raises:
-        ValueError: A word is neither a positive whole number nor ``M`` or ``A``; or there is no convolution; or the
-            layout starts with a pool (a pool acts on spikes, and the image has none).
+        ValueError: A word is none of the grammar's, or stands where it cannot.
     """
     layers: list[Layer] = []
-    for position, word in enumerate(layout.split(), start=1):
-        if word in ("M", "A"):
-            layers.append("M" if word == "M" else "A")
-        elif word.isascii() and word.isdigit() and len(word) < MOST_DIGITS and int(word) > 0:
-            layers.append(int(word))
+    for position, word in enumerate(words_of(layout), start=1):
+        if not layers and (word in POOL_NAMES or word.startswith("F")):
+            raise ValueError(f"a layout must start with a convolution, but {layout!r} starts with {word}")
+        if layers and isinstance(layers[-1], FullyConnected) and not word.startswith("F"):
+            raise ValueError(f"after a fully connected layer only such layers may follow, but word {position} is {word!r}")
+        if word == "S":
+            layers.append(_strided(layers.pop(), position))
         else:
-            raise ValueError(f"every word of a layout must be a channel count or a pool (M, A), but word {position} is {word!r}")
-    if not any(isinstance(layer, int) for layer in layers):
+            layers.append(_layer(word, position))
+    if not any(isinstance(layer, Convolution) for layer in layers):
         raise ValueError(f"a layout must hold at least one convolution, but got {layout!r}")
-    if layers[0] in POOL_NAMES:
-        raise ValueError(f"a layout must start with a convolution, but {layout!r} starts with a pool")
     return layers
+
+
+def _layer(word: str, position: int) -> Layer:
+    if word in ("M", "A"):
+        return Pool("M" if word == "M" else "A")
+    if _is_count(word):
+        return Convolution(int(word))
+    if word.startswith("F") and _is_count(word[1:]):
+        return FullyConnected(int(word[1:]))
+    raise ValueError(
+        f"every word of a layout must be a channel count, a pool (M, A, S) or a fully connected layer (F128), "
+        f"but word {position} is {word!r}"
+    )
+
+
+def _strided(layer: Layer, position: int) -> Convolution:
+    if isinstance(layer, Convolution) and layer.stride == 1:
+        return Convolution(layer.channels, stride=2)
+    raise ValueError(f"S strides the convolution right before it, but word {position} has none there")
+
+
+def words_of(layout: str) -> list[str]:
+    """The words of a layout, or of the one that it names."""
+    return NAMED_LAYOUTS.get(layout.strip(), layout).split()
+
+
+def _is_count(word: str) -> bool:
+    return word.isascii() and word.isdigit() and len(word) < MOST_DIGITS and int(word) > 0
 
 
 def scaled_channels(channels: int, feature_scale: float) -> int:
@@ -45,19 +111,26 @@ def scaled_channels(channels: int, feature_scale: float) -> int:
 
 
 def final_map(layout: str, image_shape: ImageShape) -> tuple[int, int]:
-    """Height and width of the map that the output layer sees, for images of ``image_shape``.
+    """Height and width of the map that the first fully connected layer sees, for images of ``image_shape``.
 
     Raises:
         ValueError: The layout does not parse, or a pool meets a map with a side of 1.
     """
+    *_, last = map_sizes(layout, image_shape)
+    return last
+
+
+def map_sizes(layout: str, image_shape: ImageShape) -> Iterator[tuple[int, int]]:
+    """Height and width of the map after each word of a layout; see ``final_map``."""
+    parse_layout(layout)
     height, width, _ = image_shape
-    for position, layer in enumerate(parse_layout(layout), start=1):
-        if isinstance(layer, int):
-            continue
-        if min(height, width) < 2:
-            raise ValueError(
-                f"a pool needs a map of at least 2x2, but in {layout!r} word {position} ({layer}, {POOL_NAMES[layer]}) "
-                f"meets a {height}x{width} map for {image_shape[0]}x{image_shape[1]} images"
-            )
-        height, width = height // 2, width // 2
-    return height, width
+    for position, word in enumerate(words_of(layout), start=1):
+        if word in POOL_NAMES:
+            if min(height, width) < 2:
+                raise ValueError(
+                    f"a pool needs a map of at least 2x2, but in {layout!r} word {position} ({word}, {POOL_NAMES[word]}) "
+                    f"meets a {height}x{width} map for {image_shape[0]}x{image_shape[1]} images"
+                )
+            # a pool leaves out an odd last row, a strided convolution with padding 1 sees it
+            height, width = ((height + 1) // 2, (width + 1) // 2) if word == "S" else (height // 2, width // 2)
+        yield height, width

@@ -1,62 +1,174 @@
-"""The bddi neuron of BITnet (Reddy, BITnet README): bounded drive, discrete integration.
+"""Spiking neurons: bddi (Reddy, BITnet README) and integrate-and-fire.
 
-Per neuron and time step, from the drive :math:`d_t` that the layer delivers::
+Per neuron and time step, from the drive d_t that the layer delivers, with firing threshold θ and leak λ::
 
-    p_t = clamp(d_t, 0, 1)
-    u_t = s_{t-1} + p_t          the membrane potential
-    S_t = H(u_t - 1)             the spike, H(0) = 1
-    s_t = u_t - S_t              soft reset; the remainder stays in [0, 1)
+    p_t = clamp(d_t, 0, 1)   if integrate is clamped (bddi), else d_t
+    u_t = λ·v_{t-1} + p_t    the membrane potential
+    S_t = H(u_t - θ)         the spike, H(0) = 1, in the same step
+    v_t = u_t - θ·S_t        soft reset: the remainder is kept
+    v_t = u_t·(1 - S_t)      hard reset: it is lost
+
+bddi is the clamped neuron with θ = 1, λ = 1 and soft reset, whose v_t stays in [0, 1).
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from trainables.spiking.surrogates import LONG_AGO, Surrogate, spike
+
+Integrate = Literal["clamped", "raw"]
+Reset = Literal["soft", "hard"]
 
 
-class _Bddi(torch.autograd.Function):
-    """bddi with the straight-through gradient (slope 1, reset attached).
+@dataclass(frozen=True)
+class NeuronModel:
+    """What all neurons of a network have in common.
 
-    With slope g, dL/dp_t = g dL/dS_t + (1 - g) dL/ds_t, so at g = 1 the temporal term vanishes and the gradient is local
-    in time: dL/dd_t = dL/dS_t where 0 < d_t < 1, else 0 (the rule of torch.clamp). Only that mask is kept for the backward pass.
+    Attributes:
+        initial_membrane_potential: v_0, as a fraction of the firing threshold.
+        surrogate: What stands in for the derivative of a spike; None for the straight-through gradient.
+        detach_reset: Whether the gradient passes by the reset (with a surrogate only).
     """
 
-    @staticmethod
-    def forward(ctx: Any, drive_TBN: Tensor, time_steps: int) -> Tensor:
-        p_TBN = drive_TBN.clamp(0, 1).expand(time_steps, *drive_TBN.shape[1:])
-        spikes_TBN = torch.empty_like(p_TBN, memory_format=torch.contiguous_format)
-        membrane_potential = torch.zeros_like(p_TBN[0])
-        for p, spikes in zip(p_TBN, spikes_TBN, strict=True):
-            membrane_potential += p
-            torch.ge(membrane_potential, 1, out=spikes)
-            membrane_potential -= spikes
-        ctx.save_for_backward((drive_TBN > 0) & (drive_TBN < 1))
-        return spikes_TBN
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (inside_TBN,) = ctx.saved_tensors
-        (grad_TBN,) = grads
-        if inside_TBN.shape[0] == 1:  # a drive constant in time gathers the gradient of every step
-            grad_TBN = grad_TBN.sum(dim=0, keepdim=True)
-        return grad_TBN * inside_TBN, None
+    integrate: Integrate = "clamped"
+    reset: Reset = "soft"
+    initial_membrane_potential: float = 0.0
+    surrogate: Surrogate | None = None
+    detach_reset: bool = False
 
 
-def bddi(drive_TBN: Tensor, time_steps: int) -> Tensor:
-    """Spikes of a layer of bddi neurons that start at membrane potential 0.
+class SpikingNeuron(nn.Module):
+    """A layer of spiking neurons, without any state of its own: it takes and returns the membrane potential.
 
     Args:
-        drive_TBN: What the layer delivers, before the clamp: ``[T, B, …]``, or ``[1, B, …]`` for a drive that is the
-            same at every step.
-        time_steps: T.
-
-    Returns:
-        Spikes in {0, 1}, of the drive's type, ``[T, B, …]``.
-
-    Raises:
-        ValueError: The first dimension is neither 1 nor ``time_steps``.
+        model: The neuron's equations.
+        firing_threshold: θ > 0, of any shape that broadcasts with the layer's output ``[C, H, W]`` or ``[C]``.
+        trainable: Whether threshold and leak are learnt (Diet-SNN; one of each a layer); needs a surrogate.
     """
-    if drive_TBN.shape[0] not in (1, time_steps):
-        raise ValueError(f"drive_TBN must have 1 or {time_steps} time steps in front, but got {tuple(drive_TBN.shape)}")
-    spikes: Tensor = _Bddi.apply(drive_TBN, time_steps)
-    return spikes
+
+    firing_threshold: Tensor
+    leak: Tensor
+
+    def __init__(self, model: NeuronModel, firing_threshold: Tensor | float = 1.0, *, trainable: bool = False) -> None:
+        super().__init__()
+        self.model = model
+        self.trainable = trainable
+        threshold, leak = torch.as_tensor(firing_threshold, dtype=torch.float32).clone(), torch.tensor(1.0)
+        if trainable:
+            self.firing_threshold, self.leak = nn.Parameter(threshold), nn.Parameter(leak)
+        else:
+            self.register_buffer("firing_threshold", threshold)
+            self.register_buffer("leak", leak)
+
+    def forward(self, drive_TBN: Tensor, time_steps: int, membrane_potential: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Spikes in {0, 1}, ``[T, B, …]``, and the membrane potential after the last step, ``[B, …]``.
+
+        Args:
+            drive_TBN: What the layer delivers, before any clamp: ``[T, B, …]``, or ``[1, B, …]`` for a drive that is the
+                same at every step.
+            time_steps: T.
+            membrane_potential: From an earlier call whose steps these follow; the initial one unless given.
+
+        Raises:
+            ValueError: The first dimension is neither 1 nor ``time_steps``.
+        """
+        if drive_TBN.shape[0] not in (1, time_steps):
+            raise ValueError(f"drive_TBN must have 1 or {time_steps} time steps in front, but got {tuple(drive_TBN.shape)}")
+        if membrane_potential is None:
+            start = self.model.initial_membrane_potential * self.firing_threshold.detach()
+            membrane_potential = start.expand(drive_TBN.shape[1:])
+        if self.model.surrogate is not None and torch.is_grad_enabled():
+            return self._with_surrogate(self.model.surrogate, drive_TBN, time_steps, membrane_potential)
+        spikes: Tensor
+        last: Tensor
+        spikes, last = _StraightThrough.apply(
+            drive_TBN, membrane_potential, self.firing_threshold.detach(), self.leak.detach(), self.model, time_steps
+        )
+        return spikes, last
+
+    def _with_surrogate(
+        self, surrogate: Surrogate, drive_TBN: Tensor, time_steps: int, membrane_potential: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The equations step by step, for autograd."""
+        p_TBN = drive_TBN.clamp(0, 1) if self.model.integrate == "clamped" else drive_TBN
+        spikes_TBN = []
+        last_spike = torch.full_like(p_TBN[0], LONG_AGO)
+        for t, p in enumerate(p_TBN.expand(time_steps, *p_TBN.shape[1:])):
+            u = self.leak * membrane_potential + p
+            z = u / self.firing_threshold - 1
+            spikes = spike(z, surrogate(z.detach(), t - last_spike))
+            last_spike = last_spike.masked_fill(spikes.detach().bool(), t)
+            resetting = spikes.detach() if self.model.detach_reset else spikes
+            hard = self.model.reset == "hard"
+            membrane_potential = u * (1 - resetting) if hard else u - self.firing_threshold * resetting
+            spikes_TBN.append(spikes)
+        return torch.stack(spikes_TBN), membrane_potential
+
+    def project(self) -> None:
+        """Keep a learnt leak in [0, 1] and a learnt threshold above 0, after an optimiser step.
+
+        A clamp within the equations would not do: its gradient is 0 on the bound where the leak starts.
+        """
+        if self.trainable:
+            with torch.no_grad():
+                self.leak.clamp_(0, 1)
+                self.firing_threshold.clamp_(min=1e-3)
+
+
+class _StraightThrough(torch.autograd.Function):
+    """The equations with the straight-through gradient (slope 1, reset attached).
+
+    With slope g, dL/dp_t = g dL/dS_t + (1 - g) dL/dv_t, so at g = 1 the temporal term vanishes and the gradient is local
+    in time. Clamped (θ = 1): dL/dd_t = dL/dS_t where 0 < d_t < 1, else 0 (the rule of torch.clamp). Raw: dL/dd_t = dL/dS_t / θ
+    for neurons whose mean drive is within (0, θ), as the rate is clipped there (DSR, Meng et al. 2022, eq. 11). Only that mask is
+    kept for the backward pass.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        drive_TBN: Tensor,
+        membrane_potential: Tensor,
+        firing_threshold: Tensor,
+        leak: Tensor,
+        model: NeuronModel,
+        time_steps: int,
+    ) -> tuple[Tensor, Tensor]:
+        clamped = model.integrate == "clamped"
+        p_TBN = drive_TBN.clamp(0, 1) if clamped else drive_TBN
+        p_TBN = p_TBN.expand(time_steps, *drive_TBN.shape[1:])
+        spikes_TBN = torch.empty_like(p_TBN, memory_format=torch.contiguous_format)
+        v = membrane_potential.to(drive_TBN.dtype, copy=True)
+        leaks = bool(leak != 1)
+        for p, spikes in zip(p_TBN, spikes_TBN, strict=True):
+            if leaks:
+                v *= leak
+            v += p
+            torch.ge(v, firing_threshold, out=spikes)
+            if model.reset == "soft":
+                v.addcmul_(spikes, firing_threshold, value=-1)
+            else:
+                v *= 1 - spikes
+        ctx.mark_non_differentiable(v)
+        ctx.constant = drive_TBN.shape[0] == 1
+        ctx.save_for_backward(gradient_mask(drive_TBN, firing_threshold, model), firing_threshold)
+        return spikes_TBN, v
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+        inside_TBN, firing_threshold = ctx.saved_tensors
+        grad_TBN = grads[0]
+        if ctx.constant:  # a drive constant in time gathers the gradient of every step
+            grad_TBN = grad_TBN.sum(dim=0, keepdim=True)
+        return grad_TBN * inside_TBN / firing_threshold, None, None, None, None, None
+
+
+def gradient_mask(drive_TBN: Tensor, firing_threshold: Tensor, model: NeuronModel) -> Tensor:
+    """Where the straight-through gradient passes: per step for a clamped drive, ``[1, B, …]`` for a raw one."""
+    if model.integrate == "clamped":
+        return (drive_TBN > 0) & (drive_TBN < 1)
+    mean_drive = drive_TBN.mean(dim=0, keepdim=True)
+    return (mean_drive > 0) & (mean_drive < firing_threshold)

@@ -251,26 +251,31 @@ class Split:
             images_BCHW = functional.avg_pool2d(images_BCHW.float(), self.image_downscale).round().to(torch.uint8)
         return images_BCHW, self.labels[indices]
 
-    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All of this part in its own order."""
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """All of this part in its own order: images and labels (see ``batch``), and their indices in the data set ``[B]``."""
         for positions in torch.split(torch.arange(len(self), device=self.indices.device), batch_size):
-            yield self.batch(positions)
+            yield *self.batch(positions), self.indices[positions]
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The three parts of a data set, and the training images' mean and standard deviation per channel, in [0, 1]."""
+    """The three parts of a data set, and the training images' mean (per channel, or per pixel) and standard deviation (per
+    channel), in [0, 1]; both broadcast with ``[C, H, W]``.
+    """
 
     train: Split
     validation: Split
     test: Split
-    mean_C: Tensor
-    std_C: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def centre(self, images_BCHW: Tensor) -> Tensor:
+        """uint8 images as float32 of mean 0, contiguous; values in [-1, 1]."""
+        return images_BCHW.to(torch.float32, memory_format=torch.contiguous_format) / 255 - self.mean
 
     def normalise(self, images_BCHW: Tensor) -> Tensor:
-        """uint8 images as float32 of mean 0 and standard deviation 1 per channel, contiguous."""
-        scaled = images_BCHW.to(torch.float32, memory_format=torch.contiguous_format) / 255
-        return (scaled - self.mean_C[:, None, None]) / self.std_C[:, None, None]
+        """uint8 images as float32 of mean 0 and standard deviation 1."""
+        return self.centre(images_BCHW) / self.std
 
 
 def split_indices(
@@ -302,11 +307,13 @@ def split(
     split_seed: int,
     num_train_images: int | None,
     image_downscale: int,
+    mean_per_pixel: bool = False,
     device: torch.device,
 ) -> Splits:
     """Set a fixed part of the training images aside for validation (see ``split_indices``); keep the test images apart.
 
-    ``num_train_images`` keeps that many of the images left for training; ``image_downscale`` averages blocks of that size.
+    ``num_train_images`` keeps that many of the images left for training; ``image_downscale`` averages blocks of that size;
+    ``mean_per_pixel`` subtracts a mean image rather than a mean per channel.
     """
     train, validation = split_indices(
         len(dataset.train_labels),
@@ -320,28 +327,28 @@ def split(
 
     images, labels = on_device(dataset.train_images), on_device(dataset.train_labels)
     train_part = Split(images, labels, on_device(train), image_downscale)
-    mean_C, std_C = _mean_and_std(train_part)
+    mean, std = _mean_and_std(train_part, mean_per_pixel=mean_per_pixel)
     test_indices = on_device(np.arange(len(dataset.test_labels)))
     return Splits(
         train=train_part,
         validation=Split(images, labels, on_device(validation), image_downscale),
         test=Split(on_device(dataset.test_images), on_device(dataset.test_labels), test_indices, image_downscale),
-        mean_C=mean_C,
-        std_C=std_C,
+        mean=mean,
+        std=std,
     )
 
 
-def _mean_and_std(part: Split) -> tuple[Tensor, Tensor]:
-    """Per channel, of pixels in [0, 1]; a constant channel counts as one grey level wide."""
-    moments = torch.zeros(2, part.images.shape[3], dtype=torch.float64, device=part.images.device)
-    num_pixels = 0
-    for images_BCHW, _ in part.batches(1024):
+def _mean_and_std(part: Split, *, mean_per_pixel: bool) -> tuple[Tensor, Tensor]:
+    """Of pixels in [0, 1], ``[C, 1, 1]`` (the mean ``[C, H, W]`` per pixel); a constant channel counts as one grey level wide."""
+    moments: Tensor | None = None
+    for images_BCHW, _, _ in part.batches(1024):
         pixels = images_BCHW.to(torch.float64) / 255
-        moments += torch.stack([pixels.sum(dim=(0, 2, 3)), pixels.square().sum(dim=(0, 2, 3))])
-        num_pixels += pixels[:, 0].numel()
-    mean_C, mean_square_C = moments / num_pixels
+        sums = torch.stack([pixels.sum(dim=0), pixels.square().sum(dim=0)]) / len(part)
+        moments = sums if moments is None else moments + sums
+    assert moments is not None  # a split leaves images to train on
+    mean_C, mean_square_C = moments.mean(dim=(2, 3), keepdim=True)
     std_C = (mean_square_C - mean_C.square()).clamp(min=0).sqrt().clamp(min=1 / 255)
-    return mean_C.float(), std_C.float()
+    return (moments[0] if mean_per_pixel else mean_C).float(), std_C.float()
 
 
 def augment(images_BCHW: Tensor, *, flip: bool, crop_padding: int, seed: int, epoch: int, batch: int) -> Tensor:

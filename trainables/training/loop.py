@@ -1,24 +1,68 @@
-"""The training loop: epochs of a spiking network on one data set, one report each, resumable after any of them."""
+"""The training loop: epochs of a network on one data set, one report each, resumable after any of them."""
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from trainables.networks.spiking_network import Observer, SpikingNetwork
-from trainables.spiking.activity import ActivityMeter
+from trainables.networks.collapsed import TimeGroups, forward_collapsed
+from trainables.networks.network import Inputs, Network
+from trainables.spiking.costs import CostMeter, footprint_bytes
+from trainables.spiking.encodings import ConstantCurrent, SignedPoisson
 from trainables.training.checkpoints import CheckpointFolder, trained_once
 from trainables.training.data import Dataset, Split, Splits, augment, split
 from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
+from trainables.training.regularisers import Pruner, Pruning, SpikePenalty, SpikeRegularisers, num_pruned_filters
 from trainables.training.reports import Report, TrainingError
 
 EVALUATION_BATCH_SIZE = 64
+ONE_POINT = 0.01
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Encoding = Literal["constant", "poisson"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What making a network ready (initial weights, a conversion) has to say."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What ``fit`` trains, and how it is run.
+
+    Attributes:
+        build: Makes the network's structure, always the same.
+        prepare: Gives it its first weights, from a device's data; not called on a resumed replicate.
+        loss: Of outputs ``[T, B, classes]`` and labels ``[B]``.
+        seed: The replicate's.
+        time_steps: T while training; 1 for an analogue network.
+        eval_time_steps: T of every evaluation.
+        encoding: How images become inputs.
+        time_groups: K of the rate-collapsed backward pass; None for the network's own gradient.
+        report_prepared: Whether the prepared network gets a report before any training.
+        keep_weights: Whether a finished replicate keeps its weights, as a parent must.
+    """
+
+    build: Callable[[], Network]
+    prepare: Callable[[Network, Splits], Prepared]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    seed: int
+    time_steps: int = 1
+    eval_time_steps: int = 1
+    encoding: Encoding = "constant"
+    time_groups: TimeGroups | None = None
+    regularisers: SpikeRegularisers | None = None
+    pruning: Pruning | None = None
+    report_prepared: bool = False
+    keep_weights: bool = False
 
 
 def resolve_device(name: str) -> torch.device:
@@ -28,42 +72,19 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def fit(
-    build: Callable[[], SpikingNetwork],
-    loss: Loss,
-    recipe: Recipe,
-    *,
-    seed: int,
-    dataset: Dataset,
-    checkpoint_folder: Path | None,
-    keep_weights: bool = False,
-) -> Iterator[Report]:
-    """Train what ``build`` makes and yield a report after every epoch.
+def fit(task: Task, recipe: Recipe, *, dataset: Dataset, checkpoint_folder: Path | None) -> Iterator[Report]:
+    """Train a task and yield a report after every epoch.
 
     With a ``checkpoint_folder``, every epoch is on disk before it is reported. A later call with the same arguments repeats
     the reports found there and goes on after them, to the same bits on the same CPU; a finished replicate is only repeated.
-    While one process trains, others with the same folder wait. ``keep_weights`` keeps the last weights there too.
 
     Raises:
         TrainingError: A weight or a metric is not finite.
     """
-
-    def train(folder: CheckpointFolder | None) -> Iterator[Report]:
-        return _fit(build, loss, recipe, seed=seed, dataset=dataset, folder=folder, keep_weights=keep_weights)
-
-    return trained_once(checkpoint_folder, train)
+    return trained_once(checkpoint_folder, lambda folder: _fit(task, recipe, dataset=dataset, folder=folder))
 
 
-def _fit(
-    build: Callable[[], SpikingNetwork],
-    loss: Loss,
-    recipe: Recipe,
-    *,
-    seed: int,
-    dataset: Dataset,
-    folder: CheckpointFolder | None,
-    keep_weights: bool,
-) -> Iterator[Report]:
+def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFolder | None) -> Iterator[Report]:
     device = resolve_device(recipe.device)
     splits = split(
         dataset,
@@ -71,88 +92,196 @@ def _fit(
         split_seed=recipe.split_seed,
         num_train_images=recipe.num_train_images,
         image_downscale=recipe.image_downscale,
+        mean_per_pixel=recipe.mean_per_pixel,
         device=device,
     )
-    network = build()
-    network.initialise(generator_for(seed, "weights"))
-    network.to(device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=recipe.lr, total_steps=recipe.epochs * -(-len(splits.train) // recipe.batch_size)
-    )
-    stateful: dict[str, Any] = {"network": network, "optimizer": optimizer, "schedule": schedule}
-
-    reports: list[Report] = []
-    if folder and (checkpoint := folder.load()):
+    network = task.build().to(device)
+    checkpoint = folder.load() if folder else None
+    if checkpoint is None:
+        prepared, reports = task.prepare(network, splits), list[Report]()
+    else:
         state, reports = checkpoint
-        for name, part in stateful.items():
-            part.load_state_dict(state[name])
-        yield from reports
+        network.load_state_dict(state["network"])
+        prepared = Prepared(facts=state["facts"])
+    trainer = _Trainer(task, recipe, network, splits) if recipe.epochs else None
+    if checkpoint is not None and trainer:
+        trainer.load_state_dict(checkpoint[0])
+    yield from reports
 
-    for epoch in range(len(reports) + 1, recipe.epochs + 1):
-        train_metrics = _train_epoch(network, loss, optimizer, schedule, splits, recipe, seed=seed, epoch=epoch)
-        if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
-            # spikes are finite whatever the weights are, so that no loss would ever show it
-            raise TrainingError(f"epoch {epoch}: the weights are no longer finite numbers; a lower lr may help")
-        meter = ActivityMeter()
-        accuracy_at_t = evaluate(network, splits, splits.validation, observe=meter)
-        final = epoch == recipe.epochs
-        test_accuracy_at_t = evaluate(network, splits, splits.test) if final else []
-        metrics = {**train_metrics, "val/accuracy": accuracy_at_t[-1], **meter.metrics()}
-        if final:
-            metrics["test/accuracy"] = test_accuracy_at_t[-1]
-        curves = {"accuracy_at_t": accuracy_at_t} | ({"test/accuracy_at_t": test_accuracy_at_t} if final else {})
-        report = Report(epoch, time.time_ns() // 1_000_000, metrics, curves, recipe.epochs)
+    first_trained = 2 if task.report_prepared else 1
+    num_epochs = recipe.epochs + first_trained - 1
+    for epoch in range(len(reports) + 1, num_epochs + 1):
+        train_metrics: dict[str, float] = {}
+        if epoch >= first_trained:
+            assert trainer
+            train_metrics = trainer.train_epoch(epoch - first_trained + 1)
+            if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
+                # spikes are finite whatever the weights are, so that no loss would ever show it
+                raise TrainingError(f"epoch {epoch}: the weights are no longer finite numbers; a lower lr may help")
+        metrics, curves = _judge(task, network, splits, final=epoch == num_epochs)
+        report = Report(
+            epoch,
+            time.time_ns() // 1_000_000,
+            {**train_metrics, **metrics, **(prepared.metrics if epoch < first_trained else {})},
+            curves,
+            num_epochs,
+            prepared.facts,
+        )
         reports.append(report)
-        if folder and final:
-            folder.finish(reports, network.state_dict() if keep_weights else None)
+        if folder and report.final:
+            folder.finish(reports, weights=network.state_dict() if task.keep_weights else None)
         elif folder:
-            folder.save({name: part.state_dict() for name, part in stateful.items()}, reports)
+            state = {"network": network.state_dict(), "facts": prepared.facts}
+            folder.save(state | (trainer.state_dict() if trainer else {}), reports)
         yield report
 
 
-def _train_epoch(
-    network: SpikingNetwork,
-    loss: Loss,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    splits: Splits,
-    recipe: Recipe,
-    *,
-    seed: int,
-    epoch: int,
-) -> dict[str, float]:
-    network.train()
-    train = splits.train
-    device = train.labels.device
-    order = torch.randperm(len(train), generator=generator_for(seed, "shuffle", epoch)).to(device)
-    total_loss = torch.zeros((), dtype=torch.float64, device=device)
-    num_correct = torch.zeros((), dtype=torch.int64, device=device)
-    start = time.perf_counter()
-    for batch, positions in enumerate(torch.split(order, recipe.batch_size)):
-        images_BCHW, labels_B = train.batch(positions)
-        images_BCHW = augment(
-            images_BCHW, flip=recipe.flip, crop_padding=recipe.crop_padding, seed=seed, epoch=epoch, batch=batch
+class _Trainer:
+    """A network's optimiser and all that belongs to a training step."""
+
+    def __init__(self, task: Task, recipe: Recipe, network: Network, splits: Splits) -> None:
+        self._task, self._recipe, self._network, self._splits = task, recipe, network, splits
+        self._optimizer = _optimizer(recipe, network)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimizer, max_lr=recipe.lr, total_steps=recipe.epochs * -(-len(splits.train) // recipe.batch_size)
         )
-        spikes_TBK = network(splits.normalise(images_BCHW))
-        batch_loss = loss(spikes_TBK, labels_B)
-        optimizer.zero_grad(set_to_none=True)
-        batch_loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        total_loss += batch_loss.detach() * len(labels_B)
-        num_correct += (spikes_TBK.detach().sum(dim=0).argmax(dim=1) == labels_B).sum()
-    metrics = {"train/loss": float(total_loss) / len(train), "train/accuracy": float(num_correct) / len(train)}
-    duration_s = time.perf_counter() - start  # after float(), which waits for a GPU
-    return {**metrics, "time/images_per_s": len(train) / duration_s}
+        regularisers, pruning = task.regularisers, task.pruning
+        self._penalty: SpikePenalty | None = None
+        if regularisers and (regularisers.spike_penalty or regularisers.rate_target is not None):
+            self._penalty = SpikePenalty(regularisers, recipe.epochs, network.layers[network.steps[-1].name])
+        self._pruner = Pruner(pruning, network, task.seed) if pruning and pruning.prune != "none" else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the network."""
+        return {"optimizer": self._optimizer.state_dict(), "schedule": self._schedule.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The opposite of ``state_dict``; a checkpoint from before the first step has nothing to say."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """One pass over the training images; its metrics."""
+        device = self._splits.train.labels.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            # dropout draws from torch's own generators; seeded per epoch, a resumed replicate draws the same
+            torch.manual_seed(generator_for(self._task.seed, "dropout", epoch).initial_seed())
+            return self._train_epoch(epoch)
+
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
+        recipe, train = self._recipe, self._splits.train
+        device = train.labels.device
+        self._network.train()
+        if self._pruner:
+            self._pruner.begin_epoch()
+        order = torch.randperm(len(train), generator=generator_for(self._task.seed, "shuffle", epoch)).to(device)
+        total_loss = torch.zeros((), dtype=torch.float64, device=device)
+        num_correct = torch.zeros((), dtype=torch.int64, device=device)
+        start = time.perf_counter()
+        for batch, positions in enumerate(torch.split(order, recipe.batch_size)):
+            images_BCHW, labels_B = train.batch(positions)
+            images_BCHW = augment(
+                images_BCHW,
+                flip=recipe.flip,
+                crop_padding=recipe.crop_padding,
+                seed=self._task.seed,
+                epoch=epoch,
+                batch=batch,
+            )
+            names = (self._task.seed, "train", epoch)
+            inputs = encode(self._task.encoding, self._splits, images_BCHW, train.indices[positions], *names)
+            outputs_TBK = self._forward(inputs)
+            loss = self._task.loss(outputs_TBK, labels_B)
+            if self._penalty:
+                loss = loss + self._penalty.total(epoch)
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+            self._schedule.step()
+            self._network.project()
+            if self._pruner:
+                self._pruner.after_step()
+            total_loss += loss.detach() * len(labels_B)
+            num_correct += (outputs_TBK.detach().sum(dim=0).argmax(dim=1) == labels_B).sum()
+        metrics = {"train/loss": float(total_loss) / len(train), "train/accuracy": float(num_correct) / len(train)}
+        duration_s = time.perf_counter() - start  # after float(), which waits for a GPU
+        metrics["time/images_per_s"] = len(train) / duration_s
+        if self._pruner:
+            self._pruner.end_epoch(epoch)
+            metrics["pruned_filters"] = num_pruned_filters(self._network)
+        return metrics
+
+    def _forward(self, inputs: Inputs) -> Tensor:
+        task = self._task
+        observers = [observer for observer in (self._penalty, self._pruner) if observer]
+        inputs_TBN = inputs(0, task.time_steps)
+        if task.time_groups is not None:
+            return forward_collapsed(self._network, inputs_TBN, task.time_steps, task.time_groups, observers)
+        outputs_TBK, _ = self._network(inputs_TBN, task.time_steps, observers=observers)
+        result: Tensor = outputs_TBK
+        return result
+
+
+def _optimizer(recipe: Recipe, network: Network) -> torch.optim.Optimizer:
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)
+    return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+
+
+def encode(encoding: Encoding, splits: Splits, images_BCHW: Tensor, indices_B: Tensor, *names: int | str) -> Inputs:
+    """What a network is shown for uint8 images ``[B, C, H, W]``; indices and ``names`` tell random draws apart."""
+    if encoding == "poisson":
+        return SignedPoisson(splits.centre(images_BCHW), indices_B, *names)
+    return ConstantCurrent(splits.normalise(images_BCHW))
+
+
+def _judge(task: Task, network: Network, splits: Splits, *, final: bool) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """The metrics and curves of a report: of the validation images, and once of the test images."""
+    meter = CostMeter()
+    accuracy_at_t = evaluate(task, network, splits, splits.validation, purpose="validation", meter=meter)
+    metrics = {
+        "val/accuracy": accuracy_at_t[-1],
+        **meter.metrics(),
+        "footprint_bytes": float(footprint_bytes(network)),
+    }
+    curves = {"accuracy_at_t": accuracy_at_t, **meter.curves()}
+    if task.eval_time_steps > 1:
+        metrics["val/steps_to_within_one_point"] = float(steps_to_within(accuracy_at_t, ONE_POINT))
+        metrics["val/mean_accuracy_over_t"] = sum(accuracy_at_t) / len(accuracy_at_t)
+    if final:
+        curves["test/accuracy_at_t"] = evaluate(task, network, splits, splits.test, purpose="test")
+        metrics["test/accuracy"] = curves["test/accuracy_at_t"][-1]
+    return metrics, curves
 
 
 @torch.no_grad()
-def evaluate(network: SpikingNetwork, splits: Splits, part: Split, *, observe: Observer | None = None) -> list[float]:
-    """Accuracy of the spike counts up to step t, for t = 1 … T, from one pass; equal counts go to the lower class index."""
+def evaluate(
+    task: Task, network: Network, splits: Splits, part: Split, *, purpose: str, meter: CostMeter | None = None
+) -> list[float]:
+    """Accuracy of the outputs summed up to step t, for t = 1 … eval_time_steps, from one pass.
+
+    Equal sums go to the lower class index.
+    """
     network.eval()
-    correct_T: Tensor | int = 0
-    for images_BCHW, labels_B in part.batches(EVALUATION_BATCH_SIZE):
-        counts_TBK = network(splits.normalise(images_BCHW), observe=observe).cumsum(dim=0)
-        correct_T = correct_T + (counts_TBK.argmax(dim=2) == labels_B).sum(dim=1)
-    return [int(correct) / len(part) for correct in torch.as_tensor(correct_T)]
+    correct_T: list[int] = [0] * task.eval_time_steps
+    for images_BCHW, labels_B, indices_B in part.batches(EVALUATION_BATCH_SIZE):
+        if meter:
+            meter.next_batch(len(labels_B))
+        inputs = encode(task.encoding, splits, images_BCHW, indices_B, task.seed, purpose)
+        sums_BK: Tensor | float = 0.0
+        t = 0
+        for outputs_TBK in network.simulate(inputs, task.eval_time_steps, [meter] if meter else ()):
+            sums_TBK = outputs_TBK.cumsum(dim=0) + sums_BK
+            sums_BK = sums_TBK[-1]
+            for correct in (sums_TBK.argmax(dim=2) == labels_B).sum(dim=1).tolist():
+                correct_T[t] += correct
+                t += 1
+    return [correct / len(part) for correct in correct_T]
+
+
+def steps_to_within(accuracy_at_t: list[float], margin: float) -> int:
+    """The first time step from which on the accuracy stays within ``margin`` of its final value."""
+    final = accuracy_at_t[-1]
+    outside = [t for t, accuracy in enumerate(accuracy_at_t, start=1) if abs(accuracy - final) > margin + 1e-9]
+    return max(outside, default=0) + 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -11,7 +12,7 @@ from trainables.training.configs import setting
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Data, augmentation and optimisation: AdamW with a one-cycle learning rate, the last epoch's weights are the result.
+    """Data, augmentation and optimisation: a one-cycle learning rate, the last epoch's weights are the result.
 
     Nothing is selected on the way, so the test images are looked at once, after the last epoch.
     """
@@ -31,6 +32,9 @@ class Recipe:
     image_downscale: int = setting(1, at_least=1)
     """Average blocks of this many pixels a side before anything else: 2 makes 32x32 images 16x16."""
 
+    mean_per_pixel: bool = setting(False)
+    """Subtract the training images' mean image (Sengupta et al. 2019) rather than their mean per channel."""
+
     flip: bool = setting(False)
     """Mirror a random half of the training images."""
 
@@ -43,11 +47,14 @@ class Recipe:
     batch_size: int = setting(64, at_least=1)
     """Images per optimiser step."""
 
+    optimizer: Literal["adamw", "sgd"] = setting("adamw")
+    """AdamW, or stochastic gradient descent with Nesterov momentum 0.9; both under a one-cycle learning rate."""
+
     lr: float = setting(5e-3, above=0)
     """The peak of the one-cycle learning rate."""
 
     weight_decay: float = setting(0.01, at_least=0)
-    """AdamW's decoupled weight decay."""
+    """AdamW's decoupled weight decay, or SGD's L2 penalty."""
 
     device: str = setting("auto", identity=False)
     """cpu, a torch device such as cuda:0, or auto: in a study a GPU if resources ask for one; else a GPU if there is one."""

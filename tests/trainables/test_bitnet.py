@@ -1,40 +1,54 @@
 """BITnet as a whole, against a plain loop over time written here from the equations."""
 
+from typing import Any
+
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from tests.trainables.test_neurons import StraightThroughSpike
 from trainables import bitnet
-from trainables.networks.spiking_network import SpikingNetwork, rate_loss
+from trainables.networks.layered import initialise_spiking
+from trainables.networks.network import Network, Step
+from trainables.spiking.neurons import SpikingNeuron
+from trainables.training.losses import mse_of_rates
 
 LAYOUT = "16 32 M 16 A 32"
 
 
-def network_of(layout: str = LAYOUT, time_steps: int = 6) -> SpikingNetwork:
-    network = SpikingNetwork(layout, feature_scale=0.5, time_steps=time_steps, image_shape=(8, 8, 2), num_classes=3)
-    network.initialise(torch.Generator().manual_seed(0))
+T = 6
+
+
+def network_of(layout: str = LAYOUT, **options: Any) -> Network:
+    network = bitnet.build(bitnet.Config(layout=layout, feature_scale=0.5, **options), (8, 8, 2), 3)
+    initialise_spiking(network, torch.Generator().manual_seed(0))
     return network
 
 
-def sequential_loop(network: SpikingNetwork, images: Tensor) -> Tensor:
+def spikes_of(network: Network, images: Tensor) -> Tensor:
+    spikes: Tensor = network(images[None], T)[0]
+    return spikes
+
+
+def sequential_loop(network: Network, images: Tensor) -> Tensor:
     """Spikes of the output layer, one time step after another, one state per layer; for autograd."""
-    states: dict[nn.Module, Tensor] = {}
+    states: dict[Step, Tensor] = {}
     outputs = []
-    for _ in range(network.time_steps):
+    for _ in range(T):
         x = images
-        for module in [*network.layers, network.output]:
-            x = module(x.flatten(1) if module is network.output else x)
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                u = states.get(module, torch.zeros_like(x)) + x.clamp(0, 1)
+        for step in network.steps:
+            if network.is_a(step, SpikingNeuron):
+                u = states.get(step, torch.zeros_like(x)) + x.clamp(0, 1)
                 x = StraightThroughSpike.apply(u)
-                states[module] = u - x
+                states[step] = u - x
+            else:
+                x = network.parts[step.name](x)
         outputs.append(x)
     return torch.stack(outputs)
 
 
-def make_dyadic(network: SpikingNetwork) -> None:
+def make_dyadic(network: Network) -> None:
     """Weights in 64ths: every sum is exact, in whatever order it is taken."""
     with torch.no_grad():
         for parameter in network.parameters():
@@ -50,7 +64,7 @@ def test_spikes_equal_the_loop() -> None:
     network = network_of()
     make_dyadic(network)
     images = dyadic_images(5)
-    spikes = network(images)
+    spikes = spikes_of(network, images)
     assert torch.equal(spikes, sequential_loop(network, images))
     assert 0 < spikes.mean() < 1
 
@@ -61,8 +75,8 @@ def test_gradient_equals_the_loop() -> None:
     make_dyadic(network)
     images, labels = dyadic_images(5), torch.tensor([0, 1, 2, 0, 1])
     parameters = list(network.parameters())
-    grads = torch.autograd.grad(rate_loss(network(images), labels), parameters)
-    expected = torch.autograd.grad(rate_loss(sequential_loop(network, images), labels), parameters)
+    grads = torch.autograd.grad(mse_of_rates(spikes_of(network, images), labels), parameters)
+    expected = torch.autograd.grad(mse_of_rates(sequential_loop(network, images), labels), parameters)
     for grad, want in zip(grads, expected, strict=True):
         assert want.abs().max() > 0
         torch.testing.assert_close(grad, want, rtol=1e-4, atol=1e-7)
@@ -72,9 +86,9 @@ def test_state_is_reset_between_batches() -> None:
     """A second pass over the same images gives the same spikes: nothing is carried over."""
     network = network_of()
     images = torch.randn(4, 2, 8, 8, generator=torch.Generator().manual_seed(2))
-    first = network(images)
-    network(images.flip(0) * 3)
-    assert torch.equal(network(images), first)
+    first = spikes_of(network, images)
+    spikes_of(network, images.flip(0) * 3)
+    assert torch.equal(spikes_of(network, images), first)
 
 
 def test_batch_size_does_not_matter() -> None:
@@ -82,19 +96,17 @@ def test_batch_size_does_not_matter() -> None:
     network = network_of()
     make_dyadic(network)
     images = dyadic_images(7)
-    one_by_one = torch.cat([network(image[None]) for image in images], dim=1)
-    assert torch.equal(network(images), one_by_one)
+    one_by_one = torch.cat([spikes_of(network, image[None]) for image in images], dim=1)
+    assert torch.equal(spikes_of(network, images), one_by_one)
 
 
 def test_max_pool_of_spikes_is_or() -> None:
     """A pooled neuron spikes exactly when one of its four does."""
+    spikes = (torch.rand(3, 8, 8, 8, generator=torch.Generator().manual_seed(3)) < 0.2).float()
     network = network_of("16 M 16")
-    seen: dict[str, Tensor] = {}
-    network(torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(3)), observe=seen.__setitem__)
-    quads = functional.unfold(seen["layer1"].flatten(0, 1), 2, stride=2)
-    quads = quads.reshape(len(quads), 8, 4, -1)
-    pooled = network.layers[1](seen["layer1"].flatten(0, 1)).flatten(2)
-    assert torch.equal(pooled.bool(), quads.bool().any(dim=2))
+    (pool,) = [step for step in network.steps if step.name.startswith("pool")]
+    quads = functional.unfold(spikes, 2, stride=2).reshape(3, 8, 4, -1)
+    assert torch.equal(network.parts[pool.name](spikes).flatten(2).bool(), quads.bool().any(dim=2))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +118,7 @@ def test_published_parameter_counts(feature_scale: float, num_classes: int, expe
     assert bitnet.num_parameters(bitnet.Config(feature_scale=feature_scale), (32, 32, 3), num_classes) == expected
 
 
-def test_rate_loss() -> None:
+def test_mse_of_rates_by_hand() -> None:
     """The loss is the mean squared error of rates against one-hot labels, worked by hand."""
     spikes_TBK = torch.tensor([[[1.0, 0.0]], [[1.0, 1.0]], [[0.0, 0.0]], [[1.0, 0.0]]])
-    assert rate_loss(spikes_TBK, torch.tensor([0])).item() == pytest.approx((0.25**2 + 0.25**2) / 2)
+    assert mse_of_rates(spikes_TBK, torch.tensor([0])).item() == pytest.approx((0.25**2 + 0.25**2) / 2)

@@ -1,0 +1,178 @@
+"""Analogue networks: the parents of converted SNNs, and the baseline of a BITnet (the same net with ReLU and softmax)."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from trainables.networks.activations import QCFS, ClampedReLU
+from trainables.networks.layered import initialise_analogue, layered
+from trainables.networks.layouts import NAMED_LAYOUTS, ImageShape, final_map
+from trainables.networks.network import Network
+from trainables.networks.residual import RESIDUAL_NETWORKS, residual
+from trainables.training.configs import setting
+from trainables.training.data import Dataset
+from trainables.training.loop import Prepared, Task, fit
+from trainables.training.losses import cross_entropy_of_logits
+from trainables.training.randomness import generator_for
+from trainables.training.recipe import Recipe
+from trainables.training.regularisers import Pruning
+from trainables.training.reports import Report
+
+Activation = Literal["relu", "clamped_relu", "qcfs"]
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "Baseline": {"layout": "bitnet", "feature_scale": 4.0, "activation": "relu"},
+    "VGG16 of Sengupta": {"layout": "vgg16", "pool": "average", "dropout": 0.2, "bias": False, "mean_per_pixel": True},
+    "ResNet20 of Sengupta": {
+        "layout": "resnet20",
+        "dropout": 0.2,
+        "bias": False,
+        "num_plain_convolutions": 3,
+        "mean_per_pixel": True,
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalogueNetwork:
+    """Which network; the fields that a converted SNN shares with its parent."""
+
+    layout: str = setting("bitnet")
+    """Words such as "64 64 M 128 M F256" (see spikesweep's layouts), or a name: bitnet, bitnet_64px, bitnet_v101, vgg11, vgg13,
+    vgg16, vgg19, resnet18, resnet20, resnet34."""
+
+    feature_scale: float = setting(1.0, above=0, below=1000)
+    """Multiplies every channel count and width."""
+
+    activation: Activation = setting("relu")
+    """relu; clamped_relu, bounded to [0, 1]; or qcfs, quantised to as many levels as an SNN has time steps."""
+
+    qcfs_levels: int = setting(4, at_least=1)
+    """L of qcfs."""
+
+    pool: Literal["layout", "average"] = setting("layout")
+    """average makes every max pool of the layout an average pool."""
+
+    batch_norm: bool = setting(False)
+    """Batch normalisation after every convolution."""
+
+    dropout: float = setting(0.0, at_least=0, below=1)
+    """Dropout probability after activations that no pool follows; in residual networks within every unit."""
+
+    bias: bool = setting(True)
+    """Biases, of layers that no batch norm follows."""
+
+    junction_activation: bool = setting(True)
+    """Residual networks: an activation at every junction (Sengupta et al. 2019, constraint 1)."""
+
+    num_plain_convolutions: int = setting(1, at_least=1)
+    """Residual networks: 3x3 convolutions before the first unit; 3 is Sengupta et al.'s constraint 3."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Recipe, AnalogueNetwork, Pruning):
+    """An analogue network and its training by cross-entropy."""
+
+
+def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
+    """What a field's own rule cannot see, for images of ``image_shape``: pairs (field, what is wrong)."""
+    wrong = list(config.problems(image_shape))
+    yield from wrong
+    if not wrong:
+        yield from network_problems(config, config.input_shape(image_shape))
+
+
+def network_problems(config: AnalogueNetwork, input_shape: ImageShape) -> Iterator[tuple[str, str]]:
+    """What is wrong with the fields that name the network."""
+    if config.layout in RESIDUAL_NETWORKS:
+        if config.pool != "layout":
+            yield "pool", f"pool must be layout where the layout is {config.layout}, which has no max pool"
+        return
+    if config.layout.strip().isidentifier() and config.layout.strip().islower() and config.layout not in NAMED_LAYOUTS:
+        names = ", ".join([*NAMED_LAYOUTS, *RESIDUAL_NETWORKS])
+        yield "layout", f"a layout must be words of the grammar or one of {names}"
+        return
+    try:
+        final_map(config.layout, input_shape)
+    except ValueError as error:
+        yield "layout", str(error)
+
+
+def parent(config: Config) -> None:
+    """An analogue network starts from nothing."""
+
+
+def num_parameters(config: Config, image_shape: ImageShape, num_classes: int) -> int:
+    """Trainable parameters, without allocating them."""
+    with torch.device("meta"):
+        network = build(config, config.input_shape(image_shape), num_classes)
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Path | None = None) -> Iterator[Report]:
+    """Train one replicate; see ``training.loop.fit`` for reports, checkpoints and errors. The weights are kept."""
+
+    def prepare(network: Network, _: object) -> Prepared:
+        initialise_analogue(network, generator_for(seed, "weights"))
+        return Prepared()
+
+    task = Task(
+        build=lambda: build(config, config.input_shape(dataset.image_shape), dataset.num_classes),
+        prepare=prepare,
+        loss=cross_entropy_of_logits,
+        seed=seed,
+        pruning=config,
+        keep_weights=True,
+    )
+    return fit(task, config, dataset=dataset, checkpoint_folder=checkpoint_folder)
+
+
+def build(config: AnalogueNetwork, input_shape: ImageShape, num_classes: int) -> Network:
+    """The network of a config, for images of ``input_shape``.
+
+    Raises:
+        ValueError: The layout does not fit the images.
+    """
+    options: dict[str, Any] = {
+        "activation": _activation(config),
+        "feature_scale": config.feature_scale,
+        "batch_norm": config.batch_norm,
+        "dropout": config.dropout,
+        "bias": config.bias,
+    }
+    if config.layout in RESIDUAL_NETWORKS:
+        return Network(
+            residual(
+                config.layout,
+                image_channels=input_shape[2],
+                num_classes=num_classes,
+                junction_activation=config.junction_activation,
+                num_plain_convolutions=config.num_plain_convolutions,
+                **options,
+            )
+        )
+    return Network(
+        layered(
+            config.layout,
+            image_shape=input_shape,
+            num_classes=num_classes,
+            average_pools=config.pool == "average",
+            **options,
+        )
+    )
+
+
+def analogue_fields(config: Any) -> dict[str, Any]:
+    """The values of those fields of a config that this module's ``Config`` has."""
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(Config) if hasattr(config, field.name)}
+
+
+def _activation(config: AnalogueNetwork) -> Callable[[], nn.Module]:
+    if config.activation == "qcfs":
+        return lambda: QCFS(config.qcfs_levels)
+    return ClampedReLU if config.activation == "clamped_relu" else nn.ReLU

@@ -1,0 +1,1 @@
+"""A trained analogue network becomes a network of integrate-and-fire neurons: structure, thresholds, calibration, agreement."""

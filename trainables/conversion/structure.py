@@ -1,0 +1,161 @@
+"""The structure of a converted network, before any number in it is known."""
+
+import copy
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from trainables.networks.activations import ACTIVATIONS
+from trainables.networks.layouts import ImageShape
+from trainables.networks.network import INPUT, Network, Scale, replace_activations
+from trainables.networks.rewriting import fold_batch_norms, give_biases
+from trainables.spiking.neurons import NeuronModel, SpikingNeuron
+from trainables.spiking.pools import GatedMaxPool, SplitTiesMaxPool
+
+Readout = Literal["membrane", "spikes"]
+Granularity = Literal["layer", "channel"]
+
+
+def analogue_counterpart(trained: Network, readout: Readout) -> Network:
+    """What the spiking network's rates stand for: ``trained`` without batch norms, its output rectified if it is to spike."""
+    network = fold_batch_norms(trained)
+    if readout == "spikes":
+        network.append_activation(nn.ReLU())
+    return network
+
+
+def spiking_structure(
+    analogue: Network,
+    model: NeuronModel,
+    *,
+    input_shape: ImageShape,
+    per: Granularity,
+    max_pool: Literal["gated", "or"],
+    with_biases: bool,
+    trainable: bool,
+) -> Network:
+    """``analogue`` with spiking neurons of firing threshold 1 for its activations.
+
+    Args:
+        analogue: A trained network without batch norms (see ``analogue_counterpart``).
+        model: The neurons' equations.
+        input_shape: Height, width, channels.
+        per: Whether a layer has one threshold or one a channel (one a unit, in a linear layer).
+        max_pool: What a max pool becomes: the gate for the most active neuron, or the logical OR.
+        with_biases: Whether layers without biases get some of 0.
+        trainable: Whether thresholds and leaks are learnt.
+    """
+    network = copy.deepcopy(analogue)
+    if with_biases:
+        give_biases(network)
+    shapes = step_shapes(network, input_shape)
+    shape_of = {network.layers[step.name]: shapes[step.name] for step in network.steps_of(*ACTIVATIONS)}
+
+    def neuron(layer: str, _: nn.Module) -> SpikingNeuron:
+        threshold: float | Tensor = 1.0
+        if per == "channel":
+            channels, *rest = shape_of[layer]
+            threshold = torch.ones(channels, *[1] * len(rest))
+        return SpikingNeuron(model, threshold, trainable=trainable)
+
+    replace_activations(network, neuron)
+    if max_pool == "gated":
+        for step in network.steps_of(nn.MaxPool2d, SplitTiesMaxPool):
+            network.parts[step.name] = GatedMaxPool()
+    for step in [step for step in network.steps if step.operation == "add"]:
+        for name in step.inputs:
+            if (source := _spiking_source(network, name)) is not None:
+                network.insert(Scale(source.firing_threshold), name, step)
+    return network
+
+
+def _spiking_source(network: Network, name: str) -> SpikingNeuron | None:
+    """The neurons whose spikes a result is made of; None where weights have made a drive of them."""
+    step = next((step for step in network.steps if step.name == name), None)
+    if step is None or step.operation == "add" or network.is_a(step, nn.Conv2d, nn.Linear):
+        return None
+    part = network.parts[step.name] if step.operation == "module" else None
+    return part if isinstance(part, SpikingNeuron) else _spiking_source(network, step.inputs[0])
+
+
+def threshold_shape(network: Network, layer: str) -> torch.Size:
+    """The shape of a spiking layer's firing threshold."""
+    return dict(network.neurons())[layer].firing_threshold.shape
+
+
+@torch.no_grad()
+def step_shapes(network: Network, input_shape: ImageShape) -> dict[str, torch.Size]:
+    """The shape of every step's result for one image."""
+    height, width, channels = input_shape
+    probe = copy.deepcopy(network).cpu().eval()
+    results = {INPUT: torch.zeros(1, 1, channels, height, width)}
+    for step in probe.steps:
+        arguments = [results[name] for name in step.inputs]
+        results[step.name] = probe.run_step(step, arguments, 1, None)[0]
+    return {name: result.shape[2:] for name, result in results.items()}
+
+
+@torch.no_grad()
+def scale_weights(network: Network, scales: dict[str, Tensor], input_scale: Tensor, input_shape: ImageShape) -> None:
+    """Let every binary spike of a layer stand for its scale λ: W ← W·λ of what the weights receive; drives keep their units.
+
+    With λ as the layer's own firing threshold this is the data normalisation W̃ = Wλ_{l-1}/λ_l, b̃ = b/λ_l of Diehl et al. 2015,
+    written as threshold balancing; ``normalise_weights`` gives the other form.
+
+    Args:
+        network: A spiking structure with the analogue network's weights.
+        scales: λ by layer, shaped as the layer's threshold.
+        input_scale: The same for the network's input, ``[C, 1, 1]`` or scalar.
+        input_shape: Height, width, channels.
+    """
+    shapes = step_shapes(network, input_shape)
+    known: dict[str, Tensor] = {INPUT: input_scale}
+    for step in network.steps:
+        scale = known[step.inputs[0]]
+        part = network.parts[step.name] if step.operation == "module" else None
+        if isinstance(part, SpikingNeuron):
+            scale = scales[network.layers[step.name]]
+        elif isinstance(part, nn.Conv2d | nn.Linear | Scale):
+            part.weight.mul_(scale)
+            scale = torch.ones_like(input_scale.flatten()[0])
+        elif scale.dim() and (step.operation == "flatten" or isinstance(part, nn.Flatten)):
+            scale = scale.expand(shapes[step.inputs[0]]).flatten()
+        known[step.name] = scale
+
+
+@torch.no_grad()
+def normalise_weights(network: Network) -> None:
+    """The same spikes with every firing threshold 1: W ← W/θ, b ← b/θ of the weights that drive a layer with threshold θ.
+
+    Surrogate gradients are stated for this form.
+
+    Raises:
+        ValueError: Several drives of different origin meet in front of a layer; then there is nothing to divide.
+    """
+    for layer, neuron in network.neurons():
+        threshold = neuron.firing_threshold
+        for part in driving_parts(network, layer):
+            rows = threshold.flatten() if threshold.dim() else threshold
+            part.weight.div_(
+                rows.view(-1, *[1] * (part.weight.dim() - 1)) if rows.dim() and not isinstance(part, Scale) else threshold
+            )
+            bias = getattr(part, "bias", None)
+            if bias is not None:
+                bias.div_(rows)
+        threshold.data.fill_(1.0)
+
+
+def driving_parts(network: Network, layer: str) -> list[nn.Conv2d | nn.Linear | Scale]:
+    """The modules whose weights make the drive of a layer."""
+    parts: list[nn.Conv2d | nn.Linear | Scale] = []
+    waiting = [step.inputs[0] for step in network.steps_of(SpikingNeuron) if network.layers[step.name] == layer]
+    while waiting:
+        name = waiting.pop()
+        step = next(step for step in network.steps if step.name == name)
+        part = network.parts[step.name] if step.operation == "module" else None
+        if isinstance(part, nn.Conv2d | nn.Linear | Scale):
+            parts.append(part)
+        else:
+            waiting += step.inputs
+    return parts

@@ -1,0 +1,309 @@
+"""Converted SNNs: a trained analogue network with integrate-and-fire neurons, and fine-tuning in the spiking domain (hybrid)."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from trainables import ann
+from trainables.conversion.agreement import agreement, correct_biases, shift_biases
+from trainables.conversion.calibration_set import CalibrationSet, analogue_activations, calibration_set
+from trainables.conversion.structure import (
+    Granularity,
+    analogue_counterpart,
+    normalise_weights,
+    scale_weights,
+    spiking_structure,
+)
+from trainables.conversion.thresholds import Balance, activation_scales, layers_at_junctions, qcfs_scales, spike_norm
+from trainables.networks.layouts import ImageShape
+from trainables.networks.network import Network
+from trainables.networks.residual import RESIDUAL_NETWORKS
+from trainables.spiking.neurons import NeuronModel, Reset
+from trainables.spiking.surrogates import Shape, Surrogate
+from trainables.training.configs import setting
+from trainables.training.data import Dataset, Splits
+from trainables.training.loop import Encoding, Prepared, Task, fit
+from trainables.training.losses import SPIKE_LOSSES, cross_entropy_of_logits
+from trainables.training.parents import trained_parent
+from trainables.training.recipe import Recipe
+from trainables.training.regularisers import Pruning, SpikeRegularisers
+from trainables.training.reports import Report
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "Data norm": {"balance": "max", "reset": "soft", "encoding": "constant"},
+    "RMP": {"balance": "percentile", "percentile": 99.9, "reset": "soft", "encoding": "poisson"},
+    "QCFS": {"activation": "qcfs", "balance": "qcfs", "initial_membrane_potential": 0.5},
+    "Spike-Norm": {
+        "pool": "average",
+        "dropout": 0.2,
+        "bias": False,
+        "mean_per_pixel": True,
+        "encoding": "poisson",
+        "reset": "hard",
+        "balance": "spike_norm",
+        "time_steps": 2500,
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
+    """The parent's network and recipe (epochs, lr, … are the parent's), its conversion, and fine-tuning if there is any."""
+
+    time_steps: int = setting(32, at_least=1)
+    """T, the steps that each image is shown for: what corrections and fine-tuning are made for."""
+
+    eval_time_steps: int | None = setting(None, at_least=1)
+    """The steps of every evaluation, time_steps or more; null for time_steps."""
+
+    encoding: Encoding = setting("constant")
+    """constant: the image is the input current of every step; poisson: signed random spikes of the pixels' size."""
+
+    reset: Reset = setting("soft")
+    """soft: a spike takes the firing threshold off the membrane potential (RMP); hard: it sets it to 0."""
+
+    balance: Balance = setting("max")
+    """What firing thresholds are: the largest activation of a layer (max), a percentile of them, the value of least squared
+    error (mse), the parent's own quantisation (qcfs), or the largest weighted input of spikes (spike_norm)."""
+
+    percentile: float = setting(99.9, above=0, at_most=100)
+    """Of balance percentile."""
+
+    per: Granularity = setting("layer")
+    """One threshold a layer, or one a channel."""
+
+    threshold_scale: float = setting(1.0, above=0)
+    """Multiplies every firing threshold after balancing; 0.7 where T shrinks (Rathi et al. 2020)."""
+
+    equal_thresholds: bool = setting(True)
+    """spike_norm in residual networks: layers that meet at a junction share the threshold 1 (Sengupta et al., constraint 2)."""
+
+    initial_membrane_potential: float = setting(0.0, at_least=0, below=1)
+    """Membrane potential before the first step, as a fraction of the firing threshold."""
+
+    bias_shift: bool = setting(False)
+    """Add θ/(2T) to every drive (Deng & Gu 2021)."""
+
+    bias_correction: bool = setting(False)
+    """Correct biases by the mean difference of rates and activations, layer after layer (Li et al. 2021)."""
+
+    max_pool: Literal["gated", "or"] = setting("gated")
+    """What a max pool of spikes lets through: the most active neuron so far, or any spike."""
+
+    readout: Literal["membrane", "spikes"] = setting("membrane")
+    """Whether the classes are judged by the output layer's summed drive or by its spikes."""
+
+    calibration_images: int = setting(256, at_least=1)
+    """Training images that thresholds, corrections and the agreement of layers are measured on."""
+
+    spike_norm_time_steps: int = setting(2500, at_least=1)
+    """Time steps over which spike_norm looks for the largest input."""
+
+    finetune_epochs: int = setting(0, at_least=0)
+    """Epochs of training the converted network in the spiking domain; 0 for none."""
+
+    finetune_lr: float = setting(1e-3, above=0)
+    """The peak learning rate of these."""
+
+    finetune_gradient: Literal["surrogate", "straight_through"] = setting("surrogate")
+    """Back-propagation through time with a surrogate gradient, or the straight-through gradient, local in time."""
+
+    surrogate: Shape = setting("stdb")
+    """The surrogate gradient's shape; stdb with scale 0.3 is Rathi et al.'s, triangle with 0.3 their linear variant."""
+
+    surrogate_width: float = setting(1.0, above=0)
+    """Its width, in firing thresholds."""
+
+    surrogate_scale: float = setting(0.3, above=0)
+    """Its area; α of stdb."""
+
+    detach_reset: bool = setting(False)
+    """Whether the surrogate gradient passes by the reset."""
+
+    train_neurons: bool = setting(False)
+    """Learn a firing threshold and a leak for every layer while fine-tuning (Diet-SNN)."""
+
+
+def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
+    """What a field's own rule cannot see, for images of ``image_shape``: pairs (field, what is wrong)."""
+    wrong = list(config.problems(image_shape))
+    yield from wrong
+    if not wrong:
+        yield from ann.network_problems(config, config.input_shape(image_shape))
+    if config.eval_time_steps is not None and config.eval_time_steps < config.time_steps:
+        yield "eval_time_steps", f"eval_time_steps must be at least time_steps ({config.time_steps})"
+    if config.balance == "qcfs" and config.activation != "qcfs":
+        yield "balance", "balance qcfs needs the parent's activation to be qcfs"
+    if config.balance == "spike_norm":
+        yield from _spike_norm_problems(config)
+    if config.train_neurons and (config.finetune_gradient != "surrogate" or config.per != "layer"):
+        yield "train_neurons", "train_neurons needs finetune_gradient: surrogate and per: layer"
+    if config.surrogate == "stdb" and config.surrogate_width != 1:
+        yield "surrogate_width", "surrogate_width must be 1 for stdb, which has no width"
+    if config.finetune_epochs and config.equal_thresholds and config.balance == "spike_norm" and _is_residual(config):
+        yield "finetune_epochs", "fine-tuning needs a network whose drives have one unit; use another balance for it"
+
+
+def _spike_norm_problems(config: Config) -> Iterator[tuple[str, str]]:
+    if config.bias or config.batch_norm:
+        field = "batch_norm" if config.batch_norm else "bias"
+        yield field, "spike_norm is defined for networks without biases and batch norms (Sengupta et al. 2019): set both to false"
+    if config.per != "layer":
+        yield "per", "spike_norm has one threshold a layer"
+    if config.bias_shift or config.bias_correction:
+        field = "bias_shift" if config.bias_shift else "bias_correction"
+        yield field, "spike_norm is defined for networks without biases"
+
+
+def _is_residual(config: Config) -> bool:
+    return config.layout in RESIDUAL_NETWORKS
+
+
+def parent(config: Config) -> ann.Config:
+    """The analogue network that is converted."""
+    return ann.Config(**ann.analogue_fields(config))
+
+
+def num_parameters(config: Config, image_shape: ImageShape, num_classes: int) -> int:
+    """Trainable parameters of the converted network, without allocating them."""
+    with torch.device("meta"):
+        network = _build(config, image_shape, num_classes)
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Path | None = None) -> Iterator[Report]:
+    """Convert the trained parent, which is trained first unless it is there already, and fine-tune it if asked to.
+
+    The first report is the conversion's; every epoch of fine-tuning has one more. See ``training.loop.fit``.
+    """
+
+    def prepare(network: Network, splits: Splits) -> Prepared:
+        weights, reports = trained_parent(
+            ann.train, parent(config), trainable="ann", seed=seed, dataset=dataset, checkpoint_folder=checkpoint_folder
+        )
+        trained = ann.build(config, config.input_shape(dataset.image_shape), dataset.num_classes)
+        trained.load_state_dict(weights)
+        calibration = calibration_set(
+            splits, config.calibration_images, split_seed=config.split_seed, encoding=config.encoding, seed=seed
+        )
+        trained.to(splits.train.images.device)
+        prepared = convert(trained, network, config, calibration, config.input_shape(dataset.image_shape))
+        last = reports[-1].metrics
+        about_parent = {"parent/val_accuracy": last["val/accuracy"], "parent/test_accuracy": last["test/accuracy"]}
+        return dataclasses.replace(prepared, metrics=prepared.metrics | about_parent)
+
+    task = Task(
+        build=lambda: _build(config, dataset.image_shape, dataset.num_classes),
+        prepare=prepare,
+        loss=cross_entropy_of_logits if config.readout == "membrane" else SPIKE_LOSSES["cross_entropy"],
+        seed=seed,
+        time_steps=config.time_steps,
+        eval_time_steps=config.eval_time_steps or config.time_steps,
+        encoding=config.encoding,
+        regularisers=config,
+        report_prepared=True,
+    )
+    recipe = dataclasses.replace(config, epochs=config.finetune_epochs, lr=config.finetune_lr)
+    return fit(task, recipe, dataset=dataset, checkpoint_folder=checkpoint_folder)
+
+
+@torch.no_grad()
+def convert(trained: Network, network: Network, config: Config, calibration: CalibrationSet, input_shape: ImageShape) -> Prepared:
+    """Give ``network``, a spiking structure, the weights, thresholds and corrections that the config asks for.
+
+    Returns:
+        How every layer agrees with the analogue network's, and the digest of the calibration set.
+    """
+    analogue = analogue_counterpart(trained, config.readout).to(calibration.images_BCHW.device)
+    _copy_weights(analogue, network)
+    activations = analogue_activations(analogue, calibration)
+    neurons = dict(network.neurons())
+    shapes = {layer: neuron.firing_threshold.shape for layer, neuron in neurons.items()}
+    splits = calibration.splits
+    input_scale = 1 / splits.std if config.encoding == "poisson" else torch.ones_like(splits.std[0, 0, 0])
+    if config.balance == "spike_norm":
+        scale_weights(
+            network, {layer: torch.ones_like(n.firing_threshold) for layer, n in neurons.items()}, input_scale, input_shape
+        )
+        shared_by = layers_at_junctions(network) if config.equal_thresholds else set[str]()
+        thresholds = spike_norm(network, calibration, config.spike_norm_time_steps, shared_by=shared_by)
+        scales = _products(network, thresholds)
+    else:
+        scales = _scales(config, analogue, activations, shapes)
+        scales = {layer: scale.to(input_scale.device) for layer, scale in scales.items()}
+        scale_weights(network, scales, input_scale, input_shape)
+        thresholds = scales
+    for layer, neuron in neurons.items():
+        neuron.firing_threshold.data.copy_(thresholds[layer] * config.threshold_scale)
+    if config.bias_shift:
+        shift_biases(network, config.time_steps)
+    if config.bias_correction:
+        correct_biases(network, activations, scales, calibration, config.time_steps)
+    layers = agreement(network, activations, scales, calibration, config.time_steps)
+    if config.finetune_epochs:
+        normalise_weights(network)
+    metrics = {f"conversion_error/{layer.layer}": layer.error for layer in layers}
+    metrics |= {f"conversion_correlation/{layer.layer}": layer.correlation for layer in layers}
+    facts = {
+        "calibration_digest": calibration.digest,
+        "conversion": json.dumps([dataclasses.asdict(layer) for layer in layers]),
+        "firing_thresholds": json.dumps({layer: t.flatten().tolist() for layer, t in thresholds.items() if t.numel() == 1}),
+    }
+    return Prepared(metrics, facts)
+
+
+def _copy_weights(analogue: Network, network: Network) -> None:
+    from_parts = {step.name: analogue.parts[step.name] for step in analogue.steps_of(torch.nn.Conv2d, torch.nn.Linear)}
+    for name, part in from_parts.items():
+        target = network.parts[name]
+        target.load_state_dict({**target.state_dict(), **part.state_dict()})
+
+
+def _scales(
+    config: Config, analogue: Network, activations: dict[str, Tensor], shapes: dict[str, torch.Size]
+) -> dict[str, Tensor]:
+    balance: Balance = "max" if config.balance == "qcfs" else config.balance
+    scales = activation_scales(activations, shapes, balance=balance, percentile=config.percentile, time_steps=config.time_steps)
+    return scales | qcfs_scales(analogue, shapes) if config.balance == "qcfs" else scales
+
+
+def _products(network: Network, thresholds: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a spike of every layer is worth in the analogue network's units: the product of the thresholds up to it."""
+    scales: dict[str, Tensor] = {}
+    known: dict[str, Tensor] = {}
+    for step in network.steps:
+        worth = known.get(step.inputs[0], torch.ones(()))
+        layer = network.layers.get(step.name)
+        if layer in thresholds and not network.is_a(step, torch.nn.Conv2d, torch.nn.Linear):
+            worth = worth * thresholds[layer].cpu()
+            scales[layer] = worth
+        known[step.name] = worth
+    return scales
+
+
+def _build(config: Config, image_shape: ImageShape, num_classes: int) -> Network:
+    input_shape = config.input_shape(image_shape)
+    surrogate = Surrogate(config.surrogate, config.surrogate_width, config.surrogate_scale)
+    model = NeuronModel(
+        integrate="raw",
+        reset=config.reset,
+        initial_membrane_potential=config.initial_membrane_potential,
+        surrogate=surrogate if config.finetune_gradient == "surrogate" else None,
+        detach_reset=config.detach_reset,
+    )
+    analogue = analogue_counterpart(ann.build(config, input_shape, num_classes), config.readout)
+    return spiking_structure(
+        analogue,
+        model,
+        input_shape=input_shape,
+        per=config.per,
+        max_pool=config.max_pool,
+        with_biases=config.bias_shift or config.bias_correction,
+        trainable=config.train_neurons,
+    )

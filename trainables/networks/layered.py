@@ -1,0 +1,142 @@
+"""A layout as a network: convolutions, activations and pools in a row, then an output layer."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from trainables.networks.layouts import (
+    Convolution,
+    FullyConnected,
+    ImageShape,
+    Pool,
+    PoolKind,
+    final_map,
+    parse_layout,
+    scaled_channels,
+)
+from trainables.spiking.pools import SplitTiesMaxPool
+
+
+def layered(
+    layout: str,
+    *,
+    image_shape: ImageShape,
+    num_classes: int,
+    activation: Callable[[], nn.Module],
+    feature_scale: float = 1.0,
+    batch_norm: bool = False,
+    dropout: float = 0.0,
+    bias: bool = True,
+    pool_before_activation: bool = False,
+    split_ties: bool = False,
+    average_pools: bool = False,
+    activate_output: bool = False,
+) -> nn.Sequential:
+    """The network of a layout (see ``layouts``); 3x3 convolutions with padding 1.
+
+    Args:
+        layout: Words or a name.
+        image_shape: Height, width, channels.
+        num_classes: Units of the output layer.
+        activation: Makes the activation of a layer; also of the output layer with ``activate_output``.
+        feature_scale: Multiplies every channel count and width.
+        batch_norm: After every convolution, before its activation.
+        dropout: Probability; after every activation that no pool follows (Sengupta et al. 2019, section 4.1).
+        bias: Of convolutions and linear layers.
+        pool_before_activation: Pools see the drive of a layer rather than its output.
+        split_ties: A max pool's gradient is shared among equal largest inputs.
+        average_pools: Average pools in the place of max pools.
+        activate_output: The output layer has an activation, too.
+
+    Raises:
+        ValueError: The layout does not fit the images.
+    """
+    map_height, map_width = final_map(layout, image_shape)
+    modules: OrderedDict[str, nn.Module] = OrderedDict()
+    features, flat = image_shape[2], False
+    for number, (layer, pool_kinds) in enumerate(_blocks(layout), start=1):
+        width = scaled_channels(layer.channels if isinstance(layer, Convolution) else layer.width, feature_scale)
+        pools = {f"pool{number}{'abcdefgh'[i]}": _pool(kind, split_ties, average_pools) for i, kind in enumerate(pool_kinds)}
+        if isinstance(layer, Convolution):
+            conv_bias = bias and not batch_norm
+            modules[f"conv{number}"] = nn.Conv2d(features, width, 3, stride=layer.stride, padding=1, bias=conv_bias)
+            if batch_norm:
+                modules[f"norm{number}"] = nn.BatchNorm2d(width)
+        else:
+            if not flat:
+                modules["flatten"], flat = nn.Flatten(), True
+                features *= map_height * map_width
+            modules[f"linear{number}"] = nn.Linear(features, width, bias=bias)
+        if pool_before_activation:
+            modules |= pools
+        modules[f"activation{number}"] = activation()
+        if not pool_before_activation:
+            modules |= pools
+        if dropout and not pools:
+            modules[f"dropout{number}"] = nn.Dropout(dropout)
+        features = width
+    if not flat:
+        modules["flatten"] = nn.Flatten()
+        features *= map_height * map_width
+    modules["output"] = nn.Linear(features, num_classes, bias=bias)
+    if activate_output:
+        modules["output_activation"] = activation()
+    return nn.Sequential(modules)
+
+
+def _blocks(layout: str) -> list[tuple[Convolution | FullyConnected, list[PoolKind]]]:
+    """Every layer with weights, and the pools behind it."""
+    blocks: list[tuple[Convolution | FullyConnected, list[PoolKind]]] = []
+    for layer in parse_layout(layout):
+        if isinstance(layer, Pool):
+            blocks[-1][1].append(layer.kind)
+        else:
+            blocks.append((layer, []))
+    return blocks
+
+
+def _pool(kind: PoolKind, split_ties: bool, average: bool) -> nn.Module:
+    if kind == "A" or average:
+        return nn.AvgPool2d(2)
+    return SplitTiesMaxPool() if split_ties else nn.MaxPool2d(2)
+
+
+def initialise_spiking(network: nn.Module, generator: torch.Generator) -> None:
+    """Kaiming-normal weights with biases at 0; an output layer that starts small, with bias 1 / classes.
+
+    A unit of the clamped output that starts below zero would get no gradient for ever; the output bias prevents it.
+    """
+    *hidden, output = synaptic_modules(network)
+    for module in hidden:
+        nn.init.kaiming_normal_(module.weight, generator=generator)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    nn.init.kaiming_uniform_(output.weight, a=5**0.5, generator=generator)
+    with torch.no_grad():
+        output.weight.mul_(0.25)
+        if output.bias is not None:
+            output.bias.fill_(1 / output.weight.shape[0])
+
+
+def initialise_analogue(network: nn.Module, generator: torch.Generator) -> None:
+    """Normal weights of standard deviation √(2 / (k²·n)), n the output channels of a k×k convolution (He et al. 2015;
+    Sengupta et al. 2019, section 4.1), √(2 / inputs) for a hidden linear layer; PyTorch's own uniform rule for the output
+    layer; biases 0; batch norms as PyTorch makes them.
+    """
+    *hidden, output = synaptic_modules(network)
+    for module in hidden:
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+        else:
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+    nn.init.kaiming_uniform_(output.weight, a=5**0.5, generator=generator)
+    for module in [*hidden, output]:
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def synaptic_modules(network: nn.Module) -> list[nn.Conv2d | nn.Linear]:
+    """The convolutions and linear layers of a network, in order."""
+    return [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]

@@ -1,0 +1,59 @@
+"""Rewriting a trained network without changing what it computes: batch norms folded, biases made, weights shared."""
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from trainables.networks.network import NORMS, SYNAPSES, Network, Step, UnknownModuleError
+
+
+def fold_batch_norms(network: Network) -> Network:
+    """The same network, in evaluation, without batch norms: W' = γW/√(σ²+ε), b' = γ(b-μ)/√(σ²+ε)+β.
+
+    Raises:
+        UnknownModuleError: A batch norm does not follow a convolution or linear layer of its own.
+    """
+    folded = copy.deepcopy(network).eval()
+    for norm in network.steps_of(*NORMS):
+        (source,) = norm.inputs
+        step = next((step for step in folded.steps if step.name == source), None)
+        shared = sum(source in other.inputs for other in folded.steps) > 1
+        if step is None or shared or not folded.is_a(step, *SYNAPSES):
+            raise UnknownModuleError(f"{norm.name} is a batch norm that follows no convolution or linear layer of its own")
+        part, batch_norm = folded.parts[source], folded.parts[norm.name]
+        assert isinstance(batch_norm, nn.BatchNorm1d | nn.BatchNorm2d)
+        if isinstance(part, nn.Conv2d):
+            folded.parts[source] = fuse_conv_bn_eval(part, batch_norm)
+        elif isinstance(part, nn.Linear):
+            folded.parts[source] = fuse_linear_bn_eval(part, batch_norm)
+        folded.remove(norm)
+    return folded
+
+
+def share_weights(source: Network, target: Network) -> None:
+    """Copy the weights and biases of ``source``'s convolutions and linear layers, in order, to ``target``'s."""
+    pairs = zip(source.steps_of(*SYNAPSES), target.steps_of(*SYNAPSES), strict=True)
+    with torch.no_grad():
+        for from_step, to_step in pairs:
+            origin, part = source.parts[from_step.name], target.parts[to_step.name]
+            assert isinstance(origin, nn.Conv2d | nn.Linear)
+            assert isinstance(part, nn.Conv2d | nn.Linear)
+            part.weight.copy_(origin.weight)
+            if part.bias is not None:
+                part.bias.copy_(origin.bias if origin.bias is not None else torch.zeros_like(part.bias))
+
+
+def give_biases(network: Network) -> None:
+    """A bias of 0 for every convolution and linear layer that has none."""
+    for step in network.steps_of(*SYNAPSES):
+        part = network.parts[step.name]
+        assert isinstance(part, nn.Conv2d | nn.Linear)
+        if part.bias is None:
+            part.bias = nn.Parameter(torch.zeros_like(part.weight[:, 0].flatten(1)[:, 0]))
+
+
+def driving_step(network: Network, layer: str) -> Step:
+    """The step with synapses that drives a layer; the last one where several meet."""
+    return [step for step in network.steps_of(*SYNAPSES) if network.layers[step.name] == layer][-1]

@@ -1,0 +1,197 @@
+"""What a network's work costs, by NeuroBench's definitions (Yik et al. 2025): sparsity, spike rate, synaptic operations, energy.
+
+Synaptic operations are counted from the real connectivity: the zeros of a convolution's padding are no operations, nor are
+weights that are zero. An operation is an accumulate (AC) where all inputs of the layer are in {-1, 0, 1}, else a
+multiply-accumulate (MAC), as in a first layer that sees an image or behind an average pool of spikes. A drive that is
+constant in time is computed once, at the first step.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+ENERGY_PJ_PER_MAC = 4.6
+"""One 32-bit floating-point multiply-accumulate in 45 nm (Horowitz 2014)."""
+ENERGY_PJ_PER_AC = 0.9
+"""One 32-bit floating-point addition in 45 nm (Horowitz 2014)."""
+
+
+@dataclass
+class _Activity:
+    """Of one layer's activations or neurons."""
+
+    nonzero_T: list[float] = field(default_factory=list)
+    elements_per_step: int = 0
+    neurons: int = 0
+    ever_active_N: Tensor | None = None
+
+
+@dataclass
+class _Synapses:
+    """Of one convolution or linear layer."""
+
+    layer: str
+    fan_out_N: Tensor
+    dense_per_step: float
+    operations_T: list[float] = field(default_factory=list)
+    binary: bool = True
+    constant: bool = False
+
+
+class CostMeter:
+    """Observes a network over all batches that it is shown, and says what it cost.
+
+    Call ``next_batch`` before every batch; time steps of one batch may come in several pieces.
+    """
+
+    def __init__(self) -> None:
+        self._activity: dict[str, _Activity] = {}
+        self._synapses: dict[nn.Module, _Synapses] = {}
+        self._num_images = 0
+        self._steps_seen: dict[object, int] = {}
+
+    def next_batch(self, num_images: int) -> None:
+        """A new batch of so many images begins at its first time step."""
+        self._num_images += num_images
+        self._steps_seen.clear()
+
+    def inputs(self, layer: str, module: nn.Module, inputs_TBN: Tensor) -> None:
+        """Count the operations that a layer's inputs cause."""
+        synapses = self._synapses.get(module)
+        if synapses is None:
+            synapses = self._synapses[module] = _Synapses(layer, *_connectivity(module, inputs_TBN.shape[2:]))
+        start = self._steps_seen.get(module, 0)
+        if start == 0:
+            synapses.constant = inputs_TBN.shape[0] == 1
+        elif synapses.constant:
+            return
+        self._steps_seen[module] = start + len(inputs_TBN)
+        nonzero_TBN = inputs_TBN != 0
+        synapses.binary &= bool((inputs_TBN.abs() == nonzero_TBN).all())
+        operations_T = nonzero_TBN.sum(dim=1, dtype=torch.float64).flatten(1) @ synapses.fan_out_N
+        _add(synapses.operations_T, start, operations_T)
+
+    def outputs(self, layer: str, outputs_TBN: Tensor) -> None:
+        """Count a layer's active outputs."""
+        activity = self._activity.setdefault(layer, _Activity())
+        nonzero_TBN = outputs_TBN != 0
+        start = self._steps_seen.get(layer, 0)
+        self._steps_seen[layer] = start + len(outputs_TBN)
+        activity.neurons = outputs_TBN[0, 0].numel()
+        _add(activity.nonzero_T, start, nonzero_TBN.flatten(1).sum(dim=1, dtype=torch.float64))
+        ever_active_N = nonzero_TBN.flatten(0, 1).any(dim=0)
+        activity.ever_active_N = ever_active_N if activity.ever_active_N is None else activity.ever_active_N | ever_active_N
+
+    def metrics(self) -> dict[str, float]:
+        """Per image. By layer and overall: ``sparsity/…`` (zeros / elements), ``spike_rate/…`` (spikes per neuron per time
+        step), ``spikes_per_neuron/…``, ``dead_neurons/…`` (fraction never active); by layer ``effective_acs/…`` and
+        ``effective_macs/…``; in all ``ops/effective_acs``, ``ops/effective_macs``, ``ops/dense_operations``,
+        ``ops/ac_mac_ratio`` (ACs over the MACs of one dense pass, as Sengupta et al. count an analogue network's), and
+        ``ops/energy_pj``.
+        """
+        metrics: dict[str, float] = {}
+        nonzero = neurons = never_active = 0.0
+        for layer, activity in self._activity.items():
+            assert activity.ever_active_N is not None
+            active, dead = sum(activity.nonzero_T), float((~activity.ever_active_N).sum())
+            metrics |= self._activity_metrics(layer, active, activity.neurons, dead)
+            nonzero, neurons, never_active = nonzero + active, neurons + activity.neurons, never_active + dead
+        if self._activity:
+            metrics |= self._activity_metrics("overall", nonzero, neurons, never_active)
+        acs = macs = dense = dense_per_step = 0.0
+        for layer in dict.fromkeys(synapses.layer for synapses in self._synapses.values()):
+            of_layer = [synapses for synapses in self._synapses.values() if synapses.layer == layer]
+            layer_acs = self._per_image(sum(sum(s.operations_T) for s in of_layer if s.binary))
+            layer_macs = self._per_image(sum(sum(s.operations_T) for s in of_layer if not s.binary))
+            metrics |= {f"effective_acs/{layer}": layer_acs, f"effective_macs/{layer}": layer_macs}
+            acs, macs = acs + layer_acs, macs + layer_macs
+            dense += sum(s.dense_per_step * len(s.operations_T) for s in of_layer)
+            dense_per_step += sum(s.dense_per_step for s in of_layer)
+        if self._synapses:
+            metrics |= {
+                "ops/effective_acs": acs,
+                "ops/effective_macs": macs,
+                "ops/dense_operations": dense,
+                "ops/ac_mac_ratio": acs / dense_per_step,
+                "ops/energy_pj": acs * ENERGY_PJ_PER_AC + macs * ENERGY_PJ_PER_MAC,
+            }
+        return metrics
+
+    def curves(self) -> dict[str, list[float]]:
+        """Up to every time step, per image: ``spikes_per_neuron_at_t``, ``sparsity_at_t``, ``effective_acs_at_t``,
+        ``effective_macs_at_t``, ``energy_pj_at_t``.
+        """
+        time_steps = self._time_steps()
+        neurons = sum(activity.neurons for activity in self._activity.values())
+        spikes_T = _cumulative([activity.nonzero_T for activity in self._activity.values()], time_steps)
+        per_neuron_T = [self._per_image(spikes) / neurons for spikes in spikes_T]
+        acs_T = self._operations_at_t(time_steps, binary=True)
+        macs_T = self._operations_at_t(time_steps, binary=False)
+        return {
+            "spikes_per_neuron_at_t": per_neuron_T,
+            "sparsity_at_t": [1 - spikes / t for t, spikes in enumerate(per_neuron_T, start=1)],
+            "effective_acs_at_t": acs_T,
+            "effective_macs_at_t": macs_T,
+            "energy_pj_at_t": [
+                acs * ENERGY_PJ_PER_AC + macs * ENERGY_PJ_PER_MAC for acs, macs in zip(acs_T, macs_T, strict=True)
+            ],
+        }
+
+    def _operations_at_t(self, time_steps: int, *, binary: bool) -> list[float]:
+        operations = [synapses.operations_T for synapses in self._synapses.values() if synapses.binary == binary]
+        return [self._per_image(count) for count in _cumulative(operations, time_steps)]
+
+    def _activity_metrics(self, layer: str, nonzero: float, neurons: float, never_active: float) -> dict[str, float]:
+        spikes_per_neuron = self._per_image(nonzero) / neurons
+        spike_rate = spikes_per_neuron / self._time_steps()
+        return {
+            f"sparsity/{layer}": 1.0 - spike_rate,
+            f"spike_rate/{layer}": spike_rate,
+            f"spikes_per_neuron/{layer}": spikes_per_neuron,
+            f"dead_neurons/{layer}": never_active / neurons,
+        }
+
+    def _per_image(self, count: float) -> float:
+        return count / self._num_images
+
+    def _time_steps(self) -> int:
+        return max(len(activity.nonzero_T) for activity in self._activity.values())
+
+
+def footprint_bytes(network: nn.Module) -> int:
+    """Bytes of all parameters and buffers, as NeuroBench's footprint."""
+    tensors = [*network.parameters(), *network.buffers()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _connectivity(module: nn.Module, input_shape: torch.Size) -> tuple[Tensor, float]:
+    """Per input, how many weights that are not zero it meets, flattened; and how many operations a dense pass has."""
+    assert isinstance(module, nn.Conv2d | nn.Linear)
+    weight = module.weight.detach()
+    nonzero, every = (weight != 0).double(), torch.ones_like(weight, dtype=torch.float64)
+    if isinstance(module, nn.Linear):
+        return nonzero.sum(dim=0).flatten(), float(every.sum())
+    image = torch.zeros(1, *input_shape, dtype=torch.float64, device=weight.device, requires_grad=True)
+    fan_outs = []
+    for weights in (nonzero, every):
+        with torch.enable_grad():
+            output = functional.conv2d(image, weights, None, module.stride, module.padding, module.dilation, module.groups)
+            (fan_out,) = torch.autograd.grad(output.sum(), image)
+        fan_outs.append(fan_out.flatten())
+    return fan_outs[0], float(fan_outs[1].sum())
+
+
+def _add(counts_T: list[float], start: int, more_T: Tensor) -> None:
+    for t, count in enumerate(more_T.tolist(), start=start):
+        if t < len(counts_T):
+            counts_T[t] += count
+        else:
+            counts_T.append(count)
+
+
+def _cumulative(counts: list[list[float]], time_steps: int) -> list[float]:
+    """Sums over the lists up to every time step; a list that ends early adds nothing afterwards."""
+    at_t = [sum(series[t] for series in counts if t < len(series)) for t in range(time_steps)]
+    return torch.tensor(at_t, dtype=torch.float64).cumsum(dim=0).tolist() if at_t else []

@@ -1,0 +1,71 @@
+"""Max pools of spikes: the logical OR, and the gate that lets the most active neuron through. Windows 2x2, stride 2."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class _SplitTies(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_NCHW: Tensor) -> Tensor:
+        pooled = functional.max_pool2d(x_NCHW, 2)
+        ctx.save_for_backward(x_NCHW, pooled)
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        x_NCHW, pooled = ctx.saved_tensors
+        return spread(grads[0], x_NCHW.shape) * routing(x_NCHW, pooled, split_ties=True)
+
+
+class SplitTiesMaxPool(nn.Module):
+    """A max pool whose gradient is shared among equal largest inputs, as binary spikes nearly always are.
+
+    ``nn.MaxPool2d`` gives it all to the first of them.
+    """
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """``[N, C, H, W]`` to ``[N, C, H // 2, W // 2]``."""
+        pooled: Tensor = _SplitTies.apply(x_NCHW)
+        return pooled
+
+
+def routing(x_NCHW: Tensor, pooled_NCHW: Tensor, *, split_ties: bool) -> Tensor:
+    """The share of its window's gradient that every input of a max pool gets, of the input's shape and type."""
+    largest = (x_NCHW == spread(pooled_NCHW, x_NCHW.shape, fill=float("nan"))).to(x_NCHW.dtype)
+    if split_ties:
+        num_largest = functional.avg_pool2d(largest, 2, divisor_override=1)
+        return largest / spread(num_largest, x_NCHW.shape, fill=1.0)
+    height, width = (side // 2 * 2 for side in x_NCHW.shape[-2:])
+    windows = largest[..., :height, :width].reshape(*largest.shape[:-2], height // 2, 2, width // 2, 2).transpose(-3, -2)
+    first = (windows.flatten(-2).cumsum(dim=-1) == 1) * windows.flatten(-2)
+    shares = torch.zeros_like(largest)
+    shares[..., :height, :width] = first.reshape(windows.shape).transpose(-3, -2).reshape(*largest.shape[:-2], height, width)
+    return shares
+
+
+def spread(pooled_NCHW: Tensor, shape: torch.Size, *, fill: float = 0.0) -> Tensor:
+    """Every value of a pool's output at the four inputs that it was made of; ``fill`` where an odd last row has no window."""
+    spread_NCHW = pooled_NCHW.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
+    missing = (0, shape[-1] - spread_NCHW.shape[-1], 0, shape[-2] - spread_NCHW.shape[-2])
+    return functional.pad(spread_NCHW, missing, value=fill) if any(missing) else spread_NCHW
+
+
+class GatedMaxPool(nn.Module):
+    """Lets through the spikes of the neuron that has spiked most so far in its window (Rueckauer et al. 2017, section 2.2.5).
+
+    Its rate approaches the largest rate of the window, where a logical OR exceeds it. Equal counts go to the first.
+    """
+
+    def forward(self, spikes_TBN: Tensor, time_steps: int, counts: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """``[T, B, C, H, W]`` to ``[T, B, C, H // 2, W // 2]``, and every input's spike count for the steps that follow."""
+        if counts is None:
+            counts = torch.zeros_like(spikes_TBN[0])
+        pooled_TBN = []
+        for spikes in spikes_TBN.expand(time_steps, *spikes_TBN.shape[1:]):
+            counts = counts + spikes
+            _, winners = functional.max_pool2d(counts, 2, return_indices=True)
+            pooled_TBN.append(spikes.flatten(-2).gather(-1, winners.flatten(-2)).view_as(winners))
+        return torch.stack(pooled_TBN), counts

@@ -1,0 +1,31 @@
+"""Losses on the outputs of all time steps, ``[T, B, classes]``."""
+
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional
+
+Loss = Literal["mse", "cross_entropy"]
+
+LOGITS_PER_RATE = 10.0
+"""Spike rates lie in [0, 1]; as logits they are stretched, or no softmax over them could be sure of anything."""
+
+
+def mse_of_rates(spikes_TBK: Tensor, labels_B: Tensor) -> Tensor:
+    """MSE(clamp(Σ_t S_t, max=T) / T, one_hot(labels)), the BITnet README's loss, averaged over batch and classes."""
+    time_steps, _, num_classes = spikes_TBK.shape
+    rates_BK = spikes_TBK.sum(dim=0).clamp(max=time_steps) / time_steps
+    return functional.mse_loss(rates_BK, functional.one_hot(labels_B, num_classes).to(rates_BK.dtype))
+
+
+def cross_entropy_of_rates(spikes_TBK: Tensor, labels_B: Tensor) -> Tensor:
+    """Cross-entropy of softmax(10·Σ_t S_t / T)."""
+    return functional.cross_entropy(LOGITS_PER_RATE * spikes_TBK.mean(dim=0), labels_B)
+
+
+def cross_entropy_of_logits(outputs_TBK: Tensor, labels_B: Tensor) -> Tensor:
+    """Cross-entropy of the mean output, for an output layer that does not spike."""
+    return functional.cross_entropy(outputs_TBK.mean(dim=0), labels_B)
+
+
+SPIKE_LOSSES = {"mse": mse_of_rates, "cross_entropy": cross_entropy_of_rates}

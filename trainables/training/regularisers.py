@@ -1,0 +1,158 @@
+"""What else a network is asked for while it learns: few spikes, given rates, few filters."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from trainables.networks.network import SYNAPSES, Network
+from trainables.training.configs import setting
+from trainables.training.randomness import generator_for
+
+Annealing = Literal["constant", "linear", "quadratic"]
+PruningScore = Literal["none", "l1", "activation", "random"]
+Schedule = Literal["once", "linear", "cubic"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpikeRegularisers:
+    """Terms beside the loss, on the spikes of all layers."""
+
+    spike_penalty: float = setting(0.0, at_least=0)
+    """Weight of the mean over layers of the spikes per neuron and image; 0 for none."""
+
+    spike_penalty_annealing: Annealing = setting("linear")
+    """How the weight rises to its full value at the last epoch: at once, with the epoch, or with its square."""
+
+    rate_target: float | None = setting(None, at_least=0, at_most=1)
+    """The spike rate that every layer but the output is drawn towards; null for none."""
+
+    rate_target_weight: float = setting(1.0, at_least=0)
+    """Weight of the mean over layers of (spike rate - rate_target)²."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """Filters of convolutions that are set to 0 while training, without any retraining."""
+
+    prune: PruningScore = setting("none")
+    """Which filters go first: those of the smallest L1 norm, of the least active outputs, or at random; none for no pruning."""
+
+    prune_fraction: float = setting(0.5, above=0, below=1)
+    """The fraction of every convolution's filters that is gone at the end of the schedule."""
+
+    prune_schedule: Schedule = setting("linear")
+    """How the fraction grows after every epoch: all at once after the first, evenly, or fast first (cubic)."""
+
+    prune_epochs: int = setting(5, at_least=1)
+    """After how many epochs the whole fraction is gone."""
+
+
+class SpikePenalty:
+    """Gathers the spikes of one forward pass, with their gradients; an ``Observer``."""
+
+    def __init__(self, config: SpikeRegularisers, num_epochs: int, output_layer: str) -> None:
+        self._config, self._num_epochs, self._output_layer = config, num_epochs, output_layer
+        self._spikes_per_neuron: dict[str, Tensor] = {}
+        self._rates: dict[str, Tensor] = {}
+
+    def inputs(self, layer: str, module: nn.Module, inputs_TBN: Tensor) -> None:
+        """Nothing is asked of these."""
+
+    def outputs(self, layer: str, outputs_TBN: Tensor) -> None:
+        """Remember a layer's mean activity."""
+        self._rates[layer] = outputs_TBN.mean()
+        self._spikes_per_neuron[layer] = self._rates[layer] * len(outputs_TBN)
+
+    def total(self, epoch: int) -> Tensor:
+        """All terms for the batch that has just run: λ(e)·Σ_l w_l Σ_t S_t with w_l = 1 / (layers · neurons of l · images),
+        and the squared distances from the rate target.
+        """
+        config = self._config
+        progress = epoch / self._num_epochs
+        rise = {"constant": 1.0, "linear": progress, "quadratic": progress**2}[config.spike_penalty_annealing]
+        penalty = config.spike_penalty * rise * torch.stack(list(self._spikes_per_neuron.values())).mean()
+        if config.rate_target is not None:
+            hidden = torch.stack([rate for layer, rate in self._rates.items() if layer != self._output_layer])
+            penalty = penalty + config.rate_target_weight * (hidden - config.rate_target).square().mean()
+        return penalty
+
+
+class Pruner:
+    """Chooses the filters that go, and keeps them at 0.
+
+    A pruned filter is one whose weights and bias (and batch norm) are all 0: the network's own state says which, so that
+    a resumed replicate knows them. An ``Observer``: it sums up every layer's activity for the score ``activation``.
+    """
+
+    def __init__(self, config: Pruning, network: Network, seed: int) -> None:
+        self._config, self._network, self._seed = config, network, seed
+        self._activity_C: dict[str, Tensor] = {}
+
+    def inputs(self, layer: str, module: nn.Module, inputs_TBN: Tensor) -> None:
+        """Nothing is asked of these."""
+
+    def outputs(self, layer: str, outputs_TBN: Tensor) -> None:
+        """Add to the activity of a convolution's channels."""
+        if outputs_TBN.dim() == 5:
+            activity_C = outputs_TBN.detach().sum(dim=(0, 1, 3, 4), dtype=torch.float64)
+            self._activity_C[layer] = self._activity_C.get(layer, 0) + activity_C
+
+    def after_step(self) -> None:
+        """Keep pruned filters at 0, whatever the optimiser's moments made of them."""
+        with torch.no_grad():
+            for (_, conv, tensors), kept_C in zip(self._filters(), self._kept, strict=True):
+                del conv
+                for tensor in tensors:
+                    tensor.mul_(kept_C.view(-1, *[1] * (tensor.dim() - 1)))
+
+    def begin_epoch(self) -> None:
+        """Forget the last epoch's activity; see which filters are pruned."""
+        self._activity_C.clear()
+        self._kept = [conv.weight.detach().flatten(1).any(dim=1) for _, conv, _ in self._filters()]
+
+    def end_epoch(self, epoch: int) -> None:
+        """Prune as far as the schedule has come."""
+        fraction = self._config.prune_fraction * self._progress(epoch)
+        with torch.no_grad():
+            for number, (layer, conv, tensors) in enumerate(self._filters()):
+                kept_C = self._kept[number]
+                num_pruned = min(round(fraction * len(kept_C)), len(kept_C) - 1)
+                order = torch.argsort(self._scores(layer, conv, number).masked_fill(~kept_C, -1.0), stable=True)
+                for tensor in tensors:
+                    tensor[order[:num_pruned]] = 0
+
+    def _progress(self, epoch: int) -> float:
+        elapsed = min(1.0, epoch / self._config.prune_epochs)
+        return {"once": 1.0, "linear": elapsed, "cubic": 1 - (1 - elapsed) ** 3}[self._config.prune_schedule]
+
+    def _scores(self, layer: str, conv: nn.Conv2d, number: int) -> Tensor:
+        """At least 0; the smallest go first."""
+        if self._config.prune == "l1":
+            return conv.weight.detach().abs().sum(dim=(1, 2, 3), dtype=torch.float64)
+        if self._config.prune == "activation":
+            return self._activity_C[layer]
+        # the same order in every epoch, so that the schedule only goes further along it
+        generator = generator_for(self._seed, "prune", number)
+        return torch.rand(conv.out_channels, generator=generator, dtype=torch.float64).to(conv.weight.device)
+
+    def _filters(self) -> Iterator[tuple[str, nn.Conv2d, list[Tensor]]]:
+        """Every convolution with its layer and all tensors that have a row a filter."""
+        for step in self._network.steps_of(nn.Conv2d):
+            conv = self._network.parts[step.name]
+            assert isinstance(conv, nn.Conv2d)
+            tensors: list[Tensor] = [conv.weight] + ([conv.bias] if conv.bias is not None else [])
+            for later in self._network.steps_of(nn.BatchNorm2d):
+                norm = self._network.parts[later.name]
+                if later.inputs == (step.name,):
+                    assert isinstance(norm, nn.BatchNorm2d)
+                    tensors += [norm.weight, norm.bias]
+            yield self._network.layers[step.name], conv, tensors
+
+
+def num_pruned_filters(network: Network) -> int:
+    """Filters whose weights are all 0."""
+    convolutions = [network.parts[step.name] for step in network.steps_of(*SYNAPSES)]
+    return sum(int((~conv.weight.flatten(1).any(dim=1)).sum()) for conv in convolutions if isinstance(conv, nn.Conv2d))
