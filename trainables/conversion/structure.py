@@ -88,8 +88,9 @@ def threshold_shape(network: Network, layer: str) -> torch.Size:
 def step_shapes(network: Network, input_shape: ImageShape) -> dict[str, torch.Size]:
     """The shape of every step's result for one image."""
     height, width, channels = input_shape
-    probe = copy.deepcopy(network).cpu().eval()
-    results = {INPUT: torch.zeros(1, 1, channels, height, width)}
+    probe = copy.deepcopy(network).eval()
+    device = next(probe.parameters()).device  # meta, where only parameters are counted
+    results = {INPUT: torch.zeros(1, 1, channels, height, width, device=device)}
     for step in probe.steps:
         arguments = [results[name] for name in step.inputs]
         results[step.name] = probe.run_step(step, arguments, 1, None)[0]
