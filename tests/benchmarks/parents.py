@@ -10,7 +10,8 @@ Theoretical floor: with P seconds for a parent, C for a conversion and W workers
 and the speedup is at most 72 (P + C) / (3 P + 72 C), which tends to 24 where conversions cost nothing. Ray's start and end, some
 seconds that both ways pay, come on top, so the measured speedup is below that.
 
-Measured on a virtual machine with two cores, no GPU: see docs/LOG.md.
+Parents are cheap here (some seconds) so that the measurement is; the dearer they are, the nearer the speedup comes to 24.
+Machine: two virtual cores of an AMD EPYC, no GPU.
 """
 
 import argparse
