@@ -23,7 +23,7 @@ from trainables.training.losses import SPIKE_LOSSES, Loss
 from trainables.training.parents import trained_parent
 from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
-from trainables.training.regularisers import Pruning, SpikeRegularisers
+from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems
 from trainables.training.reports import Report
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -99,6 +99,8 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str
             final_map(config.layout, config.input_shape(image_shape))
         except ValueError as error:
             yield "layout", str(error)
+        else:
+            yield from rate_target_problems(config, lambda: build(config, config.input_shape(image_shape), num_classes=2))
     if config.eval_time_steps is not None and config.eval_time_steps < config.time_steps:
         yield (
             "eval_time_steps",

@@ -1,7 +1,6 @@
 """Converted SNNs: a trained analogue network with integrate-and-fire neurons, and fine-tuning in the spiking domain (hybrid)."""
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from trainables.training.loop import Encoding, Prepared, Task, fit
 from trainables.training.losses import SPIKE_LOSSES, cross_entropy_of_logits
 from trainables.training.parents import trained_parent
 from trainables.training.recipe import Recipe
-from trainables.training.regularisers import Pruning, SpikeRegularisers
+from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems
 from trainables.training.reports import Report
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -87,6 +86,9 @@ class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
     initial_membrane_potential: float = setting(0.0, at_least=0, below=1)
     """Membrane potential before the first step, as a fraction of the firing threshold."""
 
+    leak: float = setting(1.0, above=0, at_most=1)
+    """What the membrane potential keeps from step to step; 1 for no leak, as conversions have it."""
+
     bias_shift: bool = setting(False)
     """Add θ/(2T) to every drive (Deng & Gu 2021)."""
 
@@ -127,7 +129,7 @@ class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
     """Whether the surrogate gradient passes by the reset."""
 
     train_neurons: bool = setting(False)
-    """Learn a firing threshold and a leak for every layer while fine-tuning (Diet-SNN)."""
+    """Learn a firing threshold and a leak for every layer while fine-tuning (Diet-SNN), from where they stand then."""
 
 
 def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
@@ -135,7 +137,10 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str
     wrong = list(config.problems(image_shape))
     yield from wrong
     if not wrong:
-        yield from ann.network_problems(config, config.input_shape(image_shape))
+        wrong = list(ann.network_problems(config, config.input_shape(image_shape)))
+        yield from wrong
+    if not wrong:
+        yield from rate_target_problems(config, lambda: _build(config, image_shape, num_classes=2))
     if config.eval_time_steps is not None and config.eval_time_steps < config.time_steps:
         yield "eval_time_steps", f"eval_time_steps must be at least time_steps ({config.time_steps})"
     if config.balance == "qcfs" and config.activation != "qcfs":
@@ -250,12 +255,8 @@ def convert(trained: Network, network: Network, config: Config, calibration: Cal
         normalise_weights(network)
     metrics = {f"conversion_error/{layer.layer}": layer.error for layer in layers}
     metrics |= {f"conversion_correlation/{layer.layer}": layer.correlation for layer in layers}
-    facts = {
-        "calibration_digest": calibration.digest,
-        "conversion": json.dumps([dataclasses.asdict(layer) for layer in layers]),
-        "firing_thresholds": json.dumps({layer: t.flatten().tolist() for layer, t in thresholds.items() if t.numel() == 1}),
-    }
-    return Prepared(metrics, facts)
+    rows = [dataclasses.asdict(row) | {"firing_threshold": float(thresholds[row.layer].mean())} for row in layers]
+    return Prepared(metrics, {"calibration_digest": calibration.digest}, {"conversion": rows})
 
 
 def _copy_weights(analogue: Network, network: Network) -> None:
@@ -305,5 +306,6 @@ def _build(config: Config, image_shape: ImageShape, num_classes: int) -> Network
         per=config.per,
         max_pool=config.max_pool,
         with_biases=config.bias_shift or config.bias_correction,
+        leak=config.leak,
         trainable=config.train_neurons,
     )

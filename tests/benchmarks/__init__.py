@@ -1,1 +1,1 @@
-"""Measurements of what the design promises; each is run by itself, and its last line is JSON."""
+"""Measurements: speed, memory and what methods cost; each says in its header what is compared."""

@@ -35,7 +35,7 @@ from studies.engine.study import Study, load_study  # noqa: E402
 STUDY = """\
 question: What does sharing parents save?
 trainable: converted_snn
-config: {data: digits, layout: 32 M 64, epochs: 60, batch_size: 32, balance: percentile, calibration_images: 64}
+config: {data: digits, layout: 32 M 64, epochs: 30, batch_size: 32, balance: percentile, calibration_images: 64}
 baseline:
   time_steps: 8
   percentile: 99.9

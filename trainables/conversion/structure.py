@@ -11,7 +11,7 @@ from trainables.networks.layouts import ImageShape
 from trainables.networks.network import INPUT, Network, Scale, replace_activations
 from trainables.networks.rewriting import fold_batch_norms, give_biases
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
-from trainables.spiking.pools import GatedMaxPool, SplitTiesMaxPool
+from trainables.spiking.pools import GatedMaxPool
 
 Readout = Literal["membrane", "spikes"]
 Granularity = Literal["layer", "channel"]
@@ -33,6 +33,7 @@ def spiking_structure(
     per: Granularity,
     max_pool: Literal["gated", "or"],
     with_biases: bool,
+    leak: float,
     trainable: bool,
 ) -> Network:
     """``analogue`` with spiking neurons of firing threshold 1 for its activations.
@@ -44,6 +45,7 @@ def spiking_structure(
         per: Whether a layer has one threshold or one a channel (one a unit, in a linear layer).
         max_pool: What a max pool becomes: the gate for the most active neuron, or the logical OR.
         with_biases: Whether layers without biases get some of 0.
+        leak: Of all neurons; the start, if it is learnt.
         trainable: Whether thresholds and leaks are learnt.
     """
     network = copy.deepcopy(analogue)
@@ -57,12 +59,14 @@ def spiking_structure(
         if per == "channel":
             channels, *rest = shape_of[layer]
             threshold = torch.ones(channels, *[1] * len(rest))
-        return SpikingNeuron(model, threshold, trainable=trainable)
+        return SpikingNeuron(model, threshold, leak=leak, trainable=trainable)
 
     replace_activations(network, neuron)
     if max_pool == "gated":
-        for step in network.steps_of(nn.MaxPool2d, SplitTiesMaxPool):
-            network.parts[step.name] = GatedMaxPool()
+        for step in network.steps_of(nn.MaxPool2d):
+            pool = network.parts[step.name]
+            assert isinstance(pool, nn.MaxPool2d)
+            network.parts[step.name] = GatedMaxPool(pool)
     for step in [step for step in network.steps if step.operation == "add"]:
         for name in step.inputs:
             if (source := _spiking_source(network, name)) is not None:
@@ -88,12 +92,13 @@ def threshold_shape(network: Network, layer: str) -> torch.Size:
 def step_shapes(network: Network, input_shape: ImageShape) -> dict[str, torch.Size]:
     """The shape of every step's result for one image."""
     height, width, channels = input_shape
-    probe = copy.deepcopy(network).eval()
-    device = next(probe.parameters()).device  # meta, where only parameters are counted
-    results = {INPUT: torch.zeros(1, 1, channels, height, width, device=device)}
-    for step in probe.steps:
+    results = {INPUT: torch.zeros(1, 1, channels, height, width, device=next(network.parameters()).device)}
+    was_training = network.training
+    network.eval()
+    for step in network.steps:
         arguments = [results[name] for name in step.inputs]
-        results[step.name] = probe.run_step(step, arguments, 1, None)[0]
+        results[step.name] = network.run_step(step, arguments, 1, None)[0]
+    network.train(was_training)
     return {name: result.shape[2:] for name, result in results.items()}
 
 

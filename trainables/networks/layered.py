@@ -2,9 +2,11 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainables.networks.layouts import (
     Convolution,
@@ -110,14 +112,10 @@ def initialise_spiking(network: nn.Module, generator: torch.Generator) -> None:
     """
     *hidden, output = synaptic_modules(network)
     for module in hidden:
-        nn.init.kaiming_normal_(module.weight, generator=generator)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    nn.init.kaiming_uniform_(output.weight, a=5**0.5, generator=generator)
+        _draw(module, partial(nn.init.kaiming_normal_, generator=generator))
+    _draw(output, partial(nn.init.kaiming_uniform_, a=5**0.5, generator=generator), bias=1 / output.weight.shape[0])
     with torch.no_grad():
         output.weight.mul_(0.25)
-        if output.bias is not None:
-            output.bias.fill_(1 / output.weight.shape[0])
 
 
 def initialise_analogue(network: nn.Module, generator: torch.Generator) -> None:
@@ -127,14 +125,19 @@ def initialise_analogue(network: nn.Module, generator: torch.Generator) -> None:
     """
     *hidden, output = synaptic_modules(network)
     for module in hidden:
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
-        else:
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-    nn.init.kaiming_uniform_(output.weight, a=5**0.5, generator=generator)
-    for module in [*hidden, output]:
+        mode: Literal["fan_in", "fan_out"] = "fan_out" if isinstance(module, nn.Conv2d) else "fan_in"
+        _draw(module, partial(nn.init.kaiming_normal_, mode=mode, nonlinearity="relu", generator=generator))
+    _draw(output, partial(nn.init.kaiming_uniform_, a=5**0.5, generator=generator))
+
+
+def _draw(module: nn.Conv2d | nn.Linear, draw: Callable[[Tensor], object], bias: float = 0.0) -> None:
+    """Draw a module's weights on the CPU, where its generator is, whatever its device."""
+    weight = torch.empty_like(module.weight, device="cpu")
+    draw(weight)
+    with torch.no_grad():
+        module.weight.copy_(weight)
         if module.bias is not None:
-            nn.init.zeros_(module.bias)
+            module.bias.fill_(bias)
 
 
 def synaptic_modules(network: nn.Module) -> list[nn.Conv2d | nn.Linear]:

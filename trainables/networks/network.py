@@ -38,7 +38,7 @@ class Scale(nn.Module):
 
 
 KNOWN = (*SYNAPSES, *NORMS, *POOLS, *ACTIVATIONS, *STATEFUL, Scale, nn.Flatten, nn.Dropout, nn.Identity)
-NUM_FOLDED_IMAGES = 1024
+NUM_FOLDED_IMAGES = 512
 """Time steps times images that ``simulate`` folds at most, which bounds its memory whatever T is."""
 
 INPUT = "input"

@@ -46,22 +46,25 @@ class SpikingNeuron(nn.Module):
     Args:
         model: The neuron's equations.
         firing_threshold: θ > 0, of any shape that broadcasts with the layer's output ``[C, H, W]`` or ``[C]``.
+        leak: λ in (0, 1]; 1 for none.
         trainable: Whether threshold and leak are learnt (Diet-SNN; one of each a layer); needs a surrogate.
     """
 
     firing_threshold: Tensor
     leak: Tensor
 
-    def __init__(self, model: NeuronModel, firing_threshold: Tensor | float = 1.0, *, trainable: bool = False) -> None:
+    def __init__(
+        self, model: NeuronModel, firing_threshold: Tensor | float = 1.0, *, leak: float = 1.0, trainable: bool = False
+    ) -> None:
         super().__init__()
         self.model = model
         self.trainable = trainable
-        threshold, leak = torch.as_tensor(firing_threshold, dtype=torch.float32).clone(), torch.tensor(1.0)
+        threshold = torch.as_tensor(firing_threshold, dtype=torch.float32).clone()
         if trainable:
-            self.firing_threshold, self.leak = nn.Parameter(threshold), nn.Parameter(leak)
+            self.firing_threshold, self.leak = nn.Parameter(threshold), nn.Parameter(torch.tensor(leak))
         else:
             self.register_buffer("firing_threshold", threshold)
-            self.register_buffer("leak", leak)
+            self.register_buffer("leak", torch.tensor(leak))
 
     def forward(self, drive_TBN: Tensor, time_steps: int, membrane_potential: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Spikes in {0, 1}, ``[T, B, …]``, and the membrane potential after the last step, ``[B, …]``.
@@ -153,8 +156,9 @@ class _StraightThrough(torch.autograd.Function):
             else:
                 v *= 1 - spikes
         ctx.mark_non_differentiable(v)
-        ctx.constant = drive_TBN.shape[0] == 1
-        ctx.save_for_backward(gradient_mask(drive_TBN, firing_threshold, model), firing_threshold)
+        ctx.constant, ctx.clamped = drive_TBN.shape[0] == 1, clamped
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(gradient_mask(drive_TBN, firing_threshold, model), firing_threshold)
         return spikes_TBN, v
 
     @staticmethod
@@ -163,7 +167,8 @@ class _StraightThrough(torch.autograd.Function):
         grad_TBN = grads[0]
         if ctx.constant:  # a drive constant in time gathers the gradient of every step
             grad_TBN = grad_TBN.sum(dim=0, keepdim=True)
-        return grad_TBN * inside_TBN / firing_threshold, None, None, None, None, None
+        grad_TBN = grad_TBN * inside_TBN
+        return grad_TBN if ctx.clamped else grad_TBN / firing_threshold, None, None, None, None, None
 
 
 def gradient_mask(drive_TBN: Tensor, firing_threshold: Tensor, model: NeuronModel) -> Tensor:

@@ -1,4 +1,7 @@
-"""Max pools of spikes: the logical OR, and the gate that lets the most active neuron through. Windows 2x2, stride 2."""
+"""Max pools of spikes: the logical OR, and the gate that lets the most active neuron through.
+
+Where no window is given it is 2x2 with stride 2, as in layouts.
+"""
 
 from typing import Any
 
@@ -57,15 +60,22 @@ class GatedMaxPool(nn.Module):
     """Lets through the spikes of the neuron that has spiked most so far in its window (Rueckauer et al. 2017, section 2.2.5).
 
     Its rate approaches the largest rate of the window, where a logical OR exceeds it. Equal counts go to the first.
+
+    Args:
+        pool: Of which it has the window.
     """
 
+    def __init__(self, pool: nn.MaxPool2d) -> None:
+        super().__init__()
+        self._window = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
+
     def forward(self, spikes_TBN: Tensor, time_steps: int, counts: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """``[T, B, C, H, W]`` to ``[T, B, C, H // 2, W // 2]``, and every input's spike count for the steps that follow."""
+        """Spikes ``[T, B, C, H, W]`` to pooled spikes, and every input's spike count for the steps that follow."""
         if counts is None:
             counts = torch.zeros_like(spikes_TBN[0])
         pooled_TBN = []
         for spikes in spikes_TBN.expand(time_steps, *spikes_TBN.shape[1:]):
             counts = counts + spikes
-            _, winners = functional.max_pool2d(counts, 2, return_indices=True)
+            _, winners = functional.max_pool2d(counts, *self._window, return_indices=True)
             pooled_TBN.append(spikes.flatten(-2).gather(-1, winners.flatten(-2)).view_as(winners))
         return torch.stack(pooled_TBN), counts

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainables.networks.collapsed import TimeGroups, forward_collapsed
 from trainables.networks.network import Inputs, Network
-from trainables.spiking.costs import CostMeter, footprint_bytes
+from trainables.spiking.costs import ENERGY_MODEL, CostMeter, footprint_bytes
 from trainables.spiking.encodings import ConstantCurrent, SignedPoisson
 from trainables.training.checkpoints import CheckpointFolder, trained_once
 from trainables.training.data import Dataset, Split, Splits, augment, split
@@ -32,6 +32,7 @@ class Prepared:
 
     metrics: dict[str, float] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
     else:
         state, reports = checkpoint
         network.load_state_dict(state["network"])
-        prepared = Prepared(facts=state["facts"])
+        prepared = Prepared(facts=state["facts"], tables=state["tables"])
     trainer = _Trainer(task, recipe, network, splits) if recipe.epochs else None
     if checkpoint is not None and trainer:
         trainer.load_state_dict(checkpoint[0])
@@ -125,13 +126,14 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
             {**train_metrics, **metrics, **(prepared.metrics if epoch < first_trained else {})},
             curves,
             num_epochs,
-            prepared.facts,
+            {**prepared.facts, "energy_model": ENERGY_MODEL},
+            prepared.tables,
         )
         reports.append(report)
         if folder and report.final:
             folder.finish(reports, weights=network.state_dict() if task.keep_weights else None)
         elif folder:
-            state = {"network": network.state_dict(), "facts": prepared.facts}
+            state = {"network": network.state_dict(), "facts": prepared.facts, "tables": prepared.tables}
             folder.save(state | (trainer.state_dict() if trainer else {}), reports)
         yield report
 
@@ -148,7 +150,7 @@ class _Trainer:
         regularisers, pruning = task.regularisers, task.pruning
         self._penalty: SpikePenalty | None = None
         if regularisers and (regularisers.spike_penalty or regularisers.rate_target is not None):
-            self._penalty = SpikePenalty(regularisers, recipe.epochs, network.layers[network.steps[-1].name])
+            self._penalty = SpikePenalty(regularisers, recipe.epochs, network)
         self._pruner = Pruner(pruning, network, task.seed) if pruning and pruning.prune != "none" else None
 
     def state_dict(self) -> dict[str, Any]:

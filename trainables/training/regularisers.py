@@ -1,6 +1,6 @@
 """What else a network is asked for while it learns: few spikes, given rates, few filters."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,11 +26,48 @@ class SpikeRegularisers:
     spike_penalty_annealing: Annealing = setting("linear")
     """How the weight rises to its full value at the last epoch: at once, with the epoch, or with its square."""
 
-    rate_target: float | None = setting(None, at_least=0, at_most=1)
-    """The spike rate that every layer but the output is drawn towards; null for none."""
+    rate_target: float | str | None = setting(None)
+    """The spike rate that every spiking layer but the output is drawn towards: one number for all, or one a layer, such as
+    "0.2 0.1 0.1 0.05"; null for none."""
 
     rate_target_weight: float = setting(1.0, at_least=0)
     """Weight of the mean over layers of (spike rate - rate_target)²."""
+
+
+def rate_targets(config: SpikeRegularisers, num_layers: int) -> list[float]:
+    """The target of every one of ``num_layers`` layers; none if there is no target.
+
+    Raises:
+        ValueError: They are not one number or as many as layers, from 0 to 1.
+    """
+    if config.rate_target is None:
+        return []
+    words = str(config.rate_target).split()
+    try:
+        targets = [float(word) for word in words]
+    except ValueError:
+        targets = []
+    if len(targets) not in (1, num_layers) or not all(0 <= target <= 1 for target in targets):
+        raise ValueError(f"rate_target must be one number from 0 to 1, or {num_layers}, one for every hidden spiking layer")
+    return targets * (num_layers // len(targets))
+
+
+def rate_target_problems(config: SpikeRegularisers, build: Callable[[], Network]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the targets for the network that ``build`` makes: pairs (field, what is wrong)."""
+    if config.rate_target is None:
+        return
+    with torch.device("meta"):
+        network = build()
+    try:
+        rate_targets(config, len(hidden_layers(network)))
+    except ValueError as error:
+        yield "rate_target", str(error)
+
+
+def hidden_layers(network: Network) -> list[str]:
+    """The spiking layers that are not the output."""
+    output = network.layers.get(network.steps[-1].name)
+    return [layer for layer, _ in network.neurons() if layer != output]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +90,10 @@ class Pruning:
 class SpikePenalty:
     """Gathers the spikes of one forward pass, with their gradients; an ``Observer``."""
 
-    def __init__(self, config: SpikeRegularisers, num_epochs: int, output_layer: str) -> None:
-        self._config, self._num_epochs, self._output_layer = config, num_epochs, output_layer
+    def __init__(self, config: SpikeRegularisers, num_epochs: int, network: Network) -> None:
+        self._config, self._num_epochs = config, num_epochs
+        self._hidden = hidden_layers(network)
+        self._targets = rate_targets(config, len(self._hidden))
         self._spikes_per_neuron: dict[str, Tensor] = {}
         self._rates: dict[str, Tensor] = {}
 
@@ -74,9 +113,10 @@ class SpikePenalty:
         progress = epoch / self._num_epochs
         rise = {"constant": 1.0, "linear": progress, "quadratic": progress**2}[config.spike_penalty_annealing]
         penalty = config.spike_penalty * rise * torch.stack(list(self._spikes_per_neuron.values())).mean()
-        if config.rate_target is not None:
-            hidden = torch.stack([rate for layer, rate in self._rates.items() if layer != self._output_layer])
-            penalty = penalty + config.rate_target_weight * (hidden - config.rate_target).square().mean()
+        if self._targets:
+            rates = torch.stack([self._rates[layer] for layer in self._hidden])
+            targets = torch.tensor(self._targets, device=rates.device)
+            penalty = penalty + config.rate_target_weight * (rates - targets).square().mean()
         return penalty
 
 

@@ -23,6 +23,7 @@ class Report:
             images, ``test/accuracy_at_t`` in the last report only (the one time the test images are looked at), ….
         num_epochs: How many reports the replicate has in all.
         facts: What is worth knowing of the replicate beside its config, as text, e.g. the digest of a calibration set.
+        tables: Rows of equal keys, by name, e.g. how every layer of a converted network agrees with its parent's.
 
     The last report is the one whose epoch is ``num_epochs``.
     """
@@ -33,6 +34,7 @@ class Report:
     curves: dict[str, list[float]]
     num_epochs: int
     facts: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         bad = [name for name, value in self.metrics.items() if not math.isfinite(value)]
