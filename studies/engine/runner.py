@@ -187,7 +187,9 @@ def _deliver_missing(ledger: Ledger, tracker: Tracker, study: Study) -> None:
             continue
         folder = CheckpointFolder(checkpoint_folder(study, replicate.identity))
         if status == "FINISHED" and not folder.finished_reports():
-            tracker.reject(replicate, "its reports.json is gone; bring the checkpoints back, or give the study another name")
+            tracker.reject(
+                replicate, "its reports are gone or damaged; bring the checkpoints back, or give the study another name"
+            )
             continue
         tracker.begin(replicate)
         for report in folder.reports():
