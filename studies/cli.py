@@ -59,6 +59,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a scrip
 @app.command("list")
 def list_studies(storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """List the studies shipped, and the studies in the ledger with their state."""
+    from studies.engine.binding import all_presets
     from studies.engine.documents import read_document
     from studies.engine.ledger import list_ledger
     from studies.engine.study import shipped_studies
@@ -67,12 +68,17 @@ def list_studies(storage: StorageOption = None, as_json: JsonOption = False) -> 
     with _problems_exit_2():
         shipped = {name: str(read_document(file).data.get("question", "")) for name, file in shipped_studies().items()}
         recorded = list_ledger(f"sqlite:///{folder / 'ledger.db'}")
+    presets = all_presets()
     if as_json:
-        _print_json({"shipped": shipped, "ledger": recorded})
+        _print_json({"shipped": shipped, "presets": presets, "ledger": recorded})
         return
     out.print("Shipped studies", style="bold")
     for name, question in shipped.items():
         out.print(f"  {name}: {question}", highlight=False)
+    if presets:
+        out.print("Presets", style="bold")
+    for trainable, offered in presets.items():
+        out.print(f"  {trainable}: {', '.join(offered)}", highlight=False)
     out.print(f"In the ledger of {folder}", style="bold", highlight=False)
     for name, counts in recorded.items():
         out.print(f"  {name}: {_counts_in_words(counts)}", highlight=False)
@@ -90,6 +96,7 @@ def check(
 ) -> None:
     """Validate a study and count what it would train; nothing is begun."""
     from analysis.statistics.contrasts import fewest_seeds
+    from studies.engine.runner import num_trained_parents
 
     with _problems_exit_2():
         loaded = _load(study, overrides, storage, tracking_uri)
@@ -102,6 +109,8 @@ def check(
                 "num_cells": len(cells),
                 "seeds": loaded.seeds,
                 "num_replicates": len(loaded.replicates),
+                "num_parents": len(loaded.parents),
+                "num_parents_trained": num_trained_parents(loaded),
                 "fewest_seeds_for_significance": needed,
                 "cells": [{"levels": cell.cell, "num_parameters": cell.num_parameters} for cell in cells],
             }
@@ -111,6 +120,8 @@ def check(
     design = loaded.design.replace("_", " ")
     size = f"{len(cells)} cells × {len(loaded.seeds)} seeds = {len(loaded.replicates)} replicates"
     out.print(f"{loaded.trainable}, {design}: {size}", highlight=False)
+    if loaded.parents:
+        out.print(_parents_in_words(loaded), highlight=False)
     for cell in cells:
         out.print(f"  {levels_in_words(cell.cell)}  {cell.num_parameters:,} parameters", highlight=False, soft_wrap=True)
     if len(loaded.seeds) < needed:
@@ -139,11 +150,13 @@ def run(
     Safe to repeat: whatever ended the last run, finished replicates are not trained again, and those in flight go on from
     their last checkpoint.
     """
-    from studies.engine.runner import run_study
+    from studies.engine.runner import num_trained_parents, run_study
 
     with _problems_exit_2():
         loaded = _load(study, overrides, storage, tracking_uri)
         console = err if as_json else out
+        if loaded.parents:
+            console.print(_parents_in_words(loaded), highlight=False)
         outcome = run_study(
             loaded,
             console,
@@ -157,6 +170,8 @@ def run(
             "num_replicates": outcome.num_replicates,
             "num_complete": outcome.num_complete,
             "num_left": outcome.num_left,
+            "num_parents": len(loaded.parents),
+            "num_parents_trained": num_trained_parents(loaded),
         }
         _print_json({**counts, "failures": dict(outcome.failures), "undelivered": list(outcome.undelivered)})
     again = "run the same command again to"
@@ -320,6 +335,16 @@ def _problems_exit_2() -> Iterator[None]:
         for problem in error.problems:
             err.print(str(problem), highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
+
+
+def _parents_in_words(study: "Study") -> str:
+    """How many parents there are to train, e.g. ``3 parents (ann) to train, 1 already trained``."""
+    from studies.engine.runner import num_trained_parents
+
+    num, num_trained = len(study.parents), num_trained_parents(study)
+    kinds = ", ".join(sorted({parent.trainable for parent in study.parents}))
+    already = [f"{num_trained} already trained"] if num_trained else []
+    return ", ".join([f"{num - num_trained} parent{'s' if num - num_trained != 1 else ''} ({kinds}) to train", *already])
 
 
 def _counts_in_words(counts: dict[str, int]) -> str:

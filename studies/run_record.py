@@ -21,8 +21,13 @@ IDENTITY = "spikesweep.identity"
 SEED = "spikesweep.seed"
 CONFIG = "spikesweep.config"
 DATA_DIGEST = "spikesweep.data_digest"
+PARENT = "spikesweep.parent"
+"""The identity of what was trained first, for a replicate that started from it."""
 REASON = "spikesweep.reason"
 VERSIONS = "spikesweep.versions"
+
+FACT = "spikesweep."
+"""What stands before the names of a report's facts."""
 
 STUDY_ARTIFACT = "study.json"
 STUDY_FILE_ARTIFACT = "study.yaml"

@@ -1,7 +1,10 @@
 """What all tests share: a data folder of their own, Ray and MLflow kept quiet, an image set small enough to train in a second."""
 
 import os
+import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,9 @@ settle_libraries()
 settings.register_profile("patient", deadline=None)  # never a timed test
 settings.load_profile("patient")
 SPIKESWEEP = [sys.executable, "-m", "studies"]
+PATIENCE_S = 240
+
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -64,6 +70,37 @@ storage: {tmp_path / "results"}
 """
     )
     return path
+
+
+def run(study: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """``spikesweep run`` to its end."""
+    command = [*SPIKESWEEP, "run", str(study), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """``spikesweep run`` in the background; killed, if it still runs, when the test ends."""
+    drivers = []
+
+    def start_driver(study: Path, *arguments: str) -> subprocess.Popen[str]:
+        command = [*SPIKESWEEP, "run", str(study), *arguments]
+        drivers.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        return drivers[-1]
+
+    yield start_driver
+    for driver in drivers:
+        driver.kill()
+        driver.communicate()
+
+
+def wait_for(storage: Path, pattern: str, num: int, driver: subprocess.Popen[str]) -> None:
+    """Until so many files of the study exist."""
+    deadline = time.monotonic() + PATIENCE_S
+    while len(list(storage.glob(pattern))) < num:
+        assert time.monotonic() < deadline
+        assert driver.poll() is None, driver.communicate()[0]
+        time.sleep(0.02)
 
 
 def descendants(pid: int) -> list[int]:

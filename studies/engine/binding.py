@@ -18,9 +18,11 @@ from trainables.training.reports import Report
 
 
 class Trainable(Protocol):
-    """What a module in ``trainables`` offers."""
+    """What a module in ``trainables`` offers; some have ``PRESETS`` too, see ``presets``."""
 
     Config: type[Recipe]
+
+    def parent(self, config: Any) -> Recipe | None: ...
 
     def problems(self, config: Any, image_shape: tuple[int, int, int]) -> Iterator[tuple[str, str]]: ...
 
@@ -39,6 +41,18 @@ def load_trainable(name: str) -> Trainable:
     module: Any = importlib.import_module(f"trainables.{name}")
     trainable: Trainable = module
     return trainable
+
+
+def presets(trainable: Trainable) -> Mapping[str, Mapping[str, Any]]:
+    """Named groups of config values that a trainable offers, e.g. of a published network."""
+    offered: Mapping[str, Mapping[str, Any]] = getattr(trainable, "PRESETS", {})
+    return offered
+
+
+def all_presets() -> dict[str, dict[str, dict[str, Any]]]:
+    """The presets of every trainable that has some."""
+    offered = {name: presets(load_trainable(name)) for name in trainable_names()}
+    return {name: {preset: dict(values) for preset, values in found.items()} for name, found in offered.items() if found}
 
 
 def field_names(config_class: type[Recipe]) -> list[str]:

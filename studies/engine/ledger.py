@@ -73,27 +73,25 @@ class Ledger:
                 )
             )
 
-    def claim(self) -> str | None:
-        """The identity of the first WAITING trial, now RUNNING; None if no trial waits."""
-        if not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            return None
-        identity: str = self._study.ask().user_attrs[_IDENTITY]
-        return identity
+    def claim(self, identity: str) -> None:
+        """Record that a WAITING replicate is RUNNING."""
+        trial = self._only(identity, TrialState.WAITING)
+        self._study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)  # noqa: SLF001  # ask() takes the first alone
 
     def complete(self, identity: str, metrics: Mapping[str, float]) -> None:
         """Record the end of a RUNNING replicate with the values of its objectives."""
-        trial = self._running(identity)
+        trial = self._only(identity, TrialState.RUNNING)
         self._study.tell(trial.number, values=[metrics[name] for name in OBJECTIVES])
 
     def fail(self, identity: str, reason: str) -> None:
         """Record the failure of a RUNNING replicate."""
-        trial = self._running(identity)
+        trial = self._only(identity, TrialState.RUNNING)
         Trial(self._study, trial._trial_id).set_user_attr(_REASON, reason)  # noqa: SLF001  # no public way to a trial of an earlier process
         self._study.tell(trial.number, state=TrialState.FAIL)
 
-    def _running(self, identity: str) -> FrozenTrial:
-        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return next(trial for trial in running if trial.user_attrs[_IDENTITY] == identity)
+    def _only(self, identity: str, state: TrialState) -> FrozenTrial:
+        trials = self._study.get_trials(deepcopy=False, states=(state,))
+        return next(trial for trial in trials if trial.user_attrs[_IDENTITY] == identity)
 
 
 def read_ledger(url: str, study_name: str, factors: Mapping[str, Sequence[Level]]) -> dict[str, Entry]:

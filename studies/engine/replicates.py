@@ -12,6 +12,20 @@ from trainables.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
+class Parent:
+    """What has to be trained before a replicate: a replicate of another trainable, that no study has to ask for."""
+
+    identity: str
+    trainable: str
+    config: dict[str, Any]
+    """Every field of the parent's config."""
+    seed: int
+    data_digest: str
+    title: str
+    """What a person calls it, e.g. ``parent ann layout=64 M 128 · seed 3``."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Replicate:
     """What a worker needs to train it and a record needs to name it; plain data."""
 
@@ -24,6 +38,8 @@ class Replicate:
     dataset: str
     data_digest: str
     num_parameters: int
+    parent: Parent | None = None
+    """What is trained first, with the same seed and data."""
 
     @property
     def title(self) -> str:
@@ -31,8 +47,17 @@ class Replicate:
         return f"{levels_in_words(self.cell)} · seed {self.seed}"
 
 
-def make_replicate(trainable: str, cell: Cell, config: Recipe, seed: int, dataset: Dataset, num_parameters: int) -> Replicate:
-    """A replicate with its identity (see ``trainables.training.configs.identity_of``)."""
+def make_replicate(
+    trainable: str,
+    cell: Cell,
+    config: Recipe,
+    seed: int,
+    dataset: Dataset,
+    num_parameters: int,
+    *,
+    parent_config: Recipe | None = None,
+) -> Replicate:
+    """A replicate, and its parent if it has one, with their identities (see ``trainables.training.configs.identity_of``)."""
     return Replicate(
         identity=identity_of(trainable, config, data_digest=dataset.digest, seed=seed),
         trainable=trainable,
@@ -42,4 +67,19 @@ def make_replicate(trainable: str, cell: Cell, config: Recipe, seed: int, datase
         dataset=dataset.name,
         data_digest=dataset.digest,
         num_parameters=num_parameters,
+        parent=_make_parent(cell, parent_config, seed, dataset) if parent_config else None,
+    )
+
+
+def _make_parent(cell: Cell, config: Recipe, seed: int, dataset: Dataset) -> Parent:
+    trainable = type(config).__module__.rsplit(".", maxsplit=1)[-1]
+    fields = dataclasses.asdict(config)
+    levels = levels_in_words({name: level for name, level in cell.items() if name in fields})
+    return Parent(
+        identity=identity_of(trainable, config, data_digest=dataset.digest, seed=seed),
+        trainable=trainable,
+        config=fields,
+        seed=seed,
+        data_digest=dataset.digest,
+        title=f"parent {f'{trainable} {levels}'.strip()} · seed {seed}",
     )

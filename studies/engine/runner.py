@@ -17,7 +17,7 @@ from rich.console import Console
 from studies.engine.ledger import WITHDRAWN, Entry, Ledger, check_ledger, open_ledger, read_ledger
 from studies.engine.problems import Problem, StudyError
 from studies.engine.progress import Display, Progress, display
-from studies.engine.replicates import Replicate
+from studies.engine.replicates import Parent, Replicate
 from studies.engine.scheduling import ray_session, run_replicates
 from studies.engine.study import Stores, Study
 from studies.engine.tracking import Tracker, connect
@@ -148,6 +148,12 @@ def checkpoint_folder(study: Study, identity: str) -> Path:
     return study.stores.storage / "checkpoints" / identity
 
 
+def num_trained_parents(study: Study) -> int:
+    """How many of a study's parents are trained already."""
+    folders = [CheckpointFolder(checkpoint_folder(study, parent.identity)) for parent in study.parents]
+    return sum(bool(folder.finished_reports()) for folder in folders)
+
+
 @contextmanager
 def _only_driver(study: Study) -> Iterator[None]:
     """Hold the study's lock; the system frees it when this process dies, however it dies."""
@@ -181,7 +187,9 @@ def _deliver_missing(ledger: Ledger, tracker: Tracker, study: Study) -> None:
             continue
         folder = CheckpointFolder(checkpoint_folder(study, replicate.identity))
         if status == "FINISHED" and not folder.finished_reports():
-            tracker.reject(replicate, "its reports.json is gone; bring the checkpoints back, or give the study another name")
+            tracker.reject(
+                replicate, "its reports are gone or damaged; bring the checkpoints back, or give the study another name"
+            )
             continue
         tracker.begin(replicate)
         for report in folder.reports():
@@ -208,69 +216,121 @@ def _train(study: Study, ledger: Ledger, tracker: Tracker, console: Console) -> 
 
 
 class _StudyConductor:
-    """Says what runs next and writes down what happened: first to the ledger, then to MLflow."""
+    """Says what runs next and writes down what happened: first to the ledger, then to MLflow.
+
+    A parent that is not trained yet runs before the replicates that need it, which are held back meanwhile. It is nobody's
+    result: its folder is all that is kept of it.
+    """
 
     def __init__(self, study: Study, ledger: Ledger, tracker: Tracker, progress: Progress, shown: Display) -> None:
         self._study, self._ledger, self._tracker = study, ledger, tracker
         self._progress, self._display = progress, shown
         self._planned = {replicate.identity: replicate for replicate in study.replicates}
-        entries = ledger.entries()
-        self._left_running = [i for i, entry in entries.items() if entry.state == TrialState.RUNNING]
-        self._in_flight: set[str] = set()
+        entries = dict(sorted(ledger.entries().items(), key=lambda item: item[1].number))
+        left_running = {i: False for i, entry in entries.items() if entry.state == TrialState.RUNNING}
+        waiting = {i: True for i, entry in entries.items() if entry.state == TrialState.WAITING}
+        self._queue: dict[str, bool] = {**left_running, **waiting}
+        """What is to be trained, in this order, and whether it has yet to be claimed from the ledger."""
+        self._in_flight: dict[str, Replicate | Parent] = {}
+        self._trained: set[str] = set()
+        """Identities that are known to be."""
+        failed = {i: entry.reason for i, entry in entries.items() if entry.state == TrialState.FAIL and i in self._planned}
+        self._failures = {identity: (reason, "") for identity, reason in failed.items()}
+        """Reason and traceback by identity, of parents too."""
 
     def next_assignment(self) -> dict[str, Any] | None:
-        while (identity := self._left_running.pop(0) if self._left_running else self._ledger.claim()) is not None:
-            if identity in self._planned:
-                self._in_flight.add(identity)
-                return self._assignment(self._planned[identity])
-            self._ledger.fail(identity, WITHDRAWN)
+        for identity in list(self._queue):
+            replicate = self._planned.get(identity)
+            if replicate is None:
+                self._claim(identity)
+                self._ledger.fail(identity, WITHDRAWN)
+            elif (parent := replicate.parent) is None or self._is_trained(parent):
+                self._claim(identity)
+                return self._assign(replicate)
+            elif parent.identity in self._failures:
+                self._fail_with_parent(replicate, parent)
+            elif parent.identity not in self._in_flight and parent.identity not in self._queue:
+                return self._assign(parent)
         return None
 
-    def _assignment(self, replicate: Replicate) -> dict[str, Any]:
-        config = dict(replicate.config)
+    def holds_back(self) -> bool:
+        return bool(self._queue)
+
+    def _claim(self, identity: str) -> None:
+        if self._queue.pop(identity):
+            self._ledger.claim(identity)
+
+    def _is_trained(self, parent: Parent) -> bool:
+        if parent.identity in self._in_flight:
+            return False
+        if parent.identity not in self._trained:
+            if not CheckpointFolder(checkpoint_folder(self._study, parent.identity)).finished_reports():
+                return False
+            self._trained.add(parent.identity)
+        return True
+
+    def _fail_with_parent(self, replicate: Replicate, parent: Parent) -> None:
+        reason, traceback = self._failures[parent.identity]
+        self._claim(replicate.identity)
+        self._in_flight[replicate.identity] = replicate
+        self._tracker.begin(replicate)
+        self.failed(replicate.identity, f"its parent failed: {reason}", traceback)
+
+    def _assign(self, what: Replicate | Parent) -> dict[str, Any]:
+        self._in_flight[what.identity] = what
+        config = dict(what.config)
         if config["data"].endswith(".npz"):  # a worker's own folder is another
             config["data"] = str(Path(config["data"]).expanduser().resolve())
         if config["device"] == "auto" and not self._study.resources.gpus:  # Ray has reserved no GPU
             config["device"] = "cpu"
         return {
-            "identity": replicate.identity,
-            "trainable": replicate.trainable,
+            "identity": what.identity,
+            "trainable": what.trainable,
             "config": config,
-            "seed": replicate.seed,
-            "data_digest": replicate.data_digest,
+            "seed": what.seed,
+            "data_digest": what.data_digest,
             "data_folder": str(default_data_folder()),
-            "checkpoint_folder": str(checkpoint_folder(self._study, replicate.identity)),
+            "checkpoint_folder": str(checkpoint_folder(self._study, what.identity)),
         }
 
     def started(self, identity: str) -> None:
-        if identity not in self._in_flight:
+        what = self._in_flight.get(identity)
+        if what is None:
             return
-        self._tracker.begin(self._planned[identity])
-        self._progress.running[identity] = self._planned[identity].title
+        if isinstance(what, Replicate):
+            self._tracker.begin(what)
+        self._progress.running[identity] = what.title
 
     def reported(self, identity: str, report: dict[str, Any]) -> None:
-        if identity not in self._in_flight:  # its process died after the last report, and was started again
+        what = self._in_flight.get(identity)
+        if what is None:  # its process died after the last report, and was started again
             return
-        replicate = self._planned[identity]
-        self._progress.running[identity] = f"{replicate.title} · epoch {report['epoch']}/{report['num_epochs']}"
-        if report["epoch"] == report["num_epochs"]:
-            self._ledger.complete(identity, report["metrics"])
-            self._progress.consider(replicate.title, report["metrics"])
-        self._tracker.report(replicate, report)
-        if report["epoch"] == report["num_epochs"]:
-            self._end(identity, "FINISHED")
+        final = report["epoch"] == report["num_epochs"]
+        self._progress.running[identity] = f"{what.title} · epoch {report['epoch']}/{report['num_epochs']}"
+        if isinstance(what, Replicate):
+            if final:
+                self._ledger.complete(identity, report["metrics"])
+                self._progress.consider(what.title, report["metrics"])
+            self._tracker.report(what, report)
+        if final:
+            self._trained.add(identity)
+            self._end(what, "FINISHED")
 
     def failed(self, identity: str, reason: str, traceback: str = "") -> None:
-        if identity not in self._in_flight:
+        what = self._in_flight.get(identity)
+        if what is None:
             return
-        self._ledger.fail(identity, reason)
-        self._end(identity, "FAILED", reason, traceback)
+        self._failures[identity] = (reason, traceback)
+        if isinstance(what, Replicate):
+            self._ledger.fail(identity, reason)
+        self._end(what, "FAILED", reason, traceback)
 
-    def _end(self, identity: str, status: str, reason: str = "", traceback: str = "") -> None:
-        self._tracker.end(self._planned[identity], status, reason, traceback)
-        self._in_flight.discard(identity)
-        self._progress.running.pop(identity, None)
-        self._progress.ended(failed=status == "FAILED")
+    def _end(self, what: Replicate | Parent, status: str, reason: str = "", traceback: str = "") -> None:
+        del self._in_flight[what.identity]
+        self._progress.running.pop(what.identity, None)
+        if isinstance(what, Replicate):
+            self._tracker.end(what, status, reason, traceback)
+            self._progress.ended(failed=status == "FAILED")
         self._display.refresh()
 
     def tick(self) -> None:
@@ -278,8 +338,9 @@ class _StudyConductor:
 
     def leave(self) -> None:
         """The scheduler has returned early: what is in flight stays RUNNING in the ledger, to be taken up again."""
-        for identity in self._in_flight & self._progress.running.keys():
-            self._tracker.end(self._planned[identity], "KILLED", "interrupted; run the study again to finish it")
+        for identity, what in self._in_flight.items():
+            if isinstance(what, Replicate) and identity in self._progress.running:
+                self._tracker.end(what, "KILLED", "interrupted; run the study again to finish it")
 
 
 def _outcome(ledger: Ledger, study: Study) -> Outcome:

@@ -31,7 +31,10 @@ class Conductor(Protocol):
     """Who decides what runs next and is told what happens; all calls come from the driver's one thread."""
 
     def next_assignment(self) -> dict[str, Any] | None:
-        """What to train next; None when nothing is left."""
+        """What to train next; None when nothing can begin."""
+
+    def holds_back(self) -> bool:
+        """Whether something can begin once what is in flight has ended."""
 
     def started(self, identity: str) -> None:
         """A worker has begun this replicate."""
@@ -150,7 +153,7 @@ class _Proposer(Searcher):  # type: ignore[misc]  # Ray ships no types
         assignment = self.conductor.next_assignment()
         if assignment is None:
             finished: str = Searcher.FINISHED
-            return finished
+            return None if self.conductor.holds_back() else finished
         self._in_flight.add(trial_id)
         return {ASSIGNMENT: assignment}
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from studies.engine.binding import config_schema, load_trainable, trainable_names
+from studies.engine.binding import config_schema, load_trainable, presets, trainable_names
 from studies.engine.study import StudyFile, named_spaces
 
 
@@ -17,8 +17,10 @@ def study_schema() -> dict[str, Any]:
 
 
 def _if_trainable(name: str) -> dict[str, Any]:
-    fields = config_schema(load_trainable(name).Config)
+    trainable = load_trainable(name)
+    fields = config_schema(trainable.Config)
     levels = {field: {"type": "array", "items": rule, "description": rule["description"]} for field, rule in fields.items()}
     parts = {"config": fields, "baseline": fields, "factors": levels}
-    then = {part: {"properties": properties, "additionalProperties": False} for part, properties in parts.items()}
+    then: dict[str, Any] = {part: {"properties": properties, "additionalProperties": False} for part, properties in parts.items()}
+    then["preset"] = {"enum": [*presets(trainable), None]}
     return {"if": {"properties": {"trainable": {"const": name}}}, "then": {"properties": then}}

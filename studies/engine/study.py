@@ -22,11 +22,12 @@ from studies.engine.binding import (
     field_problem,
     load_trainable,
     make_config,
+    presets,
     trainable_names,
 )
 from studies.engine.documents import Document, apply_overrides, read_document
 from studies.engine.problems import Problem, StudyError, closest, mask_credentials
-from studies.engine.replicates import Replicate, make_replicate
+from studies.engine.replicates import Parent, Replicate, make_replicate
 from trainables.training.configs import identity_field_names
 from trainables.training.data import DataError, Dataset, default_data_folder, prepare, split_indices
 from trainables.training.recipe import Recipe
@@ -56,6 +57,9 @@ class StudyFile(_Part):
     )
     question: str = Field(min_length=1, description="What the study answers, in a sentence.")
     trainable: str = Field(description="What one replicate trains: a module of trainables.")
+    preset: str | None = Field(
+        default=None, description="A preset of the trainable: values of its config, which config and factors override."
+    )
     config: dict[str, Any] = Field(
         default_factory=dict, description="Fields of the trainable's config that all replicates share."
     )
@@ -106,6 +110,13 @@ class Study:
     cells: tuple[Cell, ...]
     replicates: tuple[Replicate, ...]
     """Block by block: all cells of the first seed, all of the second, …, so that an interrupted study has whole blocks."""
+
+    @property
+    def parents(self) -> tuple[Parent, ...]:
+        """What has to be trained first, each once, and is not itself a replicate of the study."""
+        planned = {replicate.identity for replicate in self.replicates}
+        parents = {replicate.parent.identity: replicate.parent for replicate in self.replicates if replicate.parent}
+        return tuple(parent for identity, parent in parents.items() if identity not in planned)
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -286,6 +297,7 @@ class _Checker:
 
     def __init__(self, document: Document, content: StudyFile) -> None:
         self._document, self._content = document, content
+        self._preset: Mapping[str, Any] = {}
         self.problems: list[Problem] = []
 
     def cells(self) -> list[Cell]:
@@ -298,12 +310,13 @@ class _Checker:
             self._add("trainable", "trainable must be one that exists", name, closest(name, trainable_names()))
             return ()
         trainable = load_trainable(name)
+        self._check_preset(trainable)
         self._check_names(trainable.Config)
         self._check_levels(trainable.Config)
+        fixed = {**self._preset, **self._content.config}
         if self.problems:
-            self._prepare_data([self._content.config.get("data")])
+            self._prepare_data([fixed.get("data")])
             return ()
-        fixed = self._content.config
         configs = [(cell, make_config(trainable.Config, {**fixed, **cell})) for cell in self.cells()]
         datasets = self._prepare_data({config.data for _, config in configs})
         for _, config in configs:
@@ -314,7 +327,7 @@ class _Checker:
         with_data = [(cell, config, datasets[config.data]) for cell, config in configs]
         sizes = [trainable.num_parameters(config, data.image_shape, data.num_classes) for _, config, data in with_data]
         return tuple(
-            make_replicate(name, cell, config, seed, data, size)
+            make_replicate(name, cell, config, seed, data, size, parent_config=trainable.parent(config))
             for seed in _seeds(self._content)
             for (cell, config, data), size in zip(with_data, sizes, strict=True)
         )
@@ -323,6 +336,14 @@ class _Checker:
         problem = Problem(self._document.where(path), rule, str(value), repair)
         if problem not in self.problems:
             self.problems.append(problem)
+
+    def _check_preset(self, trainable: Trainable) -> None:
+        """The preset is one of the trainable's; its values lie beneath the study's own."""
+        name, offered = self._content.preset, presets(trainable)
+        if name is not None and name not in offered:
+            rule = f"preset must be one that trainable {self._content.trainable} has"
+            self._add("preset", rule, name, closest(name, offered) if offered else "leave it out: it has none")
+        self._preset = offered.get(name or "", {})
 
     def _check_names(self, config_class: type[Recipe]) -> None:
         """Factors, baseline and config speak of fields that exist, each once; seeds are seeds."""
@@ -398,4 +419,6 @@ class _Checker:
     def _path_of(self, name: str, value: Any) -> str:
         """Where in the file a field got its value."""
         levels = self._content.factors.get(name, [])
-        return f"factors.{name}[{levels.index(value)}]" if value in levels else f"config.{name}"
+        if value in levels:
+            return f"factors.{name}[{levels.index(value)}]"
+        return "preset" if name in self._preset and name not in self._content.config else f"config.{name}"

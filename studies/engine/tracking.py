@@ -207,6 +207,7 @@ class Tracker:
             run_record.CONFIG: json.dumps(replicate.config),
             run_record.DATA_DIGEST: replicate.data_digest,
             "mlflow.parentRunId": self._parent,
+            **({run_record.PARENT: replicate.parent.identity} if replicate.parent else {}),
             **_code_tags(self._study),
         }
         return _child(self._client.create_run(self._experiment_id, tags=tags, run_name=replicate.title))
@@ -217,13 +218,15 @@ class Tracker:
             return
         timestamp = report["timestamp_ms"]
         metrics = [Metric(name, value, timestamp, epoch) for name, value in report["metrics"].items()]
+        facts: list[RunTag] = []
         if epoch == report["num_epochs"]:
+            facts = [RunTag(run_record.FACT + name, text) for name, text in report["facts"].items()]
             curves = report["curves"].items()
             metrics += [Metric(name, value, timestamp, t) for name, curve in curves for t, value in enumerate(curve, 1)]
         metrics.append(
             Metric("epoch", epoch, timestamp, epoch)
         )  # last: MLflow splits more than 1,000, and this one says all is there
-        self._client.log_batch(child.run_id, metrics=metrics)
+        self._client.log_batch(child.run_id, metrics=metrics, tags=facts)
         child.last_epoch = epoch
 
     def _end(self, replicate: Replicate, status: str, reason: str, traceback: str) -> None:

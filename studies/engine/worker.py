@@ -15,7 +15,7 @@ from trainables.training.data import prepare
 from trainables.training.reports import Report, TrainingError
 
 ASSIGNMENT = "assignment"
-"""The key of a trial's config that holds what ``_StudyConductor`` in runner.py says of a replicate."""
+"""The key of a trial's config that holds what ``_StudyConductor`` in runner.py says of a replicate, or of a parent."""
 REPORT = "report"
 FAILURE = "failure"
 
@@ -45,10 +45,12 @@ class ReplicateWorker(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
             raise
         except Exception as error:  # noqa: BLE001  # whatever user code raises is this replicate's failure, not the study's
             return {FAILURE: {"reason": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}, "done": True}
+        if report.final:
+            self.cleanup()
         return {REPORT: report.as_dict(), "done": report.final}
 
     def cleanup(self) -> None:
-        """Let go of the network."""
+        """Let go of the network and of the replicate's lock."""
         self._reports = iter(())
 
 

@@ -4,9 +4,7 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,42 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from studies.engine.ledger import list_ledger
-from tests.conftest import SPIKESWEEP, descendants, read_if_there
-
-PATIENCE_S = 240
-
-Start = Callable[..., "subprocess.Popen[str]"]
-
-
-def run(study: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """``spikesweep run`` to its end."""
-    command = [*SPIKESWEEP, "run", str(study), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """``spikesweep run`` in the background; killed, if it still runs, when the test ends."""
-    drivers = []
-
-    def start_driver(study: Path, *arguments: str) -> subprocess.Popen[str]:
-        command = [*SPIKESWEEP, "run", str(study), *arguments]
-        drivers.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-        return drivers[-1]
-
-    yield start_driver
-    for driver in drivers:
-        driver.kill()
-        driver.communicate()
-
-
-def wait_for(storage: Path, pattern: str, num: int, driver: subprocess.Popen[str]) -> None:
-    """Until so many files of the study exist."""
-    deadline = time.monotonic() + PATIENCE_S
-    while len(list(storage.glob(pattern))) < num:
-        assert time.monotonic() < deadline
-        assert driver.poll() is None, driver.communicate()[0]
-        time.sleep(0.02)
+from tests.conftest import PATIENCE_S, SPIKESWEEP, Start, descendants, read_if_there, run, wait_for
 
 
 def mlflow_runs(storage: Path) -> tuple[list[Run], list[Run], MlflowClient]:
@@ -131,8 +94,8 @@ def test_a_killed_worker_is_replaced(tiny_study: Path, start: Start) -> None:
     storage = tiny_study.parent / "results"
     driver = start(tiny_study, "--set", "config.epochs=10")
     wait_for(storage, "checkpoints/*/checkpoint.pt", 1, driver)
-    name = "ray::ResourceTrainable"  # what Tune makes of ours
-    workers = [pid for pid in descendants(driver.pid) if _command_line(pid).startswith(name)]
+    names = ("ray::ReplicateWorker", "ray::ResourceTrainable")  # ours, and what Tune makes of it: Ray shows either
+    workers = [pid for pid in descendants(driver.pid) if _command_line(pid).startswith(names)]
     assert workers
     os.kill(workers[0], signal.SIGKILL)
     output, _ = driver.communicate(timeout=PATIENCE_S)

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from studies.engine.binding import all_presets, trainable_names
 from studies.engine.problems import StudyError, mask_credentials
 from studies.engine.schema import study_schema
 from studies.engine.study import find_stores, load_study, shipped_studies
+from trainables import bitnet
 
 
 def problems_of(path: Path, *overrides: str) -> str:
@@ -75,6 +77,33 @@ def test_scientific_notation_is_a_number(tiny_study: Path) -> None:
     """1e-3, which PyYAML alone makes a string, is a number."""
     study = load_study(str(changed(tiny_study, "epochs: 3", "epochs: 3\n  lr: 1e-3")))
     assert study.replicates[0].config["lr"] == 0.001
+
+
+def test_a_preset_lies_beneath_config_and_factors(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A preset gives values that the study neither fixes nor varies; an unknown one is named with the nearest."""
+    preset = {"time_steps": 16, "epochs": 7, "lr": 0.25}
+    monkeypatch.setattr(bitnet, "PRESETS", {"Small": preset}, raising=False)
+    study = load_study(str(tiny_study), ["preset=Small"])
+    assert {replicate.config["lr"] for replicate in study.replicates} == {0.25}
+    assert {replicate.config["epochs"] for replicate in study.replicates} == {3}
+    assert {replicate.config["time_steps"] for replicate in study.replicates} == {2, 4}
+    assert all_presets()["bitnet"] == {"Small": preset}
+    bitnet_rules = study_schema()["allOf"][trainable_names().index("bitnet")]["then"]["properties"]
+    assert bitnet_rules["preset"]["enum"] == ["Small", None]
+
+    message = problems_of(changed(tiny_study, "seeds: 2", "seeds: 2\npreset: small"))
+    assert "tiny.yaml:14 preset" in message
+    assert "did you mean Small?" in message
+    assert message.count("rule:") == 1
+    monkeypatch.setitem(preset, "layout", "64 M M M M M")
+    tiny_study.write_text(tiny_study.read_text().replace("preset: small", "preset: Small").replace("  layout: 64 M 64\n", ""))
+    assert "tiny.yaml:13 preset\n" in problems_of(tiny_study)
+
+
+def test_a_preset_where_there_is_none(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trainable without presets says so."""
+    monkeypatch.setattr(bitnet, "PRESETS", {}, raising=False)
+    assert "leave it out" in problems_of(tiny_study, "preset=Small")
 
 
 def test_stores(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,8 +225,9 @@ def test_a_file_whose_name_is_no_study_name(tiny_study: Path) -> None:
 def test_schema_names_every_field() -> None:
     """The schema that editors use knows the trainables, their fields, and what each means."""
     schema = study_schema()
-    assert schema["properties"]["trainable"]["enum"] == ["bitnet"]
-    fields = schema["allOf"][0]["then"]["properties"]["config"]["properties"]
+    assert schema["properties"]["trainable"]["enum"] == trainable_names()
+    bitnet_rules = schema["allOf"][trainable_names().index("bitnet")]["then"]
+    fields = bitnet_rules["properties"]["config"]["properties"]
     assert fields["time_steps"]["minimum"] == 1
     assert all(rule["description"] for rule in fields.values())
 

@@ -13,7 +13,7 @@ from trainables.networks.collapsed import TimeGroups, forward_collapsed
 from trainables.networks.network import Inputs, Network
 from trainables.spiking.costs import ENERGY_MODEL, CostMeter, footprint_bytes
 from trainables.spiking.encodings import ConstantCurrent, SignedPoisson
-from trainables.training.checkpoints import CheckpointFolder
+from trainables.training.checkpoints import CheckpointFolder, trained_once
 from trainables.training.data import Dataset, Split, Splits, augment, split
 from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
@@ -82,15 +82,7 @@ def fit(task: Task, recipe: Recipe, *, dataset: Dataset, checkpoint_folder: Path
     Raises:
         TrainingError: A weight or a metric is not finite.
     """
-    if checkpoint_folder is None:
-        yield from _fit(task, recipe, dataset=dataset, folder=None)
-        return
-    folder = CheckpointFolder(checkpoint_folder)
-    with folder.lock():
-        if finished := folder.finished_reports():
-            yield from finished
-        else:
-            yield from _fit(task, recipe, dataset=dataset, folder=folder)
+    return trained_once(checkpoint_folder, lambda folder: _fit(task, recipe, dataset=dataset, folder=folder))
 
 
 def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFolder | None) -> Iterator[Report]:
