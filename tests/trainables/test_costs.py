@@ -97,7 +97,7 @@ def test_averaged_spikes_are_multiplied() -> None:
     """Behind an average pool spikes are no longer binary, so the next layer's operations are MACs; behind a max pool, ACs."""
     images_TBCHW = (torch.rand(3, 4, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.4).float()
     for pool, kind, other in ((nn.AvgPool2d(2), "macs", "acs"), (nn.MaxPool2d(2), "acs", "macs")):
-        network = Network(nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), pool, nn.Flatten(), nn.Linear(8, 3)))
+        network = Network(nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), nn.ReLU(), pool, nn.Flatten(), nn.Linear(8, 3)))
         conv = network.parts["_0"]
         assert isinstance(conv, nn.Conv2d)
         nn.init.ones_(conv.weight)
@@ -157,7 +157,7 @@ def test_curves_are_cumulative(encoding: str) -> None:
     """Every curve ends at its total, what is counted never falls, and the curve up to t is that of a simulation of t steps."""
     meter = simulated(small_bitnet(), encoding, 6)
     metrics, curves = meter.metrics(), meter.curves()
-    totals = {f"{name}_at_t": f"ops/{name}" for name in ("effective_acs", "effective_macs", "energy_pj")}
+    totals = {f"{name}_at_t": f"ops/{name}" for name in ("effective_acs", "effective_macs", "ac_mac_ratio", "energy_pj")}
     totals |= {f"{name}_at_t": f"{name}/overall" for name in ("spikes_per_neuron", "sparsity")}
     assert curves.keys() == totals.keys()
     shorter = simulated(small_bitnet(), encoding, 4).curves()

@@ -90,8 +90,7 @@ MODELS = [NeuronModel(integrate=integrate, reset=reset) for integrate in ("clamp
 
 def run(model: NeuronModel, drive_TN: Tensor, *, firing_threshold: float = 1.0, leak: float = 1.0) -> tuple[list[float], float]:
     """Spikes and the last membrane potential of one neuron."""
-    neuron = SpikingNeuron(model, firing_threshold)
-    neuron.leak.fill_(leak)
+    neuron = SpikingNeuron(model, firing_threshold, leak=leak)
     spikes_T, last = neuron(drive_TN, len(drive_TN))
     return spikes_T.tolist(), float(last)
 
@@ -146,8 +145,7 @@ def test_raw_neurons_equal_spikingjelly(eighths_TN: list[list[int]], threshold_e
 def test_pieces_equal_one_pass(seed: int, cut: int, model: NeuronModel, leak: float) -> None:
     """Time steps in two pieces, the membrane potential handed on, give the spikes of one pass to the bit."""
     drive_TN = torch.randn(8, 5, generator=torch.Generator().manual_seed(seed)) + 0.3
-    neuron = SpikingNeuron(model, 0.7)
-    neuron.leak.fill_(leak)
+    neuron = SpikingNeuron(model, 0.7, leak=leak)
     whole, last = neuron(drive_TN, 8)
     first, between = neuron(drive_TN[:cut], cut)
     second, end = neuron(drive_TN[cut:], 8 - cut, between)
