@@ -260,13 +260,13 @@ class Network(nn.Module):
         self.steps.append(Step("output_activation", "module", (last,)))
         self.layers = self._name_layers()
 
-    def insert(self, module: nn.Module, source: str, target: Step) -> None:
-        """Put a module between the result of ``source`` and the step that uses it."""
-        name = f"{source}_to_{target.name}"
+    def insert(self, module: nn.Module, source: str, target: str) -> None:
+        """Put a module between the result of ``source`` and the step ``target``, which uses it."""
+        name = f"{source}_to_{target}"
         self.parts[name] = module
-        number = self.steps.index(target)
-        inputs = tuple(name if other == source else other for other in target.inputs)
-        self.steps[number : number + 1] = [Step(name, "module", (source,)), Step(target.name, target.operation, inputs)]
+        number, step = next((number, step) for number, step in enumerate(self.steps) if step.name == target)
+        inputs = tuple(name if other == source else other for other in step.inputs)
+        self.steps[number : number + 1] = [Step(name, "module", (source,)), Step(target, step.operation, inputs)]
 
     def remove(self, step: Step) -> None:
         """Take out a module with one input; whoever used its result uses that input instead."""
@@ -286,7 +286,7 @@ class Network(nn.Module):
 
 def _keeps_the_batch_alone(flatten: fx.Node) -> bool:
     dims = dict(zip(("start_dim", "end_dim"), flatten.args[1:], strict=False)) | flatten.kwargs
-    return dims.get("start_dim", 0) == 1 and dims.get("end_dim", -1) == -1
+    return (dims.get("start_dim", 0), dims.get("end_dim", -1)) == (1, -1)
 
 
 def _is(node: fx.Node, *names: str) -> bool:
