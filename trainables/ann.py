@@ -92,6 +92,8 @@ def network_problems(config: AnalogueNetwork, input_shape: ImageShape) -> Iterat
     if config.layout in RESIDUAL_NETWORKS:
         if config.pool != "layout":
             yield "pool", f"pool must be layout where the layout is {config.layout}, which has no max pool"
+        if isinstance(config, Pruning) and config.prune == "activation" and not config.junction_activation:
+            yield "prune", "prune: activation needs an activation behind every convolution, so junction_activation must be true"
         return
     if config.layout.strip().isidentifier() and config.layout.strip().islower() and config.layout not in NAMED_LAYOUTS:
         names = ", ".join([*NAMED_LAYOUTS, *RESIDUAL_NETWORKS])

@@ -68,9 +68,9 @@ def spiking_structure(
             assert isinstance(pool, nn.MaxPool2d)
             network.parts[step.name] = GatedMaxPool(pool)
     for step in [step for step in network.steps if step.operation == "add"]:
-        for name in step.inputs:
+        for name in dict.fromkeys(step.inputs):
             if (source := _spiking_source(network, name)) is not None:
-                network.insert(Scale(source.firing_threshold), name, step)
+                network.insert(Scale(source.firing_threshold), name, step.name)
     return network
 
 
@@ -137,7 +137,7 @@ def normalise_weights(network: Network) -> None:
     Surrogate gradients are stated for this form.
 
     Raises:
-        ValueError: Several drives of different origin meet in front of a layer; then there is nothing to divide.
+        ValueError: What drives a layer goes elsewhere, too; then its threshold cannot be divided out of the weights.
     """
     for layer, neuron in network.neurons():
         threshold = neuron.firing_threshold
@@ -153,15 +153,24 @@ def normalise_weights(network: Network) -> None:
 
 
 def driving_parts(network: Network, layer: str) -> list[nn.Conv2d | nn.Linear | Scale]:
-    """The modules whose weights make the drive of a layer."""
+    """The modules whose weights make the drive of a layer, and of nothing else.
+
+    Raises:
+        ValueError: The drive is the image itself, or goes elsewhere, too.
+    """
     parts: list[nn.Conv2d | nn.Linear | Scale] = []
-    waiting = [step.inputs[0] for step in network.steps_of(SpikingNeuron) if network.layers[step.name] == layer]
+    steps = {step.name: step for step in network.steps}
+    (neuron,) = [step for step in network.steps_of(SpikingNeuron) if network.layers[step.name] == layer]
+    passed, waiting = {neuron.name}, list(neuron.inputs)
     while waiting:
         name = waiting.pop()
-        step = next(step for step in network.steps if step.name == name)
-        part = network.parts[step.name] if step.operation == "module" else None
+        users = {step.name for step in network.steps if name in step.inputs}
+        if name == INPUT or not users <= passed:
+            raise ValueError(f"what drives {layer} is not its alone, so that there are no weights to divide by its threshold")
+        passed.add(name)
+        part = network.parts[name] if steps[name].operation == "module" else None
         if isinstance(part, nn.Conv2d | nn.Linear | Scale):
             parts.append(part)
         else:
-            waiting += step.inputs
+            waiting += steps[name].inputs
     return parts

@@ -99,6 +99,7 @@ class Network(nn.Module):
         super().__init__()
         self.parts = nn.ModuleDict()
         self.steps: list[Step] = []
+        self._input = ""
         try:
             graph = _Tracer().trace(module)
         except (fx.proxy.TraceError, TypeError) as error:
@@ -109,6 +110,8 @@ class Network(nn.Module):
 
     def _add(self, node: fx.Node, module: nn.Module) -> None:
         if node.op == "placeholder":
+            if self._input:
+                raise UnknownModuleError(f"a network must have one input, but this one has {self._input} and {node.name}")
             self._input = node.name
             return
         if node.op == "output":
@@ -118,18 +121,11 @@ class Network(nn.Module):
         arguments = node.args + tuple(node.kwargs.values())
         inputs = tuple(INPUT if a.name == self._input else a.name for a in arguments if isinstance(a, fx.Node))
         if node.op == "call_module":
-            part = module.get_submodule(str(node.target))
-            if not isinstance(part, KNOWN):
-                raise UnknownModuleError(f"{node.target} is a {type(part).__name__}, which has no known spiking counterpart")
-            if isinstance(part, ACTIVATIONS):  # one module may serve many layers
-                part = copy.deepcopy(part)
-                if isinstance(part, nn.ReLU):
-                    part.inplace = False
-            self.parts[node.name] = part
+            self._add_part(node.name, str(node.target), module.get_submodule(str(node.target)))
             self.steps.append(Step(node.name, "module", inputs))
-        elif _is(node, "add", "iadd", "add_") and len(inputs) == 2:
+        elif _is(node, "add", "iadd", "add_") and len(inputs) == len(arguments) == 2:
             self.steps.append(Step(node.name, "add", inputs))
-        elif _is(node, "flatten") and arguments[1:] in ((1,), (1, -1)):
+        elif _is(node, "flatten") and _keeps_the_batch_alone(node):
             self.steps.append(Step(node.name, "flatten", inputs))
         else:
             called = getattr(node.target, "__name__", node.target)
@@ -137,6 +133,17 @@ class Network(nn.Module):
                 f"step {node.name} calls {called}, whose spiking counterpart is not known; "
                 f"write activations and pools as modules, e.g. nn.ReLU()"
             )
+
+    def _add_part(self, name: str, target: str, part: nn.Module) -> None:
+        if not isinstance(part, KNOWN):
+            raise UnknownModuleError(f"{target} is a {type(part).__name__}, which has no known spiking counterpart")
+        if isinstance(part, (*SYNAPSES, *NORMS)) and any(part is other for other in self.parts.values()):
+            raise UnknownModuleError(f"{target} is used twice, but weights belong to one layer: what a spike is worth differs")
+        if isinstance(part, ACTIVATIONS):  # one module may serve many layers
+            part = copy.deepcopy(part)
+            if isinstance(part, nn.ReLU):
+                part.inplace = False
+        self.parts[name] = part
 
     def _name_layers(self) -> dict[str, str]:
         """The layer of every activation and of every step with synapses."""
@@ -253,13 +260,13 @@ class Network(nn.Module):
         self.steps.append(Step("output_activation", "module", (last,)))
         self.layers = self._name_layers()
 
-    def insert(self, module: nn.Module, source: str, target: Step) -> None:
-        """Put a module between the result of ``source`` and the step that uses it."""
-        name = f"{source}_to_{target.name}"
+    def insert(self, module: nn.Module, source: str, target: str) -> None:
+        """Put a module between the result of ``source`` and the step ``target``, which uses it."""
+        name = f"{source}_to_{target}"
         self.parts[name] = module
-        number = self.steps.index(target)
-        inputs = tuple(name if other == source else other for other in target.inputs)
-        self.steps[number : number + 1] = [Step(name, "module", (source,)), Step(target.name, target.operation, inputs)]
+        number, step = next((number, step) for number, step in enumerate(self.steps) if step.name == target)
+        inputs = tuple(name if other == source else other for other in step.inputs)
+        self.steps[number : number + 1] = [Step(name, "module", (source,)), Step(target, step.operation, inputs)]
 
     def remove(self, step: Step) -> None:
         """Take out a module with one input; whoever used its result uses that input instead."""
@@ -275,6 +282,11 @@ class Network(nn.Module):
         """Keep learnt neuron parameters within their bounds, after an optimiser step."""
         for _, neuron in self.neurons():
             neuron.project()
+
+
+def _keeps_the_batch_alone(flatten: fx.Node) -> bool:
+    dims = dict(zip(("start_dim", "end_dim"), flatten.args[1:], strict=False)) | flatten.kwargs
+    return (dims.get("start_dim", 0), dims.get("end_dim", -1)) == (1, -1)
 
 
 def _is(node: fx.Node, *names: str) -> bool:

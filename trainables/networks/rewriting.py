@@ -51,7 +51,7 @@ def give_biases(network: Network) -> None:
         part = network.parts[step.name]
         assert isinstance(part, nn.Conv2d | nn.Linear)
         if part.bias is None:
-            part.bias = nn.Parameter(torch.zeros_like(part.weight[:, 0].flatten(1)[:, 0]))
+            part.bias = nn.Parameter(torch.zeros_like(part.weight.flatten(1)[:, 0]))
 
 
 def driving_step(network: Network, layer: str) -> Step:

@@ -39,8 +39,8 @@ def routing(x_NCHW: Tensor, pooled_NCHW: Tensor, *, split_ties: bool) -> Tensor:
     """The share of its window's gradient that every input of a max pool gets, of the input's shape and type."""
     largest = (x_NCHW == spread(pooled_NCHW, x_NCHW.shape, fill=float("nan"))).to(x_NCHW.dtype)
     if split_ties:
-        num_largest = functional.avg_pool2d(largest, 2, divisor_override=1)
-        return largest / spread(num_largest, x_NCHW.shape, fill=1.0)
+        num_largest = functional.avg_pool2d(largest.flatten(end_dim=-4), 2, divisor_override=1)  # time folded into the batch
+        return largest / spread(num_largest.view_as(pooled_NCHW), x_NCHW.shape, fill=1.0)
     height, width = (side // 2 * 2 for side in x_NCHW.shape[-2:])
     windows = largest[..., :height, :width].reshape(*largest.shape[:-2], height // 2, 2, width // 2, 2).transpose(-3, -2)
     first = (windows.flatten(-2).cumsum(dim=-1) == 1) * windows.flatten(-2)

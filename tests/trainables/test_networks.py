@@ -1,0 +1,204 @@
+"""Networks: what is taken apart and what is refused, VGGs and ResNets by their size, initial weights."""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainables import ann
+from trainables.networks.layered import initialise_analogue
+from trainables.networks.network import Network, Step, UnknownModuleError
+from trainables.networks.rewriting import fold_batch_norms, share_weights
+
+
+class Calls(nn.Module):
+    """A convolution, then any function of its result."""
+
+    def __init__(self, function: Callable[..., Any], **modules: nn.Module) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3, padding=1)
+        self.function = function
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, x: Tensor) -> Any:
+        """What the function makes of itself and the convolution's result."""
+        return self.function(self, self.conv(x))
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (Calls(lambda _, x: functional.relu(x)), "step relu calls relu, .* write activations and pools as modules"),
+        (Calls(lambda _, x: torch.relu(x)), "step relu calls relu"),
+        (Calls(lambda _, x: functional.max_pool2d(x, 2)), "step .* calls .*max_pool2d"),
+        (Calls(lambda _, x: functional.dropout(x)), "step dropout calls dropout"),
+        (Calls(lambda _, x: x.view(x.shape[0], -1)), "step getattr_1 calls getattr"),
+        (Calls(lambda _, x: x.view(-1, 2)), "step view calls view"),
+        (Calls(lambda _, x: x.flatten()), "step flatten calls flatten"),
+        (Calls(lambda _, x: torch.flatten(x, end_dim=1)), "step flatten calls flatten"),
+        (Calls(lambda _, x: x * x), "step mul calls mul"),
+        (Calls(lambda _, x: x + 1), "step add calls add"),
+        (Calls(lambda _, x: torch.add(x, x, alpha=2)), "step add calls add"),
+        (Calls(lambda _, x: torch.cat([x, x], dim=1)), "step cat calls cat"),
+        (Calls(lambda _, x: x if x.sum() > 0 else -x), "Calls decides by the values that it sees"),
+        (Calls(lambda _, x: (x, x)), "must have one result, that of its last step"),
+        (Calls(lambda m, x: m.act(x), act=nn.GELU()), "act is a GELU, which has no known spiking counterpart"),
+        (Calls(lambda m, x: m.act(x), act=nn.LeakyReLU()), "act is a LeakyReLU"),
+        (Calls(lambda m, x: m.norm(x), norm=nn.LayerNorm(8)), "norm is a LayerNorm"),
+        (Calls(lambda m, x: m.conv2(m.conv2(x)), conv2=nn.Conv2d(2, 2, 1)), "conv2 is used twice"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.Sequential(nn.ReLU(), nn.Softmax(1))), "1.1 is a Softmax"),
+    ],
+)
+def test_what_is_not_known_is_refused_by_name(module: nn.Module, message: str) -> None:
+    """A network with anything that has no known spiking counterpart is refused with the name of that module or call."""
+    with pytest.raises(UnknownModuleError, match=message):
+        Network(module)
+
+
+class TwoInputs(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Their sum."""
+        return x + y
+
+
+def test_two_inputs_are_refused() -> None:
+    """A network with two inputs is refused."""
+    with pytest.raises(UnknownModuleError, match="must have one input"):
+        Network(TwoInputs())
+
+
+def test_a_shared_activation_becomes_two_layers() -> None:
+    """One nn.ReLU that is used twice makes two layers with modules of their own; the function stays the same."""
+    shared = nn.ReLU(inplace=True)
+    module = nn.Sequential(nn.Linear(6, 5), shared, nn.Linear(5, 4), shared, nn.Linear(4, 3))
+    network = Network(module)
+    first, second = network.steps_of(nn.ReLU)
+    assert network.parts[first.name] is not network.parts[second.name]
+    assert [network.layers[step.name] for step in network.steps] == ["layer1", "layer1", "layer2", "layer2", "output"]
+    x = torch.randn(7, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(network(x[None])[0][0], module(x))
+
+
+def test_a_network_computes_what_its_module_does() -> None:
+    """Residual additions, norms, pools and flattening give in a network what they give in the module, one step folded or many."""
+    torch.manual_seed(0)
+    module = Calls(
+        lambda m, x: m.linear(torch.flatten(m.pool(m.act(m.norm(m.conv2(x)) + x)), 1)),
+        conv2=nn.Conv2d(2, 2, 3, padding=1),
+        norm=nn.BatchNorm2d(2),
+        act=nn.ReLU(),
+        pool=nn.MaxPool2d(2),
+        linear=nn.Linear(32, 3),
+    ).eval()
+    x = torch.randn(3, 4, 1, 8, 8)
+    outputs_TBN, state = Network(module).eval()(x, 3)
+    assert state == {}
+    for outputs, images in zip(outputs_TBN, x, strict=True):
+        torch.testing.assert_close(outputs, module(images))
+
+
+def randomise_norms(network: nn.Module, generator: torch.Generator) -> None:
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            for tensor in (norm.weight.data, norm.running_var):
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+            for tensor in (norm.bias.data, norm.running_mean):
+                tensor.copy_(torch.randn(tensor.shape, generator=generator))
+
+
+@pytest.mark.parametrize("layout", ["6 8 M F10", "resnet20"])
+def test_folding_batch_norms_changes_nothing(layout: str) -> None:
+    """Without its batch norms, folded into the weights before them, a network computes what it did with them."""
+    network = ann.build(ann.Config(layout=layout, batch_norm=True, feature_scale=0.5), (8, 8, 2), 3)
+    randomise_norms(network, torch.Generator().manual_seed(0))
+    folded = fold_batch_norms(network)
+    x = torch.randn(1, 5, 2, 8, 8, generator=torch.Generator().manual_seed(1))
+    assert network.steps_of(nn.BatchNorm2d)
+    assert not folded.steps_of(nn.BatchNorm2d)
+    torch.testing.assert_close(folded(x)[0], network.eval()(x)[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_batch_norm_without_weights_before_it_is_refused() -> None:
+    """A batch norm that follows an activation cannot be folded, and its name is said."""
+    network = Network(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.BatchNorm2d(2)))
+    with pytest.raises(UnknownModuleError, match="_2 is a batch norm that follows no convolution"):
+        fold_batch_norms(network)
+
+
+def test_shared_weights() -> None:
+    """Weights go to the layer of the same rank; a missing bias is a bias of 0."""
+    source, target = (ann.build(ann.Config(layout="6 8 M F10", bias=bias), (8, 8, 2), 3) for bias in (False, True))
+    for parameter in target.parameters():
+        nn.init.ones_(parameter)
+    share_weights(source, target)
+    x = torch.randn(1, 5, 2, 8, 8, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(target(x)[0], source(x)[0])
+
+
+@pytest.mark.parametrize(
+    ("layout", "num_classes", "millions"),
+    [
+        ("vgg11", 100, 28.5),
+        ("vgg13", 10, 28.3),
+        ("vgg16", 10, 33.6),
+        ("vgg16", 100, 34.0),
+        ("vgg19", 10, 39.0),
+        ("resnet18", 10, 11.17),
+        ("resnet20", 10, 0.27),
+        ("resnet34", 10, 21.28),
+    ],
+)
+def test_published_sizes(layout: str, num_classes: int, millions: float) -> None:
+    """With batch norms, on 32x32 images, every named network has its published number of parameters."""
+    num_parameters = ann.num_parameters(ann.Config(layout=layout, batch_norm=True), (32, 32, 3), num_classes)
+    assert f"{num_parameters / 1e6:.{len(str(millions).split('.')[1])}f}" == str(millions)
+
+
+def step_names(pattern: str, **options: Any) -> list[str]:
+    network = ann.build(ann.Config(layout="resnet20", feature_scale=0.25, **options), (8, 8, 3), 10)
+    return [step.name for step in network.steps if re.fullmatch(pattern, step.name)]
+
+
+def test_the_switches_of_sengupta() -> None:
+    """Junction activations, plain convolutions, dropout and biases of a residual network are there exactly where asked for."""
+    assert len(step_names(r".*_junction")) == len(step_names(r"add.*|.*_junction")) / 2 == 9
+    without = ann.build(ann.Config(layout="resnet20", feature_scale=0.25, junction_activation=False), (8, 8, 3), 10)
+    assert len(without.steps_of(nn.ReLU)) == 1 + 9
+    assert step_names(r"conv\d") == ["conv1"]
+    assert step_names(r"conv\d", num_plain_convolutions=3) == ["conv1", "conv2", "conv3"]
+    assert step_names(r"activation\d", num_plain_convolutions=3) == ["activation1", "activation2", "activation3"]
+    dropouts = ann.build(ann.Config(layout="resnet20", feature_scale=0.25, dropout=0.2), (8, 8, 3), 10)
+    assert [sources_of(dropouts, step) for step in dropouts.steps_of(nn.Dropout)] == [["ReLU"]] * 9
+    assert [users_of(dropouts, step) for step in dropouts.steps_of(nn.Dropout)] == [["Conv2d"]] * 9
+    plain = ann.build(ann.Config(layout="resnet20", feature_scale=0.25, bias=False, batch_norm=False), (8, 8, 3), 10)
+    assert not [name for name, _ in plain.named_parameters() if name.endswith("bias")]
+    assert not plain.steps_of(nn.BatchNorm2d)
+
+
+def sources_of(network: Network, step: Step) -> list[str]:
+    return [type(network.parts[name]).__name__ for name in step.inputs]
+
+
+def users_of(network: Network, step: Step) -> list[str]:
+    return [type(network.parts[other.name]).__name__ for other in network.steps if step.name in other.inputs]
+
+
+def test_initial_weights() -> None:
+    """A k×k convolution with n channels starts with standard deviation √(2 / (k²n)) (Sengupta et al.), biases at 0."""
+    network = ann.build(ann.Config(layout="resnet20", feature_scale=4), (8, 8, 3), 10)
+    initialise_analogue(network, torch.Generator().manual_seed(0))
+    for step in network.steps_of(nn.Conv2d):
+        conv = network.parts[step.name]
+        assert isinstance(conv, nn.Conv2d)
+        expected = math.sqrt(2 / (conv.kernel_size[0] ** 2 * conv.out_channels))
+        assert float(conv.weight.detach().std()) == pytest.approx(expected, rel=0.05)
+        assert conv.bias is not None
+        assert not conv.bias.any()

@@ -1,0 +1,105 @@
+"""Every trainable resumes to the bit, repeats with its seed, and learns nothing from the test images."""
+
+import hashlib
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.trainables.test_training import results
+from trainables import ann, bitnet, converted_snn
+from trainables.training.checkpoints import CheckpointFolder
+from trainables.training.configs import identity_of
+from trainables.training.data import Dataset, prepare
+from trainables.training.reports import Report
+
+KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "ann, dropout, batch norm, random pruning": (
+        ann,
+        {"dropout": 0.2, "batch_norm": True, "optimizer": "sgd", "flip": True, "prune": "random", "prune_epochs": 2},
+    ),
+    "ann, residual": (ann, {"layout": "resnet20", "feature_scale": 0.125, "dropout": 0.2, "epochs": 2}),
+    "ann, L1 pruning": (ann, {"prune": "l1", "prune_schedule": "cubic"}),
+    "bitnet, pruning by activation": (bitnet, {"prune": "activation", "prune_epochs": 2, "spike_penalty": 0.01}),
+    "bitnet, pretrained": (bitnet, {"pretrain_epochs": 2, "rate_target": 0.2}),
+    "bitnet, rate-collapsed": (bitnet, {"gradient": "rate_collapsed", "pool_gradient": "split", "integrate": "raw"}),
+    "bitnet, surrogate": (bitnet, {"gradient": "surrogate"}),
+    "converted": (converted_snn, {"epochs": 2, "finetune_epochs": 2, "train_neurons": True}),
+    "converted, Poisson, dropout": (
+        converted_snn,
+        {"epochs": 2, "finetune_epochs": 2, "encoding": "poisson", "dropout": 0.2, "spike_penalty": 0.01, "leak": 0.9},
+    ),
+}
+
+
+def kind_of(kind: str, tiny_npz: Path) -> tuple[Any, Any]:
+    """A trainable and its config."""
+    trainable, changes = KINDS[kind]
+    common = {"validation_fraction": 0.25, "epochs": 3, "batch_size": 16, "layout": "8 M 8", "crop_padding": 1}
+    return trainable, trainable.Config(data=str(tiny_npz), **{**common, **changes})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_resume_is_exact(kind: str, tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:
+    """Whatever is trained, interrupted after any epoch it ends with the reports, and an ANN with the weights, of one run."""
+    trainable, config = kind_of(kind, tiny_npz)
+    dataset = prepare(config.data, data_folder)
+
+    def folders_and_reports(name: str, interrupted_after: int) -> tuple[Path, list[Report]]:
+        folder = tmp_path / name
+        first = trainable.train(config, seed=3, dataset=dataset, checkpoint_folder=folder)
+        list(itertools.islice(first, interrupted_after))
+        first.close()
+        return folder, list(trainable.train(config, seed=3, dataset=dataset, checkpoint_folder=folder))
+
+    undisturbed, expected = folders_and_reports("undisturbed", 0)
+    for epoch in range(1, expected[-1].num_epochs + 1):
+        folder, reports = folders_and_reports(str(epoch), epoch)
+        assert results(reports) == results(expected)
+        if trainable is ann:
+            digests = {hashlib.sha256((f / "weights.pt").read_bytes()).hexdigest() for f in (undisturbed, folder)}
+            assert len(digests) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_seeds_repeat_and_matter(kind: str, tiny_npz: Path, data_folder: Path) -> None:
+    """The same seed gives the same reports without any store, another seed others."""
+    trainable, config = kind_of(kind, tiny_npz)
+    dataset = prepare(config.data, data_folder)
+    first, again, other = (results(list(trainable.train(config, seed=seed, dataset=dataset))) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_an_interrupted_parent_goes_on(tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:
+    """A child whose parent was interrupted ends as one whose parent was not."""
+    _, config = kind_of("converted", tiny_npz)
+    dataset = prepare(config.data, data_folder)
+    expected = list(converted_snn.train(config, seed=3, dataset=dataset))
+    parent = converted_snn.parent(config)
+    identity = identity_of("ann", parent, data_digest=dataset.digest, seed=3)
+    reports = ann.train(parent, seed=3, dataset=dataset, checkpoint_folder=tmp_path / identity)
+    next(reports)
+    reports.close()  # type: ignore[attr-defined]  # a generator
+    assert not CheckpointFolder(tmp_path / identity).finished_reports()
+    assert results(list(converted_snn.train(config, seed=3, dataset=dataset, checkpoint_folder=tmp_path / "child"))) == results(
+        expected
+    )
+
+
+def test_the_last_epoch_is_reported_not_the_best(tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:
+    """Test images change nothing but their own accuracy: with other test images a replicate has the same weights and reports."""
+    config = ann.Config(data=str(tiny_npz), validation_fraction=0.25, epochs=3, batch_size=16, layout="8 M 8")
+    dataset = prepare(config.data, data_folder)
+    noise = np.random.default_rng(0).integers(0, 256, dataset.test_images.shape).astype(np.uint8)
+    other = Dataset(**{**vars(dataset), "test_images": noise})
+    runs = [
+        list(ann.train(config, seed=0, dataset=d, checkpoint_folder=tmp_path / str(n))) for n, d in enumerate((dataset, other))
+    ]
+    first, second = (results(reports) for reports in runs)
+    for reports in (first, second):
+        del reports[-1]["metrics"]["test/accuracy"], reports[-1]["curves"]["test/accuracy_at_t"]
+    assert first == second
+    assert len({(tmp_path / str(number) / "weights.pt").read_bytes() for number in (0, 1)}) == 1
