@@ -221,6 +221,7 @@ class Tracker:
         facts: list[RunTag] = []
         if epoch == report["num_epochs"]:
             facts = [RunTag(run_record.FACT + name, text) for name, text in report["facts"].items()]
+            self._write_tables(child.run_id, report["tables"])
             curves = report["curves"].items()
             metrics += [Metric(name, value, timestamp, t) for name, curve in curves for t, value in enumerate(curve, 1)]
         metrics.append(
@@ -228,6 +229,15 @@ class Tracker:
         )  # last: MLflow splits more than 1,000, and this one says all is there
         self._client.log_batch(child.run_id, metrics=metrics, tags=facts)
         child.last_epoch = epoch
+
+    def _write_tables(self, run_id: str, tables: Mapping[str, list[Mapping[str, Any]]]) -> None:
+        """As MLflow's ``log_table`` would, whose pages show them as tables; but that one appends if it is tried again."""
+        for name, rows in tables.items():
+            content = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
+            self._client.log_text(run_id, json.dumps(content), f"{name}.json")
+        if tables:
+            logged = json.dumps([{"path": f"{name}.json", "type": "table"} for name in tables])
+            self._client.set_tag(run_id, "mlflow.loggedArtifacts", logged)
 
     def _end(self, replicate: Replicate, status: str, reason: str, traceback: str) -> None:
         child = self._children[replicate.identity]

@@ -60,6 +60,7 @@ def report_of(epoch: int, *, final: bool = False, loss: float = 0.5) -> dict[str
         "curves": {"accuracy_at_t": curve, **({"test/accuracy_at_t": curve} if final else {})},
         "num_epochs": 3,
         "facts": {},
+        "tables": {"layers": [{"layer": "layer1", "error": 0.5}, {"layer": "layer2", "error": 0.25}]} if final else {},
     }
 
 
@@ -155,3 +156,23 @@ def test_an_unreachable_server_is_a_problem() -> None:
         connect(f"http://me:secret@127.0.0.1:{free_port()}")
     assert "the tracking server must answer" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_tables_and_facts(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report's tables are what MLflow's own load_table reads, once, however often they are written; its facts are tags."""
+    study = load_study(str(tiny_study))
+    replicate = study.replicates[0]
+    for _ in range(2):
+        tracker = Tracker(connect(study.stores.tracking_uri), study)
+        tracker.begin(replicate)
+        tracker._children.clear()  # as if the run's last epoch had not been seen: it is written again
+        tracker.begin(replicate)
+        tracker.report(replicate, report_of(3, final=True) | {"facts": {"calibration_digest": "abc"}})
+        assert tracker.close(60) == []
+    client = MlflowClient(study.stores.tracking_uri)
+    experiment = client.get_experiment_by_name("tiny")
+    (child,) = client.search_runs([experiment.experiment_id], f"tags.`spikesweep.identity` = '{replicate.identity}'")
+    assert child.data.tags["spikesweep.calibration_digest"] == "abc"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", study.stores.tracking_uri)
+    table = client.load_table(experiment.experiment_id, "layers.json", [child.info.run_id])
+    assert table.to_dict("records") == [{"layer": "layer1", "error": 0.5}, {"layer": "layer2", "error": 0.25}]
