@@ -9,6 +9,8 @@ range of the loss. Accuracies at t are of validation images; the test images are
 """
 
 import argparse
+import dataclasses
+import hashlib
 import json
 import statistics
 from collections.abc import Mapping, Sequence
@@ -17,7 +19,7 @@ from typing import Any
 
 from trainables import converted_snn
 from trainables.training.configs import identity_of
-from trainables.training.data import default_data_folder, prepare
+from trainables.training.data import Dataset, default_data_folder, prepare
 from trainables.training.reports import Report
 
 RECIPE: Mapping[str, Any] = {
@@ -78,10 +80,11 @@ def main() -> None:
     parser.add_argument("--storage", type=Path, default=Path("results/conversions"))
     parser.add_argument("--data", default="fashion_mnist")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--num-test-images", type=int, help="judge on the first so many test images; all unless given")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=JSON", help="change the recipe")
     arguments = parser.parse_args()
     changes = {name: json.loads(value) for name, value in (change.split("=", 1) for change in arguments.set)}
-    dataset = prepare(arguments.data, default_data_folder())
+    dataset = _with_fewer_test_images(prepare(arguments.data, default_data_folder()), arguments.num_test_images)
     reports: dict[str, list[list[Report]]] = {name: [] for name in CONVERSIONS}
     for seed in range(arguments.seeds):
         for name, options in CONVERSIONS.items():
@@ -94,8 +97,17 @@ def main() -> None:
             done = list(converted_snn.train(config, seed=seed, dataset=dataset, checkpoint_folder=folder))
             reports[name].append(done)
             print(json.dumps({"conversion": name, "seed": seed, **_figures(done)}), flush=True)
-    print(f"\n{dataset.name}, data digest {dataset.digest[:12]}, seeds 0 to {arguments.seeds - 1}\n")
+    of = f"{dataset.name}, data digest {dataset.digest[:12]}, {len(dataset.test_labels)} test images"
+    print(f"\n{of}, seeds 0 to {arguments.seeds - 1}\n")
     print(_table(reports))
+
+
+def _with_fewer_test_images(dataset: Dataset, num: int | None) -> Dataset:
+    if num is None:
+        return dataset
+    digest = hashlib.sha256(f"{dataset.digest} {num}".encode()).hexdigest()
+    images, labels = dataset.test_images[:num], dataset.test_labels[:num]
+    return dataclasses.replace(dataset, digest=digest, test_images=images, test_labels=labels)
 
 
 def _figures(reports: Sequence[Report]) -> dict[str, float]:
