@@ -71,13 +71,13 @@ class Spikes:
     """An observer that keeps every layer's outputs."""
 
     def __init__(self) -> None:
-        self.of: dict[str, Tensor] = {}
+        self.of: dict[str, list[Tensor]] = {}
 
     def inputs(self, *_: object) -> None: ...
 
     def outputs(self, layer: str, outputs_TBN: Tensor) -> None:
         """One more piece of a layer."""
-        self.of[layer] = torch.cat([self.of[layer], outputs_TBN]) if layer in self.of else outputs_TBN
+        self.of.setdefault(layer, []).append(outputs_TBN)
 
 
 @torch.no_grad()
@@ -85,4 +85,4 @@ def run(network: Network, inputs: Inputs, time_steps: int) -> tuple[Tensor, dict
     """The results of all steps, and every layer's spikes."""
     spikes = Spikes()
     results_TBN = torch.cat(list(network.eval().simulate(inputs, time_steps, [spikes])))
-    return results_TBN, spikes.of
+    return results_TBN, {layer: torch.cat(pieces) for layer, pieces in spikes.of.items()}

@@ -125,6 +125,25 @@ def test_a_broken_last_layer_is_the_worst() -> None:
     assert max(table, key=lambda row: row.error).layer == min(table, key=lambda row: row.correlation).layer == "layer3"
 
 
+def test_spike_norm_agrees() -> None:
+    """A spike of a layer is worth the product of the thresholds up to it: in these units rates are the activations."""
+    trained, calibration = random_analogue(bias=False), random_calibration()
+    options: dict[str, Any] = {"balance": "spike_norm", "bias": False, "spike_norm_time_steps": 50, "time_steps": 256}
+    _, prepared = converted(trained, calibration, **options)
+    assert all(row["error"] < 0.1 and row["correlation"] > 0.98 for row in prepared.tables["conversion"])
+
+
+def test_threshold_scale() -> None:
+    """Every threshold is multiplied after balancing; what a spike is worth stays, and so rates rise."""
+    trained, calibration = random_analogue(), random_calibration()
+    plain, before = converted(trained, calibration, time_steps=64)
+    lower, after = converted(trained, calibration, time_steps=64, threshold_scale=0.5)
+    for layer, threshold in thresholds(plain).items():
+        assert torch.equal(thresholds(lower)[layer], threshold * 0.5)
+    rates = [prepared.tables["conversion"][0]["mean_rate"] for prepared in (before, after)]
+    assert rates[1] > 1.5 * rates[0]
+
+
 def test_bias_shift() -> None:
     """A bias shift adds θ/(2T) to every hidden bias, of a layer or of every channel, and nothing to the output's."""
     for per in ("layer", "channel"):

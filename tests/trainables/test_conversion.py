@@ -168,18 +168,20 @@ def test_a_drive_of_two_layers_cannot_be_normalised() -> None:
         normalise_weights(structure(Network(Fork())))
 
 
-@pytest.mark.parametrize("layout", ["6 A 8 F10", "6 M 8 F10", "resnet20"])
+@pytest.mark.parametrize(
+    ("layout", "per"), [("6 A 8 F10", "layer"), ("6 A 8 F10", "channel"), ("6 M 8 F10", "channel"), ("resnet20", "layer")]
+)
 @torch.no_grad()
-def test_outputs_converge(layout: str) -> None:
+def test_outputs_converge(layout: str, per: str) -> None:
     """With constant current and soft resets the mean output approaches the analogue network's logits, about as 1/T."""
     options: dict[str, Any] = {"layout": layout, "feature_scale": 0.25 if layout == "resnet20" else 1}
     trained, calibration = random_analogue(**options), random_calibration()
-    network, _ = converted(trained, calibration, **options, time_steps=32)
+    network, _ = converted(trained, calibration, **options, per=per, time_steps=32)
     images = calibration.splits.normalise(calibration.images_BCHW[:20])
     outputs_TBK, _ = run(network, ConstantCurrent(images), 1024)
     logits_BK = trained(images[None])[0][0]
     errors = [float((outputs_TBK[:steps].mean(dim=0) - logits_BK).abs().mean()) for steps in (16, 64, 256, 1024)]
-    assert all(later < 0.5 * earlier for earlier, later in itertools.pairwise(errors))
+    assert all(later < 0.6 * earlier for earlier, later in itertools.pairwise(errors))
     assert errors[-1] < 0.025 * float(logits_BK.abs().mean())
 
 

@@ -13,6 +13,7 @@ from trainables import bitnet, converted_snn
 from trainables.conversion.structure import normalise_weights
 from trainables.networks.network import Network
 from trainables.spiking.encodings import ConstantCurrent
+from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.data import prepare
 from trainables.training.loop import encode
 from trainables.training.losses import cross_entropy_of_logits
@@ -95,6 +96,23 @@ def test_every_parameter_learns(surrogate: str) -> None:
     assert sum("leak" in name for name in names) == sum("firing_threshold" in name for name in names) == 3
     for name, grad in zip(names, torch.autograd.grad(loss, list(network.parameters())), strict=True):
         assert grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize(("lr", "bound"), [(0.01, 1.0), (1.0, 0.0)])
+def test_learnt_neurons_stay_within_bounds(lr: float, bound: float, data_folder: Path, tmp_path: Path) -> None:
+    """After every epoch of fine-tuning leaks are in [0, 1], some at a bound, and thresholds above 0, whatever the steps were."""
+    learning: dict[str, Any] = {"train_neurons": True, "surrogate": "triangle", "finetune_epochs": 3, "finetune_lr": lr}
+    config = converted_snn.Config(**{**DIGITS, **learning, "num_train_images": 200, "epochs": 2, "time_steps": 4})
+    reports = converted_snn.train(config, seed=0, dataset=prepare("digits", data_folder), checkpoint_folder=tmp_path / "child")
+    for _ in range(3):  # the conversion and two epochs
+        next(reports)
+    checkpoint = CheckpointFolder(tmp_path / "child").load()
+    assert checkpoint
+    state = checkpoint[0]["network"]
+    leaks = [float(value) for name, value in state.items() if name.endswith("leak")]
+    assert all(0 <= leak <= 1 for leak in leaks)
+    assert bound in leaks
+    assert all(float(value) > 0 for name, value in state.items() if name.endswith("firing_threshold"))
 
 
 def test_dropout_is_the_same_at_every_step() -> None:

@@ -141,6 +141,22 @@ def test_pruned_filters_stay_pruned(
         assert weights[f"{norm}weight"][~gone].all()
 
 
+def test_moments_do_not_revive_filters() -> None:
+    """Whatever an optimiser's step made of a pruned filter, it is 0 again after the step; the others are left as they are."""
+    network = Network(nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU()))
+    pruner = Pruner(Pruning(prune="l1", prune_fraction=0.5, prune_schedule="once"), network, 0)
+    pruner.begin_epoch()
+    pruner.end_epoch(1)
+    pruner.begin_epoch()
+    (gone,) = (~torch.tensor(kept) for kept in filters(dict(network.named_parameters())).values())
+    stepped = [parameter.data.add_(1).clone() for parameter in network.parameters()]
+    pruner.after_step()
+    assert gone.sum() == 2
+    for parameter, value in zip(network.parameters(), stepped, strict=True):
+        assert not parameter[gone].any()
+        assert torch.equal(parameter[~gone], value[~gone])
+
+
 def test_which_filters_go() -> None:
     """By L1 norm the smallest go, by activation the least active; at random the order depends on the seed alone."""
     outputs_TBCHW = torch.zeros(2, 3, 4, 2, 2)

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.trainables.test_training import results
 from trainables import ann, bitnet, converted_snn
+from trainables.spiking import encodings
+from trainables.training import loop
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.configs import identity_of
 from trainables.training.data import Dataset, prepare
+from trainables.training.randomness import generator_for
 from trainables.training.reports import Report
 
 KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -71,6 +75,26 @@ def test_seeds_repeat_and_matter(kind: str, tiny_npz: Path, data_folder: Path) -
     first, again, other = (results(list(trainable.train(config, seed=seed, dataset=dataset))) for seed in (1, 1, 2))
     assert first == again
     assert first != other
+
+
+def test_every_epoch_draws_anew(tiny_npz: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No two epochs share their order, their dropout or their Poisson spikes: each has random numbers by a name of its own."""
+    names: list[tuple[int | str, ...]] = []
+
+    def watched(*parts: int | str) -> torch.Generator:
+        names.append(parts)
+        return generator_for(*parts)
+
+    for module in (loop, encodings):
+        monkeypatch.setattr(module, "generator_for", watched)
+    trainable, config = kind_of("converted, Poisson, dropout", tiny_npz)
+    list(trainable.train(config, seed=3, dataset=prepare(config.data, data_folder)))
+    drawn = [parts for parts in names if parts[1] in ("shuffle", "dropout", "train")]
+    of_parent_and_child = 2 * 2 * 2  # order and dropout in two epochs of each
+    assert sum(parts[1] == "train" for parts in drawn) == 2 * 72
+    assert len({parts for parts in drawn if parts[1] == "train"}) == 2 * 72
+    assert sum(parts[1] != "train" for parts in drawn) == of_parent_and_child
+    assert len({parts for parts in drawn if parts[1] != "train"}) == of_parent_and_child / 2  # the same names in both
 
 
 def test_an_interrupted_parent_goes_on(tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:
