@@ -1,5 +1,6 @@
 """BITnet as a whole, against a plain loop over time written here from the equations."""
 
+import math
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from trainables import bitnet
 from trainables.networks.layered import initialise_spiking
 from trainables.networks.network import Network, Step
 from trainables.spiking.neurons import SpikingNeuron
-from trainables.training.losses import mse_of_rates
+from trainables.training.losses import cross_entropy_of_logits, cross_entropy_of_rates, mse_of_rates
 
 LAYOUT = "16 32 M 16 A 32"
 
@@ -122,3 +123,10 @@ def test_mse_of_rates_by_hand() -> None:
     """The loss is the mean squared error of rates against one-hot labels, worked by hand."""
     spikes_TBK = torch.tensor([[[1.0, 0.0]], [[1.0, 1.0]], [[0.0, 0.0]], [[1.0, 0.0]]])
     assert mse_of_rates(spikes_TBK, torch.tensor([0])).item() == pytest.approx((0.25**2 + 0.25**2) / 2)
+
+
+def test_cross_entropies_by_hand() -> None:
+    """Of rates: of the softmax of 10 times the rates; of logits: of the softmax of the mean output; worked by hand."""
+    outputs_TBK = torch.tensor([[[1.0, 0.0]], [[1.0, 1.0]], [[0.0, 0.0]], [[1.0, 0.0]]])  # means 3/4 and 1/4
+    assert cross_entropy_of_rates(outputs_TBK, torch.tensor([1])).item() == pytest.approx(math.log(1 + math.exp(5)))
+    assert cross_entropy_of_logits(outputs_TBK, torch.tensor([1])).item() == pytest.approx(math.log(1 + math.exp(0.5)))

@@ -21,7 +21,14 @@ from trainables.training.reports import Report
 
 
 def config_of(tiny_npz: Path, **changes: Any) -> converted_snn.Config:
-    options = {"validation_fraction": 0.25, "epochs": 2, "batch_size": 16, "layout": "6 A 8", "calibration_images": 40}
+    options = {
+        "validation_fraction": 0.25,
+        "epochs": 2,
+        "batch_size": 16,
+        "layout": "6 A 8",
+        "calibration_images": 40,
+        "device": "cpu",
+    }
     return converted_snn.Config(**{"data": str(tiny_npz), "time_steps": 4, **options, **changes})
 
 

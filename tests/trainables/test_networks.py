@@ -1,5 +1,6 @@
 """Networks: what is taken apart and what is refused, VGGs and ResNets by their size, initial weights."""
 
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -189,6 +190,15 @@ def sources_of(network: Network, step: Step) -> list[str]:
 
 def users_of(network: Network, step: Step) -> list[str]:
     return [type(network.parts[other.name]).__name__ for other in network.steps if step.name in other.inputs]
+
+
+def test_dropout_where_no_pool_follows() -> None:
+    """A layered network drops units of every activation that no pool follows (Sengupta et al.), fully connected ones too."""
+    network = ann.build(ann.Config(layout="4 4 M 4 A F5", dropout=0.2), (8, 8, 3), 10)
+    kinds = [type(network.parts[step.name]).__name__ for step in network.steps]
+    followers = [after for activation, after in itertools.pairwise(kinds) if activation == "ReLU"]
+    assert followers == ["Dropout", "MaxPool2d", "AvgPool2d", "Dropout"]
+    assert kinds.count("Dropout") == 2
 
 
 def test_initial_weights() -> None:

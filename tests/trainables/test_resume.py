@@ -41,7 +41,7 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
 def kind_of(kind: str, tiny_npz: Path) -> tuple[Any, Any]:
     """A trainable and its config."""
     trainable, changes = KINDS[kind]
-    common = {"validation_fraction": 0.25, "epochs": 3, "batch_size": 16, "layout": "8 M 8", "crop_padding": 1}
+    common = {"validation_fraction": 0.25, "epochs": 3, "batch_size": 16, "layout": "8 M 8", "crop_padding": 1, "device": "cpu"}
     return trainable, trainable.Config(data=str(tiny_npz), **{**common, **changes})
 
 
@@ -115,7 +115,7 @@ def test_an_interrupted_parent_goes_on(tiny_npz: Path, data_folder: Path, tmp_pa
 
 def test_the_last_epoch_is_reported_not_the_best(tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:
     """Test images change nothing but their own accuracy: with other test images a replicate has the same weights and reports."""
-    config = ann.Config(data=str(tiny_npz), validation_fraction=0.25, epochs=3, batch_size=16, layout="8 M 8")
+    config = ann.Config(data=str(tiny_npz), validation_fraction=0.25, epochs=3, batch_size=16, layout="8 M 8", device="cpu")
     dataset = prepare(config.data, data_folder)
     noise = np.random.default_rng(0).integers(0, 256, dataset.test_images.shape).astype(np.uint8)
     other = Dataset(**{**vars(dataset), "test_images": noise})
