@@ -212,6 +212,7 @@ def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Pat
         eval_time_steps=config.eval_time_steps or config.time_steps,
         encoding=config.encoding,
         regularisers=config,
+        pruning=config,  # what the parent's schedule has pruned stays so
         report_prepared=True,
     )
     recipe = dataclasses.replace(config, epochs=config.finetune_epochs, lr=config.finetune_lr)

@@ -151,6 +151,32 @@ def test_spikes_that_meet_are_worth_their_scales() -> None:
     torch.testing.assert_close(outputs_TBK.mean(dim=0), logits_TBK[0], rtol=0, atol=0.01)
 
 
+class BesideTheImage(nn.Module):
+    """The image itself is added to a drive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.relu = nn.Conv2d(2, 2, 3, padding=1), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Activations."""
+        activations: Tensor = self.relu(x + self.conv(x))
+        return activations
+
+
+@torch.no_grad()
+def test_an_image_that_meets_a_drive_is_worth_its_scale() -> None:
+    """Where the input's spikes are added to a drive, they count as much as behind weights."""
+    analogue = Network(BesideTheImage())
+    scale_C11 = torch.tensor([2.0, 0.5]).view(2, 1, 1)
+    network = structure(analogue)
+    scale_weights(network, {"layer1": torch.tensor(1.0)}, scale_C11, SHAPE)
+    (addition,) = [step.name for step in network.steps if step.operation == "add"]
+    drive_TBN, _ = network((IMAGES_BCHW / scale_C11)[None], until=addition)
+    expected_TBN, _ = analogue(IMAGES_BCHW[None], until=addition)
+    torch.testing.assert_close(drive_TBN, expected_TBN)
+
+
 def test_a_drive_of_two_layers_cannot_be_normalised() -> None:
     """Where one drive reaches two layers with thresholds of their own, dividing its weights is refused."""
 

@@ -160,3 +160,10 @@ def test_a_conversion_leaves_its_source_alone() -> None:
     converted(trained, calibration, batch_norm=True, bias_correction=True, bias_shift=True, finetune_epochs=1)
     assert before.keys() == trained.state_dict().keys()
     assert all(torch.equal(before[name], value) for name, value in trained.state_dict().items())
+
+
+def test_pruned_filters_stay_pruned(data_folder: Path) -> None:
+    """What the parent's schedule has pruned does not grow back while the converted network is trained on."""
+    changes = {"prune": "l1", "prune_epochs": 2, "epochs": 3, "finetune_epochs": 2, "bias_correction": True}
+    reports = digits(data_folder, **changes)
+    assert [report.metrics["pruned_filters"] for report in reports[1:]] == [12, 12]  # half of 8 and of 16

@@ -69,18 +69,22 @@ def spiking_structure(
             network.parts[step.name] = GatedMaxPool(pool)
     for step in [step for step in network.steps if step.operation == "add"]:
         for name in dict.fromkeys(step.inputs):
-            if (source := _spiking_source(network, name)) is not None:
-                network.insert(Scale(source.firing_threshold), name, step.name)
+            if (worth := _worth_of_spikes(network, name, image_channels=input_shape[2])) is not None:
+                network.insert(Scale(worth), name, step.name)
     return network
 
 
-def _spiking_source(network: Network, name: str) -> SpikingNeuron | None:
-    """The neurons whose spikes a result is made of; None where weights have made a drive of them."""
-    step = next((step for step in network.steps if step.name == name), None)
-    if step is None or step.operation == "add" or network.is_a(step, nn.Conv2d, nn.Linear):
+def _worth_of_spikes(network: Network, name: str, *, image_channels: int) -> Tensor | None:
+    """A tensor of the shape of what a spike in a result is worth; None where weights have made a drive of them."""
+    if name == INPUT:
+        return torch.ones(image_channels, 1, 1)
+    step = next(step for step in network.steps if step.name == name)
+    if step.operation == "add" or network.is_a(step, nn.Conv2d, nn.Linear):
         return None
     part = network.parts[step.name] if step.operation == "module" else None
-    return part if isinstance(part, SpikingNeuron) else _spiking_source(network, step.inputs[0])
+    if isinstance(part, SpikingNeuron):
+        return part.firing_threshold
+    return _worth_of_spikes(network, step.inputs[0], image_channels=image_channels)
 
 
 def threshold_shape(network: Network, layer: str) -> torch.Size:

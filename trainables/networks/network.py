@@ -85,8 +85,8 @@ class _Tracer(fx.Tracer):
 class Network(nn.Module):
     """Runs the steps of a module; ``steps[-1]`` gives the result.
 
-    Layers are named after their activations in order, layer1, …; synapses belong to the layer that they drive, those that
-    drive none to ``output``.
+    Layers are named after their activations in order, layer1, …; synapses belong to the first layer behind them, those
+    that have none there to ``output``.
 
     Args:
         module: Made of the modules in ``KNOWN``, additions and flattening, in any arrangement without loops.
