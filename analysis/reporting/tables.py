@@ -157,7 +157,7 @@ def terminal(summary: Summary) -> Group:
     parts: list[Table | Text] = [Text(summary.study.question, "bold"), Text()]
     for outcome, effects in summary.effects.items():
         table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
-        table.add_column(f"{outcome.name.capitalize()} (%)", no_wrap=True)
+        table.add_column(f"{outcome.name.capitalize()} (%)", overflow="fold")  # long names wrap, numbers never
         for title in ("seeds", "mean", "from baseline (95 %)", "Holm p"):
             table.add_column(title, justify="right", no_wrap=True)
         table.add_column("", no_wrap=True)
