@@ -50,10 +50,10 @@ class AnalogueNetwork:
     """Multiplies every channel count and width."""
 
     activation: Activation = setting("relu")
-    """relu; clamped_relu, bounded to [0, 1]; or qcfs, quantised to as many levels as an SNN has time steps."""
+    """relu; clamped_relu, bounded to [0, 1]; or qcfs, quantised to qcfs_levels."""
 
     qcfs_levels: int = setting(4, at_least=1)
-    """L of qcfs."""
+    """L of qcfs: the time steps after which an SNN has the same values."""
 
     pool: Literal["layout", "average"] = setting("layout")
     """average makes every max pool of the layout an average pool."""
@@ -88,7 +88,9 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str
 
 
 def network_problems(config: AnalogueNetwork, input_shape: ImageShape) -> Iterator[tuple[str, str]]:
-    """What is wrong with the fields that name the network."""
+    """What is wrong with the fields that name the network, and with others in their light."""
+    if config.batch_norm and isinstance(config, Recipe) and config.batch_size == 1:
+        yield "batch_size", "batch_size must be at least 2 where batch norms are trained"
     if config.layout in RESIDUAL_NETWORKS:
         if config.pool != "layout":
             yield "pool", f"pool must be layout where the layout is {config.layout}, which has no max pool"
@@ -169,9 +171,18 @@ def build(config: AnalogueNetwork, input_shape: ImageShape, num_classes: int) ->
     )
 
 
-def analogue_fields(config: Any) -> dict[str, Any]:
-    """The values of those fields of a config that this module's ``Config`` has."""
-    return {field.name: getattr(config, field.name) for field in dataclasses.fields(Config) if hasattr(config, field.name)}
+def config_of_parent(config: Any, **changes: Any) -> Config:
+    """The ``Config`` of the network that another trainable starts from: the fields that both have, then ``changes``.
+
+    Fields that do nothing are as they are by default, so that what is the same network has the same identity.
+    """
+    shared = {field.name: getattr(config, field.name) for field in dataclasses.fields(Config) if hasattr(config, field.name)}
+    parent = Config(**{**shared, **changes})
+    idle = [] if parent.activation == "qcfs" else ["qcfs_levels"]
+    idle += [] if parent.layout in RESIDUAL_NETWORKS else ["junction_activation", "num_plain_convolutions"]
+    idle += [field.name for field in dataclasses.fields(Pruning)] if parent.prune == "none" else []
+    defaults = Config()
+    return dataclasses.replace(parent, **{name: getattr(defaults, name) for name in idle})
 
 
 def _activation(config: AnalogueNetwork) -> Callable[[], nn.Module]:

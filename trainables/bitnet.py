@@ -108,6 +108,8 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str
         )
     if config.time_groups != "dyadic" and not 1 <= config.time_groups <= config.time_steps:
         yield "time_groups", f"time_groups must be dyadic or a number from 1 to time_steps ({config.time_steps})"
+    if config.pretrain_epochs and config.batch_size == 1:
+        yield "batch_size", "batch_size must be at least 2 where batch norms are trained, as in pre-training"
     if config.surrogate == "stdb" and config.surrogate_width != 1:
         yield "surrogate_width", "surrogate_width must be 1 for stdb, which has no width"
 
@@ -116,14 +118,14 @@ def parent(config: Config) -> ann.Config | None:
     """The analogue network that the BITnet starts from, if it does."""
     if not config.pretrain_epochs:
         return None
-    fields = ann.analogue_fields(config) | {
-        "activation": "clamped_relu",
-        "batch_norm": True,
-        "epochs": config.pretrain_epochs,
-        "lr": config.pretrain_lr,
-        "prune": "none",
-    }
-    return ann.Config(**fields)
+    return ann.config_of_parent(
+        config,
+        activation="clamped_relu",
+        batch_norm=True,
+        epochs=config.pretrain_epochs,
+        lr=config.pretrain_lr,
+        prune="none",
+    )
 
 
 def num_parameters(config: Config, image_shape: ImageShape, num_classes: int) -> int:

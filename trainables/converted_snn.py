@@ -95,8 +95,9 @@ class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
     bias_correction: bool = setting(False)
     """Correct biases by the mean difference of rates and activations, layer after layer (Li et al. 2021)."""
 
-    max_pool: Literal["gated", "or"] = setting("gated")
-    """What a max pool of spikes lets through: the most active neuron so far, or any spike."""
+    max_pool: Literal["largest_count", "or"] = setting("largest_count")
+    """What a max pool of spikes emits: a spike whenever the largest spike count of its window rises, or whenever any neuron
+    spikes."""
 
     readout: Literal["membrane", "spikes"] = setting("membrane")
     """Whether the classes are judged by the output layer's summed drive or by its spikes."""
@@ -172,7 +173,7 @@ def _is_residual(config: Config) -> bool:
 
 def parent(config: Config) -> ann.Config:
     """The analogue network that is converted."""
-    return ann.Config(**ann.analogue_fields(config))
+    return ann.config_of_parent(config)
 
 
 def num_parameters(config: Config, image_shape: ImageShape, num_classes: int) -> int:
@@ -212,7 +213,8 @@ def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Pat
         eval_time_steps=config.eval_time_steps or config.time_steps,
         encoding=config.encoding,
         regularisers=config,
-        pruning=config,  # what the parent's schedule has pruned stays so
+        pruning=config,
+        pruning_is_over=True,  # the schedule was the parent's
         report_prepared=True,
     )
     recipe = dataclasses.replace(config, epochs=config.finetune_epochs, lr=config.finetune_lr)
@@ -252,11 +254,11 @@ def convert(trained: Network, network: Network, config: Config, calibration: Cal
     if config.bias_correction:
         correct_biases(network, activations, scales, calibration, config.time_steps)
     layers = agreement(network, activations, scales, calibration, config.time_steps)
-    if config.finetune_epochs:
-        normalise_weights(network)
     metrics = {f"conversion_error/{layer.layer}": layer.error for layer in layers}
     metrics |= {f"conversion_correlation/{layer.layer}": layer.correlation for layer in layers}
-    rows = [dataclasses.asdict(row) | {"firing_threshold": float(thresholds[row.layer].mean())} for row in layers]
+    rows = [dataclasses.asdict(row) | {"firing_threshold": float(neurons[row.layer].firing_threshold.mean())} for row in layers]
+    if config.finetune_epochs:
+        normalise_weights(network)
     return Prepared(metrics, {"calibration_digest": calibration.digest}, {"conversion": rows})
 
 

@@ -81,13 +81,15 @@ def main() -> None:
     parser.add_argument("--data", default="fashion_mnist")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--num-test-images", type=int, help="judge on the first so many test images; all unless given")
+    parser.add_argument("--only", default="", metavar="TEXT", help="the conversions whose name holds this")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=JSON", help="change the recipe")
     arguments = parser.parse_args()
     changes = {name: json.loads(value) for name, value in (change.split("=", 1) for change in arguments.set)}
     dataset = _with_fewer_test_images(prepare(arguments.data, default_data_folder()), arguments.num_test_images)
-    reports: dict[str, list[list[Report]]] = {name: [] for name in CONVERSIONS}
+    chosen = {name: options for name, options in CONVERSIONS.items() if arguments.only in name}
+    reports: dict[str, list[list[Report]]] = {name: [] for name in chosen}
     for seed in range(arguments.seeds):
-        for name, options in CONVERSIONS.items():
+        for name, options in chosen.items():
             config = converted_snn.Config(data=arguments.data, **{**RECIPE, **options, **changes})
             wrong = list(converted_snn.problems(config, dataset.image_shape))
             if wrong:

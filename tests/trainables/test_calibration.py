@@ -196,3 +196,22 @@ def test_folding_keeps_what_is_compared() -> None:
     rates = outputs_TBK.mean(dim=0) * thresholds(network)["layer4"]
     torch.testing.assert_close(rates, trained(images[None])[0][0].relu(), rtol=0, atol=0.05)
     assert images.shape[2:] == SHAPE[:2]
+
+
+def test_bias_shift_leaves_pruned_filters_alone() -> None:
+    """A filter whose weights are all 0 stays silent, however long it is shown images."""
+    trained = random_analogue()
+    conv = next(part for part in trained.parts.values() if isinstance(part, nn.Conv2d))
+    with torch.no_grad():
+        conv.weight[2], conv.bias[2] = 0, 0  # type: ignore[index]
+    network, _ = converted(trained, random_calibration(), bias_shift=True, time_steps=4)
+    counts = spike_counts(network, random_calibration(), 64)["layer1"]
+    assert not counts[:, 2].any()
+    assert counts[:, [0, 1, 3, 4, 5]].flatten(2).any(dim=2).any(dim=0).all()
+
+
+def test_the_table_has_the_thresholds_that_are_used() -> None:
+    """Half the threshold scale is half of every threshold in the table of layers."""
+    whole, half = (converted(random_analogue(), random_calibration(), threshold_scale=scale)[1] for scale in (1.0, 0.5))
+    for row, halved in zip(whole.tables["conversion"], half.tables["conversion"], strict=True):
+        assert halved["firing_threshold"] == pytest.approx(row["firing_threshold"] / 2)

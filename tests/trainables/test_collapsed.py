@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainables import bitnet
 from trainables.networks.collapsed import TimeGroups, forward_collapsed, group_sizes
@@ -140,3 +140,17 @@ def test_group_sizes_by_hand() -> None:
     assert group_sizes(7, 3) == [2, 2, 3]
     assert group_sizes(12, "dyadic") == [1, 1, 2, 4, 4]
     assert group_sizes(1, "dyadic") == [1]
+
+
+def test_pools_of_pools_give_means_of_what_they_give() -> None:
+    """Behind a second max pool the group's mean is that of the pooled spikes, not the largest of the means."""
+    network = bitnet.build(bitnet.Config(layout="8 M M 6", feature_scale=1.0), (8, 8, 1), 3)
+    initialise_spiking(network, torch.Generator().manual_seed(0))
+    inputs_TBN = torch.rand(1, 4, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    seen: list[Tensor] = []
+    last_conv = [step.name for step in network.steps_of(nn.Conv2d)][-1]
+    network.parts[last_conv].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    forward_collapsed(network, inputs_TBN, 6, 1)
+    values, means = seen  # all steps without gradient, then the one group
+    assert values.any()
+    torch.testing.assert_close(means, values.reshape(6, 4, *values.shape[1:]).mean(dim=0))

@@ -46,7 +46,7 @@ NETWORKS = {layout: random_analogue(layout=layout) for layout in ("6 A 8 F10", "
 
 
 def structure(analogue: Network, **options: Any) -> Network:
-    defaults = {"per": "layer", "max_pool": "gated", "with_biases": False, "leak": 1.0, "trainable": False}
+    defaults = {"per": "layer", "max_pool": "largest_count", "with_biases": False, "leak": 1.0, "trainable": False}
     model = NeuronModel(integrate="raw", reset=options.pop("reset", "soft"), initial_membrane_potential=0.25)
     return spiking_structure(analogue, model, input_shape=SHAPE, **{**defaults, **options})
 

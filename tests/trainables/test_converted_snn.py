@@ -14,7 +14,7 @@ from trainables.conversion.structure import analogue_counterpart, scale_weights,
 from trainables.networks.network import Network
 from trainables.spiking.encodings import ConstantCurrent
 from trainables.spiking.neurons import Integrate, NeuronModel
-from trainables.spiking.pools import GatedMaxPool
+from trainables.spiking.pools import LargestCountPool
 from trainables.training.configs import identity_of
 from trainables.training.data import prepare
 from trainables.training.reports import Report
@@ -158,7 +158,7 @@ def torchvision_network(name: str) -> nn.Module:
 @pytest.mark.parametrize(("name", "num_layers"), [("vgg11_bn", 10), ("resnet18", 17)])
 @torch.no_grad()
 def test_networks_of_torchvision(name: str, num_layers: int) -> None:
-    """torchvision's VGG and ResNet are converted as they are, every pool gated with its own window, and approach their logits."""
+    """torchvision's VGG and ResNet are converted as they are, every pool with its own window, and approach their logits."""
     torch.manual_seed(0)
     module = torchvision_network(name).train()
     images_BCHW = torch.randn(2, 3, 32, 32)
@@ -169,7 +169,7 @@ def test_networks_of_torchvision(name: str, num_layers: int) -> None:
     torch.testing.assert_close(logits_TBK[0], module(images_BCHW), rtol=1e-3, atol=1e-3)
 
     model = NeuronModel(integrate="raw", initial_membrane_potential=0.5)
-    options: dict[str, Any] = {"per": "layer", "max_pool": "gated", "with_biases": False, "leak": 1.0, "trainable": False}
+    options: dict[str, Any] = {"per": "layer", "max_pool": "largest_count", "with_biases": False, "leak": 1.0, "trainable": False}
     network = spiking_structure(analogue, model, input_shape=(32, 32, 3), **options)
     scales = {layer: values.max() for layer, values in activations.items()}
     scale_weights(network, scales, torch.tensor(1.0), (32, 32, 3))
@@ -177,7 +177,7 @@ def test_networks_of_torchvision(name: str, num_layers: int) -> None:
         neuron.firing_threshold.copy_(scales[layer])
     outputs_TBK, spikes = run(network, ConstantCurrent(images_BCHW), 128)
 
-    assert len(network.steps_of(GatedMaxPool)) == sum(isinstance(part, nn.MaxPool2d) for part in module.modules())
+    assert len(network.steps_of(LargestCountPool)) == sum(isinstance(part, nn.MaxPool2d) for part in module.modules())
     assert len(spikes) == num_layers
     behind_the_pool = spikes["layer2"].mean(dim=0) * scales["layer2"]
     assert float((behind_the_pool - activations["layer2"][0]).norm() / activations["layer2"].norm()) < 0.2

@@ -167,3 +167,26 @@ def test_pruned_filters_stay_pruned(data_folder: Path) -> None:
     changes = {"prune": "l1", "prune_epochs": 2, "epochs": 3, "finetune_epochs": 2, "bias_correction": True}
     reports = digits(data_folder, **changes)
     assert [report.metrics["pruned_filters"] for report in reports[1:]] == [12, 12]  # half of 8 and of 16
+
+
+def test_the_schedule_of_pruning_is_the_parents(data_folder: Path) -> None:
+    """Where the parent ended halfway through its schedule, fine-tuning prunes no further."""
+    changes = {"prune": "l1", "prune_fraction": 0.8, "prune_epochs": 6, "epochs": 3, "finetune_epochs": 6}
+    reports = digits(data_folder, **changes)
+    assert {report.metrics["pruned_filters"] for report in reports[1:]} == {3 + 6}  # 0.4 of 8 and of 16
+
+
+def test_folded_biases_are_learnt() -> None:
+    """The biases that batch norms leave behind are trained like all others."""
+    network = converted_snn._build(converted_snn.Config(layout="4 M 8", batch_norm=True), (8, 8, 1), 10)
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_parents_that_are_the_same_are_one() -> None:
+    """Fields that do nothing to the parent do not make another parent of it."""
+    bitnets = [bitnet.Config(pretrain_epochs=2, prune="l1", prune_fraction=fraction) for fraction in (0.3, 0.5)]
+    assert bitnet.parent(bitnets[0]) == bitnet.parent(bitnets[1])
+    relu = [converted_snn.Config(qcfs_levels=levels, num_plain_convolutions=levels, prune_epochs=levels) for levels in (2, 4)]
+    assert converted_snn.parent(relu[0]) == converted_snn.parent(relu[1])
+    qcfs = [converted_snn.Config(activation="qcfs", qcfs_levels=levels) for levels in (2, 4)]
+    assert converted_snn.parent(qcfs[0]) != converted_snn.parent(qcfs[1])

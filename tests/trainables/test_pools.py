@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables.spiking.pools import GatedMaxPool, SplitTiesMaxPool, routing, spread
+from trainables.spiking.pools import LargestCountPool, SplitTiesMaxPool, routing, spread
 
 SIDES = st.integers(2, 7)
 
@@ -56,43 +56,45 @@ def test_routing(seed: int, height: int, width: int) -> None:
     assert torch.equal(spread(weights, x.shape) * routing(x, pooled, split_ties=False), expected)
 
 
-def gated(spikes_TBN: Tensor, pool: nn.MaxPool2d | None = None) -> Tensor:
-    pooled: Tensor = GatedMaxPool(pool or nn.MaxPool2d(2))(spikes_TBN, len(spikes_TBN))[0]
+def largest_count(spikes_TBN: Tensor, pool: nn.MaxPool2d | None = None) -> Tensor:
+    pooled: Tensor = LargestCountPool(pool or nn.MaxPool2d(2))(spikes_TBN, len(spikes_TBN))[0]
     return pooled
 
 
-def test_the_gate_follows_the_most_active_neuron() -> None:
-    """At every step the spike of the neuron that has spiked most so far passes, this step included; the first among equals."""
+def test_a_spike_passes_where_the_largest_count_rises() -> None:
+    """Two neurons that take turns give the rate of one, where a logical OR gives that of both."""
     first, second, silent = [1, 0, 0, 0, 0, 1], [0, 1, 1, 0, 1, 0], [0] * 6
     # counts:              1-0  1-1  1-2  1-2  1-3  2-3
     spikes_TBN = torch.tensor([first, second, silent, silent], dtype=torch.float32).T.reshape(6, 1, 1, 2, 2)
-    assert gated(spikes_TBN).flatten().tolist() == [1, 0, 1, 0, 1, 0]
-    assert spikes_TBN.amax(dim=(2, 3, 4)).flatten().tolist() == [1, 1, 1, 0, 1, 1]  # the OR lets more through
+    assert largest_count(spikes_TBN).flatten().tolist() == [1, 0, 1, 0, 1, 0]
+    assert spikes_TBN.amax(dim=(2, 3, 4)).flatten().tolist() == [1, 1, 1, 0, 1, 1]
+    in_turn = torch.tensor([[0, 1] * 4, [1, 0] * 4, [0] * 8, [0] * 8], dtype=torch.float32).T.reshape(8, 1, 1, 2, 2)
+    assert largest_count(in_turn).flatten().tolist() == [1, 0, 1, 0, 1, 0, 1, 0]
 
 
-@given(st.lists(st.integers(0, 32), min_size=4, max_size=4))
-def test_the_gated_rate_is_the_largest_rate(thirtyseconds: list[int]) -> None:
-    """For constant rates, after a while, the gate lets as many spikes through as the most active neuron has, within 1."""
-    rates = torch.tensor(thirtyseconds) / 32
-    t = torch.arange(1, 257)[:, None]
-    spikes_TN = (t * rates).floor() - ((t - 1) * rates).floor()
-    pooled_T = gated(spikes_TN.reshape(256, 1, 1, 2, 2)).flatten()
-    assert abs(float(pooled_T[128:].sum()) - 128 * float(rates.max())) <= 1
+@given(st.integers(0, 2**32), st.integers(1, 20))
+def test_the_pooled_count_is_the_largest_count(seed: int, time_steps: int) -> None:
+    """At every step, whatever the spikes, a pool's own count is the largest of its window."""
+    generator = torch.Generator().manual_seed(seed)
+    spikes_TBN = (torch.rand(time_steps, 2, 3, 5, 4, generator=generator) < 0.5).float()
+    counts_TBN = spikes_TBN.cumsum(dim=0)
+    expected = functional.max_pool2d(counts_TBN.flatten(0, 1), 2).view(time_steps, 2, 3, 2, 2)
+    assert torch.equal(largest_count(spikes_TBN).cumsum(dim=0), expected)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 7))
 def test_pieces_equal_one_pass(seed: int, cut: int) -> None:
-    """The gate's counts, handed on, let the same spikes through in two pieces as in one."""
-    pool = GatedMaxPool(nn.MaxPool2d(2))
+    """The counts, handed on, give the same spikes in two pieces as in one."""
+    pool = LargestCountPool(nn.MaxPool2d(2))
     spikes_TBN = (torch.rand(8, 2, 3, 5, 4, generator=torch.Generator().manual_seed(seed)) < 0.4).float()
     first, counts = pool(spikes_TBN[:cut], cut)
     second, _ = pool(spikes_TBN[cut:], 8 - cut, counts)
-    assert torch.equal(torch.cat([first, second]), gated(spikes_TBN))
+    assert torch.equal(torch.cat([first, second]), largest_count(spikes_TBN))
 
 
 @pytest.mark.parametrize("window", [{"kernel_size": 3, "stride": 2, "padding": 1}, {"kernel_size": 2, "ceil_mode": True}])
-def test_the_gate_has_the_window_of_its_pool(window: dict[str, int]) -> None:
+def test_it_has_the_window_of_its_pool(window: dict[str, int]) -> None:
     """Kernel, stride, padding and rounding are the max pool's: on one step of spikes both are the OR of the same neurons."""
     pool = nn.MaxPool2d(**window)  # type: ignore[arg-type]
     spikes_BCHW = (torch.rand(4, 3, 7, 7, generator=torch.Generator().manual_seed(0)) < 0.2).float()
-    assert torch.equal(gated(spikes_BCHW[None], pool)[0], pool(spikes_BCHW))
+    assert torch.equal(largest_count(spikes_BCHW[None], pool)[0], pool(spikes_BCHW))

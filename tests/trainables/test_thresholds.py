@@ -93,3 +93,22 @@ def test_mse_scales_are_the_best(seed: int, time_steps: int) -> None:
 
     errors = [error(activations.max() * hundredth / 100) for hundredth in range(1, 101)]
     assert error(scale) == pytest.approx(min(errors))
+
+
+@pytest.mark.parametrize("balance", ["max", "percentile", "mse"])
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_what_is_silent_has_a_scale(balance: Any, per_channel: bool) -> None:
+    """A silent channel has its layer's scale, a silent layer 1: never one so small that weights vanish or explode."""
+    some = torch.rand(20, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    some[:, 1] = 0
+    shape = torch.Size([3, 1, 1]) if per_channel else torch.Size()
+    activations = {"layer1": some, "layer2": torch.zeros_like(some)}
+    shapes = dict.fromkeys(activations, shape)
+    scales = activation_scales(activations, shapes, balance=balance, percentile=99.0, time_steps=8)
+    whole = activation_scales(
+        activations, dict.fromkeys(activations, torch.Size()), balance=balance, percentile=99.0, time_steps=8
+    )
+    assert torch.equal(scales["layer2"], torch.ones(shape))
+    if per_channel:
+        assert scales["layer1"][1] == whole["layer1"]
+    assert scales["layer1"].min() > 0.5

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainables import bitnet
+from trainables import ann, bitnet
 from trainables.training import loop
 from trainables.training.data import Split, prepare
 from trainables.training.reports import Report, TrainingError
@@ -131,3 +131,13 @@ def test_checkpoints_hold_no_pickled_code(tiny_npz: Path, data_folder: Path, tmp
     next(reports)
     content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert content["reports"][0]["epoch"] == 1
+
+
+def test_a_last_batch_of_one_image_joins_the_one_before(tiny_npz: Path, data_folder: Path) -> None:
+    """Batch norms cannot be trained on one value per channel, so that no batch has a single image; batch_size 1 is refused."""
+    options: dict[str, Any] = {"data": str(tiny_npz), "validation_fraction": 0.25, "layout": "4 M 4 M 4 M", "batch_norm": True}
+    config = ann.Config(**options, num_train_images=65, batch_size=16, epochs=2)
+    assert len(list(ann.train(config, seed=0, dataset=prepare(config.data, data_folder)))) == 2
+    assert [field for field, _ in ann.problems(ann.Config(**options, batch_size=1), (8, 8, 1))] == ["batch_size"]
+    pretrained = bitnet.Config(data=str(tiny_npz), layout="4 M", pretrain_epochs=1, batch_size=1)
+    assert [field for field, _ in bitnet.problems(pretrained, (8, 8, 1))] == ["batch_size"]

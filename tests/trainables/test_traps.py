@@ -50,9 +50,9 @@ def test_every_trap_has_its_tests() -> None:
         assert f"def {test}(" in file.read_text(), (module, test)
 
 
-@pytest.mark.parametrize("max_pool", ["gated", "or"])
+@pytest.mark.parametrize("max_pool", ["largest_count", "or"])
 @torch.no_grad()
-def test_a_spike_passes_all_layers_in_its_step(max_pool: Literal["gated", "or"]) -> None:
+def test_a_spike_passes_all_layers_in_its_step(max_pool: Literal["largest_count", "or"]) -> None:
     """An input that makes every layer spike at once is seen at the output of the same time step, and at no other."""
     conv, flat = [nn.Conv2d(1, 1, 1), nn.ReLU()], [nn.Linear(1, 1), nn.ReLU()]
     network = Network(nn.Sequential(*conv, nn.MaxPool2d(2), *conv[1:], nn.Conv2d(1, 1, 1), nn.ReLU(), nn.Flatten(), *flat))

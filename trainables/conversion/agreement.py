@@ -57,9 +57,14 @@ def _layer_agreement(layer: str, activations: Tensor, rates: Tensor) -> LayerAgr
 
 @torch.no_grad()
 def shift_biases(network: Network, time_steps: int) -> None:
-    """Add θ/(2T) to the drive of every spiking layer: half a spike over all steps, as its rate is a floor (Deng & Gu 2021)."""
+    """Add θ/(2T) to the drive of every spiking layer: half a spike over all steps, as its rate is a floor (Deng & Gu 2021).
+
+    Filters whose weights are all 0 are left alone: they were pruned.
+    """
     for layer, neuron in network.neurons():
-        _bias(network, layer).add_(_per_channel(neuron.firing_threshold / (2 * time_steps)))
+        part = _driving_part(network, layer)
+        alive_C = part.weight.flatten(1).any(dim=1)
+        _bias(network, layer).add_(alive_C * _per_channel(neuron.firing_threshold / (2 * time_steps)))
 
 
 @torch.no_grad()
@@ -78,9 +83,14 @@ def correct_biases(
         bias.sub_(excess_C.to(bias.device))
 
 
-def _bias(network: Network, layer: str) -> Tensor:
+def _driving_part(network: Network, layer: str) -> nn.Conv2d | nn.Linear:
     part = network.parts[driving_step(network, layer).name]
     assert isinstance(part, nn.Conv2d | nn.Linear)
+    return part
+
+
+def _bias(network: Network, layer: str) -> Tensor:
+    part = _driving_part(network, layer)
     assert part.bias is not None, "spiking_structure gives biases where corrections need them"
     return part.bias
 

@@ -11,7 +11,7 @@ from trainables.networks.layouts import ImageShape
 from trainables.networks.network import INPUT, Network, Scale, replace_activations
 from trainables.networks.rewriting import fold_batch_norms, give_biases
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
-from trainables.spiking.pools import GatedMaxPool
+from trainables.spiking.pools import LargestCountPool
 
 Readout = Literal["membrane", "spikes"]
 Granularity = Literal["layer", "channel"]
@@ -31,7 +31,7 @@ def spiking_structure(
     *,
     input_shape: ImageShape,
     per: Granularity,
-    max_pool: Literal["gated", "or"],
+    max_pool: Literal["largest_count", "or"],
     with_biases: bool,
     leak: float,
     trainable: bool,
@@ -43,7 +43,7 @@ def spiking_structure(
         model: The neurons' equations.
         input_shape: Height, width, channels.
         per: Whether a layer has one threshold or one a channel (one a unit, in a linear layer).
-        max_pool: What a max pool becomes: the gate for the most active neuron, or the logical OR.
+        max_pool: What a max pool becomes: one whose spike count is the largest of its window, or the logical OR.
         with_biases: Whether layers without biases get some of 0.
         leak: Of all neurons; the start, if it is learnt.
         trainable: Whether thresholds and leaks are learnt.
@@ -62,11 +62,11 @@ def spiking_structure(
         return SpikingNeuron(model, threshold, leak=leak, trainable=trainable)
 
     replace_activations(network, neuron)
-    if max_pool == "gated":
+    if max_pool == "largest_count":
         for step in network.steps_of(nn.MaxPool2d):
             pool = network.parts[step.name]
             assert isinstance(pool, nn.MaxPool2d)
-            network.parts[step.name] = GatedMaxPool(pool)
+            network.parts[step.name] = LargestCountPool(pool)
     for step in [step for step in network.steps if step.operation == "add"]:
         for name in dict.fromkeys(step.inputs):
             if (worth := _worth_of_spikes(network, name, image_channels=input_shape[2])) is not None:

@@ -31,7 +31,8 @@ def activation_scales(
         time_steps: T of clipfloor.
 
     Returns:
-        By layer, of the given shape. A channel that was never active has the scale of its whole layer.
+        By layer, of the given shape. Where that is 0, as for a channel that was never active, a channel has the scale of its
+        whole layer, a layer its largest activation, and a layer that was never active 1.
     """
     return {
         layer: _scale(activations[layer], shape, balance=balance, percentile=percentile, time_steps=time_steps)
@@ -44,7 +45,8 @@ def _scale(activations: Tensor, shape: torch.Size, *, balance: Balance, percenti
         whole = _scale(activations, torch.Size(), balance=balance, percentile=percentile, time_steps=time_steps)
         rows_CM = activations.transpose(0, 1).flatten(1)
     else:
-        whole = activations.max().clamp(min=torch.finfo(activations.dtype).tiny)
+        largest = activations.max()
+        whole = largest if largest > 0 else torch.ones_like(largest)
         rows_CM = activations.reshape(1, -1)
     if balance == "percentile":
         rank = max(1, round(percentile / 100 * rows_CM.shape[1]))
@@ -65,7 +67,7 @@ def _least_squares(rows_CM: Tensor, time_steps: int) -> Tensor:
         error_C = (rows_CM - clipfloor).square().sum(dim=1, dtype=torch.float64).to(rows_CM.dtype)
         better_C = error_C < best_error_C
         best_C, best_error_C = torch.where(better_C, scale_C1[:, 0], best_C), torch.where(better_C, error_C, best_error_C)
-    return best_C
+    return best_C * (largest_C > 0)
 
 
 def qcfs_scales(analogue: Network, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:

@@ -91,7 +91,10 @@ def _run(network: Network, step: Step, arguments: list[_Signal], time_steps: int
         return _Signal(spikes_TBN, means, first.means_KBN / part.firing_threshold, mask_TBN)
     if isinstance(part, nn.MaxPool2d | SplitTiesMaxPool) and first.mask_TBN is not None:
         return _max_pool(first, values_TBN, sizes, split_ties=isinstance(part, SplitTiesMaxPool))
-    return _Signal(values_TBN, network.apply_stateless(step, [argument.means_KBN for argument in arguments]))
+    means = network.apply_stateless(step, [argument.means_KBN for argument in arguments])
+    if isinstance(part, nn.MaxPool2d | SplitTiesMaxPool):  # the mean of the largest is not the largest mean
+        means = _Replace.apply(means, _group_means(values_TBN, sizes), lambda grad: grad)
+    return _Signal(values_TBN, means)
 
 
 def _max_pool(signal: _Signal, pooled_TBN: Tensor, sizes: list[int], *, split_ties: bool) -> _Signal:

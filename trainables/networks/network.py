@@ -15,12 +15,12 @@ from torch import Tensor, fx, nn
 
 from trainables.networks.activations import ACTIVATIONS
 from trainables.spiking.neurons import SpikingNeuron
-from trainables.spiking.pools import GatedMaxPool, SplitTiesMaxPool
+from trainables.spiking.pools import LargestCountPool, SplitTiesMaxPool
 
 SYNAPSES = (nn.Conv2d, nn.Linear)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 POOLS = (nn.MaxPool2d, SplitTiesMaxPool, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
-STATEFUL = (SpikingNeuron, GatedMaxPool)
+STATEFUL = (SpikingNeuron, LargestCountPool)
 
 
 class Scale(nn.Module):

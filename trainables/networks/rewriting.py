@@ -29,7 +29,7 @@ def fold_batch_norms(network: Network) -> Network:
         elif isinstance(part, nn.Linear):
             folded.parts[source] = fuse_linear_bn_eval(part, batch_norm)
         folded.remove(norm)
-    return folded
+    return folded.requires_grad_(True)  # the fused bias of a layer that had none would be frozen
 
 
 def share_weights(source: Network, target: Network) -> None:

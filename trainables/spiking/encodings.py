@@ -37,7 +37,7 @@ class SignedPoisson:
     def __init__(self, images_BCHW: Tensor, indices_B: Tensor, *names: int | str) -> None:
         self.num_images = len(images_BCHW)
         self._images_BCHW = images_BCHW
-        self._generators = [generator_for(*names, "poisson", int(index)) for index in indices_B]
+        self._generators = [generator_for(*names, "poisson", index) for index in indices_B.tolist()]
         self._next = 0
 
     def __call__(self, start: int, length: int) -> Tensor:

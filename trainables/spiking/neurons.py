@@ -59,6 +59,7 @@ class SpikingNeuron(nn.Module):
         super().__init__()
         self.model = model
         self.trainable = trainable
+        self._leaks = trainable or leak != 1  # known here, so that no GPU is waited for
         threshold = torch.as_tensor(firing_threshold, dtype=torch.float32).clone()
         if trainable:
             self.firing_threshold, self.leak = nn.Parameter(threshold), nn.Parameter(torch.tensor(leak))
@@ -88,7 +89,12 @@ class SpikingNeuron(nn.Module):
         spikes: Tensor
         last: Tensor
         spikes, last = _StraightThrough.apply(
-            drive_TBN, membrane_potential, self.firing_threshold.detach(), self.leak.detach(), self.model, time_steps
+            drive_TBN,
+            membrane_potential,
+            self.firing_threshold.detach(),
+            self.leak.detach() if self._leaks else None,
+            self.model,
+            time_steps,
         )
         return spikes, last
 
@@ -136,7 +142,7 @@ class _StraightThrough(torch.autograd.Function):
         drive_TBN: Tensor,
         membrane_potential: Tensor,
         firing_threshold: Tensor,
-        leak: Tensor,
+        leak: Tensor | None,
         model: NeuronModel,
         time_steps: int,
     ) -> tuple[Tensor, Tensor]:
@@ -145,9 +151,8 @@ class _StraightThrough(torch.autograd.Function):
         p_TBN = p_TBN.expand(time_steps, *drive_TBN.shape[1:])
         spikes_TBN = torch.empty_like(p_TBN, memory_format=torch.contiguous_format)
         v = membrane_potential.to(drive_TBN.dtype, copy=True)
-        leaks = bool(leak != 1)
         for p, spikes in zip(p_TBN, spikes_TBN, strict=True):
-            if leaks:
+            if leak is not None:
                 v *= leak
             v += p
             torch.ge(v, firing_threshold, out=spikes)

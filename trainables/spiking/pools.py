@@ -1,4 +1,4 @@
-"""Max pools of spikes: the logical OR, and the gate that lets the most active neuron through.
+"""Max pools of spikes: the logical OR, and the pool whose count is the largest of its window.
 
 Where no window is given it is 2x2 with stride 2, as in layouts.
 """
@@ -56,10 +56,11 @@ def spread(pooled_NCHW: Tensor, shape: torch.Size, *, fill: float = 0.0) -> Tens
     return functional.pad(spread_NCHW, missing, value=fill) if any(missing) else spread_NCHW
 
 
-class GatedMaxPool(nn.Module):
-    """Lets through the spikes of the neuron that has spiked most so far in its window (Rueckauer et al. 2017, section 2.2.5).
+class LargestCountPool(nn.Module):
+    """Spikes whenever the largest spike count of its window rises, so that its own count is the largest one at every step.
 
-    Its rate approaches the largest rate of the window, where a logical OR exceeds it. Equal counts go to the first.
+    A logical OR exceeds it; so does letting every spike of the most active neuron through (Rueckauer et al. 2017, section
+    2.2.5), where neurons of like rates take turns in leading.
 
     Args:
         pool: Of which it has the window.
@@ -73,9 +74,12 @@ class GatedMaxPool(nn.Module):
         """Spikes ``[T, B, C, H, W]`` to pooled spikes, and every input's spike count for the steps that follow."""
         if counts is None:
             counts = torch.zeros_like(spikes_TBN[0])
+        largest = functional.max_pool2d(counts, *self._window)
         pooled_TBN = []
         for spikes in spikes_TBN.expand(time_steps, *spikes_TBN.shape[1:]):
-            counts = counts + spikes
-            _, winners = functional.max_pool2d(counts, *self._window, return_indices=True)
-            pooled_TBN.append(spikes.flatten(-2).gather(-1, winners.flatten(-2)).view_as(winners))
+            counts, before = counts + spikes, largest
+            largest, winners = functional.max_pool2d(counts, *self._window, return_indices=True)
+            # where the largest count has risen, its neuron has just spiked; gathered, so that the gradient reaches it
+            passing = spikes.flatten(-2).gather(-1, winners.flatten(-2)).view_as(winners)
+            pooled_TBN.append(passing * (largest > before))
         return torch.stack(pooled_TBN), counts

@@ -1,6 +1,7 @@
 """Surrogate gradients: what stands in for the derivative of the spike S = H(z), z = u/θ - 1, in the backward pass.
 
-Every shape is a density over z of area 1, so that they differ in form alone; ``width`` stretches it and ``scale`` multiplies it.
+Every shape but ``stdb`` is a density over z of area 1, so that they differ in form alone; ``width`` stretches it, ``scale``
+multiplies it.
 """
 
 import math

@@ -48,6 +48,7 @@ class Task:
         eval_time_steps: T of every evaluation.
         encoding: How images become inputs.
         time_groups: K of the rate-collapsed backward pass; None for the network's own gradient.
+        pruning_is_over: Whether filters that are pruned stay so, and no more are.
         report_prepared: Whether the prepared network gets a report before any training.
         keep_weights: Whether a finished replicate keeps its weights, as a parent must.
     """
@@ -62,6 +63,7 @@ class Task:
     time_groups: TimeGroups | None = None
     regularisers: SpikeRegularisers | None = None
     pruning: Pruning | None = None
+    pruning_is_over: bool = False
     report_prepared: bool = False
     keep_weights: bool = False
 
@@ -145,13 +147,15 @@ class _Trainer:
         self._task, self._recipe, self._network, self._splits = task, recipe, network, splits
         self._optimizer = _optimizer(recipe, network)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, max_lr=recipe.lr, total_steps=recipe.epochs * -(-len(splits.train) // recipe.batch_size)
+            self._optimizer, max_lr=recipe.lr, total_steps=recipe.epochs * len(_batches(splits.train, recipe))
         )
         regularisers, pruning = task.regularisers, task.pruning
         self._penalty: SpikePenalty | None = None
         if regularisers and (regularisers.spike_penalty or regularisers.rate_target is not None):
             self._penalty = SpikePenalty(regularisers, recipe.epochs, network)
-        self._pruner = Pruner(pruning, network, task.seed) if pruning and pruning.prune != "none" else None
+        self._pruner: Pruner | None = None
+        if pruning and pruning.prune != "none":
+            self._pruner = Pruner(pruning, network, task.seed, is_over=task.pruning_is_over)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the network."""
@@ -180,7 +184,7 @@ class _Trainer:
         total_loss = torch.zeros((), dtype=torch.float64, device=device)
         num_correct = torch.zeros((), dtype=torch.int64, device=device)
         start = time.perf_counter()
-        for batch, positions in enumerate(torch.split(order, recipe.batch_size)):
+        for batch, positions in enumerate(torch.split(order, _batches(train, recipe))):
             images_BCHW, labels_B = train.batch(positions)
             images_BCHW = augment(
                 images_BCHW,
@@ -222,6 +226,13 @@ class _Trainer:
         outputs_TBK, _ = self._network(inputs_TBN, task.time_steps, observers=observers)
         result: Tensor = outputs_TBK
         return result
+
+
+def _batches(train: Split, recipe: Recipe) -> list[int]:
+    """The sizes of an epoch's batches; a last one of a single image, which no batch norm could take, joins the one before."""
+    whole, rest = divmod(len(train), recipe.batch_size)
+    sizes = [recipe.batch_size] * whole + [rest] * (rest > 0)
+    return [*sizes[:-2], sizes[-2] + 1] if rest == 1 and whole else sizes
 
 
 def _optimizer(recipe: Recipe, network: Network) -> torch.optim.Optimizer:

@@ -48,7 +48,8 @@ class Recipe:
     """Images per optimiser step."""
 
     optimizer: Literal["adamw", "sgd"] = setting("adamw")
-    """AdamW, or stochastic gradient descent with Nesterov momentum 0.9; both under a one-cycle learning rate."""
+    """AdamW, or stochastic gradient descent with Nesterov momentum; the one-cycle policy moves the learning rate, and between
+    0.95 and 0.85 against it the momentum (AdamW's first beta)."""
 
     lr: float = setting(5e-3, above=0)
     """The peak of the one-cycle learning rate."""
@@ -57,7 +58,7 @@ class Recipe:
     """AdamW's decoupled weight decay, or SGD's L2 penalty."""
 
     device: str = setting("auto", identity=False)
-    """cpu, a torch device such as cuda:0, or auto: in a study a GPU if resources ask for one; else a GPU if there is one."""
+    """cpu, a CUDA device such as cuda:0, or auto: in a study a GPU if resources ask for one; else a GPU if there is one."""
 
     def problems(self, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
         """What a field's own rule cannot see, for images of ``image_shape``: pairs (field, what is wrong)."""
@@ -65,11 +66,11 @@ class Recipe:
             height, width, _ = image_shape
             yield "image_downscale", f"image_downscale must leave at least 1x1 of {height}x{width} images"
         try:
-            known = self.device == "auto" or torch.device(self.device).type in ("cpu", "cuda", "mps", "xpu")
+            known = self.device == "auto" or torch.device(self.device).type in ("cpu", "cuda")
         except RuntimeError:
             known = False
         if not known:
-            yield "device", "device must be auto, cpu, or a device of torch such as cuda:0"
+            yield "device", "device must be auto, cpu, or a CUDA device such as cuda:0"
 
     def input_shape(self, image_shape: ImageShape) -> ImageShape:
         """The shape of what the network sees, for images of ``image_shape``."""

@@ -127,8 +127,8 @@ class Pruner:
     a resumed replicate knows them. An ``Observer``: it sums up every layer's activity for the score ``activation``.
     """
 
-    def __init__(self, config: Pruning, network: Network, seed: int) -> None:
-        self._config, self._network, self._seed = config, network, seed
+    def __init__(self, config: Pruning, network: Network, seed: int, *, is_over: bool = False) -> None:
+        self._config, self._network, self._seed, self._is_over = config, network, seed, is_over
         self._activity_C: dict[str, Tensor] = {}
 
     def inputs(self, layer: str, module: nn.Module, inputs_TBN: Tensor) -> None:
@@ -154,7 +154,9 @@ class Pruner:
         self._kept = [conv.weight.detach().flatten(1).any(dim=1) for _, conv, _ in self._filters()]
 
     def end_epoch(self, epoch: int) -> None:
-        """Prune as far as the schedule has come."""
+        """Prune as far as the schedule has come, unless it is over."""
+        if self._is_over:
+            return
         fraction = self._config.prune_fraction * self._progress(epoch)
         with torch.no_grad():
             for number, (layer, conv, tensors) in enumerate(self._filters()):
