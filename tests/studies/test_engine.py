@@ -145,7 +145,7 @@ def test_failures_do_not_stop_the_study(tiny_study: Path) -> None:
 
 def test_errors_that_the_machine_may_have_made_are_repeated(tiny_study: Path) -> None:
     """A RuntimeError of torch (here: a device that is not there) is tried three times, each in a fresh process, then FAILED."""
-    result = run(tiny_study, "--set", "config.device=mps", "--set", "seeds=1")
+    result = run(tiny_study, "--set", "config.device=cuda:63", "--set", "seeds=1")
     assert result.returncode == 1, result.stdout + result.stderr
     assert "(3 attempts)" in result.stdout
     assert list_ledger(f"sqlite:///{tiny_study.parent / 'results' / 'ledger.db'}") == {"tiny": {"FAIL": 3}}
