@@ -145,7 +145,7 @@ MISTAKES = [
     ("baseline: {", "baseline: {epochs: 3, ", ["baseline.epochs", "must be of a factor"]),
     ("time_steps: [2, 4]", "time_steps: [2, 4]\n  device: [cpu, auto]", ["factors.device", "must change what is learnt"]),
     ("layout: 64 M 64", "layout: 64 M M M M 64", ["tiny.yaml:8 config.layout", "word 5 (M, max pool) meets a 1x1 map"]),
-    ("epochs: 3", "epochs: 3\n  device: tpu9", ["config.device", "auto, cpu, or a device of torch"]),
+    ("epochs: 3", "epochs: 3\n  device: tpu9", ["config.device", "auto, cpu, or a CUDA device"]),
     ("layout: 64 M 64", "layout: 64 64\n  image_downscale: 16", ["config.image_downscale", "leave at least 1x1"]),
     ("layout: 64 M 64", "layout: 64 Q", ["config.layout", "word 2 is 'Q'"]),
     ("halves.npz", "absent.npz", ["tiny.yaml:4 config.data", "a data file must exist", "absent.npz"]),
