@@ -43,7 +43,7 @@ baseline:
   initial_membrane_potential: 0.0
   reset: soft
   per: layer
-  max_pool: gated
+  max_pool: largest_count
 factors:
   time_steps: [2, 3, 4, 6, 8, 10, 12, 16]
   percentile: [99.0, 99.5, 99.9, 99.99, 100.0]
@@ -51,7 +51,7 @@ factors:
   initial_membrane_potential: [0.0, 0.125, 0.25, 0.375, 0.5]
   reset: [soft, hard]
   per: [layer, channel]
-  max_pool: [gated, or]
+  max_pool: [largest_count, or]
 seeds: 3
 """
 
