@@ -23,6 +23,7 @@ from trainables.conversion.thresholds import Balance, activation_scales, layers_
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import Network
 from trainables.networks.residual import RESIDUAL_NETWORKS
+from trainables.networks.rewriting import share_weights
 from trainables.spiking.neurons import NeuronModel, Reset
 from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
@@ -152,7 +153,12 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str
         yield "train_neurons", "train_neurons needs finetune_gradient: surrogate and per: layer"
     if config.surrogate == "stdb" and config.surrogate_width != 1:
         yield "surrogate_width", "surrogate_width must be 1 for stdb, which has no width"
-    if config.finetune_epochs and config.equal_thresholds and config.balance == "spike_norm" and _is_residual(config):
+    if (
+        config.finetune_epochs
+        and config.equal_thresholds
+        and config.balance == "spike_norm"
+        and config.layout in RESIDUAL_NETWORKS
+    ):
         yield "finetune_epochs", "fine-tuning needs a network whose drives have one unit; use another balance for it"
 
 
@@ -165,10 +171,6 @@ def _spike_norm_problems(config: Config) -> Iterator[tuple[str, str]]:
     if config.bias_shift or config.bias_correction:
         field = "bias_shift" if config.bias_shift else "bias_correction"
         yield field, "spike_norm is defined for networks without biases"
-
-
-def _is_residual(config: Config) -> bool:
-    return config.layout in RESIDUAL_NETWORKS
 
 
 def parent(config: Config) -> ann.Config:
@@ -229,7 +231,7 @@ def convert(trained: Network, network: Network, config: Config, calibration: Cal
         How every layer agrees with the analogue network's, and the digest of the calibration set.
     """
     analogue = analogue_counterpart(trained, config.readout).to(calibration.images_BCHW.device)
-    _copy_weights(analogue, network)
+    share_weights(analogue, network)
     activations = analogue_activations(analogue, calibration)
     neurons = dict(network.neurons())
     shapes = {layer: neuron.firing_threshold.shape for layer, neuron in neurons.items()}
@@ -260,13 +262,6 @@ def convert(trained: Network, network: Network, config: Config, calibration: Cal
     if config.finetune_epochs:
         normalise_weights(network)
     return Prepared(metrics, {"calibration_digest": calibration.digest}, {"conversion": rows})
-
-
-def _copy_weights(analogue: Network, network: Network) -> None:
-    from_parts = {step.name: analogue.parts[step.name] for step in analogue.steps_of(torch.nn.Conv2d, torch.nn.Linear)}
-    for name, part in from_parts.items():
-        target = network.parts[name]
-        target.load_state_dict({**target.state_dict(), **part.state_dict()})
 
 
 def _scales(

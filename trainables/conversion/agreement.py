@@ -64,7 +64,7 @@ def shift_biases(network: Network, time_steps: int) -> None:
     for layer, neuron in network.neurons():
         part = _driving_part(network, layer)
         alive_C = part.weight.flatten(1).any(dim=1)
-        _bias(network, layer).add_(alive_C * _per_channel(neuron.firing_threshold / (2 * time_steps)))
+        _bias(network, layer).add_(alive_C * neuron.firing_threshold.flatten() / (2 * time_steps))
 
 
 @torch.no_grad()
@@ -93,7 +93,3 @@ def _bias(network: Network, layer: str) -> Tensor:
     part = _driving_part(network, layer)
     assert part.bias is not None, "spiking_structure gives biases where corrections need them"
     return part.bias
-
-
-def _per_channel(threshold: Tensor) -> Tensor:
-    return threshold.flatten() if threshold.dim() else threshold

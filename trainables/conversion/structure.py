@@ -87,11 +87,6 @@ def _worth_of_spikes(network: Network, name: str, *, image_channels: int) -> Ten
     return _worth_of_spikes(network, step.inputs[0], image_channels=image_channels)
 
 
-def threshold_shape(network: Network, layer: str) -> torch.Size:
-    """The shape of a spiking layer's firing threshold."""
-    return dict(network.neurons())[layer].firing_threshold.shape
-
-
 @torch.no_grad()
 def step_shapes(network: Network, input_shape: ImageShape) -> dict[str, torch.Size]:
     """The shape of every step's result for one image."""

@@ -68,9 +68,7 @@ def forward_collapsed(
             outputs_TBN = _Ungroup.apply(signal.means_KBN, signal.values_TBN, sizes)
             for observer in observers:
                 observer.outputs(network.layers[step.name], outputs_TBN)
-        for name in step.inputs:
-            if not any(name in later.inputs for later in network.steps[number + 1 :]):
-                results.pop(name, None)
+        network.forget(results, number)
     last = results[network.steps[-1].name]
     result: Tensor = _Ungroup.apply(last.means_KBN, last.values_TBN, sizes)
     return result

@@ -208,7 +208,7 @@ class Network(nn.Module):
                     observer.outputs(self.layers[step.name], results[step.name])
             if step.name == until:
                 return results[step.name], new_state
-            self._forget(results, number)
+            self.forget(results, number)
         return results[self.steps[-1].name], new_state
 
     def run_step(
@@ -234,8 +234,8 @@ class Network(nn.Module):
         result: Tensor = part(first.flatten(0, 1))
         return result.reshape(*first.shape[:2], *result.shape[1:])
 
-    def _forget(self, results: dict[str, Any], number: int) -> None:
-        """Let go of results that no later step needs."""
+    def forget(self, results: dict[str, Any], number: int) -> None:
+        """Let go of results that no step after this one needs."""
         for name in self.steps[number].inputs:
             if not any(name in later.inputs for later in self.steps[number + 1 :]):
                 results.pop(name, None)
