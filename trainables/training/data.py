@@ -28,6 +28,8 @@ from trainables.training.randomness import generator_for
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 NUM_DIGITS_TEST_IMAGES = 360
+NO_IMAGES = "none"
+"""The data set of what looks at no image."""
 
 Array = NDArray[Any]
 
@@ -196,6 +198,13 @@ def _digits(_: Path) -> dict[str, Array]:
     return dict(zip(ARRAYS, (images[train], labels[train], images[test], labels[test]), strict=True))
 
 
+def _no_images(_: Path) -> dict[str, Array]:
+    """Twelve grey images of one pixel, of two classes: no data, but what the response surface is bound to."""
+    labels = np.arange(12) % 2
+    images = (255 * labels).astype(np.uint8).reshape(-1, 1, 1, 1)
+    return dict(zip(ARRAYS, (images[:10], labels[:10], images[10:], labels[10:]), strict=True))
+
+
 def _from_torchvision(name: str, class_name: str) -> Callable[[Path], dict[str, Array]]:
     def read(data_folder: Path) -> dict[str, Array]:
         from torchvision import datasets
@@ -224,6 +233,7 @@ _SOURCES: dict[str, Callable[[Path], dict[str, Array]]] = {
     "fashion_mnist": _from_torchvision("fashion_mnist", "FashionMNIST"),
     "cifar10": _from_torchvision("cifar10", "CIFAR10"),
     "cifar100": _from_torchvision("cifar100", "CIFAR100"),
+    NO_IMAGES: _no_images,
 }
 NAMES = tuple(_SOURCES)
 

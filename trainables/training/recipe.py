@@ -8,6 +8,7 @@ import torch
 
 from trainables.networks.layouts import ImageShape
 from trainables.training.configs import setting
+from trainables.training.data import NO_IMAGES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,8 @@ class Recipe:
     """
 
     data: str = setting("digits")
-    """digits, mnist, fashion_mnist, cifar10, cifar100, or the path of an .npz file with your own arrays."""
+    """digits, mnist, fashion_mnist, cifar10, cifar100, or the path of an .npz file with your own arrays (none is no data: it is
+    for the response surface alone)."""
 
     validation_fraction: float = setting(0.1, above=0, below=1)
     """Fraction of the training images set aside for validation."""
@@ -62,6 +64,8 @@ class Recipe:
 
     def problems(self, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
         """What a field's own rule cannot see, for images of ``image_shape``: pairs (field, what is wrong)."""
+        if self.data == NO_IMAGES:
+            yield "data", f"data must hold images to learn from, and {NO_IMAGES} has none: it is for the response surface alone"
         if min(self.input_shape(image_shape)) < 1:
             height, width, _ = image_shape
             yield "image_downscale", f"image_downscale must leave at least 1x1 of {height}x{width} images"

@@ -1,0 +1,200 @@
+"""A synthetic trainable that trains nothing: a response surface whose effects are all known, for tests, teaching and planning.
+
+A replicate takes about a millisecond and goes through the same engine as a real one. Its accuracy and its sparsity are, with
+the factors x = a … h in [-1, 1] and the coefficients below::
+
+    base + Σ MAIN_EFFECTS_i·x_i + Σ INTERACTIONS_ij·x_i·x_j + Σ QUADRATIC_i·x_i²  (+ what the variant adds to the accuracy)
+         + block_noise·z_seed + noise·z_replicate
+
+``peaked`` adds ``VARIANT_EFFECTS`` and a peak over e, PEAK_HEIGHT·exp(-((e - PEAK_AT) / peak_width)²); ``steep`` adds its
+effect and STEEPNESS·d. So ``a`` trades sparsity for accuracy, ``a`` and ``b`` interact, ``g`` matters only through ``c``, the
+best ``e`` and ``f`` lie within their ranges, and ``h`` does nothing. z are standard normal numbers cut off at ±4, others for
+every metric, so that nothing leaves [0, 1] anywhere. ``z_seed`` is the same for all configs of a seed.
+
+An image costs OPERATIONS·2^(a + b/2) dense operations. After epoch e of E the accuracy is (e/E)^(RISE + SLOWNESS·c) of its last
+value.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from trainables.networks.layouts import ImageShape
+from trainables.training.checkpoints import CheckpointFolder, trained_once
+from trainables.training.configs import setting
+from trainables.training.data import NO_IMAGES, Dataset
+from trainables.training.randomness import generator_for
+from trainables.training.recipe import Recipe
+from trainables.training.reports import Report
+
+Outcome = Literal["accuracy", "sparsity"]
+
+FACTORS = ("a", "b", "c", "d", "e", "f", "g", "h")
+BASE: Mapping[Outcome, float] = {"accuracy": 0.5, "sparsity": 0.55}
+MAIN_EFFECTS: Mapping[Outcome, Mapping[str, float]] = {
+    "accuracy": {"a": 0.04, "b": 0.03, "c": 0.02, "d": 0.01, "f": 0.02},
+    "sparsity": {"a": -0.10, "b": 0.03, "e": 0.04},
+}
+INTERACTIONS: Mapping[Outcome, Mapping[tuple[str, str], float]] = {
+    "accuracy": {("a", "b"): 0.02, ("c", "g"): 0.02},
+    "sparsity": {("a", "c"): 0.02},
+}
+QUADRATIC: Mapping[Outcome, Mapping[str, float]] = {
+    "accuracy": {"e": -0.03, "f": -0.02},
+    "sparsity": {"b": -0.03},
+}
+VARIANT_EFFECTS: Mapping[str, float] = {"plain": 0.0, "peaked": -0.02, "steep": 0.01}
+PEAK_HEIGHT, PEAK_AT = 0.05, 0.5
+STEEPNESS = 0.02
+OPERATIONS = 1e6
+TIME_STEPS = 4
+RISE, SLOWNESS = 0.3, 0.02
+LARGEST_NOISE = 0.03
+CUT_OFF = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Recipe):
+    """Eight factors, a variant and the noise. What a recipe says of images and optimisers means nothing here."""
+
+    data: str = setting(NO_IMAGES)
+    """none: the surface looks at no image."""
+
+    epochs: int = setting(1, at_least=1)
+    """Reports; the last one is the same whatever their number."""
+
+    a: float = setting(0.0, at_least=-1, at_most=1)
+    """More accurate, less sparse, more operations; helps more where b is high."""
+
+    b: float = setting(0.0, at_least=-1, at_most=1)
+    """More accurate, more operations; helps more where a is high."""
+
+    c: float = setting(0.0, at_least=-1, at_most=1)
+    """More accurate; helps more where g is high."""
+
+    d: float = setting(0.0, at_least=-1, at_most=1)
+    """A little more accurate; more so where the variant is steep."""
+
+    e: float = setting(0.0, at_least=-1, at_most=1)
+    """More sparse, and most accurate at 0, or nearer to 0.5 where the variant is peaked."""
+
+    f: float = setting(0.0, at_least=-1, at_most=1)
+    """Most accurate at 0.5."""
+
+    g: float = setting(0.0, at_least=-1, at_most=1)
+    """Matters only together with c."""
+
+    h: float = setting(0.0, at_least=-1, at_most=1)
+    """Does nothing."""
+
+    variant: Literal["plain", "peaked", "steep"] = setting("plain")
+    """A choice: peaked has a peak over e, steep a larger effect of d."""
+
+    peak_width: float = setting(1.0, above=0, at_most=2)
+    """How wide the peak of variant peaked is."""
+
+    noise: float = setting(0.01, at_least=0, at_most=LARGEST_NOISE)
+    """Standard deviation of what differs from replicate to replicate."""
+
+    block_noise: float = setting(0.01, at_least=0, at_most=LARGEST_NOISE)
+    """Standard deviation of what all replicates of a seed share."""
+
+    seconds_per_epoch: float = setting(0.0, at_least=0, identity=False)
+    """How long every epoch sleeps."""
+
+
+def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str]]:  # noqa: ARG001  # no image is looked at
+    """What a field's own rule cannot see: pairs (field, what is wrong)."""
+    if config.data != NO_IMAGES:
+        yield "data", f"data must be {NO_IMAGES}: a response surface looks at no image"
+
+
+def parent(config: Config) -> None:
+    """A surface starts from nothing."""
+
+
+def num_parameters(config: Config, image_shape: ImageShape, num_classes: int) -> int:
+    """None: there is no network."""
+    del config, image_shape, num_classes
+    return 0
+
+
+def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Path | None = None) -> Iterator[Report]:  # noqa: ARG001
+    """One replicate's reports, resumable as a real one's are."""
+    return trained_once(checkpoint_folder, lambda folder: _train(config, seed, folder))
+
+
+def expected_accuracy(config: Config) -> float:
+    """Of a config's replicates after their last epoch, on validation and on test images alike."""
+    accuracy = _polynomial(config, "accuracy") + VARIANT_EFFECTS[config.variant]
+    if config.variant == "peaked":
+        accuracy += PEAK_HEIGHT * math.exp(-(((config.e - PEAK_AT) / config.peak_width) ** 2))
+    return accuracy + STEEPNESS * config.d if config.variant == "steep" else accuracy
+
+
+def expected_sparsity(config: Config) -> float:
+    """Of a config's replicates, after any epoch."""
+    return _polynomial(config, "sparsity")
+
+
+def dense_operations(config: Config) -> float:
+    """Per image, without any noise."""
+    return OPERATIONS * math.exp2(config.a + config.b / 2)
+
+
+def _polynomial(config: Config, outcome: Outcome) -> float:
+    x = {name: float(getattr(config, name)) for name in FACTORS}
+    main = sum(effect * x[name] for name, effect in MAIN_EFFECTS[outcome].items())
+    interactions = sum(effect * x[one] * x[other] for (one, other), effect in INTERACTIONS[outcome].items())
+    return BASE[outcome] + main + interactions + sum(effect * x[name] ** 2 for name, effect in QUADRATIC[outcome].items())
+
+
+def _train(config: Config, seed: int, folder: CheckpointFolder | None) -> Iterator[Report]:
+    checkpoint = folder.load() if folder else None
+    reports = checkpoint[1] if checkpoint else []
+    yield from reports
+    for epoch in range(len(reports) + 1, config.epochs + 1):
+        time.sleep(config.seconds_per_epoch)
+        report = _report(config, seed, epoch)
+        reports.append(report)
+        if folder and report.final:
+            folder.finish(reports)
+        elif folder:
+            folder.save({}, reports)
+        yield report
+
+
+def _report(config: Config, seed: int, epoch: int) -> Report:
+    learnt = (epoch / config.epochs) ** (RISE + SLOWNESS * config.c)
+    accuracy = learnt * (expected_accuracy(config) + _noise(config, seed, "val/accuracy"))
+    sparsity = expected_sparsity(config) + _noise(config, seed, "sparsity")
+    operations = dense_operations(config)
+    metrics = {
+        "val/accuracy": accuracy,
+        "train/loss": 1 - accuracy,
+        "sparsity/overall": sparsity,
+        "spikes_per_neuron/overall": (1 - sparsity) * TIME_STEPS,
+        "ops/effective_acs": (1 - sparsity) * operations,
+        "ops/dense_operations": operations,
+    }
+    if epoch == config.epochs:
+        metrics["test/accuracy"] = expected_accuracy(config) + _noise(config, seed, "test/accuracy")
+    curves = {"accuracy_at_t": [accuracy * (t / TIME_STEPS) ** RISE for t in range(1, TIME_STEPS + 1)]}
+    return Report(epoch, time.time_ns() // 1_000_000, metrics, curves, config.epochs, {"synthetic": "true"})
+
+
+def _noise(config: Config, seed: int, metric: str) -> float:
+    factors = [str(float(getattr(config, name))) for name in FACTORS]
+    width = str(float(config.peak_width)) if config.variant == "peaked" else ""
+    of_seed = _normal(seed, metric)
+    return config.block_noise * of_seed + config.noise * _normal(seed, metric, *factors, config.variant, width)
+
+
+def _normal(*names: int | str) -> float:
+    generator = generator_for("response surface", *names)
+    return float(torch.randn((), generator=generator, dtype=torch.float64).clamp(-CUT_OFF, CUT_OFF))
