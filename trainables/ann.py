@@ -11,10 +11,10 @@ from torch import nn
 
 from trainables.networks.activations import QCFS, ClampedReLU
 from trainables.networks.layered import initialise_analogue, layered
-from trainables.networks.layouts import NAMED_LAYOUTS, ImageShape, final_map
+from trainables.networks.layouts import NAMED_LAYOUTS, ImageShape, canonical_layout, final_map, has_pools
 from trainables.networks.network import Network
 from trainables.networks.residual import RESIDUAL_NETWORKS, residual
-from trainables.training.configs import setting
+from trainables.training.configs import setting, without_idle
 from trainables.training.data import Dataset
 from trainables.training.loop import Prepared, Task, fit
 from trainables.training.losses import cross_entropy_of_logits
@@ -42,7 +42,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 class AnalogueNetwork:
     """Which network; the fields that a converted SNN shares with its parent."""
 
-    layout: str = setting("bitnet")
+    layout: str = setting("bitnet", canonical=canonical_layout)
     """Words such as "64 64 M 128 M F256" (see spikesweep's layouts), or a name: bitnet, bitnet_64px, bitnet_v101, vgg11, vgg13,
     vgg16, vgg19, resnet18, resnet20, resnet34."""
 
@@ -73,10 +73,20 @@ class AnalogueNetwork:
     num_plain_convolutions: int = setting(1, at_least=1)
     """Residual networks: 3x3 convolutions before the first unit; 3 is Sengupta et al.'s constraint 3."""
 
+    def idle_network_fields(self) -> set[str]:
+        """The fields that another kind of network has a use for."""
+        idle = set() if self.activation == "qcfs" else {"qcfs_levels"}
+        idle |= set() if self.layout in RESIDUAL_NETWORKS else {"junction_activation", "num_plain_convolutions"}
+        return idle if has_pools(self.layout, "M") else idle | {"pool"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Recipe, AnalogueNetwork, Pruning):
     """An analogue network and its training by cross-entropy."""
+
+    def idle_fields(self) -> set[str]:
+        """Of the network and of pruning."""
+        return self.idle_network_fields() | self.idle_pruning()
 
 
 def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
@@ -174,15 +184,11 @@ def build(config: AnalogueNetwork, input_shape: ImageShape, num_classes: int) ->
 def config_of_parent(config: Any, **changes: Any) -> Config:
     """The ``Config`` of the network that another trainable starts from: the fields that both have, then ``changes``.
 
-    Fields that do nothing are as they are by default, so that what is the same network has the same identity.
+    Fields that do nothing are as they are by default: what is the same network has one config.
     """
     shared = {field.name: getattr(config, field.name) for field in dataclasses.fields(Config) if hasattr(config, field.name)}
-    parent = Config(**{**shared, **changes})
-    idle = [] if parent.activation == "qcfs" else ["qcfs_levels"]
-    idle += [] if parent.layout in RESIDUAL_NETWORKS else ["junction_activation", "num_plain_convolutions"]
-    idle += [field.name for field in dataclasses.fields(Pruning)] if parent.prune == "none" else []
-    defaults = Config()
-    return dataclasses.replace(parent, **{name: getattr(defaults, name) for name in idle})
+    parent: Config = without_idle(Config(**{**shared, **changes}))
+    return parent
 
 
 def _activation(config: AnalogueNetwork) -> Callable[[], nn.Module]:

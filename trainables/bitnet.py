@@ -11,7 +11,7 @@ from trainables import ann
 from trainables.networks.activations import ClampedReLU
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.layered import initialise_spiking, layered
-from trainables.networks.layouts import ImageShape, final_map
+from trainables.networks.layouts import ImageShape, canonical_layout, final_map, has_pools
 from trainables.networks.network import Network, replace_activations
 from trainables.networks.rewriting import fold_batch_norms, share_weights
 from trainables.spiking.neurons import Integrate, NeuronModel, SpikingNeuron
@@ -36,7 +36,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 class Config(Recipe, SpikeRegularisers, Pruning):
     """A BITnet and its training; see ``PRESETS`` for the published ones."""
 
-    layout: str = setting("64 64 M 128 M 256 512 M")
+    layout: str = setting("64 64 M 128 M 256 512 M", canonical=canonical_layout)
     """3x3 convolutions by their channels; M for a max pool, A for an average pool, S to stride the convolution before it; F128
     for a fully connected layer; or a name: bitnet, bitnet_64px, bitnet_v101, vgg11, …. The spiking output layer follows."""
 
@@ -88,6 +88,16 @@ class Config(Recipe, SpikeRegularisers, Pruning):
 
     pretrain_lr: float = setting(5e-3, above=0)
     """The peak learning rate of these."""
+
+    def idle_fields(self) -> set[str]:
+        """Of gradients, pools, terms and epochs that there are none of."""
+        idle = self.idle_spike_terms() | self.idle_pruning()
+        idle |= set() if self.gradient == "surrogate" else {"surrogate", "surrogate_width", "surrogate_scale", "detach_reset"}
+        idle |= set() if self.gradient == "rate_collapsed" else {"time_groups"}
+        idle |= set() if self.pretrain_epochs else {"pretrain_lr"}
+        idle |= set() if has_pools(self.layout, "M", "A") else {"pool_on"}
+        idle |= set() if has_pools(self.layout, "M") else {"pool_gradient"}
+        return idle | {"eval_time_steps"} if self.eval_time_steps == self.time_steps else idle
 
 
 def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str]]:

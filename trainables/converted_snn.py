@@ -20,7 +20,7 @@ from trainables.conversion.structure import (
     spiking_structure,
 )
 from trainables.conversion.thresholds import Balance, activation_scales, layers_at_junctions, qcfs_scales, spike_norm
-from trainables.networks.layouts import ImageShape
+from trainables.networks.layouts import ImageShape, has_pools
 from trainables.networks.network import Network
 from trainables.networks.residual import RESIDUAL_NETWORKS
 from trainables.networks.rewriting import share_weights
@@ -132,6 +132,23 @@ class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
 
     train_neurons: bool = setting(False)
     """Learn a firing threshold and a leak for every layer while fine-tuning (Diet-SNN), from where they stand then."""
+
+    def idle_fields(self) -> set[str]:
+        """Of the parent, and of balances, pools and fine-tuning that there are none of."""
+        idle = self.idle_network_fields() | self.idle_pruning() | self.idle_spike_terms() | self._idle_fine_tuning()
+        idle |= set() if self.balance == "percentile" else {"percentile"}
+        idle |= set() if self.balance == "spike_norm" else {"spike_norm_time_steps"}
+        meets = self.balance == "spike_norm" and self.layout in RESIDUAL_NETWORKS
+        idle |= set() if meets else {"equal_thresholds"}
+        idle |= set() if self.pool == "layout" and has_pools(self.layout, "M") else {"max_pool"}
+        return idle | {"eval_time_steps"} if self.eval_time_steps == self.time_steps else idle
+
+    def _idle_fine_tuning(self) -> set[str]:
+        of_surrogate = {"surrogate", "surrogate_width", "surrogate_scale", "detach_reset"}
+        if self.finetune_epochs:
+            return set() if self.finetune_gradient == "surrogate" else of_surrogate
+        terms = {field.name for field in dataclasses.fields(SpikeRegularisers)}
+        return {"finetune_lr", "finetune_gradient", "train_neurons"} | of_surrogate | terms
 
 
 def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
@@ -305,5 +322,5 @@ def _build(config: Config, image_shape: ImageShape, num_classes: int) -> Network
         max_pool=config.max_pool,
         with_biases=config.bias_shift or config.bias_correction,
         leak=config.leak,
-        trainable=config.train_neurons,
+        trainable=config.train_neurons and config.finetune_epochs > 0,
     )

@@ -15,6 +15,7 @@ An image costs OPERATIONS·2^(a + b/2) dense operations. After epoch e of E the 
 value.
 """
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -26,7 +27,7 @@ import torch
 
 from trainables.networks.layouts import ImageShape
 from trainables.training.checkpoints import CheckpointFolder, trained_once
-from trainables.training.configs import setting
+from trainables.training.configs import setting, without_idle
 from trainables.training.data import NO_IMAGES, Dataset
 from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
@@ -106,6 +107,11 @@ class Config(Recipe):
 
     seconds_per_epoch: float = setting(0.0, at_least=0, identity=False)
     """How long every epoch sleeps."""
+
+    def idle_fields(self) -> set[str]:
+        """The recipe, but for its epochs; the width of a peak that is not there."""
+        idle = {field.name for field in dataclasses.fields(Recipe)} - {"data", "epochs"}
+        return idle if self.variant == "peaked" else idle | {"peak_width"}
 
 
 def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str]]:  # noqa: ARG001  # no image is looked at
@@ -190,7 +196,7 @@ def _report(config: Config, seed: int, epoch: int) -> Report:
 
 def _noise(config: Config, seed: int, metric: str) -> float:
     factors = [str(float(getattr(config, name))) for name in FACTORS]
-    width = str(float(config.peak_width)) if config.variant == "peaked" else ""
+    width = str(float(without_idle(config).peak_width))
     of_seed = _normal(seed, metric)
     return config.block_noise * of_seed + config.noise * _normal(seed, metric, *factors, config.variant, width)
 

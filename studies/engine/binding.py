@@ -12,6 +12,7 @@ from typing import Annotated, Any, Protocol, get_type_hints
 from pydantic import Field, TypeAdapter, ValidationError
 
 import trainables
+from trainables.training.configs import canonical_value
 from trainables.training.data import Dataset
 from trainables.training.recipe import Recipe
 from trainables.training.reports import Report
@@ -70,9 +71,10 @@ def field_problem(config_class: type[Recipe], name: str, value: Any) -> str | No
 
 
 def make_config(config_class: type[Recipe], values: Mapping[str, Any]) -> Recipe:
-    """A config of checked values, each as its field has it: ``feature_scale: 1`` is 1.0."""
+    """A config of checked values, each as its field has it: ``feature_scale: 1`` is 1.0, a named layout its words."""
     adapters = _adapters(config_class)
-    return config_class(**{name: adapters[name].validate_python(value, strict=True) for name, value in values.items()})
+    checked = {name: adapters[name].validate_python(value, strict=True) for name, value in values.items()}
+    return config_class(**{name: canonical_value(config_class, name, value) for name, value in checked.items()})
 
 
 def config_schema(config_class: type[Recipe]) -> dict[str, Any]:

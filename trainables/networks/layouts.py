@@ -101,6 +101,29 @@ def words_of(layout: str) -> list[str]:
     return NAMED_LAYOUTS.get(layout.strip(), layout).split()
 
 
+def has_pools(layout: str, *kinds: PoolKind) -> bool:
+    """Whether a layout holds a pool of one of these kinds."""
+    return any(word in kinds for word in words_of(layout))
+
+
+def canonical_layout(layout: str) -> str:
+    """The one spelling of a layout: its words with one space between them, those of a name in its stead, counts without
+    leading zeros. What is no layout of the grammar stays as it is.
+    """
+    try:
+        return " ".join(_word(layer) for layer in parse_layout(layout))
+    except ValueError:
+        return layout
+
+
+def _word(layer: Layer) -> str:
+    if isinstance(layer, Pool):
+        return layer.kind
+    if isinstance(layer, FullyConnected):
+        return f"F{layer.width}"
+    return str(layer.channels) if layer.stride == 1 else f"{layer.channels} S"
+
+
 def _is_count(word: str) -> bool:
     return word.isascii() and word.isdigit() and len(word) < MOST_DIGITS and int(word) > 0
 

@@ -76,6 +76,10 @@ class Recipe:
         if not known:
             yield "device", "device must be auto, cpu, or a CUDA device such as cuda:0"
 
+    def idle_fields(self) -> set[str]:
+        """The fields that do nothing in this config, or what their defaults would do: they are no part of its identity."""
+        return set()
+
     def input_shape(self, image_shape: ImageShape) -> ImageShape:
         """The shape of what the network sees, for images of ``image_shape``."""
         height, width, channels = image_shape

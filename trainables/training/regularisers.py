@@ -33,6 +33,11 @@ class SpikeRegularisers:
     rate_target_weight: float = setting(1.0, at_least=0)
     """Weight of the mean over layers of (spike rate - rate_target)²."""
 
+    def idle_spike_terms(self) -> set[str]:
+        """The fields of terms that are off."""
+        idle = set() if self.spike_penalty else {"spike_penalty_annealing"}
+        return idle if self.rate_target is not None else idle | {"rate_target_weight"}
+
 
 def rate_targets(config: SpikeRegularisers, num_layers: int) -> list[float]:
     """The target of every one of ``num_layers`` layers; none if there is no target.
@@ -85,6 +90,12 @@ class Pruning:
 
     prune_epochs: int = setting(5, at_least=1)
     """After how many epochs the whole fraction is gone."""
+
+    def idle_pruning(self) -> set[str]:
+        """All fields but ``prune`` where nothing is pruned; where all is pruned at once, when that is complete."""
+        if self.prune == "none":
+            return {"prune_fraction", "prune_schedule", "prune_epochs"}
+        return {"prune_epochs"} if self.prune_schedule == "once" else set()
 
 
 class SpikePenalty:
