@@ -1,7 +1,7 @@
 """What one replicate trains: every module in this folder is a trainable that a study can name.
 
 A trainable module offers ``Config`` (a frozen dataclass), ``problems(config, image_shape)``, ``parent(config)`` (the config of
-what has to be trained first, or None), ``num_parameters(config, image_shape, num_classes)`` and ``train(config, seed=…,
+what has to be trained first, or None), ``footprint(config, image_shape, num_classes)`` and ``train(config, seed=…,
 dataset=…, checkpoint_folder=…)``, a generator of one report per epoch. It may offer ``PRESETS``, named values of its
 config's fields. Trainables know torch, and nothing of Ray, Optuna or MLflow.
 """

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from trainables.networks.activations import QCFS, ClampedReLU
@@ -16,6 +15,7 @@ from trainables.networks.network import Network
 from trainables.networks.residual import RESIDUAL_NETWORKS, residual
 from trainables.training.configs import setting, without_idle
 from trainables.training.data import Dataset
+from trainables.training.footprints import Footprint, footprint_of
 from trainables.training.loop import Prepared, Task, fit
 from trainables.training.losses import cross_entropy_of_logits
 from trainables.training.randomness import generator_for
@@ -121,29 +121,30 @@ def parent(config: Config) -> None:
     """An analogue network starts from nothing."""
 
 
-def num_parameters(config: Config, image_shape: ImageShape, num_classes: int) -> int:
-    """Trainable parameters, without allocating them."""
-    with torch.device("meta"):
-        network = build(config, config.input_shape(image_shape), num_classes)
-    return sum(parameter.numel() for parameter in network.parameters())
+def footprint(config: Config, image_shape: ImageShape, num_classes: int) -> Footprint:
+    """What a replicate takes, known before it is trained."""
+    return footprint_of(_task(config, image_shape, num_classes), config, config.input_shape(image_shape))
 
 
 def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Path | None = None) -> Iterator[Report]:
     """Train one replicate; see ``training.loop.fit`` for reports, checkpoints and errors. The weights are kept."""
+    task = _task(config, dataset.image_shape, dataset.num_classes, seed)
+    return fit(task, config, dataset=dataset, checkpoint_folder=checkpoint_folder)
 
+
+def _task(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0) -> Task:
     def prepare(network: Network, _: object) -> Prepared:
         initialise_analogue(network, generator_for(seed, "weights"))
         return Prepared()
 
-    task = Task(
-        build=lambda: build(config, config.input_shape(dataset.image_shape), dataset.num_classes),
+    return Task(
+        build=lambda: build(config, config.input_shape(image_shape), num_classes),
         prepare=prepare,
         loss=cross_entropy_of_logits,
         seed=seed,
         pruning=config,
         keep_weights=True,
     )
-    return fit(task, config, dataset=dataset, checkpoint_folder=checkpoint_folder)
 
 
 def build(config: AnalogueNetwork, input_shape: ImageShape, num_classes: int) -> Network:

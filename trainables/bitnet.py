@@ -1,11 +1,10 @@
 """BITnet: a convolutional network of bddi neurons, trained in the spiking domain (Reddy, BITnet README)."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import torch
 
 from trainables import ann
 from trainables.networks.activations import ClampedReLU
@@ -18,6 +17,7 @@ from trainables.spiking.neurons import Integrate, NeuronModel, SpikingNeuron
 from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
 from trainables.training.data import Dataset, Splits
+from trainables.training.footprints import Footprint, footprint_of
 from trainables.training.loop import Prepared, Task, fit
 from trainables.training.losses import SPIKE_LOSSES, Loss
 from trainables.training.parents import trained_parent
@@ -138,21 +138,20 @@ def parent(config: Config) -> ann.Config | None:
     )
 
 
-def num_parameters(config: Config, image_shape: ImageShape, num_classes: int) -> int:
-    """Trainable parameters, without allocating them."""
-    with torch.device("meta"):
-        network = build(config, config.input_shape(image_shape), num_classes)
-    return sum(parameter.numel() for parameter in network.parameters())
+def footprint(config: Config, image_shape: ImageShape, num_classes: int) -> Footprint:
+    """What a replicate takes, known before it is trained; its parent, if there is one, has its own."""
+    return footprint_of(_task(config, image_shape, num_classes), config, config.input_shape(image_shape))
 
 
 def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Path | None = None) -> Iterator[Report]:
     """Train one replicate; see ``training.loop.fit`` for reports, checkpoints and errors."""
+    task = _task(config, dataset.image_shape, dataset.num_classes, seed)
 
-    def prepare(network: Network, _: Splits) -> Prepared:
-        initialise_spiking(network, generator_for(seed, "weights"))
+    def prepare(network: Network, splits: Splits) -> Prepared:
+        prepared = task.prepare(network, splits)
         start = parent(config)
         if start is None:
-            return Prepared()
+            return prepared
         weights, reports = trained_parent(
             ann.train, start, trainable="ann", seed=seed, dataset=dataset, checkpoint_folder=checkpoint_folder
         )
@@ -161,8 +160,19 @@ def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Pat
         share_weights(fold_batch_norms(analogue), network)
         return Prepared(facts={"parent_accuracy": str(reports[-1].metrics["val/accuracy"])})
 
-    task = Task(
-        build=lambda: build(config, config.input_shape(dataset.image_shape), dataset.num_classes),
+    started = dataclasses.replace(task, prepare=prepare)
+    return fit(started, config, dataset=dataset, checkpoint_folder=checkpoint_folder)
+
+
+def _task(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0) -> Task:
+    """From scratch."""
+
+    def prepare(network: Network, _: object) -> Prepared:
+        initialise_spiking(network, generator_for(seed, "weights"))
+        return Prepared()
+
+    return Task(
+        build=lambda: build(config, config.input_shape(image_shape), num_classes),
         prepare=prepare,
         loss=SPIKE_LOSSES[config.loss],
         seed=seed,
@@ -172,7 +182,6 @@ def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Pat
         regularisers=config,
         pruning=config,
     )
-    return fit(task, config, dataset=dataset, checkpoint_folder=checkpoint_folder)
 
 
 def build(config: Config, input_shape: ImageShape, num_classes: int) -> Network:

@@ -28,6 +28,7 @@ from trainables.spiking.neurons import NeuronModel, Reset
 from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
 from trainables.training.data import Dataset, Splits
+from trainables.training.footprints import Footprint, footprint_of
 from trainables.training.loop import Encoding, Prepared, Task, fit
 from trainables.training.losses import SPIKE_LOSSES, cross_entropy_of_logits
 from trainables.training.parents import trained_parent
@@ -195,11 +196,10 @@ def parent(config: Config) -> ann.Config:
     return ann.config_of_parent(config)
 
 
-def num_parameters(config: Config, image_shape: ImageShape, num_classes: int) -> int:
-    """Trainable parameters of the converted network, without allocating them."""
-    with torch.device("meta"):
-        network = _build(config, image_shape, num_classes)
-    return sum(parameter.numel() for parameter in network.parameters())
+def footprint(config: Config, image_shape: ImageShape, num_classes: int) -> Footprint:
+    """What a conversion and its fine-tuning take, known before; the parent has its own."""
+    task, recipe = _task(config, image_shape, num_classes), _fine_tuning(config)
+    return footprint_of(task, recipe, config.input_shape(image_shape), calibration_images=config.calibration_images)
 
 
 def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Path | None = None) -> Iterator[Report]:
@@ -223,9 +223,19 @@ def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Pat
         about_parent = {"parent/val_accuracy": last["val/accuracy"], "parent/test_accuracy": last["test/accuracy"]}
         return dataclasses.replace(prepared, metrics=prepared.metrics | about_parent)
 
-    task = Task(
-        build=lambda: _build(config, dataset.image_shape, dataset.num_classes),
-        prepare=prepare,
+    task = dataclasses.replace(_task(config, dataset.image_shape, dataset.num_classes, seed), prepare=prepare)
+    return fit(task, _fine_tuning(config), dataset=dataset, checkpoint_folder=checkpoint_folder)
+
+
+def _fine_tuning(config: Config) -> Config:
+    """The recipe of what is trained here: the parent's, but for its epochs and learning rate."""
+    return dataclasses.replace(config, epochs=config.finetune_epochs, lr=config.finetune_lr)
+
+
+def _task(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0) -> Task:
+    """Without what only a parent's weights can give."""
+    return Task(
+        build=lambda: _build(config, image_shape, num_classes),
         loss=cross_entropy_of_logits if config.readout == "membrane" else SPIKE_LOSSES["cross_entropy"],
         seed=seed,
         time_steps=config.time_steps,
@@ -236,8 +246,6 @@ def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Pat
         pruning_is_over=True,  # the schedule was the parent's
         report_prepared=True,
     )
-    recipe = dataclasses.replace(config, epochs=config.finetune_epochs, lr=config.finetune_lr)
-    return fit(task, recipe, dataset=dataset, checkpoint_folder=checkpoint_folder)
 
 
 @torch.no_grad()

@@ -29,6 +29,7 @@ from trainables.networks.layouts import ImageShape
 from trainables.training.checkpoints import CheckpointFolder, trained_once
 from trainables.training.configs import setting, without_idle
 from trainables.training.data import NO_IMAGES, Dataset
+from trainables.training.footprints import Footprint
 from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
 from trainables.training.reports import Report
@@ -124,10 +125,11 @@ def parent(config: Config) -> None:
     """A surface starts from nothing."""
 
 
-def num_parameters(config: Config, image_shape: ImageShape, num_classes: int) -> int:
-    """None: there is no network."""
-    del config, image_shape, num_classes
-    return 0
+def footprint(config: Config, image_shape: ImageShape, num_classes: int) -> Footprint:
+    """The operations that its reports will name; there is no network."""
+    del image_shape, num_classes
+    operations = int(dense_operations(config))
+    return Footprint(num_parameters=0, operations_per_image=operations, training_operations=operations, memory_bytes=0)
 
 
 def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Path | None = None) -> Iterator[Report]:  # noqa: ARG001
@@ -149,8 +151,8 @@ def expected_sparsity(config: Config) -> float:
 
 
 def dense_operations(config: Config) -> float:
-    """Per image, without any noise."""
-    return OPERATIONS * math.exp2(config.a + config.b / 2)
+    """Per image, without any noise, to the nearest whole one."""
+    return float(round(OPERATIONS * math.exp2(config.a + config.b / 2)))
 
 
 def _polynomial(config: Config, outcome: Outcome) -> float:

@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 import trainables
 from trainables.training.configs import canonical_value
 from trainables.training.data import Dataset
+from trainables.training.footprints import Footprint
 from trainables.training.recipe import Recipe
 from trainables.training.reports import Report
 
@@ -27,7 +28,7 @@ class Trainable(Protocol):
 
     def problems(self, config: Any, image_shape: tuple[int, int, int]) -> Iterator[tuple[str, str]]: ...
 
-    def num_parameters(self, config: Any, image_shape: tuple[int, int, int], num_classes: int) -> int: ...
+    def footprint(self, config: Any, image_shape: tuple[int, int, int], num_classes: int) -> Footprint: ...
 
     def train(self, config: Any, *, seed: int, dataset: Dataset, checkpoint_folder: Path | None = None) -> Iterator[Report]: ...
 

@@ -325,7 +325,7 @@ class _Checker:
         if self.problems:
             return ()
         with_data = [(cell, config, datasets[config.data]) for cell, config in configs]
-        sizes = [trainable.num_parameters(config, data.image_shape, data.num_classes) for _, config, data in with_data]
+        sizes = [trainable.footprint(config, data.image_shape, data.num_classes).num_parameters for _, config, data in with_data]
         return tuple(
             make_replicate(name, cell, config, seed, data, size, parent_config=trainable.parent(config))
             for seed in _seeds(self._content)

@@ -116,7 +116,7 @@ def test_max_pool_of_spikes_is_or() -> None:
 )
 def test_published_parameter_counts(feature_scale: float, num_classes: int, expected: int) -> None:
     """BITnet6 and BITnet6 Max have exactly the published number of parameters on 32x32 images."""
-    assert bitnet.num_parameters(bitnet.Config(feature_scale=feature_scale), (32, 32, 3), num_classes) == expected
+    assert bitnet.footprint(bitnet.Config(feature_scale=feature_scale), (32, 32, 3), num_classes).num_parameters == expected
 
 
 def test_mse_of_rates_by_hand() -> None:

@@ -159,7 +159,7 @@ def test_shared_weights() -> None:
 )
 def test_published_sizes(layout: str, num_classes: int, millions: float) -> None:
     """With batch norms, on 32x32 images, every named network has its published number of parameters."""
-    num_parameters = ann.num_parameters(ann.Config(layout=layout, batch_norm=True), (32, 32, 3), num_classes)
+    num_parameters = ann.footprint(ann.Config(layout=layout, batch_norm=True), (32, 32, 3), num_classes).num_parameters
     assert f"{num_parameters / 1e6:.{len(str(millions).split('.')[1])}f}" == str(millions)
 
 

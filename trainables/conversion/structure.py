@@ -10,6 +10,7 @@ from trainables.networks.activations import ACTIVATIONS
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import INPUT, Network, Scale, replace_activations
 from trainables.networks.rewriting import fold_batch_norms, give_biases
+from trainables.networks.shapes import step_shapes
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
 from trainables.spiking.pools import LargestCountPool
 
@@ -85,20 +86,6 @@ def _worth_of_spikes(network: Network, name: str, *, image_channels: int) -> Ten
     if isinstance(part, SpikingNeuron):
         return part.firing_threshold
     return _worth_of_spikes(network, step.inputs[0], image_channels=image_channels)
-
-
-@torch.no_grad()
-def step_shapes(network: Network, input_shape: ImageShape) -> dict[str, torch.Size]:
-    """The shape of every step's result for one image."""
-    height, width, channels = input_shape
-    results = {INPUT: torch.zeros(1, 1, channels, height, width, device=next(network.parameters()).device)}
-    was_training = network.training
-    network.eval()
-    for step in network.steps:
-        arguments = [results[name] for name in step.inputs]
-        results[step.name] = network.run_step(step, arguments, 1, None)[0]
-    network.train(was_training)
-    return {name: result.shape[2:] for name, result in results.items()}
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ multiply-accumulate (MAC), as in a first layer that sees an image or behind an a
 constant in time is computed once, at the first step.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -168,21 +169,34 @@ def footprint_bytes(network: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
+def dense_operations(module: nn.Module, input_shape: Sequence[int]) -> int:
+    """How many weights a dense pass over one image multiplies with inputs; those that meet padding are not among them.
+
+    Args:
+        module: A convolution or linear layer; its weights are not looked at.
+        input_shape: Of its input for one image: ``[C, H, W]``, or ``[N]``.
+    """
+    assert isinstance(module, nn.Conv2d | nn.Linear)
+    if isinstance(module, nn.Linear):
+        return module.weight.numel()
+    with torch.device("cpu"):
+        image, kernel = (torch.ones(1, 1, *sides, dtype=torch.float64) for sides in (input_shape[1:], module.kernel_size))
+    meetings = functional.conv2d(image, kernel, None, module.stride, module.padding, module.dilation).sum()
+    return int(meetings) * module.weight.shape[0] * module.weight.shape[1]
+
+
 def _connectivity(module: nn.Module, input_shape: torch.Size) -> tuple[Tensor, float]:
     """Per input, how many weights that are not zero it meets, flattened; and how many operations a dense pass has."""
     assert isinstance(module, nn.Conv2d | nn.Linear)
-    weight = module.weight.detach()
-    nonzero, every = (weight != 0).double(), torch.ones_like(weight, dtype=torch.float64)
+    dense = float(dense_operations(module, input_shape))
+    nonzero = (module.weight.detach() != 0).double()
     if isinstance(module, nn.Linear):
-        return nonzero.sum(dim=0).flatten(), float(every.sum())
-    image = torch.zeros(1, *input_shape, dtype=torch.float64, device=weight.device, requires_grad=True)
-    fan_outs = []
-    for weights in (nonzero, every):
-        with torch.enable_grad():
-            output = functional.conv2d(image, weights, None, module.stride, module.padding, module.dilation, module.groups)
-            (fan_out,) = torch.autograd.grad(output.sum(), image)
-        fan_outs.append(fan_out.flatten())
-    return fan_outs[0], float(fan_outs[1].sum())
+        return nonzero.sum(dim=0).flatten(), dense
+    image = torch.zeros(1, *input_shape, dtype=torch.float64, device=nonzero.device, requires_grad=True)
+    with torch.enable_grad():
+        output = functional.conv2d(image, nonzero, None, module.stride, module.padding, module.dilation, module.groups)
+        (fan_out,) = torch.autograd.grad(output.sum(), image)
+    return fan_out.flatten(), dense
 
 
 def _num_nonzero(values_TBN: Tensor) -> Tensor:

@@ -35,15 +35,20 @@ class Prepared:
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
+def _as_built(network: Network, splits: Splits) -> Prepared:
+    del network, splits
+    return Prepared()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """What ``fit`` trains, and how it is run.
 
     Attributes:
         build: Makes the network's structure, always the same.
-        prepare: Gives it its first weights, from a device's data; not called on a resumed replicate.
         loss: Of outputs ``[T, B, classes]`` and labels ``[B]``.
         seed: The replicate's.
+        prepare: Gives it its first weights, from a device's data; not called on a resumed replicate.
         time_steps: T while training; 1 for an analogue network.
         eval_time_steps: T of every evaluation.
         encoding: How images become inputs.
@@ -54,9 +59,9 @@ class Task:
     """
 
     build: Callable[[], Network]
-    prepare: Callable[[Network, Splits], Prepared]
     loss: Callable[[Tensor, Tensor], Tensor]
     seed: int
+    prepare: Callable[[Network, Splits], Prepared] = _as_built
     time_steps: int = 1
     eval_time_steps: int = 1
     encoding: Encoding = "constant"

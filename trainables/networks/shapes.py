@@ -1,0 +1,30 @@
+"""How large every result of a network is, without running it on real images."""
+
+from collections.abc import Mapping
+
+import torch
+
+from trainables.networks.layouts import ImageShape
+from trainables.networks.network import INPUT, STATEFUL, Network
+
+
+@torch.no_grad()
+def step_shapes(network: Network, input_shape: ImageShape) -> dict[str, torch.Size]:
+    """The shape of every step's result for one image, and of the input under ``INPUT``; on the network's own device."""
+    height, width, channels = input_shape
+    results = {INPUT: torch.zeros(1, 1, channels, height, width, device=next(network.parameters()).device)}
+    was_training = network.training
+    network.eval()
+    for step in network.steps:
+        arguments = [results[name] for name in step.inputs]
+        results[step.name] = network.run_step(step, arguments, 1, None)[0]
+    network.train(was_training)
+    return {name: result.shape[2:] for name, result in results.items()}
+
+
+def step_lengths(network: Network, time_steps: int, *, constant_input: bool) -> Mapping[str, int]:
+    """Over how many time steps every step's result (and the input) is computed: 1 where it never changes, else all."""
+    lengths = {INPUT: 1 if constant_input else time_steps}
+    for step in network.steps:
+        lengths[step.name] = time_steps if network.is_a(step, *STATEFUL) else max(lengths[name] for name in step.inputs)
+    return lengths
