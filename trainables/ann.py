@@ -22,6 +22,7 @@ from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning
 from trainables.training.reports import Report
+from trainables.training.timing import Timing, timing_of
 
 Activation = Literal["relu", "clamped_relu", "qcfs"]
 
@@ -130,6 +131,11 @@ def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Pat
     """Train one replicate; see ``training.loop.fit`` for reports, checkpoints and errors. The weights are kept."""
     task = _task(config, dataset.image_shape, dataset.num_classes, seed)
     return fit(task, config, dataset=dataset, checkpoint_folder=checkpoint_folder)
+
+
+def timing(config: Config, *, seed: int, dataset: Dataset) -> Timing:
+    """How long a replicate will take, from a few of its steps."""
+    return timing_of(_task(config, dataset.image_shape, dataset.num_classes, seed), config, dataset)
 
 
 def _task(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0) -> Task:

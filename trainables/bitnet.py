@@ -25,6 +25,7 @@ from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems
 from trainables.training.reports import Report
+from trainables.training.timing import Timing, timing_of
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "BITnet6": {"layout": "bitnet", "feature_scale": 4.0, "time_steps": 50},
@@ -162,6 +163,14 @@ def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Pat
 
     started = dataclasses.replace(task, prepare=prepare)
     return fit(started, config, dataset=dataset, checkpoint_folder=checkpoint_folder)
+
+
+def timing(config: Config, *, seed: int, dataset: Dataset) -> Timing:
+    """How long a replicate will take, from a few of its steps.
+
+    It is timed as if it started from scratch: a parent's weights are taken over in milliseconds, and its training is its own.
+    """
+    return timing_of(_task(config, dataset.image_shape, dataset.num_classes, seed), config, dataset)
 
 
 def _task(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0) -> Task:

@@ -1,6 +1,8 @@
 """Converted SNNs: a trained analogue network with integrate-and-fire neurons, and fine-tuning in the spiking domain (hybrid)."""
 
 import dataclasses
+import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from trainables import ann
 from trainables.conversion.agreement import agreement, correct_biases, shift_biases
+from trainables.conversion.calibration_set import BATCH_SIZE as CALIBRATION_BATCH_SIZE
 from trainables.conversion.calibration_set import CalibrationSet, analogue_activations, calibration_set
 from trainables.conversion.structure import (
     Granularity,
@@ -20,6 +23,7 @@ from trainables.conversion.structure import (
     spiking_structure,
 )
 from trainables.conversion.thresholds import Balance, activation_scales, layers_at_junctions, qcfs_scales, spike_norm
+from trainables.networks.layered import initialise_analogue
 from trainables.networks.layouts import ImageShape, has_pools
 from trainables.networks.network import Network
 from trainables.networks.residual import RESIDUAL_NETWORKS
@@ -32,9 +36,11 @@ from trainables.training.footprints import Footprint, footprint_of
 from trainables.training.loop import Encoding, Prepared, Task, fit
 from trainables.training.losses import SPIKE_LOSSES, cross_entropy_of_logits
 from trainables.training.parents import trained_parent
+from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems
 from trainables.training.reports import Report
+from trainables.training.timing import Timing, timing_of
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "Data norm": {"balance": "max", "reset": "soft", "encoding": "constant"},
@@ -214,17 +220,45 @@ def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Pat
         )
         trained = ann.build(config, config.input_shape(dataset.image_shape), dataset.num_classes)
         trained.load_state_dict(weights)
-        calibration = calibration_set(
-            splits, config.calibration_images, split_seed=config.split_seed, encoding=config.encoding, seed=seed
-        )
-        trained.to(splits.train.images.device)
-        prepared = convert(trained, network, config, calibration, config.input_shape(dataset.image_shape))
+        prepared = _convert(trained, network, config, splits, seed, config.input_shape(dataset.image_shape))
         last = reports[-1].metrics
         about_parent = {"parent/val_accuracy": last["val/accuracy"], "parent/test_accuracy": last["test/accuracy"]}
         return dataclasses.replace(prepared, metrics=prepared.metrics | about_parent)
 
     task = dataclasses.replace(_task(config, dataset.image_shape, dataset.num_classes, seed), prepare=prepare)
     return fit(task, _fine_tuning(config), dataset=dataset, checkpoint_folder=checkpoint_folder)
+
+
+def timing(config: Config, *, seed: int, dataset: Dataset) -> Timing:
+    """How long a conversion and its fine-tuning will take, from a few steps of them; the parent has its own.
+
+    The conversion is that of an untrained parent, whose numbers cost as much, on one batch of calibration images: calibration
+    goes through its images batch by batch, so that its time is that of one, times their number.
+    """
+    input_shape = config.input_shape(dataset.image_shape)
+    one_batch = dataclasses.replace(config, calibration_images=min(CALIBRATION_BATCH_SIZE, config.calibration_images))
+    conversions_s: list[float] = []
+
+    def prepare(network: Network, splits: Splits) -> Prepared:
+        untrained = ann.build(config, input_shape, dataset.num_classes)
+        initialise_analogue(untrained, generator_for(seed, "weights"))
+        start = time.perf_counter()
+        prepared = _convert(untrained, network, one_batch, splits, seed, input_shape)
+        num_images = min(config.calibration_images, len(splits.train))
+        conversions_s.append((time.perf_counter() - start) * (math.ceil(num_images / CALIBRATION_BATCH_SIZE) - 1))
+        return prepared
+
+    task = dataclasses.replace(_task(config, dataset.image_shape, dataset.num_classes, seed), prepare=prepare)
+    timed = timing_of(task, _fine_tuning(config), dataset)
+    return dataclasses.replace(timed, seconds_once=timed.seconds_once + sum(conversions_s))
+
+
+def _convert(trained: Network, network: Network, config: Config, splits: Splits, seed: int, input_shape: ImageShape) -> Prepared:
+    calibration = calibration_set(
+        splits, config.calibration_images, split_seed=config.split_seed, encoding=config.encoding, seed=seed
+    )
+    trained.to(splits.train.images.device)
+    return convert(trained, network, config, calibration, input_shape)
 
 
 def _fine_tuning(config: Config) -> Config:

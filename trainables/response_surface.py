@@ -33,6 +33,7 @@ from trainables.training.footprints import Footprint
 from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
 from trainables.training.reports import Report
+from trainables.training.timing import Timing
 
 Outcome = Literal["accuracy", "sparsity"]
 
@@ -135,6 +136,12 @@ def footprint(config: Config, image_shape: ImageShape, num_classes: int) -> Foot
 def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Path | None = None) -> Iterator[Report]:  # noqa: ARG001
     """One replicate's reports, resumable as a real one's are."""
     return trained_once(checkpoint_folder, lambda folder: _train(config, seed, folder))
+
+
+def timing(config: Config, *, seed: int, dataset: Dataset) -> Timing:
+    """What its epochs sleep; the millisecond that a replicate takes otherwise is left out."""
+    del seed, dataset
+    return Timing(seconds_per_step=config.seconds_per_epoch, num_steps=config.epochs)
 
 
 def expected_accuracy(config: Config) -> float:

@@ -17,6 +17,7 @@ from trainables.training.data import Dataset
 from trainables.training.footprints import Footprint
 from trainables.training.recipe import Recipe
 from trainables.training.reports import Report
+from trainables.training.timing import Timing
 
 
 class Trainable(Protocol):
@@ -29,6 +30,8 @@ class Trainable(Protocol):
     def problems(self, config: Any, image_shape: tuple[int, int, int]) -> Iterator[tuple[str, str]]: ...
 
     def footprint(self, config: Any, image_shape: tuple[int, int, int], num_classes: int) -> Footprint: ...
+
+    def timing(self, config: Any, *, seed: int, dataset: Dataset) -> Timing: ...
 
     def train(self, config: Any, *, seed: int, dataset: Dataset, checkpoint_folder: Path | None = None) -> Iterator[Report]: ...
 

@@ -94,15 +94,7 @@ def fit(task: Task, recipe: Recipe, *, dataset: Dataset, checkpoint_folder: Path
 
 def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFolder | None) -> Iterator[Report]:
     device = resolve_device(recipe.device)
-    splits = split(
-        dataset,
-        validation_fraction=recipe.validation_fraction,
-        split_seed=recipe.split_seed,
-        num_train_images=recipe.num_train_images,
-        image_downscale=recipe.image_downscale,
-        mean_per_pixel=recipe.mean_per_pixel,
-        device=device,
-    )
+    splits = splits_of(recipe, dataset, device)
     network = task.build().to(device)
     checkpoint = folder.load() if folder else None
     if checkpoint is None:
@@ -111,7 +103,7 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
         state, reports = checkpoint
         network.load_state_dict(state["network"])
         prepared = Prepared(facts=state["facts"], tables=state["tables"])
-    trainer = _Trainer(task, recipe, network, splits) if recipe.epochs else None
+    trainer = Trainer(task, recipe, network, splits) if recipe.epochs else None
     if checkpoint is not None and trainer:
         trainer.load_state_dict(checkpoint[0])
     yield from reports
@@ -145,14 +137,27 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
         yield report
 
 
-class _Trainer:
+def splits_of(recipe: Recipe, dataset: Dataset, device: torch.device) -> Splits:
+    """The parts of a data set that a recipe asks for."""
+    return split(
+        dataset,
+        validation_fraction=recipe.validation_fraction,
+        split_seed=recipe.split_seed,
+        num_train_images=recipe.num_train_images,
+        image_downscale=recipe.image_downscale,
+        mean_per_pixel=recipe.mean_per_pixel,
+        device=device,
+    )
+
+
+class Trainer:
     """A network's optimiser and all that belongs to a training step."""
 
     def __init__(self, task: Task, recipe: Recipe, network: Network, splits: Splits) -> None:
         self._task, self._recipe, self._network, self._splits = task, recipe, network, splits
         self._optimizer = _optimizer(recipe, network)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, max_lr=recipe.lr, total_steps=recipe.epochs * len(_batches(splits.train, recipe))
+            self._optimizer, max_lr=recipe.lr, total_steps=recipe.epochs * len(batch_sizes(splits.train, recipe))
         )
         regularisers, pruning = task.regularisers, task.pruning
         self._penalty: SpikePenalty | None = None
@@ -180,40 +185,17 @@ class _Trainer:
             return self._train_epoch(epoch)
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
-        recipe, train = self._recipe, self._splits.train
+        train = self._splits.train
         device = train.labels.device
-        self._network.train()
-        if self._pruner:
-            self._pruner.begin_epoch()
+        self.begin_epoch()
         order = torch.randperm(len(train), generator=generator_for(self._task.seed, "shuffle", epoch)).to(device)
         total_loss = torch.zeros((), dtype=torch.float64, device=device)
         num_correct = torch.zeros((), dtype=torch.int64, device=device)
         start = time.perf_counter()
-        for batch, positions in enumerate(torch.split(order, _batches(train, recipe))):
-            images_BCHW, labels_B = train.batch(positions)
-            images_BCHW = augment(
-                images_BCHW,
-                flip=recipe.flip,
-                crop_padding=recipe.crop_padding,
-                seed=self._task.seed,
-                epoch=epoch,
-                batch=batch,
-            )
-            names = (self._task.seed, "train", epoch)
-            inputs = encode(self._task.encoding, self._splits, images_BCHW, train.indices[positions], *names)
-            outputs_TBK = self._forward(inputs)
-            loss = self._task.loss(outputs_TBK, labels_B)
-            if self._penalty:
-                loss = loss + self._penalty.total(epoch)
-            self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.step()
-            self._schedule.step()
-            self._network.project()
-            if self._pruner:
-                self._pruner.after_step()
-            total_loss += loss.detach() * len(labels_B)
-            num_correct += (outputs_TBK.detach().sum(dim=0).argmax(dim=1) == labels_B).sum()
+        for batch, positions in enumerate(torch.split(order, batch_sizes(train, self._recipe))):
+            loss, num_correct_of_batch = self.step(epoch, batch, positions)
+            total_loss += loss * len(positions)
+            num_correct += num_correct_of_batch
         metrics = {"train/loss": float(total_loss) / len(train), "train/accuracy": float(num_correct) / len(train)}
         duration_s = time.perf_counter() - start  # after float(), which waits for a GPU
         metrics["time/images_per_s"] = len(train) / duration_s
@@ -221,6 +203,34 @@ class _Trainer:
             self._pruner.end_epoch(epoch)
             metrics["pruned_filters"] = num_pruned_filters(self._network)
         return metrics
+
+    def begin_epoch(self) -> None:
+        """Steps follow."""
+        self._network.train()
+        if self._pruner:
+            self._pruner.begin_epoch()
+
+    def step(self, epoch: int, batch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """One optimiser step on the training images at these positions: their mean loss, and how many were right."""
+        recipe, train = self._recipe, self._splits.train
+        images_BCHW, labels_B = train.batch(positions)
+        images_BCHW = augment(
+            images_BCHW, flip=recipe.flip, crop_padding=recipe.crop_padding, seed=self._task.seed, epoch=epoch, batch=batch
+        )
+        names = (self._task.seed, "train", epoch)
+        inputs = encode(self._task.encoding, self._splits, images_BCHW, train.indices[positions], *names)
+        outputs_TBK = self._forward(inputs)
+        loss = self._task.loss(outputs_TBK, labels_B)
+        if self._penalty:
+            loss = loss + self._penalty.total(epoch)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        self._schedule.step()
+        self._network.project()
+        if self._pruner:
+            self._pruner.after_step()
+        return loss.detach(), (outputs_TBK.detach().sum(dim=0).argmax(dim=1) == labels_B).sum()
 
     def _forward(self, inputs: Inputs) -> Tensor:
         task = self._task
@@ -233,7 +243,7 @@ class _Trainer:
         return result
 
 
-def _batches(train: Split, recipe: Recipe) -> list[int]:
+def batch_sizes(train: Split, recipe: Recipe) -> list[int]:
     """The sizes of an epoch's batches; a last one of a single image, which no batch norm could take, joins the one before."""
     whole, rest = divmod(len(train), recipe.batch_size)
     sizes = [recipe.batch_size] * whole + [rest] * (rest > 0)
