@@ -16,7 +16,7 @@ def counts_in_words(summary: Summary) -> str:
     """How many replicates finished, and how many were pruned if any were; a tuning's trials are counted with their cells."""
     num_pruned = sum(run.status == PRUNED for run in summary.asked)
     num_finished = len(summary.asked) - num_pruned - len(summary.not_finished)
-    return f"{num_finished} of {len(summary.asked)} replicates finished{f', {num_pruned} were pruned' if num_pruned else ''}."
+    return f"{num_finished} of {len(summary.asked)} replicates finished{f', {num_pruned} pruned' if num_pruned else ''}."
 
 
 def unfinished_lines(summary: Summary) -> list[str]:

@@ -100,7 +100,7 @@ def test_a_search_without_finalists_warns() -> None:
     ]
     text = " ".join(all_outputs(summary).split())
     assert "5 trials of the search, 5 configurations: 3 complete, 1 pruned, 1 failed." in text
-    assert "3 of 5 replicates finished, 1 were pruned." in text
+    assert "3 of 5 replicates finished, 1 pruned." in text
 
 
 def test_the_front_of_a_search() -> None:
@@ -142,5 +142,5 @@ def test_pareto_front_is_its_definition(points: list[tuple[int, int]]) -> None:
 
 def test_pareto_front_ties_and_gaps() -> None:
     """Equal points stand on the front together; one without a value is neither on it nor beats another."""
-    points = [(1.0, 1.0), (1.0, 1.0), (math.nan, 9.0), (0.5, 0.5)]
-    assert pareto_front(points, ["maximize", "maximize"]) == [True, True, False, False]
+    points = [(1.0, 1.0), (1.0, 1.0), (math.nan, 9.0), (math.inf, 9.0), (0.5, 0.5)]
+    assert pareto_front(points, ["maximize", "maximize"]) == [True, True, False, False, False]

@@ -172,7 +172,7 @@ def test_pruned_replicates_are_counted_apart() -> None:
     runs = [run_of({"a": a, "b": 0}, seed, status=PRUNED if a and seed < 2 else "FINISHED") for seed in range(4) for a in (0, 1)]
     summary = summarise(study_of("one_factor_at_a_time", FACTORS | {"b": [0]}, runs), runs)
     text = " ".join(all_outputs(summary).split())
-    assert "6 of 8 replicates finished, 2 were pruned." in text
+    assert "6 of 8 replicates finished, 2 pruned." in text
     assert "a = 1: 2 of 4 replicates were pruned" in text
     assert summary.not_finished == []
     assert "not finished" not in text
