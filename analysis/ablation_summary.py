@@ -10,17 +10,21 @@ from pathlib import Path
 from rich.console import Console
 
 from analysis.reporting import pages, tables
+from analysis.reporting.markdown import markdown
 from analysis.reporting.records import NoStudyError, RecordedStudy, load_recorded_study
-from analysis.statistics.effects import Summary, summarise
+from analysis.statistics.summary import Summary, summarise
 
 
 def write_summary(recorded: RecordedStudy, folder: Path) -> Summary:
-    """Write summary.md, summary.html, effects.csv and replicates.csv into ``folder``."""
+    """Write summary.md, summary.html, replicates.csv, and effects.csv (or configurations.csv if ranked) into ``folder``."""
     summary = summarise(recorded.study, recorded.runs)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "summary.md").write_text(tables.markdown(summary), encoding="utf-8")
+    (folder / "summary.md").write_text(markdown(summary), encoding="utf-8")
     (folder / "summary.html").write_text(pages.page(summary), encoding="utf-8")
-    (folder / "effects.csv").write_text(tables.effects_csv(summary), encoding="utf-8")
+    if summary.rankings:
+        (folder / "configurations.csv").write_text(tables.configurations_csv(summary), encoding="utf-8")
+    else:
+        (folder / "effects.csv").write_text(tables.effects_csv(summary), encoding="utf-8")
     (folder / "replicates.csv").write_text(tables.replicates_csv(recorded.runs), encoding="utf-8")
     return summary
 

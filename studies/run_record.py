@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Level = bool | int | float | str
+Level = bool | int | float | str | None
 Direction = Literal["maximize", "minimize"]
+Role = Literal["cell", "search", "finalist", "tuning"]
+"""What a replicate is for: a cell of a design; a trial of an adaptive search; the best of a search, trained again with
+fresh seeds; a trial of the nested search that tunes a cell's nuisance hyperparameters."""
 
 KIND = "spikesweep.kind"
 KIND_STUDY = "study"
@@ -19,11 +22,20 @@ KIND_REPLICATE = "replicate"
 STUDY = "spikesweep.study"
 IDENTITY = "spikesweep.identity"
 SEED = "spikesweep.seed"
+LEVELS = "spikesweep.levels"
+"""The levels of the active factors, as JSON."""
+ROLE = "spikesweep.role"
+TUNED = "spikesweep.tuned"
+"""The values of the nuisance hyperparameters, as JSON."""
 CONFIG = "spikesweep.config"
 DATA_DIGEST = "spikesweep.data_digest"
 PARENT = "spikesweep.parent"
 """The identity of what was trained first, for a replicate that started from it."""
+STATE = "spikesweep.state"
+"""What MLflow's own status cannot say: STATE_PRUNED beside KILLED."""
+STATE_PRUNED = "pruned"
 REASON = "spikesweep.reason"
+"""Why a replicate failed, or at which epoch it was pruned."""
 VERSIONS = "spikesweep.versions"
 
 FACT = "spikesweep."
@@ -41,12 +53,22 @@ ACCURACY_AT_T = "accuracy_at_t"
 """Validation accuracy of the spike counts up to t; t is the metric's step."""
 
 OBJECTIVES: Mapping[str, Direction] = {ACCURACY: "maximize", SPARSITY: "maximize"}
-"""What a study is judged on, primary first; always on validation images."""
+"""What a study is judged on unless it says otherwise, primary first; always on validation images."""
+
+PRUNED = "PRUNED"
+"""A ``RunRecord.status``: stopped early because others were better, which is no failure."""
+
+
+def level_in_words(level: Level) -> str:
+    """As a study file has it: null, true, 0.5, a text without quotes."""
+    if level is None or isinstance(level, bool):
+        return json.dumps(level)
+    return str(level)
 
 
 def levels_in_words(levels: Mapping[str, Level]) -> str:
     """What a person calls a cell, e.g. ``time_steps=8 feature_scale=0.5``."""
-    return " ".join(f"{name}={level}" for name, level in levels.items())
+    return " ".join(f"{name}={level_in_words(level)}" for name, level in levels.items())
 
 
 @dataclass(frozen=True)
@@ -54,20 +76,48 @@ class PlannedReplicate:
     """One replicate that the study asks for."""
 
     identity: str
+    """Empty while it is not known, because the cell is still being tuned."""
     seed: int
     levels: Mapping[str, Level]
+    """Of the active factors only."""
+    role: Role = "cell"
+    tuned: Mapping[str, Level] = field(default_factory=dict)
+    """The values of the nuisance hyperparameters that it is trained with."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StudyRecord:
-    """What was asked: kept as an artifact of the study's parent run, so that missing replicates can be named."""
+    """What was asked: kept as an artifact of the study's parent run, so that missing replicates can be named.
+
+    What an adaptive search or a tuning asks for is known bit by bit: replicates of such roles may be missing here, and are then
+    found by the tags ROLE, LEVELS and TUNED of their runs. Those of cells are all here.
+    """
 
     name: str
     question: str
     trainable: str
+    """A trainable's name; several, with commas, where it is a factor."""
     design: str
+    """one_factor_at_a_time, leave_one_out, full_factorial, fractional_factorial, random or adaptive_search."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Everything else of the design: resolution, number of cells or trials, the sampler with every argument, the pruner."""
+    notes: Sequence[str] = ()
+    """Sentences on the design: resolution, generators, aliases; what constraints left out; what a warm start took."""
+    objectives: Mapping[str, Direction] = field(default_factory=lambda: dict(OBJECTIVES))
+    """Metrics, primary first."""
     baseline: Mapping[str, Level]
+    """Empty for the designs random and adaptive_search."""
     factors: Mapping[str, Sequence[Level]]
+    """The levels of every factor; none for a range."""
+    ranges: Mapping[str, str] = field(default_factory=dict)
+    """Factors that are a range, in words, e.g. ``0.0001 to 0.1, log``."""
+    conditions: Mapping[str, Mapping[str, Sequence[Level]]] = field(default_factory=dict)
+    """When a factor is active: the levels that other factors must have."""
+    references: Mapping[str, Mapping[str, Level]] = field(default_factory=dict)
+    """The cell that a factor's levels are compared with, as levels of its active factors; the baseline unless given here."""
+    tuning: Mapping[str, Any] = field(default_factory=dict)
+    """The nested search in a cell: ``parameters`` (name to range in words), ``num_trials``, ``sampler``, ``seed``; or empty."""
+    constraints: Sequence[str] = ()
     seeds: Sequence[int]
     replicates: Sequence[PlannedReplicate]
 
@@ -87,7 +137,8 @@ class StudyRecord:
 class RunRecord:
     """One replicate, as its MLflow run has it.
 
-    ``status`` is MLflow's: RUNNING, FINISHED, FAILED (then with a reason) or KILLED; MISSING where there is no run.
+    ``status`` is MLflow's: RUNNING, FINISHED, FAILED (then with a reason) or KILLED; PRUNED for what MLflow calls KILLED and
+    STATE pruned (the reason says at which epoch); MISSING where there is no run.
     """
 
     identity: str
@@ -103,3 +154,5 @@ class RunRecord:
     config: Mapping[str, Any] = field(default_factory=dict)
     versions: str = ""
     git_commit: str = ""
+    role: Role = "cell"
+    tuned: Mapping[str, Level] = field(default_factory=dict)

@@ -9,8 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.statistics.effects import ACCURACY_OUTCOME, LevelEffect, Summary
+from analysis.reporting.sections import title
+from analysis.reporting.words import unit
+from analysis.statistics.configurations import Configuration
+from analysis.statistics.effects import LevelEffect
 from analysis.statistics.intervals import Estimate
+from analysis.statistics.outcomes import Outcome, objectives_of
+from analysis.statistics.summary import Summary
+from studies.run_record import ACCURACY, level_in_words
 
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -33,18 +39,23 @@ _STYLE: Any = {
 
 
 def accuracy_against_t(summary: Summary) -> str:
-    """A panel per factor, a line per level: mean validation accuracy of the spike counts up to t, with its interval."""
-    factors = list(summary.study.factors)
+    """A panel per factor, a line per level: mean validation accuracy of the spike counts up to t, with its interval.
+
+    Empty where no replicate's curve was read.
+    """
+    of_accuracy = next((effects for outcome, effects in summary.effects.items() if outcome.metric == ACCURACY), ())
+    factors = list(dict.fromkeys(effect.factor for effect in of_accuracy if effect.accuracy_at_t))
+    if not factors:
+        return ""
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(4.6 * len(factors), 4.4), layout="constrained")
-        for axes, factor in zip(_row_of_axes(figure, len(factors)), factors, strict=True):
-            effects = [e for e in summary.effects[ACCURACY_OUTCOME] if e.factor == factor and e.accuracy_at_t]
+        figure = Figure(layout="constrained")
+        for axes, factor in zip(_panels(figure, len(factors), 3, (4.6, 4.4)), factors, strict=True):
+            effects = [effect for effect in of_accuracy if effect.factor == factor and effect.accuracy_at_t]
             for i, effect in enumerate(effects):
                 _draw_curve(axes, effect, i)
             axes.set(title=factor, xlabel="time step t", ylabel="validation accuracy (%)")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            if effects:
-                axes.legend(loc="lower right")
+            axes.legend(loc="lower right")
         return _svg(figure)
 
 
@@ -52,7 +63,7 @@ def _draw_curve(axes: Axes, effect: LevelEffect, i: int) -> None:
     steps = range(1, len(effect.accuracy_at_t) + 1)
     mean = [100 * estimate.mean for estimate in effect.accuracy_at_t]
     colour = INK if effect.is_baseline else OKABE_ITO[i % len(OKABE_ITO)]
-    label = f"{effect.level} (baseline)" if effect.is_baseline else str(effect.level)
+    label = level_in_words(effect.level) + (" (baseline)" if effect.is_baseline else "")
     axes.plot(steps, mean, color=colour, marker=MARKERS[i % len(MARKERS)], markersize=4, label=label)
     low = [100 * estimate.low for estimate in effect.accuracy_at_t]
     high = [100 * estimate.high for estimate in effect.accuracy_at_t]
@@ -62,31 +73,75 @@ def _draw_curve(axes: Axes, effect: LevelEffect, i: int) -> None:
 def differences(summary: Summary) -> str:
     """A panel per outcome: every level's paired difference from the baseline, with its interval; filled where decided."""
     with mpl.rc_context(_STYLE):
-        num_levels = sum(len(levels) - 1 for levels in summary.study.factors.values())
-        figure = Figure(figsize=(6.4 * len(summary.effects), 1.5 + 0.42 * num_levels), layout="constrained")
-        panels = _row_of_axes(figure, len(summary.effects))
+        figure = Figure(layout="constrained")
+        num_levels = max(sum(effect.is_contrast for effect in effects) for effects in summary.effects.values())
+        panels = _panels(figure, len(summary.effects), 2, (6.4, 1.5 + 0.42 * num_levels))
         for axes, (outcome, effects) in zip(panels, summary.effects.items(), strict=True):
             shown = [effect for effect in effects if effect.contrast is not None]
             for place, effect in enumerate(shown):
                 if effect.contrast is not None:
-                    _draw_difference(axes, effect.contrast.difference, place, decided=effect.verdict in ("higher", "lower"))
+                    decided = effect.verdict in ("higher", "lower")
+                    _draw_difference(axes, effect.contrast.difference, place, outcome, decided=decided)
             axes.axvline(0, color=INK, linewidth=1, linestyle=":")
-            axes.set_yticks(range(len(shown)), [f"{effect.factor} = {effect.level}" for effect in shown])
+            axes.set_yticks(range(len(shown)), [f"{effect.factor} = {level_in_words(effect.level)}" for effect in shown])
             axes.invert_yaxis()
-            axes.set(title=outcome.name, xlabel="points from the baseline (95 %)")
+            what = "points" if outcome.is_fraction else "difference"
+            axes.set(title=outcome.name, xlabel=f"{what} from the baseline (95 %)")
         return _svg(figure)
 
 
-def _draw_difference(axes: Axes, difference: Estimate, place: int, *, decided: bool) -> None:
-    colour = OKABE_ITO[0] if decided else INK
-    axes.plot([100 * difference.low, 100 * difference.high], [place, place], color=colour, linewidth=2)
+def _draw_difference(axes: Axes, difference: Estimate, place: int, outcome: Outcome, *, decided: bool) -> None:
+    colour, scale = OKABE_ITO[0] if decided else INK, _scale(outcome)
+    axes.plot([scale * difference.low, scale * difference.high], [place, place], color=colour, linewidth=2)
     face = colour if decided else "none"
-    axes.plot([100 * difference.mean], [place], marker="o", markersize=7, color=colour, markerfacecolor=face)
+    axes.plot([scale * difference.mean], [place], marker="o", markersize=7, color=colour, markerfacecolor=face)
 
 
-def _row_of_axes(figure: Figure, num: int) -> Sequence[Axes]:
-    row: Sequence[Axes] = figure.subplots(1, num, squeeze=False)[0]
-    return row
+def objectives(summary: Summary) -> str:
+    """Two objectives of a search against each other: its configurations, their Pareto front, the finalists' means.
+
+    Empty where the study has not two objectives or no ranking of a search.
+    """
+    pair = objectives_of(summary.study)
+    kinds = {ranking.kind: ranking.configurations for ranking in summary.rankings}
+    if len(pair) != 2 or "search" not in kinds:
+        return ""
+    across, up = pair[1], pair[0]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(layout="constrained")
+        (axes,) = _panels(figure, 1, 1, (7.0, 4.8))
+        front = sorted((found for found in kinds["search"] if found.on_front), key=lambda found: found.mean(across))
+        _draw_points(axes, kinds["search"], across, up, color=INK, marker="o", alpha=0.35, label="searched")
+        drawstyle = "steps-pre" if across.direction == "maximize" else "steps-post"  # what is reached, not what lies between
+        line = {"color": OKABE_ITO[0], "linestyle": "-", "drawstyle": drawstyle}
+        _draw_points(axes, front, across, up, **line, marker="o", label="their Pareto front")
+        finalists = kinds.get("finalist", ())
+        if finalists:
+            _draw_points(axes, finalists, across, up, color=OKABE_ITO[1], marker="D", label="finalists, fresh seeds")
+        axes.set(xlabel=f"{title(across)}{unit(across)}", ylabel=f"{title(up)}{unit(up)}")
+        axes.legend(loc="best")
+        return _svg(figure)
+
+
+def _draw_points(axes: Axes, found: Sequence[Configuration], across: Outcome, up: Outcome, **style: Any) -> None:
+    x = [_scale(across) * configuration.mean(across) for configuration in found]
+    y = [_scale(up) * configuration.mean(up) for configuration in found]
+    axes.plot(x, y, **{"linestyle": "none", "markersize": 5, **style})
+
+
+def _scale(outcome: Outcome) -> float:
+    return 100 if outcome.is_fraction else 1
+
+
+def _panels(figure: Figure, num: int, most_in_a_row: int, size: tuple[float, float]) -> Sequence[Axes]:
+    """So many axes of this size in inches, in rows; places that are left over in the last one stay empty."""
+    num_columns = min(num, most_in_a_row)
+    num_rows = -(-num // num_columns)
+    figure.set_size_inches(size[0] * num_columns, size[1] * num_rows)
+    panels: list[Axes] = list(figure.subplots(num_rows, num_columns, squeeze=False).flat)
+    for spare in panels[num:]:
+        spare.set_visible(False)
+    return panels[:num]
 
 
 def _svg(figure: Figure) -> str:

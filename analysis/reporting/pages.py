@@ -2,8 +2,11 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis.reporting import figures, tables
-from analysis.statistics.effects import Outcome, Summary
+from analysis.reporting import figures
+from analysis.reporting.markdown import sections
+from analysis.reporting.method import counts_in_words, design_lines, method_lines, unfinished_lines
+from analysis.reporting.tables import verdicts
+from analysis.statistics.summary import Summary
 
 
 def page(summary: Summary) -> str:
@@ -12,22 +15,34 @@ def page(summary: Summary) -> str:
     template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("page.html.jinja")
     return template.render(
         study=summary.study,
-        num_finished=len(summary.runs) - len(summary.not_finished),
-        num_replicates=len(summary.runs),
+        counts=counts_in_words(summary),
         warnings=summary.warnings,
-        verdicts=list(tables.verdicts(summary)),
-        tables=[_table(summary, outcome) for outcome in summary.effects],
-        differences=figures.differences(summary),
-        accuracy_against_t=figures.accuracy_against_t(summary),
-        unfinished=tables.unfinished_lines(summary),
-        method=tables.method_lines(summary),
+        verdicts=verdicts(summary),
+        design=design_lines(summary.study),
+        sections=sections(summary),
+        figures=_figures(summary),
+        unfinished=unfinished_lines(summary),
+        method=method_lines(summary),
     )
 
 
-def _table(summary: Summary, outcome: Outcome) -> dict[str, object]:
-    lines, last_factor = [], ""
-    for effect in summary.effects[outcome]:
-        first = " first" if effect.factor != last_factor else ""
-        lines.append({"classes": effect.verdict.replace(" ", "-") + first, "cells": tables.row(effect, outcome)})
-        last_factor = effect.factor
-    return {"title": outcome.name.capitalize(), "header": tables.header(outcome), "lines": lines}
+def _figures(summary: Summary) -> list[tuple[str, str, str]]:
+    """Heading, SVG and caption of every figure that the design has."""
+    found = [
+        (
+            "Differences from the baseline",
+            figures.differences(summary) if summary.effects else "",
+            "Mean and 95 % interval; filled where the corrected p-value decides.",
+        ),
+        (
+            "Accuracy against t",
+            figures.accuracy_against_t(summary),
+            "Validation accuracy of the spike counts up to step t; mean and 95 % interval over seeds.",
+        ),
+        (
+            "The objectives against each other",
+            figures.objectives(summary),
+            "A point for every configuration, the mean over its seeds; the line is the Pareto front of what was searched.",
+        ),
+    ]
+    return [(heading, svg, caption) for heading, svg, caption in found if svg]

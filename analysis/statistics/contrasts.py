@@ -1,4 +1,4 @@
-"""Contrasts paired by seed: a level minus the baseline, within each block."""
+"""Contrasts paired by seed: a level minus its reference, within each block."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ RELATIVE_TIE = 1e-9
 
 @dataclass(frozen=True)
 class Contrast:
-    """Level minus baseline over the seeds that both have.
+    """Level minus reference over the seeds that both have.
 
     ``p`` is of the two-sided sign-flip test, ``corrected_p`` is Holm's over the contrasts that were made together; both
     are NaN where no seed is shared.
@@ -26,14 +26,14 @@ class Contrast:
 
 
 def paired_contrasts(
-    baseline: Mapping[int, float], levels: Sequence[Mapping[int, float]], *, confidence: float = 0.95, seed: int = 0
+    pairs: Sequence[tuple[Mapping[int, float], Mapping[int, float]]], *, confidence: float = 0.95, seed: int = 0
 ) -> list[Contrast]:
-    """Every level against the baseline; values by seed; p-values corrected for the number of levels (Holm 1979)."""
+    """A contrast for every pair of a reference and a level, both by seed; p-values corrected for all of them (Holm 1979)."""
     generator = np.random.default_rng(seed)
     estimates: list[Estimate] = []
     p_values: list[float] = []
-    for level in levels:
-        differences = [level[block] - baseline[block] for block in sorted(level.keys() & baseline.keys())]
+    for reference, level in pairs:
+        differences = [level[block] - reference[block] for block in sorted(level.keys() & reference.keys())]
         nan = float("nan")
         estimates.append(mean_interval(differences, confidence) if differences else Estimate(nan, nan, nan, 0))
         p_values.append(sign_flip_p(differences, generator) if differences else nan)

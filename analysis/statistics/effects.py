@@ -1,97 +1,83 @@
-"""The ablation summary as data: every level with its mean, its contrast with the baseline, and a verdict."""
+"""Effects: every level with its mean, its contrast with its factor's reference level, and a verdict."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from analysis.statistics.contrasts import Contrast, fewest_seeds, paired_contrasts
+from analysis.statistics.cells import block_curves, block_means, estimate
+from analysis.statistics.contrasts import Contrast, paired_contrasts
 from analysis.statistics.intervals import Estimate, mean_interval
-from studies.run_record import ACCURACY, SPARSITY, TEST_ACCURACY, Level, RunRecord, StudyRecord
+from analysis.statistics.level_cells import LevelCells
+from analysis.statistics.outcomes import Outcome
+from studies.run_record import PRUNED, TEST_ACCURACY, Level
 
 SIGNIFICANCE = 0.05
 
-Verdict = Literal["baseline", "higher", "lower", "undecided", "no data"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a study is judged on; values are fractions, shown in percent and points."""
-
-    metric: str
-    name: str
-
-
-ACCURACY_OUTCOME = Outcome(ACCURACY, "validation accuracy")
-OUTCOMES = (ACCURACY_OUTCOME, Outcome(SPARSITY, "activation sparsity"))
+Verdict = Literal["baseline", "higher", "lower", "undecided", "no data", "not in the design"]
 
 
 @dataclass(frozen=True)
 class LevelEffect:
-    """One level of one factor, all other factors at their baseline.
+    """One level of one factor.
 
-    ``estimate`` and ``contrast`` are None where no replicate of the cell (or no pair) has finished.
+    ``estimate`` is of the cell's value, or of the mean over the level's cells, over seeds; it and ``contrast`` are None where
+    no seed (or no pair) is whole. ``in_cell``: see ``LevelCells``.
     """
 
     factor: str
     level: Level
     is_baseline: bool
+    in_cell: Mapping[str, Level]
+    num_cells: int
     num_planned: int
+    """Seeds."""
+    num_pruned: int
+    """Replicates."""
     estimate: Estimate | None
     test_estimate: Estimate | None
     contrast: Contrast | None
     verdict: Verdict
     accuracy_at_t: tuple[Estimate, ...]
 
-
-@dataclass(frozen=True)
-class Summary:
-    """All that is said of a study: effects per outcome in the order of the factors, and what to keep in mind."""
-
-    study: StudyRecord
-    runs: Sequence[RunRecord]
-    effects: Mapping[Outcome, Sequence[LevelEffect]]
-    warnings: Sequence[str]
+    @property
+    def num_finished(self) -> int:
+        """Seeds of which the outcome is known."""
+        return self.estimate.num_values if self.estimate else 0
 
     @property
-    def not_finished(self) -> list[RunRecord]:
-        """Replicates that are failed, missing, interrupted or still running."""
-        return [run for run in self.runs if run.status != "FINISHED"]
+    def is_contrast(self) -> bool:
+        """Whether the design compares it with another level."""
+        return self.num_cells > 0 and not self.is_baseline
 
 
-def summarise(study: StudyRecord, runs: Sequence[RunRecord]) -> Summary:
-    """Simple effects of every factor, at the baseline of the others, paired by seed, corrected over an outcome's contrasts."""
-    effects = {outcome: _effects(study, runs, outcome) for outcome in OUTCOMES}
-    return Summary(study, runs, effects, _warnings(study, runs, effects[ACCURACY_OUTCOME]))
-
-
-def _effects(study: StudyRecord, runs: Sequence[RunRecord], outcome: Outcome) -> list[LevelEffect]:
-    factor_levels = [(factor, level) for factor, levels in study.factors.items() for level in levels]
-    cells = [_runs_of_cell(runs, {**study.baseline, factor: level}) for factor, level in factor_levels]
-    is_baseline = [level == study.baseline[factor] for factor, level in factor_levels]
-    baseline_values = _values(_runs_of_cell(runs, study.baseline), outcome.metric)
-    compared = [_values(cell, outcome.metric) for cell, skip in zip(cells, is_baseline, strict=True) if not skip]
-    contrasts = iter(paired_contrasts(baseline_values, compared))
+def level_effects(levels: Sequence[LevelCells], outcome: Outcome) -> list[LevelEffect]:
+    """The effects on one outcome, paired by seed, corrected over all of them."""
+    values = [block_means(level.cells, outcome.metric) for level in levels]
+    references = {level.factor: of_level for level, of_level in zip(levels, values, strict=True) if level.is_baseline}
+    compared = [(level, of_level) for level, of_level in zip(levels, values, strict=True) if not level.is_baseline]
+    contrasts = iter(paired_contrasts([(references.get(level.factor, {}), of_level) for level, of_level in compared]))
     return [
-        _level_effect(factor, level, cell, outcome, None if at_baseline else next(contrasts))
-        for (factor, level), cell, at_baseline in zip(factor_levels, cells, is_baseline, strict=True)
+        _level_effect(level, of_level, None if level.is_baseline else next(contrasts))
+        for level, of_level in zip(levels, values, strict=True)
     ]
 
 
-def _level_effect(
-    factor: str, level: Level, cell: Sequence[RunRecord], outcome: Outcome, contrast: Contrast | None
-) -> LevelEffect:
+def _level_effect(level: LevelCells, values: Mapping[int, float], contrast: Contrast | None) -> LevelEffect:
     has_pairs = contrast is not None and contrast.difference.num_values > 0
+    runs = [run for cell in level.cells for run in cell]
     return LevelEffect(
-        factor=factor,
-        level=level,
-        is_baseline=contrast is None,
-        num_planned=len(cell),
-        estimate=_estimate(_values(cell, outcome.metric)),
-        test_estimate=_estimate(_values(cell, TEST_ACCURACY)),
+        factor=level.factor,
+        level=level.level,
+        is_baseline=level.is_baseline,
+        in_cell=level.in_cell,
+        num_cells=len(level.cells),
+        num_planned=len({run.seed for run in runs}),
+        num_pruned=sum(run.status == PRUNED for run in runs),
+        estimate=estimate(values),
+        test_estimate=estimate(block_means(level.cells, TEST_ACCURACY)),
         contrast=contrast if has_pairs else None,
-        verdict=_verdict(contrast),
-        accuracy_at_t=_mean_curve([run.accuracy_at_t for run in cell if run.accuracy_at_t]),
+        verdict=_verdict(contrast) if level.cells else "not in the design",
+        accuracy_at_t=_mean_curve(block_curves(level.cells)),
     )
 
 
@@ -105,48 +91,6 @@ def _verdict(contrast: Contrast | None) -> Verdict:
     return "undecided"
 
 
-def _runs_of_cell(runs: Sequence[RunRecord], levels: Mapping[str, Level]) -> list[RunRecord]:
-    return [run for run in runs if run.levels == levels]
-
-
-def _values(cell: Sequence[RunRecord], metric: str) -> dict[int, float]:
-    """The metric of the finished replicates of a cell, by seed; values that are not finite are left out."""
-    finished = {run.seed: run.metrics.get(metric, math.nan) for run in cell if run.status == "FINISHED"}
-    return {seed: value for seed, value in finished.items() if math.isfinite(value)}
-
-
-def _estimate(values: Mapping[int, float]) -> Estimate | None:
-    return mean_interval(list(values.values())) if values else None
-
-
 def _mean_curve(curves: Sequence[Sequence[float]]) -> tuple[Estimate, ...]:
-    """Mean and interval at every t that all curves of the cell have."""
+    """Mean and interval at every t that all curves have."""
     return tuple(mean_interval(at_t) for at_t in zip(*curves, strict=False))
-
-
-def _warnings(study: StudyRecord, runs: Sequence[RunRecord], effects: Sequence[LevelEffect]) -> list[str]:
-    warnings = []
-    num_contrasts = sum(len(levels) - 1 for levels in study.factors.values())
-    needed = fewest_seeds(num_contrasts, SIGNIFICANCE)
-    if len(study.seeds) < needed:
-        warnings.append(
-            f"With {len(study.seeds)} seeds and {num_contrasts} contrasts no corrected p-value can fall below {SIGNIFICANCE}; "
-            f"{needed} seeds can."
-        )
-    for effect in effects:
-        num_finished = effect.estimate.num_values if effect.estimate else 0
-        if num_finished < effect.num_planned:
-            warnings.append(
-                f"{effect.factor} = {effect.level}: {effect.num_planned - num_finished} of {effect.num_planned} replicates have "
-                "not finished; what is said of it is of those that have, which may flatter it."
-            )
-    for what, found in (
-        ("versions of the packages", {run.versions for run in runs if run.versions}),
-        ("commits of the code", {run.git_commit for run in runs if run.git_commit}),
-    ):
-        if len(found) > 1:
-            warnings.append(f"The replicates were trained with {len(found)} {what}; see Method.")
-    digests = {run.data_digest for run in runs if run.data_digest}
-    if len(digests) > 1:
-        warnings.append(f"The replicates were trained on {len(digests)} different data sets.")
-    return warnings

@@ -306,6 +306,7 @@ def _study_record(study: Study) -> StudyRecord:
         design=study.design,
         baseline=study.baseline,
         factors=study.factors,
+        references=dict.fromkeys(study.factors, study.baseline),
         seeds=study.seeds,
         replicates=[PlannedReplicate(r.identity, r.seed, r.cell) for r in study.replicates],
     )

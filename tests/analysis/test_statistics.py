@@ -66,7 +66,7 @@ def test_holm_by_hand() -> None:
 def test_contrasts_are_paired_by_seed() -> None:
     """Only seeds that both have count, whatever their order; a level without any is no contrast."""
     baseline = {0: 0.5, 1: 0.6, 2: 0.9}
-    up, alone = paired_contrasts(baseline, [{2: 1.0, 1: 0.7, 7: 0.1}, {8: 0.3}])
+    up, alone = paired_contrasts([(baseline, {2: 1.0, 1: 0.7, 7: 0.1}), (baseline, {8: 0.3})])
     assert up.difference.num_values == 2
     assert up.difference.mean == pytest.approx(0.1)
     assert alone.difference.num_values == 0
@@ -89,5 +89,5 @@ def test_false_positives_of_a_family() -> None:
     for _ in range(400):
         cells = generator.standard_t(3, size=(6, 10)) + generator.normal(size=10)  # heavy tails, block effects
         baseline, *levels = [dict(enumerate(cell)) for cell in cells]
-        num_errors += any(contrast.corrected_p < 0.05 for contrast in paired_contrasts(baseline, levels))
+        num_errors += any(contrast.corrected_p < 0.05 for contrast in paired_contrasts([(baseline, level) for level in levels]))
     assert num_errors <= stats.binom.ppf(0.999, 400, 0.05)

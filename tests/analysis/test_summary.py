@@ -2,17 +2,17 @@
 
 import csv
 import io
-import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
 
 from analysis.reporting import figures, pages, tables
 from analysis.reporting.records import RecordedStudy
-from analysis.statistics.effects import ACCURACY_OUTCOME, OUTCOMES, Summary, summarise
+from analysis.statistics.outcomes import ACCURACY_OUTCOME, SPARSITY_OUTCOME
+from analysis.statistics.summary import Summary, summarise
 from studies.run_record import Level, PlannedReplicate, RunRecord, StudyRecord
+from tests.analysis.examples import all_outputs
 
 EFFECT_OF_16 = 0.05
 
@@ -32,25 +32,20 @@ def recorded(num_seeds: int = 8) -> RecordedStudy:
             curve = tuple(accuracy * t / 8 for t in range(1, 9))
             runs.append(RunRecord(identity, seed, levels, "FINISHED", metrics=metrics, accuracy_at_t=curve))
     study = StudyRecord(
-        "demo", "Does <T> matter?", "bitnet", "one_factor_at_a_time", baseline, factors, range(num_seeds), planned
+        name="demo",
+        question="Does <T> matter?",
+        trainable="bitnet",
+        design="one_factor_at_a_time",
+        baseline=baseline,
+        factors=factors,
+        seeds=range(num_seeds),
+        replicates=planned,
     )
     return RecordedStudy(study, runs)
 
 
 def summary_of(study: RecordedStudy) -> Summary:
     return summarise(study.study, study.runs)
-
-
-def all_outputs(summary: Summary) -> str:
-    """Make every output; the terminal's and Markdown's text."""
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(tables.terminal(summary))
-    page = pages.page(summary)
-    assert "<script" not in page
-    assert not re.findall(r"(?:src|href)=.(?!#)", page.replace("xlink:href", "href"))  # nothing is fetched
-    list(csv.reader(io.StringIO(tables.effects_csv(summary))))
-    tables.replicates_csv(summary.runs)
-    return console.export_text() + tables.markdown(summary)
 
 
 def test_planted_effect_is_found() -> None:
@@ -68,7 +63,7 @@ def test_planted_effect_is_found() -> None:
 
 def test_a_constant_difference_has_an_interval_of_no_width() -> None:
     """Sparsity is equal in all cells here: the difference is 0 with no doubt, p is 1."""
-    effect = summary_of(recorded()).effects[OUTCOMES[1]][1]
+    effect = summary_of(recorded()).effects[SPARSITY_OUTCOME][1]
     assert effect.contrast is not None
     assert (effect.contrast.difference.low, effect.contrast.difference.high, effect.contrast.p) == (0, 0, 1)
 

@@ -1,0 +1,164 @@
+"""Rankings in words: the best cells of a random design, the finalists and the Pareto front of a search."""
+
+from collections.abc import Iterator, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from analysis.reporting import words
+from analysis.reporting.effect_tables import TEST_OUTCOME
+from analysis.reporting.sections import Column, Line, Section, estimate_column, title
+from analysis.statistics.configurations import Configuration, Ranking
+from analysis.statistics.outcomes import Outcome, objectives_of, outcomes_of
+from analysis.statistics.summary import Summary
+from studies.run_record import PRUNED
+
+NUM_BEST = 10
+NUM_ON_FRONT = 30
+REPLICATES = {"cell": "replicates", "search": "trials of the search", "finalist": "replicates of finalists"}
+
+
+def shown(ranking: Ranking) -> Sequence[Configuration]:
+    """Those that a table shows: every finalist, else the best."""
+    return ranking.configurations if ranking.kind == "finalist" else ranking.configurations[:NUM_BEST]
+
+
+def ranking_sections(summary: Summary) -> list[Section]:
+    """The first ranking, then the Pareto front of a search with several objectives."""
+    sections = [
+        _section(summary, ranking, _title(ranking), _caption(summary, ranking), shown(ranking))
+        for ranking in summary.rankings[:1]
+    ]
+    fronts = [ranking for ranking in summary.rankings if ranking.kind == "search" and _has_front(summary)]
+    return sections + [
+        _section(summary, ranking, "Pareto front of the search", _front_caption(summary, ranking), ranking.front[:NUM_ON_FRONT])
+        for ranking in fronts
+    ]
+
+
+def _has_front(summary: Summary) -> bool:
+    return len(objectives_of(summary.study)) > 1
+
+
+def _section(summary: Summary, ranking: Ranking, heading: str, caption: str, configurations: Sequence[Configuration]) -> Section:
+    lines = [Line(_cells(summary, ranking, configuration)) for configuration in configurations]
+    return Section(heading, caption, _columns(summary, ranking), lines)
+
+
+def _title(ranking: Ranking) -> str:
+    return {"cell": "Best cells", "search": "Best of the search", "finalist": "Finalists"}[ranking.kind]
+
+
+def _caption(summary: Summary, ranking: Ranking) -> str:
+    primary, num = summary.primary.name, len(ranking.configurations)
+    if ranking.kind == "finalist":
+        seeds = words.named_seeds({run.seed for run in summary.asked if run.role == "finalist"})
+        return (
+            f"What the search chose, trained again with {seeds} that are fresh, not those that selected it; ranked by "
+            f"the mean of {primary}. “Selected on” is what the search saw."
+        )
+    return (
+        f"The best {min(NUM_BEST, num)} of {num} configurations by the mean of {primary} over their seeds. They are ranked on "
+        "the value that is shown, which flatters the first ones."
+    )
+
+
+def _front_caption(summary: Summary, ranking: Ranking) -> str:
+    names = ", ".join(f"{objective.name} ({objective.direction})" for objective in objectives_of(summary.study))
+    num = len(ranking.front)
+    most = f" The first {NUM_ON_FRONT} of {num}." if num > NUM_ON_FRONT else ""
+    return f"The searched configurations that no other beats, by being as good in all of {names} and better in one.{most}"
+
+
+def _columns(summary: Summary, ranking: Ranking) -> list[Column]:
+    is_finalist = ranking.kind == "finalist"
+    return [
+        Column("rank"),
+        *(Column(factor, is_text=True) for factor in summary.study.factors),
+        Column("seeds"),
+        *(estimate_column(outcome) for outcome in outcomes_of(summary.study)),
+        *([Column(f"selected on{words.unit(summary.primary)}")] if is_finalist else []),
+        estimate_column(TEST_OUTCOME),
+        *([Column("Pareto front", is_text=True)] if is_finalist and _has_front(summary) else []),
+    ]
+
+
+def _cells(summary: Summary, ranking: Ranking, configuration: Configuration) -> list[str]:
+    study, primary, is_finalist = summary.study, summary.primary, ranking.kind == "finalist"
+    front = ["on it" if configuration.on_front else words.NONE]
+    return [
+        str(configuration.rank or words.NONE),
+        *(words.level_of(study, factor, configuration.levels) for factor in study.factors),
+        words.seeds(configuration.num_finished(primary), configuration.num_planned),
+        *(words.value(outcome, configuration.estimates.get(outcome)) for outcome in outcomes_of(study)),
+        *([_selected_on(primary, configuration)] if is_finalist else []),
+        words.value(TEST_OUTCOME, configuration.test_estimate),
+        *(front if is_finalist and _has_front(summary) else []),
+    ]
+
+
+def _selected_on(primary: Outcome, configuration: Configuration) -> str:
+    value = configuration.selected_on.get(primary)
+    return words.NONE if value is None else words.number(primary, value)
+
+
+def ranking_sentences(summary: Summary) -> Iterator[str]:
+    """The best configuration, how many replicates of each kind came to what, how large the fronts are."""
+    for ranking in summary.rankings[:1]:
+        for configuration in (found for found in ranking.configurations if found.rank == 1):
+            yield _best_in_words(summary, ranking, configuration)
+    for ranking in summary.rankings:
+        yield _counts_in_words(summary, ranking)
+        if ranking.kind == "cell":
+            yield "No level is contrasted with another: drawn at random, they meet the other factors' levels in unequal shares."
+        elif _has_front(summary):
+            names = ", ".join(objective.name for objective in objectives_of(summary.study))
+            yield f"{len(ranking.front)} of these configurations are on the Pareto front of {names}."
+
+
+def _counts_in_words(summary: Summary, ranking: Ranking) -> str:
+    states = [run.status for run in summary.asked if run.role == ranking.kind]
+    counts = {"complete": states.count("FINISHED"), "pruned": states.count(PRUNED), "failed": states.count("FAILED")}
+    counts["not finished"] = len(states) - sum(counts.values())
+    parts = [f"{count} {state}" for state, count in counts.items() if count or state == "complete"]
+    return f"{len(states)} {REPLICATES[ranking.kind]}, {len(ranking.configurations)} configurations: {', '.join(parts)}."
+
+
+def _best_in_words(summary: Summary, ranking: Ranking, configuration: Configuration) -> str:
+    primary = summary.primary
+    fresh = "fresh " if ranking.kind == "finalist" else ""
+    num = configuration.num_finished(primary)
+    value = f"{words.value(primary, configuration.estimates[primary])}{words.unit(primary)}"
+    selected = f"; selected on {_selected_on(primary, configuration)}" if configuration.selected_on else ""
+    levels = words.configuration_in_words(summary.study, configuration.levels)
+    return f"best by {primary.name}: {levels}: {value} over {num} {fresh}seed{'s' if num != 1 else ''}{selected}."
+
+
+def ranking_terminal_tables(summary: Summary) -> list[Table]:
+    """The first ranking, for 80 columns: the primary outcome with its interval, the mean of the next."""
+    return [_terminal_table(summary, ranking) for ranking in summary.rankings[:1]]
+
+
+def _terminal_table(summary: Summary, ranking: Ranking) -> Table:
+    primary, *others = outcomes_of(summary.study)
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column(_title(ranking), overflow="fold")
+    table.add_column("seeds", justify="right", no_wrap=True)
+    table.add_column(f"{title(primary)}{words.unit(primary)}", justify="right", min_width=len("96.12 (95.40 to 96.84)"))
+    if ranking.kind == "finalist":
+        table.add_column("selected on", justify="right", width=len("selected"))
+    table.add_column(f"{others[0].name}{words.unit(others[0])}", justify="right", width=max(map(len, others[0].name.split())))
+    for configuration in shown(ranking):
+        selected = [_selected_on(primary, configuration)] if ranking.kind == "finalist" else []
+        other = configuration.estimates.get(others[0])
+        row = [
+            str(configuration.rank or words.NONE),
+            words.configuration_in_words(summary.study, configuration.levels),
+            words.seeds(configuration.num_finished(primary), configuration.num_planned),
+            words.value(primary, configuration.estimates.get(primary)),
+            *selected,
+            words.number(others[0], other.mean) if other else words.NONE,
+        ]
+        table.add_row(*map(Text, row))
+    return table

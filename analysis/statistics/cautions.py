@@ -1,0 +1,120 @@
+"""What to keep in mind when reading a summary: the sentences that stand above its tables."""
+
+from collections.abc import Sequence
+
+from analysis.statistics.cells import block_means, group_by_levels
+from analysis.statistics.configurations import Ranking
+from analysis.statistics.contrasts import fewest_seeds
+from analysis.statistics.effects import SIGNIFICANCE, LevelEffect
+from analysis.statistics.level_cells import FACTORIAL, LevelCells, is_balanced
+from analysis.statistics.outcomes import objectives_of
+from analysis.statistics.tuning import TunedCell
+from studies.run_record import RunRecord, StudyRecord, level_in_words, levels_in_words
+
+
+def cautions(
+    study: StudyRecord,
+    runs: Sequence[RunRecord],
+    levels: Sequence[LevelCells],
+    effects: Sequence[LevelEffect],
+    rankings: Sequence[Ranking],
+    tuned: Sequence[TunedCell],
+) -> list[str]:
+    """All warnings; ``effects`` are those on the primary objective."""
+    found = _of_power(study, effects)
+    found += _of_blocks(study, runs) if study.design in FACTORIAL else _of_levels(effects)
+    if study.design in FACTORIAL:
+        found += _of_balance(study, levels)
+    found += _of_rankings(study, rankings)
+    found += _of_tuning(tuned)
+    return found + _of_sameness(study, runs)
+
+
+def _of_power(study: StudyRecord, effects: Sequence[LevelEffect]) -> list[str]:
+    num_contrasts = sum(effect.is_contrast for effect in effects)
+    needed = fewest_seeds(num_contrasts, SIGNIFICANCE)
+    if not num_contrasts or len(study.seeds) >= needed:
+        return []
+    return [
+        f"With {len(study.seeds)} seeds and {num_contrasts} contrasts no corrected p-value can fall below {SIGNIFICANCE}; "
+        f"{needed} seeds can."
+    ]
+
+
+def _of_levels(effects: Sequence[LevelEffect]) -> list[str]:
+    found = []
+    for effect in effects:
+        title = f"{effect.factor} = {level_in_words(effect.level)}"
+        if effect.num_pruned:
+            found.append(
+                f"{title}: {effect.num_pruned} of {effect.num_planned} replicates were pruned; what is said of it is of those "
+                "that were not, which flatters it."
+            )
+        if num_lost := effect.num_planned - effect.num_pruned - effect.num_finished:
+            found.append(
+                f"{title}: {num_lost} of {effect.num_planned} replicates have "
+                "not finished; what is said of it is of those that have, which may flatter it."
+            )
+    return found
+
+
+def _of_blocks(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
+    cells = list(group_by_levels(run for run in runs if run.role == "cell").values())
+    num_whole = len(block_means(cells, objectives_of(study)[0].metric))
+    if num_whole == len(study.seeds):
+        return []
+    return [
+        f"{num_whole} of {len(study.seeds)} seeds are whole. In the others a cell lacks its result, and a mean over cells leaves "
+        "a seed out where one of its cells does."
+    ]
+
+
+def _of_balance(study: StudyRecord, levels: Sequence[LevelCells]) -> list[str]:
+    baselines = {level.factor: level for level in levels if level.is_baseline}
+    unbalanced = [
+        f"{level.factor} = {level_in_words(level.level)}"
+        for level in levels
+        if level.cells
+        and level.factor in baselines
+        and baselines[level.factor].cells
+        and not is_balanced(study, level, baselines[level.factor])
+    ]
+    if not unbalanced:
+        return []
+    return [
+        f"The design is not balanced: the cells with {', '.join(unbalanced)} have the other factors' levels in other shares than "
+        "those with the baseline level, so that their differences are of these factors too."
+    ]
+
+
+def _of_rankings(study: StudyRecord, rankings: Sequence[Ranking]) -> list[str]:
+    kinds = [ranking.kind for ranking in rankings]
+    if kinds != ["search"] or not rankings[0].configurations:
+        return []
+    (primary, *_) = objectives_of(study)
+    return [
+        f"No finalist was trained with fresh seeds: the configurations shown were selected on the {primary.name} that is shown, "
+        "which flatters them."
+    ]
+
+
+def _of_tuning(tuned: Sequence[TunedCell]) -> list[str]:
+    return [
+        f"{levels_in_words(cell.levels)}: its replicates were trained with {cell.num_choices} different tuned values."
+        for cell in tuned
+        if cell.num_choices > 1
+    ]
+
+
+def _of_sameness(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
+    found = []
+    for what, values in (
+        ("versions of the packages", {run.versions for run in runs if run.versions}),
+        ("commits of the code", {run.git_commit for run in runs if run.git_commit}),
+    ):
+        if len(values) > 1:
+            found.append(f"The replicates were trained with {len(values)} {what}; see Method.")
+    digests = {run.data_digest for run in runs if run.data_digest}
+    if len(digests) > 1 and "data" not in study.factors:
+        found.append(f"The replicates were trained on {len(digests)} different data sets.")
+    return found

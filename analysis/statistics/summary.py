@@ -1,0 +1,51 @@
+"""The ablation summary as data: what a study's design lets one say, and what to keep in mind."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from analysis.statistics.cautions import cautions
+from analysis.statistics.configurations import Ranking, rankings
+from analysis.statistics.effects import LevelEffect, level_effects
+from analysis.statistics.level_cells import level_cells
+from analysis.statistics.outcomes import Outcome, objectives_of, outcomes_of
+from analysis.statistics.tuning import TunedCell, tuned_cells
+from studies.run_record import PRUNED, RunRecord, StudyRecord
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All that is said of a study.
+
+    Designs of factors have effects for every outcome, in the order of the factors; a random design and a search have rankings.
+    """
+
+    study: StudyRecord
+    runs: Sequence[RunRecord]
+    effects: Mapping[Outcome, Sequence[LevelEffect]]
+    rankings: Sequence[Ranking]
+    tuned: Sequence[TunedCell]
+    warnings: Sequence[str]
+
+    @property
+    def primary(self) -> Outcome:
+        """The first of the study's objectives."""
+        return objectives_of(self.study)[0]
+
+    @property
+    def asked(self) -> list[RunRecord]:
+        """The replicates that answer the question: all but the trials of a tuning."""
+        return [run for run in self.runs if run.role != "tuning"]
+
+    @property
+    def not_finished(self) -> list[RunRecord]:
+        """Those of them that are failed, missing, interrupted or still running; pruned ones are not."""
+        return [run for run in self.asked if run.status not in ("FINISHED", PRUNED)]
+
+
+def summarise(study: StudyRecord, runs: Sequence[RunRecord]) -> Summary:
+    """What the design allows: simple effects, main effects, or a ranking (see ``level_cells`` and ``rankings``)."""
+    levels = level_cells(study, runs)
+    effects = {outcome: level_effects(levels, outcome) for outcome in outcomes_of(study)} if levels else {}
+    ranked, tuned = rankings(study, runs), tuned_cells(runs)
+    primary = effects[objectives_of(study)[0]] if levels else []
+    return Summary(study, runs, effects, ranked, tuned, cautions(study, runs, levels, primary, ranked, tuned))
