@@ -9,7 +9,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +19,6 @@ from rich.console import Console
 
 from studies.engine.environment import settle_libraries
 from studies.engine.problems import Problem, StudyError, mask_credentials
-from studies.run_record import levels_in_words
 
 if TYPE_CHECKING:
     from studies.engine.study import Stores, Study
@@ -53,6 +52,7 @@ TrackingOption = Annotated[
     str | None,
     typer.Option("--tracking-uri", metavar="URI", help="MLflow's store, instead of a file in the storage folder."),
 ]
+NumCpusOption = Annotated[int | None, typer.Option(min=1, help="CPU cores to use on this machine; all of them unless given.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 
@@ -92,42 +92,23 @@ def check(
     overrides: SetOption = None,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
+    num_cpus: NumCpusOption = None,
+    timing: Annotated[bool, typer.Option(help="Time a few training steps to predict how long it all takes.")] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Validate a study and count what it would train; nothing is begun."""
-    from analysis.statistics.contrasts import fewest_seeds
-    from studies.engine.runner import num_trained_parents
+    """Validate a study, and say what it would train, what that costs, and what effects it can detect; nothing is begun."""
+    from studies.check import as_data, page
+    from studies.engine.forecast import forecast
+    from studies.engine.warm_start import read_warm_start
 
     with _problems_exit_2():
         loaded = _load(study, overrides, storage, tracking_uri)
-    cells = [replicate for replicate in loaded.replicates if replicate.seed == loaded.seeds[0]]
-    needed = fewest_seeds(len(cells) - 1)
+        warm = read_warm_start(loaded)
+    predicted = forecast(loaded, num_cpus) if timing else None
     if as_json:
-        _print_json(
-            {
-                "name": loaded.stores.name,
-                "num_cells": len(cells),
-                "seeds": loaded.seeds,
-                "num_replicates": len(loaded.replicates),
-                "num_parents": len(loaded.parents),
-                "num_parents_trained": num_trained_parents(loaded),
-                "fewest_seeds_for_significance": needed,
-                "cells": [{"levels": cell.cell, "num_parameters": cell.num_parameters} for cell in cells],
-            }
-        )
-        return
-    out.print(f"{loaded.stores.name}: {loaded.question}", style="bold", highlight=False)
-    design = loaded.design.replace("_", " ")
-    size = f"{len(cells)} cells × {len(loaded.seeds)} seeds = {len(loaded.replicates)} replicates"
-    out.print(f"{loaded.trainable}, {design}: {size}", highlight=False)
-    if loaded.parents:
-        out.print(_parents_in_words(loaded), highlight=False)
-    for cell in cells:
-        out.print(f"  {levels_in_words(cell.cell)}  {cell.num_parameters:,} parameters", highlight=False, soft_wrap=True)
-    if len(loaded.seeds) < needed:
-        words = f"{len(loaded.seeds)} seeds are too few for any significance after correction; {needed} seeds can give it"
-        out.print(f"warning: {words}", style="yellow", highlight=False)
-    out.print("The study is valid.")
+        _print_json(as_data(loaded, predicted, warm))
+    else:
+        out.print(page(loaded, predicted, warm))
 
 
 @app.command()
@@ -139,9 +120,7 @@ def run(
     address: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster to run on (auto: the one of this machine).")
     ] = None,
-    num_cpus: Annotated[
-        int | None, typer.Option(min=1, help="CPU cores to use on this machine; all of them unless given.")
-    ] = None,
+    num_cpus: NumCpusOption = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train failed replicates again.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -150,13 +129,14 @@ def run(
     Safe to repeat: whatever ended the last run, finished replicates are not trained again, and those in flight go on from
     their last checkpoint.
     """
+    from studies.check import parents_in_words
     from studies.engine.runner import num_trained_parents, run_study
 
     with _problems_exit_2():
         loaded = _load(study, overrides, storage, tracking_uri)
         console = err if as_json else out
         if loaded.parents:
-            console.print(_parents_in_words(loaded), highlight=False)
+            console.print(parents_in_words(loaded), highlight=False)
         outcome = run_study(
             loaded,
             console,
@@ -169,6 +149,7 @@ def run(
         counts = {
             "num_replicates": outcome.num_replicates,
             "num_complete": outcome.num_complete,
+            "num_pruned": outcome.num_pruned,
             "num_left": outcome.num_left,
             "num_parents": len(loaded.parents),
             "num_parents_trained": num_trained_parents(loaded),
@@ -177,8 +158,8 @@ def run(
     again = "run the same command again to"
     if outcome.num_left:
         err.print(f"{outcome.num_left} replicates are left: {again} finish them", style="yellow")
-    if outcome.failures:
-        err.print(f"{len(outcome.failures)} replicates failed; --retry-failed trains them again", style="red")
+    if outcome.num_failed:
+        err.print(f"{outcome.num_failed} replicates failed; --retry-failed trains them again", style="red")
     if outcome.undelivered:
         reasons = "; ".join(dict.fromkeys(outcome.undelivered))
         err.print(f"{len(outcome.undelivered)} records did not reach MLflow ({reasons}): {again} deliver them", style="yellow")
@@ -188,40 +169,31 @@ def run(
 @app.command()
 def status(study: StudyArgument, overrides: SetOption = None, storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """Count a study's replicates by state, and name the best so far; works while it runs."""
-    from studies.engine.ledger import read_ledger
-    from studies.engine.study import load_study
+    from studies.engine.reading import load_study
+    from studies.engine.runner import standing
     from studies.run_record import ACCURACY
 
     with _problems_exit_2():
         loaded = load_study(study, _all_overrides(overrides, storage, None))
-        entries = read_ledger(loaded.stores.ledger_url, loaded.stores.name, loaded.factors)
-    states = [entries[r.identity].state.name if r.identity in entries else "PLANNED" for r in loaded.replicates]
-    counts = {state: states.count(state) for state in dict.fromkeys(states)}
-    complete = [
-        (entries[r.identity].values[ACCURACY], r)
-        for r in loaded.replicates
-        if r.identity in entries and entries[r.identity].values
-    ]
-    best = max(complete, key=lambda pair: pair[0], default=None)
-    failures = {
-        r.title: entries[r.identity].reason for r in loaded.replicates if r.identity in entries and entries[r.identity].reason
-    }
+        found = standing(loaded)
+    best = found.best
     if as_json:
-        found = {"levels": best[1].cell, "seed": best[1].seed, ACCURACY: best[0]} if best else None
+        as_data = {"levels": best.cell, "tuned": best.tuned, "seed": best.seed, ACCURACY: best.accuracy} if best else None
         _print_json(
             {
                 "name": loaded.stores.name,
-                "num_replicates": len(states),
-                "states": counts,
-                "best": found,
-                "failures": failures,
+                "num_replicates": found.num_replicates,
+                "states": found.states,
+                "best": as_data,
+                "failures": found.failures,
             }
         )
         return
-    out.print(f"{loaded.stores.name}: {len(states)} replicates: {_counts_in_words(counts)}", highlight=False)
+    out.print(f"{loaded.stores.name}: {found.num_replicates} replicates: {_counts_in_words(found.states)}", highlight=False)
     if best:
-        out.print(f"best so far {100 * best[0]:.2f} % validation accuracy: {best[1].title}", highlight=False, soft_wrap=True)
-    for title, reason in failures.items():
+        words = f"best so far {100 * best.accuracy:.2f} % validation accuracy: {best.title}"
+        out.print(words, highlight=False, soft_wrap=True)
+    for title, reason in found.failures.items():
         out.print(f"failed: {title}: {reason}", style="red", highlight=False, soft_wrap=True)
 
 
@@ -237,7 +209,7 @@ def report(
 
     Reads MLflow alone: with --tracking-uri, STUDY can be the name of a study that was run elsewhere.
     """
-    from studies.engine.study import find_stores
+    from studies.engine.reading import find_stores
 
     with _problems_exit_2():
         _report(find_stores(study, _all_overrides(overrides, storage, tracking_uri)), as_json=as_json)
@@ -253,7 +225,7 @@ def ui(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
 ) -> None:
     """Open the MLflow UI on a study's store (until Ctrl-C)."""
-    from studies.engine.study import find_stores
+    from studies.engine.reading import find_stores
 
     with _problems_exit_2():
         uri = find_stores(study, _all_overrides(overrides, storage, tracking_uri)).tracking_uri
@@ -268,17 +240,19 @@ def ui(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    space: Annotated[bool, typer.Option("--space", help="Of the files of search_spaces instead.")] = False,
+) -> None:
     """Print the JSON Schema of study files, for editors."""
-    from studies.engine.schema import study_schema
+    from studies.engine.schema import space_schema, study_schema
 
-    _print_json(study_schema())
+    _print_json(space_schema() if space else study_schema())
 
 
 def _load(study: str, overrides: Sequence[str] | None, storage: str | None, tracking_uri: str | None) -> "Study":
     """The study, and its stores looked at; all problems of both at once."""
+    from studies.engine.reading import find_stores, load_study
     from studies.engine.runner import check_stores
-    from studies.engine.study import find_stores, load_study
 
     changes = _all_overrides(overrides, storage, tracking_uri)
     problems: list[Problem] = []
@@ -305,7 +279,7 @@ def _report(stores: "Stores", *, show: bool = True, as_json: bool = False) -> Pa
     """Write the summary's files, print it, and return their folder."""
     from analysis.ablation_summary import write_summary
     from analysis.reporting.records import NoStudyError, load_recorded_study
-    from analysis.reporting.tables import effects_csv, terminal, verdicts
+    from analysis.reporting.tables import configurations_csv, effects_csv, terminal, verdicts
 
     try:
         recorded = load_recorded_study(stores.name, stores.tracking_uri)
@@ -316,8 +290,9 @@ def _report(stores: "Stores", *, show: bool = True, as_json: bool = False) -> Pa
     folder = stores.storage / "reports" / stores.name
     summary = write_summary(recorded, folder)
     if as_json:
-        effects = list(csv.DictReader(io.StringIO(effects_csv(summary))))
-        _print_json({"verdicts": list(verdicts(summary)), "warnings": list(summary.warnings), "effects": effects})
+        tables = {"effects": effects_csv(summary), "configurations": configurations_csv(summary)}
+        rows = {name: list(csv.DictReader(io.StringIO(text))) for name, text in tables.items()}
+        _print_json({"verdicts": list(verdicts(summary)), "warnings": list(summary.warnings), **rows})
     elif show:
         out.print(terminal(summary))
         files = ", ".join(sorted(file.name for file in folder.iterdir()))
@@ -337,17 +312,7 @@ def _problems_exit_2() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-def _parents_in_words(study: "Study") -> str:
-    """How many parents there are to train, e.g. ``3 parents (ann) to train, 1 already trained``."""
-    from studies.engine.runner import num_trained_parents
-
-    num, num_trained = len(study.parents), num_trained_parents(study)
-    kinds = ", ".join(sorted({parent.trainable for parent in study.parents}))
-    already = [f"{num_trained} already trained"] if num_trained else []
-    return ", ".join([f"{num - num_trained} parent{'s' if num - num_trained != 1 else ''} ({kinds}) to train", *already])
-
-
-def _counts_in_words(counts: dict[str, int]) -> str:
+def _counts_in_words(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {state.lower()}" for state, count in counts.items()) or "nothing yet"
 
 

@@ -20,6 +20,7 @@ KIND = "spikesweep.kind"
 KIND_STUDY = "study"
 KIND_REPLICATE = "replicate"
 STUDY = "spikesweep.study"
+TRAINABLE = "spikesweep.trainable"
 IDENTITY = "spikesweep.identity"
 SEED = "spikesweep.seed"
 LEVELS = "spikesweep.levels"
@@ -46,6 +47,9 @@ STUDY_FILE_ARTIFACT = "study.yaml"
 REPORT_ARTIFACTS = "report"
 TRACEBACK_ARTIFACT = "traceback.txt"
 
+SYNTHETIC = "response_surface"
+"""The trainable that trains nothing."""
+
 ACCURACY = "val/accuracy"
 SPARSITY = "sparsity/overall"
 TEST_ACCURACY = "test/accuracy"
@@ -60,10 +64,10 @@ PRUNED = "PRUNED"
 
 
 def level_in_words(level: Level) -> str:
-    """As a study file has it: null, true, 0.5, a text without quotes."""
+    """As a study file has it: null, true, 0.5 (rounded to 6 digits), a text without quotes."""
     if level is None or isinstance(level, bool):
         return json.dumps(level)
-    return str(level)
+    return f"{level:.6g}" if isinstance(level, float) else str(level)
 
 
 def levels_in_words(levels: Mapping[str, Level]) -> str:

@@ -9,7 +9,7 @@ from analysis.statistics.effects import SIGNIFICANCE, LevelEffect
 from analysis.statistics.level_cells import FACTORIAL, LevelCells, is_balanced
 from analysis.statistics.outcomes import objectives_of
 from analysis.statistics.tuning import TunedCell
-from studies.run_record import RunRecord, StudyRecord, level_in_words, levels_in_words
+from studies.run_record import SYNTHETIC, RunRecord, StudyRecord, level_in_words, levels_in_words
 
 
 def cautions(
@@ -21,13 +21,19 @@ def cautions(
     tuned: Sequence[TunedCell],
 ) -> list[str]:
     """All warnings; ``effects`` are those on the primary objective."""
-    found = _of_power(study, effects)
+    found = _of_truth(study) + _of_power(study, effects)
     found += _of_blocks(study, runs) if study.design in FACTORIAL else _of_levels(effects)
     if study.design in FACTORIAL:
         found += _of_balance(study, levels)
     found += _of_rankings(study, rankings)
     found += _of_tuning(tuned)
     return found + _of_sameness(study, runs)
+
+
+def _of_truth(study: StudyRecord) -> list[str]:
+    if SYNTHETIC not in study.trainable:
+        return []
+    return ["These results are synthetic: a response surface with known effects was drawn from, and nothing was trained."]
 
 
 def _of_power(study: StudyRecord, effects: Sequence[LevelEffect]) -> list[str]:

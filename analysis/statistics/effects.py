@@ -62,6 +62,17 @@ def level_effects(levels: Sequence[LevelCells], outcome: Outcome) -> list[LevelE
     ]
 
 
+def paired_differences(levels: Sequence[LevelCells], metric: str) -> list[list[float]]:
+    """Of every level that is no reference: its value minus that of its factor's reference level, over the seeds of both."""
+    values = [block_means(level.cells, metric) for level in levels]
+    references = {level.factor: of_level for level, of_level in zip(levels, values, strict=True) if level.is_baseline}
+    return [
+        [of_level[seed] - references[level.factor][seed] for seed in of_level.keys() & references.get(level.factor, {}).keys()]
+        for level, of_level in zip(levels, values, strict=True)
+        if not level.is_baseline
+    ]
+
+
 def _level_effect(level: LevelCells, values: Mapping[int, float], contrast: Contrast | None) -> LevelEffect:
     has_pairs = contrast is not None and contrast.difference.num_values > 0
     runs = [run for cell in level.cells for run in cell]

@@ -1,23 +1,237 @@
-"""Designs: from factors with levels and a baseline to the cells that are trained."""
+"""Designs: from a space and a baseline to the cells that are trained.
 
-from collections.abc import Callable, Mapping, Sequence
+A baseline gives every factor a level, also those that are inactive in its own cell: they have it where they become active.
+"""
 
-Level = bool | int | float | str
-Cell = dict[str, Level]
-"""The level of every factor."""
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from search_spaces.language.factors import same_level
+from search_spaces.language.fractional import aliased_effects, resolution_of, smallest_columns
+from search_spaces.language.space import Cell, Level, Space, SpaceError, cell_key
+
+MOST_CELLS = 1_000_000
+"""No design lists more: that is a slip, and memory would not hold it."""
+
+LARGEST_SHUFFLED_SPACE = 100_000
+"""Of a space up to this size, random cells are drawn until there are none left."""
+
+TRIES_PER_CELL = 1000
+"""Of a larger space, so many are drawn for every random cell asked for."""
 
 
-def one_factor_at_a_time(factors: Mapping[str, Sequence[Level]], baseline: Cell) -> list[Cell]:
-    """The baseline, then every other level of each factor with the other factors at their baseline.
+def reference_cell(space: Space, baseline: Mapping[str, Level], factor: str) -> Cell:
+    """The cell that a factor's other levels are compared with.
+
+    It is the baseline, but where that lacks the factor, its ancestors have the first level that lets it be active.
+
+    Raises:
+        ValueError: The baseline lacks a factor, or has one outside of its domain.
+    """
+    return space.active(_reference(space, baseline, factor))
+
+
+def one_factor_at_a_time(space: Space, baseline: Mapping[str, Level]) -> list[Cell]:
+    """The baseline's cell, then for every factor its reference cell and every other of its levels there; each cell once.
 
     It answers with simple effects (at the baseline of the others) and says nothing of interactions.
+
+    Raises:
+        ValueError: A factor is a continuous range; there are more than ``MOST_CELLS`` levels; the baseline lacks a factor, or
+            has one outside of its domain.
     """
-    cells = [dict(baseline)]
-    for factor, levels in factors.items():
-        cells += [{**baseline, factor: level} for level in levels if level != baseline[factor]]
+    num_levels = sum(_num_levels(space, name, "one_factor_at_a_time") for name in space.names())
+    if num_levels > MOST_CELLS:
+        raise ValueError(f"one_factor_at_a_time takes at most {MOST_CELLS:,} levels, but this space has {num_levels:,}")
+    cells = [_baseline_cell(space, baseline)]
+    for name in space.names():
+        reference = _reference(space, baseline, name)
+        cells.append(space.active(reference))
+        cells += [space.active({**reference, name: level}) for level in _levels(space, name)]
+    return _distinct(cells)
+
+
+def leave_one_out(space: Space, baseline: Mapping[str, Level]) -> list[Cell]:
+    """Components on or off: all on (the baseline), then each one off alone, and with it what exists only while it is on.
+
+    Raises:
+        ValueError: A factor has not two levels, or is not active in the baseline, or outside of its domain there.
+    """
+    check_two_levels(space, "leave_one_out")
+    cells = [_baseline_cell(space, baseline)]
+    for name in space.names():
+        if name not in cells[0]:
+            raise ValueError(f"leave_one_out needs a baseline with all components on, but {name} is inactive in it")
+        cells.append(space.active({**baseline, name: other_level(space, name, cells[0][name])}))
     return cells
 
 
-DESIGNS: dict[str, Callable[[Mapping[str, Sequence[Level]], Cell], list[Cell]]] = {
-    "one_factor_at_a_time": one_factor_at_a_time,
-}
+def full_factorial(space: Space, baseline: Mapping[str, Level]) -> list[Cell]:
+    """All cells: the baseline's first, the others in the order of the space.
+
+    Raises:
+        ValueError: There are infinitely many or more than ``MOST_CELLS``, or the baseline is none of them.
+    """
+    for name in space.names():
+        _num_levels(space, name, "full_factorial")
+    num_cells = space.num_cells() or 0
+    if num_cells > MOST_CELLS:
+        raise ValueError(f"full_factorial makes at most {MOST_CELLS:,} cells, but this space has {num_cells:,}")
+    return _distinct([_baseline_cell(space, baseline), *space.cells()])
+
+
+@dataclass(frozen=True)
+class Fraction:
+    """A part of a full factorial. In its products a factor counts 1 at its baseline and -1 at its other level."""
+
+    cells: tuple[Cell, ...]
+    """The baseline's first; then in standard order, where the first factor changes fastest."""
+    resolution: int
+    """3: main effects are confounded with two-factor interactions; 4: those with each other; 5 or more: neither.
+
+    One more than there are factors if this is the full factorial.
+    """
+    generators: tuple[str, ...]
+    """How the levels of some factors follow from others: ``d = a × b × c``."""
+    aliases: tuple[str, ...]
+    """Main effects and two-factor interactions that the cells cannot tell apart: ``a × b = c × d``."""
+
+
+def fractional_factorial(space: Space, baseline: Mapping[str, Level], *, resolution: int) -> Fraction:
+    """The regular two-level fraction with the fewest cells of at least this resolution (Box, Hunter & Hunter 2005).
+
+    Of those it is one of minimum aberration (Fries & Hunter 1980) as far as a short search finds it, see ``smallest_columns``.
+    Where no proper fraction has the resolution, it is the full factorial.
+
+    Raises:
+        ValueError: A factor has not two levels or has a condition; the resolution is less than 3 or takes more than
+            ``MOST_CELLS``; the baseline lacks a factor, or has one outside of its domain.
+    """
+    check_two_levels(space, "fractional_factorial")
+    for factor in space.factors:
+        if factor.when:
+            raise ValueError(f"fractional_factorial needs factors without conditions, but {factor.name} has one")
+    if resolution < 3:
+        raise ValueError(f"the resolution of a fractional factorial must be at least 3, but got {resolution}")
+    first = _baseline_cell(space, baseline)
+    names = space.names()
+    columns = smallest_columns(len(names), resolution, MOST_CELLS)
+    levels = {name: (first[name], other_level(space, name, first[name])) for name in names}
+    basic = [name for name, column in zip(names, columns, strict=True) if column.bit_count() == 1]
+    return Fraction(
+        cells=tuple(
+            {name: levels[name][(run & column).bit_count() % 2] for name, column in zip(names, columns, strict=True)}
+            for run in range(1 << len(basic))
+        ),
+        resolution=resolution_of(columns),
+        generators=tuple(
+            f"{name} = {' × '.join(factor for index, factor in enumerate(basic) if column >> index & 1)}"
+            for name, column in zip(names, columns, strict=True)
+            if column.bit_count() > 1
+        ),
+        aliases=tuple(
+            " = ".join(" × ".join(names[index] for index in effect) for effect in effects) for effects in aliased_effects(columns)
+        ),
+    )
+
+
+def random_cells(space: Space, num_cells: int, *, seed: int, accept: Callable[[Cell], bool]) -> list[Cell]:
+    """Distinct cells that ``accept`` takes, drawn at random: of a finite space each accepted cell is as likely as the others.
+
+    Where a factor is a continuous range, factors are drawn one by one, see ``Space.random_cell``. Asked for more cells with
+    the same seed, it gives the same ones first.
+
+    Raises:
+        ValueError: There are not so many accepted cells, or not so many were met in ``TRIES_PER_CELL`` tries for each.
+    """
+    if num_cells < 1:
+        raise ValueError(f"the number of random cells must be positive, but got {num_cells}")
+    found: dict[object, Cell] = {}
+    for cell in _candidates(space, seed, TRIES_PER_CELL * num_cells):
+        if accept(cell):
+            found.setdefault(cell_key(cell), cell)
+        if len(found) == num_cells:
+            return list(found.values())
+    shuffled = _is_shuffled(space)
+    where = "the space has" if shuffled else f"{TRIES_PER_CELL * num_cells:,} tries found"
+    raise ValueError(f"random cells must be distinct and accepted, but of {num_cells} asked for {where} only {len(found)}")
+
+
+def check_two_levels(space: Space, design: str) -> None:
+    """Find out whether every factor has two levels.
+
+    Raises:
+        ValueError: One has not; the message names the design.
+    """
+    for name in space.names():
+        num_levels = _num_levels(space, name, design)
+        if num_levels != 2:
+            raise ValueError(f"{design} needs factors of two levels, but {name} has {num_levels}")
+
+
+def other_level(space: Space, name: str, level: Level) -> Level:
+    """Of a factor's two levels the other one."""
+    first, second = _levels(space, name)
+    return second if same_level(first, level) else first
+
+
+def _is_shuffled(space: Space) -> bool:
+    num_cells = space.num_cells()
+    return num_cells is not None and num_cells <= LARGEST_SHUFFLED_SPACE
+
+
+def _candidates(space: Space, seed: int, tries: int) -> Iterator[Cell]:
+    rng = random.Random(seed)  # noqa: S311  # a design, not a secret
+    num_cells = space.num_cells()
+    if num_cells is None:
+        return (space.random_cell(rng) for _ in range(tries))
+    if _is_shuffled(space):
+        return (space.cell_at(position) for position in rng.sample(range(num_cells), num_cells))
+    return (space.cell_at(rng.randrange(num_cells)) for _ in range(tries))
+
+
+def _num_levels(space: Space, name: str, design: str) -> int:
+    num_levels = space.factor(name).domain.num_values()
+    if num_levels is None:
+        raise ValueError(f"{design} needs factors of finitely many levels, but {name} is a continuous range (a step would do)")
+    return num_levels
+
+
+def _levels(space: Space, name: str) -> list[Level]:
+    domain = space.factor(name).domain
+    return [domain.value_at(position) for position in range(domain.num_values() or 0)]
+
+
+def _baseline_cell(space: Space, baseline: Mapping[str, Level]) -> Cell:
+    cell = space.active(baseline)
+    for name, level in cell.items():
+        _check_level(space, name, level)
+    return cell
+
+
+def _check_level(space: Space, name: str, level: Level) -> None:
+    domain = space.factor(name).domain
+    if not domain.contains(domain.canonical(level)):
+        raise ValueError(f"the baseline must have a level of every factor, but {name} is never {level!r}")
+
+
+def _reference(space: Space, baseline: Mapping[str, Level], factor: str) -> dict[str, Level]:
+    """The full assignment of which ``reference_cell`` is the active part."""
+    values = {}
+    for name in space.names():
+        if name not in baseline:
+            raise SpaceError(name, "the baseline must have a level of every factor, but has none of this one")
+        _check_level(space, name, baseline[name])
+        values[name] = baseline[name]
+    for ancestor, levels in space.requirements(factor).items():
+        if not any(same_level(level, values[ancestor]) for level in levels):
+            values[ancestor] = levels[0]
+    return values
+
+
+def _distinct(cells: Iterable[Cell]) -> list[Cell]:
+    first: dict[object, Cell] = {}
+    for cell in cells:
+        first.setdefault(cell_key(cell), cell)
+    return list(first.values())

@@ -1,15 +1,258 @@
-"""Factors as Optuna distributions."""
+"""Search spaces: factors with domains and conditions, the cells that they allow, and what Optuna is told of them."""
 
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, IntDistribution
+from optuna.trial import BaseTrial
 
-from search_spaces.language.designs import Level
+from search_spaces.language.factors import Domain, Factor, Level, Levels, Range, same_level
+from search_spaces.language.listing import Listing
+
+__all__ = [
+    "LARGEST_SEED",
+    "Cell",
+    "Domain",
+    "Factor",
+    "Level",
+    "Levels",
+    "Range",
+    "Space",
+    "SpaceError",
+    "cell_key",
+    "cell_of_params",
+    "make_space",
+    "params_and_distributions",
+]
 
 LARGEST_SEED = 2**31 - 1
 
+_SEED = "seed"
 
-def distributions(factors: Mapping[str, Sequence[Level]]) -> dict[str, BaseDistribution]:
-    """One categorical distribution a factor, over its levels, and the seed's range under the name ``seed``."""
-    space: dict[str, BaseDistribution] = {name: CategoricalDistribution(levels) for name, levels in factors.items()}
-    return {**space, "seed": IntDistribution(0, LARGEST_SEED)}
+Cell = dict[str, Level]
+"""The level of every active factor, in the order of the space."""
+
+
+class SpaceError(ValueError):
+    """A factor breaks a rule of search spaces."""
+
+    def __init__(self, factor: str, rule: str) -> None:
+        super().__init__(f"{factor}: {rule}")
+        self.factor = factor
+        self.rule = rule
+
+
+@dataclass(frozen=True)
+class Space:
+    """Factors, parents before children. ``make_space`` makes one of factors in any order, and checks them."""
+
+    factors: tuple[Factor, ...]
+
+    def names(self) -> tuple[str, ...]:
+        """The factors' names, parents before children."""
+        return tuple(factor.name for factor in self.factors)
+
+    def factor(self, name: str) -> Factor:
+        """The factor of a name.
+
+        Raises:
+            KeyError: There is none.
+        """
+        return self._by_name[name]
+
+    def distribution(self, name: str) -> BaseDistribution:
+        """A factor's domain as Optuna's distribution."""
+        return self.factor(name).domain.distribution()
+
+    def suggest(self, trial: BaseTrial) -> Cell:
+        """A cell of Optuna's choice. Only active factors are suggested, parents first, so that the sampler sees conditions."""
+        cell: Cell = {}
+        for factor in self.factors:
+            if _is_active(factor, cell):
+                cell[factor.name] = factor.domain.level(_suggest(trial, factor))
+        return cell
+
+    def active(self, values: Mapping[str, Level]) -> Cell:
+        """The cell of a full assignment: its active factors, numbers in the type of their domain (1 or 1.0).
+
+        Raises:
+            SpaceError: An active factor has no value.
+        """
+        cell: Cell = {}
+        for factor in self.factors:
+            if _is_active(factor, cell):
+                if factor.name not in values:
+                    raise SpaceError(factor.name, "every active factor must have a value, but got none")
+                cell[factor.name] = factor.domain.canonical(values[factor.name])
+        return cell
+
+    def contains(self, cell: Mapping[str, Level]) -> bool:
+        """Whether a cell has exactly its active factors, and each value is in its domain, type included."""
+        known: Cell = {}
+        for factor in self.factors:
+            if _is_active(factor, known):
+                if factor.name not in cell or not factor.domain.contains(cell[factor.name]):
+                    return False
+                known[factor.name] = cell[factor.name]
+        return known.keys() == cell.keys()
+
+    def requirements(self, name: str) -> dict[str, tuple[Level, ...]]:
+        """The levels that every ancestor of a factor may have if the factor is to be active, nearest ancestors first."""
+        allowed: dict[str, tuple[Level, ...]] = {}
+        waiting = [name]
+        for child in waiting:  # grows while it is gone through
+            for parent, levels in self.factor(child).when.items():
+                known = allowed.get(parent, levels)
+                allowed[parent] = tuple(level for level in known if _is_among(level, levels))
+                if parent not in waiting:
+                    waiting.append(parent)
+        return allowed
+
+    def num_cells(self) -> int | None:
+        """How many cells there are, counted without making them; None if infinitely many."""
+        return None if self._listing is None else self._listing.num_cells
+
+    def cells(self) -> Iterator[Cell]:
+        """All cells, made one by one; the last factor changes fastest.
+
+        Raises:
+            ValueError: There are infinitely many.
+        """
+        listing = self._finite()
+        return (listing.cell_at(position) for position in range(listing.num_cells))
+
+    def cell_at(self, position: int) -> Cell:
+        """The cell at a position of ``cells()``, without making the others.
+
+        Raises:
+            ValueError: There are infinitely many cells.
+            IndexError: There are fewer.
+        """
+        return self._finite().cell_at(position)
+
+    def random_cell(self, rng: random.Random) -> Cell:
+        """A cell whose active factors are drawn one by one, each uniformly (in the logarithm if so said) from its domain."""
+        cell: Cell = {}
+        for factor in self.factors:
+            if _is_active(factor, cell):
+                cell[factor.name] = factor.domain.draw(rng)
+        return cell
+
+    def _finite(self) -> Listing:
+        if self._listing is None:
+            continuous = next(factor.name for factor in self.factors if factor.domain.num_values() is None)
+            raise ValueError(f"only a finite space has a list of cells, but {continuous} is a continuous range")
+        return self._listing
+
+    @cached_property
+    def _by_name(self) -> dict[str, Factor]:
+        return {factor.name: factor for factor in self.factors}
+
+    @cached_property
+    def _listing(self) -> Listing | None:
+        if any(factor.domain.num_values() is None for factor in self.factors):
+            return None  # every factor can be active, see make_space
+        return Listing(self.factors)
+
+
+def make_space(factors: Iterable[Factor]) -> Space:
+    """A space of factors in any order: sorted so that parents come before children, otherwise as given.
+
+    Raises:
+        SpaceError: Two factors of one name, or one named ``seed``; levels that are empty, repeated or not finite; a range
+            without numbers, or whose step does not fit; a condition on an unknown factor, on a level that it cannot have,
+            in a circle, or that can never hold.
+    """
+    given = list(factors)
+    by_name: dict[str, Factor] = {}
+    for factor in given:
+        if factor.name in by_name:
+            raise SpaceError(factor.name, "factors must have different names, but got this one twice")
+        if factor.name == _SEED:
+            raise SpaceError(factor.name, "a factor must not be named seed: every cell is trained with all seeds of the study")
+        if problem := factor.domain.problem():
+            raise SpaceError(factor.name, problem)
+        by_name[factor.name] = factor
+    space = Space(tuple(_sorted([_checked(factor, by_name) for factor in given])))
+    for name in space.names():
+        for ancestor, levels in space.requirements(name).items():
+            if not levels:
+                raise SpaceError(
+                    name, f"a condition must be able to hold, but no level of {ancestor} satisfies all that it needs"
+                )
+    return space
+
+
+def cell_key(cell: Mapping[str, Level]) -> tuple[tuple[str, str, Level], ...]:
+    """What tells cells apart, also True from 1: a key for sets and dictionaries."""
+    return tuple((name, type(cell[name]).__name__, cell[name]) for name in sorted(cell))
+
+
+def params_and_distributions(space: Space, cell: Cell, seed: int) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+    """A replicate as the params and distributions of an Optuna trial; its seed is among them, so that seeds can be added."""
+    params = {name: space.factor(name).domain.param(level) for name, level in cell.items()}
+    distributions = {name: space.distribution(name) for name in cell}
+    return {**params, _SEED: seed}, {**distributions, _SEED: IntDistribution(0, LARGEST_SEED)}
+
+
+def cell_of_params(space: Space, params: Mapping[str, Any]) -> Cell:
+    """The cell that an Optuna trial's params stand for; see ``params_and_distributions``."""
+    return {name: space.factor(name).domain.level(params[name]) for name in space.names() if name in params}
+
+
+def _suggest(trial: BaseTrial, factor: Factor) -> Level:
+    name, domain = factor.name, factor.domain
+    if isinstance(domain, Levels):
+        return trial.suggest_categorical(name, domain.distribution().choices)
+    if domain.integer:
+        return trial.suggest_int(name, int(domain.low), int(domain.high), step=int(domain.step or 1), log=domain.log)
+    return float(trial.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log))
+
+
+def _is_among(level: Level, levels: Iterable[Level]) -> bool:
+    return any(same_level(level, other) for other in levels)
+
+
+def _is_active(factor: Factor, cell: Mapping[str, Level]) -> bool:
+    return all(parent in cell and _is_among(cell[parent], levels) for parent, levels in factor.when.items())
+
+
+def _checked(factor: Factor, by_name: Mapping[str, Factor]) -> Factor:
+    """The factor with its conditions in the parents' own levels."""
+    when = {}
+    for name, levels in factor.when.items():
+        if name not in by_name:
+            raise SpaceError(factor.name, f"a condition must name a factor of the space, but got {name}")
+        if not levels:
+            raise SpaceError(factor.name, f"a condition must name at least one level, but {name} has none")
+        when[name] = tuple(by_name[name].domain.canonical(level) for level in levels)
+        for level in when[name]:
+            if not by_name[name].domain.contains(level):
+                raise SpaceError(
+                    factor.name, f"a condition must name levels that the factor can have, but {name} is never {level!r}"
+                )
+    return replace(factor, when=when)
+
+
+def _sorted(factors: list[Factor]) -> list[Factor]:
+    """Parents before children, otherwise as given."""
+    placed: dict[str, Factor] = {}
+    while len(placed) < len(factors):
+        waiting = [factor for factor in factors if factor.name not in placed]
+        ready = next((factor for factor in waiting if factor.when.keys() <= placed.keys()), None)
+        if ready is None:
+            raise SpaceError(*_circle({factor.name: factor for factor in waiting}))
+        placed[ready.name] = ready
+    return list(placed.values())
+
+
+def _circle(waiting: Mapping[str, Factor]) -> tuple[str, str]:
+    """The factor and the rule of a circle of conditions; each of ``waiting`` has a parent among them."""
+    path = [next(iter(waiting))]
+    while len(set(path)) == len(path):
+        path.append(next(parent for parent in waiting[path[-1]].when if parent in waiting))
+    circle = path[path.index(path[-1]) :]
+    return circle[0], f"conditions must not go in a circle, but got {' on '.join(circle)}"

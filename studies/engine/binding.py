@@ -5,19 +5,25 @@ import dataclasses
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Protocol, get_type_hints
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 import trainables
+from search_spaces.language.factors import LARGEST_INTEGER
+from studies.engine.problems import rule_of
 from trainables.training.configs import canonical_value
 from trainables.training.data import Dataset
 from trainables.training.footprints import Footprint
 from trainables.training.recipe import Recipe
 from trainables.training.reports import Report
 from trainables.training.timing import Timing
+
+LONGEST_TEXT = 2000
+"""Of a field: more words than any layout that could be trained."""
 
 
 class Trainable(Protocol):
@@ -66,19 +72,27 @@ def field_names(config_class: type[Recipe]) -> list[str]:
 
 
 def field_problem(config_class: type[Recipe], name: str, value: Any) -> str | None:
-    """What keeps ``value`` from being the value of a field, as a rule; None if nothing does."""
+    """What keeps ``value`` from being the value of a field, as a rule: ``epochs must be at least 1``; None if nothing does."""
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        return f"{name} must be a number up to 2**53, beyond which no record has them exactly"
+    if isinstance(value, str) and len(value) > LONGEST_TEXT:
+        return f"{name} must have at most {LONGEST_TEXT:,} characters"
     try:
         _adapters(config_class)[name].validate_python(value, strict=True)
     except ValidationError as error:
-        return " or ".join(dict.fromkeys(problem["msg"].removeprefix("Input ") for problem in error.errors()))
+        rules = " or ".join(dict.fromkeys(rule_of(dict(problem)) for problem in error.errors()))
+        return f"{name} {rules}"
     return None
 
 
+def field_value(config_class: type[Recipe], name: str, value: Any) -> Any:
+    """A checked value as its field has it: ``feature_scale: 1`` is 1.0, and a layout has one spelling."""
+    return canonical_value(config_class, name, _adapters(config_class)[name].validate_python(value, strict=True))
+
+
 def make_config(config_class: type[Recipe], values: Mapping[str, Any]) -> Recipe:
-    """A config of checked values, each as its field has it: ``feature_scale: 1`` is 1.0, a named layout its words."""
-    adapters = _adapters(config_class)
-    checked = {name: adapters[name].validate_python(value, strict=True) for name, value in values.items()}
-    return config_class(**{name: canonical_value(config_class, name, value) for name, value in checked.items()})
+    """A config of checked values, each as its field has it."""
+    return config_class(**{name: field_value(config_class, name, value) for name, value in values.items()})
 
 
 def config_schema(config_class: type[Recipe]) -> dict[str, Any]:
@@ -94,17 +108,17 @@ def config_schema(config_class: type[Recipe]) -> dict[str, Any]:
     }
 
 
-def _adapters(config_class: type[Recipe]) -> Mapping[str, TypeAdapter[Any]]:
+def _make_adapters(config_class: type[Recipe]) -> Mapping[str, TypeAdapter[Any]]:
     hints = get_type_hints(config_class)
     adapters: dict[str, TypeAdapter[Any]] = {}
+    finite = ConfigDict(allow_inf_nan=False)
     for field in dataclasses.fields(config_class):
-        hint = hints[field.name]
-        rule = Field(allow_inf_nan=False, **field.metadata["rule"]) if hint is float else Field(**field.metadata["rule"])
-        adapters[field.name] = TypeAdapter(Annotated[hint, rule])  # type: ignore[arg-type]  # a type made at run time
+        hint: Any = hints[field.name]
+        adapters[field.name] = TypeAdapter(Annotated[hint, Field(**field.metadata["rule"])], config=finite)
     return adapters
 
 
-def field_docs(config_class: type[Recipe]) -> dict[str, str]:
+def _read_field_docs(config_class: type[Recipe]) -> dict[str, str]:
     """The docstrings beneath the fields, which Python does not keep."""
     docs: dict[str, str] = {}
     for part in reversed(config_class.__mro__[:-1]):
@@ -119,3 +133,8 @@ def field_docs(config_class: type[Recipe]) -> dict[str, str]:
             ):
                 docs[statement.target.id] = inspect.cleandoc(str(following.value.value))
     return docs
+
+
+_adapters: Callable[[Any], Mapping[str, TypeAdapter[Any]]] = cache(_make_adapters)
+field_docs: Callable[[Any], dict[str, str]] = cache(_read_field_docs)
+"""The docstrings beneath a config's fields, by field."""

@@ -1,14 +1,16 @@
-"""The ledger: the Optuna study that says which replicates exist and in what state. The single source of truth.
+"""The ledger: the Optuna study that says which replicates were begun and how each of them ended. The single source of truth.
 
-One Optuna trial a replicate, with its factor levels and seed as parameters and its identity as a user attribute. An
-Optuna study holds one space (a categorical distribution cannot change), so a study whose levels change goes on in a new
+One Optuna trial a replicate, with its factor levels and seed as parameters; its identity, its part in the study and what a
+sampler wants to find again as user attributes. What is still to be trained follows from the study file and the ledger.
+
+An Optuna study holds one space (a categorical distribution cannot change), so a study whose factors change goes on in a new
 one; replicates that were finished before are then only repeated from their reports.
 """
 
+import dataclasses
 import hashlib
-import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,24 +18,25 @@ from typing import Any
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
-from search_spaces.language.designs import Level
-from search_spaces.language.space import distributions
+from search_spaces.language.space import Cell, Space, cell_of_params, params_and_distributions
 from studies.engine.problems import Problem, StudyError, mask_credentials
 from studies.engine.replicates import Replicate
-from studies.run_record import OBJECTIVES
+from studies.run_record import OBJECTIVES, Role
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 _STUDY_NAME = "spikesweep.study"
 _IDENTITY = "identity"
 _REASON = "reason"
+_ROLE = "role"
+_TUNED = "tuned"
+_NOTES = "notes"
 
 WITHDRAWN = "withdrawn: the study did not ask for it any more"
-"""The reason of a replicate that was queued, and that a later version of the study left out."""
-
+"""The reason of a replicate that was in flight, and that a later version of the study left out."""
 
 _UNREACHABLE = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, ImportError)
 """How a database can be out of reach: also by a missing driver package."""
@@ -41,60 +44,81 @@ _UNREACHABLE = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError
 
 @dataclass(frozen=True)
 class Entry:
-    """What the ledger says of one replicate: Optuna's trial number and state, values by objective, the reason if it failed."""
+    """What the ledger says of one replicate."""
 
-    number: int
+    trial_id: int
     state: TrialState
     values: Mapping[str, float]
+    """By objective, once it is COMPLETE."""
     reason: str
-    levels: Mapping[str, Any]
+    """Why it FAILED or was PRUNED."""
+    cell: Cell
+    seed: int
+    role: Role
+    tuned: Cell
+    notes: Mapping[str, Any]
 
 
 class Ledger:
-    """One study's states. Written by the study's one driver; anyone may read."""
+    """One study's states. Written by the study's one driver, which alone knows all of it; anyone may read."""
 
-    def __init__(self, study: optuna.Study) -> None:
-        self._study = study
+    def __init__(self, study: optuna.Study, space: Space) -> None:
+        self._study, self._space = study, space
+        trials = study.get_trials(deepcopy=False)
+        self._entries = {trial.user_attrs[_IDENTITY]: _entry(trial, space) for trial in trials}
 
-    def entries(self) -> dict[str, Entry]:
-        """The newest entry of every identity."""
-        return {trial.user_attrs[_IDENTITY]: _entry(trial) for trial in self._study.get_trials(deepcopy=False)}
+    def entries(self) -> Mapping[str, Entry]:
+        """The newest entry of every identity, in the order in which they were begun."""
+        return self._entries
 
-    def add(self, replicates: Sequence[Replicate], factors: Mapping[str, Sequence[Level]]) -> None:
-        """Queue replicates as WAITING trials, in this order."""
-        space = distributions(factors)
-        for replicate in replicates:
-            self._study.add_trial(
-                create_trial(
-                    state=TrialState.WAITING,
-                    params={**replicate.cell, "seed": replicate.seed},
-                    distributions=space,
-                    user_attrs={_IDENTITY: replicate.identity},
-                )
-            )
-
-    def claim(self, identity: str) -> None:
-        """Record that a WAITING replicate is RUNNING."""
-        trial = self._only(identity, TrialState.WAITING)
-        self._study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)  # noqa: SLF001  # ask() takes the first alone
+    def begin(self, replicate: Replicate) -> None:
+        """Record that a replicate is RUNNING; one that an earlier driver left so stays the same trial."""
+        known = self._entries.get(replicate.identity)
+        if known and known.state == TrialState.RUNNING:
+            return
+        params, distributions = params_and_distributions(self._space, replicate.cell, replicate.seed)
+        attributes = {_IDENTITY: replicate.identity, _ROLE: replicate.role, _TUNED: replicate.tuned, _NOTES: replicate.notes}
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params=params,
+            distributions=distributions,
+            user_attrs={name: value for name, value in attributes.items() if value},
+        )
+        trial_id = self._study._storage.create_new_trial(self._study._study_id, template_trial=trial)  # noqa: SLF001  # add_trial keeps the id to itself
+        self._entries[replicate.identity] = Entry(
+            trial_id=trial_id,
+            state=TrialState.RUNNING,
+            values={},
+            reason="",
+            cell=replicate.cell,
+            seed=replicate.seed,
+            role=replicate.role,
+            tuned=replicate.tuned,
+            notes=replicate.notes,
+        )
 
     def complete(self, identity: str, metrics: Mapping[str, float]) -> None:
         """Record the end of a RUNNING replicate with the values of its objectives."""
-        trial = self._only(identity, TrialState.RUNNING)
-        self._study.tell(trial.number, values=[metrics[name] for name in OBJECTIVES])
+        values = {name: metrics[name] for name in OBJECTIVES}
+        self._end(identity, TrialState.COMPLETE, values)
+
+    def prune(self, identity: str, reason: str) -> None:
+        """Record that a RUNNING replicate was stopped early."""
+        self._end(identity, TrialState.PRUNED, reason=reason)
 
     def fail(self, identity: str, reason: str) -> None:
         """Record the failure of a RUNNING replicate."""
-        trial = self._only(identity, TrialState.RUNNING)
-        Trial(self._study, trial._trial_id).set_user_attr(_REASON, reason)  # noqa: SLF001  # no public way to a trial of an earlier process
-        self._study.tell(trial.number, state=TrialState.FAIL)
+        self._end(identity, TrialState.FAIL, reason=reason)
 
-    def _only(self, identity: str, state: TrialState) -> FrozenTrial:
-        trials = self._study.get_trials(deepcopy=False, states=(state,))
-        return next(trial for trial in trials if trial.user_attrs[_IDENTITY] == identity)
+    def _end(self, identity: str, state: TrialState, values: Mapping[str, float] | None = None, *, reason: str = "") -> None:
+        entry, storage = self._entries[identity], self._study._storage  # noqa: SLF001  # tell() reads the trial four times
+        if reason:
+            storage.set_trial_user_attr(entry.trial_id, _REASON, reason)
+        storage.set_trial_state_values(entry.trial_id, state, list(values.values()) if values else None)
+        self._entries[identity] = dataclasses.replace(entry, state=state, values=values or {}, reason=reason)
 
 
-def read_ledger(url: str, study_name: str, factors: Mapping[str, Sequence[Level]]) -> dict[str, Entry]:
+def read_ledger(url: str, study_name: str, space: Space) -> Mapping[str, Entry]:
     """The newest entry of every identity of a study; empty where it has no ledger yet. Makes nothing.
 
     Raises:
@@ -103,14 +127,14 @@ def read_ledger(url: str, study_name: str, factors: Mapping[str, Sequence[Level]
     if _is_absent(url):
         return {}
     try:
-        return Ledger(optuna.load_study(study_name=_name_in_ledger(study_name, factors), storage=_storage(url))).entries()
+        return Ledger(optuna.load_study(study_name=_name_in_ledger(study_name, space), storage=_storage(url)), space).entries()
     except KeyError:
         return {}
     except _UNREACHABLE as error:
         raise _unreachable(url, error) from None
 
 
-def open_ledger(url: str, study_name: str, factors: Mapping[str, Sequence[Level]]) -> Ledger:
+def open_ledger(url: str, study_name: str, space: Space) -> Ledger:
     """The study's ledger, made if it does not exist.
 
     Raises:
@@ -120,7 +144,7 @@ def open_ledger(url: str, study_name: str, factors: Mapping[str, Sequence[Level]
         if url.startswith("sqlite:///"):
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
-            study_name=_name_in_ledger(study_name, factors),
+            study_name=_name_in_ledger(study_name, space),
             storage=_storage(url),
             directions=list(OBJECTIVES.values()),
             load_if_exists=True,
@@ -130,7 +154,7 @@ def open_ledger(url: str, study_name: str, factors: Mapping[str, Sequence[Level]
         study.set_user_attr(_STUDY_NAME, study_name)
     except _UNREACHABLE as error:
         raise _unreachable(url, error) from None
-    return Ledger(study)
+    return Ledger(study, space)
 
 
 def check_ledger(url: str) -> None:
@@ -159,17 +183,18 @@ def list_ledger(url: str) -> dict[str, dict[str, int]]:
         counts: dict[str, dict[str, int]] = {}
         for summary in optuna.get_all_study_summaries(storage):  # a study's newest space comes last
             if name := summary.user_attrs.get(_STUDY_NAME):
-                entries = Ledger(optuna.load_study(study_name=summary.study_name, storage=storage)).entries()
-                states = [entry.state.name for entry in entries.values()]
+                study = optuna.load_study(study_name=summary.study_name, storage=storage)
+                newest = {trial.user_attrs[_IDENTITY]: trial.state.name for trial in study.get_trials(deepcopy=False)}
+                states = list(newest.values())
                 counts[name] = {state: states.count(state) for state in dict.fromkeys(states)}
     except _UNREACHABLE as error:
         raise _unreachable(url, error) from None
     return counts
 
 
-def _name_in_ledger(study_name: str, factors: Mapping[str, Sequence[Level]]) -> str:
-    space = json.dumps({name: list(levels) for name, levels in factors.items()}, sort_keys=True)
-    return f"{study_name}-{hashlib.sha256(space.encode()).hexdigest()[:8]}"
+def _name_in_ledger(study_name: str, space: Space) -> str:
+    essence = "; ".join(f"{factor.name}: {factor.domain!r} {dict(factor.when)!r}" for factor in space.factors)
+    return f"{study_name}-{hashlib.sha256(essence.encode()).hexdigest()[:8]}"
 
 
 def _is_absent(url: str) -> bool:
@@ -181,9 +206,19 @@ def _storage(url: str) -> RDBStorage:
     return RDBStorage(url, engine_kwargs=timeout)
 
 
-def _entry(trial: FrozenTrial) -> Entry:
-    values = dict(zip(OBJECTIVES, trial.values or [], strict=False))
-    return Entry(trial.number, trial.state, values, trial.user_attrs.get(_REASON, ""), trial.params)
+def _entry(trial: FrozenTrial, space: Space) -> Entry:
+    attributes = trial.user_attrs
+    return Entry(
+        trial_id=trial._trial_id,  # noqa: SLF001  # what the storage knows it by
+        state=trial.state,
+        values=dict(zip(OBJECTIVES, trial.values or [], strict=False)),
+        reason=attributes.get(_REASON, ""),
+        cell=cell_of_params(space, trial.params),
+        seed=trial.params["seed"],
+        role=attributes.get(_ROLE, "cell"),
+        tuned=attributes.get(_TUNED, {}),
+        notes=attributes.get(_NOTES, {}),
+    )
 
 
 def _unreachable(url: str, error: Exception) -> StudyError:

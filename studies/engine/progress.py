@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from optuna.trial import TrialState
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -23,6 +24,7 @@ class Progress:
 
     total: int
     done: int = 0
+    """Complete or, as the study wants it, stopped early."""
     failed: int = 0
     running: dict[str, str] = field(default_factory=dict)
     """Title and epoch of each running replicate, by identity."""
@@ -30,11 +32,16 @@ class Progress:
     _started_at: float = field(default_factory=time.monotonic)
     _ended_here: int = 0
 
-    def ended(self, *, failed: bool = False) -> None:
-        """One replicate was trained, or failed, in this session."""
+    def count(self, state: TrialState) -> None:
+        """A replicate in this state."""
+        self.done += state in (TrialState.COMPLETE, TrialState.PRUNED)
+        self.failed += state == TrialState.FAIL
+
+    def ended(self, state: TrialState, *, total: int) -> None:
+        """One replicate has ended in this session; so many there are in all, as far as is known now."""
         self._ended_here += 1
-        self.done += not failed
-        self.failed += failed
+        self.total = total
+        self.count(state)
 
     def consider(self, title: str, metrics: Mapping[str, float]) -> None:
         """A complete replicate: is it the best so far?"""

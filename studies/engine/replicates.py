@@ -1,11 +1,11 @@
 """One replicate: a cell with a seed, and the identity under which it is trained once and never again."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from search_spaces.language.designs import Cell
-from studies.run_record import levels_in_words
+from search_spaces.language.space import Cell
+from studies.run_record import Role, levels_in_words
 from trainables.training.configs import identity_of
 from trainables.training.data import Dataset
 from trainables.training.recipe import Recipe
@@ -37,14 +37,20 @@ class Replicate:
     """Every field of the trainable's config."""
     dataset: str
     data_digest: str
-    num_parameters: int
+    role: Role = "cell"
+    """What it is for: a cell of a design, a trial of a search, a finalist's other seed, or a trial of a nested search."""
+    tuned: Cell = field(default_factory=dict)
+    """The values of nuisance hyperparameters."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What the sampler that proposed it wants to find again, e.g. its generation."""
     parent: Parent | None = None
     """What is trained first, with the same seed and data."""
 
     @property
     def title(self) -> str:
         """What a person calls it, e.g. ``time_steps=8 feature_scale=0.5 layout=64 M 128 · seed 3``."""
-        return f"{levels_in_words(self.cell)} · seed {self.seed}"
+        tuned = f" ({levels_in_words(self.tuned)})" if self.tuned else ""
+        return f"{levels_in_words(self.cell)}{tuned} · seed {self.seed}"
 
 
 def make_replicate(
@@ -53,8 +59,9 @@ def make_replicate(
     config: Recipe,
     seed: int,
     dataset: Dataset,
-    num_parameters: int,
     *,
+    role: Role = "cell",
+    tuned: Cell | None = None,
     parent_config: Recipe | None = None,
 ) -> Replicate:
     """A replicate, and its parent if it has one, with their identities (see ``trainables.training.configs.identity_of``)."""
@@ -66,7 +73,8 @@ def make_replicate(
         config=dataclasses.asdict(config),
         dataset=dataset.name,
         data_digest=dataset.digest,
-        num_parameters=num_parameters,
+        role=role,
+        tuned=tuned or {},
         parent=_make_parent(cell, parent_config, seed, dataset) if parent_config else None,
     )
 

@@ -5,29 +5,33 @@ import fcntl
 import os
 import socket
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from optuna.trial import TrialState
 from rich.console import Console
 
+from search_spaces.language.space import Cell
+from studies.engine.adaptive import SearchProposals, WarmStart
+from studies.engine.conductor import StudyConductor, checkpoint_folder
 from studies.engine.ledger import WITHDRAWN, Entry, Ledger, check_ledger, open_ledger, read_ledger
 from studies.engine.problems import Problem, StudyError
-from studies.engine.progress import Display, Progress, display
-from studies.engine.replicates import Parent, Replicate
+from studies.engine.progress import Progress, display
+from studies.engine.proposals import FixedProposals, Past, Proposals
+from studies.engine.replicates import Replicate
 from studies.engine.scheduling import ray_session, run_replicates
 from studies.engine.study import Stores, Study
-from studies.engine.tracking import Tracker, connect
+from studies.engine.tracking import MLFLOW_STATUS, Tracker, connect
+from studies.engine.tuning import TunedProposals
+from studies.engine.warm_start import read_warm_start
+from studies.run_record import ACCURACY
 from trainables.training.checkpoints import CheckpointFolder
-from trainables.training.data import default_data_folder
 
 SECONDS_TO_DELIVER = 60.0
 SECONDS_OF_SILENCE = 3.0
-
-_MLFLOW_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.FAIL: "FAILED"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,9 @@ class Outcome:
 
     num_replicates: int
     num_complete: int
+    num_pruned: int
+    """Stopped early by the study's pruner, as it was asked to."""
+    num_failed: int
     failures: Mapping[str, str]
     """Reason by title."""
     undelivered: Sequence[str]
@@ -44,12 +51,12 @@ class Outcome:
     @property
     def is_whole(self) -> bool:
         """Whether everything asked for is there."""
-        return self.num_complete == self.num_replicates and not self.undelivered
+        return self.num_complete + self.num_pruned == self.num_replicates and not self.undelivered
 
     @property
     def num_left(self) -> int:
-        """Replicates that have neither completed nor failed."""
-        return self.num_replicates - self.num_complete - len(self.failures)
+        """Replicates that have not ended."""
+        return self.num_replicates - self.num_complete - self.num_pruned - self.num_failed
 
 
 def check_stores(stores: Stores) -> None:
@@ -102,29 +109,40 @@ def run_study(
         StudyError: A store, the cluster or another driver of the same study stands in the way; nothing was trained.
     """
     with _only_driver(study), ExitStack() as stack:
-        entries = read_ledger(study.stores.ledger_url, study.stores.name, study.factors)
-        missing = [replicate for replicate in study.replicates if _is_missing(entries.get(replicate.identity), retry_failed)]
-        unfinished = [r for r in study.replicates if r.identity in entries and not entries[r.identity].state.is_finished()]
-        if missing or unfinished:  # Ray first: if it cannot run them, nothing has been made yet
+        warm = read_warm_start(study)
+        entries = read_ledger(study.stores.ledger_url, study.stores.name, study.space)
+        proposals = proposals_of(study, _past(study, entries, retry_failed=retry_failed), warm)
+        first = proposals.next()
+        if first:  # Ray first: if it cannot run them, nothing has been made yet
             stack.enter_context(ray_session(address, num_cpus, study.resources))
         client = connect(study.stores.tracking_uri)
-        ledger = open_ledger(study.stores.ledger_url, study.stores.name, study.factors)
-        tracker = Tracker(client, study)
-        ledger.add(missing, study.factors)
+        ledger = open_ledger(study.stores.ledger_url, study.stores.name, study.space)
+        tracker = Tracker(client, study, proposals.planned(), proposals.notes())
         try:
-            _deliver_missing(ledger, tracker, study)
-            if missing or unfinished:
-                _train(study, ledger, tracker, console)
-            outcome, not_reported = _outcome(ledger, study), []
-            tracker.end_study("KILLED" if outcome.num_left else "FINISHED")
+            _deliver_missing(ledger, tracker, study, proposals)
+            if first:
+                _train(study, proposals, first, ledger, tracker, console, retry_failed=retry_failed)
+            outcome, not_reported = _outcome(ledger, proposals), []
+            if not outcome.num_left:
+                _withdraw(ledger, proposals)
+            tracker.end_study(proposals.planned(), proposals.notes(), "KILLED" if outcome.num_left else "FINISHED")
             if _delivered(tracker, console):
                 not_reported = _attach_report(tracker, write_report)
         except BaseException:
-            tracker.end_study("KILLED")
+            tracker.end_study(proposals.planned(), proposals.notes(), "KILLED")
             raise
         finally:
             undelivered = tracker.close(SECONDS_TO_DELIVER)
     return dataclasses.replace(outcome, undelivered=[*undelivered, *not_reported])
+
+
+def proposals_of(study: Study, past: Past, warm: WarmStart) -> Proposals:
+    """What a study trains, from where earlier drivers left it."""
+    if study.search is not None:
+        return SearchProposals(study, study.search, past, warm)
+    if study.tuning is not None:
+        return TunedProposals(study, study.tuning, past)
+    return FixedProposals(study.replicates, past)
 
 
 def _delivered(tracker: Tracker, console: Console) -> bool:
@@ -143,15 +161,58 @@ def _attach_report(tracker: Tracker, write_report: Callable[[], Path]) -> list[s
     return []
 
 
-def checkpoint_folder(study: Study, identity: str) -> Path:
-    """Where a replicate keeps its checkpoints and, once finished, its reports."""
-    return study.stores.storage / "checkpoints" / identity
-
-
 def num_trained_parents(study: Study) -> int:
     """How many of a study's parents are trained already."""
     folders = [CheckpointFolder(checkpoint_folder(study, parent.identity)) for parent in study.parents]
     return sum(bool(folder.finished_reports()) for folder in folders)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The most accurate replicate so far."""
+
+    title: str
+    cell: Cell
+    tuned: Cell
+    seed: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a study stands by the ledger."""
+
+    num_replicates: int
+    states: Mapping[str, int]
+    """How many replicates are PLANNED, RUNNING, COMPLETE, PRUNED, or FAIL."""
+    best: Best | None
+    failures: Mapping[str, str]
+    """Reason by title."""
+
+
+def standing(study: Study) -> Standing:
+    """How a study stands, also while it runs; nothing is written.
+
+    Raises:
+        StudyError: The ledger cannot be read, or MLflow's store where the study begins from earlier ones.
+    """
+    entries = read_ledger(study.stores.ledger_url, study.stores.name, study.space)
+    proposals = proposals_of(study, _past(study, entries, retry_failed=False), read_warm_start(study))
+    ours = [(replicate, entries[replicate.identity]) for replicate in proposals.planned() if replicate.identity in entries]
+    states = Counter(entry.state.name for _, entry in ours)
+    complete = [(entry.values[ACCURACY], replicate) for replicate, entry in ours if entry.state == TrialState.COMPLETE]
+    accuracy, best = max(complete, key=lambda pair: pair[0], default=(0.0, None))
+    planned = proposals.total() - len(ours)
+    return Standing(
+        num_replicates=proposals.total(),
+        states={**states, **({"PLANNED": planned} if planned else {})},
+        best=Best(best.title, best.cell, best.tuned, best.seed, accuracy) if best else None,
+        failures={replicate.title: entry.reason for replicate, entry in ours if entry.state == TrialState.FAIL},
+    )
+
+
+def _past(study: Study, entries: Mapping[str, Entry], *, retry_failed: bool) -> Past:
+    return Past(entries, lambda identity: CheckpointFolder(checkpoint_folder(study, identity)).reports(), retry_failed)
 
 
 @contextmanager
@@ -172,21 +233,18 @@ def _only_driver(study: Study) -> Iterator[None]:
         yield
 
 
-def _is_missing(entry: Entry | None, retry_failed: bool) -> bool:
-    """Whether a replicate has to be queued (again)."""
-    return entry is None or (entry.state == TrialState.FAIL and (retry_failed or entry.reason == WITHDRAWN))
-
-
-def _deliver_missing(ledger: Ledger, tracker: Tracker, study: Study) -> None:
+def _deliver_missing(ledger: Ledger, tracker: Tracker, study: Study, proposals: Proposals) -> None:
     """Bring MLflow up to the ledger, for what a killed driver or a dead server kept from it."""
     entries, statuses = ledger.entries(), tracker.statuses()
-    for replicate in study.replicates:
-        entry = entries[replicate.identity]
-        status = _MLFLOW_STATUS.get(entry.state)
-        if status is None or statuses.get(replicate.identity) == status:
+    for replicate in proposals.planned():
+        entry = entries.get(replicate.identity)
+        if entry is None or not entry.state.is_finished():
+            continue
+        status = MLFLOW_STATUS[entry.state]
+        if statuses.get(replicate.identity) == status:
             continue
         folder = CheckpointFolder(checkpoint_folder(study, replicate.identity))
-        if status == "FINISHED" and not folder.finished_reports():
+        if entry.state == TrialState.COMPLETE and not folder.finished_reports():
             tracker.reject(
                 replicate, "its reports are gone or damaged; bring the checkpoints back, or give the study another name"
             )
@@ -194,20 +252,36 @@ def _deliver_missing(ledger: Ledger, tracker: Tracker, study: Study) -> None:
         tracker.begin(replicate)
         for report in folder.reports():
             tracker.report(replicate, report.as_dict())
-        tracker.end(replicate, status, entry.reason)
+        tracker.end(replicate, entry.state, entry.reason)
 
 
-def _train(study: Study, ledger: Ledger, tracker: Tracker, console: Console) -> None:
+def _withdraw(ledger: Ledger, proposals: Proposals) -> None:
+    """Nothing stays RUNNING for ever: what another version of the study left in flight is let go."""
+    planned = {replicate.identity for replicate in proposals.planned()}
+    running = [identity for identity, entry in ledger.entries().items() if entry.state == TrialState.RUNNING]
+    for identity in running:
+        if identity not in planned:
+            ledger.fail(identity, WITHDRAWN)
+
+
+def _train(
+    study: Study,
+    proposals: Proposals,
+    first: Replicate,
+    ledger: Ledger,
+    tracker: Tracker,
+    console: Console,
+    *,
+    retry_failed: bool,
+) -> None:
     entries = ledger.entries()
-    planned = {replicate.identity: replicate for replicate in study.replicates}
-    progress = Progress(len(planned))
-    for identity, replicate in planned.items():
-        entry = entries[identity]
-        progress.done += entry.state == TrialState.COMPLETE
-        progress.failed += entry.state == TrialState.FAIL
-        progress.consider(replicate.title, entry.values)
+    progress = Progress(proposals.total())
+    for replicate in proposals.planned():
+        if entry := entries.get(replicate.identity):
+            progress.count(entry.state)
+            progress.consider(replicate.title, entry.values)
     with display(console, progress) as shown:
-        conductor = _StudyConductor(study, ledger, tracker, progress, shown)
+        conductor = StudyConductor(study, proposals, first, ledger, tracker, progress, shown, retry_failed=retry_failed)
         try:
             run_replicates(conductor, study.resources)
         finally:
@@ -215,140 +289,15 @@ def _train(study: Study, ledger: Ledger, tracker: Tracker, console: Console) -> 
             shown.refresh(force=True)
 
 
-class _StudyConductor:
-    """Says what runs next and writes down what happened: first to the ledger, then to MLflow.
-
-    A parent that is not trained yet runs before the replicates that need it, which are held back meanwhile. It is nobody's
-    result: its folder is all that is kept of it.
-    """
-
-    def __init__(self, study: Study, ledger: Ledger, tracker: Tracker, progress: Progress, shown: Display) -> None:
-        self._study, self._ledger, self._tracker = study, ledger, tracker
-        self._progress, self._display = progress, shown
-        self._planned = {replicate.identity: replicate for replicate in study.replicates}
-        entries = dict(sorted(ledger.entries().items(), key=lambda item: item[1].number))
-        left_running = {i: False for i, entry in entries.items() if entry.state == TrialState.RUNNING}
-        waiting = {i: True for i, entry in entries.items() if entry.state == TrialState.WAITING}
-        self._queue: dict[str, bool] = {**left_running, **waiting}
-        """What is to be trained, in this order, and whether it has yet to be claimed from the ledger."""
-        self._in_flight: dict[str, Replicate | Parent] = {}
-        self._trained: set[str] = set()
-        """Identities that are known to be."""
-        failed = {i: entry.reason for i, entry in entries.items() if entry.state == TrialState.FAIL and i in self._planned}
-        self._failures = {identity: (reason, "") for identity, reason in failed.items()}
-        """Reason and traceback by identity, of parents too."""
-
-    def next_assignment(self) -> dict[str, Any] | None:
-        for identity in list(self._queue):
-            replicate = self._planned.get(identity)
-            if replicate is None:
-                self._claim(identity)
-                self._ledger.fail(identity, WITHDRAWN)
-            elif (parent := replicate.parent) is None or self._is_trained(parent):
-                self._claim(identity)
-                return self._assign(replicate)
-            elif parent.identity in self._failures:
-                self._fail_with_parent(replicate, parent)
-            elif parent.identity not in self._in_flight and parent.identity not in self._queue:
-                return self._assign(parent)
-        return None
-
-    def holds_back(self) -> bool:
-        return bool(self._queue)
-
-    def _claim(self, identity: str) -> None:
-        if self._queue.pop(identity):
-            self._ledger.claim(identity)
-
-    def _is_trained(self, parent: Parent) -> bool:
-        if parent.identity in self._in_flight:
-            return False
-        if parent.identity not in self._trained:
-            if not CheckpointFolder(checkpoint_folder(self._study, parent.identity)).finished_reports():
-                return False
-            self._trained.add(parent.identity)
-        return True
-
-    def _fail_with_parent(self, replicate: Replicate, parent: Parent) -> None:
-        reason, traceback = self._failures[parent.identity]
-        self._claim(replicate.identity)
-        self._in_flight[replicate.identity] = replicate
-        self._tracker.begin(replicate)
-        self.failed(replicate.identity, f"its parent failed: {reason}", traceback)
-
-    def _assign(self, what: Replicate | Parent) -> dict[str, Any]:
-        self._in_flight[what.identity] = what
-        config = dict(what.config)
-        if config["data"].endswith(".npz"):  # a worker's own folder is another
-            config["data"] = str(Path(config["data"]).expanduser().resolve())
-        if config["device"] == "auto" and not self._study.resources.gpus:  # Ray has reserved no GPU
-            config["device"] = "cpu"
-        return {
-            "identity": what.identity,
-            "trainable": what.trainable,
-            "config": config,
-            "seed": what.seed,
-            "data_digest": what.data_digest,
-            "data_folder": str(default_data_folder()),
-            "checkpoint_folder": str(checkpoint_folder(self._study, what.identity)),
-        }
-
-    def started(self, identity: str) -> None:
-        what = self._in_flight.get(identity)
-        if what is None:
-            return
-        if isinstance(what, Replicate):
-            self._tracker.begin(what)
-        self._progress.running[identity] = what.title
-
-    def reported(self, identity: str, report: dict[str, Any]) -> None:
-        what = self._in_flight.get(identity)
-        if what is None:  # its process died after the last report, and was started again
-            return
-        final = report["epoch"] == report["num_epochs"]
-        self._progress.running[identity] = f"{what.title} · epoch {report['epoch']}/{report['num_epochs']}"
-        if isinstance(what, Replicate):
-            if final:
-                self._ledger.complete(identity, report["metrics"])
-                self._progress.consider(what.title, report["metrics"])
-            self._tracker.report(what, report)
-        if final:
-            self._trained.add(identity)
-            self._end(what, "FINISHED")
-
-    def failed(self, identity: str, reason: str, traceback: str = "") -> None:
-        what = self._in_flight.get(identity)
-        if what is None:
-            return
-        self._failures[identity] = (reason, traceback)
-        if isinstance(what, Replicate):
-            self._ledger.fail(identity, reason)
-        self._end(what, "FAILED", reason, traceback)
-
-    def _end(self, what: Replicate | Parent, status: str, reason: str = "", traceback: str = "") -> None:
-        del self._in_flight[what.identity]
-        self._progress.running.pop(what.identity, None)
-        if isinstance(what, Replicate):
-            self._tracker.end(what, status, reason, traceback)
-            self._progress.ended(failed=status == "FAILED")
-        self._display.refresh()
-
-    def tick(self) -> None:
-        self._display.refresh()
-
-    def leave(self) -> None:
-        """The scheduler has returned early: what is in flight stays RUNNING in the ledger, to be taken up again."""
-        for identity, what in self._in_flight.items():
-            if isinstance(what, Replicate) and identity in self._progress.running:
-                self._tracker.end(what, "KILLED", "interrupted; run the study again to finish it")
-
-
-def _outcome(ledger: Ledger, study: Study) -> Outcome:
+def _outcome(ledger: Ledger, proposals: Proposals) -> Outcome:
     entries = ledger.entries()
-    ours = {replicate.title: entries[replicate.identity] for replicate in study.replicates}
+    ours = [(replicate.title, entries[replicate.identity]) for replicate in proposals.planned() if replicate.identity in entries]
+    states = Counter(entry.state for _, entry in ours)
     return Outcome(
-        num_replicates=len(ours),
-        num_complete=sum(entry.state == TrialState.COMPLETE for entry in ours.values()),
-        failures={title: entry.reason for title, entry in ours.items() if entry.state == TrialState.FAIL},
+        num_replicates=proposals.total(),
+        num_complete=states[TrialState.COMPLETE],
+        num_pruned=states[TrialState.PRUNED],
+        num_failed=states[TrialState.FAIL],
+        failures={title: entry.reason for title, entry in ours if entry.state == TrialState.FAIL},
         undelivered=(),
     )

@@ -19,8 +19,8 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from studies.engine.problems import Problem, StudyError
-from studies.engine.study import Resources
-from studies.engine.worker import ASSIGNMENT, FAILURE, REPORT, ReplicateWorker
+from studies.engine.study_file import Resources
+from studies.engine.worker import ASSIGNMENT, FAILURE, IDENTITY, REPORT, ReplicateWorker
 
 NUM_REPEATS_AFTER_PROCESS_DEATH = 2
 SECONDS_BETWEEN_CAPACITY_CHECKS = 5.0
@@ -38,6 +38,9 @@ class Conductor(Protocol):
 
     def started(self, identity: str) -> None:
         """A worker has begun this replicate."""
+
+    def should_stop(self, identity: str, report: dict[str, Any]) -> bool:
+        """Whether this replicate is to end with this report; asked before ``reported`` is told of it."""
 
     def reported(self, identity: str, report: dict[str, Any]) -> None:
         """An epoch of this replicate is done."""
@@ -111,6 +114,7 @@ def run_replicates(conductor: Conductor, resources: Resources) -> None:
                     storage_path=scratch,
                     verbose=0,
                     callbacks=[_Recorder(conductor)],
+                    stop=_Stopper(conductor),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                     failure_config=tune.FailureConfig(max_failures=NUM_REPEATS_AFTER_PROCESS_DEATH),
                 ),
@@ -178,6 +182,24 @@ class _Proposer(Searcher):  # type: ignore[misc]  # Ray ships no types
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searcher when it starts; the copy is never used."""
+        return {}
+
+
+class _Stopper(tune.Stopper):  # type: ignore[misc]  # Ray ships no types
+    """Asks the conductor about every report whether it is to be a replicate's last."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        self._conductor = conductor
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return REPORT in result and self._conductor.should_stop(result[IDENTITY], result[REPORT])
+
+    def stop_all(self) -> bool:
+        """What is in flight is never ended together."""
+        return False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its stopper when it starts; the copy is never used."""
         return {}
 
 

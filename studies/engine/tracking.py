@@ -10,16 +10,17 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search_spaces.language.space import Levels, Range
 from studies import run_record
 from studies.engine import environment
 from studies.engine.problems import Problem, StudyError, mask_credentials
 from studies.engine.replicates import Replicate
-from studies.engine.study import Study
+from studies.engine.study import Study, domain_in_words
 from studies.run_record import PlannedReplicate, StudyRecord
 
 environment.settle_libraries()
@@ -27,6 +28,7 @@ environment.settle_libraries()
 import mlflow.exceptions  # noqa: E402  # after its settings
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag  # noqa: E402
+from optuna.trial import TrialState  # noqa: E402
 
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
@@ -34,7 +36,11 @@ logging.getLogger("urllib3").setLevel(logging.ERROR)  # an outage is ours to bea
 
 PASSING_ERRORS = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
 SECONDS_BETWEEN_TRIES = 2.0
+SECONDS_BETWEEN_PLANS = 30.0
 PAGE_SIZE = 1000
+
+MLFLOW_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+"""MLflow's word for how a replicate ended; what a pruner stopped has a tag that says so."""
 
 
 _Task = tuple[str, Callable[[], object]]
@@ -73,17 +79,21 @@ def connect(uri: str) -> MlflowClient:
 class Tracker:
     """The only writer of a study's runs. Methods return at once; the work is done in order by one thread."""
 
-    def __init__(self, client: MlflowClient, study: Study) -> None:
+    def __init__(self, client: MlflowClient, study: Study, planned: Sequence[Replicate], notes: Sequence[str]) -> None:
         """Find or make the experiment and the parent run, and find the children that there are.
+
+        ``planned`` are the replicates that the study has asked for so far, ``notes`` what is to be said of them.
 
         Raises:
             StudyError: The experiment or its artifacts cannot be used.
         """
         self._client, self._study = client, study
+        self._planned_at = time.monotonic()
         self._rejections: dict[str, str] = {}
         try:
             self._experiment_id = _experiment(client, study)
             self._parent = self._find_or_make_parent()
+            self._write_plan(_study_record(study, planned, notes))
             self._children = {run.data.tags[run_record.IDENTITY]: _child(run) for run in self._find_children()}
         except (mlflow.exceptions.MlflowException, OSError) as error:
             rule, repair = "MLflow's store must take runs and artifacts", "check its rights and its artifact location"
@@ -107,16 +117,25 @@ class Tracker:
         """An epoch is done: all its metrics in one request; an epoch that is there already is not written again."""
         self._tasks.put((replicate.identity, lambda: self._report(replicate, report)))
 
-    def end(self, replicate: Replicate, status: str, reason: str = "", traceback: str = "") -> None:
-        """The replicate has FINISHED, FAILED or was KILLED."""
-        self._tasks.put((replicate.identity, lambda: self._end(replicate, status, reason, traceback)))
+    def end(self, replicate: Replicate, state: TrialState | None, reason: str = "", traceback: str = "") -> None:
+        """The replicate has ended; without a state it was interrupted."""
+        self._tasks.put((replicate.identity, lambda: self._end(replicate, state, reason, traceback)))
+
+    def plan(self, planned: Callable[[], Sequence[Replicate]], notes: Callable[[], Sequence[str]]) -> None:
+        """The study may have asked for more: the study's record has it within half a minute."""
+        if time.monotonic() - self._planned_at >= SECONDS_BETWEEN_PLANS:
+            self._planned_at = time.monotonic()
+            record = _study_record(self._study, planned(), notes())
+            self._tasks.put(("the study's plan", lambda: self._write_plan(record)))
 
     def reject(self, replicate: Replicate, reason: str) -> None:
         """This replicate's records cannot be delivered; ``close`` says so."""
         self._rejections[replicate.identity] = f"{replicate.title}: {reason}"
 
-    def end_study(self, status: str) -> None:
-        """The study stands still: its parent run gets this status."""
+    def end_study(self, planned: Sequence[Replicate], notes: Sequence[str], status: str) -> None:
+        """The study stands still: its record has all that it asked for, and its parent run gets this status."""
+        record = _study_record(self._study, planned, notes)
+        self._tasks.put(("the study's plan", lambda: self._write_plan(record)))
         self._tasks.put(("the study's end", lambda: self._client.set_terminated(self._parent, status)))
 
     def attach_report(self, folder: Path) -> None:
@@ -173,12 +192,14 @@ class Tracker:
         else:
             run_id = self._client.create_run(self._experiment_id, tags=tags, run_name=study.stores.name).info.run_id
         self._client.log_text(run_id, study.text, run_record.STUDY_FILE_ARTIFACT)
-        self._client.log_text(run_id, json.dumps(_study_record(study).as_dict()), run_record.STUDY_ARTIFACT)
         return run_id
+
+    def _write_plan(self, record: StudyRecord) -> None:
+        self._client.log_text(self._parent, json.dumps(record.as_dict()), run_record.STUDY_ARTIFACT)
 
     def _find_children(self) -> list[Run]:
         children = f"tags.`{run_record.KIND}` = '{run_record.KIND_REPLICATE}'"
-        return _search_all_runs(self._client, self._experiment_id, f"{children} and {self._of_this_study()}")
+        return search_all_runs(self._client, self._experiment_id, f"{children} and {self._of_this_study()}")
 
     def _of_this_study(self) -> str:
         return f"tags.`{run_record.STUDY}` = '{self._study.stores.name}'"
@@ -187,7 +208,9 @@ class Tracker:
         child = self._children.get(replicate.identity) or self._find_or_make_child(replicate)
         self._children[replicate.identity] = child
         if not child.has_params:
-            params = {**replicate.config, "seed": replicate.seed, "num_parameters": replicate.num_parameters}
+            configuration = self._study.binder.configuration(replicate.cell, replicate.tuned)
+            num_parameters = configuration.footprint.num_parameters
+            params = {**replicate.config, "seed": replicate.seed, "num_parameters": num_parameters}
             self._client.log_batch(child.run_id, params=[Param(name, str(value)) for name, value in params.items()])
             child.has_params = True
         if child.status != "RUNNING":
@@ -202,12 +225,16 @@ class Tracker:
         tags = {
             run_record.KIND: run_record.KIND_REPLICATE,
             run_record.STUDY: self._study.stores.name,
+            run_record.TRAINABLE: replicate.trainable,
             run_record.IDENTITY: replicate.identity,
+            run_record.ROLE: replicate.role,
+            run_record.LEVELS: json.dumps(replicate.cell),
             run_record.SEED: str(replicate.seed),
             run_record.CONFIG: json.dumps(replicate.config),
             run_record.DATA_DIGEST: replicate.data_digest,
             "mlflow.parentRunId": self._parent,
             **({run_record.PARENT: replicate.parent.identity} if replicate.parent else {}),
+            **({run_record.TUNED: json.dumps(replicate.tuned)} if replicate.tuned else {}),
             **_code_tags(self._study),
         }
         return _child(self._client.create_run(self._experiment_id, tags=tags, run_name=replicate.title))
@@ -239,10 +266,13 @@ class Tracker:
             logged = json.dumps([{"path": f"{name}.json", "type": "table"} for name in tables])
             self._client.set_tag(run_id, "mlflow.loggedArtifacts", logged)
 
-    def _end(self, replicate: Replicate, status: str, reason: str, traceback: str) -> None:
+    def _end(self, replicate: Replicate, state: TrialState | None, reason: str, traceback: str) -> None:
         child = self._children[replicate.identity]
+        status = MLFLOW_STATUS[state] if state else "KILLED"
         if reason:
             self._client.set_tag(child.run_id, run_record.REASON, reason)
+        if state == TrialState.PRUNED:
+            self._client.set_tag(child.run_id, run_record.STATE, run_record.STATE_PRUNED)
         if traceback:
             self._client.log_text(child.run_id, traceback, run_record.TRACEBACK_ARTIFACT)
         self._client.set_terminated(child.run_id, status)
@@ -256,7 +286,7 @@ def _is_passing(error: Exception) -> bool:
     return isinstance(error, OSError) and not isinstance(error, PermissionError | FileNotFoundError)
 
 
-def _search_all_runs(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:
+def search_all_runs(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:
     """All runs of an experiment that a query finds, page by page."""
     page = client.search_runs([experiment_id], query, max_results=PAGE_SIZE)
     runs: list[Run] = list(page)
@@ -298,22 +328,53 @@ def _code_tags(study: Study) -> dict[str, str]:
     }
 
 
-def _study_record(study: Study) -> StudyRecord:
+def _study_record(study: Study, planned: Sequence[Replicate], notes: Sequence[str]) -> StudyRecord:
+    levels = {factor.name: factor.domain for factor in study.space.factors}
+    options = study.content.design.model_dump(exclude={"name"})
+    if study.search:
+        options |= {"sampler": study.search.sampler, "pruner": study.search.pruner}
     return StudyRecord(
         name=study.stores.name,
         question=study.question,
-        trainable=study.trainable,
+        trainable=", ".join(study.trainables),
         design=study.design,
+        options=options,
+        notes=[*study.notes, *notes],
+        objectives=study.objectives,
         baseline=study.baseline,
-        factors=study.factors,
-        references=dict.fromkeys(study.factors, study.baseline),
+        factors={name: domain.values if isinstance(domain, Levels) else () for name, domain in levels.items()},
+        ranges={f.name: domain_in_words(f) for f in study.space.factors if isinstance(f.domain, Range)},
+        conditions={factor.name: factor.when for factor in study.space.factors if factor.when},
+        references=study.references,
+        tuning=_tuning_record(study),
+        constraints=study.content.constraints,
         seeds=study.seeds,
-        replicates=[PlannedReplicate(r.identity, r.seed, r.cell) for r in study.replicates],
+        replicates=[*(PlannedReplicate(r.identity, r.seed, r.cell, r.role, r.tuned) for r in planned), *_to_come(study, planned)],
     )
 
 
+def _to_come(study: Study, planned: Sequence[Replicate]) -> list[PlannedReplicate]:
+    """The cells of a study that is still tuning: who they will be is not known yet."""
+    if not study.tuning or any(replicate.role == "cell" for replicate in planned):
+        return []
+    return [PlannedReplicate("", seed, cell) for seed in study.seeds for cell in study.cells]
+
+
+def _tuning_record(study: Study) -> dict[str, Any]:
+    plan = study.tuning
+    if plan is None:
+        return {}
+    parameters = {factor.name: domain_in_words(factor) for factor in plan.space.factors}
+    return {"parameters": parameters, "num_trials": plan.num_trials, "sampler": plan.sampler, "seed": plan.seed}
+
+
 def _design_in_words(study: Study) -> str:
-    baseline = ", ".join(f"{name} = {level}" for name, level in study.baseline.items())
-    levels = "\n".join(f"- {name}: {', '.join(map(str, levels))}" for name, levels in study.factors.items())
-    size = f"{len(study.cells)} cells × {len(study.seeds)} seeds"
-    return f"Design {study.design.replace('_', ' ')} around the baseline {baseline}; {size}.\n\n{levels}"
+    baseline = (
+        ", ".join(f"{name} = {level}" for name, level in study.space.active(study.baseline).items()) if study.baseline else ""
+    )
+    factors = "\n".join(f"- {factor.name}: {domain_in_words(factor)}" for factor in study.space.factors)
+    size = f"{len(study.cells)} cells × {len(study.seeds)} seeds" if study.cells else f"{len(study.seeds)} seeds"
+    if study.search:
+        size = f"{study.search.num_trials} trials by {study.search.sampler['name']}, {size}"
+    around = f" around the baseline {baseline}" if baseline else ""
+    return f"Design {study.design.replace('_', ' ')}{around}; {size}.\n\n{factors}"

@@ -4,7 +4,7 @@ The actor is reused from replicate to replicate, so that torch is imported once.
 """
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from trainables.training.data import prepare
 from trainables.training.reports import Report, TrainingError
 
 ASSIGNMENT = "assignment"
-"""The key of a trial's config that holds what ``_StudyConductor`` in runner.py says of a replicate, or of a parent."""
+"""The key of a trial's config that holds what ``StudyConductor`` in conductor.py says of a replicate, or of a parent."""
+IDENTITY = "identity"
 REPORT = "report"
 FAILURE = "failure"
 
@@ -30,10 +31,12 @@ class ReplicateWorker(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin the assigned replicate."""
+        self._identity: str = config[ASSIGNMENT]["identity"]
         self._reports: Iterator[Report] = _reports(config[ASSIGNMENT])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another replicate in the same process."""
+        self.cleanup()  # of one that was stopped early
         self.setup(new_config)
         return True
 
@@ -47,10 +50,12 @@ class ReplicateWorker(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
             return {FAILURE: {"reason": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}, "done": True}
         if report.final:
             self.cleanup()
-        return {REPORT: report.as_dict(), "done": report.final}
+        return {IDENTITY: self._identity, REPORT: report.as_dict(), "done": report.final}
 
     def cleanup(self) -> None:
         """Let go of the network and of the replicate's lock."""
+        if isinstance(self._reports, Generator):
+            self._reports.close()
         self._reports = iter(())
 
 

@@ -29,8 +29,9 @@ settle_libraries()
 
 from rich.console import Console  # noqa: E402  # after the settings
 
-from studies.engine import runner  # noqa: E402
-from studies.engine.study import Study, load_study  # noqa: E402
+from studies.engine import conductor, runner  # noqa: E402
+from studies.engine.reading import load_study  # noqa: E402
+from studies.engine.study import Study  # noqa: E402
 
 STUDY = """\
 question: What does sharing parents save?
@@ -75,10 +76,11 @@ def measure(folder: Path) -> dict[str, float]:
     shared = load_study(str(file), [f"storage={folder / 'shared'}"])
     seconds_shared = seconds_to_run(shared)
     separate = load_study(str(file), [f"storage={folder / 'separate'}"])
-    separate = dataclasses.replace(
-        separate, replicates=tuple(dataclasses.replace(replicate, parent=None) for replicate in separate.replicates)
-    )
-    with patch.object(runner, "checkpoint_folder", lambda study, identity: study.stores.storage / identity / identity):
+    separate.__dict__["replicates"] = tuple(dataclasses.replace(replicate, parent=None) for replicate in separate.replicates)
+    with (
+        patch.object(runner, "checkpoint_folder", folder_of_its_own),
+        patch.object(conductor, "checkpoint_folder", folder_of_its_own),
+    ):
         seconds_separate = seconds_to_run(separate)
     return {
         "parents_trained": num_trained(shared),
@@ -89,6 +91,11 @@ def measure(folder: Path) -> dict[str, float]:
         "seconds_separate": round(seconds_separate, 1),
         "speedup": round(seconds_separate / seconds_shared, 2),
     }
+
+
+def folder_of_its_own(study: Study, identity: str) -> Path:
+    """Where a replicate finds no other's parent."""
+    return study.stores.storage / identity / identity
 
 
 def seconds_to_run(study: Study) -> float:

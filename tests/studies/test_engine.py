@@ -116,6 +116,7 @@ def test_interrupted_once(tiny_study: Path, start: Start) -> None:
     assert {found.info.status for found in [*parents, *children]} <= {"KILLED", "FINISHED"}
     fewer = run(tiny_study, "--set", "config.epochs=10", "--set", "seeds=1")
     assert fewer.returncode == 0, fewer.stdout + fewer.stderr
+    assert "RUNNING" not in list_ledger(f"sqlite:///{storage / 'ledger.db'}")["tiny"]  # what it left out was let go
     last = run(tiny_study, "--set", "config.epochs=10")
     assert last.returncode == 0, last.stdout + last.stderr
     assert_whole(storage, epochs=10)

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,14 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 from rich.console import Console
 
+from studies.engine.conductor import StudyConductor, checkpoint_folder
 from studies.engine.ledger import list_ledger, open_ledger
 from studies.engine.progress import Display, Progress
-from studies.engine.replicates import Parent
-from studies.engine.runner import _StudyConductor, checkpoint_folder, num_trained_parents
-from studies.engine.study import Study, load_study
+from studies.engine.proposals import FixedProposals, Past
+from studies.engine.reading import load_study
+from studies.engine.replicates import Parent, Replicate
+from studies.engine.runner import num_trained_parents
+from studies.engine.study import Study
 from studies.engine.tracking import Tracker, connect
 from tests.conftest import PATIENCE_S, SPIKESWEEP, Start, run, wait_for
 from trainables import ann
@@ -32,13 +36,14 @@ class Stage:
     """A study, whose replicates have a parent for each seed, with its real ledger and MLflow store, played without workers."""
 
     def __init__(self, study: Study) -> None:
-        self.study, self.ledger = study, open_ledger(study.stores.ledger_url, study.stores.name, study.factors)
-        missing = [replicate for replicate in study.replicates if replicate.identity not in self.ledger.entries()]
-        self.ledger.add(missing, study.factors)
-        self.tracker = Tracker(connect(study.stores.tracking_uri), study)
+        self.study, self.ledger = study, open_ledger(study.stores.ledger_url, study.stores.name, study.space)
+        proposals = FixedProposals(study.replicates, Past(self.ledger.entries(), lambda _: []))
+        self.tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
         self.progress = Progress(len(study.replicates))
         shown = Display(Console(file=io.StringIO()), self.progress, None)
-        self.conductor = _StudyConductor(study, self.ledger, self.tracker, self.progress, shown)
+        first = proposals.next()
+        assert first
+        self.conductor = StudyConductor(study, proposals, first, self.ledger, self.tracker, self.progress, shown)
 
     def begin(self) -> str | None:
         """What a free worker is given."""
@@ -79,17 +84,23 @@ def parent_of_seed(seed: int) -> Parent:
 def study(tiny_study: Path) -> Study:
     """3 cells x 2 seeds; the replicates of a seed have one parent."""
     plain = load_study(str(tiny_study))
-    replicates = [dataclasses.replace(r, parent=parent_of_seed(r.seed)) for r in plain.replicates]
-    return dataclasses.replace(plain, replicates=tuple(replicates))
+    return asking_for(plain, [dataclasses.replace(r, parent=parent_of_seed(r.seed)) for r in plain.replicates])
+
+
+def asking_for(study: Study, replicates: Sequence[Replicate]) -> Study:
+    """The study as if its cells and seeds made these replicates."""
+    changed = dataclasses.replace(study)
+    changed.__dict__["replicates"] = tuple(replicates)
+    return changed
 
 
 def test_children_are_held_back_while_their_parent_trains(study: Study) -> None:
-    """Parents go first, once each; their children wait in the ledger and take no worker; nothing is over meanwhile."""
+    """Parents go first, once each; their children are not begun and take no worker; nothing is over meanwhile."""
     stage = Stage(study)
     identities = [replicate.identity for replicate in study.replicates]
     assert [stage.begin() for _ in range(4)] == ["parent0", "parent1", None, None]
     assert stage.conductor.holds_back()
-    assert set(stage.states().values()) == {TrialState.WAITING}
+    assert stage.states() == {}
     assert stage.progress.running == {"parent0": "parent ann · seed 0", "parent1": "parent ann · seed 1"}
     stage.end("parent1")
     assert stage.begin() == identities[3]
@@ -168,7 +179,7 @@ def test_a_parent_that_is_a_replicate_of_the_study(study: Study) -> None:
     first = study.replicates[0]
     parent = dataclasses.replace(parent_of_seed(0), identity=first.identity)
     children = [dataclasses.replace(replicate, parent=parent) for replicate in study.replicates[1:3]]
-    study = dataclasses.replace(study, replicates=(*children, dataclasses.replace(first, parent=None)))
+    study = asking_for(study, [*children, dataclasses.replace(first, parent=None)])
     assert study.parents == ()
     stage = Stage(study)
     assert [stage.begin() for _ in range(2)] == [first.identity, None]
@@ -177,18 +188,6 @@ def test_a_parent_that_is_a_replicate_of_the_study(study: Study) -> None:
     assert stage.begin() is None
     assert stage.tracker.close(60) == []
     assert set(stage.states().values()) == {TrialState.FAIL}
-
-
-def test_a_withdrawn_replicate_needs_no_parent(study: Study) -> None:
-    """What an earlier version of the study queued is let go, and its parent is not trained."""
-    assert set(Stage(study).states().values()) == {TrialState.WAITING}
-    stage = Stage(dataclasses.replace(study, replicates=study.replicates[:3]))
-    stage.end(stage.begin())
-    for _ in range(3):
-        stage.end(stage.begin())
-    assert stage.begin() is None
-    assert not stage.conductor.holds_back()
-    assert sorted(state.name for state in stage.states().values()) == ["COMPLETE"] * 3 + ["FAIL"] * 3
 
 
 @pytest.fixture
@@ -223,7 +222,7 @@ def test_parents_are_shared_whatever_dies(tiny_conversions: Path, start: Start) 
     begun = [path.parent.name for path in storage.glob("checkpoints/*/checkpoint.pt")]
     assert begun
     assert set(begun) <= parents
-    assert list_ledger(f"sqlite:///{storage / 'ledger.db'}") == {"tiny": {"WAITING": 6}}
+    assert list_ledger(f"sqlite:///{storage / 'ledger.db'}") == {"tiny": {}}
 
     last = run(tiny_conversions, "--json")
     assert last.returncode == 0, last.stdout + last.stderr

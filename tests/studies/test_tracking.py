@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from optuna.trial import TrialState
 
 from analysis.reporting.records import load_recorded_study
 from studies.engine.problems import StudyError
-from studies.engine.study import Study, load_study
+from studies.engine.reading import load_study
+from studies.engine.study import Study
 from studies.engine.tracking import Tracker, connect
 
 
@@ -76,12 +78,12 @@ def test_a_server_that_dies_loses_nothing(tiny_study: Path, tmp_path: Path) -> N
     port = free_port()
     study = load_study(str(tiny_study), [f"tracking_uri=http://127.0.0.1:{port}"])
     with mlflow_server(tmp_path, port):
-        tracker = Tracker(connect(study.stores.tracking_uri), study)
+        tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
         record_all(tracker, study, range(1, 2))
         assert tracker.flush(60)
     record_all(tracker, study, range(2, 4))  # into the void
     for replicate in study.replicates:
-        tracker.end(replicate, "FINISHED")
+        tracker.end(replicate, TrialState.COMPLETE)
     assert not tracker.flush(1)
     with mlflow_server(tmp_path, port):
         assert tracker.close(120) == []
@@ -97,12 +99,12 @@ def test_a_second_tracker_takes_up_the_runs(tiny_study: Path) -> None:
     """Another driver finds every run by its identity, and writes no epoch that is there already, whatever its value is now."""
     study = load_study(str(tiny_study))
     for loss in (0.5, 0.7):
-        tracker = Tracker(connect(study.stores.tracking_uri), study)
+        tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
         for replicate in study.replicates:
             tracker.begin(replicate)
             for epoch in (1, 2, 3):
                 tracker.report(replicate, report_of(epoch, final=epoch == 3, loss=loss))
-            tracker.end(replicate, "FINISHED")
+            tracker.end(replicate, TrialState.COMPLETE)
         assert tracker.close(60) == []
     client = MlflowClient(study.stores.tracking_uri)
     experiment = client.get_experiment_by_name("tiny")
@@ -116,10 +118,10 @@ def test_a_second_tracker_takes_up_the_runs(tiny_study: Path) -> None:
 def test_what_a_child_run_holds(tiny_study: Path) -> None:
     """Every hyperparameter, the seed, the config, the data digest, the versions, a name for people; its parent the question."""
     study = load_study(str(tiny_study))
-    tracker = Tracker(connect(study.stores.tracking_uri), study)
+    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
     replicate = study.replicates[2]
     tracker.begin(replicate)
-    tracker.end(replicate, "FAILED", "epoch 1: broken")
+    tracker.end(replicate, TrialState.FAIL, "epoch 1: broken")
     assert tracker.close(60) == []
     client = MlflowClient(study.stores.tracking_uri)
     experiment = client.get_experiment_by_name("tiny")
@@ -139,12 +141,36 @@ def test_what_a_child_run_holds(tiny_study: Path) -> None:
     assert len(missing) == len(study.replicates) - 1
 
 
+def test_what_a_pruner_stopped(tiny_study: Path) -> None:
+    """MLflow has no word for it: the run is KILLED with a tag, and reads back as PRUNED with the epoch."""
+    study = load_study(str(tiny_study))
+    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    tracker.begin(study.replicates[0])
+    tracker.report(study.replicates[0], report_of(1))
+    tracker.end(study.replicates[0], TrialState.PRUNED, "stopped after epoch 1 of 3: it fell behind")
+    assert tracker.close(60) == []
+    run = load_recorded_study("tiny", study.stores.tracking_uri).runs[0]
+    assert (run.status, run.reason) == ("PRUNED", "stopped after epoch 1 of 3: it fell behind")
+
+
+def test_a_plan_that_grows(tiny_study: Path) -> None:
+    """What a study asks for on the way is in its record at the end, with what is to be said of it."""
+    study = load_study(str(tiny_study))
+    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates[:2], [])
+    assert len(load_recorded_study("tiny", study.stores.tracking_uri).runs) == 2
+    tracker.end_study(study.replicates, ["All was asked for."], "FINISHED")
+    assert tracker.close(60) == []
+    recorded = load_recorded_study("tiny", study.stores.tracking_uri)
+    assert [run.identity for run in recorded.runs] == [replicate.identity for replicate in study.replicates]
+    assert list(recorded.study.notes) == ["All was asked for."]
+
+
 def test_records_that_cannot_be_delivered_are_counted(tiny_study: Path, tmp_path: Path) -> None:
     """A server that stays away: closing ends in time, and names as many records as were lost."""
     port = free_port()
     study = load_study(str(tiny_study), [f"tracking_uri=http://127.0.0.1:{port}"])
     with mlflow_server(tmp_path, port):
-        tracker = Tracker(connect(study.stores.tracking_uri), study)
+        tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
     tracker.begin(study.replicates[0])
     tracker.report(study.replicates[0], report_of(1))
     assert tracker.close(1) == ["no answer in time"] * 2
@@ -163,7 +189,7 @@ def test_tables_and_facts(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> 
     study = load_study(str(tiny_study))
     replicate = study.replicates[0]
     for _ in range(2):
-        tracker = Tracker(connect(study.stores.tracking_uri), study)
+        tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
         tracker.begin(replicate)
         tracker._children.clear()  # as if the run's last epoch had not been seen: it is written again
         tracker.begin(replicate)

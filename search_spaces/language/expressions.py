@@ -1,0 +1,274 @@
+"""Constraints between parameters as text: ``time_steps * feature_scale <= 4``, ``not flip or crop_padding > 0``.
+
+The language is a small part of Python's expressions, with Python's meaning: numbers, text, ``True``, ``False``, ``None``,
+parameters by name, arithmetic, comparisons (also chained, and ``in``), ``and``, ``or``, ``not``, and ``FUNCTIONS``. Text is
+parsed by Python's own parser and walked here node by node; nothing is compiled or executed.
+"""
+
+import ast
+import math
+import operator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from search_spaces.language.factors import Level
+
+LONGEST_TEXT = 500
+DEEPEST_NESTING = 50
+LARGEST_NUMBER = 1e300
+"""Whole numbers grow without bounds in Python; here arithmetic ends where that of floats does."""
+
+FUNCTIONS: dict[str, tuple[Callable[..., float], int, int]] = {
+    "min": (min, 2, LONGEST_TEXT),
+    "max": (max, 2, LONGEST_TEXT),
+    "abs": (abs, 1, 1),
+    "log2": (math.log2, 1, 1),
+    "sqrt": (math.sqrt, 1, 1),
+}
+"""The functions that may be called, with the fewest and the most arguments."""
+
+_ARITHMETIC: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+}
+_SIGNS: dict[type[ast.unaryop], Callable[[float], float]] = {ast.USub: operator.neg, ast.UAdd: operator.pos}
+_ORDER: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+
+
+class ExpressionError(ValueError):
+    """A text is no constraint, or a constraint has no answer for the values given."""
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A constraint; ``parse`` makes one."""
+
+    text: str
+    names: frozenset[str]
+    """The parameters that it speaks of."""
+    _tree: ast.expr = field(repr=False, compare=False)
+
+    def holds(self, values: Mapping[str, Level]) -> bool:
+        """Whether the constraint holds. What ``and`` and ``or`` need not look at is not looked at, as in Python.
+
+        Raises:
+            ExpressionError: A name has no value, text is ordered against numbers, arithmetic has no finite result, or what
+                comes out is neither true nor false.
+        """
+        return _truth(self._tree, values)
+
+
+def parse(text: str) -> Expression:
+    """A constraint from its text.
+
+    Raises:
+        ExpressionError: The text is too long or too deeply nested, or not of this language, or no comparison or truth value.
+    """
+    if len(text) > LONGEST_TEXT:
+        raise ExpressionError(f"a constraint must have at most {LONGEST_TEXT} characters, but got {len(text)}")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of odd escapes in text
+            tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise ExpressionError(
+            f"a constraint must be an expression like `a * b <= 4` or `c == 1`, but got {text!r} ({reason})"
+        ) from None
+    _check_depth(tree)
+    _check(tree)
+    _check_truth(tree)
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in called}
+    return Expression(text, frozenset(names), tree)
+
+
+def _check_depth(tree: ast.expr) -> None:
+    """Everything else here may recurse."""
+    level: list[ast.AST] = [tree]
+    for _ in range(DEEPEST_NESTING):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    if level:
+        raise ExpressionError(f"a constraint must be nested less than {DEEPEST_NESTING} deep, but got a deeper one")
+
+
+def _check(node: ast.expr) -> None:
+    """Every node is of the language."""
+    for operand in _operands(node):
+        _check(operand)
+    if isinstance(node, ast.Constant):
+        _check_constant(node)
+    elif isinstance(node, ast.Call):
+        _check_call(node)
+    elif isinstance(node, ast.BoolOp):
+        for operand in node.values:
+            _check_truth(operand)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        _check_truth(node.operand)
+
+
+def _operands(node: ast.expr) -> Iterator[ast.expr]:
+    """The parts of a node that have values.
+
+    Raises:
+        ExpressionError: It is not of the language.
+    """
+    match node:
+        case ast.BoolOp():
+            yield from node.values
+        case ast.BinOp() if type(node.op) in _ARITHMETIC:
+            yield from (node.left, node.right)
+        case ast.UnaryOp() if isinstance(node.op, ast.Not) or type(node.op) in _SIGNS:
+            yield node.operand
+        case ast.Compare():
+            if any(isinstance(comparison, ast.Is | ast.IsNot) for comparison in node.ops):
+                raise ExpressionError(f"values are compared with == and !=, not with is, but got {_shown(node)}")
+            yield from (node.left, *node.comparators[:-1])
+            last = node.comparators[-1]
+            if isinstance(last, ast.List | ast.Tuple) and isinstance(node.ops[-1], ast.In | ast.NotIn):
+                yield from last.elts
+            else:
+                yield last
+        case ast.Call():
+            yield from node.args
+        case ast.Constant() | ast.Name():
+            pass
+        case _:
+            words = "numbers, text, names, arithmetic, comparisons, `in` with a list, and, or, not"
+            raise ExpressionError(f"a constraint is made of {words} and {', '.join(FUNCTIONS)}, but got {_shown(node)}")
+
+
+def _check_constant(node: ast.Constant) -> None:
+    value = node.value
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise ExpressionError(f"a constant must be a number, text, True, False or None, but got {_shown(node)}")
+    if isinstance(value, int | float):
+        _finite(value, node)
+
+
+def _check_call(node: ast.Call) -> None:
+    if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS:
+        raise ExpressionError(f"only {', '.join(FUNCTIONS)} may be called, but got {_shown(node)}")
+    _, fewest, most = FUNCTIONS[node.func.id]
+    if node.keywords or not fewest <= len(node.args) <= most:
+        number = f"{fewest} or more" if most > fewest else str(fewest)
+        raise ExpressionError(f"{node.func.id} takes {number} numbers, but got {_shown(node)}")
+
+
+def _check_truth(node: ast.expr) -> None:
+    """A node may turn out true or false, as far as can be seen without values."""
+    is_number = isinstance(node, ast.BinOp | ast.Call) or (isinstance(node, ast.UnaryOp) and not isinstance(node.op, ast.Not))
+    if is_number or (isinstance(node, ast.Constant) and not isinstance(node.value, bool)):
+        raise ExpressionError(f"a constraint must be true or false, like a comparison, but got {_shown(node)}")
+
+
+def _truth(node: ast.expr, values: Mapping[str, Level]) -> bool:
+    value = _value(node, values)
+    if not isinstance(value, bool):
+        raise ExpressionError(f"a constraint must be true or false, but {_shown(node)} is {value!r}")
+    return value
+
+
+def _value(node: ast.expr, values: Mapping[str, Level]) -> Level:
+    match node:
+        case ast.Constant(value=None | bool() | int() | float() | str() as value):
+            return value
+        case ast.Name():
+            return _parameter(node.id, values)
+        case ast.BoolOp():
+            results = (_truth(operand, values) for operand in node.values)
+            return all(results) if isinstance(node.op, ast.And) else any(results)
+        case ast.UnaryOp(op=ast.Not()):
+            return not _truth(node.operand, values)
+        case ast.Compare():
+            return _comparison(node, values)
+    return _number(node, values)
+
+
+def _number(node: ast.expr, values: Mapping[str, Level]) -> float:
+    """The value of a node that must be a number."""
+    match node:
+        case ast.BinOp():
+            left, right = _number(node.left, values), _number(node.right, values)
+            return _computed(node, _ARITHMETIC[type(node.op)], left, right)
+        case ast.UnaryOp() if type(node.op) in _SIGNS:
+            return _computed(node, _SIGNS[type(node.op)], _number(node.operand, values))
+        case ast.Call(func=ast.Name(id=name)):
+            return _computed(node, FUNCTIONS[name][0], *[_number(argument, values) for argument in node.args])
+    value = _value(node, values)
+    if not isinstance(value, int | float):
+        raise ExpressionError(f"arithmetic needs numbers, but {_shown(node)} is {value!r}")
+    return value
+
+
+def _parameter(name: str, values: Mapping[str, Level]) -> Level:
+    if name not in values:
+        raise ExpressionError(f"every name in a constraint must have a value, but {name} has none")
+    value = values[name]
+    if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+        raise ExpressionError(f"numbers must be at most {LARGEST_NUMBER}, but {name} is larger")
+    return value
+
+
+def _comparison(node: ast.Compare, values: Mapping[str, Level]) -> bool:
+    left = _value(node.left, values)
+    for comparison, operand in zip(node.ops, node.comparators, strict=True):
+        if isinstance(operand, ast.List | ast.Tuple):
+            among = left in [_value(element, values) for element in operand.elts]
+            return among is isinstance(comparison, ast.In)
+        right = _value(operand, values)
+        if not _compare(node, comparison, left, right):
+            return False
+        left = right
+    return True
+
+
+def _compare(node: ast.Compare, comparison: ast.cmpop, left: Level, right: Level) -> bool:
+    if isinstance(comparison, ast.Eq | ast.NotEq):
+        return (left == right) is isinstance(comparison, ast.Eq)
+    if isinstance(comparison, ast.In | ast.NotIn):
+        if not (isinstance(left, str) and isinstance(right, str)):
+            raise ExpressionError(f"a value can be in a list, and text in text, but {_shown(node)} has {left!r} and {right!r}")
+        return (left in right) is isinstance(comparison, ast.In)
+    order = _ORDER[type(comparison)]
+    if (isinstance(left, str) and isinstance(right, str)) or (isinstance(left, int | float) and isinstance(right, int | float)):
+        return order(left, right)
+    raise ExpressionError(f"numbers are ordered, and texts, but {_shown(node)} has {left!r} and {right!r}")
+
+
+def _computed(node: ast.expr, function: Callable[..., float], *numbers: float) -> float:
+    if function is operator.pow and _is_huge_power(*numbers):
+        raise ExpressionError(f"numbers must be at most {LARGEST_NUMBER}, but {_shown(node)} is larger")
+    try:
+        result = function(*numbers)
+    except (ArithmeticError, ValueError) as error:
+        raise ExpressionError(f"arithmetic must have a result, but {_shown(node)} has none ({error})") from None
+    return _finite(result, node)
+
+
+def _is_huge_power(base: float, exponent: float) -> bool:
+    """Whether a power of whole numbers is too large even to be computed; floats overflow by themselves."""
+    if not (isinstance(base, int) and isinstance(exponent, int)):
+        return False
+    return (abs(base).bit_length() - 1) * exponent > math.log2(LARGEST_NUMBER)
+
+
+def _finite(result: complex, node: ast.expr) -> float:
+    if isinstance(result, complex) or not abs(result) <= LARGEST_NUMBER:
+        raise ExpressionError(f"numbers must be real and at most {LARGEST_NUMBER}, but {_shown(node)} is not")
+    return result
+
+
+def _shown(node: ast.AST) -> str:
+    return f"`{ast.unparse(node)}`"

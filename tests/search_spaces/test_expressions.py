@@ -1,0 +1,200 @@
+"""Constraints mean what they mean in Python, and nothing that is written can do harm."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search_spaces.language.expressions import LONGEST_TEXT, ExpressionError, parse
+from search_spaces.language.space import Level
+
+VALUES: dict[str, Level] = {
+    "time_steps": 8,
+    "feature_scale": 0.25,
+    "flip": False,
+    "crop_padding": 2,
+    "layout": "64 M",
+    "surrogate": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("time_steps * feature_scale <= 4", True),
+        ("time_steps * feature_scale < 2", False),
+        ("crop_padding < 1e6 and time_steps in [5, 8]", True),
+        ("time_steps not in (5, 8)", False),
+        ("not flip or crop_padding > 2", True),
+        ("1 < crop_padding < time_steps < 8", False),
+        ("1 < crop_padding < time_steps in [8]", True),
+        ("min(time_steps, 4, 9) == max(4, crop_padding)", True),
+        ("abs(crop_padding - time_steps) == 6", True),
+        ("log2(time_steps) == 3 and sqrt(feature_scale) == 0.5", True),
+        ("2 ** -crop_padding == feature_scale", True),
+        ("+time_steps // 3 % 2 != 0", False),
+        ('layout == "64 M"', True),
+        ("'A' in layout", False),
+        ("'A' not in layout", True),
+        ("'64' < layout", True),
+        ("surrogate == None", True),
+        ("surrogate in ['atan', None]", True),
+        ("flip", False),
+        ("True", True),
+        ("flip + (crop_padding > 1) == 1", True),
+        ("crop_padding == 0 or time_steps / crop_padding > 3", True),
+        ("crop_padding == 2 or unknown > 3", True),
+        ("  time_steps > 1  # enough", True),
+    ],
+)
+def test_answers(text: str, answer: bool) -> None:
+    """A constraint has Python's answer."""
+    assert parse(text).holds(VALUES) is answer
+
+
+def test_names() -> None:
+    """A constraint says which parameters it speaks of: all names that are not called."""
+    assert parse("min(a, b) < c and (a in [d, 2] or not e)").names == {"a", "b", "c", "d", "e"}
+    assert parse("min < 3").names == {"min"}
+    assert parse(" a < b ").text == " a < b "
+    assert parse("a < b") == parse("a < b") != parse("a <  b")
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("", "must be an expression like"),
+        ("a <", "must be an expression like"),
+        ("a = 1", "must be an expression like .* or `c == 1`, but got 'a = 1'"),
+        ("a < 1; b", "must be an expression like"),
+        ("a < \0", "must be an expression like"),
+        ("a < '\ud800'", "must be an expression like"),
+        ("a + b", "must be true or false, like a comparison, but got `a \\+ b`"),
+        ("1", "must be true or false"),
+        ("'yes'", "must be true or false"),
+        ("None", "must be true or false"),
+        ("-a", "must be true or false"),
+        ("min(a, b)", "must be true or false"),
+        ("a and b + 1", "must be true or false, like a comparison, but got `b \\+ 1`"),
+        ("(not 1) == b", "must be true or false"),
+        ("[a < 1]", "a constraint is made of"),
+        ("a in {1, 2}", "a constraint is made of"),
+        ("a.real < 1", "a constraint is made of .* but got `a.real`"),
+        ("a[0] < 1", "a constraint is made of"),
+        ("(lambda: 1) == 1", "a constraint is made of"),
+        ("[x for x in a] == 1", "a constraint is made of"),
+        ("f'{a}' == 'x'", "a constraint is made of"),
+        ("(a := 1) == 1", "a constraint is made of"),
+        ("a if b else c", "a constraint is made of"),
+        ("~a == 1", "a constraint is made of"),
+        ("a | b", "a constraint is made of"),
+        ("[1] == a", "a constraint is made of"),
+        ("a in [1] == b", "a constraint is made of"),
+        ("a in [[1]]", "a constraint is made of"),
+        ("min(*a, b) < 1", "a constraint is made of"),
+        ("a is None", "compared with == and !="),
+        ("__import__('os') == 1", "only min, max, abs, log2, sqrt may be called"),
+        ("a.b(1) == 1", "only min, max"),
+        ("min(a) == 1", "min takes 2 or more numbers"),
+        ("abs(a, b) == 1", "abs takes 1 numbers"),
+        ("max(a, b, key=abs) == 1", "max takes 2 or more numbers"),
+        ("a == b'x'", "a constant must be a number"),
+        ("a == 1j", "a constant must be a number"),
+        ("a == ...", "a constant must be a number"),
+        ("a < 1e999", "numbers must be real and at most 1e"),
+        ("a < 1" + "0" * 400, "numbers must be real and at most 1e"),
+        ("a < 1" + " " * LONGEST_TEXT, "at most 500 characters, but got 505"),
+        ("-" * 490 + "a < 1", "nested less than 50 deep"),
+        ("(" * 150 + "a" + ",)" * 150 + " < 1", "nested less than 50 deep"),
+        ("(" * 240 + "a" + ")" * 240 + " < 1", "must be an expression like"),
+    ],
+    ids=lambda text: text[:30].encode("unicode_escape").decode(),
+)
+def test_what_is_no_constraint(text: str, rule: str) -> None:
+    """What is not of the language is refused when it is read, with the rule."""
+    with pytest.raises(ExpressionError, match=rule):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("layout < 3", "numbers are ordered, and texts, but `layout < 3` has '64 M' and 3"),
+        ("surrogate < 3", "numbers are ordered"),
+        ("surrogate + 1 < 3", "arithmetic needs numbers, but `surrogate` is None"),
+        ("layout * 1000000000 == 'x'", "arithmetic needs numbers"),
+        ("layout % 3 == 'x'", "arithmetic needs numbers"),
+        ("min(layout, 'x') == 'x'", "arithmetic needs numbers"),
+        ("1 in layout", "a value can be in a list, and text in text"),
+        ("1 in time_steps", "a value can be in a list, and text in text"),
+        ("1 / (time_steps - 8) < 3", "must have a result, but .* has none \\(division by zero\\)"),
+        ("0 ** -crop_padding < 3", "must have a result"),
+        ("log2(flip) < 3", "must have a result"),
+        ("sqrt(-time_steps) < 3", "must have a result"),
+        ("(-time_steps) ** 0.5 == 1", "numbers must be real"),
+        ("time_steps ** 1e9 < 3", "must have a result"),
+        ("1e200 * 1e200 > time_steps", "numbers must be real and at most"),
+        ("10 ** 200 * 10 ** 200 > time_steps", "numbers must be real and at most"),
+        ("9 ** 9 ** 9 ** 9 > time_steps", "numbers must be at most"),
+        ("unknown < 3", "every name in a constraint must have a value, but unknown has none"),
+        ("huge < 3", "numbers must be at most 1e\\+300, but huge is larger"),
+        ("time_steps", "must be true or false, but `time_steps` is 8"),
+        ("flip or time_steps", "must be true or false, but `time_steps` is 8"),
+        ("not surrogate", "must be true or false, but `surrogate` is None"),
+    ],
+)
+def test_what_has_no_answer(text: str, rule: str) -> None:
+    """What has no answer for the values given is refused with the rule, at once."""
+    expression = parse(text)
+    began = time.perf_counter()
+    with pytest.raises(ExpressionError, match=rule):
+        expression.holds({**VALUES, "huge": 10**400})
+    assert time.perf_counter() - began < 0.1
+
+
+WORDS = st.sampled_from(
+    "a b 1 2.5 True None 'x' + - * / // % ** 9**9**9 < <= == != in not and or ( ) [ ] , min( max( abs( lambda . : if".split()
+)
+TEXTS = st.text(max_size=60) | st.lists(WORDS, max_size=25).map(" ".join)
+LEVELS: st.SearchStrategy[Level] = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+
+
+@given(TEXTS, LEVELS, LEVELS)
+def test_any_text_is_safe(text: str, a: Level, b: Level) -> None:
+    """Any text is a constraint or an ExpressionError, and any constraint has an answer or an ExpressionError."""
+    try:
+        answer = parse(text).holds({"a": a, "b": b})
+    except ExpressionError:
+        return
+    assert isinstance(answer, bool)
+
+
+def _combined(parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    binary = st.tuples(parts, st.sampled_from("+ - * / // % **".split()), parts).map(lambda words: f"({' '.join(words)})")
+    unary = st.tuples(st.sampled_from(["-", "+", "abs"]), parts).map(lambda words: f"{words[0]}({words[1]})")
+    calls = st.tuples(st.sampled_from(["min", "max"]), parts, parts).map(lambda words: f"{words[0]}({words[1]}, {words[2]})")
+    return binary | unary | calls
+
+
+NUMBERS = st.sampled_from(["a", "b", "0", "1", "2", "7", "0.5", "1e3"])
+ARITHMETIC = st.recursive(NUMBERS, _combined, max_leaves=8)
+COMPARISON = st.tuples(ARITHMETIC, st.sampled_from("< <= == != > >=".split()), ARITHMETIC).map(" ".join)
+LOGIC = st.recursive(
+    COMPARISON,
+    lambda parts: st.tuples(parts, st.sampled_from(["and", "or", "and not"]), parts).map(lambda words: f"({' '.join(words)})"),
+    max_leaves=4,
+)
+
+
+@given(LOGIC, st.integers(-9, 9), st.floats(-9, 9))
+def test_answers_are_pythons(text: str, a: int, b: float) -> None:
+    """Where Python's answer comes of real numbers that are not too large, it is ours; where Python has none, neither have we."""
+    try:
+        ours = parse(text).holds({"a": a, "b": b})
+    except ExpressionError as error:
+        if "numbers must be" not in str(error):
+            with pytest.raises((ArithmeticError, TypeError)):
+                eval(text, {"a": a, "b": b})
+        return
+    assert ours is eval(text, {"a": a, "b": b})
