@@ -108,7 +108,10 @@ def config_of(trainable: Any, tiny_npz: Path, changes: dict[str, Any]) -> Any:
     return trainable.Config(**{**common, **resnet, **changes, "device": "cpu"})
 
 
-@pytest.mark.parametrize(("trainable", "changes", "active"), ON, ids=lambda value: str(value)[:60])
+NAMES = [f"{trainable.__name__}, {changes}" for trainable, changes, _ in ON]
+
+
+@pytest.mark.parametrize(("trainable", "changes", "active"), ON, ids=NAMES)
 def test_idle_fields_do_nothing(
     trainable: Any, changes: dict[str, Any], active: set[str], tiny_npz: Path, data_folder: Path, tmp_path: Path
 ) -> None:
@@ -131,7 +134,7 @@ def test_idle_fields_do_nothing(
     assert len(list(tmp_path.iterdir())) == 2 + (trainable.parent(config) is not None)
 
 
-@pytest.mark.parametrize(("trainable", "changes", "active"), ON, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("trainable", "changes", "active"), ON, ids=NAMES)
 def test_other_fields_are_identity(trainable: Any, changes: dict[str, Any], active: set[str], tiny_npz: Path) -> None:
     """A field that does something in a config has part in its identity."""
     config = config_of(trainable, tiny_npz, changes)
