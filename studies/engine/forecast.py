@@ -34,7 +34,7 @@ NUM_SAMPLED = 24
 """How many random configurations stand for those that a search will propose."""
 SECONDS_TO_START = 8.0
 """Ray and the first workers."""
-SECONDS_PER_REPLICATE = 0.05
+SECONDS_PER_REPLICATE = 0.1
 """Scheduling and recording."""
 
 
