@@ -16,7 +16,6 @@ from analysis.statistics.contrasts import fewest_seeds
 from analysis.statistics.effects import paired_differences
 from analysis.statistics.level_cells import FACTORIAL, level_cells
 from analysis.statistics.power import pooled_difference_sd, sd_of_differences, smallest_effect
-from search_spaces.language.space import Levels
 from studies.engine.adaptive import WarmStart
 from studies.engine.forecast import ConfigurationForecast, Forecast, num_planned
 from studies.engine.progress import clock
@@ -57,11 +56,11 @@ def sensitivity(study: Study) -> Sensitivity | None:
     if not study.baseline:
         return None
     domains = [factor.domain for factor in study.space.factors]
-    num_contrasts = sum((len(d.values) if isinstance(d, Levels) else d.num_values() or 1) - 1 for d in domains)
+    num_contrasts = sum((domain.num_values() or 1) - 1 for domain in domains)
     sd, source = _sd_of_differences(study)
     averaged = 1
     if study.design in FACTORIAL and source != MEASURED:  # what is measured is of averages already
-        most_levels = max(len(d.values) if isinstance(d, Levels) else d.num_values() or 1 for d in domains)
+        most_levels = max(domain.num_values() or 1 for domain in domains)
         averaged = max(1, len(study.cells) // most_levels)
     effect = smallest_effect(len(study.seeds), num_contrasts, sd or 1.0, power=POWER, num_cells_averaged=averaged)
     return Sensitivity(num_contrasts, fewest_seeds(num_contrasts), sd, source, effect)
@@ -93,15 +92,12 @@ def as_data(study: Study, forecast: Forecast | None, warm: WarmStart) -> dict[st
         "num_replicates": num_planned(study),
         "num_parents": forecast.num_parents if forecast else len(study.parents),
         "num_parents_trained": num_trained_parents(study),
-        "cells": [_configuration_data(each) for each in (forecast.configurations if forecast else ())]
-        or [
-            {"levels": cell, "num_parameters": study.binder.configuration(cell).footprint.num_parameters} for cell in study.cells
-        ],
+        "cells": _cells_data(study, forecast),
         "cells_are_a_sample": bool(forecast and forecast.sampled),
         "forecast": _forecast_data(forecast) if forecast else None,
         "sensitivity": vars(found) if found else None,
         "fewest_seeds_for_significance": found.fewest_seeds if found else None,
-        "warnings": list(warnings(study, forecast)),
+        "warnings": list(warnings(study, forecast, found)),
     }
 
 
@@ -121,10 +117,9 @@ def _forecast_data(forecast: Forecast) -> dict[str, Any]:
     return {**data, "fits": forecast.fits}
 
 
-def warnings(study: Study, forecast: Forecast | None) -> Sequence[str]:
+def warnings(study: Study, forecast: Forecast | None, found: Sensitivity | None) -> Sequence[str]:
     """What a person should know before starting it."""
     said = []
-    found = sensitivity(study)
     if found and len(study.seeds) < found.fewest_seeds:
         said.append(
             f"{len(study.seeds)} seeds are too few for any significance after correction for {found.num_contrasts} contrasts; "
@@ -156,9 +151,10 @@ def page(study: Study, forecast: Forecast | None, warm: WarmStart) -> Group:
     parts += [Text(), _cells_table(study, forecast), *_in_full(study), Text()]
     if forecast:
         parts.append(Text(_forecast_in_words(forecast)))
-    if found := sensitivity(study):
+    found = sensitivity(study)
+    if found:
         parts.append(Text(_sensitivity_in_words(study, found)))
-    parts += [Text(f"warning: {warning}", "yellow") for warning in warnings(study, forecast)]
+    parts += [Text(f"warning: {warning}", "yellow") for warning in warnings(study, forecast, found)]
     return Group(*parts, Text("The study is valid."))
 
 

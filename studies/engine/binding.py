@@ -54,6 +54,11 @@ def load_trainable(name: str) -> Trainable:
     return trainable
 
 
+def trainable_of(config: Recipe) -> str:
+    """The name of the trainable that a config is of."""
+    return type(config).__module__.rsplit(".", maxsplit=1)[-1]
+
+
 def presets(trainable: Trainable) -> Mapping[str, Mapping[str, Any]]:
     """Named groups of config values that a trainable offers, e.g. of a published network."""
     offered: Mapping[str, Mapping[str, Any]] = getattr(trainable, "PRESETS", {})

@@ -8,7 +8,7 @@ from typing import Any
 
 from search_spaces.language.expressions import Expression, ExpressionError
 from search_spaces.language.space import Cell, Level
-from studies.engine.binding import Trainable, field_names, load_trainable, make_config
+from studies.engine.binding import Trainable, field_names, load_trainable, make_config, trainable_of
 from studies.engine.replicates import Replicate, make_replicate
 from studies.run_record import Role
 from trainables.training.configs import identity_of
@@ -39,6 +39,17 @@ class Configuration:
     def footprint(self) -> Footprint:
         """What it costs, known before training."""
         return self.module.footprint(self.config, self.dataset.image_shape, self.dataset.num_classes)
+
+    @property
+    def identity(self) -> str:
+        """What tells trainings apart: two configurations that have the same are one network trained twice."""
+        return identity_of(self.trainable, self.config, data_digest=self.dataset.digest, seed=0)
+
+    @property
+    def parent(self) -> "Configuration | None":
+        """What has to be trained first, on the same data."""
+        config = self.module.parent(self.config)
+        return Configuration(trainable_of(config), config, self.dataset) if config else None
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Why it cannot be trained: pairs (field, rule)."""
@@ -124,8 +135,7 @@ class Binder:
 
     def identity(self, cell: Cell) -> str:
         """What tells trainings apart: two cells that have the same are one network trained twice."""
-        configuration = self.configuration(cell)
-        return identity_of(configuration.trainable, configuration.config, data_digest=configuration.dataset.digest, seed=0)
+        return self.configuration(cell).identity
 
     def replicate(self, cell: Cell, seed: int, *, role: Role = "cell", tuned: Mapping[str, Level] | None = None) -> Replicate:
         """A cell with a seed, ready for a worker."""

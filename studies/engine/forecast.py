@@ -22,7 +22,6 @@ from search_spaces.language.space import Cell
 from studies.engine.binding import load_trainable, make_config
 from studies.engine.configurations import Configuration
 from studies.engine.study import Study
-from trainables.training.configs import identity_of
 from trainables.training.data import default_data_folder, prepare
 from trainables.training.footprints import Footprint
 
@@ -87,17 +86,17 @@ def forecast(study: Study, num_cpus: int | None = None) -> Forecast:
     """
     cells, sampled = _cells(study)
     bound = [study.binder.configuration(cell) for cell in cells]
-    parents = [_parent_of(configuration) for configuration in bound]
+    parents = [configuration.parent for configuration in bound]
     at_once = _num_at_once(study, num_cpus)
     with _Clock(at_once, study.resources.cpus) as clock:
         seconds = _predicted_seconds([*bound, *(parent for parent in parents if parent)], clock)
     configurations = [
-        ConfigurationForecast(cell, configuration.trainable, configuration.footprint, seconds[_key(configuration)])
+        ConfigurationForecast(cell, configuration.trainable, configuration.footprint, seconds[configuration.identity])
         for cell, configuration in zip(cells, bound, strict=True)
     ]
     per_replicate = float(np.mean([configuration.seconds for configuration in configurations]))
     num_replicates = num_planned(study)
-    parent_seconds = {_key(parent): seconds[_key(parent)] for parent in parents if parent}
+    parent_seconds = {parent.identity: seconds[parent.identity] for parent in parents if parent}
     num_parents = _num_parents(study, num_replicates, len(parent_seconds))
     total = num_replicates * per_replicate + num_parents * float(np.mean(list(parent_seconds.values()) or [0.0]))
     footprints = [each.footprint for each in [*bound, *(parent for parent in parents if parent)]]
@@ -133,13 +132,6 @@ def _cells(study: Study) -> tuple[list[Cell], bool]:
     drawn = (study.space.random_cell(generator) for _ in range(100 * NUM_SAMPLED))
     accepted = (cell for cell in drawn if study.binder.accepts(cell))
     return [cell for cell, _ in zip(accepted, range(NUM_SAMPLED), strict=False)], True
-
-
-def _parent_of(configuration: Configuration) -> Configuration | None:
-    config = configuration.module.parent(configuration.config)
-    if config is None:
-        return None
-    return Configuration(type(config).__module__.rsplit(".", maxsplit=1)[-1], config, configuration.dataset)
 
 
 def _num_parents(study: Study, num_replicates: int, num_distinct: int) -> int:
@@ -189,14 +181,9 @@ def _time(what: tuple[str, dict[str, Any], str]) -> float:
     return trainable.timing(config, seed=0, dataset=prepare(config.data, Path(data_folder))).total_s
 
 
-def _key(configuration: Configuration) -> str:
-    digest = configuration.dataset.digest
-    return identity_of(configuration.trainable, configuration.config, data_digest=digest, seed=0)
-
-
 def _predicted_seconds(configurations: Iterable[Configuration], clock: Callable[[Configuration], float]) -> dict[str, float]:
     """Seconds of one replicate of every configuration, by key: timed, or between those that are."""
-    distinct = {_key(configuration): configuration for configuration in configurations}
+    distinct = {configuration.identity: configuration for configuration in configurations}
     seconds: dict[str, float] = {}
     for trainable in dict.fromkeys(configuration.trainable for configuration in distinct.values()):
         ours = {key: configuration for key, configuration in distinct.items() if configuration.trainable == trainable}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search_spaces.language.space import Cell
+from studies.engine.binding import trainable_of
 from studies.run_record import Role, levels_in_words
 from trainables.training.configs import identity_of
 from trainables.training.data import Dataset
@@ -80,7 +81,7 @@ def make_replicate(
 
 
 def _make_parent(cell: Cell, config: Recipe, seed: int, dataset: Dataset) -> Parent:
-    trainable = type(config).__module__.rsplit(".", maxsplit=1)[-1]
+    trainable = trainable_of(config)
     fields = dataclasses.asdict(config)
     levels = levels_in_words({name: level for name, level in cell.items() if name in fields})
     return Parent(
