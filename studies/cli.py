@@ -62,12 +62,13 @@ def list_studies(storage: StorageOption = None, as_json: JsonOption = False) -> 
     from studies.engine.binding import all_presets
     from studies.engine.documents import read_document
     from studies.engine.ledger import list_ledger
-    from studies.engine.study import shipped_studies
+    from studies.engine.study import LEDGERS, shipped_studies
 
     folder = Path(storage or "results").resolve()
     with _problems_exit_2():
         shipped = {name: str(read_document(file).data.get("question", "")) for name, file in shipped_studies().items()}
-        recorded = list_ledger(f"sqlite:///{folder / 'ledger.db'}")
+        journals = sorted((folder / LEDGERS).glob("*.journal"))
+        recorded = {name: counts for file in journals for name, counts in list_ledger(str(file)).items()}
     presets = all_presets()
     if as_json:
         _print_json({"shipped": shipped, "presets": presets, "ledger": recorded})
@@ -79,7 +80,7 @@ def list_studies(storage: StorageOption = None, as_json: JsonOption = False) -> 
         out.print("Presets", style="bold")
     for trainable, offered in presets.items():
         out.print(f"  {trainable}: {', '.join(offered)}", highlight=False)
-    out.print(f"In the ledger of {folder}", style="bold", highlight=False)
+    out.print(f"In the ledgers of {folder}", style="bold", highlight=False)
     for name, counts in recorded.items():
         out.print(f"  {name}: {_counts_in_words(counts)}", highlight=False)
     if not recorded:

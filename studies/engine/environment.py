@@ -15,6 +15,7 @@ _QUIET = {
     "DO_NOT_TRACK": "true",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # we log to MLflow ourselves
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune's old output keeps quiet when told to; we show progress ourselves
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # its snapshots, which nobody restores, grow with the study
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean what they mean to the user
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what Ray 2.60 asks for, instead of a warning
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",

@@ -1,7 +1,8 @@
 """The ledger: the Optuna study that says which replicates were begun and how each of them ended. The single source of truth.
 
 One Optuna trial a replicate, with its factor levels and seed as parameters; its identity, its part in the study and what a
-sampler wants to find again as user attributes. What is still to be trained follows from the study file and the ledger.
+sampler wants to find again as user attributes. What is still to be trained follows from the study file and the ledger. It lies
+in a file of its own (``journal.py``), or in a database that SQLAlchemy knows.
 
 An Optuna study holds one space (a categorical distribution cannot change), so a study whose factors change goes on in a new
 one; replicates that were finished before are then only repeated from their reports.
@@ -17,11 +18,12 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from search_spaces.language.space import Cell, Space, cell_of_params, params_and_distributions
+from studies.engine.journal import Journal
 from studies.engine.problems import Problem, StudyError, mask_credentials
 from studies.engine.replicates import Replicate
 from studies.run_record import OBJECTIVES, Role
@@ -34,12 +36,13 @@ _REASON = "reason"
 _ROLE = "role"
 _TUNED = "tuned"
 _NOTES = "notes"
+_SQLITE = "sqlite:///"
 
 WITHDRAWN = "withdrawn: the study did not ask for it any more"
 """The reason of a replicate that was in flight, and that a later version of the study left out."""
 
-_UNREACHABLE = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, ImportError)
-"""How a database can be out of reach: also by a missing driver package."""
+_UNREACHABLE = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, ImportError, ValueError)
+"""How a ledger can be out of reach: also by a missing driver package, or by bytes that are no journal."""
 
 
 @dataclass(frozen=True)
@@ -118,34 +121,34 @@ class Ledger:
         self._entries[identity] = dataclasses.replace(entry, state=state, values=values or {}, reason=reason)
 
 
-def read_ledger(url: str, study_name: str, space: Space) -> Mapping[str, Entry]:
+def read_ledger(ledger: str, study_name: str, space: Space) -> Mapping[str, Entry]:
     """The newest entry of every identity of a study; empty where it has no ledger yet. Makes nothing.
 
     Raises:
-        StudyError: The database cannot be reached.
+        StudyError: The ledger cannot be reached.
     """
-    if _is_absent(url):
+    if _is_absent(ledger):
         return {}
     try:
-        return Ledger(optuna.load_study(study_name=_name_in_ledger(study_name, space), storage=_storage(url)), space).entries()
+        return Ledger(optuna.load_study(study_name=_name_in_ledger(study_name, space), storage=_storage(ledger)), space).entries()
     except KeyError:
         return {}
     except _UNREACHABLE as error:
-        raise _unreachable(url, error) from None
+        raise _unreachable(ledger, error) from None
 
 
-def open_ledger(url: str, study_name: str, space: Space) -> Ledger:
+def open_ledger(ledger: str, study_name: str, space: Space) -> Ledger:
     """The study's ledger, made if it does not exist.
 
     Raises:
-        StudyError: The database cannot be reached or written.
+        StudyError: The ledger cannot be reached or written.
     """
     try:
-        if url.startswith("sqlite:///"):
-            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        if file := file_of(ledger):
+            file.parent.mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
             study_name=_name_in_ledger(study_name, space),
-            storage=_storage(url),
+            storage=_storage(ledger),
             directions=list(OBJECTIVES.values()),
             load_if_exists=True,
         )
@@ -153,33 +156,40 @@ def open_ledger(url: str, study_name: str, space: Space) -> Ledger:
             study.set_metric_names(list(OBJECTIVES))
         study.set_user_attr(_STUDY_NAME, study_name)
     except _UNREACHABLE as error:
-        raise _unreachable(url, error) from None
+        raise _unreachable(ledger, error) from None
     return Ledger(study, space)
 
 
-def check_ledger(url: str) -> None:
-    """Find out whether the ledger's database answers; a file that does not exist yet is no problem.
+def check_ledger(ledger: str) -> None:
+    """Find out whether the ledger can be read; a file that does not exist yet is no problem.
 
     Raises:
         StudyError: It does not.
     """
     try:
-        if not _is_absent(url):
-            _storage(url)
+        if not _is_absent(ledger):
+            _storage(ledger)
     except _UNREACHABLE as error:
-        raise _unreachable(url, error) from None
+        raise _unreachable(ledger, error) from None
 
 
-def list_ledger(url: str) -> dict[str, dict[str, int]]:
+def file_of(ledger: str) -> Path | None:
+    """The file that a ledger lies in; None where a database server keeps it."""
+    if "://" not in ledger:
+        return Path(ledger)
+    return Path(ledger.removeprefix(_SQLITE)) if ledger.startswith(_SQLITE) else None
+
+
+def list_ledger(ledger: str) -> dict[str, dict[str, int]]:
     """The studies of a ledger by name, each with its number of trials per state; empty where there is no ledger yet.
 
     Raises:
-        StudyError: The database cannot be reached.
+        StudyError: The ledger cannot be reached.
     """
-    if _is_absent(url):
+    if _is_absent(ledger):
         return {}
     try:
-        storage = _storage(url)
+        storage = _storage(ledger)
         counts: dict[str, dict[str, int]] = {}
         for summary in optuna.get_all_study_summaries(storage):  # a study's newest space comes last
             if name := summary.user_attrs.get(_STUDY_NAME):
@@ -188,7 +198,7 @@ def list_ledger(url: str) -> dict[str, dict[str, int]]:
                 states = list(newest.values())
                 counts[name] = {state: states.count(state) for state in dict.fromkeys(states)}
     except _UNREACHABLE as error:
-        raise _unreachable(url, error) from None
+        raise _unreachable(ledger, error) from None
     return counts
 
 
@@ -197,13 +207,16 @@ def _name_in_ledger(study_name: str, space: Space) -> str:
     return f"{study_name}-{hashlib.sha256(essence.encode()).hexdigest()[:8]}"
 
 
-def _is_absent(url: str) -> bool:
-    return url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists()
+def _is_absent(ledger: str) -> bool:
+    file = file_of(ledger)
+    return file is not None and not file.exists()
 
 
-def _storage(url: str) -> RDBStorage:
-    timeout = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
-    return RDBStorage(url, engine_kwargs=timeout)
+def _storage(ledger: str) -> BaseStorage:
+    if "://" not in ledger:
+        return JournalStorage(Journal(Path(ledger)))
+    timeout = {"connect_args": {"timeout": 60}} if ledger.startswith(_SQLITE) else {}
+    return RDBStorage(ledger, engine_kwargs={"pool_pre_ping": True, **timeout})
 
 
 def _entry(trial: FrozenTrial, space: Space) -> Entry:
@@ -221,10 +234,8 @@ def _entry(trial: FrozenTrial, space: Space) -> Entry:
     )
 
 
-def _unreachable(url: str, error: Exception) -> StudyError:
+def _unreachable(ledger: str, error: Exception) -> StudyError:
     reason = mask_credentials(str(error.__cause__ or error).strip().split("\n")[0])
-    repair = "check the URL, the database server and your rights (ledger in the study file, or --set ledger=…)"
-    problem = Problem(
-        "ledger", "the ledger must be a database that can be written", f"{mask_credentials(url)} ({reason})", repair
-    )
-    return StudyError([problem])
+    rule = "the ledger must be a journal file or a database that can be read and written"
+    repair = "check the path or URL, the database server and your rights (ledger in the study file, or --set ledger=…)"
+    return StudyError([Problem("ledger", rule, f"{mask_credentials(ledger)} ({reason})", repair)])

@@ -17,7 +17,7 @@ from rich.console import Console
 from search_spaces.language.space import Cell
 from studies.engine.adaptive import SearchProposals, WarmStart
 from studies.engine.conductor import StudyConductor, checkpoint_folder
-from studies.engine.ledger import WITHDRAWN, Entry, Ledger, check_ledger, open_ledger, read_ledger
+from studies.engine.ledger import WITHDRAWN, Entry, Ledger, check_ledger, file_of, open_ledger, read_ledger
 from studies.engine.problems import Problem, StudyError
 from studies.engine.progress import Progress, display
 from studies.engine.proposals import FixedProposals, Past, Proposals
@@ -67,16 +67,16 @@ def check_stores(stores: Stores) -> None:
     """
     problems: list[Problem] = []
     folders = {"storage": stores.storage}
-    for key, url in (("ledger", stores.ledger_url), ("tracking_uri", stores.tracking_uri)):
-        if url.startswith("sqlite:///"):
-            folders[key] = Path(url.removeprefix("sqlite:///")).parent
+    for key, store in (("ledger", stores.ledger), ("tracking_uri", stores.tracking_uri)):
+        if file := file_of(store):
+            folders[key] = file.parent
     for key, folder in folders.items():
         try:
             tempfile.TemporaryFile(dir=_nearest_existing(folder)).close()
         except OSError as error:
             rule, repair = f"{key} must be in a folder that can be written", f"choose another with {key}: …"
             problems.append(Problem(key, rule, f"{folder} ({error.strerror})", repair))
-    checks: list[Callable[[], object]] = [lambda: check_ledger(stores.ledger_url)]
+    checks: list[Callable[[], object]] = [lambda: check_ledger(stores.ledger)]
     if not stores.tracking_uri.startswith("sqlite:"):
         checks.append(lambda: connect(stores.tracking_uri))
     for check in checks:
@@ -110,13 +110,13 @@ def run_study(
     """
     with _only_driver(study), ExitStack() as stack:
         warm = read_warm_start(study)
-        entries = read_ledger(study.stores.ledger_url, study.stores.name, study.space)
+        entries = read_ledger(study.stores.ledger, study.stores.name, study.space)
         proposals = proposals_of(study, _past(study, entries, retry_failed=retry_failed), warm)
         first = proposals.next()
         if first:  # Ray first: if it cannot run them, nothing has been made yet
             stack.enter_context(ray_session(address, num_cpus, study.resources))
         client = connect(study.stores.tracking_uri)
-        ledger = open_ledger(study.stores.ledger_url, study.stores.name, study.space)
+        ledger = open_ledger(study.stores.ledger, study.stores.name, study.space)
         tracker = Tracker(client, study, proposals.planned(), proposals.notes())
         try:
             _deliver_missing(ledger, tracker, study, proposals)
@@ -196,7 +196,7 @@ def standing(study: Study) -> Standing:
     Raises:
         StudyError: The ledger cannot be read, or MLflow's store where the study begins from earlier ones.
     """
-    entries = read_ledger(study.stores.ledger_url, study.stores.name, study.space)
+    entries = read_ledger(study.stores.ledger, study.stores.name, study.space)
     proposals = proposals_of(study, _past(study, entries, retry_failed=False), read_warm_start(study))
     ours = [(replicate, entries[replicate.identity]) for replicate in proposals.planned() if replicate.identity in entries]
     states = Counter(entry.state.name for _, entry in ours)

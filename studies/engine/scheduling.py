@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import ray
 from ray import tune
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from studies.engine.problems import Problem, StudyError
@@ -106,6 +107,7 @@ def run_replicates(conductor: Conductor, resources: Resources) -> None:
                 tune.with_resources(ReplicateWorker, demand),
                 tune_config=tune.TuneConfig(
                     search_alg=_Proposer(conductor, demand),
+                    scheduler=_AsAssigned(),
                     num_samples=-1,
                     reuse_actors=True,
                     trial_dirname_creator=lambda trial: trial.trial_id,
@@ -183,6 +185,30 @@ class _Proposer(Searcher):  # type: ignore[misc]  # Ray ships no types
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searcher when it starts; the copy is never used."""
         return {}
+
+
+class _AsAssigned(TrialScheduler):  # type: ignore[misc]  # Ray ships no types
+    """Tune starts what is pending in its order without being told; its default looks through all trials at every step."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """None in particular."""
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """It is pending."""
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """The conductor's to know."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """The stopper has been asked already."""
+        goes_on: str = TrialScheduler.CONTINUE
+        return goes_on
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """The conductor's to know."""
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """The conductor's to know."""
 
 
 class _Stopper(tune.Stopper):  # type: ignore[misc]  # Ray ships no types

@@ -19,6 +19,9 @@ from studies.engine.replicates import Parent, Replicate
 from studies.engine.study_file import NAME_PATTERN, Resources, StudyFile
 from studies.run_record import ACCURACY, SPARSITY, Direction, level_in_words
 
+LEDGERS = "ledgers"
+"""The folder, in a storage, of a journal for every study."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stores:
@@ -26,7 +29,8 @@ class Stores:
 
     name: str
     storage: Path
-    ledger_url: str
+    ledger: str
+    """The path of a journal file, or the URL of a database."""
     tracking_uri: str
 
 
@@ -156,13 +160,20 @@ def stores_of(content: StudyFile, file: Path) -> Stores:
     if "?" in str(storage) or "#" in str(storage):
         rule, repair = "storage must not hold ? or #, which mean something else in database URLs", "choose another folder"
         raise StudyError([Problem("storage", rule, str(storage), repair)])
+    name = content.name or file.stem
     default_tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / 'mlflow.db'}"
     return Stores(
-        name=content.name or file.stem,
+        name=name,
         storage=storage,
-        ledger_url=content.ledger or f"sqlite:///{storage / 'ledger.db'}",
+        ledger=_ledger_of(content, storage, name),
         tracking_uri=content.tracking_uri or default_tracking_uri,
     )
+
+
+def _ledger_of(content: StudyFile, storage: Path, name: str) -> str:
+    if content.ledger is None:
+        return str(storage / LEDGERS / f"{name}.journal")
+    return content.ledger if "://" in content.ledger else str(Path(content.ledger).expanduser().resolve())
 
 
 def as_text(content: StudyFile, search: SearchPlan | None, tuning: TuningPlan | None, name: str) -> str:

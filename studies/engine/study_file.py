@@ -231,7 +231,10 @@ class StudyFile(SpaceFile):
     )
     resources: Resources = Field(default_factory=Resources, description="What one replicate is given: cpus and gpus.")
     storage: str = Field(default="results", description="Folder of the ledger, the MLflow store, checkpoints, reports.")
-    ledger: str | None = Field(default=None, description="SQLAlchemy URL of the ledger; a file in storage unless given.")
+    ledger: str | None = Field(
+        default=None,
+        description="SQLAlchemy URL of the ledger's database, or the path of its file; a file in storage unless given.",
+    )
     tracking_uri: str | None = Field(
         default=None, description="MLflow's store; $MLFLOW_TRACKING_URI or a file in storage unless given."
     )

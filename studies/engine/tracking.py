@@ -1,27 +1,24 @@
-"""Run records to MLflow: one parent run for the study, one child run a replicate.
+"""Run records in MLflow: one parent run for the study, one child run a replicate.
 
-A thread of its own does the writing, in order, so that a slow server never holds up the study; while the server is away
-it tries again. What it could not deliver by the end is delivered when the study is run again: a replicate's reports
-lie beside its checkpoints, and every run is found by its identity before it is made.
+Every run is found by its identity before it is made, and an epoch that is there already is not written again. What has come
+together of a replicate while the writer was busy goes out in one request.
 """
 
 import json
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from search_spaces.language.space import Levels, Range
 from studies import run_record
 from studies.engine import environment
 from studies.engine.problems import Problem, StudyError, mask_credentials
 from studies.engine.replicates import Replicate
-from studies.engine.study import Study, domain_in_words
-from studies.run_record import PlannedReplicate, StudyRecord
+from studies.engine.study import Study
+from studies.run_record import StudyRecord
 
 environment.settle_libraries()
 
@@ -30,21 +27,18 @@ from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
 
+from studies.engine.delivery import Delivery  # noqa: E402
+from studies.engine.study_records import code_tags, design_in_words, study_record  # noqa: E402
+
 logging.getLogger("mlflow").setLevel(logging.ERROR)
 logging.getLogger("alembic").setLevel(logging.ERROR)
 logging.getLogger("urllib3").setLevel(logging.ERROR)  # an outage is ours to bear, try after try
 
-PASSING_ERRORS = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
-SECONDS_BETWEEN_TRIES = 2.0
 SECONDS_BETWEEN_PLANS = 30.0
 PAGE_SIZE = 1000
 
 MLFLOW_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 """MLflow's word for how a replicate ended; what a pruner stopped has a tag that says so."""
-
-
-_Task = tuple[str, Callable[[], object]]
-"""Whose record it is (an identity, or what a person would call it), and the writing of it."""
 
 
 @dataclass
@@ -53,6 +47,24 @@ class _ChildRun:
     status: str
     last_epoch: int
     has_params: bool
+
+
+@dataclass(frozen=True)
+class _End:
+    state: TrialState | None
+    reason: str
+    traceback: str
+    at_ms: int
+
+
+@dataclass
+class _Letter:
+    """What is to be written of a replicate with the writer's next turn at it."""
+
+    replicate: Replicate
+    begun_at_ms: int
+    reports: list[Mapping[str, Any]] = field(default_factory=list)
+    end: _End | None = None
 
 
 def connect(uri: str) -> MlflowClient:
@@ -89,21 +101,21 @@ class Tracker:
         """
         self._client, self._study = client, study
         self._planned_at = time.monotonic()
-        self._rejections: dict[str, str] = {}
+        self._letters: dict[str, _Letter] = {}
+        """By identity; the writer takes a letter away before it writes."""
+        self._lock = threading.Lock()
+        self._tried: set[str] = set()
+        """Identities whose runs we have asked MLflow to make."""
         try:
             self._experiment_id = _experiment(client, study)
             self._parent = self._find_or_make_parent()
-            self._write_plan(_study_record(study, planned, notes))
+            self._write_plan(study_record(study, planned, notes))
             self._children = {run.data.tags[run_record.IDENTITY]: _child(run) for run in self._find_children()}
         except (mlflow.exceptions.MlflowException, OSError) as error:
             rule, repair = "MLflow's store must take runs and artifacts", "check its rights and its artifact location"
             value = mask_credentials(f"{study.stores.tracking_uri} ({str(error).splitlines()[0]})")
             raise StudyError([Problem("tracking_uri", rule, value, repair)]) from None
-        self._tasks: queue.Queue[_Task | None] = queue.Queue()
-        self._writing = ""
-        self._given_up = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
-        self._thread.start()
+        self._delivery = Delivery()
 
     def statuses(self) -> Mapping[str, str]:
         """MLflow's status of every child run, by identity, as it was found or last written."""
@@ -111,66 +123,59 @@ class Tracker:
 
     def begin(self, replicate: Replicate) -> None:
         """The replicate runs (again)."""
-        self._tasks.put((replicate.identity, lambda: self._begin(replicate)))
+        with self._lock:
+            self._letter(replicate)
 
     def report(self, replicate: Replicate, report: Mapping[str, Any]) -> None:
-        """An epoch is done: all its metrics in one request; an epoch that is there already is not written again."""
-        self._tasks.put((replicate.identity, lambda: self._report(replicate, report)))
+        """An epoch is done; one that is in MLflow already is not written again."""
+        with self._lock:
+            self._letter(replicate).reports.append(report)
 
     def end(self, replicate: Replicate, state: TrialState | None, reason: str = "", traceback: str = "") -> None:
         """The replicate has ended; without a state it was interrupted."""
-        self._tasks.put((replicate.identity, lambda: self._end(replicate, state, reason, traceback)))
+        with self._lock:
+            self._letter(replicate).end = _End(state, reason, traceback, _now_ms())
+
+    def _letter(self, replicate: Replicate) -> _Letter:
+        """The replicate's letter, on its way to the writer; what comes after an end is a letter of its own."""
+        letter = self._letters.get(replicate.identity)
+        if letter is None or letter.end is not None:
+            letter = _Letter(replicate, _now_ms())
+            self._letters[replicate.identity] = letter
+            self._delivery.put(replicate.identity, lambda: self._write(letter))
+        return letter
 
     def plan(self, planned: Callable[[], Sequence[Replicate]], notes: Callable[[], Sequence[str]]) -> None:
         """The study may have asked for more: the study's record has it within half a minute."""
         if time.monotonic() - self._planned_at >= SECONDS_BETWEEN_PLANS:
             self._planned_at = time.monotonic()
-            record = _study_record(self._study, planned(), notes())
-            self._tasks.put(("the study's plan", lambda: self._write_plan(record)))
+            self._put_plan(planned(), notes())
 
     def reject(self, replicate: Replicate, reason: str) -> None:
         """This replicate's records cannot be delivered; ``close`` says so."""
-        self._rejections[replicate.identity] = f"{replicate.title}: {reason}"
+        self._delivery.reject(replicate.identity, f"{replicate.title}: {reason}")
 
     def end_study(self, planned: Sequence[Replicate], notes: Sequence[str], status: str) -> None:
         """The study stands still: its record has all that it asked for, and its parent run gets this status."""
-        record = _study_record(self._study, planned, notes)
-        self._tasks.put(("the study's plan", lambda: self._write_plan(record)))
-        self._tasks.put(("the study's end", lambda: self._client.set_terminated(self._parent, status)))
+        self._put_plan(planned, notes)
+        self._delivery.put("the study's end", lambda: self._client.set_terminated(self._parent, status))
 
     def attach_report(self, folder: Path) -> None:
         """The parent run gets the files of a report."""
         artifacts = run_record.REPORT_ARTIFACTS
-        self._tasks.put(("the report", lambda: self._client.log_artifacts(self._parent, str(folder), artifacts)))
+        self._delivery.put("the report", lambda: self._client.log_artifacts(self._parent, str(folder), artifacts))
 
-    def close(self, timeout_s: float) -> list[str]:
-        """Wait until all is delivered, at most so long; a reason for each write that was not."""
-        self._tasks.put(None)
-        self._thread.join(timeout_s)
-        late = [self._writing, *(task[0] for task in list(self._tasks.queue) if task)] if self._thread.is_alive() else []
-        self._given_up.set()
-        return [*self._rejections.values(), *("no answer in time" for owner in late if owner)]
+    def flush(self, patience_s: float) -> bool:
+        """Wait for what was given so far; see ``Delivery.flush``."""
+        return self._delivery.flush(patience_s)
 
-    def flush(self, timeout_s: float) -> bool:
-        """Wait until what was given so far is delivered, at most so long; whether it was."""
-        delivered = threading.Event()
-        self._tasks.put(("", delivered.set))
-        return delivered.wait(timeout_s)
+    def close(self, patience_s: float) -> list[str]:
+        """Wait for the rest and end; a reason for each record that was not delivered."""
+        return self._delivery.close(patience_s)
 
-    def _work(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            owner, write = task
-            self._writing = owner
-            # after a rejection nothing more of that replicate is written, so that the next driver finds it unfinished
-            while owner not in self._rejections and not self._given_up.is_set():
-                try:
-                    write()
-                except Exception as error:  # noqa: BLE001  # artifact stores have their own kinds
-                    if _is_passing(error):
-                        time.sleep(SECONDS_BETWEEN_TRIES)
-                        continue
-                    self._rejections[owner] = mask_credentials(f"{owner}: {type(error).__name__}: {error}")
-                break
+    def _put_plan(self, planned: Sequence[Replicate], notes: Sequence[str]) -> None:
+        record = study_record(self._study, planned, notes)
+        self._delivery.put("the study's plan", lambda: self._write_plan(record))
 
     def _find_or_make_parent(self) -> str:
         study = self._study
@@ -182,8 +187,8 @@ class Tracker:
         tags = {
             run_record.KIND: run_record.KIND_STUDY,
             run_record.STUDY: study.stores.name,
-            "mlflow.note.content": f"{study.question}\n\n{_design_in_words(study)}",
-            **_code_tags(study),
+            "mlflow.note.content": f"{study.question}\n\n{design_in_words(study)}",
+            **code_tags(study),
         }
         if found:
             run_id: str = found[0].info.run_id
@@ -204,24 +209,45 @@ class Tracker:
     def _of_this_study(self) -> str:
         return f"tags.`{run_record.STUDY}` = '{self._study.stores.name}'"
 
-    def _begin(self, replicate: Replicate) -> None:
-        child = self._children.get(replicate.identity) or self._find_or_make_child(replicate)
+    def _write(self, letter: _Letter) -> None:
+        """A replicate's run is found or made, gets everything new in one request, and then its status."""
+        replicate = letter.replicate
+        with self._lock:  # from here on, what comes is for another letter
+            if self._letters.get(replicate.identity) is letter:
+                del self._letters[replicate.identity]
+        child = self._children.get(replicate.identity) or self._find_or_make_child(replicate, letter.begun_at_ms)
         self._children[replicate.identity] = child
-        if not child.has_params:
-            configuration = self._study.binder.configuration(replicate.cell, replicate.tuned)
-            num_parameters = configuration.footprint.num_parameters
-            params = {**replicate.config, "seed": replicate.seed, "num_parameters": num_parameters}
-            self._client.log_batch(child.run_id, params=[Param(name, str(value)) for name, value in params.items()])
+        reports = [report for report in letter.reports if report["epoch"] > child.last_epoch]
+        if final := next((report for report in reports if report["epoch"] == report["num_epochs"]), None):
+            self._write_tables(child.run_id, final["tables"])
+        metrics = [metric for report in reports for metric in _metrics(report)]
+        params = [] if child.has_params else self._params(replicate)
+        tags = [*_facts(final), *_end_tags(letter.end)]
+        if metrics or params or tags:
+            self._client.log_batch(child.run_id, metrics=metrics, params=params, tags=tags)
             child.has_params = True
-        if child.status != "RUNNING":
+            child.last_epoch = max([child.last_epoch, *(report["epoch"] for report in reports)])
+        if letter.end:
+            self._end(child, letter.end)
+        elif child.status != "RUNNING":
             self._client.update_run(child.run_id, status="RUNNING")
             child.status = "RUNNING"
 
-    def _find_or_make_child(self, replicate: Replicate) -> _ChildRun:
-        """Look before making: an earlier try may have made the run and lost the answer."""
-        identity = f"tags.`{run_record.IDENTITY}` = '{replicate.identity}'"
-        for run in self._client.search_runs([self._experiment_id], f"{identity} and {self._of_this_study()}", max_results=1):
-            return _child(run)
+    def _params(self, replicate: Replicate) -> list[Param]:
+        """The fields of the config that do something, the seed, and the number of parameters."""
+        configuration = self._study.binder.configuration(replicate.cell, replicate.tuned)
+        idle = configuration.config.idle_fields()
+        params = {name: value for name, value in replicate.config.items() if name not in idle}
+        params |= {"seed": replicate.seed, "num_parameters": configuration.footprint.num_parameters}
+        return [Param(name, str(value)) for name, value in params.items()]
+
+    def _find_or_make_child(self, replicate: Replicate, begun_at_ms: int) -> _ChildRun:
+        """All children that were there are known; but an earlier try may have made this one and lost the answer."""
+        if replicate.identity in self._tried:
+            identity = f"tags.`{run_record.IDENTITY}` = '{replicate.identity}'"
+            for run in self._client.search_runs([self._experiment_id], f"{identity} and {self._of_this_study()}", max_results=1):
+                return _child(run)
+        self._tried.add(replicate.identity)
         tags = {
             run_record.KIND: run_record.KIND_REPLICATE,
             run_record.STUDY: self._study.stores.name,
@@ -235,27 +261,9 @@ class Tracker:
             "mlflow.parentRunId": self._parent,
             **({run_record.PARENT: replicate.parent.identity} if replicate.parent else {}),
             **({run_record.TUNED: json.dumps(replicate.tuned)} if replicate.tuned else {}),
-            **_code_tags(self._study),
+            **code_tags(self._study),
         }
-        return _child(self._client.create_run(self._experiment_id, tags=tags, run_name=replicate.title))
-
-    def _report(self, replicate: Replicate, report: Mapping[str, Any]) -> None:
-        child, epoch = self._children[replicate.identity], report["epoch"]
-        if epoch <= child.last_epoch:
-            return
-        timestamp = report["timestamp_ms"]
-        metrics = [Metric(name, value, timestamp, epoch) for name, value in report["metrics"].items()]
-        facts: list[RunTag] = []
-        if epoch == report["num_epochs"]:
-            facts = [RunTag(run_record.FACT + name, text) for name, text in report["facts"].items()]
-            self._write_tables(child.run_id, report["tables"])
-            curves = report["curves"].items()
-            metrics += [Metric(name, value, timestamp, t) for name, curve in curves for t, value in enumerate(curve, 1)]
-        metrics.append(
-            Metric("epoch", epoch, timestamp, epoch)
-        )  # last: MLflow splits more than 1,000, and this one says all is there
-        self._client.log_batch(child.run_id, metrics=metrics, tags=facts)
-        child.last_epoch = epoch
+        return _child(self._client.create_run(self._experiment_id, start_time=begun_at_ms, tags=tags, run_name=replicate.title))
 
     def _write_tables(self, run_id: str, tables: Mapping[str, list[Mapping[str, Any]]]) -> None:
         """As MLflow's ``log_table`` would, whose pages show them as tables; but that one appends if it is tried again."""
@@ -266,24 +274,36 @@ class Tracker:
             logged = json.dumps([{"path": f"{name}.json", "type": "table"} for name in tables])
             self._client.set_tag(run_id, "mlflow.loggedArtifacts", logged)
 
-    def _end(self, replicate: Replicate, state: TrialState | None, reason: str, traceback: str) -> None:
-        child = self._children[replicate.identity]
-        status = MLFLOW_STATUS[state] if state else "KILLED"
-        if reason:
-            self._client.set_tag(child.run_id, run_record.REASON, reason)
-        if state == TrialState.PRUNED:
-            self._client.set_tag(child.run_id, run_record.STATE, run_record.STATE_PRUNED)
-        if traceback:
-            self._client.log_text(child.run_id, traceback, run_record.TRACEBACK_ARTIFACT)
-        self._client.set_terminated(child.run_id, status)
+    def _end(self, child: _ChildRun, end: _End) -> None:
+        status = MLFLOW_STATUS[end.state] if end.state else "KILLED"
+        if end.traceback:
+            self._client.log_text(child.run_id, end.traceback, run_record.TRACEBACK_ARTIFACT)
+        self._client.set_terminated(child.run_id, status, end.at_ms)
         child.status = status
 
 
-def _is_passing(error: Exception) -> bool:
-    """Whether the same write may succeed later: the store is away or busy."""
-    if isinstance(error, mlflow.exceptions.MlflowException):
-        return error.error_code in PASSING_ERRORS
-    return isinstance(error, OSError) and not isinstance(error, PermissionError | FileNotFoundError)
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _metrics(report: Mapping[str, Any]) -> list[Metric]:
+    """Of one epoch; the curves are those of the last one."""
+    epoch, timestamp = report["epoch"], report["timestamp_ms"]
+    metrics = [Metric(name, value, timestamp, epoch) for name, value in report["metrics"].items()]
+    if epoch == report["num_epochs"]:
+        curves = report["curves"].items()
+        metrics += [Metric(name, value, timestamp, t) for name, curve in curves for t, value in enumerate(curve, 1)]
+    # last: MLflow splits more than 1,000, and this one says that all are there
+    return [*metrics, Metric("epoch", epoch, timestamp, epoch)]
+
+
+def _facts(final: Mapping[str, Any] | None) -> list[RunTag]:
+    return [RunTag(run_record.FACT + name, text) for name, text in final["facts"].items()] if final else []
+
+
+def _end_tags(end: _End | None) -> list[RunTag]:
+    tags = [RunTag(run_record.REASON, end.reason)] if end and end.reason else []
+    return [*tags, RunTag(run_record.STATE, run_record.STATE_PRUNED)] if end and end.state == TrialState.PRUNED else tags
 
 
 def search_all_runs(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:
@@ -317,64 +337,3 @@ def _experiment(client: MlflowClient, study: Study) -> str:
         raise StudyError([Problem("name", rule, study.stores.name, repair)])
     found: str = experiment.experiment_id
     return found
-
-
-def _code_tags(study: Study) -> dict[str, str]:
-    return {
-        run_record.VERSIONS: json.dumps(environment.versions()),
-        "mlflow.source.name": f"spikesweep run {study.stores.name}",
-        "mlflow.source.type": "LOCAL",
-        "mlflow.source.git.commit": environment.git_commit(),
-    }
-
-
-def _study_record(study: Study, planned: Sequence[Replicate], notes: Sequence[str]) -> StudyRecord:
-    levels = {factor.name: factor.domain for factor in study.space.factors}
-    options = study.content.design.model_dump(exclude={"name"})
-    if study.search:
-        options |= {"sampler": study.search.sampler, "pruner": study.search.pruner}
-    return StudyRecord(
-        name=study.stores.name,
-        question=study.question,
-        trainable=", ".join(study.trainables),
-        design=study.design,
-        options=options,
-        notes=[*study.notes, *notes],
-        objectives=study.objectives,
-        baseline=study.baseline,
-        factors={name: domain.values if isinstance(domain, Levels) else () for name, domain in levels.items()},
-        ranges={f.name: domain_in_words(f) for f in study.space.factors if isinstance(f.domain, Range)},
-        conditions={factor.name: factor.when for factor in study.space.factors if factor.when},
-        references=study.references,
-        tuning=_tuning_record(study),
-        constraints=study.content.constraints,
-        seeds=study.seeds,
-        replicates=[*(PlannedReplicate(r.identity, r.seed, r.cell, r.role, r.tuned) for r in planned), *_to_come(study, planned)],
-    )
-
-
-def _to_come(study: Study, planned: Sequence[Replicate]) -> list[PlannedReplicate]:
-    """The cells of a study that is still tuning: who they will be is not known yet."""
-    if not study.tuning or any(replicate.role == "cell" for replicate in planned):
-        return []
-    return [PlannedReplicate("", seed, cell) for seed in study.seeds for cell in study.cells]
-
-
-def _tuning_record(study: Study) -> dict[str, Any]:
-    plan = study.tuning
-    if plan is None:
-        return {}
-    parameters = {factor.name: domain_in_words(factor) for factor in plan.space.factors}
-    return {"parameters": parameters, "num_trials": plan.num_trials, "sampler": plan.sampler, "seed": plan.seed}
-
-
-def _design_in_words(study: Study) -> str:
-    baseline = (
-        ", ".join(f"{name} = {level}" for name, level in study.space.active(study.baseline).items()) if study.baseline else ""
-    )
-    factors = "\n".join(f"- {factor.name}: {domain_in_words(factor)}" for factor in study.space.factors)
-    size = f"{len(study.cells)} cells × {len(study.seeds)} seeds" if study.cells else f"{len(study.seeds)} seeds"
-    if study.search:
-        size = f"{study.search.num_trials} trials by {study.search.sampler['name']}, {size}"
-    around = f" around the baseline {baseline}" if baseline else ""
-    return f"Design {study.design.replace('_', ' ')}{around}; {size}.\n\n{factors}"

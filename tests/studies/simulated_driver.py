@@ -82,10 +82,10 @@ class Driver:
     ) -> None:
         self._shelf, self._moments, self._num_at_once, self._fails = shelf, moments, num_at_once, fails
         stores = study.stores
-        entries = read_ledger(stores.ledger_url, stores.name, study.space)
+        entries = read_ledger(stores.ledger, stores.name, study.space)
         past = Past(dict(entries), lambda identity: shelf.reports.get(identity, []), retry_failed)
         self.proposals = proposals_of(study, past, warm)
-        self._ledger = open_ledger(stores.ledger_url, stores.name, study.space)
+        self._ledger = open_ledger(stores.ledger, stores.name, study.space)
         self._in_flight: dict[str, Replicate] = {}
         self._retry_failed = retry_failed
 
@@ -157,7 +157,7 @@ class Driver:
 
 def ledger_of(study: Study) -> dict[str, Entry]:
     """What a simulation has written down."""
-    return dict(read_ledger(study.stores.ledger_url, study.stores.name, study.space))
+    return dict(read_ledger(study.stores.ledger, study.stores.name, study.space))
 
 
 def assert_consistent(study: Study, proposals: Proposals, shelf: Shelf) -> Sequence[Entry]:

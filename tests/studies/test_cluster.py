@@ -37,4 +37,4 @@ def test_an_existing_cluster(address: str, tiny_study: Path, tmp_path: Path) -> 
     result = subprocess.run(command, env={**os.environ, **home}, capture_output=True, text=True, timeout=240, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "6/6 done" in result.stdout
-    assert list_ledger(f"sqlite:///{tmp_path / 'results' / 'ledger.db'}") == {"tiny": {"COMPLETE": 6}}
+    assert list_ledger(str(tmp_path / "results" / "ledgers" / "tiny.journal")) == {"tiny": {"COMPLETE": 6}}

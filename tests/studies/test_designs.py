@@ -45,7 +45,7 @@ def test_several_trainables_each_tuned(trainables_study: Path, start: Start) -> 
     last = run(trainables_study)
     assert last.returncode == 0, last.stdout + last.stderr
     assert {file: file.stat().st_mtime_ns for file in finished} == finished
-    assert list_ledger(f"sqlite:///{storage / 'ledger.db'}") == {"tiny": {"COMPLETE": 16}}
+    assert list_ledger(str(storage / "ledgers" / "tiny.journal")) == {"tiny": {"COMPLETE": 16}}
 
     client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])

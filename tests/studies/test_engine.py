@@ -26,7 +26,7 @@ def mlflow_runs(storage: Path) -> tuple[list[Run], list[Run], MlflowClient]:
 
 def assert_whole(storage: Path, *, epochs: int = 3) -> None:
     """Six replicates: one COMPLETE ledger trial, one FINISHED run, one value per metric and epoch each; one finished parent."""
-    assert list_ledger(f"sqlite:///{storage / 'ledger.db'}") == {"tiny": {"COMPLETE": 6}}
+    assert list_ledger(str(storage / "ledgers" / "tiny.journal")) == {"tiny": {"COMPLETE": 6}}
     parents, children, client = mlflow_runs(storage)
     assert [parent.info.status for parent in parents] == ["FINISHED"]
     assert Counter(child.info.status for child in children) == {"FINISHED": 6}
@@ -71,7 +71,7 @@ def test_run_report_and_run_again(tiny_study: Path) -> None:
     longer = run(tiny_study, "--set", "seeds=3")
     assert longer.returncode == 0, longer.stdout + longer.stderr
     assert {file: file.stat().st_mtime_ns for file in written} == written
-    assert list_ledger(f"sqlite:///{storage / 'ledger.db'}") == {"tiny": {"COMPLETE": 9}}
+    assert list_ledger(str(storage / "ledgers" / "tiny.journal")) == {"tiny": {"COMPLETE": 9}}
 
 
 def test_killed_drivers_lose_and_repeat_nothing(tiny_study: Path, start: Start) -> None:
@@ -116,7 +116,7 @@ def test_interrupted_once(tiny_study: Path, start: Start) -> None:
     assert {found.info.status for found in [*parents, *children]} <= {"KILLED", "FINISHED"}
     fewer = run(tiny_study, "--set", "config.epochs=10", "--set", "seeds=1")
     assert fewer.returncode == 0, fewer.stdout + fewer.stderr
-    assert "RUNNING" not in list_ledger(f"sqlite:///{storage / 'ledger.db'}")["tiny"]  # what it left out was let go
+    assert "RUNNING" not in list_ledger(str(storage / "ledgers" / "tiny.journal"))["tiny"]  # what it left out was let go
     last = run(tiny_study, "--set", "config.epochs=10")
     assert last.returncode == 0, last.stdout + last.stderr
     assert_whole(storage, epochs=10)
@@ -130,7 +130,7 @@ def test_failures_do_not_stop_the_study(tiny_study: Path) -> None:
     assert result.returncode == 1, result.stdout + result.stderr
     assert "2 replicates failed" in result.stderr
     assert "lr=1e+38 · seed 1: failed, TrainingError: epoch 1: the weights" in result.stdout
-    assert list_ledger(f"sqlite:///{storage / 'ledger.db'}") == {"tiny": {"COMPLETE": 2, "FAIL": 2}}
+    assert list_ledger(str(storage / "ledgers" / "tiny.journal")) == {"tiny": {"COMPLETE": 2, "FAIL": 2}}
     _, children, client = mlflow_runs(storage)
     assert Counter(child.info.status for child in children) == {"FINISHED": 2, "FAILED": 2}
     failed = next(child for child in children if child.info.status == "FAILED")
@@ -149,7 +149,7 @@ def test_errors_that_the_machine_may_have_made_are_repeated(tiny_study: Path) ->
     result = run(tiny_study, "--set", "config.device=cuda:63", "--set", "seeds=1")
     assert result.returncode == 1, result.stdout + result.stderr
     assert "(3 attempts)" in result.stdout
-    assert list_ledger(f"sqlite:///{tiny_study.parent / 'results' / 'ledger.db'}") == {"tiny": {"FAIL": 3}}
+    assert list_ledger(str(tiny_study.parent / "results" / "ledgers" / "tiny.journal")) == {"tiny": {"FAIL": 3}}
 
 
 def test_a_study_has_one_driver(tiny_study: Path, start: Start) -> None:

@@ -36,7 +36,7 @@ class Stage:
     """A study, whose replicates have a parent for each seed, with its real ledger and MLflow store, played without workers."""
 
     def __init__(self, study: Study) -> None:
-        self.study, self.ledger = study, open_ledger(study.stores.ledger_url, study.stores.name, study.space)
+        self.study, self.ledger = study, open_ledger(study.stores.ledger, study.stores.name, study.space)
         proposals = FixedProposals(study.replicates, Past(self.ledger.entries(), lambda _: []))
         self.tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
         self.progress = Progress(len(study.replicates))
@@ -110,7 +110,7 @@ def test_children_are_held_back_while_their_parent_trains(study: Study) -> None:
     for identity in identities:
         stage.end(identity)
     assert stage.tracker.close(60) == []
-    assert list_ledger(study.stores.ledger_url) == {"tiny": {"COMPLETE": 6}}
+    assert list_ledger(study.stores.ledger) == {"tiny": {"COMPLETE": 6}}
     assert (stage.progress.done, stage.progress.running) == (6, {})
 
 
@@ -154,7 +154,7 @@ def test_a_failing_parent_fails_its_children_alone(study: Study) -> None:
     assert stage.begin() is None
     assert not stage.conductor.holds_back()
     assert stage.tracker.close(60) == []
-    assert list_ledger(study.stores.ledger_url) == {"tiny": {"FAIL": 3, "COMPLETE": 3}}
+    assert list_ledger(study.stores.ledger) == {"tiny": {"FAIL": 3, "COMPLETE": 3}}
     reasons = {entry.reason for entry in stage.ledger.entries().values() if entry.state == TrialState.FAIL}
     assert reasons == {"its parent failed: TrainingError: epoch 1: broken"}
     assert sorted(stage.tracker.statuses().values()) == ["FAILED"] * 3 + ["FINISHED"] * 3
@@ -222,7 +222,7 @@ def test_parents_are_shared_whatever_dies(tiny_conversions: Path, start: Start) 
     begun = [path.parent.name for path in storage.glob("checkpoints/*/checkpoint.pt")]
     assert begun
     assert set(begun) <= parents
-    assert list_ledger(f"sqlite:///{storage / 'ledger.db'}") == {"tiny": {}}
+    assert list_ledger(str(storage / "ledgers" / "tiny.journal")) == {"tiny": {}}
 
     last = run(tiny_conversions, "--json")
     assert last.returncode == 0, last.stdout + last.stderr
@@ -231,7 +231,7 @@ def test_parents_are_shared_whatever_dies(tiny_conversions: Path, start: Start) 
     assert CheckpointFolder(storage / "checkpoints" / begun[0]).reports()[0].timestamp_ms < killed_at_ms
     assert {path.parent.name for path in storage.glob("checkpoints/*/weights.pt")} == parents
     assert len(list(storage.glob("checkpoints/*/reports.json"))) == 8
-    assert list_ledger(f"sqlite:///{storage / 'ledger.db'}") == {"tiny": {"COMPLETE": 6}}
+    assert list_ledger(str(storage / "ledgers" / "tiny.journal")) == {"tiny": {"COMPLETE": 6}}
     client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]

@@ -86,7 +86,7 @@ def test_resolved_text_is_the_whole_study(tmp_path: Path) -> None:
 def test_resolved_text_has_no_password(tiny_study: Path) -> None:
     """What is kept with the runs shows no credentials."""
     study = load_study(str(tiny_study), ["ledger=postgresql://me:hunter2@host/db"])
-    assert study.stores.ledger_url == "postgresql://me:hunter2@host/db"
+    assert study.stores.ledger == "postgresql://me:hunter2@host/db"
     assert "hunter2" not in study.text
 
 

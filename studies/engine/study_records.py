@@ -1,0 +1,74 @@
+"""What MLflow is told of a study: its record, its question in words, the code that ran."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from search_spaces.language.space import Levels, Range
+from studies import run_record
+from studies.engine import environment
+from studies.engine.replicates import Replicate
+from studies.engine.study import Study, domain_in_words
+from studies.run_record import PlannedReplicate, StudyRecord
+
+
+def code_tags(study: Study) -> dict[str, str]:
+    """What ran: package versions, the command, the commit."""
+    return {
+        run_record.VERSIONS: json.dumps(environment.versions()),
+        "mlflow.source.name": f"spikesweep run {study.stores.name}",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": environment.git_commit(),
+    }
+
+
+def study_record(study: Study, planned: Sequence[Replicate], notes: Sequence[str]) -> StudyRecord:
+    levels = {factor.name: factor.domain for factor in study.space.factors}
+    options = study.content.design.model_dump(exclude={"name"})
+    if study.search:
+        options |= {"sampler": study.search.sampler, "pruner": study.search.pruner}
+    return StudyRecord(
+        name=study.stores.name,
+        question=study.question,
+        trainable=", ".join(study.trainables),
+        design=study.design,
+        options=options,
+        notes=[*study.notes, *notes],
+        objectives=study.objectives,
+        baseline=study.baseline,
+        factors={name: domain.values if isinstance(domain, Levels) else () for name, domain in levels.items()},
+        ranges={f.name: domain_in_words(f) for f in study.space.factors if isinstance(f.domain, Range)},
+        conditions={factor.name: factor.when for factor in study.space.factors if factor.when},
+        references=study.references,
+        tuning=_tuning_record(study),
+        constraints=study.content.constraints,
+        seeds=study.seeds,
+        replicates=[*(PlannedReplicate(r.identity, r.seed, r.cell, r.role, r.tuned) for r in planned), *_to_come(study, planned)],
+    )
+
+
+def _to_come(study: Study, planned: Sequence[Replicate]) -> list[PlannedReplicate]:
+    """The cells of a study that is still tuning: who they will be is not known yet."""
+    if not study.tuning or any(replicate.role == "cell" for replicate in planned):
+        return []
+    return [PlannedReplicate("", seed, cell) for seed in study.seeds for cell in study.cells]
+
+
+def _tuning_record(study: Study) -> dict[str, Any]:
+    plan = study.tuning
+    if plan is None:
+        return {}
+    parameters = {factor.name: domain_in_words(factor) for factor in plan.space.factors}
+    return {"parameters": parameters, "num_trials": plan.num_trials, "sampler": plan.sampler, "seed": plan.seed}
+
+
+def design_in_words(study: Study) -> str:
+    baseline = (
+        ", ".join(f"{name} = {level}" for name, level in study.space.active(study.baseline).items()) if study.baseline else ""
+    )
+    factors = "\n".join(f"- {factor.name}: {domain_in_words(factor)}" for factor in study.space.factors)
+    size = f"{len(study.cells)} cells × {len(study.seeds)} seeds" if study.cells else f"{len(study.seeds)} seeds"
+    if study.search:
+        size = f"{study.search.num_trials} trials by {study.search.sampler['name']}, {size}"
+    around = f" around the baseline {baseline}" if baseline else ""
+    return f"Design {study.design.replace('_', ' ')}{around}; {size}.\n\n{factors}"
