@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from trainables import ann
@@ -25,6 +24,7 @@ from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems
 from trainables.training.reports import Report
+from trainables.training.storage import Location
 from trainables.training.timing import Timing, timing_of
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -144,7 +144,7 @@ def footprint(config: Config, image_shape: ImageShape, num_classes: int) -> Foot
     return footprint_of(_task(config, image_shape, num_classes), config, config.input_shape(image_shape))
 
 
-def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Path | None = None) -> Iterator[Report]:
+def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Location | None = None) -> Iterator[Report]:
     """Train one replicate; see ``training.loop.fit`` for reports, checkpoints and errors."""
     task = _task(config, dataset.image_shape, dataset.num_classes, seed)
 

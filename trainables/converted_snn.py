@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -40,6 +39,7 @@ from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems
 from trainables.training.reports import Report
+from trainables.training.storage import Location
 from trainables.training.timing import Timing, timing_of
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -208,7 +208,7 @@ def footprint(config: Config, image_shape: ImageShape, num_classes: int) -> Foot
     return footprint_of(task, recipe, config.input_shape(image_shape), calibration_images=config.calibration_images)
 
 
-def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Path | None = None) -> Iterator[Report]:
+def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Location | None = None) -> Iterator[Report]:
     """Convert the trained parent, which is trained first unless it is there already, and fine-tune it if asked to.
 
     The first report is the conversion's; every epoch of fine-tuning has one more. See ``training.loop.fit``.

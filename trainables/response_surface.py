@@ -20,7 +20,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -33,6 +32,7 @@ from trainables.training.footprints import Footprint
 from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
 from trainables.training.reports import Report
+from trainables.training.storage import Location
 from trainables.training.timing import Timing
 
 Outcome = Literal["accuracy", "sparsity"]
@@ -133,7 +133,7 @@ def footprint(config: Config, image_shape: ImageShape, num_classes: int) -> Foot
     return Footprint(num_parameters=0, operations_per_image=operations, training_operations=operations, memory_bytes=0)
 
 
-def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Path | None = None) -> Iterator[Report]:  # noqa: ARG001
+def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Location | None = None) -> Iterator[Report]:  # noqa: ARG001
     """One replicate's reports, resumable as a real one's are."""
     return trained_once(checkpoint_folder, lambda folder: _train(config, seed, folder))
 

@@ -18,6 +18,7 @@ from trainables.training.configs import identity_of
 from trainables.training.data import Dataset, prepare
 from trainables.training.randomness import generator_for
 from trainables.training.reports import Report
+from trainables.training.storage import Location, files_at, inside
 
 KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ann, dropout, batch norm, random pruning": (
@@ -65,6 +66,29 @@ def test_resume_is_exact(kind: str, tiny_npz: Path, data_folder: Path, tmp_path:
         if trainable is ann:
             digests = {hashlib.sha256((f / "weights.pt").read_bytes()).hexdigest() for f in (undisturbed, folder)}
             assert len(digests) == 1
+
+
+@pytest.mark.parametrize("kind", ["ann, L1 pruning", "bitnet, pretrained", "converted, Poisson, dropout"])
+def test_an_epoch_is_trained_again_to_the_bit(kind: str, store: Location, tiny_npz: Path, data_folder: Path) -> None:
+    """A replicate whose newest checkpoint is truncated goes on from the one before, and ends with the reports of one run; in a
+    folder or in S3, where its parent lies beside it.
+    """
+    trainable, config = kind_of(kind, tiny_npz)
+    dataset = prepare(config.data, data_folder)
+    expected = list(trainable.train(config, seed=3, dataset=dataset))
+    folder = inside(store, "child")
+    first = trainable.train(config, seed=3, dataset=dataset, checkpoint_folder=folder)
+    list(itertools.islice(first, 2))
+    first.close()
+    files = files_at(folder)
+    content = files.read("checkpoint.pt")
+    assert content
+    files.put("checkpoint.pt", lambda file: file.write(content[:-50]))
+    assert len(CheckpointFolder(folder).reports()) == 1
+    assert results(list(trainable.train(config, seed=3, dataset=dataset, checkpoint_folder=folder))) == results(expected)
+    if parent := trainable.parent(config):
+        identity = identity_of("ann", parent, data_digest=dataset.digest, seed=3)
+        assert CheckpointFolder(inside(store, identity)).finished_reports()[-1].final
 
 
 @pytest.mark.parametrize("kind", KINDS)

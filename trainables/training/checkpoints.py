@@ -1,59 +1,54 @@
-"""The folder of one replicate: its last checkpoint while it trains, its reports (and weights) once it has finished.
+"""The folder of one replicate: its checkpoints while it trains, its reports (and weights) once it has finished.
 
 ``checkpoint.pt`` holds weights, optimiser and the reports so far (tensors and plain data: loaded weights-only, nothing is
-unpickled). ``reports.json`` holds all reports of a finished replicate, and the digest of ``weights.pt`` where a replicate
-keeps its weights for others; it takes the checkpoint's place. ``lock`` is there while somebody trains, or died training.
+unpickled), and ``checkpoint.previous.pt`` those of the epoch before. ``reports.json`` holds all reports of a finished replicate,
+and the digest of ``weights.pt`` where a replicate keeps its weights for others; it takes the checkpoints' place. ``lock`` is
+there while somebody trains, or died training.
 
-A file that is damaged counts as absent: training starts from what is whole, and ends with the same result.
+A file that is damaged counts as absent: training starts from what is whole, and ends with the same result. Whenever a process
+dies, one whole checkpoint is there once one was.
 """
 
-import fcntl
 import hashlib
 import io
 import json
-import os
-import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainables.training.reports import Report
+from trainables.training.storage import Location, files_at
 
-SECONDS_BETWEEN_TRIES = 0.1
+CHECKPOINT = "checkpoint.pt"
+PREVIOUS = "checkpoint.previous.pt"
+WEIGHTS = "weights.pt"
+REPORTS = "reports.json"
 
 
 class CheckpointFolder:
-    """Reads and writes one replicate's folder; every file appears whole or not at all."""
+    """Reads and writes one replicate's folder, or prefix of an object store; every file appears whole or not at all.
 
-    def __init__(self, folder: Path) -> None:
-        self._checkpoint = folder / "checkpoint.pt"
-        self._weights = folder / "weights.pt"
-        self._reports = folder / "reports.json"
-        self._lock = folder / "lock"
+    Args:
+        location: A path, or a URI (see ``storage``).
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Be the only one to train this replicate: wait until nobody else does. The system frees a dead holder's lock."""
-        self._lock.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            with self._lock.open("w") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    time.sleep(SECONDS_BETWEEN_TRIES)
-                    continue
-                if not _is_at(self._lock, file.fileno()):  # the last holder removed it after we had opened it
-                    continue
-                try:
-                    yield
-                finally:
-                    self._lock.unlink(missing_ok=True)
-                return
+    Raises:
+        ValueError: It is a URI that nobody understands.
+    """
+
+    def __init__(self, location: Location) -> None:
+        self._files = files_at(location)
+        self._newest_is_damaged = False
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Be the only one to train this replicate: wait until nobody else does. The system frees a dead holder's lock.
+
+        In an object store there are no locks: the driver has every replicate trained once at a time.
+        """
+        return self._files.lock()
 
     def finished_reports(self) -> list[Report]:
         """All reports of a finished replicate; empty if it has not finished, or if what it left is damaged."""
@@ -75,72 +70,73 @@ class CheckpointFolder:
         """
         finished = self._finished()
         if finished is None or finished[1] is None:
-            raise OSError(f"{self._weights} is missing or damaged")
+            raise OSError(f"{self._files.describe(WEIGHTS)} is missing or damaged")
         weights: dict[str, Tensor] = torch.load(io.BytesIO(finished[1]), map_location="cpu", weights_only=True)
         return weights
 
     def _finished(self) -> tuple[list[Report], bytes | None] | None:
         """Reports and the bytes of the weights of a finished replicate, verified."""
         try:
-            content = json.loads(self._reports.read_bytes())
+            content = json.loads(self._files.read(REPORTS) or b"")
             reports = [Report(**report) for report in content["reports"]]
             digest = content["weights_sha256"]
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             return None
         if digest is None:
             return reports, None
-        try:
-            weights = self._weights.read_bytes()
-        except FileNotFoundError:
-            return None
-        return (reports, weights) if hashlib.sha256(weights).hexdigest() == digest else None
+        weights = self._files.read(WEIGHTS)
+        return (reports, weights) if weights is not None and hashlib.sha256(weights).hexdigest() == digest else None
 
     def load(self) -> tuple[dict[str, Any], list[Report]] | None:
         """The last state, on the CPU, with the reports up to it; None where there is none that is whole."""
-        try:
-            stored = self._checkpoint.read_bytes()
-        except FileNotFoundError:
-            return None
-        try:
-            if zipfile.ZipFile(io.BytesIO(stored)).testzip() is not None:  # torch itself looks at no checksum
-                return None
-            content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
-            return content["state"], [Report(**report) for report in content["reports"]]
-        except Exception:  # noqa: BLE001  # damaged bytes raise whatever they happen to hit
-            return None
+        newest = _whole(self._files.read(CHECKPOINT))
+        self._newest_is_damaged = newest is None
+        return newest or _whole(self._files.read(PREVIOUS))
 
     def save(self, state: dict[str, Any], reports: Sequence[Report]) -> None:
-        """Keep the state after the last of ``reports``."""
-        self._save_tensors({"state": state, "reports": [report.as_dict() for report in reports]}, self._checkpoint)
+        """Keep the state after the last of ``reports``, and the one before."""
+        if not self._newest_is_damaged:  # else the one before is all there is
+            self._files.keep(CHECKPOINT, PREVIOUS)
+        content = {"state": state, "reports": [report.as_dict() for report in reports]}
+        self._files.put(CHECKPOINT, lambda file: torch.save(content, file))
+        self._newest_is_damaged = False
 
     def finish(self, reports: Sequence[Report], weights: dict[str, Tensor] | None = None) -> None:
-        """Keep the reports of the finished replicate, and its weights if others need them; drop the checkpoint."""
+        """Keep the reports of the finished replicate, and its weights if others need them; drop the checkpoints."""
         digest = None
         if weights is not None:  # first: reports.json says that all is there
-            self._save_tensors({name: tensor.detach().cpu() for name, tensor in weights.items()}, self._weights)
-            digest = hashlib.sha256(self._weights.read_bytes()).hexdigest()
-        temporary = self._temporary(self._reports)
-        temporary.write_text(json.dumps({"reports": [report.as_dict() for report in reports], "weights_sha256": digest}))
-        _put_in_place(temporary, self._reports)
-        self._checkpoint.unlink(missing_ok=True)
+            digest = self._save_weights({name: tensor.detach().cpu() for name, tensor in weights.items()})
+        content = json.dumps({"reports": [report.as_dict() for report in reports], "weights_sha256": digest})
+        self._files.put(REPORTS, lambda file: file.write(content.encode()))
+        self._files.delete(CHECKPOINT, PREVIOUS)
 
-    def _save_tensors(self, content: dict[str, Any], target: Path) -> None:
-        temporary = self._temporary(target)
-        torch.save(content, temporary)
-        _put_in_place(temporary, target)
+    def _save_weights(self, weights: dict[str, Tensor]) -> str:
+        """Their file's digest."""
+        stored = io.BytesIO()
+        torch.save(weights, stored)
+        self._files.put(WEIGHTS, lambda file: file.write(stored.getbuffer()))
+        return hashlib.sha256(stored.getbuffer()).hexdigest()
 
-    @staticmethod
-    def _temporary(target: Path) -> Path:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return target.with_name(f"{target.name}.{os.getpid()}.tmp")
+
+def _whole(stored: bytes | None) -> tuple[dict[str, Any], list[Report]] | None:
+    """What a checkpoint's bytes hold; None where they are missing or damaged."""
+    if stored is None:
+        return None
+    try:
+        if zipfile.ZipFile(io.BytesIO(stored)).testzip() is not None:  # torch itself looks at no checksum
+            return None
+        content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
+        return content["state"], [Report(**report) for report in content["reports"]]
+    except Exception:  # noqa: BLE001  # damaged bytes raise whatever they happen to hit
+        return None
 
 
 def trained_once(
-    checkpoint_folder: Path | None, train: Callable[[CheckpointFolder | None], Iterator[Report]]
+    checkpoint_folder: Location | None, train: Callable[[CheckpointFolder | None], Iterator[Report]]
 ) -> Iterator[Report]:
     """The reports of a replicate that ``train`` trains, which is called only where they are not there already.
 
-    Whoever finds another training the same replicate waits, and then repeats its reports.
+    Whoever finds another training the same replicate waits, and then repeats its reports; in an object store, trains it too.
     """
     if checkpoint_folder is None:
         yield from train(None)
@@ -152,17 +148,3 @@ def trained_once(
                 yield from train(folder)
                 return
     yield from finished
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether an open file is (still) the one at a path."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def _put_in_place(temporary: Path, target: Path) -> None:
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(target)

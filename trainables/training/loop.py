@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -19,6 +18,7 @@ from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruner, Pruning, SpikePenalty, SpikeRegularisers, num_pruned_filters
 from trainables.training.reports import Report, TrainingError
+from trainables.training.storage import Location
 
 EVALUATION_BATCH_SIZE = 64
 ONE_POINT = 0.01
@@ -80,7 +80,7 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def fit(task: Task, recipe: Recipe, *, dataset: Dataset, checkpoint_folder: Path | None) -> Iterator[Report]:
+def fit(task: Task, recipe: Recipe, *, dataset: Dataset, checkpoint_folder: Location | None) -> Iterator[Report]:
     """Train a task and yield a report after every epoch.
 
     With a ``checkpoint_folder``, every epoch is on disk before it is reported. A later call with the same arguments repeats

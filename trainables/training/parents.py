@@ -16,13 +16,14 @@ from trainables.training.configs import identity_of
 from trainables.training.data import Dataset
 from trainables.training.recipe import Recipe
 from trainables.training.reports import Report
+from trainables.training.storage import Location, beside
 
 Train = Callable[..., Iterator[Report]]
 """A trainable's ``train``, of a trainable that keeps its weights."""
 
 
 def trained_parent(
-    train: Train, config: Recipe, *, trainable: str, seed: int, dataset: Dataset, checkpoint_folder: Path | None
+    train: Train, config: Recipe, *, trainable: str, seed: int, dataset: Dataset, checkpoint_folder: Location | None
 ) -> tuple[dict[str, Tensor], list[Report]]:
     """The weights and reports of a parent, which is trained now unless it is there already.
 
@@ -34,6 +35,7 @@ def trained_parent(
     """
     identity = identity_of(trainable, config, data_digest=dataset.digest, seed=seed)
     with ExitStack() as stack:
-        store = checkpoint_folder.parent if checkpoint_folder else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        reports = list(train(config, seed=seed, dataset=dataset, checkpoint_folder=store / identity))
-        return CheckpointFolder(store / identity).weights(), reports
+        child = checkpoint_folder or Path(stack.enter_context(tempfile.TemporaryDirectory()), "child")
+        folder = beside(child, identity)
+        reports = list(train(config, seed=seed, dataset=dataset, checkpoint_folder=folder))
+        return CheckpointFolder(folder).weights(), reports
