@@ -5,6 +5,7 @@ and nothing was begun. Heavy imports stand inside the commands, so that ``--help
 """
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -21,7 +22,9 @@ from studies.engine.environment import settle_libraries
 from studies.engine.problems import Problem, StudyError, mask_credentials
 
 if TYPE_CHECKING:
-    from studies.engine.study import Stores, Study
+    from studies.engine.halts import Halt
+    from studies.engine.stores import Stores
+    from studies.engine.study import Study
 
 settle_libraries()
 
@@ -62,7 +65,7 @@ def list_studies(storage: StorageOption = None, as_json: JsonOption = False) -> 
     from studies.engine.binding import all_presets
     from studies.engine.documents import read_document
     from studies.engine.ledger import list_ledger
-    from studies.engine.study import LEDGERS, shipped_studies
+    from studies.engine.stores import LEDGERS, shipped_studies
 
     folder = Path(storage or "results").resolve()
     with _problems_exit_2():
@@ -152,13 +155,14 @@ def run(
             "num_complete": outcome.num_complete,
             "num_pruned": outcome.num_pruned,
             "num_left": outcome.num_left,
+            "halted": dataclasses.asdict(outcome.halted) if outcome.halted else None,
             "num_parents": len(loaded.parents),
             "num_parents_trained": num_trained_parents(loaded),
         }
         _print_json({**counts, "failures": dict(outcome.failures), "undelivered": list(outcome.undelivered)})
     again = "run the same command again to"
     if outcome.num_left:
-        err.print(f"{outcome.num_left} replicates are left: {again} finish them", style="yellow")
+        err.print(f"{outcome.num_left} replicates are left: {_what_to_do(outcome.halted)}", style="yellow", soft_wrap=True)
     if outcome.num_failed:
         err.print(f"{outcome.num_failed} replicates failed; --retry-failed trains them again", style="red")
     if outcome.undelivered:
@@ -170,19 +174,18 @@ def run(
 @app.command()
 def status(study: StudyArgument, overrides: SetOption = None, storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """Count a study's replicates by state, and name the best so far; works while it runs."""
-    from studies.engine.reading import load_study
-    from studies.engine.runner import standing
+    from studies.engine.standing import standing
     from studies.run_record import ACCURACY
 
     with _problems_exit_2():
-        loaded = load_study(study, _all_overrides(overrides, storage, None))
-        found = standing(loaded)
+        found = standing(study, _all_overrides(overrides, storage, None))
     best = found.best
     if as_json:
-        as_data = {"levels": best.cell, "tuned": best.tuned, "seed": best.seed, ACCURACY: best.accuracy} if best else None
+        accuracy = {ACCURACY: best.values[ACCURACY]} if best else {}
+        as_data = {"levels": best.levels, "tuned": best.tuned, "seed": best.seed, **accuracy} if best else None
         _print_json(
             {
-                "name": loaded.stores.name,
+                "name": found.name,
                 "num_replicates": found.num_replicates,
                 "states": found.states,
                 "best": as_data,
@@ -190,9 +193,9 @@ def status(study: StudyArgument, overrides: SetOption = None, storage: StorageOp
             }
         )
         return
-    out.print(f"{loaded.stores.name}: {found.num_replicates} replicates: {_counts_in_words(found.states)}", highlight=False)
+    out.print(f"{found.name}: {found.num_replicates} replicates: {_counts_in_words(found.states)}", highlight=False)
     if best:
-        words = f"best so far {100 * best.accuracy:.2f} % validation accuracy: {best.title}"
+        words = f"best so far {100 * best.values[ACCURACY]:.2f} % validation accuracy: {best.title}"
         out.print(words, highlight=False, soft_wrap=True)
     for title, reason in found.failures.items():
         out.print(f"failed: {title}: {reason}", style="red", highlight=False, soft_wrap=True)
@@ -210,7 +213,7 @@ def report(
 
     Reads MLflow alone: with --tracking-uri, STUDY can be the name of a study that was run elsewhere.
     """
-    from studies.engine.reading import find_stores
+    from studies.engine.lookup import find_stores
 
     with _problems_exit_2():
         _report(find_stores(study, _all_overrides(overrides, storage, tracking_uri)), as_json=as_json)
@@ -226,7 +229,7 @@ def ui(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
 ) -> None:
     """Open the MLflow UI on a study's store (until Ctrl-C)."""
-    from studies.engine.reading import find_stores
+    from studies.engine.lookup import find_stores
 
     with _problems_exit_2():
         uri = find_stores(study, _all_overrides(overrides, storage, tracking_uri)).tracking_uri
@@ -252,7 +255,8 @@ def schema(
 
 def _load(study: str, overrides: Sequence[str] | None, storage: str | None, tracking_uri: str | None) -> "Study":
     """The study, and its stores looked at; all problems of both at once."""
-    from studies.engine.reading import find_stores, load_study
+    from studies.engine.lookup import find_stores
+    from studies.engine.reading import load_study
     from studies.engine.runner import check_stores
 
     changes = _all_overrides(overrides, storage, tracking_uri)
@@ -311,6 +315,15 @@ def _problems_exit_2() -> Iterator[None]:
         for problem in error.problems:
             err.print(str(problem), highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
+
+
+def _what_to_do(halted: "Halt | None") -> str:
+    """How a study goes on that was halted before everything was trained."""
+    if halted and halted.kind == "budget":
+        return f"{halted.words}; a larger one lets the study go on"
+    if halted and halted.kind == "storage":
+        return f"{halted.words}; mend that, and run the same command again to finish them: nothing is lost"
+    return "run the same command again to finish them"
 
 
 def _counts_in_words(counts: Mapping[str, int]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from optuna.trial import TrialState
 
 from search_spaces.language.space import Cell, cell_key
+from studies.engine.convergence import Stagnation
 from studies.engine.ledger import Entry
 from studies.engine.plans import SearchPlan
 from studies.engine.proposals import Past
@@ -81,7 +82,10 @@ class SearchProposals:
         self._study, self._plan, self._past = study, plan, past
         self._search_seeds = study.seeds[: plan.seeds_per_trial]
         self._stopping = EarlyStopping(plan.pruner, next(iter(plan.objectives.values()))) if plan.pruner else None
+        self._stagnation = Stagnation(list(plan.objectives.values()))
         self._trials: dict[object, _Trial] = {}
+        self._num_asked = 0
+        """Replicates of all trials."""
         self._known: set[str] = set()
         """Identities that are trained or in training, so that no two cells are the same network trained twice."""
         self._queue: deque[Replicate] = deque()
@@ -127,7 +131,9 @@ class SearchProposals:
         new = [known for known in by_cell.values() if self._accepts(known.cell)]
         for known in new:
             self._known.add(self._replicate(known.cell, self._search_seeds[0]).identity)
-            self._search.remember(known.cell, {}, self._result(TrialState.COMPLETE, known.metrics, {}))
+            result = self._result(TrialState.COMPLETE, known.metrics, {})
+            self._stagnation.know(result)
+            self._search.remember(known.cell, {}, result)
         if new:
             self._warm_notes.append(f"The search began with {len(new)} configurations {which}.")
 
@@ -140,6 +146,7 @@ class SearchProposals:
         replicates = [self._replicate(cell, seed) for seed in self._search_seeds]
         trial = _Trial([dataclasses.replace(replicate, notes=dict(notes)) for replicate in replicates])
         self._trials[cell_key(cell)] = trial
+        self._num_asked += len(replicates)
         self._known.update(replicate.identity for replicate in replicates)
         return trial
 
@@ -158,9 +165,16 @@ class SearchProposals:
                 if replicate.identity in entries and not self._past.is_running(replicate):
                     self._note(trial, replicate)  # a failure that is not worth trying again
             left = [replicate for replicate in left if self._past.is_running(replicate)]
-            trial.replicates = [r for r in trial.replicates if r.seed in trial.states or r in left]
-        self._search.remember(cell, notes, self._result_of(trial) if trial.is_over() else None)
+            self._ask_only(trial, [r for r in trial.replicates if r.seed in trial.states or r in left])
+        result = self._result_of(trial) if trial.is_over() else None
+        if result:
+            self._stagnation.see(result)
+        self._search.remember(cell, notes, result)
         self._queue.extend(left)
+
+    def _ask_only(self, trial: _Trial, replicates: list[Replicate]) -> None:
+        self._num_asked += len(replicates) - len(trial.replicates)
+        trial.replicates = replicates
 
     def _note(self, trial: _Trial, replicate: Replicate) -> None:
         state = self._past.entries[replicate.identity].state
@@ -188,7 +202,7 @@ class SearchProposals:
     def next(self) -> Replicate | None:
         if self._queue:
             return self._queue.popleft()
-        if len(self._trials) < self._plan.num_trials and not self._exhausted:
+        if not self._is_spent():
             if proposal := self._search.ask():
                 self._queue.extend(self._open(*proposal).replicates)
                 return self._queue.popleft()
@@ -199,13 +213,19 @@ class SearchProposals:
     def holds_back(self) -> bool:
         return bool(self._queue) or self._finalists is None
 
+    def _is_spent(self) -> bool:
+        """Whether the sampler is asked for nothing more."""
+        return self._exhausted or len(self._trials) >= self._plan.num_trials or self._has_converged()
+
+    def _has_converged(self) -> bool:
+        return self._plan.converged_after is not None and self._stagnation.num_trials >= self._plan.converged_after
+
     def _choose_finalists(self) -> None:
         """Once every trial is over: the other seeds of the best, which had no part in choosing them.
 
         Those that an earlier driver began stay finalists, whatever has been learnt since.
         """
-        spent = self._exhausted or len(self._trials) >= self._plan.num_trials
-        if self._finalists is not None or not spent or not all(trial.is_over() for trial in self._trials.values()):
+        if self._finalists is not None or not self._is_spent() or not all(trial.is_over() for trial in self._trials.values()):
             return
         seeds = self._study.seeds[self._plan.seeds_per_trial :] if self._plan.finalists else ()
         begun = [
@@ -233,10 +253,12 @@ class SearchProposals:
         trial.states[replicate.seed], trial.metrics[replicate.seed] = state, metrics
         if trial.has_gone_badly():
             waiting = {replicate.identity for replicate in self._queue}
-            trial.replicates = [asked for asked in trial.replicates if asked.identity not in waiting]
+            self._ask_only(trial, [asked for asked in trial.replicates if asked.identity not in waiting])
             self._queue = deque(waits for waits in self._queue if cell_key(waits.cell) != cell_key(replicate.cell))
         if trial.is_over():
-            self._search.tell(replicate.cell, self._result_of(trial))
+            result = self._result_of(trial)
+            self._stagnation.see(result)
+            self._search.tell(replicate.cell, result)
 
     def _result_of(self, trial: _Trial) -> Result:
         return self._result(trial.state(), trial.metrics, trial.curve())
@@ -261,15 +283,17 @@ class SearchProposals:
         return [*(replicate for trial in self._trials.values() for replicate in trial.replicates), *(self._finalists or ())]
 
     def total(self) -> int:
-        to_come = 0 if self._exhausted else max(0, self._plan.num_trials - len(self._trials))
-        asked = sum(len(trial.replicates) for trial in self._trials.values())
+        to_come = 0 if self._is_spent() else self._plan.num_trials - len(self._trials)
         others = len(self._study.seeds) - len(self._search_seeds)
         finalists = len(self._finalists) if self._finalists is not None else self._plan.finalists * others
-        return asked + to_come * len(self._search_seeds) + finalists
+        return self._num_asked + to_come * len(self._search_seeds) + finalists
 
     def notes(self) -> Sequence[str]:
         notes = list(self._warm_notes)
-        if self._exhausted and len(self._trials) < self._plan.num_trials:
+        if self._has_converged() and len(self._trials) < self._plan.num_trials:
+            why = f"the last {self._stagnation.num_trials} were no better than those before"
+            notes.append(f"The search ended after {len(self._trials)} trials: {why}.")
+        elif self._exhausted and len(self._trials) < self._plan.num_trials:
             which = "is left" if self._search.is_exhausted() else f"was found in {NUM_RANDOM_TRIES} draws"
             notes.append(f"The search ended after {len(self._trials)} trials: no configuration {which} that is new and allowed.")
         complete = [trial for trial in self._trials.values() if trial.is_over() and trial.state() == TrialState.COMPLETE]

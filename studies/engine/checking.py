@@ -14,7 +14,8 @@ from studies.engine.documents import Document
 from studies.engine.domains import FactorReader, read_space
 from studies.engine.plans import SearchPlan, TuningPlan, search_plan, tuning_plan
 from studies.engine.problems import Findings, StudyError, closest, nearest, rule_and_value
-from studies.engine.study import Stores, Study, as_text, stores_of
+from studies.engine.stores import Stores, stores_of
+from studies.engine.study import Study, as_text
 from studies.engine.study_file import AdaptiveSearch, FactorEntry, StudyFile
 from trainables.networks.layouts import ImageShape
 from trainables.training.configs import identity_field_names

@@ -22,6 +22,8 @@ _YAML_1_2_FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 _YAML_1_1_WORDS = {"yes", "no", "on", "off"}
 SHORT_FORMS = {"design", "sampler", "pruner"}
 """Keys whose plain text stands for a mapping with that name."""
+AUTO = ("resources", "auto")
+"""The key, and the text, that stand for a mapping that says nothing."""
 _COLLECTION_TAGS = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -237,7 +239,7 @@ def _mapping_at(data: dict[str, Any], keys: Sequence[str]) -> dict[str, Any] | N
             return None
         if key in SHORT_FORMS and isinstance(part.get(key), str):
             part[key] = {"name": part[key]}
-        if part.get(key) is None:
+        if part.get(key) is None or (key, part[key]) == AUTO:
             part[key] = {}
         part = part[key]
     return part if isinstance(part, dict) else None

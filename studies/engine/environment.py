@@ -14,6 +14,7 @@ _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # we log to MLflow ourselves
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours lets an epoch end first
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune's old output keeps quiet when told to; we show progress ourselves
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # its snapshots, which nobody restores, grow with the study
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean what they mean to the user

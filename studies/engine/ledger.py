@@ -10,25 +10,30 @@ one; replicates that were finished before are then only repeated from their repo
 
 import dataclasses
 import hashlib
+import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from search_spaces.language.space import Cell, Space, cell_of_params, params_and_distributions
 from studies.engine.journal import Journal
 from studies.engine.problems import Problem, StudyError, mask_credentials
-from studies.engine.replicates import Replicate
 from studies.run_record import OBJECTIVES, Role
 
+if TYPE_CHECKING:  # it knows the trainables, whom looking at a ledger need not wait for
+    from studies.engine.replicates import Replicate
+
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+Written = TypeVar("Written")
 
 _STUDY_NAME = "spikesweep.study"
 _IDENTITY = "identity"
@@ -36,6 +41,13 @@ _REASON = "reason"
 _ROLE = "role"
 _TUNED = "tuned"
 _NOTES = "notes"
+_OUT_OF_MEMORY = "num_out_of_memory"
+_METER = "meter"
+_TITLE = "title"
+_LEVELS = "levels"
+_DIGEST = "file_digest"
+_TOTAL = "num_replicates"
+_STRANGERS = "of_earlier_versions"
 _SQLITE = "sqlite:///"
 
 WITHDRAWN = "withdrawn: the study did not ask for it any more"
@@ -43,6 +55,15 @@ WITHDRAWN = "withdrawn: the study did not ask for it any more"
 
 _UNREACHABLE = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, ImportError, ValueError)
 """How a ledger can be out of reach: also by a missing driver package, or by bytes that are no journal."""
+
+
+SECONDS_OF_PATIENCE = 300.0
+"""With a database that is away, because it is started anew, say; a file is there or not."""
+SECONDS_BETWEEN_TRIES = 1.0
+
+
+class LedgerError(Exception):
+    """The ledger could not be written; it is as it was before."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +81,44 @@ class Entry:
     role: Role
     tuned: Cell
     notes: Mapping[str, Any]
+    num_out_of_memory: int = 0
+    """How often it has run out of memory."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a person wants to know of one replicate."""
+
+    title: str
+    state: TrialState
+    values: Mapping[str, float]
+    reason: str
+    levels: Cell
+    tuned: Cell
+    seed: int
+
+
+@dataclass(frozen=True)
+class StudyOutline:
+    """What a ledger says of a study without knowing its space."""
+
+    total: int
+    """How many replicates there will be in all, as far as its last driver knew."""
+    replicates: Sequence[Outline]
 
 
 class Ledger:
-    """One study's states. Written by the study's one driver, which alone knows all of it; anyone may read."""
+    """One study's states. Written by the study's one driver, which alone knows all of it; anyone may read.
+
+    What writes raises a LedgerError where it cannot; a database that is away is waited for.
+    """
 
     def __init__(self, study: optuna.Study, space: Space) -> None:
         self._study, self._space = study, space
+        self._storage = study._storage  # noqa: SLF001  # a study's own methods read the trial four times
+        self._tries = 0
+        """Of the present write, that failed."""
+        self._attributes = study.user_attrs
         trials = study.get_trials(deepcopy=False)
         self._entries = {trial.user_attrs[_IDENTITY]: _entry(trial, space) for trial in trials}
 
@@ -74,20 +126,27 @@ class Ledger:
         """The newest entry of every identity, in the order in which they were begun."""
         return self._entries
 
-    def begin(self, replicate: Replicate) -> None:
+    def begin(self, replicate: "Replicate") -> None:
         """Record that a replicate is RUNNING; one that an earlier driver left so stays the same trial."""
         known = self._entries.get(replicate.identity)
         if known and known.state == TrialState.RUNNING:
             return
         params, distributions = params_and_distributions(self._space, replicate.cell, replicate.seed)
-        attributes = {_IDENTITY: replicate.identity, _ROLE: replicate.role, _TUNED: replicate.tuned, _NOTES: replicate.notes}
+        attributes = {
+            _IDENTITY: replicate.identity,
+            _TITLE: replicate.title,
+            _LEVELS: replicate.cell,
+            _ROLE: replicate.role,
+            _TUNED: replicate.tuned,
+            _NOTES: replicate.notes,
+        }
         trial = create_trial(
             state=TrialState.RUNNING,
             params=params,
             distributions=distributions,
             user_attrs={name: value for name, value in attributes.items() if value},
         )
-        trial_id = self._study._storage.create_new_trial(self._study._study_id, template_trial=trial)  # noqa: SLF001  # add_trial keeps the id to itself
+        trial_id = self._written(lambda: self._create(replicate.identity, trial, unlike=known))
         self._entries[replicate.identity] = Entry(
             trial_id=trial_id,
             state=TrialState.RUNNING,
@@ -99,6 +158,20 @@ class Ledger:
             tuned=replicate.tuned,
             notes=replicate.notes,
         )
+
+    def describe(self, file_digest: str, planned: Collection[str]) -> None:
+        """Keep which version of the study file is run, and which identities are not among those that it plans."""
+        self._attribute(_DIGEST, file_digest)
+        self._attribute(_STRANGERS, [identity for identity in self._entries if identity not in planned])
+
+    def expect(self, total: int) -> None:
+        """Keep how many replicates there will be in all."""
+        self._attribute(_TOTAL, total)
+
+    def _attribute(self, name: str, value: Any) -> None:
+        if self._attributes.get(name) != value:
+            self._written(lambda: self._study.set_user_attr(name, value))
+            self._attributes[name] = value
 
     def complete(self, identity: str, metrics: Mapping[str, float]) -> None:
         """Record the end of a RUNNING replicate with the values of its objectives."""
@@ -113,12 +186,59 @@ class Ledger:
         """Record the failure of a RUNNING replicate."""
         self._end(identity, TrialState.FAIL, reason=reason)
 
+    def ran_out_of_memory(self, identity: str, times: int) -> None:
+        """Record how often a RUNNING replicate has run out of memory."""
+        entry = self._entries[identity]
+        self._written(lambda: self._storage.set_trial_user_attr(entry.trial_id, _OUT_OF_MEMORY, times))
+        self._entries[identity] = dataclasses.replace(entry, num_out_of_memory=times)
+
+    def meter(self) -> Mapping[str, Any]:
+        """What ``store_meter`` was given last."""
+        meter: Mapping[str, Any] = self._attributes.get(_METER, {})
+        return meter
+
+    def store_meter(self, meter: Mapping[str, Any]) -> None:
+        """Keep what the study has cost so far."""
+        self._attribute(_METER, dict(meter))
+
+    def _create(self, identity: str, trial: FrozenTrial, *, unlike: Entry | None) -> int:
+        """The id of a new trial, or of the one that an earlier try made whose answer was lost."""
+        if self._tries:
+            for made in reversed(self._study.get_trials(deepcopy=False)):
+                if made.user_attrs.get(_IDENTITY) == identity and (unlike is None or made._trial_id != unlike.trial_id):  # noqa: SLF001
+                    return made._trial_id  # noqa: SLF001
+        trial_id: int = self._storage.create_new_trial(self._study._study_id, template_trial=trial)  # noqa: SLF001  # add_trial keeps the id to itself
+        return trial_id
+
     def _end(self, identity: str, state: TrialState, values: Mapping[str, float] | None = None, *, reason: str = "") -> None:
-        entry, storage = self._entries[identity], self._study._storage  # noqa: SLF001  # tell() reads the trial four times
+        entry = self._entries[identity]
         if reason:
-            storage.set_trial_user_attr(entry.trial_id, _REASON, reason)
-        storage.set_trial_state_values(entry.trial_id, state, list(values.values()) if values else None)
+            self._written(lambda: self._storage.set_trial_user_attr(entry.trial_id, _REASON, reason))
+        self._written(lambda: self._set_state(entry.trial_id, state, list(values.values()) if values else None))
         self._entries[identity] = dataclasses.replace(entry, state=state, values=values or {}, reason=reason)
+
+    def _set_state(self, trial_id: int, state: TrialState, values: list[float] | None) -> None:
+        try:
+            self._storage.set_trial_state_values(trial_id, state, values)
+        except UpdateFinishedTrialError:  # by an earlier try, whose answer was lost
+            if not self._tries:
+                raise
+
+    def _written(self, write: Callable[[], Written]) -> Written:
+        """Write, again and again while a database is away."""
+        self._tries = 0
+        until = time.monotonic() + SECONDS_OF_PATIENCE
+        while True:
+            try:
+                return write()
+            except OSError as error:
+                raise LedgerError(f"the ledger could not be written ({error.strerror or error})") from error
+            except (OperationalError, InterfaceError, optuna.exceptions.StorageInternalError) as error:
+                if time.monotonic() >= until:
+                    reason = mask_credentials(str(error.__cause__ or error).strip().split("\n")[0])
+                    raise LedgerError(f"the ledger's database did not answer for {SECONDS_OF_PATIENCE:g} s ({reason})") from error
+                self._tries += 1
+                time.sleep(SECONDS_BETWEEN_TRIES)
 
 
 def read_ledger(ledger: str, study_name: str, space: Space) -> Mapping[str, Entry]:
@@ -135,6 +255,29 @@ def read_ledger(ledger: str, study_name: str, space: Space) -> Mapping[str, Entr
         return {}
     except _UNREACHABLE as error:
         raise _unreachable(ledger, error) from None
+
+
+def outline_of(ledger: str, study_name: str, file_digest: str) -> StudyOutline | None:
+    """What the ledger says of a study; None where its last driver ran another version of the file, or there was none.
+
+    Raises:
+        StudyError: The ledger cannot be reached.
+    """
+    if _is_absent(ledger):
+        return None
+    try:
+        storage = _storage(ledger)
+        of_name = [study for study in storage.get_all_studies() if study.user_attrs.get(_STUDY_NAME) == study_name]
+        if not of_name or of_name[-1].user_attrs.get(_DIGEST) != file_digest:
+            return None
+        found = of_name[-1]  # a study's newest space comes last
+        trials = storage.get_all_trials(found._study_id, deepcopy=False)  # noqa: SLF001  # what the storage knows it by
+    except _UNREACHABLE as error:
+        raise _unreachable(ledger, error) from None
+    strangers = set(found.user_attrs[_STRANGERS])
+    newest = {trial.user_attrs[_IDENTITY]: trial for trial in trials}
+    ours = [_outline(trial) for identity, trial in newest.items() if identity not in strangers]
+    return StudyOutline(found.user_attrs[_TOTAL], ours)
 
 
 def open_ledger(ledger: str, study_name: str, space: Space) -> Ledger:
@@ -219,6 +362,19 @@ def _storage(ledger: str) -> BaseStorage:
     return RDBStorage(ledger, engine_kwargs={"pool_pre_ping": True, **timeout})
 
 
+def _outline(trial: FrozenTrial) -> Outline:
+    attributes = trial.user_attrs
+    return Outline(
+        title=attributes[_TITLE],
+        state=trial.state,
+        values=dict(zip(OBJECTIVES, trial.values or [], strict=False)),
+        reason=attributes.get(_REASON, ""),
+        levels=attributes[_LEVELS],
+        tuned=attributes.get(_TUNED, {}),
+        seed=trial.params["seed"],
+    )
+
+
 def _entry(trial: FrozenTrial, space: Space) -> Entry:
     attributes = trial.user_attrs
     return Entry(
@@ -231,6 +387,7 @@ def _entry(trial: FrozenTrial, space: Space) -> Entry:
         role=attributes.get(_ROLE, "cell"),
         tuned=attributes.get(_TUNED, {}),
         notes=attributes.get(_NOTES, {}),
+        num_out_of_memory=attributes.get(_OUT_OF_MEMORY, 0),
     )
 
 

@@ -58,6 +58,7 @@ class SearchPlan:
     limits: Sequence[Limit]
     seeds_per_trial: int
     finalists: int
+    converged_after: int | None
     warm_start: Sequence[str]
 
     @property
@@ -104,6 +105,7 @@ def search_plan(design: AdaptiveSearch, seeds: Sequence[int] | None, findings: F
         limits=_limits(design, findings),
         seeds_per_trial=design.seeds_per_trial,
         finalists=design.finalists,
+        converged_after=design.converged_after,
         warm_start=design.warm_start,
     )
 

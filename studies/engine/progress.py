@@ -90,6 +90,10 @@ class Display:
         else:
             self._console.print(self._progress.line(), highlight=False, soft_wrap=True)
 
+    def say(self, words: str) -> None:
+        """A line that stays."""
+        self._console.print(words, style="yellow", highlight=False, soft_wrap=True)
+
 
 @contextmanager
 def display(console: Console, progress: Progress) -> Iterator[Display]:

@@ -1,33 +1,31 @@
 """Runs a study, or what is left of it: ledger, scheduler and tracker brought together."""
 
 import dataclasses
-import fcntl
-import os
-import socket
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from optuna.trial import TrialState
 from rich.console import Console
 
-from search_spaces.language.space import Cell
 from studies.engine.adaptive import SearchProposals, WarmStart
 from studies.engine.conductor import StudyConductor, checkpoint_folder
-from studies.engine.ledger import WITHDRAWN, Entry, Ledger, check_ledger, file_of, open_ledger, read_ledger
+from studies.engine.driver_lock import StillHeld, only_driver
+from studies.engine.halts import Halt
+from studies.engine.ledger import WITHDRAWN, Entry, Ledger, Outline, check_ledger, file_of, open_ledger, read_ledger
 from studies.engine.problems import Problem, StudyError
 from studies.engine.progress import Progress, display
 from studies.engine.proposals import FixedProposals, Past, Proposals
 from studies.engine.replicates import Replicate
-from studies.engine.scheduling import ray_session, run_replicates
-from studies.engine.study import Stores, Study
+from studies.engine.scheduling import largest_node, ray_session, run_replicates
+from studies.engine.stores import Stores
+from studies.engine.study import Study
 from studies.engine.tracking import MLFLOW_STATUS, Tracker, connect
 from studies.engine.tuning import TunedProposals
 from studies.engine.warm_start import read_warm_start
-from studies.run_record import ACCURACY
 from trainables.training.checkpoints import CheckpointFolder
 
 SECONDS_TO_DELIVER = 60.0
@@ -47,11 +45,15 @@ class Outcome:
     """Reason by title."""
     undelivered: Sequence[str]
     """A reason for each record that did not reach MLflow."""
+    halted: Halt | None = None
+    """Why it ended before everything was trained, if it was for a reason of its own."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything asked for is there."""
-        return self.num_complete + self.num_pruned == self.num_replicates and not self.undelivered
+        """Whether everything asked for is there, or all that its budget allows."""
+        if self.undelivered or self.num_failed:
+            return False
+        return not self.num_left or (self.halted is not None and self.halted.kind == "budget")
 
     @property
     def num_left(self) -> int:
@@ -72,7 +74,8 @@ def check_stores(stores: Stores) -> None:
             folders[key] = file.parent
     for key, folder in folders.items():
         try:
-            tempfile.TemporaryFile(dir=_nearest_existing(folder)).close()
+            with tempfile.TemporaryFile(dir=_nearest_existing(folder)) as probe:
+                probe.write(b"there is room")  # on a full disk, making a file may work
         except OSError as error:
             rule, repair = f"{key} must be in a folder that can be written", f"choose another with {key}: …"
             problems.append(Problem(key, rule, f"{folder} ({error.strerror})", repair))
@@ -108,7 +111,7 @@ def run_study(
     Raises:
         StudyError: A store, the cluster or another driver of the same study stands in the way; nothing was trained.
     """
-    with _only_driver(study), ExitStack() as stack:
+    with only_driver(study.stores) as still_held, ExitStack() as stack:
         warm = read_warm_start(study)
         entries = read_ledger(study.stores.ledger, study.stores.name, study.space)
         proposals = proposals_of(study, _past(study, entries, retry_failed=retry_failed), warm)
@@ -117,15 +120,21 @@ def run_study(
             stack.enter_context(ray_session(address, num_cpus, study.resources))
         client = connect(study.stores.tracking_uri)
         ledger = open_ledger(study.stores.ledger, study.stores.name, study.space)
+        planned = {replicate.identity for replicate in proposals.planned()}
+        ledger.describe(study.content.digest, planned)
+        ledger.expect(proposals.total())
         tracker = Tracker(client, study, proposals.planned(), proposals.notes())
         try:
             _deliver_missing(ledger, tracker, study, proposals)
+            halted = None
             if first:
-                _train(study, proposals, first, ledger, tracker, console, retry_failed=retry_failed)
-            outcome, not_reported = _outcome(ledger, proposals), []
+                halted = _train(study, proposals, first, ledger, tracker, console, still_held, retry_failed=retry_failed)
+            ledger.expect(proposals.total())
+            outcome, not_reported = dataclasses.replace(_outcome(ledger, proposals), halted=halted), []
             if not outcome.num_left:
                 _withdraw(ledger, proposals)
-            tracker.end_study(proposals.planned(), proposals.notes(), "KILLED" if outcome.num_left else "FINISHED")
+            status = "FINISHED" if not outcome.num_left or (halted and halted.kind == "budget") else "KILLED"
+            tracker.end_study(proposals.planned(), proposals.notes(), status)
             if _delivered(tracker, console):
                 not_reported = _attach_report(tracker, write_report)
         except BaseException:
@@ -158,6 +167,8 @@ def _attach_report(tracker: Tracker, write_report: Callable[[], Path]) -> list[s
         tracker.attach_report(write_report())
     except StudyError as error:  # MLflow went away between the last record and the report
         return [f"the report: {problem.value}" for problem in error.problems]
+    except OSError as error:  # a full disk
+        return [f"the report: {error}"]
     return []
 
 
@@ -167,31 +178,8 @@ def num_trained_parents(study: Study) -> int:
     return sum(bool(folder.finished_reports()) for folder in folders)
 
 
-@dataclass(frozen=True)
-class Best:
-    """The most accurate replicate so far."""
-
-    title: str
-    cell: Cell
-    tuned: Cell
-    seed: int
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How a study stands by the ledger."""
-
-    num_replicates: int
-    states: Mapping[str, int]
-    """How many replicates are PLANNED, RUNNING, COMPLETE, PRUNED, or FAIL."""
-    best: Best | None
-    failures: Mapping[str, str]
-    """Reason by title."""
-
-
-def standing(study: Study) -> Standing:
-    """How a study stands, also while it runs; nothing is written.
+def outlines(study: Study) -> tuple[int, list[Outline]]:
+    """How many replicates a study will have in all, and those of them that its ledger has; nothing is written.
 
     Raises:
         StudyError: The ledger cannot be read, or MLflow's store where the study begins from earlier ones.
@@ -199,38 +187,22 @@ def standing(study: Study) -> Standing:
     entries = read_ledger(study.stores.ledger, study.stores.name, study.space)
     proposals = proposals_of(study, _past(study, entries, retry_failed=False), read_warm_start(study))
     ours = [(replicate, entries[replicate.identity]) for replicate in proposals.planned() if replicate.identity in entries]
-    states = Counter(entry.state.name for _, entry in ours)
-    complete = [(entry.values[ACCURACY], replicate) for replicate, entry in ours if entry.state == TrialState.COMPLETE]
-    accuracy, best = max(complete, key=lambda pair: pair[0], default=(0.0, None))
-    planned = proposals.total() - len(ours)
-    return Standing(
-        num_replicates=proposals.total(),
-        states={**states, **({"PLANNED": planned} if planned else {})},
-        best=Best(best.title, best.cell, best.tuned, best.seed, accuracy) if best else None,
-        failures={replicate.title: entry.reason for replicate, entry in ours if entry.state == TrialState.FAIL},
-    )
+    return proposals.total(), [
+        Outline(
+            title=replicate.title,
+            state=entry.state,
+            values=entry.values,
+            reason=entry.reason,
+            levels=replicate.cell,
+            tuned=replicate.tuned,
+            seed=replicate.seed,
+        )
+        for replicate, entry in ours
+    ]
 
 
 def _past(study: Study, entries: Mapping[str, Entry], *, retry_failed: bool) -> Past:
     return Past(entries, lambda identity: CheckpointFolder(checkpoint_folder(study, identity)).reports(), retry_failed)
-
-
-@contextmanager
-def _only_driver(study: Study) -> Iterator[None]:
-    """Hold the study's lock; the system frees it when this process dies, however it dies."""
-    lock = study.stores.storage / "locks" / f"{study.stores.name}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            rule, repair = "a study has one driver at a time", "wait for it, or end it; then run the same command"
-            raise StudyError([Problem(study.stores.name, rule, f"already run by {file.read().strip()}", repair)]) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        yield
 
 
 def _deliver_missing(ledger: Ledger, tracker: Tracker, study: Study, proposals: Proposals) -> None:
@@ -271,9 +243,10 @@ def _train(
     ledger: Ledger,
     tracker: Tracker,
     console: Console,
+    still_held: StillHeld,
     *,
     retry_failed: bool,
-) -> None:
+) -> Halt | None:
     entries = ledger.entries()
     progress = Progress(proposals.total())
     for replicate in proposals.planned():
@@ -281,12 +254,24 @@ def _train(
             progress.count(entry.state)
             progress.consider(replicate.title, entry.values)
     with display(console, progress) as shown:
-        conductor = StudyConductor(study, proposals, first, ledger, tracker, progress, shown, retry_failed=retry_failed)
+        conductor = StudyConductor(
+            study,
+            proposals,
+            first,
+            ledger,
+            tracker,
+            progress,
+            shown,
+            node=largest_node(),
+            still_held=still_held,
+            retry_failed=retry_failed,
+        )
         try:
-            run_replicates(conductor, study.resources)
+            run_replicates(conductor)
         finally:
             conductor.leave()
             shown.refresh(force=True)
+    return conductor.halted
 
 
 def _outcome(ledger: Ledger, proposals: Proposals) -> Outcome:

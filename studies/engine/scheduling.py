@@ -1,17 +1,19 @@
-"""Ray Tune as the executor: places replicates on a laptop or a cluster, and repeats those whose process died.
+"""Ray Tune as the executor: places replicates on a laptop or a cluster, and says what became of them.
 
-Nothing of Tune's own state is kept or restored; what to do next always comes from the conductor, and so from the ledger.
+Nothing of Tune's own state is kept or restored, and Tune repeats nothing by itself; what to do next always comes from the
+conductor, and so from the ledger.
 """
 
 import logging
-import os
 import signal
 import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, Protocol
 
 import ray
@@ -19,13 +21,18 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from studies.engine.demands import GIB, Demand, Node
+from studies.engine.halts import Halt
 from studies.engine.problems import Problem, StudyError
+from studies.engine.room import Room
 from studies.engine.study_file import Resources
 from studies.engine.worker import ASSIGNMENT, FAILURE, IDENTITY, REPORT, ReplicateWorker
 
-NUM_REPEATS_AFTER_PROCESS_DEATH = 2
-SECONDS_BETWEEN_CAPACITY_CHECKS = 5.0
+SECONDS_BETWEEN_LOOKS_AT_NODES = 5.0
 SECONDS_TO_CONNECT = 10.0
+SECONDS_TO_ASK_GPUS = 20.0
+LEAST = {"CPU": 0.01}
+"""Without so much of some node nothing can begin."""
 
 
 class Conductor(Protocol):
@@ -46,8 +53,14 @@ class Conductor(Protocol):
     def reported(self, identity: str, report: dict[str, Any]) -> None:
         """An epoch of this replicate is done."""
 
-    def failed(self, identity: str, reason: str, traceback: str = "") -> None:
-        """This replicate cannot be finished."""
+    def failed(self, identity: str, kind: str, reason: str, traceback: str = "") -> None:
+        """This replicate has ended without a result; kinds are the worker's."""
+
+    def broken(self, identity: str, error: str) -> None:
+        """Its process has died, or has met an error that another process may not meet."""
+
+    def halt(self, halt: Halt) -> None:
+        """Nothing more is to be begun."""
 
     def tick(self) -> None:
         """Time has passed."""
@@ -72,7 +85,7 @@ def ray_session(address: str | None, num_cpus: int | None, resources: Resources)
         repair = "start one with ray start --head, set RAY_AUTH_MODE=token if it asks for a token, or leave --address out"
         raise StudyError([Problem("--address", rule, f"{address} ({str(error).splitlines()[0]})", repair)]) from None
     try:
-        _check_feasible(_demand(resources))
+        _check_feasible(resources)
         yield
     finally:
         ray.shutdown()
@@ -92,49 +105,96 @@ def _bind_loopback_only() -> None:
     services.resolve_ip_for_localhost = lambda host: host
 
 
-def run_replicates(conductor: Conductor, resources: Resources) -> None:
+def largest_node() -> Node:
+    """The most that a node of the cluster has; needs a ``ray_session``."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    with_gpu = [node for node in nodes if node["Resources"].get("GPU")]
+    memory = max(node["Resources"].get("memory", 0.0) for node in nodes)
+    return Node(memory, gpu_bytes=min(map(_gpu_bytes, with_gpu), default=0), has_gpu=bool(with_gpu))
+
+
+def _gpu_bytes(node: dict[str, Any]) -> int:
+    """Of the smallest GPU of a node; 0 where its driver does not say."""
+    on_node = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    try:
+        sizes: list[int] = ray.get(_ask_gpus.options(scheduling_strategy=on_node).remote(), timeout=SECONDS_TO_ASK_GPUS)
+    except ray.exceptions.RayError:
+        return 0
+    return min(sizes, default=0)
+
+
+@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
+def _ask_gpus() -> list[int]:
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS_TO_ASK_GPUS / 2)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [int(line) * 2**20 for line in answer.stdout.split() if line.isdigit()]
+
+
+def run_replicates(conductor: Conductor) -> None:
     """Run what the conductor assigns until nothing is left; needs a ``ray_session``.
 
-    A first interrupt (Ctrl-C, SIGTERM) lets it return early. What became of each replicate is the conductor's to say.
+    After a first interrupt (Ctrl-C, SIGTERM) what is in training ends with its epoch; a second one ends it at once. What
+    became of each replicate is the conductor's to say.
     """
-    demand = _demand(resources)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    on_sigint = signal.getsignal(signal.SIGINT)  # Tune leaves its own handler behind
-    on_sigterm = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    with _interruptible(conductor), tempfile.TemporaryDirectory(prefix="spikesweep-tune-") as scratch:
+        tune.Tuner(
+            tune.with_resources(ReplicateWorker, _resources_of),
+            tune_config=tune.TuneConfig(
+                search_alg=_Proposer(conductor),
+                scheduler=_AsAssigned(),
+                num_samples=-1,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[_Recorder(conductor)],
+                stop=_Stopper(conductor),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                failure_config=tune.FailureConfig(max_failures=0),
+            ),
+        ).fit()
+
+
+@contextmanager
+def _interruptible(conductor: Conductor) -> Iterator[None]:
+    """The first signal asks the conductor to halt; the second one ends what is in here."""
+    asked = False
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        conductor.halt(Halt("interrupted", f"interrupted ({signal.Signals(number).name})"))
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with tempfile.TemporaryDirectory(prefix="spikesweep-tune-") as scratch:
-            tune.Tuner(
-                tune.with_resources(ReplicateWorker, demand),
-                tune_config=tune.TuneConfig(
-                    search_alg=_Proposer(conductor, demand),
-                    scheduler=_AsAssigned(),
-                    num_samples=-1,
-                    reuse_actors=True,
-                    trial_dirname_creator=lambda trial: trial.trial_id,
-                ),
-                run_config=tune.RunConfig(
-                    storage_path=scratch,
-                    verbose=0,
-                    callbacks=[_Recorder(conductor)],
-                    stop=_Stopper(conductor),
-                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                    failure_config=tune.FailureConfig(max_failures=NUM_REPEATS_AFTER_PROCESS_DEATH),
-                ),
-            ).fit()
+        yield
+    except KeyboardInterrupt:
+        if not asked:
+            raise
     finally:
-        signal.signal(signal.SIGINT, on_sigint)
-        signal.signal(signal.SIGTERM, on_sigterm)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _demand(resources: Resources) -> dict[str, float]:
-    return {"CPU": resources.cpus, "GPU": resources.gpus}
+def _resources_of(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    return tune.PlacementGroupFactory([config[ASSIGNMENT]["demand"]])
 
 
-def _check_feasible(demand: dict[str, float]) -> None:
+def _check_feasible(resources: Resources) -> None:
+    """What the study file asks for by itself; what is left to us is asked for only as far as there is any."""
+    asked = Demand(resources.cpus, resources.gpus or 0.0, int((resources.memory_gib or 0) * GIB)).as_ray()
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(all(node.get(name, 0) >= amount for name, amount in demand.items()) for node in nodes):
-        has = "; ".join(", ".join(f"{name} {node.get(name, 0):g}" for name in demand) for node in nodes)
-        wants = ", ".join(f"{name} {amount:g}" for name, amount in demand.items())
+    if not any(all(node.get(name, 0) >= amount for name, amount in asked.items()) for node in nodes):
+        has = "; ".join(", ".join(f"{name} {node.get(name, 0):g}" for name in asked) for node in nodes)
+        wants = ", ".join(f"{name} {amount:g}" for name, amount in asked.items())
         rule, repair = "some node must have what one replicate asks for", "lower resources, or add a node that has them"
         raise StudyError([Problem("resources", rule, f"{wants}, but the nodes have: {has}", repair)])
 
@@ -144,37 +204,38 @@ class _Proposer(Searcher):  # type: ignore[misc]  # Ray ships no types
     """Tune's view of the conductor: hands out as many assignments as the cluster can hold."""
 
     conductor: Conductor
-    demand: dict[str, float]
-    _in_flight: set[str] = field(default_factory=set)
-    _capacity: int = 0
-    _capacity_checked_at: float = -SECONDS_BETWEEN_CAPACITY_CHECKS
+    _room: Room = field(default_factory=Room)
+    _waiting: dict[str, Any] | None = None
+    """An assignment for which there was no room."""
+    _looked_at: float = -SECONDS_BETWEEN_LOOKS_AT_NODES
 
     def __post_init__(self) -> None:
         super().__init__()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Tune asks for the next trial: its config, None for not now, FINISHED for never."""
-        if len(self._in_flight) >= self._current_capacity():
+        self._look_at_nodes()
+        if self._waiting is None and not self._room.has_any(LEAST):
             return None
-        assignment = self.conductor.next_assignment()
+        assignment = self._waiting or self.conductor.next_assignment()
         if assignment is None:
             finished: str = Searcher.FINISHED
             return None if self.conductor.holds_back() else finished
-        self._in_flight.add(trial_id)
+        if not self._room.place(trial_id, assignment["demand"]):
+            self._waiting = assignment
+            return None
+        self._waiting = None
         return {ASSIGNMENT: assignment}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tune says that a trial has ended, in whatever way."""
-        self._in_flight.discard(trial_id)
+        self._room.leave(trial_id)
 
-    def _current_capacity(self) -> int:
-        """How many replicates all nodes hold together; nodes may come and go."""
-        if time.monotonic() - self._capacity_checked_at >= SECONDS_BETWEEN_CAPACITY_CHECKS:
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            wants = {name: amount for name, amount in self.demand.items() if amount}
-            fits = (min(int(node.get(name, 0) / amount) for name, amount in wants.items()) for node in nodes)
-            self._capacity, self._capacity_checked_at = max(1, sum(fits)), time.monotonic()
-        return self._capacity
+    def _look_at_nodes(self) -> None:
+        """Nodes may come and go."""
+        if time.monotonic() - self._looked_at >= SECONDS_BETWEEN_LOOKS_AT_NODES:
+            self._room.see({node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]})
+            self._looked_at = time.monotonic()
 
     def save(self, checkpoint_path: str) -> None:
         """Tune's own state is never restored."""
@@ -245,9 +306,7 @@ class _Recorder(tune.Callback):  # type: ignore[misc]  # Ray ships no types
             self._conductor.failed(_identity(trial), **result[FAILURE])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = str(trial.get_error() or "its process died").strip()
-        reason = f"{error.splitlines()[-1]} ({NUM_REPEATS_AFTER_PROCESS_DEATH + 1} attempts)"
-        self._conductor.failed(_identity(trial), reason, error)
+        self._conductor.broken(_identity(trial), str(trial.get_error() or "its process died").strip())
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._conductor.tick()

@@ -7,7 +7,7 @@ from studies.engine.binding import config_schema, load_trainable, presets, train
 from studies.engine.configurations import TRAINABLE
 from studies.engine.plans import METRICS
 from studies.engine.samplers import PRUNERS, SAMPLERS, argument_schemas
-from studies.engine.study import named_spaces
+from studies.engine.stores import named_spaces
 from studies.engine.study_file import DESIGN_NAMES, SpaceFile, StudyFile
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -24,6 +24,7 @@ def study_schema() -> Schema:
     properties["trainable"] = {**properties["trainable"], "enum": [*trainable_names(), None]}
     properties["search_space"] = {**properties["search_space"], "enum": [*named_spaces(), None]}
     properties["design"] = _or_names(properties["design"], [name for name in DESIGN_NAMES if name not in _NEEDS_OPTIONS])
+    properties["resources"] = _or_names(properties["resources"], ["auto"])
     search, tuning = definitions["AdaptiveSearch"]["properties"], definitions["Tuning"]["properties"]
     for part in ("objectives", "limits"):
         search[part]["propertyNames"] = {"enum": list(METRICS)}

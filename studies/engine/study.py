@@ -1,37 +1,19 @@
 """The validated study: from a YAML file to everything that it asks for, or to everything that is wrong with it."""
 
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import search_spaces
-import studies
 from search_spaces.language.space import Cell, Factor, Levels, Range, Space
 from studies.engine.configurations import Binder
 from studies.engine.documents import as_yaml
 from studies.engine.plans import SearchPlan, TuningPlan
-from studies.engine.problems import Problem, StudyError, closest, mask_credentials
+from studies.engine.problems import mask_credentials
 from studies.engine.replicates import Parent, Replicate
-from studies.engine.study_file import NAME_PATTERN, Resources, StudyFile
+from studies.engine.stores import Stores
+from studies.engine.study_file import Resources, StudyFile
 from studies.run_record import ACCURACY, SPARSITY, Direction, level_in_words
-
-LEDGERS = "ledgers"
-"""The folder, in a storage, of a journal for every study."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stores:
-    """Where a study keeps what: enough to look it up without checking it whole."""
-
-    name: str
-    storage: Path
-    ledger: str
-    """The path of a journal file, or the URL of a database."""
-    tracking_uri: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,65 +97,6 @@ def domain_in_words(factor: Factor) -> str:
         words = ", ".join(map(level_in_words, factor.domain.values))
     conditions = [f"{name} is {' or '.join(map(level_in_words, levels))}" for name, levels in factor.when.items()]
     return f"{words} (where {' and '.join(conditions)})" if conditions else words
-
-
-def shipped_studies() -> dict[str, Path]:
-    """The studies that spikesweep ships, by name."""
-    return {file.stem: file for file in sorted(Path(next(iter(studies.__path__))).glob("*.yaml"))}
-
-
-def named_spaces() -> dict[str, Path]:
-    """The search spaces that spikesweep ships, by name."""
-    return {file.stem: file for file in sorted(Path(next(iter(search_spaces.__path__))).glob("*.yaml"))}
-
-
-def locate_study(study: str) -> Path:
-    """The file of a study given by path or by the name of a shipped one.
-
-    Raises:
-        StudyError: There is neither.
-    """
-    if study in shipped_studies():
-        return shipped_studies()[study]
-    try:
-        if Path(study).is_file():
-            return Path(study)
-    except (ValueError, OSError):  # a null byte, a name that is too long
-        pass
-    repair = closest(study, shipped_studies())
-    raise StudyError([Problem(study, "STUDY must be a study file or the name of a shipped study", study, repair)])
-
-
-def stores_of(content: StudyFile, file: Path) -> Stores:
-    """Where a study of this content, read from this file, keeps what.
-
-    Raises:
-        StudyError: The name or the storage cannot be.
-    """
-    if content.name is None and not re.fullmatch(NAME_PATTERN, file.stem):
-        rule, repair = "a study's name must be letters, digits, _ and -", "rename the file, or give the study a name: …"
-        raise StudyError([Problem(str(file), rule, file.stem, repair)])
-    try:
-        storage = Path(content.storage).expanduser().resolve()
-    except (RuntimeError, ValueError, OSError) as error:
-        raise StudyError([Problem("storage", "storage must be a path", repr(content.storage), f"change it ({error})")]) from None
-    if "?" in str(storage) or "#" in str(storage):
-        rule, repair = "storage must not hold ? or #, which mean something else in database URLs", "choose another folder"
-        raise StudyError([Problem("storage", rule, str(storage), repair)])
-    name = content.name or file.stem
-    default_tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / 'mlflow.db'}"
-    return Stores(
-        name=name,
-        storage=storage,
-        ledger=_ledger_of(content, storage, name),
-        tracking_uri=content.tracking_uri or default_tracking_uri,
-    )
-
-
-def _ledger_of(content: StudyFile, storage: Path, name: str) -> str:
-    if content.ledger is None:
-        return str(storage / LEDGERS / f"{name}.journal")
-    return content.ledger if "://" in content.ledger else str(Path(content.ledger).expanduser().resolve())
 
 
 def as_text(content: StudyFile, search: SearchPlan | None, tuning: TuningPlan | None, name: str) -> str:

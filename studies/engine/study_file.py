@@ -1,5 +1,6 @@
 """What may stand in a study file or a named space: the keys, their types, and what each of them means."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -25,7 +26,23 @@ class Resources(Part):
     """What one replicate is given."""
 
     cpus: float = Field(default=1.0, gt=0, description="CPU cores for one replicate; torch uses as many threads.")
-    gpus: float = Field(default=0.0, ge=0, description="GPUs for one replicate; 0.25 lets four share one.")
+    gpus: float | None = Field(
+        default=None,
+        ge=0,
+        description="GPUs for one replicate; 0.25 lets four share one. Unless given: where the cluster has GPUs, the share that "
+        "the predicted memory needs.",
+    )
+    memory_gib: float | None = Field(
+        default=None, gt=0, description="Memory of one replicate's process in GiB; what is predicted, unless given."
+    )
+
+
+class Budget(Part):
+    """After what a study stops; a larger one lets it go on."""
+
+    replicates: int | None = Field(default=None, ge=1, description="So many replicates are begun, in all.")
+    hours: float | None = Field(default=None, gt=0, description="Hours that the study has run, in all.")
+    gpu_hours: float | None = Field(default=None, gt=0, description="Hours of GPUs that its replicates have had, in all.")
 
 
 class Placements(Part):
@@ -60,6 +77,10 @@ def _kind_of_factor(value: Any) -> str:
 
 FactorEntry = Annotated[Annotated[list[Level], Tag("list")] | Annotated[Varied, Tag("mapping")], Discriminator(_kind_of_factor)]
 """``[2, 4]``, or a mapping with more to say."""
+
+
+def _auto(value: Any) -> Any:
+    return {} if value == "auto" else value
 
 
 def _named(value: Any) -> Any:
@@ -141,6 +162,12 @@ class AdaptiveSearch(Part):
         description="Stops what falls behind on the primary objective: median, percentile, successive_halving, hyperband, …",
     )
     seeds_per_trial: int = Field(default=1, ge=1, description="With how many of the seeds each configuration is tried.")
+    converged_after: int | None = Field(
+        default=None,
+        ge=1,
+        description="The search ends once so many trials in a row were no better than all before them (not on the Pareto front, "
+        "with several objectives).",
+    )
     finalists: int = Field(
         default=0, ge=0, description="How many of the best are trained with the other seeds too, which did not select them."
     )
@@ -198,6 +225,11 @@ class SpaceFile(Part):
 class StudyFile(SpaceFile):
     """A study file: one question, in YAML."""
 
+    @property
+    def digest(self) -> str:
+        """What tells versions of a file apart."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
     name: str | None = Field(
         default=None,
         pattern=NAME_PATTERN,
@@ -229,7 +261,18 @@ class StudyFile(SpaceFile):
         le=1,
         description="The accuracy's standard deviation over seeds, as a fraction, for check; else measured.",
     )
-    resources: Resources = Field(default_factory=Resources, description="What one replicate is given: cpus and gpus.")
+    resources: Annotated[Resources, BeforeValidator(_auto)] = Field(
+        default_factory=Resources, description="What one replicate is given: auto, or cpus, gpus and memory_gib."
+    )
+    budget: Budget | None = Field(
+        default=None, description="After what the study stops: replicates, hours, gpu_hours; a larger budget lets it go on."
+    )
+    deadline_s: float = Field(
+        default=43_200,
+        gt=0,
+        description="A replicate that reports nothing for so many seconds is taken to hang: its process is ended, and another "
+        "goes on from its checkpoint.",
+    )
     storage: str = Field(default="results", description="Folder of the ledger, the MLflow store, checkpoints, reports.")
     ledger: str | None = Field(
         default=None,

@@ -54,6 +54,7 @@ class _End:
     state: TrialState | None
     reason: str
     traceback: str
+    cost: Mapping[str, float]
     at_ms: int
 
 
@@ -131,10 +132,17 @@ class Tracker:
         with self._lock:
             self._letter(replicate).reports.append(report)
 
-    def end(self, replicate: Replicate, state: TrialState | None, reason: str = "", traceback: str = "") -> None:
-        """The replicate has ended; without a state it was interrupted."""
+    def end(
+        self,
+        replicate: Replicate,
+        state: TrialState | None,
+        reason: str = "",
+        traceback: str = "",
+        cost: Mapping[str, float] | None = None,
+    ) -> None:
+        """The replicate has ended, and has cost so much; without a state it was interrupted."""
         with self._lock:
-            self._letter(replicate).end = _End(state, reason, traceback, _now_ms())
+            self._letter(replicate).end = _End(state, reason, traceback, cost or {}, _now_ms())
 
     def _letter(self, replicate: Replicate) -> _Letter:
         """The replicate's letter, on its way to the writer; what comes after an end is a letter of its own."""
@@ -221,6 +229,8 @@ class Tracker:
         if final := next((report for report in reports if report["epoch"] == report["num_epochs"]), None):
             self._write_tables(child.run_id, final["tables"])
         metrics = [metric for report in reports for metric in _metrics(report)]
+        if letter.end:
+            metrics += [Metric(name, value, letter.end.at_ms, 0) for name, value in letter.end.cost.items()]
         params = [] if child.has_params else self._params(replicate)
         tags = [*_facts(final), *_end_tags(letter.end)]
         if metrics or params or tags:

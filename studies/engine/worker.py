@@ -3,6 +3,8 @@
 The actor is reused from replicate to replicate, so that torch is imported once.
 """
 
+import errno
+import faulthandler
 import traceback
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -20,19 +22,29 @@ IDENTITY = "identity"
 REPORT = "report"
 FAILURE = "failure"
 
+STDERR = 2
+"""Of this process, whatever Ray has put in its place."""
+FAILED, OUT_OF_MEMORY, STORAGE = "failed", "out of memory", "storage"
+"""Kinds of failure: the replicate's own, of its size, of the disk."""
+STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+"""No room, or not allowed to write: the same would happen to any other replicate."""
+
 
 class ReplicateWorker(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
     """Iterates ``train()`` of the replicate that it is assigned, and hands every report to the driver.
 
-    An exception in training ends the replicate, with the reason, but neither the actor nor the study: it would come again.
-    The exception are errors that the machine may have made (RuntimeError, which torch raises, OSError, MemoryError): they end
-    the process, as its death would, and Ray repeats the replicate from its checkpoint in another.
+    An exception in training ends the replicate, with its kind and reason, but neither the actor nor the study. The exception
+    are errors that the machine may have made (RuntimeError, which torch raises, OSError): they end the process, as its death
+    would, and the driver gives the replicate to another. So does an epoch that takes longer than the study's deadline, even
+    where no Python runs any more.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin the assigned replicate."""
-        self._identity: str = config[ASSIGNMENT]["identity"]
-        self._reports: Iterator[Report] = _reports(config[ASSIGNMENT])
+        assignment = config[ASSIGNMENT]
+        self._identity: str = assignment["identity"]
+        self._deadline_s: float = assignment["deadline_s"]
+        self._reports: Iterator[Report] = _reports(assignment)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another replicate in the same process."""
@@ -42,12 +54,19 @@ class ReplicateWorker(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
 
     def step(self) -> dict[str, Any]:
         """One epoch."""
+        faulthandler.dump_traceback_later(self._deadline_s, exit=True, file=STDERR)
         try:
             report = next(self._reports)
-        except (RuntimeError, OSError, MemoryError):
-            raise
-        except Exception as error:  # noqa: BLE001  # whatever user code raises is this replicate's failure, not the study's
-            return {FAILURE: {"reason": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}, "done": True}
+        except Exception as error:
+            kind = _kind(error)
+            if kind is None:
+                raise
+            reason = f"{type(error).__name__}: {error}"
+            failure = {"kind": kind, "reason": reason, "traceback": traceback.format_exc()}
+            self.cleanup()
+            return {IDENTITY: self._identity, FAILURE: failure, "done": True}
+        finally:
+            faulthandler.cancel_dump_traceback_later()
         if report.final:
             self.cleanup()
         return {IDENTITY: self._identity, REPORT: report.as_dict(), "done": report.final}
@@ -59,11 +78,28 @@ class ReplicateWorker(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
         self._reports = iter(())
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError)
+
+
+def _kind(error: Exception) -> str | None:
+    """The kind of failure that an error is; None for what the machine may have made, and another process may not meet."""
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
+    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+        return STORAGE
+    return None if isinstance(error, RuntimeError | OSError) else FAILED
+
+
 def _reports(assignment: dict[str, Any]) -> Iterator[Report]:
     trainable = load_trainable(assignment["trainable"])
     config = make_config(trainable.Config, assignment["config"])
     dataset = prepare(config.data, Path(assignment["data_folder"]))
     if dataset.digest != assignment["data_digest"]:
         raise TrainingError(f"the data {config.data} on this machine are not those that the study was checked with")
-    folder = Path(assignment["checkpoint_folder"])
-    yield from trainable.train(config, seed=assignment["seed"], dataset=dataset, checkpoint_folder=folder)
+    yield from trainable.train(
+        config,
+        seed=assignment["seed"],
+        dataset=dataset,
+        checkpoint_folder=assignment["checkpoint_folder"],
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from studies.engine.binding import field_names, load_trainable, trainable_names
-from studies.engine.study import shipped_studies
+from studies.engine.stores import shipped_studies
 from studies.engine.study_file import DESIGN_NAMES, StudyFile
 
 RICH = """\

@@ -212,3 +212,30 @@ def test_a_real_search_is_killed_and_goes_on(tmp_path: Path, start: Start) -> No
         assert found.info.status == ("KILLED" if pruned else "FINISHED")
         assert found.data.tags.get("spikesweep.state") == ("pruned" if pruned else None)
     assert any(entry.state == TrialState.PRUNED for entry in entries.values())
+
+
+@pytest.mark.parametrize("objectives", ["objectives: {val/accuracy: maximize}", TWO_OBJECTIVES])
+def test_a_search_ends_once_it_has_converged(objectives: str, tmp_path: Path) -> None:
+    """So many trials in a row that were no better are enough, wherever drivers died; with more patience it goes on."""
+    options = ["sampler: random", objectives, "finalists: 1"]
+    study = search(tmp_path / "study", *options, "converged_after: 4", num_trials=60, epochs=1)
+    undisturbed, shelf = simulate(study)
+    assert_consistent(study, undisturbed, shelf)
+    searched = [entry for entry in ledger_of(study).values() if entry.role == "search"]
+    values = [[entry.values[name] for name in study.objectives] for entry in searched]
+    improved = [not any(map(dominates, values[:i], [value] * i)) for i, value in enumerate(values)]
+    windows = [any(improved[i : i + 4]) for i in range(len(values) - 3)]
+    assert windows == [True] * (len(windows) - 1) + [False]
+    assert "the last 4 were no better" in undisturbed.notes()[-1]
+
+    killed = search(tmp_path / "killed", *options, "converged_after: 4", num_trials=60, epochs=1)
+    simulate(killed, kills=[3, 7, 2, 11])
+    assert outcome(killed) == outcome(study)
+    patient = search(tmp_path / "study", *options, "converged_after: 9", num_trials=60, epochs=1)
+    proposals, _ = simulate(patient, shelf=shelf)
+    assert len([entry for entry in ledger_of(patient).values() if entry.role == "search"]) > len(searched)
+    assert set(ledger_of(study)) <= {replicate.identity for replicate in proposals.planned()}
+
+
+def dominates(one: list[float], other: list[float]) -> bool:
+    return all(a >= b for a, b in zip(one, other, strict=True))

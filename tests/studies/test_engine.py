@@ -182,7 +182,8 @@ def test_bad_input_begins_nothing(arguments: list[str], expected: str, tiny_stud
     assert expected in result.stderr
     assert "Traceback" not in result.stderr
     made = {path.name for path in (tiny_study.parent / "results").glob("*")}
-    assert made <= {"locks"}
+    assert made <= {"ledgers"}
+    assert not list((tiny_study.parent / "results" / "ledgers").glob("*.journal"))
 
 
 def _command_line(pid: int) -> str:

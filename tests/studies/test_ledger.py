@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search_spaces.language.space import make_space
-from studies.engine.ledger import list_ledger, open_ledger, read_ledger
+from studies.engine.ledger import LedgerError, list_ledger, open_ledger, read_ledger
 from studies.engine.problems import StudyError
 from studies.engine.reading import load_study
 from studies.run_record import ACCURACY, SPARSITY
@@ -102,7 +102,7 @@ def test_a_full_disk_takes_nothing_from_a_journal(tiny_study: Path) -> None:
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 100, hard))  # the system refuses to let files grow beyond it
     try:
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(LedgerError, match="File too large"):
             ledger.begin(study.replicates[1])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -25,6 +25,7 @@ from studies.engine.replicates import Parent, Replicate
 from studies.engine.runner import num_trained_parents
 from studies.engine.study import Study
 from studies.engine.tracking import Tracker, connect
+from studies.engine.worker import FAILED
 from tests.conftest import PATIENCE_S, SPIKESWEEP, Start, run, wait_for
 from trainables import ann
 from trainables.training.checkpoints import CheckpointFolder
@@ -106,9 +107,9 @@ def test_children_are_held_back_while_their_parent_trains(study: Study) -> None:
     assert stage.begin() == identities[3]
     stage.end("parent0")
     assert [stage.begin() for _ in range(6)] == [identities[i] for i in (0, 1, 2, 4, 5)] + [None]
-    assert not stage.conductor.holds_back()
     for identity in identities:
         stage.end(identity)
+    assert not stage.conductor.holds_back()
     assert stage.tracker.close(60) == []
     assert list_ledger(study.stores.ledger) == {"tiny": {"COMPLETE": 6}}
     assert (stage.progress.done, stage.progress.running) == (6, {})
@@ -133,7 +134,7 @@ def test_a_trained_parent_is_not_trained_again(study: Study) -> None:
     for seed in (0, 1):
         CheckpointFolder(checkpoint_folder(study, f"parent{seed}")).finish([last_report()], {})
     assert num_trained_parents(study) == len(study.parents) == 2
-    (checkpoint_folder(study, "parent0") / "weights.pt").write_bytes(b"")
+    Path(checkpoint_folder(study, "parent0"), "weights.pt").write_bytes(b"")
     assert num_trained_parents(study) == 1
     stage = Stage(study)
     assert [stage.begin() for _ in range(4)] == ["parent0", *(replicate.identity for replicate in study.replicates[3:])]
@@ -184,7 +185,7 @@ def test_a_parent_that_is_a_replicate_of_the_study(study: Study) -> None:
     stage = Stage(study)
     assert [stage.begin() for _ in range(2)] == [first.identity, None]
     assert stage.conductor.holds_back()
-    stage.conductor.failed(first.identity, "broken")
+    stage.conductor.failed(first.identity, FAILED, "broken")
     assert stage.begin() is None
     assert stage.tracker.close(60) == []
     assert set(stage.states().values()) == {TrialState.FAIL}

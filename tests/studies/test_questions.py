@@ -12,7 +12,8 @@ from search_spaces.language import designs
 from search_spaces.language.space import Cell, Level, cell_key
 from studies.engine.reading import load_study
 from studies.engine.search import Search
-from studies.engine.study import Study, shipped_studies
+from studies.engine.stores import shipped_studies
+from studies.engine.study import Study
 from tests.studies.mutations import FRACTION, RANDOM, RICH, SEARCH
 from tests.studies.spaces import Question, comparisons, random_designs, searches
 

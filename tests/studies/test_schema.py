@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from studies.engine.documents import read_document
 from studies.engine.schema import space_schema, study_schema
-from studies.engine.study import named_spaces, shipped_studies
+from studies.engine.stores import named_spaces, shipped_studies
 from tests.studies.mutations import FRACTION, RANDOM, RICH, SEARCH
 from tests.studies.spaces import Question, comparisons, random_designs, searches
 

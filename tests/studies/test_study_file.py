@@ -6,10 +6,11 @@ import pytest
 import yaml
 
 from studies.engine.binding import all_presets, trainable_names
+from studies.engine.lookup import find_stores
 from studies.engine.problems import StudyError, mask_credentials
-from studies.engine.reading import find_stores, load_study
+from studies.engine.reading import load_study
 from studies.engine.schema import study_schema
-from studies.engine.study import shipped_studies
+from studies.engine.stores import shipped_studies
 from trainables import bitnet
 
 

@@ -1,0 +1,77 @@
+"""What a replicate is given of a node: cores, a share of a GPU, memory; by what the study says, else by what it will need.
+
+Needs are rounded up to few sizes, so that a worker that has ended one replicate fits the next.
+"""
+
+from dataclasses import dataclass
+
+from studies.engine.study_file import Resources
+
+GIB = 2**30
+SMALLEST_BYTES = GIB // 2
+PROCESS_BYTES = 400 * 2**20
+"""What a worker needs before it trains."""
+GPU_CONTEXT_BYTES = 600 * 2**20
+"""What CUDA takes of a GPU for every process."""
+HEADROOM = 1.3
+"""Over the prediction, which is right within a factor of about 1.5."""
+SHARES = (8, 6, 4, 3, 2, 1)
+"""How many replicates may share a GPU."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Of one replicate."""
+
+    cpus: float
+    gpus: float
+    memory_bytes: int
+
+    def as_ray(self) -> dict[str, float]:
+        """By Ray's names, without what is not asked for."""
+        amounts = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory_bytes)}
+        return {name: amount for name, amount in amounts.items() if amount}
+
+
+@dataclass(frozen=True)
+class Node:
+    """The largest that a cluster has; what no node has nobody can be given."""
+
+    memory_bytes: float
+    gpu_bytes: int
+    """Of one GPU; 0 where there is none, or where its size is not known."""
+    has_gpu: bool = False
+
+
+def demand_of(resources: Resources, predicted_bytes: int, node: Node, *, num_out_of_memory: int = 0) -> Demand:
+    """What to ask Ray for.
+
+    Args:
+        resources: Of the study file; what is given there is asked for as it is.
+        predicted_bytes: The peak of the training itself (``Footprint.memory_bytes``).
+        node: What can be asked for at all.
+        num_out_of_memory: How often it has run out of memory already; every time it gets twice as much.
+    """
+    needed = HEADROOM * predicted_bytes * 2**num_out_of_memory
+    on_gpu = node.has_gpu if resources.gpus is None else resources.gpus > 0
+    gpus = _share_of_gpu(needed, node) if on_gpu and resources.gpus is None else (resources.gpus or 0.0)
+    if resources.gpus and num_out_of_memory:
+        gpus = min(gpus * 2**num_out_of_memory, max(1.0, gpus))
+    if resources.memory_gib is not None:
+        memory = resources.memory_gib * GIB * 2**num_out_of_memory
+    else:
+        memory = _rounded_up(PROCESS_BYTES + (GPU_CONTEXT_BYTES if on_gpu else needed))
+    return Demand(resources.cpus, gpus, int(min(memory, node.memory_bytes)))
+
+
+def _share_of_gpu(needed: float, node: Node) -> float:
+    """A whole one where its size is not known."""
+    fits = (node.gpu_bytes / (needed + GPU_CONTEXT_BYTES)) if node.gpu_bytes else 1
+    return round(1 / next((share for share in SHARES if share <= fits), 1), 4) if fits >= 1 else 1.0
+
+
+def _rounded_up(needed: float) -> int:
+    size = SMALLEST_BYTES
+    while size < needed:
+        size *= 2
+    return size
