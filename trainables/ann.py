@@ -122,14 +122,16 @@ def parent(config: Config) -> None:
     """An analogue network starts from nothing."""
 
 
-def footprint(config: Config, image_shape: ImageShape, num_classes: int) -> Footprint:
+def footprint(config: Config, image_shape: ImageShape, num_classes: int, num_micro_batches: int = 1) -> Footprint:
     """What a replicate takes, known before it is trained."""
-    return footprint_of(_task(config, image_shape, num_classes), config, config.input_shape(image_shape))
+    return footprint_of(_task(config, image_shape, num_classes, 0, num_micro_batches), config, config.input_shape(image_shape))
 
 
-def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Location | None = None) -> Iterator[Report]:
+def train(
+    config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Location | None = None, num_micro_batches: int = 1
+) -> Iterator[Report]:
     """Train one replicate; see ``training.loop.fit`` for reports, checkpoints and errors. The weights are kept."""
-    task = _task(config, dataset.image_shape, dataset.num_classes, seed)
+    task = _task(config, dataset.image_shape, dataset.num_classes, seed, num_micro_batches)
     return fit(task, config, dataset=dataset, checkpoint_folder=checkpoint_folder)
 
 
@@ -138,7 +140,7 @@ def timing(config: Config, *, seed: int, dataset: Dataset) -> Timing:
     return timing_of(_task(config, dataset.image_shape, dataset.num_classes, seed), config, dataset)
 
 
-def _task(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0) -> Task:
+def _task(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0, num_micro_batches: int = 1) -> Task:
     def prepare(network: Network, _: object) -> Prepared:
         initialise_analogue(network, generator_for(seed, "weights"))
         return Prepared()
@@ -150,6 +152,7 @@ def _task(config: Config, image_shape: ImageShape, num_classes: int, seed: int =
         seed=seed,
         pruning=config,
         keep_weights=True,
+        num_micro_batches=num_micro_batches,
     )
 
 

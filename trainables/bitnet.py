@@ -139,14 +139,16 @@ def parent(config: Config) -> ann.Config | None:
     )
 
 
-def footprint(config: Config, image_shape: ImageShape, num_classes: int) -> Footprint:
+def footprint(config: Config, image_shape: ImageShape, num_classes: int, num_micro_batches: int = 1) -> Footprint:
     """What a replicate takes, known before it is trained; its parent, if there is one, has its own."""
-    return footprint_of(_task(config, image_shape, num_classes), config, config.input_shape(image_shape))
+    return footprint_of(_task(config, image_shape, num_classes, 0, num_micro_batches), config, config.input_shape(image_shape))
 
 
-def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Location | None = None) -> Iterator[Report]:
+def train(
+    config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Location | None = None, num_micro_batches: int = 1
+) -> Iterator[Report]:
     """Train one replicate; see ``training.loop.fit`` for reports, checkpoints and errors."""
-    task = _task(config, dataset.image_shape, dataset.num_classes, seed)
+    task = _task(config, dataset.image_shape, dataset.num_classes, seed, num_micro_batches)
 
     def prepare(network: Network, splits: Splits) -> Prepared:
         prepared = task.prepare(network, splits)
@@ -154,7 +156,13 @@ def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Loc
         if start is None:
             return prepared
         weights, reports = trained_parent(
-            ann.train, start, trainable="ann", seed=seed, dataset=dataset, checkpoint_folder=checkpoint_folder
+            ann.train,
+            start,
+            trainable="ann",
+            seed=seed,
+            dataset=dataset,
+            checkpoint_folder=checkpoint_folder,
+            num_micro_batches=num_micro_batches,
         )
         analogue = ann.build(start, start.input_shape(dataset.image_shape), dataset.num_classes)
         analogue.load_state_dict(weights)
@@ -173,7 +181,7 @@ def timing(config: Config, *, seed: int, dataset: Dataset) -> Timing:
     return timing_of(_task(config, dataset.image_shape, dataset.num_classes, seed), config, dataset)
 
 
-def _task(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0) -> Task:
+def _task(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0, num_micro_batches: int = 1) -> Task:
     """From scratch."""
 
     def prepare(network: Network, _: object) -> Prepared:
@@ -190,6 +198,7 @@ def _task(config: Config, image_shape: ImageShape, num_classes: int, seed: int =
         time_groups=config.time_groups if config.gradient == "rate_collapsed" else None,
         regularisers=config,
         pruning=config,
+        num_micro_batches=num_micro_batches,
     )
 
 

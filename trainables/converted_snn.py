@@ -202,13 +202,15 @@ def parent(config: Config) -> ann.Config:
     return ann.config_of_parent(config)
 
 
-def footprint(config: Config, image_shape: ImageShape, num_classes: int) -> Footprint:
+def footprint(config: Config, image_shape: ImageShape, num_classes: int, num_micro_batches: int = 1) -> Footprint:
     """What a conversion and its fine-tuning take, known before; the parent has its own."""
-    task, recipe = _task(config, image_shape, num_classes), _fine_tuning(config)
+    task, recipe = _task(config, image_shape, num_classes, 0, num_micro_batches), _fine_tuning(config)
     return footprint_of(task, recipe, config.input_shape(image_shape), calibration_images=config.calibration_images)
 
 
-def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Location | None = None) -> Iterator[Report]:
+def train(
+    config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Location | None = None, num_micro_batches: int = 1
+) -> Iterator[Report]:
     """Convert the trained parent, which is trained first unless it is there already, and fine-tune it if asked to.
 
     The first report is the conversion's; every epoch of fine-tuning has one more. See ``training.loop.fit``.
@@ -216,16 +218,24 @@ def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Loc
 
     def prepare(network: Network, splits: Splits) -> Prepared:
         weights, reports = trained_parent(
-            ann.train, parent(config), trainable="ann", seed=seed, dataset=dataset, checkpoint_folder=checkpoint_folder
+            ann.train,
+            parent(config),
+            trainable="ann",
+            seed=seed,
+            dataset=dataset,
+            checkpoint_folder=checkpoint_folder,
+            num_micro_batches=num_micro_batches,
         )
         trained = ann.build(config, config.input_shape(dataset.image_shape), dataset.num_classes)
         trained.load_state_dict(weights)
-        prepared = _convert(trained, network, config, splits, seed, config.input_shape(dataset.image_shape))
+        input_shape = config.input_shape(dataset.image_shape)
+        prepared = _convert(trained, network, config, splits, seed, input_shape, num_micro_batches)
         last = reports[-1].metrics
         about_parent = {"parent/val_accuracy": last["val/accuracy"], "parent/test_accuracy": last["test/accuracy"]}
         return dataclasses.replace(prepared, metrics=prepared.metrics | about_parent)
 
-    task = dataclasses.replace(_task(config, dataset.image_shape, dataset.num_classes, seed), prepare=prepare)
+    task = _task(config, dataset.image_shape, dataset.num_classes, seed, num_micro_batches)
+    task = dataclasses.replace(task, prepare=prepare)
     return fit(task, _fine_tuning(config), dataset=dataset, checkpoint_folder=checkpoint_folder)
 
 
@@ -253,9 +263,22 @@ def timing(config: Config, *, seed: int, dataset: Dataset) -> Timing:
     return dataclasses.replace(timed, seconds_once=timed.seconds_once + sum(conversions_s))
 
 
-def _convert(trained: Network, network: Network, config: Config, splits: Splits, seed: int, input_shape: ImageShape) -> Prepared:
+def _convert(
+    trained: Network,
+    network: Network,
+    config: Config,
+    splits: Splits,
+    seed: int,
+    input_shape: ImageShape,
+    num_micro_batches: int = 1,
+) -> Prepared:
     calibration = calibration_set(
-        splits, config.calibration_images, split_seed=config.split_seed, encoding=config.encoding, seed=seed
+        splits,
+        config.calibration_images,
+        split_seed=config.split_seed,
+        encoding=config.encoding,
+        seed=seed,
+        num_micro_batches=num_micro_batches,
     )
     trained.to(splits.train.images.device)
     return convert(trained, network, config, calibration, input_shape)
@@ -266,7 +289,7 @@ def _fine_tuning(config: Config) -> Config:
     return dataclasses.replace(config, epochs=config.finetune_epochs, lr=config.finetune_lr)
 
 
-def _task(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0) -> Task:
+def _task(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0, num_micro_batches: int = 1) -> Task:
     """Without what only a parent's weights can give."""
     return Task(
         build=lambda: _build(config, image_shape, num_classes),
@@ -279,6 +302,7 @@ def _task(config: Config, image_shape: ImageShape, num_classes: int, seed: int =
         pruning=config,
         pruning_is_over=True,  # the schedule was the parent's
         report_prepared=True,
+        num_micro_batches=num_micro_batches,
     )
 
 

@@ -126,14 +126,21 @@ def parent(config: Config) -> None:
     """A surface starts from nothing."""
 
 
-def footprint(config: Config, image_shape: ImageShape, num_classes: int) -> Footprint:
+def footprint(config: Config, image_shape: ImageShape, num_classes: int, num_micro_batches: int = 1) -> Footprint:
     """The operations that its reports will name; there is no network."""
-    del image_shape, num_classes
+    del image_shape, num_classes, num_micro_batches
     operations = int(dense_operations(config))
     return Footprint(num_parameters=0, operations_per_image=operations, training_operations=operations, memory_bytes=0)
 
 
-def train(config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Location | None = None) -> Iterator[Report]:  # noqa: ARG001
+def train(
+    config: Config,
+    *,
+    seed: int,
+    dataset: Dataset,  # noqa: ARG001  # no image is looked at
+    checkpoint_folder: Location | None = None,
+    num_micro_batches: int = 1,  # noqa: ARG001  # there is no batch
+) -> Iterator[Report]:
     """One replicate's reports, resumable as a real one's are."""
     return trained_once(checkpoint_folder, lambda folder: _train(config, seed, folder))
 

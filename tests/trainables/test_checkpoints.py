@@ -24,7 +24,7 @@ from trainables.training.storage import Location, beside, files_at, inside
 NUM_EPOCHS = 4
 
 
-def train(config: Recipe, *, seed: int, dataset: Dataset, checkpoint_folder: Location | None) -> Iterator[Report]:  # noqa: ARG001
+def train(config: Recipe, *, seed: int, checkpoint_folder: Location | None, **unused: object) -> Iterator[Report]:  # noqa: ARG001
     """A stand-in for a trainable: its weight counts the epochs, and every epoch that it computes is a line in a log."""
 
     def epochs(folder: CheckpointFolder | None) -> Iterator[Report]:

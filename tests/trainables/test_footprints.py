@@ -102,6 +102,33 @@ def test_more_needs_more_memory(time_steps: int, batch_size: int, scale: float) 
     assert memory(optimizer="sgd") < base
 
 
+@settings(max_examples=25)
+@given(
+    batch_size=st.integers(1, 300),
+    scale=st.floats(0.1, 4),
+    gradient=st.sampled_from(["rate_collapsed", "straight_through", "surrogate"]),
+    num_micro_batches=st.integers(1, 70),
+)
+def test_parts_need_less_memory(batch_size: int, scale: float, gradient: Any, num_micro_batches: int) -> None:
+    """More parts of a batch are never predicted to take more memory; parameters and operations are as many as ever."""
+    config = bitnet.Config(layout="16 M 16", batch_size=batch_size, feature_scale=scale, gradient=gradient)
+    whole, parts, more_parts = (
+        bitnet.footprint(config, (32, 32, 3), 10, n) for n in (1, num_micro_batches, num_micro_batches + 1)
+    )
+    assert whole == bitnet.footprint(config, (32, 32, 3), 10)
+    assert whole.memory_bytes >= parts.memory_bytes >= more_parts.memory_bytes
+    assert dataclasses.replace(parts, memory_bytes=whole.memory_bytes) == whole
+
+
+@pytest.mark.parametrize("trainable", [ann, bitnet, converted_snn])
+def test_activations_shrink_with_the_parts(trainable: Any) -> None:
+    """Where activations are most of what is needed, a quarter of a batch needs between a quarter and a half of the memory."""
+    changes = {"finetune_epochs": 1, "calibration_images": 16} if trainable is converted_snn else {}
+    config = trainable.Config(layout="16 16 16", batch_size=256, **changes)
+    whole, parts = (trainable.footprint(config, (32, 32, 3), 10, num_micro_batches=n).memory_bytes for n in (1, 4))
+    assert whole / 4 < parts < whole / 2
+
+
 def test_what_gradients_need() -> None:
     """In a deep network group means need less memory than all steps, and a surrogate's derivatives more than masks."""
     kinds = [{"gradient": gradient} for gradient in ("rate_collapsed", "straight_through", "surrogate")]

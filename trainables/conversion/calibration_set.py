@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trainables.networks.network import Inputs, Network
 from trainables.training.data import Splits
-from trainables.training.loop import Encoding, encode
+from trainables.training.loop import Encoding, encode, size_of_parts
 from trainables.training.randomness import generator_for
 
 BATCH_SIZE = 64
@@ -19,8 +19,8 @@ BATCH_SIZE = 64
 class CalibrationSet:
     """Training images, chosen by the split's seed alone, shown for T time steps.
 
-    The batch size is fixed and everything measured is a maximum, a percentile or a mean over all images, so that neither
-    batch size nor order of the training can change it.
+    The batch size is the training's in nothing, and everything measured is a maximum, a percentile or a mean over all images, so
+    that neither batch size nor order of the training can change it. ``num_micro_batches`` makes the batches smaller.
     """
 
     images_BCHW: Tensor
@@ -28,6 +28,7 @@ class CalibrationSet:
     splits: Splits
     encoding: Encoding
     seed: int
+    num_micro_batches: int = 1
 
     @property
     def digest(self) -> str:
@@ -46,15 +47,18 @@ class CalibrationSet:
             yield self.splits.normalise(images_BCHW)[None]
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return zip(self.images_BCHW.split(BATCH_SIZE), self.indices_B.split(BATCH_SIZE), strict=True)  # type: ignore[no-untyped-call]
+        batch_size = size_of_parts(BATCH_SIZE, self.num_micro_batches)
+        return zip(self.images_BCHW.split(batch_size), self.indices_B.split(batch_size), strict=True)  # type: ignore[no-untyped-call]
 
 
-def calibration_set(splits: Splits, num_images: int, *, split_seed: int, encoding: Encoding, seed: int) -> CalibrationSet:
+def calibration_set(
+    splits: Splits, num_images: int, *, split_seed: int, encoding: Encoding, seed: int, num_micro_batches: int = 1
+) -> CalibrationSet:
     """``num_images`` random training images (all, if there are fewer)."""
     order = torch.randperm(len(splits.train), generator=generator_for("calibration", split_seed))
     positions = order[:num_images].sort().values.to(splits.train.indices.device)
     images_BCHW, _ = splits.train.batch(positions)
-    return CalibrationSet(images_BCHW, splits.train.indices[positions], splits, encoding, seed)
+    return CalibrationSet(images_BCHW, splits.train.indices[positions], splits, encoding, seed, num_micro_batches)
 
 
 class Recorder:
@@ -109,6 +113,6 @@ def spike_counts(
     network.eval()
     for inputs in calibration.spiking_batches():
         recorder.next_batch()
-        for _ in network.simulate(inputs, time_steps, [recorder], until=until):
+        for _ in network.simulate(inputs, time_steps, [recorder], until=until, num_micro_batches=calibration.num_micro_batches):
             pass
     return recorder.sums()

@@ -102,7 +102,9 @@ def spike_norm(network: Network, calibration: CalibrationSet, time_steps: int, *
             peaks = [
                 drive_TBN.max()
                 for inputs in calibration.spiking_batches()
-                for drive_TBN in network.simulate(inputs, time_steps, until=step.inputs[0])
+                for drive_TBN in network.simulate(
+                    inputs, time_steps, until=step.inputs[0], num_micro_batches=calibration.num_micro_batches
+                )
             ]
             largest = torch.stack(peaks).max()
             if largest <= 0:  # a layer that nothing ever drives would spike at every step

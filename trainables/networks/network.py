@@ -241,14 +241,24 @@ class Network(nn.Module):
                 results.pop(name, None)
 
     def simulate(
-        self, inputs: Inputs, time_steps: int, observers: Sequence[Observer] = (), until: str | None = None
+        self,
+        inputs: Inputs,
+        time_steps: int,
+        observers: Sequence[Observer] = (),
+        until: str | None = None,
+        *,
+        num_micro_batches: int = 1,
     ) -> Iterator[Tensor]:
-        """Run T time steps in pieces that fit into memory, and yield the results of each: ``[steps, B, …]``."""
+        """Run T time steps in pieces that fit into memory, and yield the results of each: ``[steps, B, …]``.
+
+        The pieces are as long for one of ``num_micro_batches`` parts of a batch as for the whole batch.
+        """
+        most_images = max(1, NUM_FOLDED_IMAGES // num_micro_batches)
         state: State = {}
         start = 0
         while start < time_steps:
             # at least 2: a first piece of 1 step would look as if its input were constant
-            length = min(time_steps - start, max(2, NUM_FOLDED_IMAGES // inputs.num_images))
+            length = min(time_steps - start, max(2, most_images // inputs.num_images))
             results_TBN, state = self(inputs(start, length), length, state, observers, until)
             yield results_TBN.expand(length, *results_TBN.shape[1:])
             start += length

@@ -1,5 +1,6 @@
 """The training loop: epochs of a network on one data set, one report each, resumable after any of them."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainables.networks.collapsed import TimeGroups, forward_collapsed
-from trainables.networks.network import Inputs, Network
+from trainables.networks.network import NORMS, Inputs, Network
 from trainables.spiking.costs import ENERGY_MODEL, CostMeter, footprint_bytes
 from trainables.spiking.encodings import ConstantCurrent, SignedPoisson
 from trainables.training.checkpoints import CheckpointFolder, trained_once
@@ -56,6 +57,11 @@ class Task:
         pruning_is_over: Whether filters that are pruned stay so, and no more are.
         report_prepared: Whether the prepared network gets a report before any training.
         keep_weights: Whether a finished replicate keeps its weights, as a parent must.
+        num_micro_batches: In how many parts every batch is run, so that it takes less memory. A training batch's parts add up to
+            its gradient; evaluation and calibration have smaller batches. What a batch norm and a rate target see are parts.
+
+    Raises:
+        ValueError: There are no parts.
     """
 
     build: Callable[[], Network]
@@ -71,6 +77,11 @@ class Task:
     pruning_is_over: bool = False
     report_prepared: bool = False
     keep_weights: bool = False
+    num_micro_batches: int = 1
+
+    def __post_init__(self) -> None:
+        if self.num_micro_batches < 1:
+            raise ValueError(f"num_micro_batches must be at least 1; got {self.num_micro_batches}")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -125,7 +136,7 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
             {**train_metrics, **metrics, **(prepared.metrics if epoch < first_trained else {})},
             curves,
             num_epochs,
-            {**prepared.facts, "energy_model": ENERGY_MODEL},
+            {**prepared.facts, **_facts_of_parts(task, network), "energy_model": ENERGY_MODEL},
             prepared.tables,
         )
         reports.append(report)
@@ -135,6 +146,18 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
             state = {"network": network.state_dict(), "facts": prepared.facts, "tables": prepared.tables}
             folder.save(state | (trainer.state_dict() if trainer else {}), reports)
         yield report
+
+
+def _facts_of_parts(task: Task, network: Network) -> dict[str, str]:
+    """That batches are run in parts, and whose results depend on it."""
+    if task.num_micro_batches == 1:
+        return {}
+    facts = {"num_micro_batches": str(task.num_micro_batches)}
+    if any(network.steps_of(*NORMS)):
+        facts["batch_norm"] = "its statistics in training are those of the parts of a batch"
+    if task.regularisers and task.regularisers.rate_target is not None:
+        facts["rate_target"] = "its distance in training is that of the parts of a batch"
+    return facts
 
 
 def splits_of(recipe: Recipe, dataset: Dataset, device: torch.device) -> Splits:
@@ -217,19 +240,37 @@ class Trainer:
         images_BCHW = augment(
             images_BCHW, flip=recipe.flip, crop_padding=recipe.crop_padding, seed=self._task.seed, epoch=epoch, batch=batch
         )
-        names = (self._task.seed, "train", epoch)
-        inputs = encode(self._task.encoding, self._splits, images_BCHW, train.indices[positions], *names)
-        outputs_TBK = self._forward(inputs)
-        loss = self._task.loss(outputs_TBK, labels_B)
-        if self._penalty:
-            loss = loss + self._penalty.total(epoch)
+        wholes = (images_BCHW, labels_B, train.indices[positions])
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        total_loss = torch.zeros((), device=labels_B.device)
+        num_correct = torch.zeros((), dtype=torch.int64, device=labels_B.device)
+        for part in zip(*(whole.tensor_split(self._num_parts(len(positions))) for whole in wholes), strict=True):
+            loss, num_correct_of_part = self._add_gradients(epoch, *part, share=len(part[0]) / len(positions))
+            total_loss += loss
+            num_correct += num_correct_of_part
         self._optimizer.step()
         self._schedule.step()
         self._network.project()
         if self._pruner:
             self._pruner.after_step()
+        return total_loss, num_correct
+
+    def _num_parts(self, num_images: int) -> int:
+        """Every part has an image, or two where there are batch norms, which could not take a single one."""
+        fewest = 2 if any(self._network.steps_of(*NORMS)) else 1
+        return max(1, min(self._task.num_micro_batches, num_images // fewest))
+
+    def _add_gradients(
+        self, epoch: int, images_BCHW: Tensor, labels_B: Tensor, indices_B: Tensor, *, share: float
+    ) -> tuple[Tensor, Tensor]:
+        """Run a part of a batch forward and backward: its share of the loss, and how many were right."""
+        inputs = encode(self._task.encoding, self._splits, images_BCHW, indices_B, self._task.seed, "train", epoch)
+        outputs_TBK = self._forward(inputs)
+        loss = self._task.loss(outputs_TBK, labels_B)
+        if self._penalty:
+            loss = loss + self._penalty.total(epoch)
+        loss = loss * share
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach(), (outputs_TBK.detach().sum(dim=0).argmax(dim=1) == labels_B).sum()
 
     def _forward(self, inputs: Inputs) -> Tensor:
@@ -248,6 +289,11 @@ def batch_sizes(train: Split, recipe: Recipe) -> list[int]:
     whole, rest = divmod(len(train), recipe.batch_size)
     sizes = [recipe.batch_size] * whole + [rest] * (rest > 0)
     return [*sizes[:-2], sizes[-2] + 1] if rest == 1 and whole else sizes
+
+
+def size_of_parts(batch_size: int, num_micro_batches: int) -> int:
+    """How many images are run at once where no gradient adds up over a batch."""
+    return math.ceil(batch_size / num_micro_batches)
 
 
 def _optimizer(recipe: Recipe, network: Network) -> torch.optim.Optimizer:
@@ -293,13 +339,16 @@ def evaluate(
     """
     network.eval()
     correct_T: list[int] = [0] * task.eval_time_steps
-    for images_BCHW, labels_B, indices_B in part.batches(EVALUATION_BATCH_SIZE):
+    for images_BCHW, labels_B, indices_B in part.batches(size_of_parts(EVALUATION_BATCH_SIZE, task.num_micro_batches)):
         if meter:
             meter.next_batch(len(labels_B))
         inputs = encode(task.encoding, splits, images_BCHW, indices_B, task.seed, purpose)
         sums_BK: Tensor | float = 0.0
         t = 0
-        for outputs_TBK in network.simulate(inputs, task.eval_time_steps, [meter] if meter else ()):
+        pieces = network.simulate(
+            inputs, task.eval_time_steps, [meter] if meter else (), num_micro_batches=task.num_micro_batches
+        )
+        for outputs_TBK in pieces:
             sums_TBK = outputs_TBK.cumsum(dim=0) + sums_BK
             sums_BK = sums_TBK[-1]
             for correct in (sums_TBK.argmax(dim=2) == labels_B).sum(dim=1).tolist():

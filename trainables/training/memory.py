@@ -14,12 +14,15 @@ inputs of max pools were; of spiking neurons a mask, or with a surrogate the der
 needs group means of these, and the forward pass before it holds 6 results over all time steps at once, most of them to find
 the routing of a max pool.
 
+A batch that is run in n parts (``num_micro_batches``) is the size of its largest part, in evaluation as in training; weights,
+gradients and a calibration's activations are as many as before.
+
 A process takes more than its tensors: glibc gives blocks of 32 MiB and more back at once, but smaller ones stay in a heap with
 gaps. The factors were measured on Linux, on CPUs.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -31,7 +34,7 @@ from trainables.networks.network import INPUT, NORMS, NUM_FOLDED_IMAGES, POOLS, 
 from trainables.networks.shapes import step_lengths
 from trainables.spiking.neurons import SpikingNeuron
 from trainables.spiking.pools import LargestCountPool, SplitTiesMaxPool
-from trainables.training.loop import EVALUATION_BATCH_SIZE, Task
+from trainables.training.loop import EVALUATION_BATCH_SIZE, Task, size_of_parts
 from trainables.training.recipe import Recipe
 
 FLOAT = 4
@@ -48,31 +51,6 @@ NEEDS_OUTPUT = (nn.ReLU, SplitTiesMaxPool)
 VIEWS = (nn.Flatten, nn.Identity)
 
 
-def memory_bytes(
-    network: Network, shapes: Mapping[str, torch.Size], task: Task, recipe: Recipe, *, calibration_images: int
-) -> int:
-    """The predicted peak of a process beyond what it takes before it trains.
-
-    Args:
-        network: Its structure, on any device.
-        shapes: Of every step's result, for one image (see ``step_shapes``).
-        task: How the network is run.
-        recipe: How it is trained.
-        calibration_images: On how many images a conversion keeps all activations; 0 without one.
-    """
-    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-    parameters = FLOAT * sum(parameter.numel() for parameter in network.parameters())
-    peaks = [evaluation := _evaluation(network, sizes, task)]
-    if recipe.epochs:
-        peaks.append(_training(network, sizes, task, recipe.batch_size))
-    if calibration_images:
-        activations = FLOAT * calibration_images * sum(sizes[step.name] for step in network.steps_of(SpikingNeuron))
-        copies = 4 * parameters + 2 * activations
-        peaks.append(_Peak(copies + max(activations, evaluation.tensors), evaluation.gaps))
-    copies_of_weights = (4 if recipe.optimizer == "adamw" else 3) if recipe.epochs else 1
-    return max(peak.resident(beside=copies_of_weights * parameters) for peak in peaks)
-
-
 @dataclass(frozen=True)
 class _Peak:
     """Bytes of all tensors that are there at once, and the factor for the gaps between them."""
@@ -84,15 +62,60 @@ class _Peak:
         return round((self.tensors + beside) * self.gaps)
 
 
+def memory_bytes(
+    network: Network, shapes: Mapping[str, torch.Size], task: Task, recipe: Recipe, *, calibration_images: int
+) -> int:
+    """The predicted peak of a process beyond what it takes before it trains; never more for more parts of a batch.
+
+    Args:
+        network: Its structure, on any device.
+        shapes: Of every step's result, for one image (see ``step_shapes``).
+        task: How the network is run, and in how many parts a batch.
+        recipe: How it is trained.
+        calibration_images: On how many images a conversion keeps all activations; 0 without one.
+    """
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    parameters = FLOAT * sum(parameter.numel() for parameter in network.parameters())
+    copies_of_weights = (4 if recipe.optimizer == "adamw" else 3) if recipe.epochs else 1
+    predicted = [
+        max(
+            peak.resident(beside=copies_of_weights * parameters)
+            for peak in _peaks(network, sizes, task, recipe, parameters, calibration_images, num_parts)
+        )
+        for num_parts in range(1, task.num_micro_batches + 1)
+    ]
+    return min(predicted)  # where blocks become small enough for the heap, its gaps are predicted too large at first
+
+
+def _peaks(
+    network: Network,
+    sizes: Mapping[str, int],
+    task: Task,
+    recipe: Recipe,
+    parameters: int,
+    calibration_images: int,
+    num_parts: int,
+) -> Iterator[_Peak]:
+    """Of evaluation, training and calibration, beside the weights."""
+    evaluation = _evaluation(network, sizes, task, size_of_parts(EVALUATION_BATCH_SIZE, num_parts))
+    yield evaluation
+    if recipe.epochs:
+        yield _training(network, sizes, task, size_of_parts(recipe.batch_size, num_parts))
+    if calibration_images:
+        activations = FLOAT * calibration_images * sum(sizes[step.name] for step in network.steps_of(SpikingNeuron))
+        copies = 4 * parameters + 2 * activations
+        yield _Peak(copies + max(activations, evaluation.tensors), evaluation.gaps)
+
+
 def _gaps(largest: int) -> float:
     return MAPPED if largest >= MAPPED_BYTES else HEAP
 
 
-def _evaluation(network: Network, sizes: Mapping[str, int], task: Task) -> _Peak:
+def _evaluation(network: Network, sizes: Mapping[str, int], task: Task, batch_size: int) -> _Peak:
     folded = min(task.eval_time_steps, max(2, NUM_FOLDED_IMAGES // EVALUATION_BATCH_SIZE))
-    largest = EVALUATION_BATCH_SIZE * FLOAT * max(_elements(network, sizes, task, folded).values())
+    largest = batch_size * FLOAT * max(_elements(network, sizes, task, folded).values())
     membrane_potentials = sum(sizes[step.name] for step in network.steps_of(SpikingNeuron))
-    return _Peak(4 * largest + EVALUATION_BATCH_SIZE * FLOAT * membrane_potentials, _gaps(largest))
+    return _Peak(4 * largest + batch_size * FLOAT * membrane_potentials, _gaps(largest))
 
 
 def _training(network: Network, sizes: Mapping[str, int], task: Task, batch_size: int) -> _Peak:

@@ -23,12 +23,19 @@ Train = Callable[..., Iterator[Report]]
 
 
 def trained_parent(
-    train: Train, config: Recipe, *, trainable: str, seed: int, dataset: Dataset, checkpoint_folder: Location | None
+    train: Train,
+    config: Recipe,
+    *,
+    trainable: str,
+    seed: int,
+    dataset: Dataset,
+    checkpoint_folder: Location | None,
+    num_micro_batches: int = 1,
 ) -> tuple[dict[str, Tensor], list[Report]]:
     """The weights and reports of a parent, which is trained now unless it is there already.
 
     ``train``, ``config`` and ``trainable`` are the parent's, ``checkpoint_folder`` is the child's: the parent's lies beside
-    it. Without one, the parent is trained for this child alone.
+    it. Without one, the parent is trained for this child alone. ``num_micro_batches`` is for both (see ``Task``).
 
     Raises:
         TrainingError: The parent cannot be trained.
@@ -37,5 +44,6 @@ def trained_parent(
     with ExitStack() as stack:
         child = checkpoint_folder or Path(stack.enter_context(tempfile.TemporaryDirectory()), "child")
         folder = beside(child, identity)
-        reports = list(train(config, seed=seed, dataset=dataset, checkpoint_folder=folder))
+        options = {"checkpoint_folder": folder, "num_micro_batches": num_micro_batches}
+        reports = list(train(config, seed=seed, dataset=dataset, **options))
         return CheckpointFolder(folder).weights(), reports
