@@ -7,7 +7,6 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Protocol, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -20,6 +19,7 @@ from trainables.training.data import Dataset
 from trainables.training.footprints import Footprint
 from trainables.training.recipe import Recipe
 from trainables.training.reports import Report
+from trainables.training.storage import Location
 from trainables.training.timing import Timing
 
 LONGEST_TEXT = 2000
@@ -35,11 +35,21 @@ class Trainable(Protocol):
 
     def problems(self, config: Any, image_shape: tuple[int, int, int]) -> Iterator[tuple[str, str]]: ...
 
-    def footprint(self, config: Any, image_shape: tuple[int, int, int], num_classes: int) -> Footprint: ...
+    def footprint(
+        self, config: Any, image_shape: tuple[int, int, int], num_classes: int, num_micro_batches: int = 1
+    ) -> Footprint: ...
 
     def timing(self, config: Any, *, seed: int, dataset: Dataset) -> Timing: ...
 
-    def train(self, config: Any, *, seed: int, dataset: Dataset, checkpoint_folder: Path | None = None) -> Iterator[Report]: ...
+    def train(
+        self,
+        config: Any,
+        *,
+        seed: int,
+        dataset: Dataset,
+        checkpoint_folder: Location | None = None,
+        num_micro_batches: int = 1,
+    ) -> Iterator[Report]: ...
 
 
 def trainable_names() -> list[str]:

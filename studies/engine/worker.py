@@ -102,4 +102,5 @@ def _reports(assignment: dict[str, Any]) -> Iterator[Report]:
         seed=assignment["seed"],
         dataset=dataset,
         checkpoint_folder=assignment["checkpoint_folder"],
+        num_micro_batches=assignment["num_micro_batches"],
     )

@@ -1,7 +1,6 @@
 """Trained parents: who runs when, what is written down, and that nothing is trained twice."""
 
 import dataclasses
-import io
 import json
 import subprocess
 import threading
@@ -14,60 +13,20 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from optuna.trial import TrialState
-from rich.console import Console
 
-from studies.engine.conductor import StudyConductor, checkpoint_folder
-from studies.engine.ledger import list_ledger, open_ledger
-from studies.engine.progress import Display, Progress
-from studies.engine.proposals import FixedProposals, Past
+from studies.engine.conductor import checkpoint_folder
+from studies.engine.ledger import list_ledger
 from studies.engine.reading import load_study
 from studies.engine.replicates import Parent, Replicate
 from studies.engine.runner import num_trained_parents
 from studies.engine.study import Study
-from studies.engine.tracking import Tracker, connect
 from studies.engine.worker import FAILED
 from tests.conftest import PATIENCE_S, SPIKESWEEP, Start, run, wait_for
+from tests.studies.stage import Stage, last_report
 from trainables import ann
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.data import prepare
 from trainables.training.reports import Report
-
-
-class Stage:
-    """A study, whose replicates have a parent for each seed, with its real ledger and MLflow store, played without workers."""
-
-    def __init__(self, study: Study) -> None:
-        self.study, self.ledger = study, open_ledger(study.stores.ledger, study.stores.name, study.space)
-        proposals = FixedProposals(study.replicates, Past(self.ledger.entries(), lambda _: []))
-        self.tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
-        self.progress = Progress(len(study.replicates))
-        shown = Display(Console(file=io.StringIO()), self.progress, None)
-        first = proposals.next()
-        assert first
-        self.conductor = StudyConductor(study, proposals, first, self.ledger, self.tracker, self.progress, shown)
-
-    def begin(self) -> str | None:
-        """What a free worker is given."""
-        assignment = self.conductor.next_assignment()
-        if assignment is None:
-            return None
-        self.conductor.started(assignment["identity"])
-        return str(assignment["identity"])
-
-    def end(self, identity: str | None) -> None:
-        """A worker finishes what it was given."""
-        assert identity
-        report = last_report()
-        CheckpointFolder(checkpoint_folder(self.study, identity)).finish([report])
-        self.conductor.reported(identity, report.as_dict())
-
-    def states(self) -> dict[str, TrialState]:
-        return {identity: entry.state for identity, entry in self.ledger.entries().items()}
-
-
-def last_report() -> Report:
-    metrics = {"val/accuracy": 0.5, "sparsity/overall": 0.9}
-    return Report(1, 1_700_000_000_000, metrics, {}, 1, {"calibration": "abc"})
 
 
 def parent_of_seed(seed: int) -> Parent:
@@ -146,7 +105,7 @@ def test_a_failing_parent_fails_its_children_alone(study: Study) -> None:
     """They are FAILED with the reason, in the ledger and in MLflow; those of another parent go on."""
     stage = Stage(study)
     assert (stage.begin(), stage.begin()) == ("parent0", "parent1")
-    stage.conductor.failed("parent0", "TrainingError: epoch 1: broken", "Traceback …")
+    stage.conductor.failed("parent0", FAILED, "TrainingError: epoch 1: broken", "Traceback …")
     assert stage.begin() is None
     assert stage.conductor.holds_back()
     stage.end("parent1")

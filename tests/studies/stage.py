@@ -1,0 +1,61 @@
+"""A stage for the conductor: its ledger, its MLflow store and its display are real; the workers are the test."""
+
+import dataclasses
+import io
+
+from optuna.trial import TrialState
+from rich.console import Console
+
+from studies.engine.conductor import StudyConductor, checkpoint_folder
+from studies.engine.ledger import open_ledger
+from studies.engine.progress import Display, Progress
+from studies.engine.proposals import FixedProposals, Past
+from studies.engine.study import Study
+from studies.engine.tracking import Tracker, connect
+from trainables.training.checkpoints import CheckpointFolder
+from trainables.training.reports import Report
+
+
+class Stage:
+    """A study with its real ledger and MLflow store and its conductor, played without workers."""
+
+    def __init__(self, study: Study) -> None:
+        self.study, self.ledger = study, open_ledger(study.stores.ledger, study.stores.name, study.space)
+        proposals = FixedProposals(study.replicates, Past(self.ledger.entries(), lambda _: []))
+        self.tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+        self.progress = Progress(len(study.replicates))
+        self.screen = io.StringIO()
+        shown = Display(Console(file=self.screen, width=200), self.progress, None)
+        first = proposals.next()
+        assert first
+        self.conductor = StudyConductor(study, proposals, first, self.ledger, self.tracker, self.progress, shown)
+
+    def begin(self) -> str | None:
+        """What a free worker is given."""
+        assignment = self.conductor.next_assignment()
+        if assignment is None:
+            return None
+        self.conductor.started(assignment["identity"])
+        return str(assignment["identity"])
+
+    def end(self, identity: str | None) -> None:
+        """A worker finishes what it was given."""
+        assert identity
+        report = last_report()
+        CheckpointFolder(checkpoint_folder(self.study, identity)).finish([report])
+        self.conductor.reported(identity, report.as_dict())
+
+    def report(self, identity: str, epoch: int, num_epochs: int = 3) -> bool:
+        """An epoch is done; whether the replicate stops with it."""
+        report = dataclasses.replace(last_report(), epoch=epoch, num_epochs=num_epochs).as_dict()
+        stops = self.conductor.should_stop(identity, report)
+        self.conductor.reported(identity, report)
+        return stops
+
+    def states(self) -> dict[str, TrialState]:
+        return {identity: entry.state for identity, entry in self.ledger.entries().items()}
+
+
+def last_report() -> Report:
+    metrics = {"val/accuracy": 0.5, "sparsity/overall": 0.9}
+    return Report(1, 1_700_000_000_000, metrics, {}, 1, {"calibration": "abc"})
