@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trainables import ann, bitnet, converted_snn, response_surface
@@ -109,6 +109,7 @@ def test_more_needs_more_memory(time_steps: int, batch_size: int, scale: float) 
     gradient=st.sampled_from(["rate_collapsed", "straight_through", "surrogate"]),
     num_micro_batches=st.integers(1, 70),
 )
+@example(batch_size=300, scale=1.0, gradient="straight_through", num_micro_batches=4)  # blocks of 37 MiB, then of 30
 def test_parts_need_less_memory(batch_size: int, scale: float, gradient: Any, num_micro_batches: int) -> None:
     """More parts of a batch are never predicted to take more memory; parameters and operations are as many as ever."""
     config = bitnet.Config(layout="16 M 16", batch_size=batch_size, feature_scale=scale, gradient=gradient)

@@ -19,10 +19,12 @@ def config_of(tiny_npz: Path, **changes: Any) -> bitnet.Config:
 
 
 def results(reports: list[Report]) -> list[dict[str, Any]]:
-    """Everything but the clock."""
+    """Everything but the clock and what the process takes."""
     untimed = [report.as_dict() | {"timestamp_ms": 0} for report in reports]
     for report in untimed:
-        report["metrics"] = {name: value for name, value in report["metrics"].items() if not name.startswith("time/")}
+        report["metrics"] = {
+            name: value for name, value in report["metrics"].items() if not name.startswith(("time/", "memory/"))
+        }
     return untimed
 
 
@@ -48,7 +50,7 @@ def test_reports(tiny_npz: Path, data_folder: Path) -> None:
     expected |= {f"{measure}/{layer}" for measure in ("effective_acs", "effective_macs") for layer in layers}
     totals = ("effective_acs", "effective_macs", "dense_operations", "ac_mac_ratio", "energy_pj")
     expected |= {f"ops/{measure}" for measure in totals} | {"footprint_bytes"}
-    expected |= {"train/loss", "train/accuracy", "val/accuracy", "time/images_per_s"}
+    expected |= {"train/loss", "train/accuracy", "val/accuracy", "time/images_per_s", "memory/peak_bytes"}
     expected |= {"val/steps_to_within_one_point", "val/mean_accuracy_over_t"}
     assert set(reports[0].metrics) == expected
     assert set(reports[-1].metrics) == expected | {"test/accuracy"}

@@ -15,6 +15,7 @@ from trainables.spiking.costs import ENERGY_MODEL, CostMeter, footprint_bytes
 from trainables.spiking.encodings import ConstantCurrent, SignedPoisson
 from trainables.training.checkpoints import CheckpointFolder, trained_once
 from trainables.training.data import Dataset, Split, Splits, augment, split
+from trainables.training.peaks import MemoryPeak
 from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruner, Pruning, SpikePenalty, SpikeRegularisers, num_pruned_filters
@@ -94,8 +95,9 @@ def resolve_device(name: str) -> torch.device:
 def fit(task: Task, recipe: Recipe, *, dataset: Dataset, checkpoint_folder: Location | None) -> Iterator[Report]:
     """Train a task and yield a report after every epoch.
 
-    With a ``checkpoint_folder``, every epoch is on disk before it is reported. A later call with the same arguments repeats
-    the reports found there and goes on after them, to the same bits on the same CPU; a finished replicate is only repeated.
+    With a ``checkpoint_folder``, a path or a URI, every epoch is stored before it is reported. A later call with the same
+    arguments repeats the reports found there and goes on after them, to the same bits on the same CPU (within rounding if
+    ``num_micro_batches`` is another); a finished replicate is only repeated.
 
     Raises:
         TrainingError: A weight or a metric is not finite.
@@ -105,6 +107,7 @@ def fit(task: Task, recipe: Recipe, *, dataset: Dataset, checkpoint_folder: Loca
 
 def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFolder | None) -> Iterator[Report]:
     device = resolve_device(recipe.device)
+    peak = MemoryPeak(device)
     splits = splits_of(recipe, dataset, device)
     network = task.build().to(device)
     checkpoint = folder.load() if folder else None
@@ -133,7 +136,7 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
         report = Report(
             epoch,
             time.time_ns() // 1_000_000,
-            {**train_metrics, **metrics, **(prepared.metrics if epoch < first_trained else {})},
+            {**train_metrics, **metrics, **(prepared.metrics if epoch < first_trained else {}), **peak.metrics()},
             curves,
             num_epochs,
             {**prepared.facts, **_facts_of_parts(task, network), "energy_model": ENERGY_MODEL},
