@@ -14,6 +14,7 @@ from ray import tune
 
 from studies.engine.binding import load_trainable, make_config
 from trainables.training.data import prepare
+from trainables.training.peaks import is_out_of_memory
 from trainables.training.reports import Report, TrainingError
 
 ASSIGNMENT = "assignment"
@@ -76,10 +77,6 @@ class ReplicateWorker(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
         if isinstance(self._reports, Generator):
             self._reports.close()
         self._reports = iter(())
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError)
 
 
 def _kind(error: Exception) -> str | None:
