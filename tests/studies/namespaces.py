@@ -44,7 +44,7 @@ class Namespace:
 
     def start(self, *command: str | Path, **variables: str) -> "subprocess.Popen[str]":
         """A process in here, its output together."""
-        inside = ["nsenter", "--target", str(self.pid), "--net", "--pid", "--mount", f"--wd={os.getcwd()}", *map(str, command)]
+        inside = ["nsenter", "--target", str(self.pid), "--net", "--pid", "--mount", f"--wd={Path.cwd()}", *map(str, command)]
         environment = {**os.environ, **BESIDE_PYTHON, **self.variables, **variables}
         return subprocess.Popen(inside, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import studies
 from studies.engine import submission
 from studies.engine.problems import StudyError
 from studies.engine.reading import load_study
@@ -51,7 +52,7 @@ def test_data_are_not_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("content")
     (root / "trainables/images.npz").write_bytes(b"0" * 1000)
-    monkeypatch.setattr(submission.studies, "__path__", [str(root / "studies")])
+    monkeypatch.setattr(studies, "__path__", [str(root / "studies")])
     submission.stage_code(root / "studies/mine.yaml", tmp_path / "staged")
     assert [file.name for file in (tmp_path / "staged").rglob("*") if file.is_file()] == ["mine.yaml"]
 
