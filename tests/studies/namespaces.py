@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import ray
 
 from tests.conftest import PATIENCE_S, descendants, read_if_there
 
@@ -20,8 +21,6 @@ _BEGIN = "mkdir -p /tmp/ray && mount -t tmpfs none /tmp/ray && ip link set lo up
 """Ray's sessions, and its note of the newest cluster, are a namespace's own."""
 BESIDE_PYTHON = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 """As in an activated environment: ``ray``, and the ``python`` of a job."""
-WORKERS = ("ray::ReplicateWorker", "ray::ResourceTrainable")
-"""The processes that train: ours, and what Tune makes of it; Ray shows either."""
 
 
 def namespaces_are_allowed() -> bool:
@@ -64,9 +63,19 @@ class Namespace:
         """A command of ours, to its end."""
         return self.run(sys.executable, "-m", "studies", *arguments, **variables)
 
-    def workers(self) -> list[int]:
-        """The processes that train, as seen from outside."""
-        return [pid for pid in descendants(self.pid) if _command_line(pid).startswith(WORKERS)]
+    def processes(self, *names: str) -> set[int]:
+        """All in here whose command line begins with one of these, as seen from outside."""
+        ours = _namespace_of(self.pid)
+        pids = [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+        return {pid for pid in pids if _command_line(pid).startswith(names) and _namespace_of(pid) == ours}
+
+    def workers(self) -> set[int]:
+        """The processes that train."""
+        return self.processes("ray::ReplicateWorker", "ray::ResourceTrainable")  # ours, and what Tune makes of it
+
+    def raylets(self) -> set[int]:
+        """Ray's own, one a node."""
+        return self.processes(f"{Path(ray.__file__).parent}/core/src/ray/raylet/raylet")
 
     def signal_workers(self, number: signal.Signals) -> None:
         """Send a signal to the processes that train."""
@@ -78,6 +87,13 @@ class Namespace:
 
 def _command_line(pid: int) -> str:
     return read_if_there(Path(f"/proc/{pid}/cmdline"))
+
+
+def _namespace_of(pid: int) -> str:
+    try:
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
+    except FileNotFoundError:  # it has just ended
+        return ""
 
 
 @contextmanager
