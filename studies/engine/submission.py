@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from aiohttp import ClientError
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
@@ -40,7 +41,7 @@ EXIT_CODE_STOPPED = 1
 _STOP_AS_CTRL_C = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_STOP)}
 _OVERRULING = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 """Variables that Ray's job client obeys rather than the address that it is given."""
-_CONNECTION_ERRORS = (OSError, RuntimeError, ValueError, AuthenticationError)
+_CONNECTION_ERRORS = (OSError, RuntimeError, ValueError, AuthenticationError, ClientError)
 
 for _module in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
     logging.getLogger(f"ray.{_module}").setLevel(logging.ERROR)  # they tell of every upload

@@ -1,6 +1,7 @@
 """What docs/cluster has for Kubernetes and Slurm, as far as it can be tried without them; and that docs/CLUSTER.md is true."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tests.studies.namespaces import Namespace, namespace, needs_namespaces, wai
 from tests.studies.test_engine import assert_whole, mlflow_runs
 
 FOLDER = Path(__file__).parent.parent.parent / "docs" / "cluster"
+WIDE = {**os.environ, "COLUMNS": "200"}
 STAND_INS = {
     "srun": """\
         # stands in for Slurm's srun: runs the command here, as if on the node that --nodelist names
@@ -59,6 +61,23 @@ def test_the_manifest_is_a_rayjob() -> None:
         assert [mount["name"] for mount in container["volumeMounts"]] == [volume["name"] for volume in pod["volumes"]]
         assert container["envFrom"] == [{"secretRef": {"name": "spikesweep"}}]
         assert all(isinstance(variable["value"], str) for variable in container["env"])
+
+
+def test_the_commands_of_the_page_exist() -> None:
+    """Every option that docs/CLUSTER.md gives to spikesweep, Ray or MLflow is one of that command."""
+    page = (FOLDER.parent / "CLUSTER.md").read_text()
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
+    options: dict[tuple[str, ...], set[str]] = {}
+    for line in lines:
+        words = line.partition("  #")[0].split()
+        if words[0] in {"spikesweep", "ray", "mlflow"}:
+            num = 3 if words[:2] == ["ray", "job"] else 2
+            options.setdefault(tuple(words[:num]), set()).update(word for word in words if word.startswith("--"))
+    assert len(options) == 7
+    for command, used in options.items():
+        program = Path(sys.executable).with_name(command[0])
+        said = subprocess.run([program, *command[1:], "--help"], capture_output=True, text=True, check=True, env=WIDE)
+        assert used <= set(re.findall(r"--[a-z-]+", said.stdout)), command
 
 
 def test_no_secret_is_written_down() -> None:

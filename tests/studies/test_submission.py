@@ -2,10 +2,13 @@
 
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from aiohttp import ServerDisconnectedError
+from ray.job_submission import JobDetails, JobStatus, JobType
 
 import studies
 from studies.engine import submission
@@ -160,6 +163,52 @@ def test_a_wrong_study_is_not_shipped(tiny_study: Path) -> None:
     result = submit(tiny_study, "--address", URL, "--set", "seeds=0")
     assert result.returncode == 2
     assert "seeds" in result.stderr
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """A job server that has one job, which prints and then stands as it is told."""
+
+    details: JobDetails
+    lost: Exception | None = None
+
+    def get_address(self) -> str:
+        return URL
+
+    async def tail_job_logs(self, job_id: str) -> AsyncIterator[str]:
+        yield f"log of {job_id}"
+        if self.lost:
+            raise self.lost
+
+    def get_job_info(self, job_id: str) -> JobDetails:
+        return self.details
+
+
+def job(status: JobStatus, exit_code: int | None = None) -> JobDetails:
+    return JobDetails(type=JobType.SUBMISSION, entrypoint="", status=status, message="its end", driver_exit_code=exit_code)
+
+
+@pytest.mark.parametrize(
+    ("details", "exit_code", "shown"),
+    [
+        (job(JobStatus.SUCCEEDED, 0), 0, "log of it"),
+        (job(JobStatus.FAILED, 2), 2, "log of it"),
+        (job(JobStatus.FAILED), 1, "log of itits end\n"),
+        (job(JobStatus.STOPPED), 1, "log of itits end\n"),
+    ],
+)
+def test_following(details: JobDetails, exit_code: int, shown: str) -> None:
+    """Following shows what a job prints, ends as it does, and says why where no exit code does."""
+    texts: list[str] = []
+    assert submission.follow_job(Jobs(details), "it", texts.append) == exit_code
+    assert "".join(texts) == shown
+
+
+@pytest.mark.parametrize("error", [RuntimeError("closed"), ServerDisconnectedError("closed"), ConnectionError("closed")])
+def test_a_lost_connection(error: Exception) -> None:
+    """A job server that goes away while a job is followed is a problem, not a traceback."""
+    with pytest.raises(StudyError, match=r"must lead to a Ray cluster's job server\n.*closed"):
+        submission.follow_job(Jobs(job(JobStatus.RUNNING), error), "it", print)
 
 
 @pytest.fixture
