@@ -17,7 +17,7 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN # nodes have other users, and Ray's po
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 port=$((20000 + SLURM_JOB_ID % 10000)) # two jobs may share a node
 
-one_task=(--overlap --nodes=1 --ntasks=1) # beside the others
+one_task=(--overlap --nodes=1 --ntasks=1 --cpus-per-task="$SLURM_CPUS_PER_TASK") # since 22.05 a step must be told its cores
 
 start_ray() { # NODE OPTIONS…: until it is killed
   srun "${one_task[@]}" --nodelist="$1" ray start --block --num-cpus="$SLURM_CPUS_PER_TASK" \

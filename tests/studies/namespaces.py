@@ -40,10 +40,12 @@ class Namespace:
 
     pid: int
     variables: Mapping[str, str] = field(default_factory=dict)
+    folder: Path = field(default_factory=Path.cwd)
+    """Where its commands run, and take our code from."""
 
     def start(self, *command: str | Path, **variables: str) -> "subprocess.Popen[str]":
         """A process in here, its output together."""
-        inside = ["nsenter", "--target", str(self.pid), "--net", "--pid", "--mount", f"--wd={Path.cwd()}", *map(str, command)]
+        inside = ["nsenter", "--target", str(self.pid), "--net", "--pid", "--mount", f"--wd={self.folder}", *map(str, command)]
         environment = {**os.environ, **BESIDE_PYTHON, **self.variables, **variables}
         return subprocess.Popen(inside, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

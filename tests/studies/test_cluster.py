@@ -60,13 +60,13 @@ def test_a_node_that_dies(world: Namespace, tiny_study: Path, tmp_path: Path) ->
     before = world.raylets()
     add_node(world, "127.0.0.1", "127.0.0.2")
     (node,) = world.raylets() - before
-    driver = world.start(*SPIKESWEEP, "run", tiny_study, "--address", HEAD_ADDRESS, "--set", "config.epochs=100")
+    driver = world.start(*SPIKESWEEP, "run", tiny_study, "--address", HEAD_ADDRESS, "--set", "config.epochs=50")
     wait_until_files(tmp_path / "results", "checkpoints/*/checkpoint.pt", 2, driver)
     assert len(world.workers()) == 2
     os.kill(node, signal.SIGKILL)
     output, _ = driver.communicate(timeout=PATIENCE_S)
     assert driver.returncode == 0, output
-    assert_whole(tmp_path / "results", epochs=100)
+    assert_whole(tmp_path / "results", epochs=50)
 
 
 @needs_namespaces

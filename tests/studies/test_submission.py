@@ -1,9 +1,10 @@
 """Studies as jobs of a real Ray cluster: what is shipped, what is refused here, what the job leaves behind."""
 
+import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -227,9 +228,14 @@ def job_of(output: str) -> str:
 
 @needs_namespaces
 def test_a_study_as_a_job(cluster: Namespace, tiny_study: Path, tmp_path: Path) -> None:
-    """A job needs the cluster's token; a second one of the same study refuses; a stopped one leaves no run RUNNING, and the
-    next ends the study whole. Values of variables are shown nowhere."""
-    storage = tmp_path / "results"
+    """A job runs the code that is on disk where it is submitted, and needs the cluster's token; a second one of the same study
+    refuses; a stopped one leaves no run RUNNING, and the next ends the study whole. Values of variables are shown nowhere."""
+    storage, checkout = tmp_path / "results", tmp_path / "checkout"
+    submission.stage_code(tiny_study, checkout)
+    shutil.copy(checkout / "trainables" / "bitnet.py", checkout / "trainables" / "my_bitnet.py")  # what the nodes do not have
+    tiny_study.write_text(tiny_study.read_text().replace("trainable: bitnet", "trainable: my_bitnet"))
+    here = {"PYTHONPATH": str(checkout)}
+    cluster = replace(cluster, folder=checkout, variables={**cluster.variables, **here})
     arguments = ("submit", tiny_study, "--address", URL, "--set", "config.epochs=100", "--env", "A_SECRET")
     refused = cluster.spikesweep(*arguments, A_SECRET="xyzzy")
     assert refused.returncode == 2
