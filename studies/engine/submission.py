@@ -111,15 +111,18 @@ def check_portable(study: Study, overrides: Iterable[str]) -> None:
         StudyError: Something would be lost with that folder, or show a password.
     """
     content, problems = study.content, []
-    rule = "{} must be an absolute path or a URI; a job's own folder is deleted with it"
-    repair = "give a folder that all nodes share, e.g. {}, or the URI of a server"
     tracking_uri = content.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     places = {"storage": content.storage, "ledger": content.ledger, "tracking_uri": tracking_uri}
-    places |= {f"data {data}": data for data in study.binder.datasets if data.endswith(".npz")}
     for key, place in places.items():
         if place and _is_relative(place):
+            rule = f"{key} must be an absolute path or a URI; a job's own folder is deleted with it"
             example = f"--storage /shared/{place}" if key == "storage" else f"/shared/{Path(place).name}"
-            problems.append(Problem(key, rule.format(key), mask_credentials(place), repair.format(example)))
+            repair = f"give a folder that all nodes share, e.g. {example}, or the URI of a server"
+            problems.append(Problem(key, rule, mask_credentials(place), repair))
+    for data in study.binder.datasets:
+        if data.endswith(".npz") and _is_relative(data):
+            rule, repair = "data must be an absolute path; a job has no data files with it", f"e.g. /shared/{Path(data).name}"
+            problems.append(Problem("data", rule, data, repair))
     for override in overrides:
         if mask_credentials(override) != override:
             rule = "a job's command must hold no password; Ray's dashboard shows it"
