@@ -22,6 +22,8 @@ from studies.engine.environment import settle_libraries
 from studies.engine.problems import Problem, StudyError, mask_credentials
 
 if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
     from studies.engine.halts import Halt
     from studies.engine.stores import Stores
     from studies.engine.study import Study
@@ -36,6 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+EXIT_CODE_OF_CTRL_C = 130
 out = Console(markup=False)  # texts of studies are shown as they are
 err = Console(stderr=True, markup=False)
 
@@ -56,6 +59,7 @@ TrackingOption = Annotated[
     typer.Option("--tracking-uri", metavar="URI", help="MLflow's store, instead of a file in the storage folder."),
 ]
 NumCpusOption = Annotated[int | None, typer.Option(min=1, help="CPU cores to use on this machine; all of them unless given.")]
+RetryFailedOption = Annotated[bool, typer.Option("--retry-failed", help="Train failed replicates again.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 
@@ -125,7 +129,7 @@ def run(
         str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster to run on (auto: the one of this machine).")
     ] = None,
     num_cpus: NumCpusOption = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train failed replicates again.")] = False,
+    retry_failed: RetryFailedOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a study, or finish what is left of it, and print the ablation summary.
@@ -169,6 +173,40 @@ def run(
         reasons = "; ".join(dict.fromkeys(outcome.undelivered))
         err.print(f"{len(outcome.undelivered)} records did not reach MLflow ({reasons}): {again} deliver them", style="yellow")
     raise typer.Exit(0 if outcome.is_whole else 1)
+
+
+@app.command()
+def submit(
+    study: StudyArgument,
+    address: Annotated[str, typer.Option(metavar="URL", help="The cluster's dashboard, http://HEAD:8265.")],
+    overrides: SetOption = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+    env: Annotated[
+        list[str] | None, typer.Option("--env", metavar="NAME", help="Give the job this variable of your environment.")
+    ] = None,
+    retry_failed: RetryFailedOption = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Show what the job prints, and exit as it does.")] = False,
+) -> None:
+    """Run a study as a job of a Ray cluster, with the code that is here; the job needs this machine no more.
+
+    STUDY is checked here first, and then as by run. Its storage must be one that all nodes share.
+    """
+    from studies.engine import submission
+    from studies.engine.reading import load_study
+
+    changes = _all_overrides(overrides, storage, tracking_uri)
+    with _problems_exit_2():
+        loaded = load_study(study, changes)
+        submission.check_portable(loaded, changes)
+        variables = submission.job_variables(env or [], loaded)
+        client = submission.connect_jobs(address)
+        job = submission.submit_study(client, loaded, changes, ["--retry-failed"] * retry_failed, variables)
+    out.print(f"{loaded.stores.name} is job {job} of {address}", highlight=False, soft_wrap=True)
+    for purpose, command in submission.next_commands(job, address, study, changes).items():
+        out.print(f"  {purpose + ':':8}{command}", highlight=False, soft_wrap=True)
+    if follow:
+        raise typer.Exit(_follow(client, job))
 
 
 @app.command()
@@ -278,6 +316,21 @@ def _load(study: str, overrides: Sequence[str] | None, storage: str | None, trac
 def _all_overrides(overrides: Sequence[str] | None, storage: str | None, tracking_uri: str | None) -> list[str]:
     options = {"storage": storage, "tracking_uri": tracking_uri}
     return [*(overrides or []), *(f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None)]
+
+
+def _follow(client: "JobSubmissionClient", job: str) -> int:
+    """Show what a job prints; its exit code. Neither Ctrl-C nor a lost connection ends the job."""
+    from studies.engine.submission import follow_job
+
+    try:
+        return follow_job(client, job, lambda text: print(text, end="", flush=True))
+    except KeyboardInterrupt:
+        code = EXIT_CODE_OF_CTRL_C
+    except StudyError as error:
+        err.print(str(error), highlight=False, soft_wrap=True)
+        code = 1
+    err.print(f"no longer following job {job}, which goes on", style="yellow", highlight=False)
+    return code
 
 
 def _report(stores: "Stores", *, show: bool = True, as_json: bool = False) -> Path:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 PACKAGES = ("spikesweep", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 
+COMMIT_VARIABLE = "SPIKESWEEP_COMMIT"
+"""Names the commit where code was shipped without its history."""
+
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry unless the user turns it on
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -47,14 +50,16 @@ def versions() -> dict[str, str]:
 
 @cache
 def git_commit() -> str:
-    """The commit of the code that runs, ``-dirty`` if tracked files differ from it; empty outside a git checkout."""
+    """The commit of the code that runs, ``-dirty`` if tracked files differ from it; of a job, as it was submitted; empty outside
+    a git checkout.
+    """
     here = Path(__file__).parent
     try:
         _git(here, "ls-files", "--error-unmatch", Path(__file__).name)  # installed beside another repository's code
         commit = _git(here, "rev-parse", "HEAD")
         return f"{commit}-dirty" if _git(here, "status", "--porcelain", "--untracked-files=no") else commit
     except (OSError, subprocess.SubprocessError):
-        return ""
+        return os.environ.get(COMMIT_VARIABLE, "")
 
 
 def _git(folder: Path, *arguments: str) -> str:

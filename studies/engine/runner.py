@@ -27,6 +27,7 @@ from studies.engine.tracking import MLFLOW_STATUS, Tracker, connect
 from studies.engine.tuning import TunedProposals
 from studies.engine.warm_start import read_warm_start
 from trainables.training.checkpoints import CheckpointFolder
+from trainables.training.storage import files_at, without_keys
 
 SECONDS_TO_DELIVER = 60.0
 SECONDS_OF_SILENCE = 3.0
@@ -79,7 +80,7 @@ def check_stores(stores: Stores) -> None:
         except OSError as error:
             rule, repair = f"{key} must be in a folder that can be written", f"choose another with {key}: …"
             problems.append(Problem(key, rule, f"{folder} ({error.strerror})", repair))
-    checks: list[Callable[[], object]] = [lambda: check_ledger(stores.ledger)]
+    checks: list[Callable[[], object]] = [lambda: check_ledger(stores.ledger), lambda: _check_checkpoints(stores)]
     if not stores.tracking_uri.startswith("sqlite:"):
         checks.append(lambda: connect(stores.tracking_uri))
     for check in checks:
@@ -89,6 +90,16 @@ def check_stores(stores: Stores) -> None:
             problems += error.problems
     if problems:
         raise StudyError(problems)
+
+
+def _check_checkpoints(stores: Stores) -> None:
+    """An object store must answer; a folder has been looked at."""
+    try:
+        if not isinstance(stores.checkpoints, Path):
+            files_at(stores.checkpoints).read("nothing")
+    except (OSError, ValueError) as error:
+        rule, repair = "storage must be a folder, or the URI of an object store that answers", "check the URI and your keys"
+        raise StudyError([Problem("storage", rule, f"{without_keys(stores.checkpoints)} ({error})", repair)]) from None
 
 
 def _nearest_existing(folder: Path) -> Path:

@@ -9,8 +9,9 @@ import search_spaces
 import studies
 from studies.engine.problems import Problem, StudyError, closest
 from studies.engine.study_file import NAME_PATTERN, StudyFile
-from trainables.training.storage import Location, inside
+from trainables.training.storage import FILE, Location, inside
 
+DEFAULT_STORAGE = "results"
 CHECKPOINTS = "checkpoints"
 LEDGERS = "ledgers"
 """The folder, in a storage, of a journal for every study."""
@@ -65,8 +66,10 @@ def stores_of(content: StudyFile, file: Path) -> Stores:
     if content.name is None and not re.fullmatch(NAME_PATTERN, file.stem):
         rule, repair = "a study's name must be letters, digits, _ and -", "rename the file, or give the study a name: …"
         raise StudyError([Problem(str(file), rule, file.stem, repair)])
+    if "://" in content.storage and not content.storage.startswith(FILE):
+        return _stores_in_cloud(content, content.name or file.stem)
     try:
-        storage = Path(content.storage).expanduser().resolve()
+        storage = Path(content.storage.removeprefix(FILE)).expanduser().resolve()
     except (RuntimeError, ValueError, OSError) as error:
         raise StudyError([Problem("storage", "storage must be a path", repr(content.storage), f"change it ({error})")]) from None
     if "?" in str(storage) or "#" in str(storage):
@@ -80,6 +83,26 @@ def stores_of(content: StudyFile, file: Path) -> Stores:
         checkpoints=inside(storage, CHECKPOINTS),
         ledger=_ledger_of(content, storage, name),
         tracking_uri=content.tracking_uri or default_tracking_uri,
+    )
+
+
+def _stores_in_cloud(content: StudyFile, name: str) -> Stores:
+    """Checkpoints in an object store, where nothing else can lie; reports in the default folder."""
+    folder = Path(DEFAULT_STORAGE).resolve()
+    tracking_uri = content.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    problems = []
+    for key, given, example in (("ledger", content.ledger, "postgresql+psycopg://…"), ("tracking_uri", tracking_uri, "http://…")):
+        if not given:
+            rule = f"{key} must be given where storage is an object store, which can hold no {key}"
+            problems.append(Problem(key, rule, "nothing", f"e.g. {key}: {example}, or an absolute path"))
+    if problems or not tracking_uri:
+        raise StudyError(problems)
+    return Stores(
+        name=name,
+        storage=folder,
+        checkpoints=inside(content.storage, CHECKPOINTS),
+        ledger=_ledger_of(content, folder, name),
+        tracking_uri=tracking_uri,
     )
 
 

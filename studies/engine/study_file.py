@@ -273,7 +273,11 @@ class StudyFile(SpaceFile):
         description="A replicate that reports nothing for so many seconds is taken to hang: its process is ended, and another "
         "goes on from its checkpoint.",
     )
-    storage: str = Field(default="results", description="Folder of the ledger, the MLflow store, checkpoints, reports.")
+    storage: str = Field(
+        default="results",
+        description="Folder of ledgers, MLflow store, checkpoints, reports; or where checkpoints lie in an object store, e.g. "
+        "s3://bucket/folder.",
+    )
     ledger: str | None = Field(
         default=None,
         description="SQLAlchemy URL of the ledger's database, or the path of its file; a file in storage unless given.",

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy
+
 from studies import run_record
 from studies.engine import environment
 from studies.engine.problems import Problem, StudyError, mask_credentials
@@ -77,6 +79,8 @@ def connect(uri: str) -> MlflowClient:
     try:
         if uri.startswith("sqlite:///"):
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        if "://" in uri and not uri.startswith(("sqlite:", "http")):
+            sqlalchemy.create_engine(uri).connect().close()  # MLflow itself would try for minutes
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     except Exception as error:  # noqa: BLE001  # every store has its own kinds of error

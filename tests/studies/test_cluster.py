@@ -1,40 +1,89 @@
-"""A study on a Ray cluster that is already there: `ray start`, in a network and process namespace of its own."""
+"""A study on Ray clusters that are already there: found or named, of several nodes, with nodes that die or are cut off."""
 
 import os
-import subprocess
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from studies.engine.ledger import list_ledger
+from tests.conftest import PATIENCE_S, SPIKESWEEP
+from tests.studies.namespaces import Namespace, joined, namespace, needs_namespaces, wait_until_files
+from tests.studies.test_engine import assert_whole
 
-NAMESPACE = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
-"""Ray binds every interface; in here there is the loopback alone, and all processes end with the first."""
+HEAD_ADDRESS = "127.0.0.1:6399"
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+UNTIL_ONE_NODE = """
+import time, ray
+ray.init("10.77.0.1:6399", log_to_driver=False)
+while sum(node["Alive"] for node in ray.nodes()) > 1:
+    time.sleep(1)
+"""
+"""Ray gives a node up when five looks at it have failed, each of which takes up to 10 s."""
 
 
-def namespaces_are_allowed() -> bool:
-    """Whether this machine lets us make them."""
-    try:
-        return subprocess.run([*NAMESPACE, "ip", "link", "set", "lo", "up"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[Namespace]:
+    """A network and processes of our own."""
+    with namespace(tmp_path) as inside:
+        yield inside
 
 
-@pytest.mark.skipif(not namespaces_are_allowed(), reason="needs the right to make network namespaces")
-@pytest.mark.parametrize("address", ["auto", "127.0.0.1:6399"])
-def test_an_existing_cluster(address: str, tiny_study: Path, tmp_path: Path) -> None:
+def start_head(inside: Namespace, num_cpus: int, host: str = "127.0.0.1", **variables: str) -> None:
+    """`ray start --head` without a dashboard."""
+    node = ("--node-ip-address", host, "--num-cpus", str(num_cpus))
+    inside.check("ray", "start", "--head", *node, "--port", "6399", "--include-dashboard", "false", **variables)
+
+
+def add_node(inside: Namespace, head: str, host: str) -> None:
+    """`ray start` of a node with one core."""
+    inside.check("ray", "start", "--address", f"{head}:6399", "--node-ip-address", host, "--num-cpus", "1")
+
+
+@needs_namespaces
+@pytest.mark.parametrize("address", ["auto", HEAD_ADDRESS])
+def test_an_existing_cluster(address: str, world: Namespace, tiny_study: Path, tmp_path: Path) -> None:
     """`--address` runs the study on the cluster's nodes, found or named, with Ray's token where it has one."""
-    ray = Path(sys.executable).with_name("ray")
-    script = f"""
-        ip link set lo up
-        {ray} start --head --node-ip-address 127.0.0.1 --port 6399 --num-cpus 2 --include-dashboard false >/dev/null 2>&1
-        {sys.executable} -m studies run {tiny_study} --address {address}
-    """
-    # a home of its own, so that the token is the cluster's; a cluster without one needs no mode
-    home = {"HOME": str(tmp_path), "RAY_AUTH_TOKEN": "0" * 64, "RAY_AUTH_MODE": "token"}
-    command = [*NAMESPACE, "bash", "-c", script]
-    result = subprocess.run(command, env={**os.environ, **home}, capture_output=True, text=True, timeout=240, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
+    start_head(world, 2, **TOKEN)
+    result = world.spikesweep("run", tiny_study, "--address", address, **TOKEN)
+    assert result.returncode == 0, result.stdout
     assert "6/6 done" in result.stdout
-    assert list_ledger(str(tmp_path / "results" / "ledgers" / "tiny.journal")) == {"tiny": {"COMPLETE": 6}}
+    assert_whole(tmp_path / "results")
+
+
+@needs_namespaces
+def test_a_node_that_dies(world: Namespace, tiny_study: Path, tmp_path: Path) -> None:
+    """A study runs on both of two nodes; when one is killed (-9), what it trained goes on from its checkpoint on the other,
+    and the study ends whole."""
+    start_head(world, 1)
+    before = world.raylets()
+    add_node(world, "127.0.0.1", "127.0.0.2")
+    (node,) = world.raylets() - before
+    driver = world.start(*SPIKESWEEP, "run", tiny_study, "--address", HEAD_ADDRESS, "--set", "config.epochs=50")
+    wait_until_files(tmp_path / "results", "checkpoints/*/checkpoint.pt", 2, driver)
+    assert len(world.workers()) == 2
+    os.kill(node, signal.SIGKILL)
+    output, _ = driver.communicate(timeout=PATIENCE_S)
+    assert driver.returncode == 0, output
+    assert_whole(tmp_path / "results", epochs=50)
+
+
+@needs_namespaces
+@pytest.mark.slow
+def test_a_node_that_is_cut_off(world: Namespace, tiny_study: Path, tmp_path: Path) -> None:
+    """A node whose cable is pulled for longer than Ray waits, and put back, loses its replicates to the others; the study ends
+    whole, and what it still wrote on its own hurts nothing."""
+    with joined(world, ("head", "node"), ("10.77.0.1", "10.77.0.2")) as other:
+        start_head(world, 1, "10.77.0.1")
+        add_node(other, "10.77.0.1", "10.77.0.2")
+        arguments = ("run", tiny_study, "--address", "10.77.0.1:6399", "--set", "config.epochs=400")
+        driver = world.start(*SPIKESWEEP, *arguments)
+        wait_until_files(tmp_path / "results", "checkpoints/*/checkpoint.pt", 2, driver)
+        other.check("ip", "link", "set", "node", "down")
+        world.check(sys.executable, "-c", UNTIL_ONE_NODE)
+        assert driver.poll() is None, driver.communicate()[0]
+        other.check("ip", "link", "set", "node", "up")
+        output, _ = driver.communicate(timeout=2 * PATIENCE_S)
+        assert driver.returncode == 0, output
+    assert_whole(tmp_path / "results", epochs=400)
