@@ -84,10 +84,12 @@ class StudyConductor:
         self._halt_is_told = False
 
     def next_assignment(self) -> dict[str, Any] | None:
-        if self.halted:
+        if self.halted and self.halted.pauses:
             return None
         if self._again:
             return self._assign(self._again.pop(0))
+        if self.halted:
+            return None
         for replicate in list(self._held):
             if assignment := self._advance(replicate):
                 return assignment
@@ -119,7 +121,8 @@ class StudyConductor:
         return True
 
     def holds_back(self) -> bool:
-        return not self.halted and (bool(self._in_flight) or bool(self._again))
+        pauses = self.halted is not None and self.halted.pauses
+        return not pauses and (bool(self._in_flight) or bool(self._again))
 
     def _is_trained(self, parent: Parent) -> bool:
         if parent.identity in self._in_flight or parent in self._again:

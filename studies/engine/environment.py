@@ -17,6 +17,7 @@ _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # we log to MLflow ourselves
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # all workers start at once; how many, is ours to say
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours lets an epoch end first
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune's old output keeps quiet when told to; we show progress ourselves
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # its snapshots, which nobody restores, grow with the study

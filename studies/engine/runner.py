@@ -135,24 +135,30 @@ def run_study(
         ledger.describe(study.content.digest, planned)
         ledger.expect(proposals.total())
         tracker = Tracker(client, study, proposals.planned(), proposals.notes())
+        patience_s = SECONDS_TO_DELIVER
         try:
             _deliver_missing(ledger, tracker, study, proposals)
             halted = None
             if first:
                 halted = _train(study, proposals, first, ledger, tracker, console, still_held, retry_failed=retry_failed)
             ledger.expect(proposals.total())
+            if halted and halted.kind == "storage":  # MLflow's own file has no room either, most likely
+                patience_s = SECONDS_OF_SILENCE
             outcome, not_reported = dataclasses.replace(_outcome(ledger, proposals), halted=halted), []
             if not outcome.num_left:
                 _withdraw(ledger, proposals)
             status = "FINISHED" if not outcome.num_left or (halted and halted.kind == "budget") else "KILLED"
             tracker.end_study(proposals.planned(), proposals.notes(), status)
-            if _delivered(tracker, console):
-                not_reported = _attach_report(tracker, write_report)
+            try:
+                if _delivered(tracker, console, patience_s):
+                    not_reported = _attach_report(tracker, write_report)
+            except KeyboardInterrupt:  # a person who asked twice, while little was left to wait for
+                patience_s, not_reported = 0.0, ["the report: interrupted"]
         except BaseException:
             tracker.end_study(proposals.planned(), proposals.notes(), "KILLED")
             raise
         finally:
-            undelivered = tracker.close(SECONDS_TO_DELIVER)
+            undelivered = tracker.close(patience_s)
     return dataclasses.replace(outcome, undelivered=[*undelivered, *not_reported])
 
 
@@ -165,12 +171,12 @@ def proposals_of(study: Study, past: Past, warm: WarmStart) -> Proposals:
     return FixedProposals(study.replicates, past)
 
 
-def _delivered(tracker: Tracker, console: Console) -> bool:
+def _delivered(tracker: Tracker, console: Console, patience_s: float) -> bool:
     """Wait for the last records; say so if it takes longer than a person would think nothing of."""
     if tracker.flush(SECONDS_OF_SILENCE):
         return True
-    console.print(f"delivering the last records to MLflow, for at most {SECONDS_TO_DELIVER:g} s")
-    return tracker.flush(SECONDS_TO_DELIVER)
+    console.print(f"delivering the last records to MLflow, until none is taken for {patience_s:g} s")
+    return tracker.flush(patience_s)
 
 
 def _attach_report(tracker: Tracker, write_report: Callable[[], Path]) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import ray
 from ray import tune
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -139,7 +140,8 @@ def run_replicates(conductor: Conductor) -> None:
     After a first interrupt (Ctrl-C, SIGTERM) what is in training ends with its epoch; a second one ends it at once. What
     became of each replicate is the conductor's to say.
     """
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what goes wrong is in the ledger, with its reason
+    _let_workers_start()
     with _interruptible(conductor), tempfile.TemporaryDirectory(prefix="spikesweep-tune-") as scratch:
         tune.Tuner(
             tune.with_resources(ReplicateWorker, _resources_of),
@@ -159,6 +161,24 @@ def run_replicates(conductor: Conductor) -> None:
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
         ).fit()
+
+
+def _let_workers_start() -> None:
+    """Keep Tune from ending workers that are starting.
+
+    Once a replicate ends, Tune gives its worker the trial that waits for another one to start, and ends that one (Ray 2.60,
+    ``TuneController._maybe_reuse_cached_actor``). Where replicates are shorter than the seconds of a start, no second worker
+    ever gets there, and a study runs one at a time.
+    """
+    reuse = TuneController._maybe_reuse_cached_actor  # noqa: SLF001  # there is no setting for it
+    if getattr(reuse, "lets_workers_start", False):
+        return
+
+    def reuse_unless_one_starts(self: Any, trial: Any) -> bool:
+        return trial not in self._trial_to_actor and bool(reuse(self, trial))
+
+    reuse_unless_one_starts.lets_workers_start = True  # type: ignore[attr-defined]
+    TuneController._maybe_reuse_cached_actor = reuse_unless_one_starts  # noqa: SLF001
 
 
 @contextmanager

@@ -31,6 +31,8 @@ NUM_TRIES_OF_GP = 3
 NUM_RANDOM_TRIES = 2_000
 """How many draws from an infinite space (or a very large one) may be known or refused before the search ends."""
 MOST_CELLS_TO_LIST = 20_000
+_SHARED_SPACE = "_search_space"
+"""Optuna's samplers keep it there."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Search:
         if self.is_exhausted():
             return None
         with warnings.catch_warnings(action="ignore"):  # notes on the sampler's fallbacks, which the record has
-            self._study.sampler = make_sampler(self._sampler, num_asked=len(self._seen))
+            self._renew_sampler()
             for _ in range(NUM_TRIES_OF_GP if self._sampler["name"] == "gp" else NUM_TRIES):
                 cell, trial = self._propose()
                 if self._is_new(cell):
@@ -109,6 +111,13 @@ class Search:
                 return None
             self._study.enqueue_trial(self._as_params(drawn)[0])
             return self._keep(*self._propose())
+
+    def _renew_sampler(self) -> None:
+        """Another sampler with the next seed. What it knows of the space that all trials share is passed on: working that out
+        means looking at every trial, and its result does not depend on the seed."""
+        before, self._study.sampler = self._study.sampler, make_sampler(self._sampler, num_asked=len(self._seen))
+        if hasattr(before, _SHARED_SPACE):
+            setattr(self._study.sampler, _SHARED_SPACE, getattr(before, _SHARED_SPACE))
 
     def is_exhausted(self) -> bool:
         """Whether every cell of the space is known or refused; where it is too large to be listed this cannot be said."""

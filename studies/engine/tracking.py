@@ -32,7 +32,7 @@ from optuna.trial import TrialState  # noqa: E402
 from studies.engine.delivery import Delivery  # noqa: E402
 from studies.engine.study_records import code_tags, design_in_words, study_record  # noqa: E402
 
-logging.getLogger("mlflow").setLevel(logging.ERROR)
+logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # what it refuses we say ourselves
 logging.getLogger("alembic").setLevel(logging.ERROR)
 logging.getLogger("urllib3").setLevel(logging.ERROR)  # an outage is ours to bear, try after try
 
@@ -79,7 +79,7 @@ def connect(uri: str) -> MlflowClient:
     try:
         if uri.startswith("sqlite:///"):
             Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        if "://" in uri and not uri.startswith(("sqlite:", "http")):
+        if uri.startswith(("postgresql", "mysql", "mssql")):
             sqlalchemy.create_engine(uri).connect().close()  # MLflow itself would try for minutes
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)

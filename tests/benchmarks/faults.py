@@ -27,6 +27,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,13 +38,16 @@ settle_libraries()
 
 from mlflow import MlflowClient  # noqa: E402  # after the settings
 from optuna.storages import JournalStorage  # noqa: E402
+from optuna.trial import TrialState  # noqa: E402
 
 from studies.engine.journal import Journal  # noqa: E402
 from tests.conftest import descendants, read_if_there  # noqa: E402
 from tests.studies.servers import free_port, mlflow_server  # noqa: E402
 
 NUM_REPLICATES, NUM_EPOCHS, SECONDS_PER_EPOCH = 12, 8, 0.1
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
+AT_ONCE = 4
+"""Studies that meet their faults at the same time; most of that time they wait for processes to start."""
 STUDY = f"""\
 question: What does bad luck do to a study?
 trainable: response_surface
@@ -79,29 +83,40 @@ class Count:
     doubled: int = 0
     left_running: int = 0
     seconds_to_resume: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    """Of the whole case."""
 
 
 class Case:
     """A study in a folder of its own, and the drivers that it has."""
 
-    def __init__(self, folder: Path, *options: str, prefix: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, *options: str, prefix: tuple[str, ...] = (), seen_at: Path | None = None) -> None:
         self.folder, self.options, self.prefix = folder, options, prefix
+        self._seen_at = seen_at or folder
+        """Where the drivers, whose commands begin with ``prefix``, see the folder."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "faults.yaml").write_text(STUDY)
         self.storage = folder / "results"
+        self._log = tempfile.NamedTemporaryFile("a", prefix="spikesweep-faults-")  # noqa: SIM115  # where there is room
 
     def start(self, *options: str) -> "subprocess.Popen[str]":
         """A driver."""
-        command = [*self.prefix, *RUN, str(self.folder / "faults.yaml"), "--storage", str(self.storage), "--num-cpus", "2"]
-        log = (self.folder / "log").open("a")
-        return subprocess.Popen([*command, *self.options, *options], stdout=log, stderr=log, text=True)
+        command = [*self.prefix, *RUN, str(self._seen_at / "faults.yaml"), "--storage", str(self._seen_at / "results")]
+        command += ["--num-cpus", "2", *self.options, *options]
+        return subprocess.Popen(command, stdout=self._log, stderr=self._log, text=True)
 
     def finish(self, *options: str) -> int:
         """A driver, to its end; its exit code."""
         return self.start(*options).wait(timeout=PATIENCE_S)
 
+    def end(self, driver: "subprocess.Popen[str] | None" = None) -> None:
+        """The last driver, to its end: the study is whole."""
+        code = (driver or self.start()).wait(timeout=PATIENCE_S)
+        if code:
+            raise RuntimeError(f"exit code {code}\n{self.log()}")
+
     def log(self) -> str:
-        return (self.folder / "log").read_text()
+        return Path(self._log.name).read_text()
 
     def num_checkpoints(self) -> int:
         """Epochs that are on disk, by their files' times: a number that grows with every epoch."""
@@ -145,7 +160,7 @@ class Case:
                         values.setdefault(key, []).append(point.value)
         running = [trial for trial in trials if not trial.state.is_finished()]
         return Stored(
-            trials=Counter(trial.user_attrs["identity"] for trial in trials),
+            trials=Counter(trial.user_attrs["identity"] for trial in trials if trial.state != TrialState.FAIL),  # tried again
             runs=Counter(run.data.tags["spikesweep.identity"] for run in children),
             values=values,
             num_running=len(running) + sum(run.info.status == "RUNNING" for run in runs),
@@ -179,6 +194,7 @@ def drivers_killed(folder: Path, count: Count, num: int) -> Case:
         driver.kill()
         driver.wait()
         count.injected += 1
+    case.end()
     return case
 
 
@@ -193,7 +209,7 @@ def workers_killed(folder: Path, count: Count, num: int) -> Case:
             count.injected += 1
             count.seconds_to_resume.append(case.await_epoch(driver))
         time.sleep(generator.uniform(0, 0.3))
-    driver.wait(timeout=PATIENCE_S)
+    case.end(driver)
     return case
 
 
@@ -206,16 +222,15 @@ def interrupted(folder: Path, count: Count, num: int) -> Case:
         for _ in range(1 + number % 2):
             driver.send_signal(signal.SIGINT)
             time.sleep(0.3)
-        assert driver.wait(timeout=PATIENCE_S) == 1
+        code = driver.wait(timeout=PATIENCE_S)
+        assert code == 1, (code, case.log())
         assert "run the same command again to finish them" in case.log()
         count.injected += 1
-        started_at = time.monotonic()
-        if number < num - 1:
-            continue
-        driver = case.start()
-        case.await_epoch(driver)
-        count.seconds_to_resume.append(time.monotonic() - started_at)
-        driver.wait(timeout=PATIENCE_S)
+    started_at = time.monotonic()
+    driver = case.start()
+    case.await_epoch(driver)
+    count.seconds_to_resume.append(time.monotonic() - started_at)
+    case.end(driver)
     return case
 
 
@@ -231,6 +246,7 @@ def truncated_checkpoints(folder: Path, count: Count, num: int) -> Case:
         for file in case.storage.glob("checkpoints/*/checkpoint.pt"):
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
             count.injected += 1
+    case.end()
     return case
 
 
@@ -252,20 +268,20 @@ def server_away(folder: Path, count: Count, num: int) -> Case:
             else:
                 time.sleep(max(0.0, 60.0 if num > 1 else 0.0))
         stack.enter_context(mlflow_server(folder, port))
-        driver.wait(timeout=PATIENCE_S)
-        assert case.finish() == 0, case.log()
+        case.end(driver)
     case.options = ("--tracking-uri", f"sqlite:///{folder / 'server.db'}")
     return case
 
 
 def hangs(folder: Path, count: Count, num: int) -> Case:
-    """Every replicate hangs in its first epoch: after its deadline, three times, it has FAILED; later it is tried again."""
+    """Replicates hang in their first epoch: after the deadline, three times, they have FAILED; later they are tried again."""
     case = Case(folder)
-    code = case.finish("--set", "config.seconds_per_epoch=3600", "--set", "deadline_s=1", "--set", "seeds=1", "--json")
+    few = ("--set", f"budget.replicates={num}")
+    code = case.finish("--set", "config.seconds_per_epoch=3600", "--set", "deadline_s=1", *few, "--json")
     assert code == 1, case.log()
     assert "nothing was heard of it within its deadline of 1 s (3 attempts)" in case.log()
-    count.injected += 12  # 4 replicates, 3 attempts each
-    assert case.finish("--set", "seeds=1", "--retry-failed") == 0, case.log()
+    count.injected += 3 * num
+    case.end(case.start("--retry-failed"))
     return case
 
 
@@ -278,8 +294,17 @@ def two_drivers(folder: Path, count: Count, num: int) -> Case:
         assert case.finish() == 2
         assert f"already run by process {driver.pid} on " in case.log()
         count.injected += 1
-    driver.wait(timeout=PATIENCE_S)
+    case.end(driver)
     return case
+
+
+def mounts_are_allowed() -> bool:
+    """Whether this machine lets us make a file system of our own."""
+    command = ["unshare", "--mount", "--map-root-user", "mount", "-t", "tmpfs", "none", "/mnt"]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
@@ -302,39 +327,30 @@ def small_disk(mebibytes: int) -> Iterator[tuple[Path, tuple[str, ...]]]:
 
 
 def disk_full(folder: Path, count: Count, num: int) -> Case:
-    """No room for checkpoints, ledger and MLflow's store; then nothing may be written at all: the study halts, nothing FAILS."""
+    """No room for checkpoints, ledger and MLflow's store: the study halts, nothing has FAILED. Then a disk that is read-only."""
     with small_disk(24) as (disk, prefix):
-        inside = Case(disk)
-        inside.prefix, inside.folder = prefix, disk
-        command_storage, inside.storage = Path("/mnt/results"), disk / "results"
-        for number in range(2 * num):
-            driver = _start_inside(inside, command_storage)
+        case = Case(disk, prefix=prefix, seen_at=Path("/mnt"))
+        for _ in range(num):
+            driver = case.start()
             for _ in range(3):
-                inside.await_epoch(driver)
-            if number % 2:
-                _mount(prefix, "ro")
-            else:
-                _fill(disk / "filler")
+                case.await_epoch(driver)
+            _fill(disk / "filler")
             code = driver.wait(timeout=PATIENCE_S)
-            if number % 2:
-                _mount(prefix, "rw")
-            (disk / "filler").unlink(missing_ok=True)
-            assert code == 1, (code, inside.log())
-            count.injected += 1
+            (disk / "filler").unlink()
+            assert code == 1, (code, case.log())
+            assert "nothing is lost" in case.log()
+            subprocess.run([*prefix, "mount", "-o", "remount,ro", "/mnt"], check=True)
+            assert case.finish() == 2, case.log()
+            assert "must be in a folder that can be written" in case.log()
+            subprocess.run([*prefix, "mount", "-o", "remount,rw", "/mnt"], check=True)
+            count.injected += 2
         started_at = time.monotonic()
-        driver = _start_inside(inside, command_storage)
-        inside.await_epoch(driver)
+        driver = case.start()
+        case.await_epoch(driver)
         count.seconds_to_resume.append(time.monotonic() - started_at)
-        driver.wait(timeout=PATIENCE_S)
-        assert _start_inside(inside, command_storage).wait(timeout=PATIENCE_S) == 0
+        case.end(driver)
         shutil.copytree(disk, folder, dirs_exist_ok=True)
     return Case(folder)
-
-
-def _start_inside(case: Case, storage: Path) -> "subprocess.Popen[str]":
-    command = [*case.prefix, *RUN, "/mnt/faults.yaml", "--storage", str(storage), "--num-cpus", "2"]
-    log = (Path(tempfile.gettempdir()) / f"faults-{os.getpid()}.log").open("a")
-    return subprocess.Popen(command, stdout=log, stderr=log, text=True)
 
 
 def _fill(file: Path) -> None:
@@ -346,22 +362,28 @@ def _fill(file: Path) -> None:
         pass
 
 
-def _mount(prefix: tuple[str, ...], how: str) -> None:
-    subprocess.run([*prefix, "mount", "-o", f"remount,{how}", "/mnt"], check=True)
-
-
 Fault = Callable[[Path, Count, int], Case]
 FAULTS: dict[str, tuple[Fault, int, int]] = {
-    "driver killed": (drivers_killed, 25, 3),
+    "driver killed": (drivers_killed, 25, 2),
     "worker killed": (workers_killed, 10, 2),
-    "interrupted": (interrupted, 4, 2),
+    "interrupted": (interrupted, 4, 1),
     "checkpoint truncated": (truncated_checkpoints, 4, 1),
     "MLflow server away": (server_away, 3, 1),
-    "hanging replicate": (hangs, 1, 1),
-    "second driver": (two_drivers, 3, 1),
+    "hanging replicate": (hangs, 4, 1),
+    "second driver": (two_drivers, 3, 0),
     "disk full, read-only": (disk_full, 3, 1),
 }
-"""With the number of injections asked for, and that of the short form."""
+"""With the number of injections asked for, and that of the short form, which leaves out those with 0."""
+
+
+def inflict(name: str, folder: Path, expected: Stored, *, short: bool) -> Count:
+    """One fault, and what is left of its study once it is whole."""
+    fault, many, few = FAULTS[name]
+    count, begun = Count(name), time.monotonic()
+    case = fault(folder, count, few if short else many)
+    compare(case.stored(case.options[1] if case.options else None), expected, count)
+    count.seconds = time.monotonic() - begun
+    return count
 
 
 def campaign(names: list[str], *, short: bool, show: Callable[[str], None]) -> list[Count]:
@@ -372,17 +394,16 @@ def campaign(names: list[str], *, short: bool, show: Callable[[str], None]) -> l
         assert undisturbed.finish() == 0, undisturbed.log()
         expected = undisturbed.stored()
         assert len(expected.trials) == len(expected.runs) == NUM_REPLICATES
-        show(f"{'fault':24} {'injected':>8} {'lost':>6} {'doubled':>8} {'left running':>13} {'seconds to resume':>18}")
-        for name in names:
-            fault, many, few = FAULTS[name]
-            count = Count(name)
-            case = fault(Path(folder, name.replace(" ", "-")), count, few if short else many)
-            code = case.finish()
-            assert code == 0, f"{name}: exit code {code}\n{case.log()}"
-            compare(case.stored(case.options[1] if case.options else None), expected, count)
-            counts.append(count)
-            seconds = f"{max(count.seconds_to_resume):.1f} at most" if count.seconds_to_resume else "–"
-            show(f"{name:24} {count.injected:8} {count.lost:6} {count.doubled:8} {count.left_running:13} {seconds:>18}")
+        show(
+            f"{'fault':24} {'injected':>8} {'lost':>6} {'doubled':>8} {'left running':>13} {'seconds to resume':>18} {'in all':>7}"
+        )
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            cases = [(name, Path(folder, name.replace(" ", "-"))) for name in names if not short or FAULTS[name][2]]
+            for count in pool.map(lambda case: inflict(*case, expected, short=short), cases):
+                counts.append(count)
+                seconds = f"{max(count.seconds_to_resume):.1f} at most" if count.seconds_to_resume else "–"
+                harm = f"{count.lost:6} {count.doubled:8} {count.left_running:13}"
+                show(f"{count.fault:24} {count.injected:8} {harm} {seconds:>18} {count.seconds:7.0f}")
     return counts
 
 
@@ -392,6 +413,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="the table on standard error, one line of JSON on standard output")
     parser.add_argument("--only", nargs="+", choices=FAULTS, default=list(FAULTS), metavar="NAME", help=", ".join(FAULTS))
     arguments = parser.parse_args()
+    if not mounts_are_allowed():
+        print("no file system of one's own is allowed here: no full disk", file=sys.stderr)
+        arguments.only = [name for name in arguments.only if not name.startswith("disk")]
     table = sys.stderr if arguments.json else sys.stdout
     counts = campaign(arguments.only, short=arguments.short, show=lambda line: print(line, file=table, flush=True))
     totals = {name: sum(getattr(count, name) for count in counts) for name in ("injected", "lost", "doubled", "left_running")}

@@ -25,7 +25,8 @@ def mlflow_server(folder: Path, port: int) -> Iterator[None]:
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
     command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port)]
     with (folder / "server.log").open("a") as log:
-        server = subprocess.Popen([*command, "--workers", "1"], stdout=log, stderr=log, start_new_session=True)
+        quick = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # else it starts seven processes more
+        server = subprocess.Popen([*command, "--workers", "1"], stdout=log, stderr=log, env=quick, start_new_session=True)
     try:
         for _ in range(600):
             try:

@@ -80,6 +80,9 @@ def test_a_budget_of_replicates(tiny_study: Path) -> None:
     assert stage.begin() is None
     assert stage.conductor.halted == Halt("budget", "budget.replicates of 2 is spent", pauses=False)
     assert not stage.report(first, 1)
+    stage.conductor.broken(first, "gone")
+    assert stage.conductor.holds_back()
+    assert stage.begin() == first
     stage.conductor.tick()
     assert "what is in training goes on to its end" in stage.screen.getvalue()
     stage.end(first)
