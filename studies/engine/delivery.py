@@ -53,7 +53,9 @@ class Delivery:
         return True
 
     def close(self, patience_s: float) -> list[str]:
-        """Wait as ``flush`` does, then end; a reason for each record that was not delivered."""
+        """Wait as ``flush`` does, then end; a reason for each record that was not delivered. A second time it does nothing."""
+        if self._given_up.is_set():
+            return []
         self._tasks.put(None)
         self._moved_at = time.monotonic()
         while self._thread.is_alive() and self._moves(patience_s):

@@ -33,7 +33,7 @@ NUM_SAMPLED = 24
 """How many random configurations stand for those that a search will propose."""
 SECONDS_TO_START = 8.0
 """Ray and the first workers."""
-SECONDS_PER_REPLICATE = 0.1
+SECONDS_PER_REPLICATE = 0.03
 """Scheduling and recording."""
 
 

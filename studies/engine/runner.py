@@ -4,7 +4,7 @@ import dataclasses
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from studies.engine.adaptive import SearchProposals, WarmStart
 from studies.engine.conductor import StudyConductor, checkpoint_folder
 from studies.engine.driver_lock import StillHeld, only_driver
 from studies.engine.halts import Halt
-from studies.engine.ledger import WITHDRAWN, Entry, Ledger, Outline, check_ledger, file_of, open_ledger, read_ledger
+from studies.engine.ledger import WITHDRAWN, Entry, Ledger, LedgerError, Outline, check_ledger, file_of, open_ledger, read_ledger
 from studies.engine.problems import Problem, StudyError
 from studies.engine.progress import Progress, display
 from studies.engine.proposals import FixedProposals, Past, Proposals
@@ -130,36 +130,61 @@ def run_study(
         if first:  # Ray first: if it cannot run them, nothing has been made yet
             stack.enter_context(ray_session(address, num_cpus, study.resources))
         client = connect(study.stores.tracking_uri)
-        ledger = open_ledger(study.stores.ledger, study.stores.name, study.space)
-        planned = {replicate.identity for replicate in proposals.planned()}
-        ledger.describe(study.content.digest, planned)
-        ledger.expect(proposals.total())
+        ledger = _opened_ledger(study, proposals)
         tracker = Tracker(client, study, proposals.planned(), proposals.notes())
-        patience_s = SECONDS_TO_DELIVER
+        halted = None
         try:
             _deliver_missing(ledger, tracker, study, proposals)
-            halted = None
             if first:
                 halted = _train(study, proposals, first, ledger, tracker, console, still_held, retry_failed=retry_failed)
-            ledger.expect(proposals.total())
-            if halted and halted.kind == "storage":  # MLflow's own file has no room either, most likely
-                patience_s = SECONDS_OF_SILENCE
-            outcome, not_reported = dataclasses.replace(_outcome(ledger, proposals), halted=halted), []
-            if not outcome.num_left:
-                _withdraw(ledger, proposals)
-            status = "FINISHED" if not outcome.num_left or (halted and halted.kind == "budget") else "KILLED"
-            tracker.end_study(proposals.planned(), proposals.notes(), status)
-            try:
-                if _delivered(tracker, console, patience_s):
-                    not_reported = _attach_report(tracker, write_report)
-            except KeyboardInterrupt:  # a person who asked twice, while little was left to wait for
-                patience_s, not_reported = 0.0, ["the report: interrupted"]
+            return _conclude(proposals, ledger, tracker, console, write_report, halted)
         except BaseException:
             tracker.end_study(proposals.planned(), proposals.notes(), "KILLED")
             raise
         finally:
-            undelivered = tracker.close(patience_s)
-    return dataclasses.replace(outcome, undelivered=[*undelivered, *not_reported])
+            tracker.close(_patience_s(halted))
+
+
+def _opened_ledger(study: Study, proposals: Proposals) -> Ledger:
+    """The ledger, which knows what version of the study it is written by."""
+    ledger = open_ledger(study.stores.ledger, study.stores.name, study.space)
+    try:
+        ledger.describe(study.content.digest, {replicate.identity for replicate in proposals.planned()})
+        ledger.expect(proposals.total())
+    except LedgerError as error:
+        rule, repair = "the ledger must take records", "make room, or see to its database"
+        raise StudyError([Problem("ledger", rule, str(error), repair)]) from None
+    return ledger
+
+
+def _patience_s(halted: Halt | None) -> float:
+    """How long MLflow may take nothing; where the disk is full its own file has no room either, most likely."""
+    return SECONDS_OF_SILENCE if halted and halted.kind == "storage" else SECONDS_TO_DELIVER
+
+
+def _conclude(
+    proposals: Proposals,
+    ledger: Ledger,
+    tracker: Tracker,
+    console: Console,
+    write_report: Callable[[], Path],
+    halted: Halt | None,
+) -> Outcome:
+    """Everything is delivered, as far as it can be, and the study's run has its status and its report."""
+    outcome = dataclasses.replace(_outcome(ledger, proposals), halted=halted)
+    with suppress(LedgerError):  # then the next driver does it
+        ledger.expect(proposals.total())
+        if not outcome.num_left:
+            _withdraw(ledger, proposals)
+    as_asked = not outcome.num_left or (halted is not None and halted.kind == "budget")
+    tracker.end_study(proposals.planned(), proposals.notes(), "FINISHED" if as_asked else "KILLED")
+    patience_s, not_reported = _patience_s(halted), list[str]()
+    try:
+        if _delivered(tracker, console, patience_s):
+            not_reported = _attach_report(tracker, write_report)
+    except KeyboardInterrupt:  # of a person who asked twice, while little was left to wait for
+        patience_s, not_reported = 0.0, ["the report: interrupted"]
+    return dataclasses.replace(outcome, undelivered=[*tracker.close(patience_s), *not_reported])
 
 
 def proposals_of(study: Study, past: Past, warm: WarmStart) -> Proposals:

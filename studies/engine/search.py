@@ -113,8 +113,11 @@ class Search:
             return self._keep(*self._propose())
 
     def _renew_sampler(self) -> None:
-        """Another sampler with the next seed. What it knows of the space that all trials share is passed on: working that out
-        means looking at every trial, and its result does not depend on the seed."""
+        """Another sampler with the next seed.
+
+        What it knows of the space that all trials share is passed on: working that out means looking at every trial, and its
+        result does not depend on the seed.
+        """
         before, self._study.sampler = self._study.sampler, make_sampler(self._sampler, num_asked=len(self._seen))
         if hasattr(before, _SHARED_SPACE):
             setattr(self._study.sampler, _SHARED_SPACE, getattr(before, _SHARED_SPACE))

@@ -394,12 +394,11 @@ def campaign(names: list[str], *, short: bool, show: Callable[[str], None]) -> l
         assert undisturbed.finish() == 0, undisturbed.log()
         expected = undisturbed.stored()
         assert len(expected.trials) == len(expected.runs) == NUM_REPLICATES
-        show(
-            f"{'fault':24} {'injected':>8} {'lost':>6} {'doubled':>8} {'left running':>13} {'seconds to resume':>18} {'in all':>7}"
-        )
+        titles = ("fault", "injected", "lost", "doubled", "left running", "seconds to resume", "in all")
+        show("{:24} {:>8} {:>6} {:>8} {:>13} {:>18} {:>7}".format(*titles))
         with ThreadPoolExecutor(AT_ONCE) as pool:
             cases = [(name, Path(folder, name.replace(" ", "-"))) for name in names if not short or FAULTS[name][2]]
-            for count in pool.map(lambda case: inflict(*case, expected, short=short), cases):
+            for count in pool.map(lambda case: inflict(case[0], case[1], expected, short=short), cases):
                 counts.append(count)
                 seconds = f"{max(count.seconds_to_resume):.1f} at most" if count.seconds_to_resume else "–"
                 harm = f"{count.lost:6} {count.doubled:8} {count.left_running:13}"

@@ -13,8 +13,8 @@ belongs: with logging on, in an MLflow store in an SQLite file.
 - *tune reuse_actors*: a class trainable whose processes are kept; with MLflowLoggerCallback, and (``…_without_logging``) with
   no record of any kind.
 
-Requests are counted over a study whose epochs take a tenth of a second: those that carry reports, and all (a run is made, is given its
-parameters, and is ended).
+Requests are counted over a study whose epochs take a tenth of a second: those that carry reports, and all (a run is made, is
+given its parameters, and is ended).
 
 The floor is what MLflow's own store takes to make, fill and end one run, in one process: ``mlflow_floor_s``.
 
