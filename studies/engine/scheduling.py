@@ -4,6 +4,7 @@ Nothing of Tune's own state is kept or restored, and Tune repeats nothing by its
 conductor, and so from the ledger.
 """
 
+import json
 import logging
 import signal
 import socket
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -299,7 +301,7 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]  # Ray ships no types
         self._conductor = conductor
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return REPORT in result and self._conductor.should_stop(result[IDENTITY], result[REPORT])
+        return REPORT in result and self._conductor.should_stop(result[IDENTITY], json.loads(result[REPORT]))
 
     def stop_all(self) -> bool:
         """What is in flight is never ended together."""
@@ -321,12 +323,19 @@ class _Recorder(tune.Callback):  # type: ignore[misc]  # Ray ships no types
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
         if REPORT in result:
-            self._conductor.reported(_identity(trial), result[REPORT])
+            self._conductor.reported(_identity(trial), json.loads(result[REPORT]))
         elif FAILURE in result:
             self._conductor.failed(_identity(trial), **result[FAILURE])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._conductor.broken(_identity(trial), str(trial.get_error() or "its process died").strip())
+        error = Path(trial.error_file)  # Tune's own copy of it comes with its snapshots, which there are none of
+        self._conductor.broken(_identity(trial), (error.read_text() if error.exists() else "its process died").strip())
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tune keeps its trials; what it has gathered of this one nobody asks for any more."""
+        trial.run_metadata.metric_analysis.clear()
+        trial.run_metadata.metric_n_steps.clear()
+        trial.run_metadata.last_result.clear()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._conductor.tick()

@@ -5,6 +5,7 @@ The actor is reused from replicate to replicate, so that torch is imported once.
 
 import errno
 import faulthandler
+import json
 import traceback
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ ASSIGNMENT = "assignment"
 """The key of a trial's config that holds what ``StudyConductor`` in conductor.py says of a replicate, or of a parent."""
 IDENTITY = "identity"
 REPORT = "report"
+"""As JSON."""
 FAILURE = "failure"
 
 STDERR = 2
@@ -70,7 +72,8 @@ class ReplicateWorker(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
             faulthandler.cancel_dump_traceback_later()
         if report.final:
             self.cleanup()
-        return {IDENTITY: self._identity, REPORT: report.as_dict(), "done": report.final}
+        # as text: Tune keeps statistics of every number that it sees, for as long as the study lasts
+        return {IDENTITY: self._identity, REPORT: json.dumps(report.as_dict()), "done": report.final}
 
     def cleanup(self) -> None:
         """Let go of the network and of the replicate's lock."""

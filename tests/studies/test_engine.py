@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,11 @@ def test_run_report_and_run_again(tiny_study: Path) -> None:
 
     status = subprocess.run([*SPIKESWEEP, "status", str(tiny_study), "--json"], capture_output=True, text=True, check=True)
     assert json.loads(status.stdout)["states"] == {"COMPLETE": 6}
+    look = "import sys; from studies.engine.standing import standing as s; print(s(sys.argv[1]).states, 'torch' in sys.modules)"
+    quick = subprocess.run([sys.executable, "-c", look, str(tiny_study)], capture_output=True, text=True, check=True)
+    assert quick.stdout.strip() == "{'COMPLETE': 6} False"  # by the ledger alone
+    more = subprocess.run([*SPIKESWEEP, "status", str(tiny_study), "--set", "seeds=3", "--json"], capture_output=True, check=True)
+    assert json.loads(more.stdout)["states"] == {"COMPLETE": 6, "PLANNED": 3}
     report = subprocess.run([*SPIKESWEEP, "report", str(tiny_study), "--json"], capture_output=True, text=True, check=True)
     content: dict[str, Any] = json.loads(report.stdout)
     assert len(content["effects"]) == 8
@@ -148,7 +154,8 @@ def test_errors_that_the_machine_may_have_made_are_repeated(tiny_study: Path) ->
     """A RuntimeError of torch (here: a device that is not there) is tried three times, each in a fresh process, then FAILED."""
     result = run(tiny_study, "--set", "config.device=cuda:63", "--set", "seeds=1")
     assert result.returncode == 1, result.stdout + result.stderr
-    assert "(3 attempts)" in result.stdout
+    assert "its process died" not in (words := " ".join(result.stdout.split()))
+    assert "(3 attempts)" in words
     assert list_ledger(str(tiny_study.parent / "results" / "ledgers" / "tiny.journal")) == {"tiny": {"FAIL": 3}}
 
 
