@@ -177,7 +177,9 @@ def _let_workers_start() -> None:
         return
 
     def reuse_unless_one_starts(self: Any, trial: Any) -> bool:
-        return trial not in self._trial_to_actor and bool(reuse(self, trial))
+        worker = self._trial_to_actor.get(trial)  # it may also wait for room, which a free worker holds: then that one is taken
+        is_starting = worker in self._actor_manager._live_actors_to_ray_actors_resources  # noqa: SLF001
+        return not is_starting and bool(reuse(self, trial))
 
     reuse_unless_one_starts.lets_workers_start = True  # type: ignore[attr-defined]
     TuneController._maybe_reuse_cached_actor = reuse_unless_one_starts  # noqa: SLF001

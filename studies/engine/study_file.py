@@ -268,7 +268,7 @@ class StudyFile(SpaceFile):
         default=None, description="After what the study stops: replicates, hours, gpu_hours; a larger budget lets it go on."
     )
     deadline_s: float = Field(
-        default=43_200,
+        default=43_200.0,
         gt=0,
         description="A replicate that reports nothing for so many seconds is taken to hang: its process is ended, and another "
         "goes on from its checkpoint.",

@@ -80,6 +80,7 @@ def test_run_report_and_run_again(tiny_study: Path) -> None:
     assert list_ledger(str(storage / "ledgers" / "tiny.journal")) == {"tiny": {"COMPLETE": 9}}
 
 
+@pytest.mark.slow  # test_faults.py does it by default, with less to train
 def test_killed_drivers_lose_and_repeat_nothing(tiny_study: Path, start: Start) -> None:
     """kill -9 of the driver, three times in one study: the last run ends it whole, with no doubled run or epoch."""
     storage = tiny_study.parent / "results"
@@ -167,8 +168,6 @@ def test_a_study_has_one_driver(tiny_study: Path, start: Start) -> None:
     second = run(tiny_study)
     assert second.returncode == 2
     assert f"already run by process {driver.pid} on " in second.stderr
-    output, _ = driver.communicate(timeout=PATIENCE_S)
-    assert driver.returncode == 0, output
 
 
 @pytest.mark.parametrize(

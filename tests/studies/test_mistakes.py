@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.engine import reading
+from studies.engine import lookup
 from studies.engine.problems import Problem, StudyError
 from studies.engine.reading import load_study
 
@@ -366,7 +366,7 @@ def test_a_named_space_is_checked_where_it_stands(tmp_path: Path, monkeypatch: p
     """Mistakes in a named space are told with its own lines, and the study's own constraints keep theirs."""
     space = tmp_path / "space.yaml"
     space.write_text("factors:\n  a: [0, 2]\nconstraints:\n  - a < 3\n  - a <\nseeds: 3\n")
-    monkeypatch.setattr(reading, "named_spaces", lambda: {"mine": space})
+    monkeypatch.setattr(lookup, "named_spaces", lambda: {"mine": space})
     text = SURFACE.replace("  a: [-1, 0, 1]\n", "").replace("a + b <= 1.5", "a + b <=") + "search_space: mine\n"
     found = {problem.where.split("/")[-1] for problem in problems_of(written(tmp_path, text))}
     assert found == {"space.yaml:2 factors.a[1]", "space.yaml:5 constraints[1]", "space.yaml:6 seeds", "s.yaml:10 constraints[2]"}

@@ -227,6 +227,7 @@ def job_of(output: str) -> str:
 
 
 @needs_namespaces
+@pytest.mark.slow
 def test_a_study_as_a_job(cluster: Namespace, tiny_study: Path, tmp_path: Path) -> None:
     """A job runs the code that is on disk where it is submitted, and needs the cluster's token; a second one of the same study
     refuses; a stopped one leaves no run RUNNING, and the next ends the study whole. Values of variables are shown nowhere."""

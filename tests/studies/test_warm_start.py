@@ -90,7 +90,7 @@ def test_an_unknown_study(tmp_path: Path, storage: Path) -> None:
     assert result.returncode == 2
     assert "warm_start must name studies that this MLflow store has" in result.stderr
     assert "Traceback" not in result.stderr
-    assert {path.name for path in (tmp_path / "results").glob("*")} <= {"locks"}
+    assert {path.name for path in (tmp_path / "results").glob("*")} <= {"ledgers"}
     for name, rule in (("earlyer", "must name studies that this MLflow store has"), ("other", "must name other studies")):
         study = load_study(str(_write(storage, "other", LATER)), [f"design.warm_start=[{name}]"])
         with pytest.raises(StudyError) as caught:

@@ -31,7 +31,7 @@ def test_the_peak_is_what_was_held_at_most() -> None:
     assert peak.metrics()["memory/peak_bytes"] < 16 * MIB
     for mib in (40, 80, 20):
         torch.ones(mib * MIB // 4)
-    assert 72 * MIB < peak.metrics()["memory/peak_bytes"] < 96 * MIB
+    assert 72 * MIB < peak.metrics()["memory/peak_bytes"] < 136 * MIB  # all three are 140
     assert MemoryPeak(CPU).metrics()["memory/peak_bytes"] < 16 * MIB
     del before
 
