@@ -316,7 +316,7 @@ def small_disk(mebibytes: int) -> Iterator[tuple[Path, tuple[str, ...]]]:
         assert holder.stdout is not None
         assert holder.stdout.readline(), "a file system of one's own is not allowed here"
         yield (
-            Path(f"/proc/{holder.pid}/root/mnt"),
+            Path("/proc", str(holder.pid), "root", "mnt"),
             ("nsenter", "--target", str(holder.pid), "--mount", "--user", f"--wd={Path.cwd()}"),
         )
     finally:

@@ -2,12 +2,8 @@
 
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.studies.servers import free_port
+from tests.studies.servers import free_port, mlflow_server
 
 USER = "spikesweep"
 PASSWORD = "xyzzy-8-plugh"
@@ -71,24 +67,8 @@ def postgresql() -> Iterator[Database]:
 def mlflow_on(database: Database, folder: Path) -> Iterator[str]:
     """The URL of a real MLflow server with one worker, as docs/CLUSTER.md has it; killed (-9) at the end."""
     port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    variables = {"MLFLOW_BACKEND_STORE_URI": database.url("mlflow"), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "mlflow.log").open("w") as log:
-        server = subprocess.Popen(command, env={**os.environ, **variables}, stdout=log, stderr=log, start_new_session=True)
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        else:
-            raise TimeoutError((folder / "mlflow.log").read_text())
+    with mlflow_server(folder, port, database.url("mlflow")):
         yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)  # a session of its own
-        server.wait()
 
 
 def _run(program: str, *arguments: str) -> None:

@@ -20,13 +20,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def mlflow_server(folder: Path, port: int) -> Iterator[None]:
-    """A real server on the loopback interface, killed (-9) at the end."""
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
-    command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port)]
+def mlflow_server(folder: Path, port: int, store: str | None = None) -> Iterator[None]:
+    """A real server on the loopback interface with one worker, killed (-9) at the end; its store is a file unless given."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    variables = {
+        "MLFLOW_BACKEND_STORE_URI": store or f"sqlite:///{folder / 'server.db'}",  # no argument: it may hold a password
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # else it starts seven processes more
+    }
     with (folder / "server.log").open("a") as log:
-        quick = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # else it starts seven processes more
-        server = subprocess.Popen([*command, "--workers", "1"], stdout=log, stderr=log, env=quick, start_new_session=True)
+        server = subprocess.Popen(command, env={**os.environ, **variables}, stdout=log, stderr=log, start_new_session=True)
     try:
         for _ in range(600):
             try:
