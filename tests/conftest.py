@@ -4,12 +4,16 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
 from hypothesis import settings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two tests run at a time, each with its processes: threads would wait for threads
 
 from studies.engine.environment import settle_libraries
 
@@ -18,6 +22,7 @@ settings.register_profile("patient", deadline=None)  # never a timed test
 settings.load_profile("patient")
 SPIKESWEEP = [sys.executable, "-m", "studies"]
 PATIENCE_S = 240
+BUCKET = "bucket"
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -70,6 +75,25 @@ storage: {tmp_path / "results"}
 """
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of an S3 server on this machine, with an empty bucket called ``bucket``."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"{host}:{port}"
+    urllib.request.urlopen(urllib.request.Request(f"http://{endpoint}/{BUCKET}", method="PUT")).close()
+    yield endpoint
+    server.stop()
+
+
+def s3_uri(endpoint: str) -> str:
+    """A prefix that nobody else has."""
+    return f"s3://somebody:pass%2Fword@{BUCKET}/{uuid4().hex}?region=us-east-1&endpoint_override=http%3A%2F%2F{endpoint}"
 
 
 def run(study: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

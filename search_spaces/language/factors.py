@@ -69,6 +69,7 @@ class Levels:
         """A level, each as likely as the others."""
         return rng.choice(self.values)
 
+    @cached_property
     def distribution(self) -> CategoricalDistribution:
         """The levels as Optuna's categories."""
         return CategoricalDistribution([self.param(level) for level in self.values])
@@ -190,6 +191,7 @@ class Range:
         value = min(max(value, self.low), self.high)
         return round(value) if self.integer else float(value)
 
+    @cached_property
     def distribution(self) -> FloatDistribution | IntDistribution:
         """The range as Optuna's."""
         if self.integer:

@@ -31,6 +31,7 @@ __all__ = [
 LARGEST_SEED = 2**31 - 1
 
 _SEED = "seed"
+_SEEDS = IntDistribution(0, LARGEST_SEED)
 
 Cell = dict[str, Level]
 """The level of every active factor, in the order of the space."""
@@ -65,7 +66,7 @@ class Space:
 
     def distribution(self, name: str) -> BaseDistribution:
         """A factor's domain as Optuna's distribution."""
-        return self.factor(name).domain.distribution()
+        return self.factor(name).domain.distribution
 
     def suggest(self, trial: BaseTrial) -> Cell:
         """A cell of Optuna's choice. Only active factors are suggested, parents first, so that the sampler sees conditions."""
@@ -186,16 +187,16 @@ def make_space(factors: Iterable[Factor]) -> Space:
     return space
 
 
-def cell_key(cell: Mapping[str, Level]) -> tuple[tuple[str, str, Level], ...]:
+def cell_key(cell: Mapping[str, Level]) -> str:
     """What tells cells apart, also True from 1: a key for sets and dictionaries."""
-    return tuple((name, type(cell[name]).__name__, cell[name]) for name in sorted(cell))
+    return repr(sorted(cell.items()))
 
 
 def params_and_distributions(space: Space, cell: Cell, seed: int) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
     """A replicate as the params and distributions of an Optuna trial; its seed is among them, so that seeds can be added."""
     params = {name: space.factor(name).domain.param(level) for name, level in cell.items()}
     distributions = {name: space.distribution(name) for name in cell}
-    return {**params, _SEED: seed}, {**distributions, _SEED: IntDistribution(0, LARGEST_SEED)}
+    return {**params, _SEED: seed}, {**distributions, _SEED: _SEEDS}
 
 
 def cell_of_params(space: Space, params: Mapping[str, Any]) -> Cell:
@@ -206,7 +207,7 @@ def cell_of_params(space: Space, params: Mapping[str, Any]) -> Cell:
 def _suggest(trial: BaseTrial, factor: Factor) -> Level:
     name, domain = factor.name, factor.domain
     if isinstance(domain, Levels):
-        return trial.suggest_categorical(name, domain.distribution().choices)
+        return trial.suggest_categorical(name, domain.distribution.choices)
     if domain.integer:
         return trial.suggest_int(name, int(domain.low), int(domain.high), step=int(domain.step or 1), log=domain.log)
     return float(trial.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log))

@@ -179,7 +179,7 @@ class SearchProposals:
     def _note(self, trial: _Trial, replicate: Replicate) -> None:
         state = self._past.entries[replicate.identity].state
         trial.states[replicate.seed] = state
-        trial.metrics[replicate.seed] = self._metrics(replicate.identity) if state == TrialState.COMPLETE else {}
+        trial.metrics[replicate.seed] = self._judged(self._metrics(replicate.identity)) if state == TrialState.COMPLETE else {}
         trial.curves[replicate.seed] = {epoch: value for _, epoch, value in self._points(replicate)}
 
     def _points(self, replicate: Replicate) -> list[tuple[int, int, float]]:
@@ -250,7 +250,8 @@ class SearchProposals:
         if self._stopping:
             self._stopping.ended(replicate.identity, state)
         trial = self._trials[cell_key(replicate.cell)]
-        trial.states[replicate.seed], trial.metrics[replicate.seed] = state, metrics
+        trial.states[replicate.seed] = state
+        trial.metrics[replicate.seed] = self._judged(metrics)
         if trial.has_gone_badly():
             waiting = {replicate.identity for replicate in self._queue}
             self._ask_only(trial, [asked for asked in trial.replicates if asked.identity not in waiting])
@@ -272,6 +273,10 @@ class SearchProposals:
         means = {name: _mean(of_seed[name] for of_seed in metrics.values()) for name in self._metric_names()}
         violations = {str(limit): limit.violation(means[limit.metric]) for limit in self._plan.limits}
         return Result(state, [means[name] for name in self._plan.objectives], violations, curve)
+
+    def _judged(self, metrics: Metrics) -> Metrics:
+        """Those that trials are judged by; a large study keeps no others."""
+        return {name: metrics[name] for name in self._metric_names() if name in metrics}
 
     def _metric_names(self) -> list[str]:
         return list(dict.fromkeys([*self._plan.objectives, *(limit.metric for limit in self._plan.limits)]))

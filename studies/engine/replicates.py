@@ -18,12 +18,16 @@ class Parent:
 
     identity: str
     trainable: str
-    config: dict[str, Any]
-    """Every field of the parent's config."""
+    recipe: Recipe
     seed: int
     data_digest: str
     title: str
     """What a person calls it, e.g. ``parent ann layout=64 M 128 · seed 3``."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Every field of the recipe."""
+        return dataclasses.asdict(self.recipe)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +38,8 @@ class Replicate:
     trainable: str
     cell: Cell
     seed: int
-    config: dict[str, Any]
-    """Every field of the trainable's config."""
+    recipe: Recipe
+    """The trainable's config."""
     dataset: str
     data_digest: str
     role: Role = "cell"
@@ -46,6 +50,11 @@ class Replicate:
     """What the sampler that proposed it wants to find again, e.g. its generation."""
     parent: Parent | None = None
     """What is trained first, with the same seed and data."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Every field of the recipe; a large study keeps no dict of them for each of its replicates."""
+        return dataclasses.asdict(self.recipe)
 
     @property
     def title(self) -> str:
@@ -71,7 +80,7 @@ def make_replicate(
         trainable=trainable,
         cell=cell,
         seed=seed,
-        config=dataclasses.asdict(config),
+        recipe=config,
         dataset=dataset.name,
         data_digest=dataset.digest,
         role=role,
@@ -82,12 +91,12 @@ def make_replicate(
 
 def _make_parent(cell: Cell, config: Recipe, seed: int, dataset: Dataset) -> Parent:
     trainable = trainable_of(config)
-    fields = dataclasses.asdict(config)
+    fields = {each.name for each in dataclasses.fields(config)}
     levels = levels_in_words({name: level for name, level in cell.items() if name in fields})
     return Parent(
         identity=identity_of(trainable, config, data_digest=dataset.digest, seed=seed),
         trainable=trainable,
-        config=fields,
+        recipe=config,
         seed=seed,
         data_digest=dataset.digest,
         title=f"parent {f'{trainable} {levels}'.strip()} · seed {seed}",

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import ray
 from ray import tune
 from ray.tune.execution.tune_controller import TuneController
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -290,10 +291,22 @@ class _AsAssigned(TrialScheduler):  # type: ignore[misc]  # Ray ships no types
         return goes_on
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """The conductor's to know."""
+        """The conductor's to know; Tune needs to know no more of those that ended before this one."""
+        _forget_ended(tune_controller)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """The conductor's to know."""
+
+
+def _forget_ended(controller: Any) -> None:
+    """Take from Tune the trials that have ended: it keeps all of them, some 40 KiB each, and looks through them at every step."""
+    with suppress(AttributeError):  # the attributes are Tune's own affair, and another version may have others
+        for trial in controller._stopped_trials | controller._failed_trials:  # noqa: SLF001
+            controller._trials.remove(trial)  # noqa: SLF001
+            controller._live_trials.discard(trial)  # noqa: SLF001
+            controller._trials_to_cache.discard(trial)  # noqa: SLF001
+        controller._stopped_trials.clear()  # noqa: SLF001
+        controller._failed_trials.clear()  # noqa: SLF001
 
 
 class _Stopper(tune.Stopper):  # type: ignore[misc]  # Ray ships no types
@@ -314,8 +327,8 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]  # Ray ships no types
         return {}
 
 
-class _Recorder(tune.Callback):  # type: ignore[misc]  # Ray ships no types
-    """Passes on to the conductor what Tune says of its trials."""
+class _Recorder(TrialProgressCallback):  # type: ignore[misc]  # Ray ships no types
+    """Passes on to the conductor what Tune says of its trials; in the place of Tune's own printer, which keeps all of them."""
 
     def __init__(self, conductor: Conductor) -> None:
         self._conductor = conductor
@@ -334,10 +347,7 @@ class _Recorder(tune.Callback):  # type: ignore[misc]  # Ray ships no types
         self._conductor.broken(_identity(trial), (error.read_text() if error.exists() else "its process died").strip())
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tune keeps its trials; what it has gathered of this one nobody asks for any more."""
-        trial.run_metadata.metric_analysis.clear()
-        trial.run_metadata.metric_n_steps.clear()
-        trial.run_metadata.last_result.clear()
+        """Its last report has said so."""
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._conductor.tick()

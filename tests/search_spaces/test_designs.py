@@ -1,7 +1,7 @@
 """Designs have exactly the promised cells."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import comb
 
 import pytest
@@ -67,6 +67,11 @@ def test_reference_cells_satisfy_all_conditions_at_once() -> None:
     assert reference_cell(space, {"a": 0, "b": 1, "c": "x"}, "b") == {"a": 2, "b": 1}
 
 
+def num_differences(cell: Mapping[str, Level], other: Mapping[str, Level]) -> int:
+    """In how many factors two cells have other levels; True is not 1."""
+    return sum(repr(cell[name]) != repr(other[name]) for name in cell)
+
+
 @given(spaces_with_baselines(conditions=False))
 def test_one_factor_at_a_time_without_conditions(space_and_baseline: tuple[Space, dict[str, Level]]) -> None:
     """Without conditions: one cell a level beside the baseline, all distinct, none off the baseline in more than one factor."""
@@ -74,7 +79,7 @@ def test_one_factor_at_a_time_without_conditions(space_and_baseline: tuple[Space
     cells = one_factor_at_a_time(space, baseline)
     assert len(cells) == 1 + sum((factor.domain.num_values() or 0) - 1 for factor in space.factors)
     assert len({cell_key(cell) for cell in cells}) == len(cells)
-    assert all(len(set(cell_key(cell)) - set(cell_key(cells[0]))) <= 1 for cell in cells)
+    assert all(num_differences(cell, cells[0]) <= 1 for cell in cells)
 
 
 @given(spaces_with_baselines())
@@ -121,7 +126,7 @@ def test_leave_one_out_in_general(domains: list[Levels], data: st.DataObject) ->
     cells = leave_one_out(space, baseline)
     assert len({cell_key(cell) for cell in cells}) == len(cells) == len(domains) + 1
     assert cell_key(cells[0]) == cell_key(baseline)
-    assert all(len(set(cell_key(cell)) - set(cell_key(baseline))) == 1 for cell in cells[1:])
+    assert all(num_differences(cell, baseline) == 1 for cell in cells[1:])
 
 
 @given(spaces_with_baselines(max_factors=4))

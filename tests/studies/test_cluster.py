@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import PATIENCE_S, SPIKESWEEP
 from tests.studies.namespaces import Namespace, joined, namespace, needs_namespaces, wait_until_files
-from tests.studies.test_engine import assert_whole
+from tests.studies.test_engine import assert_whole, mlflow_runs
 
 HEAD_ADDRESS = "127.0.0.1:6399"
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
@@ -30,9 +30,9 @@ def world(tmp_path: Path) -> Iterator[Namespace]:
         yield inside
 
 
-def start_head(inside: Namespace, num_cpus: int, host: str = "127.0.0.1", **variables: str) -> None:
+def start_head(inside: Namespace, num_cpus: int, host: str = "127.0.0.1", gpus: int = 0, **variables: str) -> None:
     """`ray start --head` without a dashboard."""
-    node = ("--node-ip-address", host, "--num-cpus", str(num_cpus))
+    node = ("--node-ip-address", host, "--num-cpus", str(num_cpus), "--num-gpus", str(gpus))
     inside.check("ray", "start", "--head", *node, "--port", "6399", "--include-dashboard", "false", **variables)
 
 
@@ -44,12 +44,16 @@ def add_node(inside: Namespace, head: str, host: str) -> None:
 @needs_namespaces
 @pytest.mark.parametrize("address", ["auto", HEAD_ADDRESS])
 def test_an_existing_cluster(address: str, world: Namespace, tiny_study: Path, tmp_path: Path) -> None:
-    """`--address` runs the study on the cluster's nodes, found or named, with Ray's token where it has one."""
-    start_head(world, 2, **TOKEN)
-    result = world.spikesweep("run", tiny_study, "--address", address, **TOKEN)
+    """`--address` runs the study on the cluster's nodes, found or named, with Ray's token where it has one. A share of a GPU is
+    asked for and metered (Ray is told of one that is not there: the training itself is on the CPU)."""
+    start_head(world, 2, gpus=1, **TOKEN)
+    on_half_a_gpu = ("--set", "resources={gpus: 0.5}", "--set", "config.device=cpu")
+    result = world.spikesweep("run", tiny_study, "--address", address, *on_half_a_gpu, **TOKEN)
     assert result.returncode == 0, result.stdout
     assert "6/6 done" in result.stdout
     assert_whole(tmp_path / "results")
+    costs = [child.data.metrics for child in mlflow_runs(tmp_path / "results")[1]]
+    assert [cost["cost/gpu_seconds"] for cost in costs] == pytest.approx([cost["cost/seconds"] / 2 for cost in costs])
 
 
 @needs_namespaces

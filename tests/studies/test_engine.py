@@ -2,9 +2,11 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,40 @@ def test_run_report_and_run_again(tiny_study: Path) -> None:
     assert list_ledger(str(storage / "ledgers" / "tiny.journal")) == {"tiny": {"COMPLETE": 9}}
 
 
+@pytest.mark.slow
+def test_a_replicate_that_runs_out_of_memory(tiny_study: Path, start: Start) -> None:
+    """Where the system refuses a worker more memory, its replicate goes on in another with half the batch at a time, and twice
+    the memory asked for; the record says so."""
+    tiny_study.write_text(
+        f"""\
+question: What if memory runs out?
+name: tiny
+trainable: bitnet
+config: {{data: digits, epochs: 4, batch_size: 128, layout: 64 64 M 64, gradient: surrogate, num_train_images: 256}}
+baseline: {{time_steps: 32}}
+factors: {{time_steps: [32, 31]}}
+seeds: 1
+storage: {tiny_study.parent / "results"}
+"""
+    )
+    storage = tiny_study.parent / "results"
+    driver = start(tiny_study, "--num-cpus", "1")
+    wait_for(storage, "checkpoints/*/checkpoint.pt", 1, driver)
+    (worker,) = _workers(driver.pid)
+    sizes = []
+    for _ in range(100):  # between two batches it is small
+        sizes.append(int(read_if_there(Path(f"/proc/{worker}/statm")).split()[0]) * resource.getpagesize())
+        time.sleep(0.01)
+    limit = min(sizes) + 60 * 2**20
+    resource.prlimit(worker, resource.RLIMIT_AS, (limit, limit))
+    output, _ = driver.communicate(timeout=PATIENCE_S)
+    assert driver.returncode == 0, output
+    _, children, _ = mlflow_runs(storage)
+    assert [child.info.status for child in children] == ["FINISHED"] * 2
+    peaks = {child.data.tags.get("spikesweep.num_micro_batches"): child.data.metrics["memory/peak_bytes"] for child in children}
+    assert peaks["2"] < peaks[None]
+
+
 @pytest.mark.slow  # test_faults.py does it by default, with less to train
 def test_killed_drivers_lose_and_repeat_nothing(tiny_study: Path, start: Start) -> None:
     """kill -9 of the driver, three times in one study: the last run ends it whole, with no doubled run or epoch."""
@@ -101,8 +137,7 @@ def test_a_killed_worker_is_replaced(tiny_study: Path, start: Start) -> None:
     storage = tiny_study.parent / "results"
     driver = start(tiny_study, "--set", "config.epochs=10")
     wait_for(storage, "checkpoints/*/checkpoint.pt", 1, driver)
-    names = ("ray::ReplicateWorker", "ray::ResourceTrainable")  # ours, and what Tune makes of it: Ray shows either
-    workers = [pid for pid in descendants(driver.pid) if _command_line(pid).startswith(names)]
+    workers = _workers(driver.pid)
     assert workers
     os.kill(workers[0], signal.SIGKILL)
     output, _ = driver.communicate(timeout=PATIENCE_S)
@@ -190,6 +225,12 @@ def test_bad_input_begins_nothing(arguments: list[str], expected: str, tiny_stud
     made = {path.name for path in (tiny_study.parent / "results").glob("*")}
     assert made <= {"ledgers"}
     assert not list((tiny_study.parent / "results" / "ledgers").glob("*.journal"))
+
+
+def _workers(pid: int) -> list[int]:
+    """The processes of a driver that train."""
+    names = ("ray::ReplicateWorker", "ray::ResourceTrainable")  # ours, and what Tune makes of it: Ray shows either
+    return [child for child in descendants(pid) if _command_line(child).startswith(names)]
 
 
 def _command_line(pid: int) -> str:

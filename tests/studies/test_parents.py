@@ -33,7 +33,7 @@ def parent_of_seed(seed: int) -> Parent:
     return Parent(
         identity=f"parent{seed}",
         trainable="ann",
-        config={"data": "digits", "device": "auto"},
+        recipe=ann.Config(data="digits"),
         seed=seed,
         data_digest="",
         title=f"parent ann · seed {seed}",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.trainables.conftest import BUCKET, s3_uri
+from tests.conftest import BUCKET, s3_uri
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.storage import Location, beside, files_at, inside, without_keys
 
