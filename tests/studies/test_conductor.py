@@ -1,5 +1,8 @@
 """What becomes of replicates whose processes break, that need more memory, whose study has a budget or is told to halt."""
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from studies.engine.halts import Halt, Meter
 from studies.engine.ledger import LedgerError, open_ledger
 from studies.engine.reading import load_study
 from studies.engine.worker import OUT_OF_MEMORY, STORAGE
+from tests.conftest import PATIENCE_S
 from tests.studies.stage import Stage
 
 
@@ -173,3 +177,30 @@ def test_a_ledger_that_cannot_be_written_halts_the_study(tiny_study: Path, monke
     assert stage.conductor.halted
     assert stage.states() == {first: TrialState.RUNNING}
     assert stage.progress.done == 0
+
+
+KILLED_FOR_MEMORY = """
+import time, ray
+from studies.engine.attempts import names_memory
+from studies.engine.scheduling import ray_session
+from studies.engine.study_file import Resources
+
+@ray.remote
+class Worker:
+    def train(self):
+        time.sleep(60)
+
+with ray_session(None, 1, Resources(cpus=1)):
+    try:
+        ray.get(Worker.remote().train.remote(), timeout=60)
+    except ray.exceptions.RayError as error:
+        print(type(error).__name__, names_memory(str(error)))
+"""
+
+
+def test_ray_says_when_it_killed_a_process_for_memory() -> None:
+    """The error of a worker that a real Ray ended because its node had no memory left is known as such."""
+    tiny = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "100"}
+    command = [sys.executable, "-c", KILLED_FOR_MEMORY]
+    said = subprocess.run(command, env={**os.environ, **tiny}, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
+    assert said.stdout.split()[-1] == "True", said.stdout
