@@ -199,7 +199,8 @@ def drivers_killed(folder: Path, count: Count, num: int) -> Case:
 
 
 def workers_killed(folder: Path, count: Count, num: int) -> Case:
-    """SIGKILL of a process that trains, at random moments of one driver."""
+    """SIGKILL of a process that trains, at random moments of one driver. One replicate may be hit three times before its next
+    epoch, which is its failure, until ``--retry-failed``."""
     case, generator = Case(folder), random.Random(1)
     driver = case.start()
     case.await_epoch(driver)
@@ -209,7 +210,9 @@ def workers_killed(folder: Path, count: Count, num: int) -> Case:
             count.injected += 1
             count.seconds_to_resume.append(case.await_epoch(driver))
         time.sleep(generator.uniform(0, 0.3))
-    case.end(driver)
+    if driver.wait(timeout=PATIENCE_S):
+        assert "(3 attempts)" in case.log(), case.log()
+        case.end(case.start("--retry-failed"))
     return case
 
 
