@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from analysis.reporting import words
+from analysis.reporting.statistics_method import statistics_lines
 from analysis.statistics.cells import reference_cell
 from analysis.statistics.effects import SIGNIFICANCE
 from analysis.statistics.level_cells import AROUND_A_BASELINE, FACTORIAL
@@ -47,6 +48,7 @@ def method_lines(summary: Summary) -> list[str]:
             "p: two-sided sign-flip test; corrected by Holm over the contrasts of one outcome; a verdict needs corrected "
             f"p < {SIGNIFICANCE}."
         )
+    lines += statistics_lines(summary)
     return lines + _provenance(study, [run for run in summary.runs if run.config])
 
 
@@ -70,7 +72,8 @@ def _design(summary: Summary) -> str:
         return (
             f"{begin}, the same in every cell. Main effects: within every seed the mean over all cells that have the level, "
             "minus the mean over all cells that have the factor's baseline level; of a conditional factor over the cells in "
-            "which it is active. A seed counts if all these cells have finished."
+            "which it is active. Where cells or replicates are missing, both are adjusted by a linear model of "
+            "main effects."
         )
     return (
         f"{begin}, the same in every cell. The cells were drawn at random, so that a level meets the others' levels in other "

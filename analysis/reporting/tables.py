@@ -10,8 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.reporting.configuration_tables import ranking_sentences, ranking_terminal_tables
-from analysis.reporting.effect_tables import effect_sentences, effect_terminal_tables
+from analysis.reporting.effect_sentences import effect_sentences
+from analysis.reporting.effect_tables import effect_terminal_tables
+from analysis.reporting.interaction_tables import variance_sentences
 from analysis.reporting.method import design_lines, unfinished_lines
+from analysis.reporting.stability_tables import stability_sentences
 from analysis.reporting.tuning_tables import tuned_terminal_tables
 from analysis.statistics.intervals import Estimate
 from analysis.statistics.outcomes import outcomes_of
@@ -23,7 +26,8 @@ NUM_UNFINISHED_SHOWN = 20
 
 def verdicts(summary: Summary) -> list[str]:
     """The answer in sentences: of effects one per factor and outcome, of rankings what was tried and what is best."""
-    return [*effect_sentences(summary), *ranking_sentences(summary)]
+    effects = [*effect_sentences(summary), *variance_sentences(summary), *stability_sentences(summary)]
+    return [*effects, *ranking_sentences(summary)]
 
 
 def terminal(summary: Summary) -> Group:
@@ -48,13 +52,15 @@ def effects_csv(summary: Summary) -> str:
     writer = csv.writer(out, lineterminator="\n")
     columns = "outcome factor level is_baseline num_planned num_finished mean low high".split()
     columns += "difference difference_low difference_high p corrected_p verdict num_cells".split()
+    columns += "sd_of_differences effect_size is_adjusted".split()
     writer.writerow(columns)
     for outcome, effects in summary.effects.items():
         for e in effects:
             c = e.contrast
             compared = [c.difference.mean, c.difference.low, c.difference.high, c.p, c.corrected_p] if c else [""] * 5
+            sizes = [c.sd, c.effect_size] if c else [""] * 2
             level: list[Any] = [outcome.metric, e.factor, level_in_words(e.level), e.is_baseline, e.num_planned, e.num_finished]
-            writer.writerow([*level, *_bounds(e.estimate), *compared, e.verdict, e.num_cells])
+            writer.writerow([*level, *_bounds(e.estimate), *compared, e.verdict, e.num_cells, *sizes, e.is_adjusted])
     return out.getvalue()
 
 

@@ -1,13 +1,15 @@
 """The ablation summary as data: what a study's design lets one say, and what to keep in mind."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from analysis.statistics.cautions import cautions
 from analysis.statistics.configurations import Ranking, rankings
 from analysis.statistics.effects import LevelEffect, level_effects
+from analysis.statistics.interactions import VarianceTable, variance_table
 from analysis.statistics.level_cells import level_cells
 from analysis.statistics.outcomes import Outcome, objectives_of, outcomes_of
+from analysis.statistics.stability import RankStability, rank_stability
 from analysis.statistics.tuning import TunedCell, tuned_cells
 from studies.run_record import PRUNED, RunRecord, StudyRecord
 
@@ -25,6 +27,9 @@ class Summary:
     rankings: Sequence[Ranking]
     tuned: Sequence[TunedCell]
     warnings: Sequence[str]
+    variances: Mapping[Outcome, VarianceTable] = field(default_factory=dict)
+    """Of factorial designs, the outcomes that vary."""
+    stability: RankStability | None = None
 
     @property
     def primary(self) -> Outcome:
@@ -48,4 +53,14 @@ def summarise(study: StudyRecord, runs: Sequence[RunRecord]) -> Summary:
     effects = {outcome: level_effects(levels, outcome) for outcome in outcomes_of(study)} if levels else {}
     ranked, tuned = rankings(study, runs), tuned_cells(runs)
     primary = effects[objectives_of(study)[0]] if levels else []
-    return Summary(study, runs, effects, ranked, tuned, cautions(study, runs, levels, primary, ranked, tuned))
+    tables = {outcome: table for outcome in effects if (table := variance_table(study, runs, outcome))}
+    return Summary(
+        study,
+        runs,
+        effects,
+        ranked,
+        tuned,
+        cautions(study, runs, levels, primary, ranked, tuned),
+        variances=tables,
+        stability=rank_stability(study, runs),
+    )

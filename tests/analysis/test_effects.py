@@ -185,6 +185,6 @@ def test_other_objectives_are_shown_in_their_own_unit() -> None:
     summary = summarise(study, runs)
     assert [outcome.metric for outcome in outcomes_of(study)] == ["energy", "val/accuracy", "sparsity/overall"]
     text = " ".join(all_outputs(summary).split())
-    assert "energy by a (baseline 0): lower at 1: -617300 (-617300 to -617300), corrected p 0.031." in text
+    assert "energy by a (baseline 0): more a help (-617300 at 1, 95 % -617300 to -617300)." in text
     assert "| a | 0 | 6 | 1235000 (1235000 to 1235000) |" in text
     assert 'class="better"' in pages.page(summary)
