@@ -4,7 +4,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 from analysis.reporting import words
+from analysis.statistics.coding import Term
 from analysis.statistics.effects import LevelEffect
+from analysis.statistics.interactions import aliases_of
 from analysis.statistics.intervals import Estimate
 from analysis.statistics.outcomes import Outcome
 from analysis.statistics.summary import Summary
@@ -23,10 +25,11 @@ def effect_sentences(summary: Summary) -> Iterator[str]:
     """One per factor and outcome."""
     for factor in summary.study.factors:
         for outcome, effects in summary.effects.items():
-            yield _sentence(outcome, [effect for effect in effects if effect.factor == factor], effects)
+            aliases = aliases_of(summary.variances.get(outcome), factor)
+            yield _sentence(outcome, [effect for effect in effects if effect.factor == factor], effects, aliases)
 
 
-def _sentence(outcome: Outcome, effects: Sequence[LevelEffect], family: Sequence[LevelEffect]) -> str:
+def _sentence(outcome: Outcome, effects: Sequence[LevelEffect], family: Sequence[LevelEffect], aliases: Sequence[Term]) -> str:
     margin = negligible_margin(effects, outcome)
     negligible = [effect for effect in effects if is_negligible(effect, margin)]
     undecided = [effect for effect in effects if effect.verdict == "undecided" and effect not in negligible]
@@ -39,7 +42,8 @@ def _sentence(outcome: Outcome, effects: Sequence[LevelEffect], family: Sequence
     ]
     baseline = [f"baseline {level_in_words(effect.level)}" for effect in effects if effect.is_baseline]
     where = [f"in the cell {levels_in_words(effects[0].in_cell)}"] if effects and effects[0].in_cell else []
-    context = f" ({', '.join([*baseline, *where])})" if baseline or where else ""
+    shared = [f"together with {', '.join(' × '.join(term) for term in aliases)}"] if aliases else []
+    context = f" ({', '.join([*baseline, *where, *shared])})" if baseline or where or shared else ""
     factor = effects[0].factor if effects else "no factor"
     return f"{outcome.name} by {factor}{context}: {'; '.join(parts) or 'nothing to compare'}."
 

@@ -9,6 +9,7 @@ from rich.text import Text
 from analysis.reporting import words
 from analysis.reporting.sections import Column, Line, Section, estimate_column, title
 from analysis.statistics.effects import LevelEffect
+from analysis.statistics.interactions import aliases_of
 from analysis.statistics.level_cells import FACTORIAL
 from analysis.statistics.outcomes import ACCURACY_OUTCOME, Outcome
 from analysis.statistics.summary import Summary
@@ -33,13 +34,23 @@ def effect_sections(summary: Summary) -> list[Section]:
     is_factorial = summary.study.design in FACTORIAL
     return [
         Section(
-            title(outcome), _caption(summary, effects), _columns(outcome, is_factorial=is_factorial), _lines(summary, outcome)
+            title(outcome),
+            _caption(summary, outcome, effects),
+            _columns(outcome, is_factorial=is_factorial),
+            _lines(summary, outcome),
         )
         for outcome, effects in summary.effects.items()
     ]
 
 
-def _caption(summary: Summary, effects: Sequence[LevelEffect]) -> str:
+def _caption(summary: Summary, outcome: Outcome, effects: Sequence[LevelEffect]) -> str:
+    table = summary.variances.get(outcome)
+    aliases = {factor: aliases_of(table, factor) for factor in summary.study.factors}
+    shared = [f"{factor} from {', '.join(' × '.join(term) for term in terms)}" for factor, terms in aliases.items() if terms]
+    return _what_is_compared(summary, effects) + (f" The fraction does not tell {'; '.join(shared)}." if shared else "")
+
+
+def _what_is_compared(summary: Summary, effects: Sequence[LevelEffect]) -> str:
     if any(effect.is_adjusted for effect in effects):
         return (
             "Every level's mean over the levels of the other factors, adjusted by a linear model of main effects since cells or "
@@ -49,8 +60,8 @@ def _caption(summary: Summary, effects: Sequence[LevelEffect]) -> str:
         return "Every level's mean over all cells that have it; differences from the baseline level's mean, paired by seed."
     elsewhere = " (or in the cell that is named, where a factor is only active there)" if any(e.in_cell for e in effects) else ""
     return (
-        f"Simple effects: every level with the other factors at their baseline{elsewhere}; differences paired by seed. The design "
-        "does not tell whether they would be the same elsewhere: it has no interactions."
+        f"Simple effects: every level with the other factors at their baseline{elsewhere}; differences paired by seed. The "
+        "design does not tell whether they would be the same elsewhere: it has no interactions."
     )
 
 

@@ -31,7 +31,10 @@ def _section(outcome: Outcome, table: VarianceTable) -> Section:
 
 
 def _caption(table: VarianceTable) -> str:
-    said = ["Which factors matter, and which pairs interact: the effect of one depends on the level of the other."]
+    said = [
+        "Which factors matter, and which pairs interact: the effect of one depends on the level of the other. These F tests take "
+        "the noise as normal and equal in all cells; the verdicts on single levels above do not."
+    ]
     if any(line.aliases for line in table.lines):
         said.append("The fraction gives one estimate for terms that stand in one line: it is of their sum.")
     if partial := [_name(line.term) for line in table.lines if line.term and line.df < line.full_df]:

@@ -55,7 +55,7 @@ def stability_sentences(summary: Summary) -> Iterator[str]:
     best, second = found.cells[:2]
     value = f"{words.value(found.outcome, best.estimate)}{words.unit(found.outcome)}"
     yield (
-        f"best {found.kind} by {found.outcome.name}: {words.configuration_in_words(summary.study, best.levels)}: {value}, best in "
-        f"{_percent(best.probability_best)} % of resamples; next {words.configuration_in_words(summary.study, second.levels)}, "
-        f"{_percent(second.probability_best)} %."
+        f"best {found.kind} by {found.outcome.name}: {words.configuration_in_words(summary.study, best.levels)}: {value}, best "
+        f"in {_percent(best.probability_best)} % of resamples; next "
+        f"{words.configuration_in_words(summary.study, second.levels)}, {_percent(second.probability_best)} %."
     )

@@ -17,8 +17,8 @@ def _effects(summary: Summary) -> list[str]:
         "Effect size: Hedges' g_av, the paired difference over the root of both levels' mean variance over seeds, corrected for "
         "small samples (Cumming 2012; Lakens 2013).",
         f"“No effect larger than”: an undecided difference whose 95 % interval lies within ±{100 * NEGLIGIBLE_FRACTION:g} points "
-        f"(of what is no fraction: ±{100 * NEGLIGIBLE_SHARE:g} % of the baseline's mean). “More seeds”: how many would decide with "
-        "80 % power at the strictest level of Holm's correction, if difference and spread are those measured.",
+        f"(of what is no fraction: ±{100 * NEGLIGIBLE_SHARE:g} % of the baseline's mean). “More seeds”: how many would decide "
+        "with 80 % power at the strictest level of Holm's correction, if difference and spread are those measured.",
     ]
 
 
@@ -26,10 +26,10 @@ def _variances(summary: Summary) -> list[str]:
     if not summary.variances:
         return []
     return [
-        "Analysis of variance: seeds are blocks; every term against the model of all terms that do not contain it (type II), over "
-        "the interaction of cells and seeds; least squares by statsmodels; p corrected by Holm over the lines of one table. Partial "
-        "ω² (Olejnik and Algina 2003) with an interval from the noncentral F (Steiger 2004); estimates below 0 are shown as 0. It "
-        "takes the noise as normal and equal in all cells, which the paired intervals and sign-flip tests above do not."
+        "Analysis of variance: seeds are blocks; every term against the model of all terms that do not contain it (type II), "
+        "over the interaction of cells and seeds; least squares by statsmodels; p corrected by Holm over the lines of one table.",
+        "Partial ω² (Olejnik and Algina 2003) with an interval from the noncentral F (Steiger 2004); estimates below 0 are shown "
+        "as 0. Table and interval take the noise as normal and equal in all cells, which the paired differences do not.",
     ]
 
 
@@ -38,5 +38,5 @@ def _stability(summary: Summary) -> list[str]:
         return []
     return [
         f"Rank stability: {NUM_DRAWS:,} draws of whole seeds with replacement, generator seed 0, deviations stretched by "
-        "√(n/(n-1)) for n seeds, ties shared. It is how far these seeds agree on the best, and no more than that with few of them."
+        "√(n/(n-1)) for n seeds, ties shared. It is how far these seeds agree on the best, and no more than that."
     ]

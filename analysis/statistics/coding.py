@@ -46,7 +46,7 @@ def term_columns(study: StudyRecord, cells: Sequence[Cell]) -> dict[Term, FloatA
     present = levels_in(study.factors, cells)
     mains = {name: main_columns(name, levels, cells) for name, levels in present.items() if len(levels) > 1}
     pairs = [pair for pair in combinations(mains, 2) if not (hangs_on(study, *pair) or hangs_on(study, *pair[::-1]))]
-    interactions = {(first, second): _products(mains[first], mains[second]) for first, second in pairs}
+    interactions: dict[Term, FloatArray] = {(first, second): _products(mains[first], mains[second]) for first, second in pairs}
     return {**{(name,): columns for name, columns in mains.items()}, **interactions}
 
 

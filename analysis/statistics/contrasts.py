@@ -13,6 +13,7 @@ from analysis.statistics.intervals import Estimate, mean_interval
 MOST_PAIRS_FOR_EXACT = 16
 NUM_RANDOM_FLIPS = 100_000
 RELATIVE_TIE = 1e-9
+RELATIVE_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def paired_contrasts(
     found: list[Contrast] = []
     for reference, level in pairs:
         blocks = sorted(level.keys() & reference.keys())
-        differences = [level[block] - reference[block] for block in blocks]
+        differences = [_difference(reference[block], level[block]) for block in blocks]
         size = hedges_g([reference[block] for block in blocks], [level[block] for block in blocks])
         found.append(
             Contrast(
@@ -54,6 +55,12 @@ def paired_contrasts(
         )
     corrected = holm([contrast.p for contrast in found])
     return [replace(contrast, corrected_p=p) for contrast, p in zip(found, corrected, strict=True)]
+
+
+def _difference(reference: float, level: float) -> float:
+    """0 where only rounding parts them, which would have a sign."""
+    difference = level - reference
+    return difference if abs(difference) > RELATIVE_ROUNDING * max(abs(level), abs(reference)) else 0.0
 
 
 def sign_flip_p(differences: Sequence[float], generator: np.random.Generator) -> float:
@@ -74,7 +81,8 @@ def sign_flip_p(differences: Sequence[float], generator: np.random.Generator) ->
 def _all_signs(num: int) -> npt.NDArray[np.float64]:
     """A row for every pattern of signs, the last sign being +: the others are these, turned round."""
     bits = np.arange(2 ** (num - 1))[:, None] >> np.arange(num)
-    return 1.0 - 2.0 * (bits & 1)
+    signs: npt.NDArray[np.float64] = 1.0 - 2.0 * (bits & 1)
+    return signs
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -54,6 +54,12 @@ class VarianceTable:
     """Whether there was room for them (see ``MOST_PARAMETERS``)."""
 
 
+def aliases_of(table: VarianceTable | None, factor: str) -> Sequence[Term]:
+    """What the design does not tell from a factor's main effect."""
+    lines = table.lines if table else ()
+    return next((line.aliases for line in lines if line.term == (factor,)), ())
+
+
 @dataclass(frozen=True)
 class _Terms:
     """The terms that are tested, each with the others that no cell tells from it."""
@@ -154,9 +160,8 @@ class _Fits:
         everything = np.hstack([np.zeros((len(known), 0)), *columns.values()])[rows]
         joined = np.hstack([everything, values_CS[known][:, None]])
         counts = np.bincount(seeds, minlength=known.shape[1])
-        for column in joined.T:
-            column -= (np.bincount(seeds, column, minlength=len(counts)) / counts)[seeds]
-        self._rotated = np.linalg.qr(joined, mode="r")
+        sums = np.array([np.bincount(seeds, column, minlength=len(counts)) for column in joined.T])
+        self._rotated = np.linalg.qr(joined - (sums / counts).T[seeds], mode="r")
         widths = np.cumsum([0, *(of_term.shape[1] for of_term in columns.values())])
         self._places = {term: range(widths[i], widths[i + 1]) for i, term in enumerate(columns)}
         self.seed_rank = len(counts)

@@ -72,7 +72,9 @@ def test_words_and_numbers_agree() -> None:
     """Sentences, Markdown, CSV and terminal say the same of the planted effect."""
     summary = summary_of(recorded())
     text = all_outputs(summary)
-    assert "validation accuracy by time_steps (baseline 8): more time_steps help (+5.20 points at 16, 95 % +" in text.replace("\n", " ")
+    assert "validation accuracy by time_steps (baseline 8): more time_steps help (+4.98 points at 16, 95 % +" in text.replace(
+        "\n", " "
+    )
     rows = list(csv.DictReader(io.StringIO(tables.effects_csv(summary))))
     assert float(rows[1]["difference"]) == pytest.approx(EFFECT_OF_16, abs=0.002)
     assert rows[1]["verdict"] == "higher"

@@ -57,7 +57,7 @@ def simulate(counts: Mapping[str, int], num_processes: int) -> Results:
         variances = [pool.submit(cases.variances, *each, counts["variances"]) for each in conditions]
         power = [pool.submit(cases.power, *each, counts["power"]) for each in powers]
         ranks = [pool.submit(cases.ranks, num_seeds, counts["ranks"]) for num_seeds in NUM_SEEDS]
-        names = [f"{num:2} seeds, {noise}{', 10 % missing' if missing else ''}" for num, noise, missing in conditions]
+        names = [f"{num} seeds, {noise}{', 10 % missing' if missing else ''}" for num, noise, missing in conditions]
         return Results(
             list(zip(names, (each.result() for each in contrasts), strict=True)),
             list(zip(names, (each.result() for each in variances), strict=True)),

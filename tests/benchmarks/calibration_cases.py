@@ -113,9 +113,7 @@ def _means_covered(effects: Sequence[LevelEffect], truth: FloatArray) -> float:
     others = [effect for effect in effects if not effect.is_baseline]
     estimates = [effect.estimate for effect in [effects[0], *others]]
     hits = [
-        found.low <= true <= found.high
-        for found, true in zip(estimates, truth, strict=True)
-        if found and found.num_values > 1
+        found.low <= true <= found.high for found, true in zip(estimates, truth, strict=True) if found and found.num_values > 1
     ]
     return float(np.mean(hits)) if hits else math.nan
 

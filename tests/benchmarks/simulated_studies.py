@@ -1,4 +1,4 @@
-"""Planted studies: cells with known means, seeds that shift all of them, noise of three kinds, and replicates that are missing."""
+"""Planted studies: cells with known means, seeds that shift all of them, noise of three kinds, replicates that are missing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
@@ -30,12 +30,14 @@ def normal(generator: np.random.Generator, shape: tuple[int, int, int]) -> Float
 
 def heteroscedastic(generator: np.random.Generator, shape: tuple[int, int, int]) -> FloatArray:
     """Normal, of another spread in every cell."""
-    return generator.normal(size=shape) * np.array(SPREADS[: shape[1]])[:, None]
+    noise: FloatArray = generator.normal(size=shape) * np.array(SPREADS[: shape[1]])[:, None]
+    return noise
 
 
 def heavy_tailed(generator: np.random.Generator, shape: tuple[int, int, int]) -> FloatArray:
     """Student's t with 3 degrees of freedom, of variance 1."""
-    return generator.standard_t(3, size=shape) / np.sqrt(3)
+    noise: FloatArray = generator.standard_t(3, size=shape) / np.sqrt(3)
+    return noise
 
 
 NOISES: Mapping[str, Noise] = {"normal": normal, "differs by level": heteroscedastic, "heavy tails (t3)": heavy_tailed}
