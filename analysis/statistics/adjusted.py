@@ -65,11 +65,11 @@ def adjusted_means(
     and Milliken 1980), in a balanced design the plain one.
     """
     values_CS, seeds = value_matrix(cells, metric)
-    has_values = np.isfinite(values_CS).any(axis=1) if seeds else np.zeros(len(cells), bool)
-    kept = [cell for cell, has in zip(cells, has_values, strict=True) if has]
-    if not kept:
+    places = [place for place, row in enumerate(values_CS) if np.isfinite(row).any()]
+    if not places:
         return [{} for _ in wanted]
-    model, values_CS = additive_model(study, kept, wanted), values_CS[has_values]
+    kept, values_CS = [cells[place] for place in places], values_CS[places]
+    model = additive_model(study, kept, wanted)
     if not model.is_estimable:
         return None
     means, _ = two_way_fit(values_CS)

@@ -81,8 +81,7 @@ def sign_flip_p(differences: Sequence[float], generator: np.random.Generator) ->
 def _all_signs(num: int) -> npt.NDArray[np.float64]:
     """A row for every pattern of signs, the last sign being +: the others are these, turned round."""
     bits = np.arange(2 ** (num - 1))[:, None] >> np.arange(num)
-    signs: npt.NDArray[np.float64] = 1.0 - 2.0 * (bits & 1)
-    return signs
+    return (1 - 2 * (bits & 1)).astype(np.float64)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

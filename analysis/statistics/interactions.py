@@ -80,8 +80,8 @@ def variance_table(study: StudyRecord, runs: Sequence[RunRecord], outcome: Outco
         return None
     cells = list(group_by_levels(run for run in runs if run.role == "cell").values())
     values_CS, _ = value_matrix(cells, outcome.metric)
-    has_values = np.isfinite(values_CS).any(axis=1)
-    cells, values_CS = [cell for cell, has in zip(cells, has_values, strict=True) if has], values_CS[has_values]
+    places = [place for place, row in enumerate(values_CS) if np.isfinite(row).any()]
+    cells, values_CS = [cells[place] for place in places], values_CS[places]
     if len(cells) < 2 or values_CS.shape[1] < 2:
         return None
     known = np.isfinite(values_CS)
@@ -161,7 +161,7 @@ class _Fits:
         joined = np.hstack([everything, values_CS[known][:, None]])
         counts = np.bincount(seeds, minlength=known.shape[1])
         sums = np.array([np.bincount(seeds, column, minlength=len(counts)) for column in joined.T])
-        self._rotated = np.linalg.qr(joined - (sums / counts).T[seeds], mode="r")
+        self._rotated: FloatArray = np.asarray(np.linalg.qr(joined - (sums / counts).T[seeds], mode="r"))
         widths = np.cumsum([0, *(of_term.shape[1] for of_term in columns.values())])
         self._places = {term: range(widths[i], widths[i + 1]) for i, term in enumerate(columns)}
         self.seed_rank = len(counts)

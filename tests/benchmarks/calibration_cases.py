@@ -136,7 +136,8 @@ def _bootstrap_covered(values: FloatArray, truth: FloatArray, generator: np.rand
     low, high = (np.percentile if known.all() else np.nanpercentile)(means, [2.5, 97.5], axis=-1)
     num_covered = (has_pairs & (low <= truth) & (truth <= high)).sum(axis=1)
     num_pairs = has_pairs.sum(axis=1)
-    return np.divide(num_covered, num_pairs, out=np.full(len(values), np.nan), where=num_pairs > 0)
+    shares: FloatArray = np.divide(num_covered, num_pairs, out=np.full(len(values), np.nan), where=num_pairs > 0)
+    return shares
 
 
 def _welch_claims(values: FloatArray) -> FloatArray:
