@@ -8,16 +8,44 @@ from analysis.statistics.coding import Term
 from analysis.statistics.effects import SIGNIFICANCE
 from analysis.statistics.interactions import VarianceLine, VarianceTable
 from analysis.statistics.outcomes import Outcome
+from analysis.statistics.simple_effects import simple_effects
 from analysis.statistics.summary import Summary
 from analysis.statistics.variance_shares import VarianceShare
+from studies.run_record import level_in_words
 
 COLUMNS = ("degrees of freedom", "sum of squares", "F", "p", "corrected p", "partial ω² (95 %)")
 REST = "three factors and more"
 
 
 def variance_sections(summary: Summary) -> list[Section]:
-    """A section for every outcome that has a table."""
-    return [_section(outcome, table) for outcome, table in summary.variances.items()]
+    """A section for every outcome that has a table, and one on how factors interact where they do."""
+    sections = [_section(outcome, table) for outcome, table in summary.variances.items()]
+    return sections + [
+        _interacting(summary, outcome, pairs) for outcome in summary.variances if (pairs := _pairs(summary, outcome))
+    ]
+
+
+def _pairs(summary: Summary, outcome: Outcome) -> list[Term]:
+    """Those that are decided, and that no alias leaves open."""
+    lines = summary.variances[outcome].lines
+    return [line.term for line in lines if len(line.term) == 2 and _is_decided(line) and not line.aliases]
+
+
+def _interacting(summary: Summary, outcome: Outcome, pairs: Sequence[Term]) -> Section:
+    columns = [Column(name, is_text=True) for name in ("effect of", "where", "has the level")]
+    columns += [Column("seeds"), Column(f"difference{', points' if outcome.is_fraction else ''} (95 %)")]
+    lines = []
+    for pair in pairs:
+        for place, effect in enumerate(simple_effects(summary.study, summary.runs, pair, outcome.metric)):
+            found = effect.difference
+            shown = words.difference(outcome, found) if found else words.NONE
+            cells = [f"{effect.factor} = {level_in_words(effect.level)}", effect.beside, level_in_words(effect.beside_level)]
+            lines.append(Line([*cells, str(found.num_values if found else 0), shown], "" if place else "first"))
+    caption = (
+        "Simple effects of the pairs that interact: the paired difference from the first factor's baseline level at every level "
+        "of the second, the mean over all other factors. Intervals are each for themselves."
+    )
+    return Section(f"How factors interact: {outcome.name}", caption, columns, lines)
 
 
 def _section(outcome: Outcome, table: VarianceTable) -> Section:

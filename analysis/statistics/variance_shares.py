@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from scipy import optimize, special
 
+LARGEST_EXACT = 1e6
+"""Noncentralities beyond are taken by Patnaik's approximation, then right to seven digits; SciPy's sums would end in NaN."""
+
 
 @dataclass(frozen=True)
 class VarianceShare:
@@ -39,8 +42,7 @@ def _noncentrality(f: float, df: int, residual_df: int, share: float) -> float:
     """The noncentrality under which this share of Fs is below ``f``; 0 where it is less even without any."""
 
     def surplus(noncentrality: float) -> float:
-        below = special.ncfdtr(df, residual_df, noncentrality, f) if noncentrality else special.fdtr(df, residual_df, f)
-        return float(below) - share
+        return _share_below(f, df, residual_df, noncentrality) - share
 
     if surplus(0.0) <= 0:
         return 0.0
@@ -48,3 +50,13 @@ def _noncentrality(f: float, df: int, residual_df: int, share: float) -> float:
     while surplus(highest) > 0:
         highest *= 2
     return float(optimize.brentq(surplus, 0.0, highest))
+
+
+def _share_below(f: float, df: int, residual_df: int, noncentrality: float) -> float:
+    """The noncentral F's distribution function (Patnaik 1949: a central one, scaled, with more degrees of freedom)."""
+    if not noncentrality:
+        return float(special.fdtr(df, residual_df, f))
+    if noncentrality <= LARGEST_EXACT:
+        return float(special.ncfdtr(df, residual_df, noncentrality, f))
+    scale = (df + noncentrality) / df
+    return float(special.fdtr((df + noncentrality) ** 2 / (df + 2 * noncentrality), residual_df, f / scale))

@@ -14,6 +14,7 @@ from statsmodels.stats.anova import anova_lm
 
 from analysis.statistics.interactions import VarianceTable, variance_table
 from analysis.statistics.outcomes import ACCURACY_OUTCOME
+from analysis.statistics.simple_effects import simple_effects
 from analysis.statistics.summary import summarise
 from analysis.statistics.variance_shares import variance_share
 from studies.run_record import ACCURACY, Level, RunRecord
@@ -80,6 +81,30 @@ def test_interactions_of_three_have_a_line_of_their_own() -> None:
     text = all_outputs(summarise(study_of("full_factorial", factors, noisy_runs(factors, 4)), noisy_runs(factors, 4)))
     assert "three factors and more" in text
     assert "no interaction of two factors is decided, of 3 tested" in " ".join(text.split())
+
+
+def test_how_factors_interact_by_hand() -> None:
+    """a gives 0.1 beside x and 0.3 beside y, whatever c is; the report has both, and nothing of pairs that add up."""
+    factors: dict[str, list[Level]] = {"a": [0, 1], "b": ["x", "y"], "c": [0, 1]}
+    generator = np.random.default_rng(0)
+    cells = [dict(zip(factors, levels, strict=True)) for levels in product(*factors.values())]
+    effect: dict[tuple[Level, Level], float] = {(1, "x"): 0.1, (1, "y"): 0.3}
+    runs = [
+        run_of(cell, s, 0.4 + effect.get((cell["a"], cell["b"]), 0) + s / 50 + 1e-5 * generator.normal())
+        for cell in cells
+        for s in range(4)
+    ]
+    study = study_of("full_factorial", factors, runs)
+    found = simple_effects(study, runs, ("a", "b"), ACCURACY)
+    assert [(effect.level, effect.beside_level) for effect in found] == [(1, "x"), (1, "y")]
+    assert [effect.difference.mean for effect in found if effect.difference] == pytest.approx([0.1, 0.3], abs=1e-4)
+    text = " ".join(all_outputs(summarise(study, runs)).split())
+    assert "| a = 1 | b | x | 4 | +10.0" in text
+    assert "| a = 1 | c |" not in text
+    without = [run for run in runs if run.levels != {"a": 0, "b": "y", "c": 0} and (run.seed, run.levels["c"]) != (3, 1)]
+    (_, at_y) = simple_effects(study, without, ("a", "b"), ACCURACY)
+    assert at_y.difference is not None
+    assert at_y.difference.num_values == 3  # of c = 1 alone
 
 
 def test_a_fraction_names_its_aliases() -> None:
@@ -173,3 +198,10 @@ def test_the_noncentral_interval_by_its_definition() -> None:
     low, high = (30 * bound / (1 - bound) for bound in (share.low, share.high))
     assert stats.ncf.sf(9.0, 2, 20, low) == pytest.approx(0.025, abs=1e-6)
     assert stats.ncf.cdf(9.0, 2, 20, high) == pytest.approx(0.025, abs=1e-6)
+
+
+@pytest.mark.parametrize("f", [1e5, 1e9, 1e15])
+def test_a_share_of_nearly_all(f: float) -> None:
+    """Where there is next to no noise the interval is close to 1, and finite."""
+    share = variance_share(f, 3, 20, 30)
+    assert 0.99 < share.low < share.value < share.high < 1
