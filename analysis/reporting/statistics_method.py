@@ -37,6 +37,7 @@ def _stability(summary: Summary) -> list[str]:
     if summary.stability is None:
         return []
     return [
-        f"Rank stability: {NUM_DRAWS:,} draws of whole seeds with replacement, generator seed 0, deviations stretched by "
-        "√(n/(n-1)) for n seeds, ties shared. It is how far these seeds agree on the best, and no more than that."
+        f"Rank stability: {NUM_DRAWS:,} draws of whole seeds with replacement, generator seed 0, ties shared; the distance of a "
+        "draw from the mean of all seeds is stretched as from a normal distribution to Student's t. It takes the best cell as it "
+        "is found, so that among cells that hardly differ it is too sure.",
     ]

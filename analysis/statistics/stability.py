@@ -68,9 +68,11 @@ def rank_stability(study: StudyRecord, runs: Sequence[RunRecord], *, seed: int =
 def resampled_ranks(values_CS: FloatArray, generator: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """How often each cell's mean is the highest, and its mean rank, over 10,000 draws of as many seeds with replacement.
 
-    A seed is drawn with all its cells, so that what it does to all of them moves no rank. Means of n drawn seeds vary by
-    (n - 1)/n too little, so that their distance from the mean of all is stretched by √(n / (n - 1)). Cells of one mean share
-    a place, and the first one; a cell of which no value was drawn is last.
+    A seed is drawn with all its cells, so that what it does to all of them moves no rank. With few seeds a plain bootstrap is
+    too sure: means of n drawn seeds vary by (n - 1)/n too little, and their spread is itself only estimated. So the distance of
+    a draw's means from those of all seeds is stretched by √(n / (n - 1)) · √((n - 1) / χ²) with a χ² of n - 1 degrees of freedom
+    for every draw, which makes of a normal distribution Student's t. Cells of one mean share a place, and the first one; a cell
+    of which no value was drawn is last.
 
     Args:
         values_CS: Cells by seeds, higher is better, NaN where there is no value; at least two seeds.
@@ -78,14 +80,15 @@ def resampled_ranks(values_CS: FloatArray, generator: np.random.Generator) -> tu
     """
     known = np.isfinite(values_CS)
     filled = np.where(known, values_CS, 0.0)
+    filled /= np.abs(filled).max() or 1.0  # so that rounding, which makes ties, is relative
     num_seeds = values_CS.shape[1]
     centre = filled.sum(axis=1) / known.sum(axis=1)
-    stretch = np.sqrt(num_seeds / (num_seeds - 1))
     best, ranks = np.zeros(len(values_CS)), np.zeros(len(values_CS))
     for _ in range(NUM_DRAWS // DRAWS_AT_ONCE):
         drawn = generator.multinomial(num_seeds, [1 / num_seeds] * num_seeds, size=DRAWS_AT_ONCE).astype(np.float64)
         counts = drawn @ known.T
         means = np.divide(drawn @ filled.T, counts, out=np.full(counts.shape, -np.inf), where=counts > 0)
+        stretch = np.sqrt(num_seeds / generator.chisquare(num_seeds - 1, size=(DRAWS_AT_ONCE, 1)))
         means = centre + stretch * (means - centre)
         places = stats.rankdata(-np.round(means, 12), axis=1)
         first = places == places.min(axis=1, keepdims=True)

@@ -1,7 +1,7 @@
 """The cases of the calibration: planted studies, what the reports' code says of them, and what else is done in the field."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,7 @@ T_INTERVALS, SIGN_FLIP_ERRORS = (DIFFERENCES, MEANS), (FAMILY,)
 
 @dataclass(frozen=True)
 class Rate:
-    """A share with its simulation error, one standard error; NaN where nothing was counted."""
+    """A share with its simulation error, one standard error (of n that agree, 1/n); NaN where nothing was counted."""
 
     value: float
     error: float
@@ -55,7 +55,8 @@ class Rate:
         known = known[np.isfinite(known)]
         if len(known) < 2:
             return cls(math.nan, math.nan, 0)
-        return cls(float(known.mean()), float(known.std(ddof=1)) / math.sqrt(len(known)), len(known))
+        error = float(known.std(ddof=1)) / math.sqrt(len(known))
+        return cls(float(known.mean()), max(error, 1 / len(known)), len(known))
 
     @classmethod
     def pooled(cls, rates: Sequence["Rate"]) -> "Rate":
@@ -251,27 +252,25 @@ def ranks(num_seeds: int, num_studies: int) -> dict[str, Rate]:
     planted_NC = NOISE_SD * generator.normal(size=(num_studies, len(cells)))
     values = drawn_values(generator, "normal", planted_NC, num_seeds, has_missing=False)
     best = planted_NC.argmax(axis=1)
-    found = [rank_stability(study, records_of(cells, of_study)) for of_study in values]
-    first = [stability.cells[0] for stability in found if stability]
+    judged = [rank_stability(study, records_of(cells, of_study)) for of_study in values]
+    first = [stability.cells[0] for stability in judged if stability]
     right = np.array([cell.levels == cells[index] for cell, index in zip(first, best, strict=True)], dtype=np.float64)
     stated = np.array([cell.probability_best for cell in first])
-    within: Callable[[float, float], FloatArray] = lambda low, high: right[(stated > low) & (stated <= high)]  # noqa: E731
+    within = [(low, high, right[(stated > low) & (stated <= high)]) for low, high in STATED]
     return {
         "best found": Rate.of(right),
         "stated on average": Rate.of(stated),
-        **{f"right where {100 * low:.0f} to {100 * high:.0f} % stated": Rate.of(within(low, high)) for low, high in STATED},
+        **{f"right where {100 * low:.0f} to {100 * high:.0f} % stated": Rate.of(found) for low, high, found in within},
         "best of 3 seeds: best found": Rate.of(_best_of(values) == best),
     }
 
 
-WHY: Mapping[str, str] = {
-    "heavy tails (t3)": "An outlier widens the estimated spread more than it moves the mean, so that t intervals are cautious.",
-    "differs by level": "The analysis of variance pools the cells' noise; the paired intervals and tests do not.",
-}
-
-
 def why(name: str, column: str) -> str:
-    """The reason, where it is known."""
-    if column == SHARES and "heavy" in name:
-        return "The noncentral F takes the noise as normal."
-    return next((text for noise, text in WHY.items() if noise in name), "")
+    """The reason why a rate may leave its range, where it is known."""
+    if "differs by level" in name and column in (TABLE, SHARES):
+        return "The analysis of variance pools the noise of all cells; the paired intervals and tests do not."
+    if "heavy tails" in name and column == SHARES:
+        return "The interval of partial ω² takes the noise as normal."
+    if "heavy tails" in name:
+        return "An outlier widens the estimated spread more than it moves the mean, so that t intervals are cautious."
+    return ""
