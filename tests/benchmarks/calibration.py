@@ -26,6 +26,13 @@ from tests.benchmarks.calibration_cases import Rate
 from tests.benchmarks.simulated_studies import NOISES
 
 NUM_SEEDS = (3, 6, 10)
+POWERS: Mapping[str, tuple[int, str, tuple[int, ...]]] = {
+    "6 seeds, 1 contrast": (6, "one_factor_at_a_time", (2,)),
+    "8 seeds, 4 contrasts": (8, "one_factor_at_a_time", (5,)),
+    "10 seeds, 4 contrasts": (10, "one_factor_at_a_time", (3, 3)),
+    "12 seeds, 8 contrasts": (12, "one_factor_at_a_time", (9,)),
+    "10 seeds, 2 × 3 cells": (10, "full_factorial", (2, 3)),
+}
 LONG = {"contrasts": 3000, "variances": 1000, "power": 3000, "ranks": 2000}
 SHORT = {"contrasts": 40, "variances": 15, "power": 100, "ranks": 25}
 """How many studies of each case, of a planted effect and without one."""
@@ -51,17 +58,16 @@ class Results:
 def simulate(counts: Mapping[str, int], num_processes: int) -> Results:
     """All cases, each with a generator of its own, so that the numbers do not depend on how many processes there are."""
     conditions = list(product(NUM_SEEDS, NOISES, (False, True)))
-    powers = ((6, 1), (8, 4), (10, 4), (12, 8))
     with ProcessPoolExecutor(num_processes) as pool:
         contrasts = [pool.submit(cases.contrasts, *each, counts["contrasts"]) for each in conditions]
         variances = [pool.submit(cases.variances, *each, counts["variances"]) for each in conditions]
-        power = [pool.submit(cases.power, *each, counts["power"]) for each in powers]
+        power = [pool.submit(cases.power, *each, counts["power"]) for each in POWERS.values()]
         ranks = [pool.submit(cases.ranks, num_seeds, counts["ranks"]) for num_seeds in NUM_SEEDS]
         names = [f"{num} seeds, {noise}{', 10 % missing' if missing else ''}" for num, noise, missing in conditions]
         return Results(
             list(zip(names, (each.result() for each in contrasts), strict=True)),
             list(zip(names, (each.result() for each in variances), strict=True)),
-            [(f"{num} seeds, {family} contrasts", each.result()) for (num, family), each in zip(powers, power, strict=True)],
+            list(zip(POWERS, (each.result() for each in power), strict=True)),
             [(f"{num} seeds", each.result()) for num, each in zip(NUM_SEEDS, ranks, strict=True)],
         )
 

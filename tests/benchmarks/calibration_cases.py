@@ -225,17 +225,26 @@ def _share_bootstrap(values_CS: FloatArray, truth: FloatArray, generator: np.ran
     return float(np.mean((np.maximum(low, 0) <= truth) & (truth <= high)))
 
 
-def power(num_seeds: int, num_contrasts: int, num_studies: int) -> dict[str, Rate]:
-    """One level has the smallest effect that ``check`` promises to find with 80 %, the others none."""
-    generator = np.random.default_rng([num_seeds, num_contrasts, 3])
-    effect = smallest_effect(num_seeds, num_contrasts, sd_of_differences(NOISE_SD))
+def power(num_seeds: int, design: str, num_levels: Sequence[int], num_studies: int) -> dict[str, Rate]:
+    """The last level has the smallest effect that ``check`` promises to find with 80 %, the others none.
+
+    Args:
+        num_seeds: Of the design.
+        design: Its name.
+        num_levels: Of every factor.
+        num_studies: How many.
+    """
+    generator = np.random.default_rng([num_seeds, *num_levels, 3])
+    factors: dict[str, list[Level]] = {f"factor {place}": list(range(num)) for place, num in enumerate(num_levels)}
+    cells, study = cells_of(design, factors), study_of(design, factors, num_seeds)
+    num_contrasts = sum(num_levels) - len(num_levels)
+    averaged = max(1, len(cells) // max(num_levels)) if design == "full_factorial" else 1
+    effect = smallest_effect(num_seeds, num_contrasts, sd_of_differences(NOISE_SD), num_cells_averaged=averaged)
     if effect is None:
         raise ValueError(f"there must be an effect that so many seeds can find, but got {num_seeds} for {num_contrasts}")
-    factors: dict[str, list[Level]] = {"layout": list(range(num_contrasts + 1))}
-    cells, study = cells_of("one_factor_at_a_time", factors), study_of("one_factor_at_a_time", factors, num_seeds)
-    effects_NC = np.zeros((num_studies, num_contrasts + 1))
-    effects_NC[:, -1] = effect
-    values = drawn_values(generator, "normal", effects_NC, num_seeds, has_missing=False)
+    last = list(factors)[-1]
+    planted_C = np.array([effect * (cell[last] == num_levels[-1] - 1) for cell in cells])
+    values = drawn_values(generator, "normal", np.tile(planted_C, (num_studies, 1)), num_seeds, has_missing=False)
     judged = [_effects(study, cells, of_study) for of_study in values]
     planted = [effects[-1].contrast for effects in judged]
     return {
