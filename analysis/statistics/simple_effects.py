@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.statistics.cells import block_means, group_by_levels
+import numpy as np
+
+from analysis.statistics.blocks import two_way_fit
+from analysis.statistics.cells import Cell, finite_values, group_by_levels
 from analysis.statistics.coding import Term
 from analysis.statistics.intervals import Estimate, mean_interval
 from studies.run_record import Level, RunRecord, StudyRecord
@@ -11,7 +14,7 @@ from studies.run_record import Level, RunRecord, StudyRecord
 
 @dataclass(frozen=True)
 class SimpleEffect:
-    """A level minus its factor's baseline level, where another factor has one level; None where no seed has all its cells."""
+    """A level minus its factor's baseline level, where another factor has one level; None where no seed has it."""
 
     factor: str
     level: Level
@@ -39,9 +42,16 @@ def simple_effects(study: StudyRecord, runs: Sequence[RunRecord], pair: Term, me
             counterparts = [cells.get(frozenset({**cell[0].levels, factor: baseline}.items())) for cell in with_level]
             pairs = [(cell, other) for cell, other in zip(with_level, counterparts, strict=True) if other]
             if pairs:
-                values = block_means([cell for cell, _ in pairs], metric)
-                references = block_means([other for _, other in pairs], metric)
-                differences = [values[seed] - references[seed] for seed in values if seed in references]
-                estimate = mean_interval(differences) if differences else None
-                found.append(SimpleEffect(factor, level, beside, beside_level, estimate))
+                found.append(SimpleEffect(factor, level, beside, beside_level, _mean_difference(pairs, metric)))
     return found
+
+
+def _mean_difference(pairs: Sequence[tuple[Cell, Cell]], metric: str) -> Estimate | None:
+    """The mean over pairs of cells by seed; a seed that lacks some pair is adjusted by pair + seed."""
+    values = [(finite_values(cell, metric), finite_values(other, metric)) for cell, other in pairs]
+    seeds = sorted(set().union(*(cell.keys() & other.keys() for cell, other in values)))
+    if not seeds:
+        return None
+    nan = float("nan")
+    means, effects = two_way_fit(np.array([[cell.get(s, nan) - other.get(s, nan) for s in seeds] for cell, other in values]))
+    return mean_interval([float(np.nanmean(means) + effect) for effect in effects])

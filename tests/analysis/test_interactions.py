@@ -102,9 +102,10 @@ def test_how_factors_interact_by_hand() -> None:
     assert "| a = 1 | b | x | 4 | +10.0" in text
     assert "| a = 1 | c |" not in text
     without = [run for run in runs if run.levels != {"a": 0, "b": "y", "c": 0} and (run.seed, run.levels["c"]) != (3, 1)]
-    (_, at_y) = simple_effects(study, without, ("a", "b"), ACCURACY)
-    assert at_y.difference is not None
-    assert at_y.difference.num_values == 3  # of c = 1 alone
+    at_x, at_y = simple_effects(study, without, ("a", "b"), ACCURACY)
+    assert [at.difference.num_values for at in (at_x, at_y) if at.difference] == [4, 3]  # at y of c = 1 alone, without seed 3
+    assert [at.difference.mean for at in (at_x, at_y) if at.difference] == pytest.approx([0.1, 0.3], abs=1e-4)
+    assert simple_effects(study, without[:1], ("a", "b"), ACCURACY) == []
 
 
 def test_a_fraction_names_its_aliases() -> None:
