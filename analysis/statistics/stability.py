@@ -32,7 +32,7 @@ class RankedCell:
 
 @dataclass(frozen=True)
 class RankStability:
-    """Cells of a design, or finalists, the best mean first; ``num_compared`` of ``num_cells`` were resampled and are here."""
+    """Cells of a design, or finalists, the best mean first; at most ``MOST_CELLS`` of ``num_cells`` are here."""
 
     outcome: Outcome
     kind: Kind
