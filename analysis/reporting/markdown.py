@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from analysis.reporting.configuration_tables import ranking_sections
 from analysis.reporting.effect_tables import effect_sections
 from analysis.reporting.method import counts_in_words, design_lines, method_lines, unfinished_lines
+from analysis.reporting.search_tables import search_sections
 from analysis.reporting.sections import Section
 from analysis.reporting.tables import verdicts
 from analysis.reporting.tuning_tables import tuned_sections
@@ -13,7 +14,7 @@ from analysis.statistics.summary import Summary
 
 def sections(summary: Summary) -> list[Section]:
     """All tables of a summary, in the order in which they are read."""
-    return [*effect_sections(summary), *ranking_sections(summary), *tuned_sections(summary)]
+    return [*effect_sections(summary), *ranking_sections(summary), *search_sections(summary), *tuned_sections(summary)]
 
 
 def markdown(summary: Summary) -> str:

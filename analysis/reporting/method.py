@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from analysis.reporting import words
+from analysis.reporting.search_sentences import search_method_lines
 from analysis.statistics.cells import reference_cell
 from analysis.statistics.effects import SIGNIFICANCE
 from analysis.statistics.level_cells import AROUND_A_BASELINE, FACTORIAL
@@ -47,6 +48,7 @@ def method_lines(summary: Summary) -> list[str]:
             "p: two-sided sign-flip test; corrected by Holm over the contrasts of one outcome; a verdict needs corrected "
             f"p < {SIGNIFICANCE}."
         )
+    lines += search_method_lines(summary)
     return lines + _provenance(study, [run for run in summary.runs if run.config])
 
 

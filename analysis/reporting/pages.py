@@ -5,6 +5,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from analysis.reporting import figures
 from analysis.reporting.markdown import sections
 from analysis.reporting.method import counts_in_words, design_lines, method_lines, unfinished_lines
+from analysis.reporting.search_figures import search_figures
 from analysis.reporting.tables import verdicts
 from analysis.statistics.summary import Summary
 
@@ -39,10 +40,6 @@ def _figures(summary: Summary) -> list[tuple[str, str, str]]:
             figures.accuracy_against_t(summary),
             "Validation accuracy of the spike counts up to step t; mean and 95 % interval over seeds.",
         ),
-        (
-            "The objectives against each other",
-            figures.objectives(summary),
-            "A point for every configuration, the mean over its seeds; the line is the Pareto front of what was searched.",
-        ),
+        *search_figures(summary),
     ]
     return [(heading, svg, caption) for heading, svg, caption in found if svg]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from rich.text import Text
 from analysis.reporting.configuration_tables import ranking_sentences, ranking_terminal_tables
 from analysis.reporting.effect_tables import effect_sentences, effect_terminal_tables
 from analysis.reporting.method import design_lines, unfinished_lines
+from analysis.reporting.search_sentences import search_sentences
+from analysis.reporting.search_tables import search_terminal_tables
 from analysis.reporting.tuning_tables import tuned_terminal_tables
 from analysis.statistics.intervals import Estimate
 from analysis.statistics.outcomes import outcomes_of
@@ -23,13 +26,18 @@ NUM_UNFINISHED_SHOWN = 20
 
 def verdicts(summary: Summary) -> list[str]:
     """The answer in sentences: of effects one per factor and outcome, of rankings what was tried and what is best."""
-    return [*effect_sentences(summary), *ranking_sentences(summary)]
+    return [*effect_sentences(summary), *ranking_sentences(summary), *search_sentences(summary)]
 
 
 def terminal(summary: Summary) -> Group:
     """The summary for a terminal of 80 columns; the files say more."""
     parts: list[Table | Text] = [Text(summary.study.question, "bold"), Text()]
-    for table in (*effect_terminal_tables(summary), *ranking_terminal_tables(summary), *tuned_terminal_tables(summary)):
+    for table in (
+        *effect_terminal_tables(summary),
+        *ranking_terminal_tables(summary),
+        *search_terminal_tables(summary),
+        *tuned_terminal_tables(summary),
+    ):
         parts += [table, Text()]
     parts += [Text(line, "dim") for line in design_lines(summary.study)]
     parts += [Text(f"• {verdict}") for verdict in verdicts(summary)]
@@ -63,7 +71,16 @@ def configurations_csv(summary: Summary) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     study, outcomes = summary.study, outcomes_of(summary.study)
-    columns = ["kind", "rank", *study.factors, "num_planned", "num_finished", "on_pareto_front"]
+    columns = [
+        "kind",
+        "rank",
+        *study.factors,
+        "num_planned",
+        "num_finished",
+        "keeps_limits",
+        "on_pareto_front",
+        "front_probability",
+    ]
     for metric in (*(outcome.metric for outcome in outcomes), TEST_ACCURACY):
         columns += [metric, f"{metric} low", f"{metric} high"]
     writer.writerow([*columns, *(f"selected on {outcome.metric}" for outcome in outcomes)])
@@ -71,7 +88,8 @@ def configurations_csv(summary: Summary) -> str:
         for found in ranking.configurations:
             estimates = [*(found.estimates.get(outcome) for outcome in outcomes), found.test_estimate]
             row: list[Any] = [ranking.kind, found.rank or "", *_levels(found.levels, list(study.factors)), found.num_planned]
-            row += [found.num_finished(summary.primary), found.on_front]
+            probability = "" if math.isnan(found.front_probability) else found.front_probability
+            row += [found.num_finished(summary.primary), found.keeps_limits, found.on_front, probability]
             row += [number for estimate in estimates for number in _bounds(estimate)]
             writer.writerow([*row, *(found.selected_on.get(outcome, "") for outcome in outcomes)])
     return out.getvalue()

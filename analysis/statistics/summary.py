@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from analysis.statistics.cautions import cautions
 from analysis.statistics.configurations import Ranking, rankings
 from analysis.statistics.effects import LevelEffect, level_effects
+from analysis.statistics.exploration import Exploration, explore
 from analysis.statistics.level_cells import level_cells
 from analysis.statistics.outcomes import Outcome, objectives_of, outcomes_of
 from analysis.statistics.tuning import TunedCell, tuned_cells
@@ -16,7 +17,8 @@ from studies.run_record import PRUNED, RunRecord, StudyRecord
 class Summary:
     """All that is said of a study.
 
-    Designs of factors have effects for every outcome, in the order of the factors; a random design and a search have rankings.
+    Designs of factors have effects for every outcome, in the order of the factors; a random design and a search have rankings,
+    and an ``exploration`` of their space.
     """
 
     study: StudyRecord
@@ -25,6 +27,7 @@ class Summary:
     rankings: Sequence[Ranking]
     tuned: Sequence[TunedCell]
     warnings: Sequence[str]
+    exploration: Exploration | None = None
 
     @property
     def primary(self) -> Outcome:
@@ -48,4 +51,5 @@ def summarise(study: StudyRecord, runs: Sequence[RunRecord]) -> Summary:
     effects = {outcome: level_effects(levels, outcome) for outcome in outcomes_of(study)} if levels else {}
     ranked, tuned = rankings(study, runs), tuned_cells(runs)
     primary = effects[objectives_of(study)[0]] if levels else []
-    return Summary(study, runs, effects, ranked, tuned, cautions(study, runs, levels, primary, ranked, tuned))
+    warnings = cautions(study, runs, levels, primary, ranked, tuned)
+    return Summary(study, runs, effects, ranked, tuned, warnings, exploration=explore(study, runs))
