@@ -9,12 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.reporting.sections import title
-from analysis.reporting.words import unit
-from analysis.statistics.configurations import Configuration
 from analysis.statistics.effects import LevelEffect
 from analysis.statistics.intervals import Estimate
-from analysis.statistics.outcomes import Outcome, objectives_of
+from analysis.statistics.outcomes import Outcome
 from analysis.statistics.summary import Summary
 from studies.run_record import ACCURACY, level_in_words
 
@@ -95,38 +92,6 @@ def _draw_difference(axes: Axes, difference: Estimate, place: int, outcome: Outc
     axes.plot([scale * difference.low, scale * difference.high], [place, place], color=colour, linewidth=2)
     face = colour if decided else "none"
     axes.plot([scale * difference.mean], [place], marker="o", markersize=7, color=colour, markerfacecolor=face)
-
-
-def objectives(summary: Summary) -> str:
-    """Two objectives of a search against each other: its configurations, their Pareto front, the finalists' means.
-
-    Empty where the study has not two objectives or no ranking of a search.
-    """
-    pair = objectives_of(summary.study)
-    kinds = {ranking.kind: ranking.configurations for ranking in summary.rankings}
-    if len(pair) != 2 or "search" not in kinds:
-        return ""
-    across, up = pair[1], pair[0]
-    with mpl.rc_context(_STYLE):
-        figure = Figure(layout="constrained")
-        (axes,) = _panels(figure, 1, 1, (7.0, 4.8))
-        front = sorted((found for found in kinds["search"] if found.on_front), key=lambda found: found.mean(across))
-        _draw_points(axes, kinds["search"], across, up, color=INK, marker="o", alpha=0.35, label="searched")
-        drawstyle = "steps-pre" if across.direction == "maximize" else "steps-post"  # what is reached, not what lies between
-        line = {"color": OKABE_ITO[0], "linestyle": "-", "drawstyle": drawstyle}
-        _draw_points(axes, front, across, up, **line, marker="o", label="their Pareto front")
-        finalists = kinds.get("finalist", ())
-        if finalists:
-            _draw_points(axes, finalists, across, up, color=OKABE_ITO[1], marker="D", label="finalists, fresh seeds")
-        axes.set(xlabel=f"{title(across)}{unit(across)}", ylabel=f"{title(up)}{unit(up)}")
-        axes.legend(loc="best")
-        return _svg(figure)
-
-
-def _draw_points(axes: Axes, found: Sequence[Configuration], across: Outcome, up: Outcome, **style: Any) -> None:
-    x = [_scale(across) * configuration.mean(across) for configuration in found]
-    y = [_scale(up) * configuration.mean(up) for configuration in found]
-    axes.plot(x, y, **{"linestyle": "none", "markersize": 5, **style})
 
 
 def _scale(outcome: Outcome) -> float:

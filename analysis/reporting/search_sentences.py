@@ -74,8 +74,8 @@ def share_in_words(share: Share | None) -> str:
 def _surrogate_in_words(learnt: Surrogate) -> str:
     best = learnt.scores[0]
     return (
-        f"No surrogate predicts {learnt.outcome.name} better than its mean does (the best is a {best.kind} with a "
-        f"cross-validated R² of {best.r_squared:.2f} over {learnt.num_configurations} configurations)."
+        f"No surrogate predicts {learnt.outcome.name} better than its mean does: the best is a {best.kind} with a "
+        f"cross-validated R² of {best.r_squared:.2f} ± {best.standard_error:.2f} over {learnt.num_configurations} configurations."
     )
 
 
@@ -84,7 +84,7 @@ def error_in_words(learnt: Surrogate) -> str:
     best, outcome = learnt.scores[0], learnt.outcome
     return (
         f"{best.kind}, cross-validated RMSE {words.number(outcome, best.rmse)}{words.difference_unit(outcome)}, R² "
-        f"{best.r_squared:.2f}, {learnt.num_configurations} configurations"
+        f"{best.r_squared:.2f} ± {best.standard_error:.2f}, {learnt.num_configurations} configurations"
     )
 
 
@@ -115,12 +115,12 @@ def search_method_lines(summary: Summary) -> list[str]:
     drawn = [f"Importance and surrogates are of {MOST_CONFIGURATIONS} of the {num} configurations, drawn at random."]
     return [
         "Importance: fANOVA (Hutter et al. 2014) is the share of a random forest's variance over the space that is a factor's "
-        "main effect; ranges count in their own scale. PED-ANOVA (Watanabe et al. 2023) is the share of being among the best tenth "
-        f"(at least {FEWEST_BEST}) that a factor explains among what was tried. ± is the standard error over {NUM_HALVES} "
+        "main effect; ranges count in their own scale. PED-ANOVA (Watanabe et al. 2023) is the share of being among the best "
+        f"tenth (at least {FEWEST_BEST}) that a factor explains among what was tried. ± is the standard error over {NUM_HALVES} "
         f"random halves of the configurations. “By chance” is the largest share, in {NUM_SHUFFLES} shuffles, of a copy of the "
         "factor whose levels are shuffled among the configurations, and which the forest sees beside it.",
-        "Partial dependence: the mean prediction of the surrogate with the least cross-validated error (random forest or Gaussian "
-        f"process, {NUM_FOLDS} folds) at a level, over up to {MOST_BACKGROUND} of the configurations. The band is 95 %, "
+        "Partial dependence: the mean prediction of the surrogate with the least cross-validated error (random forest or "
+        f"Gaussian process, {NUM_FOLDS} folds) at a level, over up to {MOST_BACKGROUND} of the configurations. The band is 95 %, "
         f"pointwise, over {NUM_HALVES} random halves of them: what other configurations would change, not what the surrogate "
         "gets wrong.",
         *_condition_lines(summary.study),
@@ -142,9 +142,9 @@ def _pruned_lines(summary: Summary, found: Exploration) -> list[str]:
     if not found.sample.num_pruned:
         return []
     return [
-        f"{found.sample.num_pruned} configurations were pruned. Their last values are of an early epoch: no mean, surrogate, front "
-        f"or fANOVA has them; PED-ANOVA of {summary.primary.name}, on which they were pruned, takes them for worse than all "
-        "others."
+        f"{found.sample.num_pruned} configurations were pruned. Their last values are of an early epoch: no mean, surrogate, "
+        f"front or fANOVA has them; PED-ANOVA of {summary.primary.name}, on which they were pruned, takes them for worse than "
+        "all others."
     ]
 
 

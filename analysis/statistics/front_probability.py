@@ -10,6 +10,8 @@ from analysis.statistics.pareto import Mask, beaten
 NUM_RESAMPLES = 1000
 FEWEST_DEGREES = 4
 """Of freedom, for a noise that is worth adding."""
+NUM_SWEEPS = 30
+"""Over configurations and seeds in turn: one is enough where no replicate is missing."""
 SEED = 20260124
 
 
@@ -61,15 +63,16 @@ def replicate_noise(losses_CSO: Array) -> Array | None:
     if not len(losses_CSO):
         return None
     losses_CSO = losses_CSO[:, _known(losses_CSO).any(axis=0)]
-    residuals = losses_CSO - np.nanmean(losses_CSO, axis=1, keepdims=True)
-    num_configurations, num_seeds, num_objectives = residuals.shape
-    num_values = int(np.isfinite(residuals[:, :, 0]).sum())
-    degrees = num_values - num_configurations
-    if num_configurations > 1:
-        residuals = residuals - np.nanmean(residuals, axis=0, keepdims=True)
-        degrees -= num_seeds - 1
+    num_configurations, num_seeds, num_objectives = losses_CSO.shape
+    num_values = int(_known(losses_CSO).sum())
+    has_fellows = num_configurations > 1
+    degrees = num_values - num_configurations - (num_seeds - 1 if has_fellows else 0)
     if degrees < FEWEST_DEGREES:
         return None
+    residuals = losses_CSO - np.nanmean(losses_CSO, axis=1, keepdims=True)
+    for _ in range(NUM_SWEEPS if has_fellows else 0):
+        residuals = residuals - np.nanmean(residuals, axis=0, keepdims=True)
+        residuals = residuals - np.nanmean(residuals, axis=1, keepdims=True)
     rows = residuals.reshape(-1, num_objectives)
     kept: Array = rows[np.isfinite(rows).all(axis=1)] * (num_values / degrees) ** 0.5
     return kept

@@ -48,8 +48,8 @@ class Surrogate:
 
     @property
     def explains_something(self) -> bool:
-        """Whether the best one predicts better than the mean."""
-        return bool(self.scores) and self.scores[0].r_squared > 0
+        """Whether the best one predicts better than the mean, surely enough."""
+        return bool(self.scores) and self.scores[0].is_above_zero
 
 
 def surrogate(study: StudyRecord, sample: Sample, outcome: Outcome) -> Surrogate:

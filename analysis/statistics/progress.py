@@ -14,6 +14,8 @@ from analysis.statistics.samples import Mask, Sample
 MOST_MOMENTS = 30
 """At which the hypervolume of three or more objectives is computed; of two it is after every trial."""
 
+ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -31,7 +33,7 @@ class Progress:
     def trials_until(self, share: float) -> int:
         """The number of trials after which ``share`` of the last hypervolume was reached."""
         reached = np.asarray(self.reached)
-        return self.num_trials[int(np.argmax(reached >= share * reached[-1]))]
+        return self.num_trials[int(np.argmax(reached >= share * reached[-1] - ROUNDING))]
 
 
 def progress(sample: Sample, objectives: Sequence[Outcome], counts: Mask) -> Progress | None:

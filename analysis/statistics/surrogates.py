@@ -25,6 +25,7 @@ MOST_FOR_PROCESS = 400
 MOST_FOR_KERNEL = 150
 """Those by whose likelihood its kernel is chosen."""
 MOST_COLUMNS_OF_PROCESS = 24
+ONE_SIDED_95 = 1.645
 SEED = 20260122
 
 
@@ -32,13 +33,19 @@ SEED = 20260122
 class Score:
     """A surrogate's error on configurations that it was not fitted to (5 folds).
 
-    ``rmse`` is in the outcome's unit; ``r_squared`` is 1 minus the mean squared error over the variance, at most 0 for what
-    predicts no better than the mean.
+    ``rmse`` is in the outcome's unit; ``r_squared`` is 1 minus the mean squared error over the variance, about 0 for what
+    predicts no better than the mean. Its standard error is that of a ratio of two means over the configurations.
     """
 
     kind: Kind
     rmse: float
     r_squared: float
+    standard_error: float
+
+    @property
+    def is_above_zero(self) -> bool:
+        """Whether it predicts better than the mean, with 95 % confidence on one side."""
+        return self.r_squared > ONE_SIDED_95 * self.standard_error
 
 
 def scores(inputs_NC: Array, values_N: Array) -> list[Score]:
@@ -56,8 +63,10 @@ def _score(kind: Kind, inputs_NC: Array, values_N: Array, folds: Any) -> Score:
         seen = folds != fold
         model = fitter(kind, inputs_NC[seen], values_N[seen])(inputs_NC[seen], values_N[seen])
         errors[~seen] = model(inputs_NC[~seen]) - values_N[~seen]
-    mean_squared = float(np.mean(errors**2))
-    return Score(kind, mean_squared**0.5, 1 - mean_squared / float(np.var(values_N)))
+    squared, deviations = errors**2, (values_N - values_N.mean()) ** 2
+    ratio = float(squared.mean() / deviations.mean())
+    standard_error = float(np.std(squared - ratio * deviations, ddof=1) / deviations.mean()) / len(values_N) ** 0.5
+    return Score(kind, float(squared.mean()) ** 0.5, 1 - ratio, standard_error)
 
 
 def fitter(kind: Kind, inputs_NC: Array, values_N: Array) -> Fitter:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.reporting import figures, tables
+from analysis.reporting import search_figures, tables
 from analysis.statistics.outcomes import ACCURACY_OUTCOME
 from analysis.statistics.pareto import pareto_front
 from analysis.statistics.summary import Summary, summarise
@@ -107,11 +107,12 @@ def test_the_front_of_a_search() -> None:
     """It has the trials that nothing beats; pruned and failed ones are not on it; a study of one objective has none."""
     summary = search(searched())
     assert [configuration.levels["lr"] for configuration in summary.rankings[0].front] == [0.01, 0.02]
-    assert "2 of these configurations are on the Pareto front" in " ".join(all_outputs(summary).split())
-    assert figures.objectives(summary).startswith("<svg")
+    front = "2 of 5 configurations that were searched (how surely, one seed does not tell)"
+    assert f"On the Pareto front of validation accuracy, activation sparsity: {front}." in " ".join(all_outputs(summary).split())
+    assert search_figures.front(summary).startswith("<svg")
     one = summarise(replace(summary.study, objectives={ACCURACY: "maximize"}), summary.runs)
     assert "Pareto" not in all_outputs(one)
-    assert figures.objectives(one) == ""
+    assert search_figures.front(one) == ""
 
 
 def test_a_minimised_objective_is_ranked_from_below() -> None:

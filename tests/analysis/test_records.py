@@ -87,6 +87,7 @@ def test_a_study_record_survives_json() -> None:
         baseline=levels,
         factors={"limit": [None, 3], "bias": [True, False], "lr": []},
         ranges={"lr": "0.1 to 1"},
+        bounds={"lr": {"low": 0.1, "high": 1, "log": False, "step": None, "integer": False}},
         conditions={"limit": {"bias": [True]}},
         references={"limit": levels},
         tuning={"parameters": {"momentum": "0 to 1"}, "num_trials": 5, "sampler": {}, "seed": 9},
@@ -110,7 +111,7 @@ def test_an_older_study_record_loads() -> None:
         "replicates": [{"identity": "i", "seed": 0, "levels": {"a": 1}}],
     }
     study = StudyRecord.from_json(json.dumps(content))
-    assert (study.objectives, study.references, study.tuning) == (OBJECTIVES, {}, {})
+    assert (study.objectives, study.references, study.tuning, study.bounds) == (OBJECTIVES, {}, {}, {})
     assert (study.replicates[0].role, study.replicates[0].tuned) == ("cell", {})
 
 
