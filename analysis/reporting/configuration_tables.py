@@ -141,7 +141,7 @@ def _front_in_words(ranking: Ranking) -> str:
     """How many are on the front of their kind, and how many of them rather surely."""
     num_sure = sum(configuration.front_probability >= SURE for configuration in ranking.front)
     sure = (
-        f" ({num_sure} with a probability of {SURE:.0%} or more)"
+        f" ({num_sure} with a probability of {100 * SURE:.0f} % or more)"
         if ranking.front_basis
         else " (how surely, one seed does not tell)"
     )

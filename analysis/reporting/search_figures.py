@@ -7,7 +7,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from analysis.reporting import words
 from analysis.reporting.figures import _STYLE, INK, MARKERS, OKABE_ITO, _panels, _scale, _svg
@@ -125,7 +125,9 @@ def _draw_dependence(axes: Axes, one: Dependence, scale: float) -> None:
         axes.fill_between(x, scale * one.low, scale * one.high, color=colour, alpha=0.2, linewidth=0)
         if one.axis.is_log:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=7))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.plain_number(value)))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         else:
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=one.axis.is_integer))
         return
@@ -186,12 +188,12 @@ def front(summary: Summary) -> str:
         return ""
     with mpl.rc_context(_STYLE):
         figure = Figure(layout="constrained")
-        (axes,) = _panels(figure, 1, 1, (7.0, 4.8))
+        (axes,) = _panels(figure, 1, 1, (9.4, 4.8))
         _draw_tried_points(axes, tried, pair[1], pair[0])
         if "finalist" in kinds:
             _draw_finalists(axes, kinds["finalist"].configurations, pair[1], pair[0])
         axes.set(xlabel=_label(pair[1], title(pair[1])), ylabel=_label(pair[0], title(pair[0])))
-        axes.legend(loc="best")
+        figure.legend(loc="outside right upper")  # nothing is hidden behind it
         return _svg(figure)
 
 

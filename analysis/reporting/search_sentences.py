@@ -92,7 +92,7 @@ def _progress_in_words(found: Exploration) -> str:
     if found.progress is None or found.progress.reached[-1] <= 0:
         return "The hypervolume of the search's front is 0: no trial is better than the worst one in every objective."
     until, total = found.progress.trials_until(0.95), found.progress.num_trials[-1]
-    return f"95 % of the last hypervolume were reached after {until} of {total} trials."
+    return f"95 % of the last hypervolume was reached after {until} of {total} trials."
 
 
 def reference_in_words(found: Exploration) -> str:

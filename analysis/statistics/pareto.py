@@ -7,6 +7,9 @@ import numpy.typing as npt
 
 from studies.run_record import Direction
 
+NUM_STRONG = 64
+"""Points with the least sum of losses: most others are beaten by one of them, and need not be compared with each other."""
+
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
@@ -40,8 +43,22 @@ def beaten(losses_NO: Array) -> Mask:
     """Which points another one beats; all losses are finite."""
     if losses_NO.shape[1] == 2 and len(losses_NO):
         return _beaten_in_2d(losses_NO)
-    found = [np.any(np.all(losses_NO <= loss, axis=1) & np.any(losses_NO < loss, axis=1)) for loss in losses_NO]
-    return np.array(found, dtype=np.bool_)
+    strong = np.argsort(losses_NO.sum(axis=1), kind="stable")[:NUM_STRONG]
+    found = _beaten_by(losses_NO[strong], losses_NO)
+    left = np.flatnonzero(~found)  # what beats one of these is not beaten by the strong ones itself
+    found[left] = _beaten_by(losses_NO[left], losses_NO[left])
+    return found
+
+
+def _beaten_by(rivals_MO: Array, losses_NO: Array) -> Mask:
+    """Which points one of some rivals beats."""
+    as_good = np.ones((len(losses_NO), len(rivals_MO)), dtype=np.bool_)
+    better = np.zeros_like(as_good)
+    for rival, loss in zip(rivals_MO.T, losses_NO.T, strict=True):
+        as_good &= rival <= loss[:, None]
+        better |= rival < loss[:, None]
+    found: Mask = (as_good & better).any(axis=1)
+    return found
 
 
 def _beaten_in_2d(losses_N2: Array) -> Mask:

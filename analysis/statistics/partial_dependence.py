@@ -13,7 +13,7 @@ from analysis.statistics.surrogates import Score, fitter, scores
 from studies.run_record import Level, StudyRecord
 
 NUM_PLACES = 15
-MOST_BACKGROUND = 100
+MOST_BACKGROUND = 60
 """Configurations whose other factors are averaged over."""
 NUM_HALVES = 50
 NORMAL_95 = 1.96

@@ -20,7 +20,7 @@ Fitter = Callable[[Array, Array], Model]
 
 NUM_FOLDS = 5
 NUM_TREES = 48
-MOST_FOR_PROCESS = 400
+MOST_FOR_PROCESS = 300
 """Configurations that a Gaussian process is conditioned on; its time grows with their cube."""
 MOST_FOR_KERNEL = 150
 """Those by whose likelihood its kernel is chosen."""

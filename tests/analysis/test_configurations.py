@@ -145,3 +145,10 @@ def test_pareto_front_ties_and_gaps() -> None:
     """Equal points stand on the front together; one without a value is neither on it nor beats another."""
     points = [(1.0, 1.0), (1.0, 1.0), (math.nan, 9.0), (math.inf, 9.0), (0.5, 0.5)]
     assert pareto_front(points, ["maximize", "maximize"]) == [True, True, False, False, False]
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 6)), min_size=65, max_size=120))
+def test_a_front_of_three_objectives_is_its_definition(points: list[tuple[int, int, int]]) -> None:
+    """More points than are looked at first: one is off the front if and only if some other is as good and somewhere better."""
+    expected = [not any(all(a >= b for a, b in zip(q, p, strict=True)) and q != p for q in points) for p in points]
+    assert pareto_front(points, ["maximize"] * 3) == expected
