@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 from analysis.reporting import words
+from analysis.statistics import partial_dependence
 from analysis.statistics.exploration import Exploration
 from analysis.statistics.importance import FEWEST_CONFIGURATIONS, MOST_CONFIGURATIONS, NUM_HALVES, NUM_SHUFFLES, Importance, Share
 from analysis.statistics.outcomes import Outcome, objectives_of
-from analysis.statistics.partial_dependence import MOST_BACKGROUND, Surrogate
+from analysis.statistics.partial_dependence import Surrogate
 from analysis.statistics.ped_anova import FEWEST_BEST
 from analysis.statistics.summary import Summary
 from analysis.statistics.surrogates import NUM_FOLDS
@@ -120,8 +121,8 @@ def search_method_lines(summary: Summary) -> list[str]:
         f"random halves of the configurations. “By chance” is the largest share, in {NUM_SHUFFLES} shuffles, of a copy of the "
         "factor whose levels are shuffled among the configurations, and which the forest sees beside it.",
         "Partial dependence: the mean prediction of the surrogate with the least cross-validated error (random forest or "
-        f"Gaussian process, {NUM_FOLDS} folds) at a level, over up to {MOST_BACKGROUND} of the configurations. The band is 95 %, "
-        f"pointwise, over {NUM_HALVES} random halves of them: what other configurations would change, not what the surrogate "
+        f"Gaussian process, {NUM_FOLDS} folds) at a level, over the configurations tried. The band is 95 %, pointwise, by "
+        f"{partial_dependence.NUM_HALVES} random halves of them: what other configurations would change, not what the surrogate "
         "gets wrong.",
         *_condition_lines(summary.study),
         *(drawn if num > MOST_CONFIGURATIONS else []),
@@ -155,7 +156,7 @@ def _front_lines(summary: Summary) -> list[str]:
         lines.append(
             "Probability to be on the Pareto front: the share of 1,000 bootstrap resamples of the seeds, the same for all "
             "configurations, in which none of its fellows beats its means; resampled means are widened by √(k / (k - 1)) for k "
-            "seeds."
+            "seeds. Fewer than 5 seeds know too little of their own spread: a probability near 0 is then less sure than it looks."
         )
     if "noise of the finalists" in bases:
         lines.append(

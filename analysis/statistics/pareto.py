@@ -57,7 +57,7 @@ def _beaten_by(rivals_MO: Array, losses_NO: Array) -> Mask:
     for rival, loss in zip(rivals_MO.T, losses_NO.T, strict=True):
         as_good &= rival <= loss[:, None]
         better |= rival < loss[:, None]
-    found: Mask = (as_good & better).any(axis=1)
+    found: Mask = np.any(as_good & better, axis=1, keepdims=True)[:, 0]
     return found
 
 

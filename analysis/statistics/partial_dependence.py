@@ -4,18 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.statistics.axes import Array, Axis
 from analysis.statistics.importance import FEWEST_CONFIGURATIONS, MOST_CONFIGURATIONS
 from analysis.statistics.outcomes import Outcome
 from analysis.statistics.samples import Sample, model_inputs, some_of
-from analysis.statistics.surrogates import Score, fitter, scores
+from analysis.statistics.surrogates import Score, fit, scores
 from studies.run_record import Level, StudyRecord
+
+Rows = npt.NDArray[np.intp]
 
 NUM_PLACES = 15
 MOST_BACKGROUND = 60
 """Configurations whose other factors are averaged over."""
-NUM_HALVES = 50
+NUM_HALVES = 25
 NORMAL_95 = 1.96
 SEED = 20260123
 
@@ -65,28 +68,39 @@ def surrogate(study: StudyRecord, sample: Sample, outcome: Outcome) -> Surrogate
     if not learnt.explains_something:
         return learnt
     shown = [i for i in range(len(sample.axes)) if not np.isnan(places_NF[:, i]).all()]
-    queries = [_queries(study, sample.axes, i, places_NF, generator) for i in shown]
-    all_inputs = np.vstack([inputs for _, inputs in queries])
-    fit = fitter(found[0].kind, inputs_NC, values_N)
-    means = _curves(fit(inputs_NC, values_N)(all_inputs), queries)
+    queries = [_query(study, sample.axes, i, places_NF, generator) for i in shown]
+    all_inputs = np.vstack([inputs_NC, *(query.inputs for query in queries)])
+    kind = found[0].kind
+    means = _curves(fit(kind, inputs_NC, values_N)(all_inputs), len(rows), queries)
     halves = [some_of(np.arange(len(rows)), len(rows) // 2, generator) for _ in range(NUM_HALVES)]
-    of_halves = [_curves(fit(inputs_NC[half], values_N[half])(all_inputs), queries) for half in halves]
+    of_halves = [_curves(fit(kind, inputs_NC[half], values_N[half])(all_inputs), len(rows), queries) for half in halves]
     dependences = []
-    for position, (i, (places, _)) in enumerate(zip(shown, queries, strict=True)):
+    for position, (i, query) in enumerate(zip(shown, queries, strict=True)):
         axis, mean = sample.axes[i], means[position]
         band = NORMAL_95 * np.std([curves[position] for curves in of_halves], axis=0, ddof=1)
-        dependences.append(Dependence(axis, [axis.level(place) for place in places], mean, mean - band, mean + band))
+        levels = [axis.level(place) for place in query.places]
+        dependences.append(Dependence(axis, levels, mean, mean - band, mean + band))
     return Surrogate(outcome, len(rows), found, dependences)
 
 
-Query = tuple[list[float], Array]
-"""Places of a factor, and for each in turn the model's inputs of the background with the factor there."""
+@dataclass(frozen=True)
+class _Query:
+    """Places of a factor, and for each in turn the model's inputs of the background with the factor there.
+
+    ``active`` are the rows of the configurations that have the factor, ``background`` those of them that are drawn.
+    """
+
+    places: Sequence[float]
+    inputs: Array
+    active: Rows
+    background: Rows
 
 
-def _queries(study: StudyRecord, axes: Sequence[Axis], i: int, places_NF: Array, generator: np.random.Generator) -> Query:
-    """The background is of configurations in which the factor is active; what hangs on its level is in its range's middle."""
-    active = some_of(np.flatnonzero(~np.isnan(places_NF[:, i])), MOST_BACKGROUND, generator)
-    background = places_NF[active].copy()
+def _query(study: StudyRecord, axes: Sequence[Axis], i: int, places_NF: Array, generator: np.random.Generator) -> _Query:
+    """What hangs on the factor's level is in the middle of its range."""
+    active = np.flatnonzero(~np.isnan(places_NF[:, i]))
+    rows = some_of(active, MOST_BACKGROUND, generator)
+    background = places_NF[rows]
     dependent = _dependent_on(study, axes[i].factor)
     background[:, [j for j, axis in enumerate(axes) if axis.factor in dependent]] = np.nan
     places = axes[i].grid(NUM_PLACES)
@@ -94,7 +108,7 @@ def _queries(study: StudyRecord, axes: Sequence[Axis], i: int, places_NF: Array,
     for place in places:
         background[:, i] = place
         blocks.append(model_inputs(axes, background))
-    return places, np.vstack(blocks)
+    return _Query(places, np.vstack(blocks), active, rows)
 
 
 def _dependent_on(study: StudyRecord, factor: str) -> set[str]:
@@ -103,11 +117,21 @@ def _dependent_on(study: StudyRecord, factor: str) -> set[str]:
     return children.union(*(_dependent_on(study, child) for child in children))
 
 
-def _curves(predictions: Array, queries: Sequence[Query]) -> list[Array]:
-    """The mean over the background at every place, a curve for every query."""
-    curves, start = [], 0
-    for places, inputs in queries:
-        block = predictions[start : start + len(inputs)]
-        curves.append(block.reshape(len(places), -1).mean(axis=1))
-        start += len(inputs)
+def _curves(predictions: Array, num_rows: int, queries: Sequence[_Query]) -> list[Array]:
+    """The mean over the background at every place, a curve for every query.
+
+    The background is a draw; how far its own mean prediction is from that of all configurations is taken off (a control variate),
+    which is exact where factors do not interact.
+
+    Args:
+        predictions: Of the configurations themselves, then of each query's inputs.
+        num_rows: How many configurations there are.
+        queries: In the order of the predictions.
+    """
+    curves, start = [], num_rows
+    for query in queries:
+        block = predictions[start : start + len(query.inputs)]
+        offset = predictions[query.active].mean() - predictions[query.background].mean()
+        curves.append(block.reshape(len(query.places), -1).mean(axis=1) + offset)
+        start += len(query.inputs)
     return curves

@@ -16,13 +16,12 @@ from analysis.statistics.samples import some_of
 
 Kind = Literal["random forest", "Gaussian process"]
 Model = Callable[[Array], Array]
-Fitter = Callable[[Array, Array], Model]
 
 NUM_FOLDS = 5
 NUM_TREES = 48
 MOST_FOR_PROCESS = 300
 """Configurations that a Gaussian process is conditioned on; its time grows with their cube."""
-MOST_FOR_KERNEL = 150
+MOST_FOR_KERNEL = 120
 """Those by whose likelihood its kernel is chosen."""
 MOST_COLUMNS_OF_PROCESS = 24
 ONE_SIDED_95 = 1.645
@@ -61,7 +60,7 @@ def _score(kind: Kind, inputs_NC: Array, values_N: Array, folds: Any) -> Score:
     errors = np.empty(len(values_N))
     for fold in range(NUM_FOLDS):
         seen = folds != fold
-        model = fitter(kind, inputs_NC[seen], values_N[seen])(inputs_NC[seen], values_N[seen])
+        model = fit(kind, inputs_NC[seen], values_N[seen])
         errors[~seen] = model(inputs_NC[~seen]) - values_N[~seen]
     squared, deviations = errors**2, (values_N - values_N.mean()) ** 2
     ratio = float(squared.mean() / deviations.mean())
@@ -69,29 +68,25 @@ def _score(kind: Kind, inputs_NC: Array, values_N: Array, folds: Any) -> Score:
     return Score(kind, float(squared.mean()) ** 0.5, 1 - ratio, standard_error)
 
 
-def fitter(kind: Kind, inputs_NC: Array, values_N: Array) -> Fitter:
-    """How a surrogate of a kind is fitted; a Gaussian process's kernel is chosen here, once, and kept for all fits."""
+def fit(kind: Kind, inputs_NC: Array, values_N: Array) -> Model:
+    """A surrogate of a kind; a Gaussian process's kernel is chosen anew each time."""
     if kind == "random forest":
-        return _fit_forest
-    kernel = _chosen_kernel(inputs_NC, values_N)
-    return lambda inputs, values: _fit_process(inputs, values, kernel, optimizer=None).predict
-
-
-def _fit_forest(inputs_NC: Array, values_N: Array) -> Model:
-    predict: Model = forest_of(inputs_NC, values_N, num_trees=NUM_TREES, seed=SEED).predict
+        predict: Model = forest_of(inputs_NC, values_N, num_trees=NUM_TREES, seed=SEED).predict
+    else:
+        kernel = _chosen_kernel(inputs_NC, values_N)
+        predict = _fit_process(inputs_NC, values_N, kernel, MOST_FOR_PROCESS, optimizer=None).predict
     return predict
 
 
 def _chosen_kernel(inputs_NC: Array, values_N: Array) -> Any:
     """Matérn 5/2 with a length for every column, and noise, by marginal likelihood."""
-    rows = some_of(np.arange(len(values_N)), MOST_FOR_KERNEL, np.random.default_rng(SEED))
     lengths = Matern(np.ones(inputs_NC.shape[1]), length_scale_bounds=(0.05, 100.0), nu=2.5)
     start = ConstantKernel(1.0, (0.01, 100.0)) * lengths + WhiteKernel(0.1, (1e-6, 10.0))
-    return _fit_process(inputs_NC[rows], values_N[rows], start, optimizer="fmin_l_bfgs_b").kernel_
+    return _fit_process(inputs_NC, values_N, start, MOST_FOR_KERNEL, optimizer="fmin_l_bfgs_b").kernel_
 
 
-def _fit_process(inputs_NC: Array, values_N: Array, kernel: Any, optimizer: str | None) -> Any:
-    rows = some_of(np.arange(len(values_N)), MOST_FOR_PROCESS, np.random.default_rng(SEED))
+def _fit_process(inputs_NC: Array, values_N: Array, kernel: Any, most: int, *, optimizer: str | None) -> Any:
+    rows = some_of(np.arange(len(values_N)), most, np.random.default_rng(SEED))
     process = GaussianProcessRegressor(kernel, normalize_y=True, optimizer=optimizer, random_state=SEED)
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # a length at its bound: the column does nothing
         return process.fit(inputs_NC[rows], values_N[rows])
