@@ -18,7 +18,7 @@ from studies.run_record import PRUNED
 NUM_BEST = 10
 NUM_ON_FRONT = 30
 SURE = 0.5
-CONFIGURATIONS = {"cell": "cells", "search": "configurations that were searched", "finalist": "finalists"}
+CONFIGURATIONS = {"cell": "cells", "search": "searched configurations", "finalist": "finalists"}
 REPLICATES = {"cell": "replicates", "search": "trials of the search", "finalist": "replicates of finalists"}
 
 

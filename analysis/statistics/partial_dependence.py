@@ -1,7 +1,7 @@
 """Partial dependence: what a surrogate predicts at each level of a factor, averaged over the other factors (Friedman 2001)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ from analysis.statistics.axes import Array, Axis
 from analysis.statistics.importance import FEWEST_CONFIGURATIONS, MOST_CONFIGURATIONS
 from analysis.statistics.outcomes import Outcome
 from analysis.statistics.samples import Sample, model_inputs, some_of
-from analysis.statistics.surrogates import Score, fit, scores
+from analysis.statistics.surrogates import Kind, Score, fit, scores
 from studies.run_record import Level, StudyRecord
 
 Rows = npt.NDArray[np.intp]
@@ -63,24 +63,28 @@ def surrogate(study: StudyRecord, sample: Sample, outcome: Outcome) -> Surrogate
     inputs_NC = model_inputs(sample.axes, places_NF)
     if len(rows) < FEWEST_CONFIGURATIONS or np.ptp(values_N) == 0:
         return Surrogate(outcome, len(rows))
-    found = scores(inputs_NC, values_N)
-    learnt = Surrogate(outcome, len(rows), found)
+    learnt = Surrogate(outcome, len(rows), scores(inputs_NC, values_N))
     if not learnt.explains_something:
         return learnt
     shown = [i for i in range(len(sample.axes)) if not np.isnan(places_NF[:, i]).all()]
     queries = [_query(study, sample.axes, i, places_NF, generator) for i in shown]
+    return replace(learnt, dependences=_dependences(learnt.scores[0].kind, inputs_NC, values_N, queries, generator))
+
+
+def _dependences(
+    kind: Kind, inputs_NC: Array, values_N: Array, queries: Sequence["_Query"], generator: np.random.Generator
+) -> list[Dependence]:
+    num = len(values_N)
     all_inputs = np.vstack([inputs_NC, *(query.inputs for query in queries)])
-    kind = found[0].kind
-    means = _curves(fit(kind, inputs_NC, values_N)(all_inputs), len(rows), queries)
-    halves = [some_of(np.arange(len(rows)), len(rows) // 2, generator) for _ in range(NUM_HALVES)]
-    of_halves = [_curves(fit(kind, inputs_NC[half], values_N[half])(all_inputs), len(rows), queries) for half in halves]
-    dependences = []
-    for position, (i, query) in enumerate(zip(shown, queries, strict=True)):
-        axis, mean = sample.axes[i], means[position]
-        band = NORMAL_95 * np.std([curves[position] for curves in of_halves], axis=0, ddof=1)
-        levels = [axis.level(place) for place in query.places]
-        dependences.append(Dependence(axis, levels, mean, mean - band, mean + band))
-    return Surrogate(outcome, len(rows), found, dependences)
+    means = _curves(fit(kind, inputs_NC, values_N)(all_inputs), num, queries)
+    halves = [some_of(np.arange(num), num // 2, generator) for _ in range(NUM_HALVES)]
+    of_halves = [_curves(fit(kind, inputs_NC[half], values_N[half])(all_inputs), num, queries) for half in halves]
+    found = []
+    for i, query in enumerate(queries):
+        band = NORMAL_95 * np.std([curves[i] for curves in of_halves], axis=0, ddof=1)
+        levels = [query.axis.level(place) for place in query.places]
+        found.append(Dependence(query.axis, levels, means[i], means[i] - band, means[i] + band))
+    return found
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class _Query:
     ``active`` are the rows of the configurations that have the factor, ``background`` those of them that are drawn.
     """
 
+    axis: Axis
     places: Sequence[float]
     inputs: Array
     active: Rows
@@ -108,7 +113,7 @@ def _query(study: StudyRecord, axes: Sequence[Axis], i: int, places_NF: Array, g
     for place in places:
         background[:, i] = place
         blocks.append(model_inputs(axes, background))
-    return _Query(places, np.vstack(blocks), active, rows)
+    return _Query(axes[i], places, np.vstack(blocks), active, rows)
 
 
 def _dependent_on(study: StudyRecord, factor: str) -> set[str]:

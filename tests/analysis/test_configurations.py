@@ -107,7 +107,7 @@ def test_the_front_of_a_search() -> None:
     """It has the trials that nothing beats; pruned and failed ones are not on it; a study of one objective has none."""
     summary = search(searched())
     assert [configuration.levels["lr"] for configuration in summary.rankings[0].front] == [0.01, 0.02]
-    front = "2 of 5 configurations that were searched (how surely, one seed does not tell)"
+    front = "2 of 5 searched configurations (how surely, one seed does not tell)"
     assert f"On the Pareto front of validation accuracy, activation sparsity: {front}." in " ".join(all_outputs(summary).split())
     assert search_figures.front(summary).startswith("<svg")
     one = summarise(replace(summary.study, objectives={ACCURACY: "maximize"}), summary.runs)

@@ -11,6 +11,7 @@ from analysis.reporting.records import load_recorded_study
 from studies.engine.problems import StudyError
 from studies.engine.reading import load_study
 from studies.engine.study import Study
+from studies.engine.study_records import study_record
 from studies.engine.tracking import Tracker, connect
 from tests.studies.servers import free_port, mlflow_server
 
@@ -167,3 +168,12 @@ def test_tables_and_facts(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", study.stores.tracking_uri)
     table = client.load_table(experiment.experiment_id, "layers.json", [child.info.run_id])
     assert table.to_dict("records") == [{"layer": "layer1", "error": 0.5}, {"layer": "layer2", "error": 0.25}]
+
+
+def test_the_record_has_ranges_as_numbers() -> None:
+    """A study's record says of every range its bounds, its scale and its step, and nothing of levels."""
+    study = load_study("surface_search")
+    bounds = study_record(study, [], []).bounds
+    assert set(bounds) == {"a", "b", "e", "f", "peak_width"}
+    assert bounds["f"] == {"low": -1, "high": 1, "log": False, "step": 0.25, "integer": False}
+    assert bounds["peak_width"]["log"]
