@@ -108,11 +108,13 @@ def _axis(study: StudyRecord, name: str, tried: Sequence[Level]) -> Axis:
 
 
 def _range_axis(study: StudyRecord, name: str, tried: Sequence[float]) -> Axis:
+    """As wide as what was tried where that is wider than the range, which an earlier file of the study may have had."""
     bounds = study.bounds.get(name)
     if bounds is None:
         low, high = (min(tried), max(tried)) if tried else (0.0, 1.0)
         return Axis(name, low=low, high=high, is_log=", log" in study.ranges[name] and low > 0)
-    low, high, is_log, is_integer = bounds["low"], bounds["high"], bounds["log"], bounds["integer"]
+    low, high, is_integer = min([bounds["low"], *tried]), max([bounds["high"], *tried]), bounds["integer"]
+    is_log = bounds["log"] and low > 0
     step = bounds["step"] or (1 if is_integer and not is_log else None)
     num_values = round((high - low) / step) + 1 if step else None
     return Axis(name, low=low, high=high, is_log=is_log, is_integer=is_integer, num_values=num_values)

@@ -39,6 +39,15 @@ def test_a_record_without_bounds_has_the_range_that_was_tried() -> None:
     assert math.isnan(lr.place("0.02"))
 
 
+def test_a_range_is_as_wide_as_what_was_tried() -> None:
+    """Values of an earlier, wider range have their places too; one that has no logarithm makes the scale linear."""
+    study = study_of("random", FACTORS, [], ranges=RANGES, bounds=BOUNDS)
+    (lr,) = axes_of(study, [{"lr": 1.0}])
+    assert (lr.low, lr.high, lr.is_log, lr.place(1.0)) == (0.001, 1.0, True, 1.0)
+    lr, width = axes_of(study, [{"lr": -0.1, "width": 14}])
+    assert (lr.is_log, lr.place(-0.1), width.num_values) == (False, 0.0, 4)
+
+
 def test_a_level_that_the_study_does_not_name_has_a_place() -> None:
     """One that was added by hand comes after the others."""
     (bias,) = axes_of(study_of("random", {"bias": [True, False]}, []), [{"bias": 1}])
