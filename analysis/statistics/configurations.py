@@ -89,7 +89,8 @@ def _ranking(study: StudyRecord, runs: Sequence[RunRecord], kind: Kind, selected
         key=lambda configuration: primary.better_first(configuration.mean(primary)),
     )
     keys = [configuration.mean(primary) for configuration in known]
-    ranked = [replace(configuration, rank=1 + keys.index(key)) for configuration, key in zip(known, keys, strict=True)]
+    first = {key: len(keys) - i for i, key in enumerate(reversed(keys))}  # where each mean comes first, counted from 1
+    ranked = [replace(configuration, rank=first[key]) for configuration, key in zip(known, keys, strict=True)]
     return Ranking(kind, [*ranked, *(configuration for configuration in found if primary not in configuration.estimates)], basis)
 
 
