@@ -258,6 +258,48 @@ def report(
 
 
 @app.command()
+def compare(
+    first: StudyArgument,
+    second: StudyArgument,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+    other_storage: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="The storage of the second study, if it is another one.")
+    ] = None,
+    other_uri: Annotated[
+        str | None, typer.Option(metavar="URI", help="The MLflow store of the second study, if it is another one.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two studies, or one before and after a change: what differs, and every cell or level that both have.
+
+    Reads MLflow alone. Differences are the second minus the first, paired where they share seeds.
+    """
+    from analysis.compare_studies import load_comparison, write_comparison
+    from analysis.reporting.comparison_tables import comparison_data, comparison_document
+    from analysis.reporting.documents import document_terminal
+    from analysis.reporting.stores import NoStudyError
+    from studies.engine.lookup import find_stores
+
+    with _problems_exit_2():
+        ours = find_stores(first, _all_overrides(None, storage, tracking_uri))
+        uri = other_uri or (None if other_storage else tracking_uri)
+        theirs = find_stores(second, _all_overrides(None, other_storage or storage, uri))
+        try:
+            comparison = load_comparison((ours.name, ours.tracking_uri), (theirs.name, theirs.tracking_uri))
+        except NoStudyError as error:
+            rule, repair = "compare needs two studies that MLflow has", "run them first, or name their stores (--help)"
+            raise StudyError([Problem("STUDY", rule, mask_credentials(str(error)), repair)]) from None
+    folder = ours.storage / "reports" / f"{theirs.name}_against_{ours.name}"
+    write_comparison(comparison, folder)
+    if as_json:
+        _print_json(comparison_data(comparison))
+        return
+    out.print(document_terminal(comparison_document(comparison, is_narrow=True)))
+    out.print(f"Written to {folder}: comparison.md, comparison.html, comparison.csv", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def ui(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="Whose store to show.")] = "quickstart",
     overrides: SetOption = None,

@@ -1,8 +1,8 @@
 """The whole summary as Markdown."""
 
-from collections.abc import Sequence
-
 from analysis.reporting.configuration_tables import ranking_sections
+from analysis.reporting.documents import list_lines as _list
+from analysis.reporting.documents import table_lines as _table
 from analysis.reporting.effect_tables import effect_sections
 from analysis.reporting.method import counts_in_words, design_lines, method_lines, unfinished_lines
 from analysis.reporting.sections import Section
@@ -28,17 +28,3 @@ def markdown(summary: Summary) -> str:
     lines += _list("Not finished", unfinished_lines(summary))
     lines += _list("Method", method_lines(summary))
     return "\n".join(lines)
-
-
-def _list(heading: str, items: Sequence[str]) -> list[str]:
-    return [f"## {heading}", "", *(f"- {item}" for item in items), ""] if items else []
-
-
-def _table(section: Section) -> list[str]:
-    rules = ["---" if column.is_text else "---:" for column in section.columns]
-    rows = [[column.title for column in section.columns], rules, *(line.cells for line in section.lines)]
-    return [f"## {section.title}", "", section.caption, "", *map(_row, rows), ""]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -7,6 +7,7 @@ from analysis.statistics.cautions import cautions
 from analysis.statistics.configurations import Ranking, rankings
 from analysis.statistics.effects import LevelEffect, level_effects
 from analysis.statistics.level_cells import level_cells
+from analysis.statistics.oddities import oddities
 from analysis.statistics.outcomes import Outcome, objectives_of, outcomes_of
 from analysis.statistics.tuning import TunedCell, tuned_cells
 from studies.run_record import PRUNED, RunRecord, StudyRecord
@@ -42,10 +43,14 @@ class Summary:
         return [run for run in self.asked if run.status not in ("FINISHED", PRUNED)]
 
 
-def summarise(study: StudyRecord, runs: Sequence[RunRecord]) -> Summary:
-    """What the design allows: simple effects, main effects, or a ranking (see ``level_cells`` and ``rankings``)."""
+def summarise(study: StudyRecord, runs: Sequence[RunRecord], remarks: Sequence[str] = ()) -> Summary:
+    """What the design allows: simple effects, main effects, or a ranking (see ``level_cells`` and ``rankings``).
+
+    ``remarks`` are sentences on how MLflow has the study, which stand before the other warnings.
+    """
     levels = level_cells(study, runs)
     effects = {outcome: level_effects(levels, outcome) for outcome in outcomes_of(study)} if levels else {}
     ranked, tuned = rankings(study, runs), tuned_cells(runs)
     primary = effects[objectives_of(study)[0]] if levels else []
-    return Summary(study, runs, effects, ranked, tuned, cautions(study, runs, levels, primary, ranked, tuned))
+    warnings = [*remarks, *cautions(study, runs, levels, primary, ranked, tuned), *oddities(study, runs)]
+    return Summary(study, runs, effects, ranked, tuned, warnings)
