@@ -17,6 +17,8 @@ def oddities(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
     found = [*_of_size(study), *_of_nothing(asked, finished)]
     for outcome in outcomes_of(study) if finished else ():
         found += _of_values(outcome, finished, is_objective=outcome in objectives_of(study))
+    if finished:
+        found += _of_constancy(objectives_of(study)[0], finished)
     return found
 
 
@@ -55,10 +57,14 @@ def _of_values(outcome: Outcome, finished: Sequence[RunRecord], *, is_objective:
         named = "; ".join(f"{levels_in_words(run.levels)} · seed {run.seed}" for run in odd[:NUM_NAMED])
         more = f" and {len(odd) - NUM_NAMED} more" if len(odd) > NUM_NAMED else ""
         found.append(f"{outcome.name}: {len(odd)} of {len(having)} values are not finite, and are left out ({named}{more}).")
-    values = {run.metrics[outcome.metric] for run in having}
-    if len(values) == 1 and len({frozenset(run.levels.items()) for run in having}) > 1 and not odd:
-        found.append(
-            f"{outcome.name} is {level_in_words(values.pop())} in all {len(having)} finished replicates: "
-            "it tells no cell from another."
-        )
     return found
+
+
+def _of_constancy(outcome: Outcome, finished: Sequence[RunRecord]) -> list[str]:
+    """Of what the study is judged on first; of others the tables say enough."""
+    values = [run.metrics[outcome.metric] for run in finished if math.isfinite(run.metrics.get(outcome.metric, math.nan))]
+    cells = {frozenset(run.levels.items()) for run in finished}
+    if len(values) < 2 or len(set(values)) > 1 or len(cells) < 2:
+        return []
+    shown = level_in_words(values[0])
+    return [f"{outcome.name} is {shown} in all {len(values)} replicates that have it: it tells no cell from another."]
