@@ -13,7 +13,7 @@ from studies.run_record import RunRecord, StudyRecord
 
 def write(client: MlflowClient, study: StudyRecord, runs: Sequence[RunRecord], folder: Path) -> str:
     """A study and its runs as the engine writes them, and its experiment; a MISSING replicate has no run."""
-    experiment = client.create_experiment(study.name, artifact_location=folder.as_uri())
+    experiment: str = client.create_experiment(study.name, artifact_location=folder.as_uri())
     parent = client.create_run(experiment, tags={run_record.KIND: run_record.KIND_STUDY})
     client.log_text(parent.info.run_id, json.dumps(study.as_dict()), run_record.STUDY_ARTIFACT)
     for run in runs:

@@ -14,6 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from analysis import ablation_summary, compare_studies, study_summary
+from analysis.reporting.records import load_recorded_study
 from studies import run_record
 from studies.run_record import ACCURACY, SPARSITY, RunRecord
 from tests.analysis.conftest import MakeStore
@@ -96,6 +97,11 @@ def two_parents(client: MlflowClient, folder: Path, name: str) -> None:
     parent = client.create_run(experiment, tags={run_record.KIND: run_record.KIND_STUDY}, start_time=2**45).info.run_id
     study = study_of("one_factor_at_a_time", {"a": [1, 2]}, whole(), name=name, question="The second?")
     client.log_text(parent, json.dumps(study.as_dict()), run_record.STUDY_ARTIFACT)
+
+
+def uri_of(client: MlflowClient) -> str:
+    uri: str = client.tracking_uri
+    return uri
 
 
 def parent_of(client: MlflowClient, experiment: str) -> str:
@@ -237,18 +243,18 @@ def test_a_copy_does_not_count(store: MlflowClient, tmp_path: Path) -> None:
     for status, accuracy in (("FAILED", 0.1), ("FINISHED", 0.2), ("FINISHED", 0.3)):
         write_run(store, experiment, replace(with_metric(run, ACCURACY, accuracy), status=status))
         time.sleep(0.01)  # another millisecond
-    (found,) = ablation_summary.load_recorded_study("copies", store.tracking_uri).runs
+    (found,) = load_recorded_study("copies", store.tracking_uri).runs
     assert found.metrics[ACCURACY] == 0.2
 
 
 def deleted_experiment(client: MlflowClient, folder: Path) -> str:
     client.delete_experiment(write_runs(client, folder, whole(1), "deleted"))
-    return client.tracking_uri
+    return uri_of(client)
 
 
 def foreign_experiment(client: MlflowClient, _: Path) -> str:
     client.create_run(client.create_experiment("foreign"))
-    return client.tracking_uri
+    return uri_of(client)
 
 
 def foreign_database(_: MlflowClient, folder: Path) -> str:
@@ -265,7 +271,7 @@ def no_database(_: MlflowClient, folder: Path) -> str:
 HOPELESS: dict[str, tuple[Place, str]] = {
     "deleted": (deleted_experiment, "has been deleted in MLflow; mlflow experiments restore --experiment-id"),
     "foreign": (foreign_experiment, "its experiment has no run that spikesweep wrote"),
-    "nobody": (lambda client, _: client.tracking_uri, "it has the experiments: "),
+    "nobody": (lambda client, _: uri_of(client), "it has the experiments: "),
     "no_file": (lambda _, folder: f"sqlite:///{folder / 'no.db'}", "there is no such file"),
     "no_folder": (lambda _, folder: str(folder / "mlruns"), "there is no such folder"),
     "foreign_file": (foreign_database, "no store of MLflow's"),

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -24,13 +25,9 @@ HOUR_MS = 3_600_000
 
 def mixed_runs() -> list[RunRecord]:
     """A finished, a failed, a pruned and a missing replicate of one cell, and three finished of another."""
-    common = {"versions": '{"torch": "2.15.0"}', "git_commit": "abc", "data_digest": "d", "run_id": "r"}
-    done = [
-        replace(
-            run_of({"a": 2}, seed, **{"cost/seconds": 60.0 * (seed + 1)}), begun_at_ms=HOUR_MS, ended_at_ms=2 * HOUR_MS, **common
-        )
-        for seed in range(3)
-    ]
+    common: dict[str, Any] = {"versions": '{"torch": "2.15.0"}', "git_commit": "abc", "data_digest": "d", "run_id": "r"}
+    times: dict[str, Any] = {"begun_at_ms": HOUR_MS, "ended_at_ms": 2 * HOUR_MS}
+    done = [replace(run_of({"a": 2}, i), metrics={"cost/seconds": 60.0 * (i + 1)}, **times, **common) for i in range(3)]
     return [
         replace(run_of({"a": 1}, 0), begun_at_ms=HOUR_MS // 2, ended_at_ms=HOUR_MS, **common),
         replace(run_of({"a": 1}, 1, status="FAILED"), reason="TrainingError: nan", **common),
