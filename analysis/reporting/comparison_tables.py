@@ -25,6 +25,7 @@ from analysis.statistics.comparison import (
     repetition,
     shared_outcomes,
 )
+from analysis.statistics.contrasts import fewest_seeds
 from analysis.statistics.effects import SIGNIFICANCE
 from analysis.statistics.intervals import Estimate
 from analysis.statistics.oddities import oddities
@@ -97,7 +98,9 @@ def _sections(comparison: Comparison, *, is_narrow: bool) -> Iterator[Section]:
         for kind, heading in HEADINGS.items():
             things = [compared for compared in found if compared.kind == kind]
             lines = [Line(_cells(outcome, compared, is_narrow=is_narrow), _class(outcome, compared)) for compared in things]
-            caption = f"Second minus first; first is {comparison.names[0]}, second is {comparison.names[1]}."
+            caption = (
+                f"First is {comparison.names[0]}, second is {comparison.names[1]}; means of pairs are over the shared seeds."
+            )
             yield Section(f"{title(outcome)}: {heading}", caption, _columns(outcome, is_narrow=is_narrow), lines)
 
 
@@ -204,9 +207,28 @@ def _warnings(comparison: Comparison) -> list[str]:
             f"{unpaired} of {len(things)} differences are not paired, because the studies share too few seeds there: Welch's "
             "interval and test, which take the seeds of the one for independent of those of the other."
         )
+    found += _of_power(comparison)
     if any(difference.what == "data digest" for difference in comparison.differences):
         found.append("The two studies have different data: a difference of results is of the data too.")
     return found
+
+
+def _of_power(comparison: Comparison) -> list[str]:
+    """Of the table that has most comparisons."""
+    tables = [
+        [compared for compared in found if compared.kind == kind and compared.is_paired and compared.difference]
+        for found in comparison.compared.values()
+        for kind in HEADINGS
+    ]
+    largest = max(tables, key=len, default=[])
+    most = max((compared.difference.num_values for compared in largest if compared.difference), default=0)
+    needed = fewest_seeds(len(largest), SIGNIFICANCE) if largest else 0
+    if most >= needed:
+        return []
+    return [
+        f"With {most} pairs and {len(largest)} comparisons in a table no corrected p-value can fall below {SIGNIFICANCE}; "
+        f"{needed} pairs can."
+    ]
 
 
 def comparison_csv(comparison: Comparison) -> str:

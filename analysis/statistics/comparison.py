@@ -32,8 +32,9 @@ class Compared:
 
     A ``cell`` is a combination of levels; a ``level`` stands for its cells, and an ``effect`` for its difference from its
     factor's baseline level, both as the study's own summary has them. Paired by seed where at least two seeds, and half of those
-    of the study that has fewer, are shared; else Welch's interval and test. ``corrected_p`` is Holm's over all of one kind and
-    outcome. Estimates are None, and p-values NaN, where there are too few values.
+    of the study that has fewer, are shared, and then all values are over the shared seeds; else Welch's interval and test.
+    ``corrected_p`` is Holm's over all of one kind and outcome. Estimates are None, and p-values NaN, where there are too few
+    values.
     """
 
     kind: Kind
@@ -160,9 +161,17 @@ def _compare(kind: Kind, things: Sequence[tuple[Mapping[str, Level], Values, Val
     differences = [_difference(first, second) for _, first, second in things]
     corrected = holm([p for _, _, p in differences])
     return [
-        Compared(kind, levels, estimate(first), estimate(second), difference, is_paired, p, corrected_p)
+        Compared(kind, levels, *_estimates(first, second, is_paired=is_paired), difference, is_paired, p, corrected_p)
         for (levels, first, second), (difference, is_paired, p), corrected_p in zip(things, differences, corrected, strict=True)
     ]
+
+
+def _estimates(first: Values, second: Values, *, is_paired: bool) -> tuple[Estimate | None, Estimate | None]:
+    """Of a pair over the seeds that both have, so that its difference is that of the two means."""
+    if not is_paired:
+        return estimate(first), estimate(second)
+    seeds = sorted(first.keys() & second.keys())
+    return estimate({seed: first[seed] for seed in seeds}), estimate({seed: second[seed] for seed in seeds})
 
 
 def _difference(first: Values, second: Values) -> tuple[Estimate | None, bool, float]:
@@ -173,16 +182,18 @@ def _difference(first: Values, second: Values) -> tuple[Estimate | None, bool, f
         return contrast.difference, True, contrast.p
     if not first or not second:
         return None, False, math.nan
-    return _welch(np.array(list(first.values())), np.array(list(second.values())))
+    return _welch(first, second)
 
 
-def _welch(
-    first: "np.ndarray[tuple[int], np.dtype[np.float64]]", second: "np.ndarray[tuple[int], np.dtype[np.float64]]"
-) -> tuple[Estimate, bool, float]:
+def _welch(first: Values, second: Values) -> tuple[Estimate, bool, float]:
     """Welch's t interval and test (1947); without bounds where one side has one value, or neither differs within itself."""
-    mean = float(second.mean() - first.mean())
-    if min(len(first), len(second)) < FEWEST_PAIRS or first.std() == second.std() == 0:
+    sides = [np.array(list(side.values())) for side in (second, first)]
+    mean = float(sides[0].mean() - sides[1].mean())
+    if min(map(len, sides)) < FEWEST_PAIRS or not any(np.ptp(side) for side in sides):
         return Estimate(mean, math.nan, math.nan, 1), False, math.nan
-    test = stats.ttest_ind(second, first, equal_var=False)
-    bounds = test.confidence_interval(0.95)
-    return Estimate(mean, float(bounds.low), float(bounds.high), len(first) + len(second)), False, float(test.pvalue)
+    variances = [float(side.var(ddof=1)) / len(side) for side in sides]
+    error = math.sqrt(sum(variances))
+    freedom = sum(variances) ** 2 / sum(v**2 / (len(side) - 1) for v, side in zip(variances, sides, strict=True))
+    half = float(stats.t.ppf(0.975, freedom)) * error
+    p = 2 * float(stats.t.sf(abs(mean) / error, freedom))
+    return Estimate(mean, mean - half, mean + half, len(first) + len(second)), False, p

@@ -74,6 +74,22 @@ def test_a_shift_is_found_in_every_cell_by_hand() -> None:
         assert compared.verdict == "undecided"
 
 
+def test_values_of_a_pair_are_over_the_shared_seeds() -> None:
+    """Two more seeds in the one study change neither its mean beside a paired difference nor that difference."""
+    (compared, _) = of_kind(compare(study_with(0.1), study_with(0.1, name="longer", seeds=range(8))), "cell")
+    assert compared.first == compared.second
+    assert compared.first is not None
+    assert compared.first.num_values == 6
+
+
+@pytest.mark.parametrize(("num_seeds", "is_warned"), [(6, True), (7, False)])
+def test_too_few_pairs_are_told(num_seeds: int, is_warned: bool) -> None:
+    """2 comparisons need 7 pairs for a corrected p below 0.05: with fewer nothing can be decided, and it is said."""
+    text = all_texts(compare(study_with(0.1, seeds=range(num_seeds)), study_with(0.1, name="other", seeds=range(9))))
+    sentence = f"With {num_seeds} pairs and 2 comparisons in a table no corrected p-value can fall below 0.05; 7 pairs can."
+    assert (sentence in " ".join(text.split())) == is_warned
+
+
 def test_an_effect_that_differs_is_told_from_a_shift() -> None:
     """The level is worth 10 points in the one and 4 in the other: 6 less, paired over the seeds of both."""
     (effect,) = of_kind(compare(study_with(0.1), study_with(0.04, name="other", shift=0.3)), "effect")
