@@ -189,11 +189,12 @@ def _welch(first: Values, second: Values) -> tuple[Estimate, bool, float]:
     """Welch's t interval and test (1947); without bounds where one side has one value, or neither differs within itself."""
     sides = [np.array(list(side.values())) for side in (second, first)]
     mean = float(sides[0].mean() - sides[1].mean())
-    if min(map(len, sides)) < FEWEST_PAIRS or not any(np.ptp(side) for side in sides):
+    if min(map(len, sides)) < FEWEST_PAIRS or not sum(side.var() for side in sides):
         return Estimate(mean, math.nan, math.nan, 1), False, math.nan
     variances = [float(side.var(ddof=1)) / len(side) for side in sides]
     error = math.sqrt(sum(variances))
-    freedom = sum(variances) ** 2 / sum(v**2 / (len(side) - 1) for v, side in zip(variances, sides, strict=True))
+    shares = [variance / sum(variances) for variance in variances]
+    freedom = 1 / sum(share**2 / (len(side) - 1) for share, side in zip(shares, sides, strict=True))
     half = float(stats.t.ppf(0.975, freedom)) * error
     p = 2 * float(stats.t.sf(abs(mean) / error, freedom))
     return Estimate(mean, mean - half, mean + half, len(first) + len(second)), False, p
