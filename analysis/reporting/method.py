@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from analysis.reporting import words
+from analysis.reporting.sections import Column, Line, Section
 from analysis.statistics.cells import reference_cell
 from analysis.statistics.effects import SIGNIFICANCE
 from analysis.statistics.level_cells import AROUND_A_BASELINE, FACTORIAL
@@ -127,18 +127,25 @@ def _ranges(ranges: Mapping[str, str]) -> str:
 def _provenance(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
     if not runs:
         return []
-    lines = [f"Trainable {study.trainable}; recipe: {words.setting(_recipe(study, runs))}."]
+    lines = [f"Trainable {study.trainable}; its recipe is at the end."]
     lines += [f"Data digest: {', '.join(_distinct(run.data_digest for run in runs))}."]
     lines += [f"Versions: {_versions(text)}." for text in _distinct(run.versions for run in runs)]
     lines += [f"Git commit: {', '.join(_distinct(run.git_commit for run in runs)) or 'none'}."]
     return lines
 
 
-def _recipe(study: StudyRecord, runs: Sequence[RunRecord]) -> dict[str, Any]:
+def recipe_sections(summary: Summary) -> list[Section]:
     """What all replicates share: every config field that has one value and is no factor."""
+    runs = [run for run in summary.runs if run.config]
+    if not runs:
+        return []
     first = runs[0].config
     shared = [name for name, value in first.items() if all(run.config.get(name, ...) == value for run in runs)]
-    return {name: first[name] for name in shared if name not in study.factors}
+    fields = [name for name in shared if name not in summary.study.factors]
+    caption = f"What all replicates share: {len(fields)} fields of the config that have one value and are no factor."
+    columns = [Column("field", is_text=True), Column("value", is_text=True, is_long=True)]
+    lines = [Line([name, words.setting(first[name])]) for name in fields]
+    return [Section("Recipe", caption, columns, lines, is_folded=True)]
 
 
 def _versions(text: str) -> str:

@@ -8,6 +8,7 @@ from analysis.statistics.configurations import Ranking, rankings
 from analysis.statistics.effects import LevelEffect, level_effects
 from analysis.statistics.level_cells import level_cells
 from analysis.statistics.outcomes import Outcome, objectives_of, outcomes_of
+from analysis.statistics.spiking import Spiking, spiking_of
 from analysis.statistics.tuning import TunedCell, tuned_cells
 from studies.run_record import PRUNED, RunRecord, StudyRecord
 
@@ -25,6 +26,7 @@ class Summary:
     rankings: Sequence[Ranking]
     tuned: Sequence[TunedCell]
     warnings: Sequence[str]
+    spiking: Spiking
 
     @property
     def primary(self) -> Outcome:
@@ -48,4 +50,5 @@ def summarise(study: StudyRecord, runs: Sequence[RunRecord]) -> Summary:
     effects = {outcome: level_effects(levels, outcome) for outcome in outcomes_of(study)} if levels else {}
     ranked, tuned = rankings(study, runs), tuned_cells(runs)
     primary = effects[objectives_of(study)[0]] if levels else []
-    return Summary(study, runs, effects, ranked, tuned, cautions(study, runs, levels, primary, ranked, tuned))
+    warnings = cautions(study, runs, levels, primary, ranked, tuned)
+    return Summary(study, runs, effects, ranked, tuned, warnings, spiking=spiking_of(study, runs))

@@ -108,10 +108,10 @@ def test_the_front_of_a_search() -> None:
     summary = search(searched())
     assert [configuration.levels["lr"] for configuration in summary.rankings[0].front] == [0.01, 0.02]
     assert "2 of these configurations are on the Pareto front" in " ".join(all_outputs(summary).split())
-    assert figures.objectives(summary).startswith("<svg")
+    assert figures.objectives(summary) is not None
     one = summarise(replace(summary.study, objectives={ACCURACY: "maximize"}), summary.runs)
     assert "Pareto" not in all_outputs(one)
-    assert figures.objectives(one) == ""
+    assert figures.objectives(one) is None
 
 
 def test_a_minimised_objective_is_ranked_from_below() -> None:

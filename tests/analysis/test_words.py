@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from analysis.reporting import figures, words
 from analysis.statistics.intervals import Estimate
@@ -71,5 +72,5 @@ def test_figures_of_many_factors_and_outcomes_have_rows() -> None:
     assert height(figures.differences(summary)) > 1.5 * height(figures.differences(few))
 
 
-def height(svg: str) -> float:
-    return float(svg.split('height="')[1].split("pt", maxsplit=1)[0])
+def height(figure: Figure | None) -> float:
+    return float(figure.get_figheight()) if figure else 0.0

@@ -1,0 +1,158 @@
+"""The figures of spiking networks: accuracy against what it costs, and sparsity by layer."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from analysis.reporting import words
+from analysis.reporting.drawing import INK, OKABE_ITO, STYLE, frame_accuracies, logarithmic, panels, wrapped
+from analysis.reporting.published import Published, matches
+from analysis.reporting.spiking_tables import numbered, row_in_words
+from analysis.statistics.intervals import Estimate
+from analysis.statistics.spiking import CostPoint, SpikingRow
+from analysis.statistics.summary import Summary
+
+MOST_NUMBERED = 24
+"""Of more points only those on a front have their number beside them."""
+MOST_WITH_BARS = 60
+MOST_ROWS = 30
+LONGEST_UPRIGHT = 8
+"""Characters of a layer's name that fit above its column."""
+SPREAD_FOR_LOG = 8
+"""Largest over smallest cost, from which on their axis is logarithmic."""
+PICOJOULE_PER_MICROJOULE = 1e6
+
+
+def accuracy_against_cost(summary: Summary) -> Figure | None:
+    """Two panels, operations and energy: a point per cell with its intervals both ways, and the Pareto front of the means.
+
+    None where no replicate measured its cost.
+    """
+    points = summary.spiking.points
+    if not points:
+        return None
+    with mpl.rc_context(STYLE):
+        figure, (left, right) = panels(2, 2, (4.7, 4.2), sharey=True)
+        operations = [point.is_on_operations_front for point in points]
+        _draw_costs(left, points, lambda point: point.operations, operations, 1.0)
+        left.set(xlabel="synaptic operations per image")
+        energy = [point.is_on_energy_front for point in points]
+        _draw_costs(right, points, lambda point: point.energy_pj, energy, 1 / PICOJOULE_PER_MICROJOULE)
+        right.set(xlabel="energy per image (µJ, a model)")
+        _frame_accuracy(left, points)
+        left.legend(loc="lower right")
+    return figure
+
+
+def _draw_costs(
+    axes: Axes, points: Sequence[CostPoint], cost: Callable[[CostPoint], Estimate], on_front: Sequence[bool], scale: float
+) -> None:
+    means = [scale * cost(point).mean for point in points]
+    order = sorted((i for i, is_on in enumerate(on_front) if is_on), key=lambda i: means[i])
+    accuracies = [100 * point.accuracy.mean for point in points]
+    axes.plot(
+        [means[i] for i in order],
+        [accuracies[i] for i in order],
+        drawstyle="steps-post",
+        color=OKABE_ITO[0],
+        label="Pareto front of the means",
+    )
+    for i, point in enumerate(points):
+        colour = OKABE_ITO[0] if on_front[i] else INK
+        if len(points) <= MOST_WITH_BARS:
+            _draw_bars(axes, point.accuracy, cost(point), scale, colour)
+        axes.plot(
+            means[i], accuracies[i], marker="o", markersize=5, color=colour, markerfacecolor=colour if on_front[i] else "none"
+        )
+    for number, point in numbered(points):
+        i = points.index(point)
+        if on_front[i] or len(points) <= MOST_NUMBERED:
+            axes.annotate(str(number), (means[i], accuracies[i]), xytext=(5, 4), textcoords="offset points", fontsize=9)
+    if max(means) > SPREAD_FOR_LOG * min(means) > 0:
+        logarithmic(axes, min(means), max(means))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axes.grid()
+
+
+def _draw_bars(axes: Axes, accuracy: Estimate, cost: Estimate, scale: float, colour: str) -> None:
+    at = (scale * cost.mean, 100 * accuracy.mean)
+    style: Any = {"color": colour, "linewidth": 1.2, "alpha": 0.55}
+    axes.plot([at[0], at[0]], [100 * accuracy.low, 100 * accuracy.high], **style)
+    axes.plot([scale * cost.low, scale * cost.high], [at[1], at[1]], **style)
+
+
+def _frame_accuracy(axes: Axes, points: Sequence[CostPoint]) -> None:
+    """Room for the means and the ordinary intervals; those of two seeds can be wider than all accuracies."""
+    means = [100 * point.accuracy.mean for point in points]
+    halves = [100 * (point.accuracy.high - point.accuracy.mean) for point in points if point.accuracy.num_values > 1]
+    room = 1.2 * float(np.median(halves)) if halves else 0.0
+    spread = max(means) - min(means)
+    frame_accuracies(axes, means, room=min(room, spread) + 0.08 * spread + 0.3)
+
+
+def _short(value: float) -> str:
+    """20 k, 1.5 M: an axis label of a count."""
+    for power, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= power:
+            return f"{value / power:g}{name}"
+    return f"{value:g}"
+
+
+def sparsity_by_layer(summary: Summary) -> Figure | None:
+    """A heat map of the share of zeros, in percent: a row per level or configuration, a column per layer.
+
+    Published numbers of the same model on the same data stand beneath, apart. None where no replicate has layers.
+    """
+    layers = summary.spiking.layers
+    rows = [row for row in summary.spiking.rows if row.sparsity][:MOST_ROWS]
+    if len(layers) < 2 or not rows:
+        return None
+    published = [found for found in matches(summary.study, summary.runs) if found.sparsity]
+    labels = [wrapped(row_in_words(summary.study, row), 34) for row in rows]
+    labels += [wrapped(f"published: {found.model}", 34) for found in published]
+    values = [_means(row, layers) for row in rows] + [_published_means(found, layers) for found in published]
+    heights = sum(0.16 + 0.16 * (label.count("\n") + 1) for label in labels)
+    with mpl.rc_context(STYLE):
+        figure, (axes,) = panels(1, 1, (3.1 + 0.62 * len(layers), 1.0 + heights))
+        _draw_heat_map(axes, np.array(values), num_own=len(rows))
+        turn = {"rotation": 35, "ha": "right"} if max(map(len, layers)) > LONGEST_UPRIGHT else {}
+        axes.set_xticks(range(len(layers)), layers, **turn)
+        axes.set_yticks(range(len(labels)), labels)
+        axes.tick_params(length=0)
+        axes.set_title("zeros among the outputs (%)", loc="left")
+    return figure
+
+
+def _means(row: SpikingRow, layers: Sequence[str]) -> list[float]:
+    return [100 * row.sparsity[layer].mean if layer in row.sparsity else np.nan for layer in layers]
+
+
+def _published_means(found: Published, layers: Sequence[str]) -> list[float]:
+    return [found.sparsity.get(layer, np.nan) for layer in layers]
+
+
+def _draw_heat_map(axes: Axes, values: np.ndarray, num_own: int) -> None:
+    """Numbers stand in the cells; a line parts what is published from what is measured."""
+    low, high = float(np.nanmin(values)), 100.0
+    num_rows, num_columns = values.shape
+    edges = np.arange(num_columns + 1) - 0.5, np.arange(num_rows + 1) - 0.5
+    mesh = axes.pcolormesh(*edges, np.ma.masked_invalid(values), cmap="cividis", vmin=low, vmax=high, edgecolors="none")
+    axes.invert_yaxis()
+    for (i, j), value in np.ndenumerate(values):
+        text = words.NONE if np.isnan(value) else f"{value:.1f}"
+        colour = INK if np.isnan(value) else _readable_on(mesh.to_rgba(value))
+        axes.text(j, i, text, ha="center", va="center", fontsize=9, color=colour)
+    if num_own < len(values):
+        axes.axhline(num_own - 0.5, color=INK, linewidth=2)
+    axes.spines[:].set_visible(False)
+
+
+def _readable_on(colour: Sequence[float]) -> str:
+    """Black or white, whichever has the higher contrast with it (WCAG 2.2: equal at a relative luminance of 0.179)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    return "#ffffff" if 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] < 0.179 else "#000000"
