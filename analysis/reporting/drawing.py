@@ -118,8 +118,8 @@ def logarithmic(axes: Axes, low: float, high: float) -> None:
 
 
 def wrapped(label: str, width: int = 26) -> str:
-    """A label in lines of at most so many characters."""
-    return "\n".join(textwrap.wrap(label, width, break_long_words=True)) or label
+    """A label in lines of at most so many characters, where its words are not longer."""
+    return "\n".join(textwrap.wrap(label, width, break_long_words=False, break_on_hyphens=False)) or label
 
 
 def svg(figure: Figure) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from numpy.typing import NDArray
 
 from analysis.reporting.drawing import INK, OKABE_ITO, STYLE, frame_accuracies, line_style, panels, wrapped
 from analysis.reporting.sections import title
@@ -20,6 +21,7 @@ from studies.run_record import ACCURACY, level_in_words
 
 MOST_FULL_BANDS = 5
 """With more lines in a panel the bands of their intervals are fainter."""
+MOST_FINELY_TICKED = 30
 SPREAD_FOR_LOG = 12
 """Largest over median of the bounds of differences, from which on their axis is logarithmic away from 0."""
 
@@ -76,10 +78,10 @@ def differences(summary: Summary) -> Figure | None:
     if not summary.effects:
         return None
     rows = [[effect for effect in effects if effect.num_cells] for effects in summary.effects.values()]
-    labels = [wrapped(f"{e.factor} = {level_in_words(e.level)}{' (baseline)' * e.is_baseline}", 32) for e in rows[0]]
+    labels = [wrapped(f"{e.factor} = {level_in_words(e.level)}{' (baseline)' * e.is_baseline}", 25) for e in rows[0]]
     height = 0.9 + sum(0.17 + 0.17 * (label.count("\n") + 1) for label in labels)
     with mpl.rc_context(STYLE):
-        figure, places = panels(len(rows), 2, (4.6, height), sharey=True)
+        figure, places = panels(len(rows), 2, (4.0, height), sharey=True)
         for axes, (outcome, effects) in zip(places, zip(summary.effects, rows, strict=True), strict=True):
             for place, effect in enumerate(effects):
                 _draw_difference(axes, effect, place, outcome)
@@ -120,12 +122,13 @@ def _frame_differences(axes: Axes, outcome: Outcome, effects: Sequence[LevelEffe
     axes.tick_params(axis="y", length=0)
 
 
-def _part_logarithmic(axes: Axes, bounds: Sequence[float]) -> float:
-    """An axis that is linear around 0 and logarithmic beyond what is returned, ticked at powers of 10 and 3 times them."""
+def _part_logarithmic(axes: Axes, bounds: NDArray[np.float64]) -> float:
+    """An axis that is linear around 0 and logarithmic beyond what is returned, ticked at 1, 10, … and, if they fit, 3, 30, …."""
     linear = float(f"{np.median(bounds):.1g}")
     axes.set_xscale("symlog", linthresh=linear, linscale=1.5)
     decades = 10.0 ** np.arange(np.floor(np.log10(linear)), np.ceil(np.log10(np.max(bounds))) + 1)
-    beyond = [tick for decade in decades for tick in (decade, 3 * decade) if tick >= 1.4 * linear]
+    steps = (1, 3) if np.max(bounds) < MOST_FINELY_TICKED * linear else (1,)
+    beyond = [step * decade for decade in decades for step in steps if step * decade >= 2.4 * linear]
     axes.xaxis.set_major_locator(FixedLocator([*(-tick for tick in beyond), -linear, 0, linear, *beyond]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())

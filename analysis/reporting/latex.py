@@ -5,6 +5,7 @@ configuration), see ``decided_best``, and no verdict of the report says otherwis
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from analysis.reporting import words
@@ -34,7 +35,7 @@ SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': "''",
     "–": "--",
     "—": "---",
     "×": r"$\times$",
@@ -49,11 +50,19 @@ SPECIAL = {
     "·": r"$\cdot$",
     "…": r"\dots{}",
 }
-LARGEST_PLAIN_CHARACTER = "\x7e"
+ACCENTS = {
+    "\u0300": r"\`",
+    "\u0301": r"\'",
+    "\u0302": r"\^",
+    "\u0303": r"\~",
+    "\u0308": r"\"",
+    "\u030a": r"\r",
+    "\u030c": r"\v",
+    "\u0327": r"\c",
+}
+"""By Unicode's combining characters."""
 DOCUMENT = "tables.tex"
 PREAMBLE = r"""\documentclass{article}
-\usepackage[T1]{fontenc}
-\usepackage[utf8]{inputenc}
 \usepackage{booktabs}
 \usepackage[margin=2cm]{geometry}
 \begin{document}
@@ -69,8 +78,19 @@ def latex_files(summary: Summary) -> dict[str, str]:
 
 
 def escaped(text: str) -> str:
-    """A text that LaTeX sets as it stands; characters that neither ASCII nor the table above has become question marks."""
-    return "".join(SPECIAL.get(c, c if " " <= c <= LARGEST_PLAIN_CHARACTER else "?") for c in text)
+    """A text that LaTeX sets as it stands, in ASCII; of characters that cannot be had so there are question marks."""
+    return "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if character in SPECIAL:
+        return SPECIAL[character]
+    if character.isascii():
+        return character if character.isprintable() else "?"
+    parts = unicodedata.normalize("NFD", character)
+    if len(parts) == 2 and parts[0].isascii() and parts[0].isalpha() and parts[1] in ACCENTS:
+        return f"{ACCENTS[parts[1]]}{{{parts[0]}}}"
+    return "?"
 
 
 def _file_name(outcome: Outcome) -> str:
@@ -165,7 +185,7 @@ def _float(summary: Summary, outcome: Outcome, columns: str, head: str, lines: S
     inner = "\n".join(["\\toprule", head, "\\midrule", *lines, "\\bottomrule"])
     return (
         "% needs \\usepackage{booktabs}\n\\begin{table}\n\\centering\\small\n"
-        f"\\caption{{{escaped(caption)}}}\n\\label{{tab:{label}}}\n"
+        f"\\caption{{{escaped(caption)}}}\n\\label{{tab:{label}}}\n\\vspace{{0.6em}}\n"
         f"\\begin{{tabular}}{{{columns}}}\n{inner}\n\\end{{tabular}}\n\\end{{table}}\n"
     )
 

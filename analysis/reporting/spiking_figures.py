@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+from numpy.typing import NDArray
 
 from analysis.reporting import words
 from analysis.reporting.drawing import INK, OKABE_ITO, STYLE, frame_accuracies, logarithmic, panels, wrapped
@@ -72,7 +73,13 @@ def _draw_costs(
     for number, point in numbered(points):
         i = points.index(point)
         if on_front[i] or len(points) <= MOST_NUMBERED:
-            axes.annotate(str(number), (means[i], accuracies[i]), xytext=(5, 4), textcoords="offset points", fontsize=9)
+            axes.annotate(
+                str(number),
+                (means[i], accuracies[i]),
+                xytext=(5, 4 if on_front[i] else -11),
+                textcoords="offset points",
+                fontsize=9,
+            )
     if max(means) > SPREAD_FOR_LOG * min(means) > 0:
         logarithmic(axes, min(means), max(means))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
@@ -120,7 +127,7 @@ def sparsity_by_layer(summary: Summary) -> Figure | None:
     with mpl.rc_context(STYLE):
         figure, (axes,) = panels(1, 1, (3.1 + 0.62 * len(layers), 1.0 + heights))
         _draw_heat_map(axes, np.array(values), num_own=len(rows))
-        turn = {"rotation": 35, "ha": "right"} if max(map(len, layers)) > LONGEST_UPRIGHT else {}
+        turn: Any = {"rotation": 35, "ha": "right"} if max(map(len, layers)) > LONGEST_UPRIGHT else {}
         axes.set_xticks(range(len(layers)), layers, **turn)
         axes.set_yticks(range(len(labels)), labels)
         axes.tick_params(length=0)
@@ -136,7 +143,7 @@ def _published_means(found: Published, layers: Sequence[str]) -> list[float]:
     return [found.sparsity.get(layer, np.nan) for layer in layers]
 
 
-def _draw_heat_map(axes: Axes, values: np.ndarray, num_own: int) -> None:
+def _draw_heat_map(axes: Axes, values: NDArray[np.float64], num_own: int) -> None:
     """Numbers stand in the cells; a line parts what is published from what is measured."""
     low, high = float(np.nanmin(values)), 100.0
     num_rows, num_columns = values.shape
@@ -152,7 +159,7 @@ def _draw_heat_map(axes: Axes, values: np.ndarray, num_own: int) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _readable_on(colour: Sequence[float]) -> str:
+def _readable_on(colour: NDArray[np.float64]) -> str:
     """Black or white, whichever has the higher contrast with it (WCAG 2.2: equal at a relative luminance of 0.179)."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
     return "#ffffff" if 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] < 0.179 else "#000000"

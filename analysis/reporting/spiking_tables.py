@@ -6,7 +6,7 @@ from analysis.reporting import words
 from analysis.reporting.published import matches
 from analysis.reporting.sections import Column, Line, Section
 from analysis.statistics.intervals import Estimate
-from analysis.statistics.outcomes import ACCURACY_OUTCOME, SPARSITY_OUTCOME, Outcome
+from analysis.statistics.outcomes import ACCURACY_OUTCOME, SPARSITY_OUTCOME
 from analysis.statistics.spiking import CostPoint, SpikingRow
 from analysis.statistics.summary import Summary
 from studies.run_record import StudyRecord, level_in_words
@@ -14,8 +14,6 @@ from studies.run_record import StudyRecord, level_in_words
 MOST_LISTED = 40
 """Of more cells only those on a front are listed."""
 MOST_UNFOLDED = 12
-STEPS = Outcome("steps", "time steps to within one point", "minimize")
-COUNT = Outcome("count", "a plain number", "minimize")
 
 
 def row_in_words(study: StudyRecord, row: SpikingRow) -> str:
@@ -42,27 +40,31 @@ def spiking_sections(summary: Summary) -> list[Section]:
 
 def _costs(summary: Summary) -> Section:
     caption = (
-        "Means over seeds. Within one point: the first time step from which on the validation accuracy stays within 1 point of "
-        "the last step's. Operations and energy are of one image; AC/MAC: accumulates over the multiply-accumulates of one pass "
-        "of the same network without spikes. Energy is a model: 4.6 pJ per MAC, 0.9 pJ per AC (45 nm)."
+        "Means over seeds ± half of their 95 % intervals. Within one point: the first time step from which on the validation "
+        "accuracy stays within 1 point of the last step's. Operations and energy are of one image; AC/MAC: accumulates over the "
+        "multiply-accumulates of one pass of the same network without spikes. Energy is a model: 4.6 pJ per MAC, 0.9 pJ per AC "
+        "(45 nm)."
     )
     columns = [
         Column("of", is_text=True),
         Column("seeds"),
-        Column(f"{STEPS.name} (95 %)"),
-        Column("spikes per neuron (95 %)"),
-        Column("synaptic operations (95 %)"),
-        Column("AC/MAC (95 %)"),
-        Column("energy, µJ (95 %)"),
+        Column("time steps to within one point"),
+        Column("spikes per neuron"),
+        Column("synaptic operations"),
+        Column("AC/MAC"),
+        Column("energy, µJ"),
     ]
     rows = [row for row in summary.spiking.rows if row.steps_to_within or row.operations]
-    return Section("Time steps and cost", caption, columns, [_cost_line(summary.study, row) for row in rows])
+    lines = [_cost_line(summary.study, row) for row in rows]
+    known = [i for i in range(len(columns)) if any(line.cells[i] != words.NONE for line in lines)]
+    lines = [Line([line.cells[i] for i in known], line.classes) for line in lines]
+    return Section("Time steps and cost", caption, [columns[i] for i in known], lines)
 
 
 def _cost_line(study: StudyRecord, row: SpikingRow) -> Line:
     estimates = (row.steps_to_within, row.spikes_per_neuron, row.operations, row.ac_mac_ratio, _microjoules(row.energy_pj))
     num_seeds = max(estimate.num_values for estimate in estimates if estimate)
-    cells = [row_in_words(study, row), str(num_seeds), *(words.value(COUNT, estimate) for estimate in estimates)]
+    cells = [row_in_words(study, row), str(num_seeds), *map(words.plus_minus, estimates)]
     return Line(cells, "baseline" if row.is_baseline else "")
 
 
@@ -75,8 +77,8 @@ def _microjoules(energy_pj: Estimate | None) -> Estimate | None:
 def _cells(summary: Summary) -> Section:
     points = summary.spiking.points
     caption = (
-        "The numbers are those of the figure. Pareto front: no cell has fewer operations (or less energy) at no lower accuracy, "
-        "by the means over seeds; a cell whose interval overlaps a neighbour's may be on it by chance."
+        "The numbers are those of the figure; ± half of the 95 % intervals over seeds. Pareto front: no cell has fewer operations "
+        "(or less energy) at no lower accuracy, by the means; a cell whose interval overlaps a neighbour's may be on it by chance."
     )
     if len(points) > MOST_LISTED:
         caption += f" Of {len(points)} cells only those on a front."
@@ -85,8 +87,8 @@ def _cells(summary: Summary) -> Section:
         Column("cell", is_text=True),
         Column("seeds"),
         Column(f"{ACCURACY_OUTCOME.name} % (95 %)"),
-        Column("synaptic operations (95 %)"),
-        Column("energy, µJ (95 %)"),
+        Column("synaptic operations"),
+        Column("energy, µJ"),
         Column("Pareto front of", is_text=True),
     ]
     lines = [_cell_line(summary.study, number, point) for number, point in numbered(points)]
@@ -101,8 +103,8 @@ def _cell_line(study: StudyRecord, number: int, point: CostPoint) -> Line:
         cell,
         str(point.accuracy.num_values),
         words.value(ACCURACY_OUTCOME, point.accuracy),
-        words.value(COUNT, point.operations),
-        words.value(COUNT, _microjoules(point.energy_pj)),
+        words.plus_minus(point.operations),
+        words.plus_minus(_microjoules(point.energy_pj)),
         ", ".join(name for name, is_on in fronts.items() if is_on) or words.NONE,
     ]
     return Line(cells)

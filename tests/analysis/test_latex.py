@@ -94,8 +94,13 @@ def test_texts_are_escaped(text: str) -> None:
     """What comes out has no special character of LaTeX but in commands, and is ASCII."""
     found = escaped(text)
     assert found.isascii()
-    rest = re.sub(r"\\text\w+\{2?\}|\\dots\{\}|\$\\\w+\$|\\[{}$&#%_]", "", found)
+    rest = re.sub(r"\\text\w+\{2?\}|\\dots\{\}|\\['`^~\"rvc]\{\w\}|\$\\\w+\$|\\[{}$&#%_]", "", found)
     assert not set(rest) & set("\\{}$&#%_^~")
+
+
+def test_accents_are_kept() -> None:
+    """A name stays a name; what has no letter becomes a question mark."""
+    assert escaped("Zoë, é: 3 × 3 ≤ 水") == r"Zo\"{e}, \'{e}: 3 $\times$ 3 $\le$ ?"
 
 
 def test_the_decided_best_is_bold() -> None:

@@ -108,7 +108,7 @@ def test_layers_stand_in_the_order_of_the_network() -> None:
 def test_tables_say_what_was_measured() -> None:
     """Time steps and cost, the numbered cells, sparsity by layer with half intervals."""
     costs, cells, sparsity = spiking_sections(spiking_study())
-    assert costs.lines[0].cells[:3] == ["baseline", "3", "2 (2 to 2)"]
+    assert costs.lines[0].cells[:3] == ["baseline", "3", "2"]
     assert [line.cells[1] for line in cells.lines] == ["time_steps=4", "baseline", "time_steps=16"]
     assert [line.cells[-1] for line in cells.lines] == ["operations, energy", "operations, energy", "–"]
     assert sparsity.lines[0].cells[1] == "80.00 ± 24.84"  # 10 points · t(0.975, 2) / √3
