@@ -5,8 +5,10 @@ template's style), so that lines keep 3:1 and texts 4.5:1 against either paper; 
 """
 
 import io
+import re
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -51,6 +53,25 @@ STYLE: Any = {
     "legend.frameon": False,
     "svg.hashsalt": "spikesweep",
 }
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A figure with what stands above and below it."""
+
+    heading: str
+    caption: str
+    figure: Figure
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        return re.sub(r"[^a-z0-9]+", "_", self.heading.lower()).strip("_")
+
+
+def present(*drawn: tuple[str, str, Figure | None]) -> list[Plate]:
+    """Of headings, captions and figures, the plates that have a figure."""
+    return [Plate(heading, caption, figure) for heading, caption, figure in drawn if figure is not None]
 
 
 def line_style(i: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from analysis.reporting.drawing import INK, OKABE_ITO, STYLE, frame_accuracies, line_style, panels, wrapped
+from analysis.reporting.drawing import INK, OKABE_ITO, STYLE, Plate, frame_accuracies, line_style, panels, present, wrapped
 from analysis.reporting.sections import title
 from analysis.reporting.words import unit
 from analysis.statistics.configurations import Configuration
@@ -24,6 +24,33 @@ MOST_FULL_BANDS = 5
 MOST_FINELY_TICKED = 30
 SPREAD_FOR_LOG = 12
 """Largest over median of the bounds of differences, from which on their axis is logarithmic away from 0."""
+
+
+def effect_plates(summary: Summary) -> list[Plate]:
+    """Differences from the baseline, and accuracy against t."""
+    return present(
+        (
+            "Differences from the baseline",
+            "Mean and 95 % interval over seeds; filled where the corrected p-value decides.",
+            differences(summary),
+        ),
+        (
+            "Accuracy against t",
+            "Validation accuracy of the spike counts up to step t: means and 95 % intervals over seeds.",
+            accuracy_against_t(summary),
+        ),
+    )
+
+
+def objective_plates(summary: Summary) -> list[Plate]:
+    """The objectives of a search."""
+    return present(
+        (
+            "The objectives against each other",
+            "A point for every configuration, the mean over its seeds; the line is the Pareto front of what was searched.",
+            objectives(summary),
+        )
+    )
 
 
 def accuracy_against_t(summary: Summary) -> Figure | None:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from analysis.reporting.configuration_tables import ranking_sections
+from analysis.reporting.drawing import Plate
 from analysis.reporting.effect_tables import effect_sections
-from analysis.reporting.gallery import Plate, gallery
+from analysis.reporting.gallery import gallery
 from analysis.reporting.method import counts_in_words, design_lines, method_lines, recipe_sections, unfinished_lines
 from analysis.reporting.published import published_sections, with_published
 from analysis.reporting.sections import Section

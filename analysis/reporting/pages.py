@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis.reporting.drawing import OKABE_ITO, inline_svg
-from analysis.reporting.gallery import Plate, gallery
+from analysis.reporting.drawing import OKABE_ITO, Plate, inline_svg
+from analysis.reporting.gallery import gallery
 from analysis.reporting.markdown import sections
 from analysis.reporting.method import counts_in_words, design_lines, method_lines, recipe_sections, unfinished_lines
 from analysis.reporting.tables import verdicts

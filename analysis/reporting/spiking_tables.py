@@ -77,8 +77,9 @@ def _microjoules(energy_pj: Estimate | None) -> Estimate | None:
 def _cells(summary: Summary) -> Section:
     points = summary.spiking.points
     caption = (
-        "The numbers are those of the figure; ± half of the 95 % intervals over seeds. Pareto front: no cell has fewer operations "
-        "(or less energy) at no lower accuracy, by the means; a cell whose interval overlaps a neighbour's may be on it by chance."
+        "The numbers are those of the figure; ± half of the 95 % intervals over seeds. Pareto front: no cell has fewer "
+        "operations (or less energy) at no lower accuracy, by the means; a cell whose interval overlaps a neighbour's may be on "
+        "it by chance."
     )
     if len(points) > MOST_LISTED:
         caption += f" Of {len(points)} cells only those on a front."

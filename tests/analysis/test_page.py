@@ -15,7 +15,7 @@ from tests.analysis.test_published import BITNET, summary_of
 from tests.analysis.test_summary import recorded
 from tests.analysis.test_summary import summary_of as summary_of_recorded
 
-TEMPLATE = (Path(pages.__file__).parent / "page.html.jinja").read_text()
+TEMPLATE = (Path(pages.__file__).parent / "style.css.jinja").read_text()
 TEXTS, HUES = ("ink", "soft", "better", "worse", "undecided"), [f"hue-{i}" for i in range(6)]
 
 
@@ -79,7 +79,7 @@ def test_the_answer_comes_first(folder: Path) -> None:
 def test_files_are_readable(folder: Path) -> None:
     """Every figure is there as well-formed SVG with real colours, and as a PNG of 200 dots to the inch on white."""
     vector = sorted((folder / "figures").glob("*.svg"))
-    assert [file.stem for file in vector] == ["accuracy_against_t", "differences", "sparsity_by_layer"]
+    assert [file.stem for file in vector] == ["accuracy_against_t", "differences_from_the_baseline", "sparsity_by_layer"]
     for file in vector:
         text = file.read_text()
         assert ET.fromstring(text).tag.endswith("svg")
