@@ -17,6 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
+from analysis.statistics.intervals import Estimate
+
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Safe for colour-blind readers (Okabe and Ito 2008); the page's properties --hue-0 … --hue-5 stand for them."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -99,17 +101,17 @@ def panels(num: int, most_in_a_row: int, size: tuple[float, float], **sharing: A
     return figure, found[:num]
 
 
-def frame_accuracies(axes: Axes, shown: Sequence[float], room: float) -> None:
+def frame_accuracies(axes: Axes, estimates: Sequence[Estimate]) -> None:
     """Limits, ticks and label of a vertical axis of validation accuracies.
 
     Where some are nearly right and others far from it, the axis is logarithmic in the error: between 95 and 96 % there is more
-    to see than between 35 and 36 %.
-
-    Args:
-        axes: Whose vertical axis it is.
-        shown: Percent; all of them get a place.
-        room: Percent, beneath and above them.
+    to see than between 35 and 36 %. All means have a place, and their intervals as far as most of them reach: those of two or
+    three seeds may be wider than all the rest.
     """
+    shown = [100 * estimate.mean for estimate in estimates]
+    halves = [100 * (estimate.high - estimate.mean) for estimate in estimates if estimate.num_values > 1]
+    spread = max(shown) - min(shown)
+    room = 0.5 + 0.06 * spread + min(float(np.quantile(halves, 0.8)) if halves else 0.0, spread)
     low, high = max(0.0, min(shown) - room), min(100.0, max(shown) + room)
     if max(shown) >= NEARLY_RIGHT and 100 - min(shown) > ERRORS_FOR_LOG * (100 - max(shown)):
         axes.set_yscale("function", functions=(_accuracy_to_height, _height_to_accuracy))

@@ -88,10 +88,8 @@ def _draw_curve(axes: Axes, effect: LevelEffect, i: int, *, band: float) -> None
 
 
 def _frame_curves(axes: Axes, effects: Sequence[LevelEffect]) -> None:
-    """Room for the means and most of the intervals; those of two or three seeds would squeeze the curves."""
-    means = [100 * estimate.mean for effect in effects for estimate in effect.accuracy_at_t]
     axes.set(title=effects[0].factor, xlabel="time step t")
-    frame_accuracies(axes, means, room=0.12 * (max(means) - min(means)) + 0.5)
+    frame_accuracies(axes, [estimate for effect in effects for estimate in effect.accuracy_at_t])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y")
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), borderaxespad=0, labelspacing=0.3)

@@ -62,7 +62,7 @@ def accuracy_against_cost(summary: Summary) -> Figure | None:
         energy = [point.is_on_energy_front for point in points]
         _draw_costs(right, points, lambda point: point.energy_pj, energy, 1 / PICOJOULE_PER_MICROJOULE)
         right.set(xlabel="energy per image (µJ, a model)")
-        _frame_accuracy(left, points)
+        frame_accuracies(left, [point.accuracy for point in points])
         left.legend(loc="lower right")
     return figure
 
@@ -108,15 +108,6 @@ def _draw_bars(axes: Axes, accuracy: Estimate, cost: Estimate, scale: float, col
     style: Any = {"color": colour, "linewidth": 1.2, "alpha": 0.55}
     axes.plot([at[0], at[0]], [100 * accuracy.low, 100 * accuracy.high], **style)
     axes.plot([scale * cost.low, scale * cost.high], [at[1], at[1]], **style)
-
-
-def _frame_accuracy(axes: Axes, points: Sequence[CostPoint]) -> None:
-    """Room for the means and the ordinary intervals; those of two seeds can be wider than all accuracies."""
-    means = [100 * point.accuracy.mean for point in points]
-    halves = [100 * (point.accuracy.high - point.accuracy.mean) for point in points if point.accuracy.num_values > 1]
-    room = 1.2 * float(np.median(halves)) if halves else 0.0
-    spread = max(means) - min(means)
-    frame_accuracies(axes, means, room=min(room, spread) + 0.08 * spread + 0.3)
 
 
 def _short(value: float) -> str:
