@@ -129,15 +129,13 @@ def _heading(effect: LevelEffect) -> str:
 
 
 def _effect_line(outcome: Outcome, effect: LevelEffect, *, is_best: bool) -> str:
-    level = escaped(level_in_words(effect.level))
+    level = rf"\raggedright\quad {escaped(level_in_words(effect.level))}"
     contrast = effect.contrast
     compared = ["baseline" if effect.is_baseline else "--", ""]
     if contrast:
         compared = [_difference(outcome, contrast.difference), _p(contrast.corrected_p)]
     mean = _mean(outcome, effect.estimate, is_best=is_best)
-    return (
-        " & ".join([rf"\quad {level}", escaped(words.seeds(effect.num_finished, effect.num_planned)), mean, *compared]) + r" \\"
-    )
+    return " & ".join([level, escaped(words.seeds(effect.num_finished, effect.num_planned)), mean, *compared]) + r" \\"
 
 
 def _best_level(summary: Summary, outcome: Outcome, effects: Sequence[LevelEffect]) -> LevelEffect | None:
@@ -173,7 +171,7 @@ def _ranking_table(summary: Summary, ranking: Ranking, outcome: Outcome) -> str:
 def _ranking_line(summary: Summary, outcome: Outcome, configuration: Configuration, *, is_best: bool) -> str:
     cells = [
         str(configuration.rank or "--"),
-        escaped(words.configuration_in_words(summary.study, configuration.levels)),
+        rf"\raggedright {escaped(words.configuration_in_words(summary.study, configuration.levels))}",
         escaped(words.seeds(configuration.num_finished(outcome), configuration.num_planned)),
         _mean(outcome, configuration.estimates.get(outcome), is_best=is_best),
     ]

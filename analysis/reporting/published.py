@@ -52,25 +52,30 @@ def _published(content: Mapping[str, Any]) -> Published:
 
 def matches(study: StudyRecord, runs: Sequence[RunRecord]) -> list[Published]:
     """The published numbers for which a replicate has the same data set, trainable and network."""
-    configs = _configs(study, runs)
-    return [found for found in published_numbers() if any(_is_of(found, *pair) for pair in configs)]
+    networks = {_network(study, run) for run in runs if run.config and run.role != "tuning"}
+    return [found for found in published_numbers() if any(_is_of(found, network) for network in networks)]
 
 
-def _configs(study: StudyRecord, runs: Sequence[RunRecord]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Trainable and config of every replicate that has one."""
-    return [(_trainable(study, run), run.config) for run in runs if run.config and run.role != "tuning"]
+def _network(study: StudyRecord, run: RunRecord) -> tuple[tuple[str, Any], ...]:
+    """Trainable, data set, layout, and the other fields that published numbers are matched by."""
+    data = PurePath(str(run.config.get("data", ""))).stem
+    trainable = run.levels.get("trainable", study.trainable)
+    others = [(name, run.config.get(name)) for name in _matched_fields()]
+    return (("trainable", trainable), ("data", data), ("layout", run.config.get("layout")), *others)
 
 
-def _trainable(study: StudyRecord, run: RunRecord) -> str:
-    return str(run.levels.get("trainable", study.trainable))
+@cache
+def _matched_fields() -> tuple[str, ...]:
+    return tuple(sorted({name for found in published_numbers() for name in found.config}))
 
 
-def _is_of(found: Published, trainable: str, config: Mapping[str, Any]) -> bool:
+def _is_of(found: Published, network: Sequence[tuple[str, Any]]) -> bool:
+    values = dict(network)
     return (
-        trainable in found.trainables
-        and PurePath(str(config.get("data", ""))).stem == found.data
-        and config.get("layout") in found.layouts
-        and all(config.get(name) == value for name, value in found.config.items())
+        values["trainable"] in found.trainables
+        and values["data"] == found.data
+        and values["layout"] in found.layouts
+        and all(values[name] == value for name, value in found.config.items())
     )
 
 
@@ -95,7 +100,7 @@ def published_sections(summary: Summary) -> list[Section]:
 
 
 def _line(summary: Summary, found: Published) -> Line:
-    runs = [run for run in summary.asked if run.config and _is_of(found, _trainable(summary.study, run), run.config)]
+    runs = [run for run in summary.asked if run.config and _is_of(found, _network(summary.study, run))]
     cells = [cell for cell in group_by_levels(runs).values() if finite_values(cell, ACCURACY)]
     best = max(cells, key=lambda cell: _mean(finite_values(cell, ACCURACY)), default=[])
     here = estimate(finite_values(best, TEST_ACCURACY))

@@ -18,7 +18,7 @@ from analysis.statistics.intervals import Estimate
 from analysis.statistics.spiking import CostPoint, SpikingRow
 from analysis.statistics.summary import Summary
 
-MOST_NUMBERED = 24
+MOST_NUMBERED = 14
 """Of more points only those on a front have their number beside them."""
 MOST_WITH_BARS = 60
 MOST_ROWS = 30

@@ -107,7 +107,7 @@ def test_the_decided_best_is_bold() -> None:
     """Eight seeds decide on five points, and nothing is bold beside it; in the other factor nothing is."""
     text = latex_files(SUMMARIES["effects"])["validation_accuracy.tex"]
     (bold,) = [line for line in text.splitlines() if "mathbf" in line]
-    assert bold.startswith(r"\quad 16 & 8 & \boldmath$\mathbf{78.50 \pm")
+    assert bold.startswith(r"\raggedright\quad 16 & 8 & \boldmath$\mathbf{78.50 \pm")
     assert r"a\_study \& more" in text
     assert r"\label{tab:a-study-more-val-accuracy}" in text
 
