@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
 from analysis.statistics.intervals import Estimate
+from analysis.statistics.outcomes import Outcome
 
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Safe for colour-blind readers (Okabe and Ito 2008); the page's properties --hue-0 … --hue-5 stand for them."""
@@ -138,6 +139,11 @@ def logarithmic(axes: Axes, low: float, high: float) -> None:
     subs = (1.0, 2.0, 5.0) if high < MOST_FINELY_TICKED * low else (1.0,)
     axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def scale_of(outcome: Outcome) -> float:
+    """What an outcome's values are multiplied with to be shown: fractions in percent, others as they are."""
+    return 100.0 if outcome.is_fraction else 1.0
 
 
 def wrapped(label: str, width: int = 26) -> str:

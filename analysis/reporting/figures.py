@@ -10,7 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from analysis.reporting.drawing import INK, OKABE_ITO, STYLE, Plate, frame_accuracies, line_style, panels, present, wrapped
+from analysis.reporting.drawing import (
+    INK,
+    OKABE_ITO,
+    STYLE,
+    Plate,
+    frame_accuracies,
+    line_style,
+    panels,
+    present,
+    scale_of,
+    wrapped,
+)
 from analysis.reporting.sections import title
 from analysis.reporting.words import unit
 from analysis.statistics.configurations import Configuration
@@ -123,7 +134,7 @@ def _draw_difference(axes: Axes, effect: LevelEffect, place: int, outcome: Outco
     if effect.contrast is None:
         axes.annotate("no data", (0, place), xytext=(6, 0), textcoords="offset points", va="center")
         return
-    is_decided, scale, difference = effect.verdict in ("higher", "lower"), _scale(outcome), effect.contrast.difference
+    is_decided, scale, difference = effect.verdict in ("higher", "lower"), scale_of(outcome), effect.contrast.difference
     colour = OKABE_ITO[0] if is_decided else INK
     axes.plot([scale * difference.low, scale * difference.high], [place, place], color=colour, linewidth=2)
     face = colour if is_decided else "none"
@@ -135,7 +146,7 @@ def _frame_differences(axes: Axes, outcome: Outcome, effects: Sequence[LevelEffe
     what = "points" if outcome.is_fraction else "difference"
     label = f"{what} from the baseline (95 %)"
     found = [effect.contrast.difference for effect in effects if effect.contrast]
-    bounds = np.abs([_scale(outcome) * bound for one in found for bound in (one.mean, one.low, one.high)])
+    bounds = np.abs([scale_of(outcome) * bound for one in found for bound in (one.mean, one.low, one.high)])
     bounds = bounds[np.isfinite(bounds) & (bounds > 0)]
     if len(bounds) and bounds.max() > SPREAD_FOR_LOG * np.median(bounds):
         label += f"\nlogarithmic beyond ±{_part_logarithmic(axes, bounds):g}"
@@ -186,10 +197,6 @@ def objectives(summary: Summary) -> Figure | None:
 
 
 def _draw_points(axes: Axes, found: Sequence[Configuration], across: Outcome, up: Outcome, **style: Any) -> None:
-    x = [_scale(across) * configuration.mean(across) for configuration in found]
-    y = [_scale(up) * configuration.mean(up) for configuration in found]
+    x = [scale_of(across) * configuration.mean(across) for configuration in found]
+    y = [scale_of(up) * configuration.mean(up) for configuration in found]
     axes.plot(x, y, **{"linestyle": "none", "markersize": 5, **style})
-
-
-def _scale(outcome: Outcome) -> float:
-    return 100 if outcome.is_fraction else 1
