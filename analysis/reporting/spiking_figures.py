@@ -31,6 +31,7 @@ PICOJOULE_PER_MICROJOULE = 1e6
 
 def spiking_plates(summary: Summary) -> list[Plate]:
     """Accuracy against cost, and sparsity by layer."""
+    beneath = " Beneath the line: published numbers." if _published_with_layers(summary) else ""
     return present(
         (
             "Accuracy against cost",
@@ -40,7 +41,7 @@ def spiking_plates(summary: Summary) -> list[Plate]:
         ),
         (
             "Sparsity by layer",
-            "Zeros among each layer's outputs over all time steps and images, means over seeds.",
+            f"Zeros among each layer's outputs over all time steps and images, means over seeds.{beneath}",
             sparsity_by_layer(summary),
         ),
     )
@@ -127,7 +128,7 @@ def sparsity_by_layer(summary: Summary) -> Figure | None:
     rows = [row for row in summary.spiking.rows if row.sparsity][:MOST_ROWS]
     if len(layers) < 2 or not rows:
         return None
-    published = [found for found in matches(summary.study, summary.runs) if found.sparsity]
+    published = _published_with_layers(summary)
     labels = [wrapped(row_in_words(summary.study, row), 34) for row in rows]
     labels += [wrapped(f"published: {found.model}", 34) for found in published]
     values = [_means(row, layers) for row in rows] + [_published_means(found, layers) for found in published]
@@ -141,6 +142,10 @@ def sparsity_by_layer(summary: Summary) -> Figure | None:
         axes.tick_params(length=0)
         axes.set_title("zeros among the outputs (%)", loc="left")
     return figure
+
+
+def _published_with_layers(summary: Summary) -> list[Published]:
+    return [found for found in matches(summary.study, summary.runs) if found.sparsity]
 
 
 def _means(row: SpikingRow, layers: Sequence[str]) -> list[float]:
@@ -158,9 +163,10 @@ def _draw_heat_map(axes: Axes, values: NDArray[np.float64], num_own: int) -> Non
     edges = np.arange(num_columns + 1) - 0.5, np.arange(num_rows + 1) - 0.5
     mesh = axes.pcolormesh(*edges, np.ma.masked_invalid(values), cmap="cividis", vmin=low, vmax=high, edgecolors="none")
     axes.invert_yaxis()
+    colours = mesh.to_rgba(np.nan_to_num(values, nan=low))
     for (i, j), value in np.ndenumerate(values):
         text = words.NONE if np.isnan(value) else f"{value:.1f}"
-        colour = INK if np.isnan(value) else _readable_on(mesh.to_rgba(np.asarray(value)))
+        colour = INK if np.isnan(value) else _readable_on(colours[i, j])
         axes.text(j, i, text, ha="center", va="center", fontsize=9, color=colour)
     if num_own < len(values):
         axes.axhline(num_own - 0.5, color=INK, linewidth=2)
