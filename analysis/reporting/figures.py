@@ -32,7 +32,7 @@ from studies.run_record import ACCURACY, level_in_words
 
 MOST_FULL_BANDS = 5
 """With more lines in a panel the bands of their intervals are fainter."""
-MOST_FINELY_TICKED = 30
+MOST_FINELY_TICKED = 60
 SPREAD_FOR_LOG = 12
 """Largest over median of the bounds of differences, from which on their axis is logarithmic away from 0."""
 
