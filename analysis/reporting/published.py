@@ -17,8 +17,8 @@ from analysis.statistics.summary import Summary
 from studies.run_record import ACCURACY, TEST_ACCURACY, RunRecord, StudyRecord, level_in_words
 
 UNKNOWN = "not stated"
-ALWAYS_COMPARED: Mapping[str, Any] = {"image_downscale": 1, "num_train_images": None, "epochs": UNKNOWN}
-"""Config fields that are compared with every published number, and what these had."""
+USUAL: Mapping[str, Any] = {"image_downscale": 1, "num_train_images": None, "epochs": UNKNOWN}
+"""Config fields that are compared with every published number, and what these had unless their recipe says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Published:
     config: Mapping[str, Any] = field(default_factory=dict)
     sparsity: Mapping[str, float] = field(default_factory=dict)
     """Percent, by layer."""
+    seeds: str = UNKNOWN
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -117,11 +118,12 @@ def _mean(values: Mapping[int, float]) -> float:
 def _differences(found: Published, runs: Sequence[RunRecord]) -> Iterator[str]:
     """Field by field: what it had, and what these replicates had, where that is not the same."""
     configs = [run.config for run in runs]
-    for name, theirs in {**found.recipe, **ALWAYS_COMPARED}.items():
+    usual = {name: value for name, value in USUAL.items() if name not in found.recipe}
+    for name, theirs in {**found.recipe, **usual}.items():
         ours = list(dict.fromkeys(_value(config, name) for config in configs))
         if ours != [theirs]:
             yield f"{name} {_in_words(name, theirs)}, here {', '.join(_in_words(name, value) for value in ours)}"
-    yield f"seeds {UNKNOWN}, here {len({run.seed for run in runs})}"
+    yield f"seeds {found.seeds}, here {len({run.seed for run in runs})}"
 
 
 def _value(config: Mapping[str, Any], name: str) -> Any:

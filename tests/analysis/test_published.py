@@ -92,6 +92,10 @@ def test_differences_in_recipe_are_named() -> None:
         "epochs not stated, here 6; seeds not stated, here 3"
     )
     assert line.cells[5] == "Reddy, BITnet README"
+    spike_norm = {"data": "cifar10", "layout": "resnet20", "balance": "spike_norm", "time_steps": 2500}
+    (line,) = section(summary_of(spike_norm, "converted_snn"), "Published numbers").lines
+    assert line.cells[4].endswith("; seeds one network, 5 stochastic runs, here 3")
+    assert "time_steps" not in line.cells[4]
 
 
 def test_rows_are_marked_as_published() -> None:
