@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis.reporting.drawing import OKABE_ITO, Plate, inline_svg
+from analysis.reporting.drawing import Plate, inline_svg
 from analysis.reporting.gallery import gallery
 from analysis.reporting.markdown import sections
 from analysis.reporting.method import counts_in_words, design_lines, method_lines, recipe_sections, unfinished_lines
@@ -38,5 +38,4 @@ def page(summary: Summary, plates: Sequence[Plate] | None = None) -> str:
         design=design_lines(summary.study),
         method=method_lines(summary),
         recipe=recipe_sections(summary),
-        hues=OKABE_ITO,
     )
