@@ -10,22 +10,38 @@ from pathlib import Path
 from rich.console import Console
 
 from analysis.reporting import pages, tables
+from analysis.reporting.drawing import png, svg
+from analysis.reporting.gallery import gallery
+from analysis.reporting.latex import latex_files
 from analysis.reporting.markdown import markdown
 from analysis.reporting.records import NoStudyError, RecordedStudy, load_recorded_study
+from analysis.reporting.stores import without_password
+from analysis.reporting.tidy import write_tidy_records
 from analysis.statistics.summary import Summary, summarise
 
 
 def write_summary(recorded: RecordedStudy, folder: Path) -> Summary:
-    """Write summary.md, summary.html, replicates.csv, and effects.csv (or configurations.csv if ranked) into ``folder``."""
-    summary = summarise(recorded.study, recorded.runs)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "summary.md").write_text(markdown(summary), encoding="utf-8")
-    (folder / "summary.html").write_text(pages.page(summary), encoding="utf-8")
+    """Write summary.md, summary.html, replicates.csv, and effects.csv (or configurations.csv if ranked) into ``folder``.
+
+    Its folder ``figures`` gets every figure as SVG and PNG, its folder ``latex`` a table per outcome.
+    """
+    summary = summarise(recorded.study, recorded.runs, recorded.remarks)
+    plates = gallery(summary)
+    for name in ("figures", "latex"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "summary.md").write_text(markdown(summary, plates), encoding="utf-8")
+    (folder / "summary.html").write_text(pages.page(summary, plates), encoding="utf-8")
+    for plate in plates:
+        (folder / "figures" / f"{plate.name}.svg").write_text(svg(plate.figure), encoding="utf-8")
+        (folder / "figures" / f"{plate.name}.png").write_bytes(png(plate.figure))
+    for name, text in latex_files(summary).items():
+        (folder / "latex" / name).write_text(text, encoding="utf-8")
     if summary.rankings:
         (folder / "configurations.csv").write_text(tables.configurations_csv(summary), encoding="utf-8")
     else:
         (folder / "effects.csv").write_text(tables.effects_csv(summary), encoding="utf-8")
     (folder / "replicates.csv").write_text(tables.replicates_csv(recorded.runs), encoding="utf-8")
+    write_tidy_records(recorded.runs, folder)
     return summary
 
 
@@ -41,7 +57,7 @@ def main() -> int:
     try:
         recorded = load_recorded_study(arguments.study, arguments.tracking_uri)
     except NoStudyError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {arguments.study} in {without_password(arguments.tracking_uri)}: {error}", file=sys.stderr)
         return 2
     summary = write_summary(recorded, arguments.output / arguments.study)
     console = Console()

@@ -24,7 +24,6 @@ from studies.engine.problems import Problem, StudyError, mask_credentials
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-    from studies.engine.halts import Halt
     from studies.engine.stores import Stores
     from studies.engine.study import Study
 
@@ -138,6 +137,7 @@ def run(
     their last checkpoint.
     """
     from studies.check import parents_in_words
+    from studies.engine.halts import what_to_do
     from studies.engine.runner import num_trained_parents, run_study
 
     with _problems_exit_2():
@@ -166,7 +166,7 @@ def run(
         _print_json({**counts, "failures": dict(outcome.failures), "undelivered": list(outcome.undelivered)})
     again = "run the same command again to"
     if outcome.num_left:
-        err.print(f"{outcome.num_left} replicates are left: {_what_to_do(outcome.halted)}", style="yellow", soft_wrap=True)
+        err.print(f"{outcome.num_left} replicates are left: {what_to_do(outcome.halted)}", style="yellow", soft_wrap=True)
     if outcome.num_failed:
         err.print(f"{outcome.num_failed} replicates failed; --retry-failed trains them again", style="red")
     if outcome.undelivered:
@@ -258,6 +258,39 @@ def report(
 
 
 @app.command()
+def compare(
+    first: StudyArgument,
+    second: StudyArgument,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+    other_storage: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="The storage of the second study, if it is another one.")
+    ] = None,
+    other_uri: Annotated[
+        str | None, typer.Option(metavar="URI", help="The MLflow store of the second study, if it is another one.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two studies, or one before and after a change: what differs, and every cell or level that both have.
+
+    Reads MLflow alone. Differences are the second minus the first, paired where they share seeds.
+    """
+    from analysis.reporting.comparison_tables import comparison_data, comparison_document
+    from analysis.reporting.documents import document_terminal
+    from studies.comparing import compare_studies
+
+    uri = other_uri or (None if other_storage else tracking_uri)
+    of_first, of_second = _all_overrides(None, storage, tracking_uri), _all_overrides(None, other_storage or storage, uri)
+    with _problems_exit_2():
+        comparison, folder = compare_studies(first, second, of_first, of_second)
+    if as_json:
+        _print_json(comparison_data(comparison))
+        return
+    out.print(document_terminal(comparison_document(comparison, is_narrow=True)))
+    out.print(f"Written to {folder}: comparison.md, comparison.html, comparison.csv", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def ui(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="Whose store to show.")] = "quickstart",
     overrides: SetOption = None,
@@ -292,25 +325,9 @@ def schema(
 
 
 def _load(study: str, overrides: Sequence[str] | None, storage: str | None, tracking_uri: str | None) -> "Study":
-    """The study, and its stores looked at; all problems of both at once."""
-    from studies.engine.lookup import find_stores
-    from studies.engine.reading import load_study
-    from studies.engine.runner import check_stores
+    from studies.engine.opening import open_study
 
-    changes = _all_overrides(overrides, storage, tracking_uri)
-    problems: list[Problem] = []
-    loaded = None
-    try:
-        loaded = load_study(study, changes)
-    except StudyError as error:
-        problems += error.problems
-    try:
-        check_stores(loaded.stores if loaded else find_stores(study, changes))
-    except StudyError as error:
-        problems += [problem for problem in error.problems if problem not in problems]
-    if problems or loaded is None:
-        raise StudyError(problems)
-    return loaded
+    return open_study(study, _all_overrides(overrides, storage, tracking_uri))
 
 
 def _all_overrides(overrides: Sequence[str] | None, storage: str | None, tracking_uri: str | None) -> list[str]:
@@ -368,15 +385,6 @@ def _problems_exit_2() -> Iterator[None]:
         for problem in error.problems:
             err.print(str(problem), highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
-
-
-def _what_to_do(halted: "Halt | None") -> str:
-    """How a study goes on that was halted before everything was trained."""
-    if halted and halted.kind == "budget":
-        return f"{halted.words}; a larger one lets the study go on"
-    if halted and halted.kind == "storage":
-        return f"{halted.words}; mend that, and run the same command again to finish them: nothing is lost"
-    return "run the same command again to finish them"
 
 
 def _counts_in_words(counts: Mapping[str, int]) -> str:

@@ -38,6 +38,14 @@ STATE_PRUNED = "pruned"
 REASON = "spikesweep.reason"
 """Why a replicate failed, or at which epoch it was pruned."""
 VERSIONS = "spikesweep.versions"
+COMMIT = "mlflow.source.git.commit"
+
+DESIGN = "spikesweep.design"
+"""The study's record without its replicates, as JSON, at the parent run: for readers who cannot reach its artifacts."""
+CURVE = "spikesweep.accuracy_at_t"
+"""ACCURACY_AT_T as a JSON list: a metric's history would be a request for every run."""
+LONGEST_TAG = 5000
+"""Characters that every MLflow server takes; what is longer is left out."""
 
 FACT = "spikesweep."
 """What stands before the names of a report's facts."""
@@ -46,6 +54,9 @@ STUDY_ARTIFACT = "study.json"
 STUDY_FILE_ARTIFACT = "study.yaml"
 REPORT_ARTIFACTS = "report"
 TRACEBACK_ARTIFACT = "traceback.txt"
+
+_NAMES = {KIND, STUDY, TRAINABLE, IDENTITY, SEED, LEVELS, ROLE, TUNED, CONFIG, DATA_DIGEST, PARENT, STATE, REASON, VERSIONS}
+_NAMES |= {DESIGN, CURVE}
 
 SYNTHETIC = "response_surface"
 """The trainable that trains nothing."""
@@ -61,6 +72,11 @@ OBJECTIVES: Mapping[str, Direction] = {ACCURACY: "maximize", SPARSITY: "maximize
 
 PRUNED = "PRUNED"
 """A ``RunRecord.status``: stopped early because others were better, which is no failure."""
+
+
+def facts_of(tags: Mapping[str, str]) -> dict[str, str]:
+    """A report's facts among the tags of its run, by their own names."""
+    return {tag.removeprefix(FACT): text for tag, text in tags.items() if tag.startswith(FACT) and tag not in _NAMES}
 
 
 def level_in_words(level: Level) -> str:
@@ -115,6 +131,8 @@ class StudyRecord:
     """The levels of every factor; none for a range."""
     ranges: Mapping[str, str] = field(default_factory=dict)
     """Factors that are a range, in words, e.g. ``0.0001 to 0.1, log``."""
+    bounds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The same as numbers: ``low``, ``high``, ``log``, ``step`` (or None), ``integer``; earlier versions' records lack them."""
     conditions: Mapping[str, Mapping[str, Sequence[Level]]] = field(default_factory=dict)
     """When a factor is active: the levels that other factors must have."""
     references: Mapping[str, Mapping[str, Level]] = field(default_factory=dict)
@@ -131,10 +149,31 @@ class StudyRecord:
 
     @classmethod
     def from_json(cls, text: str) -> "StudyRecord":
-        """The record that ``as_dict`` gave to JSON."""
+        """The record that ``as_dict`` gave to JSON; fields of a newer version are left out (``unknown_fields`` names them).
+
+        Raises:
+            ValueError: It is no JSON.
+            TypeError, KeyError: It is no such record, or lacks something.
+        """
         content = json.loads(text)
-        planned = [PlannedReplicate(**replicate) for replicate in content.pop("replicates")]
-        return cls(**content, replicates=planned)
+        planned = [PlannedReplicate(**_known(PlannedReplicate, replicate)) for replicate in content["replicates"]]
+        return cls(**{**_known(cls, content), "replicates": planned})
+
+
+def unknown_fields(text: str) -> list[str]:
+    """Names of fields in a study's record, as JSON, that a newer version must have put there."""
+    content = json.loads(text)
+    of_replicates = {name for replicate in content["replicates"] for name in replicate} - _fields(PlannedReplicate)
+    return sorted(content.keys() - _fields(StudyRecord)) + sorted(f"replicates.{name}" for name in of_replicates)
+
+
+def _known(kind: type, content: Mapping[str, Any]) -> dict[str, Any]:
+    fields = _fields(kind)
+    return {name: value for name, value in content.items() if name in fields}
+
+
+def _fields(kind: type) -> set[str]:
+    return {known.name for known in dataclasses.fields(kind)}
 
 
 @dataclass(frozen=True)
@@ -160,3 +199,8 @@ class RunRecord:
     git_commit: str = ""
     role: Role = "cell"
     tuned: Mapping[str, Level] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What its report says beside its metrics, e.g. the digest of a calibration set."""
+    begun_at_ms: int = 0
+    """Milliseconds since 1970; 0 where it is not known."""
+    ended_at_ms: int = 0

@@ -1,6 +1,8 @@
 """Rankings in words: the best cells of a random design, the finalists and the Pareto front of a search."""
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +17,8 @@ from studies.run_record import PRUNED
 
 NUM_BEST = 10
 NUM_ON_FRONT = 30
+SURE = 0.5
+CONFIGURATIONS = {"cell": "cells", "search": "searched configurations", "finalist": "finalists"}
 REPLICATES = {"cell": "replicates", "search": "trials of the search", "finalist": "replicates of finalists"}
 
 
@@ -24,16 +28,26 @@ def shown(ranking: Ranking) -> Sequence[Configuration]:
 
 
 def ranking_sections(summary: Summary) -> list[Section]:
-    """The first ranking, then the Pareto front of a search with several objectives."""
+    """The first ranking, then with several objectives the Pareto front of what was tried."""
     sections = [
         _section(summary, ranking, _title(ranking), _caption(summary, ranking), shown(ranking))
         for ranking in summary.rankings[:1]
     ]
-    fronts = [ranking for ranking in summary.rankings if ranking.kind == "search" and _has_front(summary)]
-    return sections + [
-        _section(summary, ranking, "Pareto front of the search", _front_caption(summary, ranking), ranking.front[:NUM_ON_FRONT])
-        for ranking in fronts
-    ]
+    fronts = [ranking for ranking in summary.rankings if ranking.kind != "finalist" and ranking.front and _has_front(summary)]
+    return sections + [_front_section(summary, ranking) for ranking in fronts]
+
+
+def _front_section(summary: Summary, ranking: Ranking) -> Section:
+    section = _section(summary, ranking, "Pareto front", _front_caption(summary, ranking), ranking.front[:NUM_ON_FRONT])
+    probabilities = [_probability(configuration) for configuration in ranking.front]
+    lines = [Line([*line.cells, probability]) for line, probability in zip(section.lines, probabilities, strict=False)]
+    return replace(section, columns=[*section.columns, Column("on it (probability)")], lines=lines)
+
+
+def _probability(configuration: Configuration) -> str:
+    """How surely a configuration is on the front; a dash where nothing is known of it."""
+    probability = configuration.front_probability
+    return words.NONE if math.isnan(probability) else f"{100 * probability:.0f} %"
 
 
 def _has_front(summary: Summary) -> bool:
@@ -67,7 +81,14 @@ def _front_caption(summary: Summary, ranking: Ranking) -> str:
     names = ", ".join(f"{objective.name} ({objective.direction})" for objective in objectives_of(summary.study))
     num = len(ranking.front)
     most = f" The first {NUM_ON_FRONT} of {num}." if num > NUM_ON_FRONT else ""
-    return f"The searched configurations that no other beats, by being as good in all of {names} and better in one.{most}"
+    how = {
+        "seeds": "The probability is over resampled seeds.",
+        "noise of the finalists": "The probability is over the noise between replicates that the finalists show.",
+        "": "One seed each does not tell how surely.",
+    }[ranking.front_basis]
+    what = CONFIGURATIONS[ranking.kind].capitalize()
+    limits = " and that keep the limits" if summary.study.options.get("limits") else ""
+    return f"{what} that no other beats, by being as good in all of {names} and better in one{limits}. {how}{most}"
 
 
 def _columns(summary: Summary, ranking: Ranking) -> list[Column]:
@@ -79,13 +100,13 @@ def _columns(summary: Summary, ranking: Ranking) -> list[Column]:
         *(estimate_column(outcome) for outcome in outcomes_of(summary.study)),
         *([Column(f"selected on{words.unit(summary.primary)}")] if is_finalist else []),
         estimate_column(TEST_OUTCOME),
-        *([Column("Pareto front", is_text=True)] if is_finalist and _has_front(summary) else []),
+        *([Column("Pareto front (probability)", is_text=True)] if is_finalist and _has_front(summary) else []),
     ]
 
 
 def _cells(summary: Summary, ranking: Ranking, configuration: Configuration) -> list[str]:
     study, primary, is_finalist = summary.study, summary.primary, ranking.kind == "finalist"
-    front = ["on it" if configuration.on_front else words.NONE]
+    front = [f"{'on it' if configuration.on_front else 'not on it'}, {_probability(configuration)}"]
     return [
         str(configuration.rank or words.NONE),
         *(words.level_of(study, factor, configuration.levels) for factor in study.factors),
@@ -111,9 +132,20 @@ def ranking_sentences(summary: Summary) -> Iterator[str]:
         yield _counts_in_words(summary, ranking)
         if ranking.kind == "cell":
             yield "No level is contrasted with another: drawn at random, they meet the other factors' levels in unequal shares."
-        elif _has_front(summary):
-            names = ", ".join(objective.name for objective in objectives_of(summary.study))
-            yield f"{len(ranking.front)} of these configurations are on the Pareto front of {names}."
+    if fronts := [ranking for ranking in summary.rankings if ranking.front and _has_front(summary)]:
+        names = ", ".join(objective.name for objective in objectives_of(summary.study))
+        yield f"On the Pareto front of {names}: {' and '.join(_front_in_words(ranking) for ranking in fronts)}."
+
+
+def _front_in_words(ranking: Ranking) -> str:
+    """How many are on the front of their kind, and how many of them rather surely."""
+    num_sure = sum(configuration.front_probability >= SURE for configuration in ranking.front)
+    sure = (
+        f" ({num_sure} with a probability of {100 * SURE:.0f} % or more)"
+        if ranking.front_basis
+        else " (how surely, one seed does not tell)"
+    )
+    return f"{len(ranking.front)} of {len(ranking.configurations)} {CONFIGURATIONS[ranking.kind]}{sure}"
 
 
 def _counts_in_words(summary: Summary, ranking: Ranking) -> str:

@@ -1,6 +1,7 @@
-"""Effects in words: a table for every outcome, and a sentence for every factor and outcome."""
+"""Effects in tables: one for every outcome, for files and for the terminal."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -8,6 +9,7 @@ from rich.text import Text
 from analysis.reporting import words
 from analysis.reporting.sections import Column, Line, Section, estimate_column, title
 from analysis.statistics.effects import LevelEffect
+from analysis.statistics.interactions import aliases_of
 from analysis.statistics.level_cells import FACTORIAL
 from analysis.statistics.outcomes import ACCURACY_OUTCOME, Outcome
 from analysis.statistics.summary import Summary
@@ -32,17 +34,35 @@ def effect_sections(summary: Summary) -> list[Section]:
     is_factorial = summary.study.design in FACTORIAL
     return [
         Section(
-            title(outcome), _caption(summary, effects), _columns(outcome, is_factorial=is_factorial), _lines(summary, outcome)
+            title(outcome),
+            _caption(summary, outcome, effects),
+            _columns(outcome, is_factorial=is_factorial),
+            _lines(summary, outcome),
         )
         for outcome, effects in summary.effects.items()
     ]
 
 
-def _caption(summary: Summary, effects: Sequence[LevelEffect]) -> str:
+def _caption(summary: Summary, outcome: Outcome, effects: Sequence[LevelEffect]) -> str:
+    table = summary.variances.get(outcome)
+    aliases = {factor: aliases_of(table, factor) for factor in summary.study.factors}
+    shared = [f"{factor} from {', '.join(' × '.join(term) for term in terms)}" for factor, terms in aliases.items() if terms]
+    return _what_is_compared(summary, effects) + (f" The fraction does not tell {'; '.join(shared)}." if shared else "")
+
+
+def _what_is_compared(summary: Summary, effects: Sequence[LevelEffect]) -> str:
+    if any(effect.is_adjusted for effect in effects):
+        return (
+            "Every level's mean over the levels of the other factors, adjusted by a linear model of main effects since cells or "
+            "replicates are missing; differences from the baseline level's mean, paired by seed."
+        )
     if summary.study.design in FACTORIAL:
         return "Every level's mean over all cells that have it; differences from the baseline level's mean, paired by seed."
     elsewhere = " (or in the cell that is named, where a factor is only active there)" if any(e.in_cell for e in effects) else ""
-    return f"Every level with the other factors at their baseline{elsewhere}; differences paired by seed."
+    return (
+        f"Simple effects: every level with the other factors at their baseline{elsewhere}; differences paired by seed. The "
+        "design does not tell whether they would be the same elsewhere: it has no interactions."
+    )
 
 
 def _columns(outcome: Outcome, *, is_factorial: bool) -> list[Column]:
@@ -55,6 +75,7 @@ def _columns(outcome: Outcome, *, is_factorial: bool) -> list[Column]:
         estimate_column(outcome),
         *([estimate_column(TEST_OUTCOME)] if outcome.metric == ACCURACY_OUTCOME.metric else []),
         Column(f"difference{points} (95 %)"),
+        Column("Hedges' g"),
         Column("p"),
         Column("corrected p"),
         Column("verdict", is_text=True),
@@ -73,10 +94,10 @@ def _lines(summary: Summary, outcome: Outcome) -> list[Line]:
 
 def _cells(effect: LevelEffect, outcome: Outcome, *, is_factorial: bool) -> list[str]:
     contrast = effect.contrast
-    compared = [words.NONE] * 3
+    compared = [words.NONE] * 4
     if contrast:
         p_values = [words.p_value(contrast.p), words.p_value(contrast.corrected_p)]
-        compared = [words.difference(outcome, contrast.difference), *p_values]
+        compared = [words.difference(outcome, contrast.difference), _effect_size(contrast.effect_size), *p_values]
     return [
         _factor(effect),
         level_in_words(effect.level),
@@ -89,36 +110,13 @@ def _cells(effect: LevelEffect, outcome: Outcome, *, is_factorial: bool) -> list
     ]
 
 
+def _effect_size(size: float) -> str:
+    return f"{size:+.2f}" if math.isfinite(size) else words.NONE
+
+
 def _factor(effect: LevelEffect) -> str:
     """The factor, and where it is compared if that is not the baseline."""
     return f"{effect.factor}, in the cell {levels_in_words(effect.in_cell)}" if effect.in_cell else effect.factor
-
-
-def effect_sentences(summary: Summary) -> Iterator[str]:
-    """A sentence per factor and outcome: what is decided, by how much, and what is not."""
-    for factor in summary.study.factors:
-        for outcome, effects in summary.effects.items():
-            yield _sentence(outcome, [effect for effect in effects if effect.factor == factor])
-
-
-def _sentence(outcome: Outcome, effects: Sequence[LevelEffect]) -> str:
-    parts = [
-        f"{effect.verdict} at {level_in_words(effect.level)}: {words.difference(outcome, effect.contrast.difference)}"
-        f"{words.difference_unit(outcome)}, corrected p {words.p_value(effect.contrast.corrected_p)}"
-        for effect in effects
-        if effect.contrast and effect.verdict in ("higher", "lower")
-    ]
-    for verdict, before in (
-        ("undecided", "undecided at"),
-        ("no data", "no data at"),
-        ("not in the design", "not in the design:"),
-    ):
-        if others := [level_in_words(effect.level) for effect in effects if effect.verdict == verdict]:
-            parts.append(f"{before} {', '.join(others)}")
-    baseline = ", ".join(f"baseline {level_in_words(effect.level)}" for effect in effects if effect.is_baseline)
-    where = f"in the cell {levels_in_words(effects[0].in_cell)}" if effects[0].in_cell else ""
-    context = ", ".join(part for part in (baseline, where) if part)
-    return f"{outcome.name} by {effects[0].factor}{f' ({context})' if context else ''}: {'; '.join(parts)}."
 
 
 def effect_terminal_tables(summary: Summary) -> list[Table]:

@@ -1,151 +1,156 @@
-"""The summary's figures, as SVG for the page: legible in light and dark, safe for colour-blind readers."""
+"""The figures of effects and objectives: legible in light and dark and on paper, safe for colour-blind readers."""
 
-import io
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from numpy.typing import NDArray
 
-from analysis.reporting.sections import title
-from analysis.reporting.words import unit
-from analysis.statistics.configurations import Configuration
+from analysis.reporting.drawing import (
+    INK,
+    OKABE_ITO,
+    STYLE,
+    Plate,
+    frame_accuracies,
+    line_style,
+    panels,
+    present,
+    scale_of,
+    wrapped,
+)
 from analysis.statistics.effects import LevelEffect
-from analysis.statistics.intervals import Estimate
-from analysis.statistics.outcomes import Outcome, objectives_of
+from analysis.statistics.outcomes import Outcome
 from analysis.statistics.summary import Summary
 from studies.run_record import ACCURACY, level_in_words
 
-OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-MARKERS = ("o", "s", "^", "D", "v", "P")
-INK = "#010203"
-"""Stands for the page's own text colour, which replaces it in the SVG."""
-
-_STYLE: Any = {
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "font.size": 10,
-    "legend.frameon": False,
-    "svg.hashsalt": "spikesweep",
-}
+MOST_FULL_BANDS = 5
+"""With more lines in a panel the bands of their intervals are fainter."""
+MOST_FINELY_TICKED = 60
+SPREAD_FOR_LOG = 12
+"""Largest over median of the bounds of differences, from which on their axis is logarithmic away from 0."""
 
 
-def accuracy_against_t(summary: Summary) -> str:
+def effect_plates(summary: Summary) -> list[Plate]:
+    """Differences from the baseline, and accuracy against t."""
+    return present(
+        (
+            "Differences from the baseline",
+            "Mean and 95 % interval over seeds; filled where the corrected p-value decides.",
+            differences(summary),
+        ),
+        (
+            "Accuracy against t",
+            "Validation accuracy of the spike counts up to step t: means and 95 % intervals over seeds.",
+            accuracy_against_t(summary),
+        ),
+    )
+
+
+def accuracy_against_t(summary: Summary) -> Figure | None:
     """A panel per factor, a line per level: mean validation accuracy of the spike counts up to t, with its interval.
 
-    Empty where no replicate's curve was read.
+    None where no replicate's curve was read.
     """
     of_accuracy = next((effects for outcome, effects in summary.effects.items() if outcome.metric == ACCURACY), ())
-    factors = list(dict.fromkeys(effect.factor for effect in of_accuracy if effect.accuracy_at_t))
+    curves = [effect for effect in of_accuracy if effect.accuracy_at_t]
+    factors = list(dict.fromkeys(effect.factor for effect in curves))
     if not factors:
-        return ""
-    with mpl.rc_context(_STYLE):
-        figure = Figure(layout="constrained")
-        for axes, factor in zip(_panels(figure, len(factors), 3, (4.6, 4.4)), factors, strict=True):
-            effects = [effect for effect in of_accuracy if effect.factor == factor and effect.accuracy_at_t]
+        return None
+    by_factor = [[effect for effect in curves if effect.factor == factor] for factor in factors]
+    height = 3.4 + 0.19 * max(sum(_label(effect).count("\n") + 1 for effect in effects) for effects in by_factor)
+    with mpl.rc_context(STYLE):
+        figure, places = panels(len(factors), 2 if len(factors) != 3 else 3, (4.5, height))
+        for axes, effects in zip(places, by_factor, strict=True):
             for i, effect in enumerate(effects):
-                _draw_curve(axes, effect, i)
-            axes.set(title=factor, xlabel="time step t", ylabel="validation accuracy (%)")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.legend(loc="lower right")
-        return _svg(figure)
+                _draw_curve(axes, effect, i, band=0.16 if len(effects) <= MOST_FULL_BANDS else 0.07)
+            _frame_curves(axes, effects)
+    return figure
 
 
-def _draw_curve(axes: Axes, effect: LevelEffect, i: int) -> None:
+def _label(effect: LevelEffect) -> str:
+    return wrapped(level_in_words(effect.level) + (" (baseline)" if effect.is_baseline else ""), 40)
+
+
+def _draw_curve(axes: Axes, effect: LevelEffect, i: int, *, band: float) -> None:
     steps = range(1, len(effect.accuracy_at_t) + 1)
-    mean = [100 * estimate.mean for estimate in effect.accuracy_at_t]
-    colour = INK if effect.is_baseline else OKABE_ITO[i % len(OKABE_ITO)]
-    label = level_in_words(effect.level) + (" (baseline)" if effect.is_baseline else "")
-    axes.plot(steps, mean, color=colour, marker=MARKERS[i % len(MARKERS)], markersize=4, label=label)
-    low = [100 * estimate.low for estimate in effect.accuracy_at_t]
-    high = [100 * estimate.high for estimate in effect.accuracy_at_t]
-    axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+    mean, low, high = ([100 * getattr(estimate, bound) for estimate in effect.accuracy_at_t] for bound in ("mean", "low", "high"))
+    style = {**line_style(i), **({"color": INK, "linestyle": "-"} if effect.is_baseline else {})}
+    every = max(1, len(mean) // 12)
+    axes.plot(steps, mean, markersize=4, markevery=(min(i, every - 1), every), label=_label(effect), **style)
+    axes.fill_between(steps, low, high, color=style["color"], alpha=band, linewidth=0)
 
 
-def differences(summary: Summary) -> str:
-    """A panel per outcome: every level's paired difference from the baseline, with its interval; filled where decided."""
-    with mpl.rc_context(_STYLE):
-        figure = Figure(layout="constrained")
-        num_levels = max(sum(effect.is_contrast for effect in effects) for effects in summary.effects.values())
-        panels = _panels(figure, len(summary.effects), 2, (6.4, 1.5 + 0.42 * num_levels))
-        for axes, (outcome, effects) in zip(panels, summary.effects.items(), strict=True):
-            shown = [effect for effect in effects if effect.contrast is not None]
-            for place, effect in enumerate(shown):
-                if effect.contrast is not None:
-                    decided = effect.verdict in ("higher", "lower")
-                    _draw_difference(axes, effect.contrast.difference, place, outcome, decided=decided)
-            axes.axvline(0, color=INK, linewidth=1, linestyle=":")
-            axes.set_yticks(range(len(shown)), [f"{effect.factor} = {level_in_words(effect.level)}" for effect in shown])
-            axes.invert_yaxis()
-            what = "points" if outcome.is_fraction else "difference"
-            axes.set(title=outcome.name, xlabel=f"{what} from the baseline (95 %)")
-        return _svg(figure)
+def _frame_curves(axes: Axes, effects: Sequence[LevelEffect]) -> None:
+    axes.set(title=effects[0].factor, xlabel="time step t")
+    frame_accuracies(axes, [estimate for effect in effects for estimate in effect.accuracy_at_t])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="y")
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), borderaxespad=0, labelspacing=0.3)
 
 
-def _draw_difference(axes: Axes, difference: Estimate, place: int, outcome: Outcome, *, decided: bool) -> None:
-    colour, scale = OKABE_ITO[0] if decided else INK, _scale(outcome)
+def differences(summary: Summary) -> Figure | None:
+    """A panel per outcome: every level's paired difference from the baseline, with its interval; filled where decided.
+
+    None for designs that compare no levels.
+    """
+    if not summary.effects:
+        return None
+    rows = [[effect for effect in effects if effect.num_cells] for effects in summary.effects.values()]
+    labels = [wrapped(f"{e.factor} = {level_in_words(e.level)}{' (baseline)' * e.is_baseline}", 25) for e in rows[0]]
+    height = 0.9 + sum(0.17 + 0.17 * (label.count("\n") + 1) for label in labels)
+    with mpl.rc_context(STYLE):
+        figure, places = panels(len(rows), 2, (4.0, height), sharey=True)
+        for axes, (outcome, effects) in zip(places, zip(summary.effects, rows, strict=True), strict=True):
+            for place, effect in enumerate(effects):
+                _draw_difference(axes, effect, place, outcome)
+            _frame_differences(axes, outcome, effects)
+        places[0].set_yticks(range(len(labels)), labels)
+        places[0].set_ylim(len(labels) - 0.5, -0.5)
+    return figure
+
+
+def _draw_difference(axes: Axes, effect: LevelEffect, place: int, outcome: Outcome) -> None:
+    if effect.is_baseline:
+        axes.plot([0], [place], marker="D", markersize=6, color=INK, markerfacecolor="none", linestyle="none")
+        return
+    if effect.contrast is None:
+        axes.annotate("no data", (0, place), xytext=(6, 0), textcoords="offset points", va="center")
+        return
+    is_decided, scale, difference = effect.verdict in ("higher", "lower"), scale_of(outcome), effect.contrast.difference
+    colour = OKABE_ITO[0] if is_decided else INK
     axes.plot([scale * difference.low, scale * difference.high], [place, place], color=colour, linewidth=2)
-    face = colour if decided else "none"
+    face = colour if is_decided else "none"
     axes.plot([scale * difference.mean], [place], marker="o", markersize=7, color=colour, markerfacecolor=face)
 
 
-def objectives(summary: Summary) -> str:
-    """Two objectives of a search against each other: its configurations, their Pareto front, the finalists' means.
-
-    Empty where the study has not two objectives or no ranking of a search.
-    """
-    pair = objectives_of(summary.study)
-    kinds = {ranking.kind: ranking.configurations for ranking in summary.rankings}
-    if len(pair) != 2 or "search" not in kinds:
-        return ""
-    across, up = pair[1], pair[0]
-    with mpl.rc_context(_STYLE):
-        figure = Figure(layout="constrained")
-        (axes,) = _panels(figure, 1, 1, (7.0, 4.8))
-        front = sorted((found for found in kinds["search"] if found.on_front), key=lambda found: found.mean(across))
-        _draw_points(axes, kinds["search"], across, up, color=INK, marker="o", alpha=0.35, label="searched")
-        drawstyle = "steps-pre" if across.direction == "maximize" else "steps-post"  # what is reached, not what lies between
-        line = {"color": OKABE_ITO[0], "linestyle": "-", "drawstyle": drawstyle}
-        _draw_points(axes, front, across, up, **line, marker="o", label="their Pareto front")
-        finalists = kinds.get("finalist", ())
-        if finalists:
-            _draw_points(axes, finalists, across, up, color=OKABE_ITO[1], marker="D", label="finalists, fresh seeds")
-        axes.set(xlabel=f"{title(across)}{unit(across)}", ylabel=f"{title(up)}{unit(up)}")
-        axes.legend(loc="best")
-        return _svg(figure)
+def _frame_differences(axes: Axes, outcome: Outcome, effects: Sequence[LevelEffect]) -> None:
+    axes.axvline(0, color=INK, linewidth=1, linestyle=":")
+    what = "points" if outcome.is_fraction else "difference"
+    label = f"{what} from the baseline (95 %)"
+    found = [effect.contrast.difference for effect in effects if effect.contrast]
+    bounds = np.abs([scale_of(outcome) * bound for one in found for bound in (one.mean, one.low, one.high)])
+    bounds = bounds[np.isfinite(bounds) & (bounds > 0)]
+    if len(bounds) and bounds.max() > SPREAD_FOR_LOG * np.median(bounds):
+        label += f"\nlogarithmic beyond ±{_part_logarithmic(axes, bounds):g}"
+    for place in range(1, len(effects)):
+        if effects[place].factor != effects[place - 1].factor:
+            axes.axhline(place - 0.5, color=INK, linewidth=0.5, alpha=0.4)
+    axes.set(title=outcome.name, xlabel=label)
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
 
 
-def _draw_points(axes: Axes, found: Sequence[Configuration], across: Outcome, up: Outcome, **style: Any) -> None:
-    x = [_scale(across) * configuration.mean(across) for configuration in found]
-    y = [_scale(up) * configuration.mean(up) for configuration in found]
-    axes.plot(x, y, **{"linestyle": "none", "markersize": 5, **style})
-
-
-def _scale(outcome: Outcome) -> float:
-    return 100 if outcome.is_fraction else 1
-
-
-def _panels(figure: Figure, num: int, most_in_a_row: int, size: tuple[float, float]) -> Sequence[Axes]:
-    """So many axes of this size in inches, in rows; places that are left over in the last one stay empty."""
-    num_columns = min(num, most_in_a_row)
-    num_rows = -(-num // num_columns)
-    figure.set_size_inches(size[0] * num_columns, size[1] * num_rows)
-    panels: list[Axes] = list(figure.subplots(num_rows, num_columns, squeeze=False).flat)
-    for spare in panels[num:]:
-        spare.set_visible(False)
-    return panels[:num]
-
-
-def _svg(figure: Figure) -> str:
-    out = io.StringIO()
-    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-    svg = out.getvalue()
-    return svg[svg.index("<svg") :].replace(INK, "currentColor")
+def _part_logarithmic(axes: Axes, bounds: NDArray[np.float64]) -> float:
+    """An axis that is linear around 0 and logarithmic beyond what is returned, ticked at 1, 10, … and, if they fit, 3, 30, …."""
+    linear = float(f"{np.median(bounds):.1g}")
+    axes.set_xscale("symlog", linthresh=linear, linscale=1.5)
+    decades = 10.0 ** np.arange(np.floor(np.log10(linear)), np.ceil(np.log10(np.max(bounds))) + 1)
+    steps = (1, 3) if np.max(bounds) < MOST_FINELY_TICKED * linear else (1,)
+    beyond = [step * decade for decade in decades for step in steps if step * decade >= 2.4 * linear]
+    axes.xaxis.set_major_locator(FixedLocator([*(-tick for tick in beyond), -linear, 0, linear, *beyond]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    return linear

@@ -1,44 +1,60 @@
 """The whole summary as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from analysis.reporting.configuration_tables import ranking_sections
+from analysis.reporting.documents import list_lines as _list
+from analysis.reporting.documents import table_lines as _table
+from analysis.reporting.drawing import Plate
 from analysis.reporting.effect_tables import effect_sections
-from analysis.reporting.method import counts_in_words, design_lines, method_lines, unfinished_lines
+from analysis.reporting.gallery import gallery
+from analysis.reporting.interaction_tables import variance_sections
+from analysis.reporting.method import counts_in_words, design_lines, method_lines, recipe_sections, unfinished_lines
+from analysis.reporting.published import published_sections, with_published
+from analysis.reporting.search_tables import search_sections
 from analysis.reporting.sections import Section
+from analysis.reporting.spiking_tables import spiking_sections
+from analysis.reporting.stability_tables import stability_sections
 from analysis.reporting.tables import verdicts
 from analysis.reporting.tuning_tables import tuned_sections
 from analysis.statistics.summary import Summary
 
+TABLES: tuple[Callable[[Summary], list[Section]], ...] = (
+    effect_sections,
+    variance_sections,
+    stability_sections,
+    ranking_sections,
+    search_sections,
+    spiking_sections,
+    published_sections,
+    tuned_sections,
+)
+"""In the order in which they are read; each gives the sections that the study has something to say in."""
+
 
 def sections(summary: Summary) -> list[Section]:
-    """All tables of a summary, in the order in which they are read."""
-    return [*effect_sections(summary), *ranking_sections(summary), *tuned_sections(summary)]
+    """All tables of a summary, published numbers among them as reference."""
+    return [with_published(summary, section) for tables in TABLES for section in tables(summary)]
 
 
-def markdown(summary: Summary) -> str:
-    """Counts, sentences, warnings, tables, what has not finished, method."""
+def markdown(summary: Summary, plates: Sequence[Plate] | None = None) -> str:
+    """Counts, sentences, warnings, figures, tables, what has not finished, method.
+
+    Args:
+        summary: What is said.
+        plates: Its gallery, if that is drawn already; the text refers to the files ``figures/NAME.svg``.
+    """
     study = summary.study
     lines = [f"# {study.name}", "", study.question, "", counts_in_words(summary), ""]
     lines += [f"- {verdict}" for verdict in verdicts(summary)] + [""]
     lines += [f"**{warning}**\n" for warning in summary.warnings]
-    lines += _list("Design", design_lines(study))
+    for plate in gallery(summary) if plates is None else plates:
+        lines += [f"## {plate.heading}", "", f"![{plate.heading}](figures/{plate.name}.svg)", "", plate.caption, ""]
     for section in sections(summary):
         lines += _table(section)
     lines += _list("Not finished", unfinished_lines(summary))
+    lines += _list("Design", design_lines(study))
     lines += _list("Method", method_lines(summary))
+    for section in recipe_sections(summary):
+        lines += _table(section)
     return "\n".join(lines)
-
-
-def _list(heading: str, items: Sequence[str]) -> list[str]:
-    return [f"## {heading}", "", *(f"- {item}" for item in items), ""] if items else []
-
-
-def _table(section: Section) -> list[str]:
-    rules = ["---" if column.is_text else "---:" for column in section.columns]
-    rows = [[column.title for column in section.columns], rules, *(line.cells for line in section.lines)]
-    return [f"## {section.title}", "", section.caption, "", *map(_row, rows), ""]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from analysis.reporting import words
+from analysis.reporting.search_sentences import search_method_lines
+from analysis.reporting.sections import Column, Line, Section
+from analysis.reporting.statistics_method import statistics_lines
 from analysis.statistics.cells import reference_cell
 from analysis.statistics.effects import SIGNIFICANCE
 from analysis.statistics.level_cells import AROUND_A_BASELINE, FACTORIAL
@@ -47,6 +49,8 @@ def method_lines(summary: Summary) -> list[str]:
             "p: two-sided sign-flip test; corrected by Holm over the contrasts of one outcome; a verdict needs corrected "
             f"p < {SIGNIFICANCE}."
         )
+    lines += statistics_lines(summary)
+    lines += search_method_lines(summary)
     return lines + _provenance(study, [run for run in summary.runs if run.config])
 
 
@@ -70,7 +74,8 @@ def _design(summary: Summary) -> str:
         return (
             f"{begin}, the same in every cell. Main effects: within every seed the mean over all cells that have the level, "
             "minus the mean over all cells that have the factor's baseline level; of a conditional factor over the cells in "
-            "which it is active. A seed counts if all these cells have finished."
+            "which it is active. Where cells or replicates are missing, both are adjusted by a linear model of "
+            "main effects."
         )
     return (
         f"{begin}, the same in every cell. The cells were drawn at random, so that a level meets the others' levels in other "
@@ -127,18 +132,25 @@ def _ranges(ranges: Mapping[str, str]) -> str:
 def _provenance(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
     if not runs:
         return []
-    lines = [f"Trainable {study.trainable}; recipe: {words.setting(_recipe(study, runs))}."]
+    lines = [f"Trainable {study.trainable}; its recipe is at the end."]
     lines += [f"Data digest: {', '.join(_distinct(run.data_digest for run in runs))}."]
     lines += [f"Versions: {_versions(text)}." for text in _distinct(run.versions for run in runs)]
     lines += [f"Git commit: {', '.join(_distinct(run.git_commit for run in runs)) or 'none'}."]
     return lines
 
 
-def _recipe(study: StudyRecord, runs: Sequence[RunRecord]) -> dict[str, Any]:
+def recipe_sections(summary: Summary) -> list[Section]:
     """What all replicates share: every config field that has one value and is no factor."""
+    runs = [run for run in summary.runs if run.config]
+    if not runs:
+        return []
     first = runs[0].config
     shared = [name for name, value in first.items() if all(run.config.get(name, ...) == value for run in runs)]
-    return {name: first[name] for name in shared if name not in study.factors}
+    fields = [name for name in shared if name not in summary.study.factors]
+    caption = f"What all replicates share: {len(fields)} fields of the config that have one value and are no factor."
+    columns = [Column("field", is_text=True), Column("value", is_text=True, is_long=True)]
+    lines = [Line([name, words.setting(first[name])]) for name in fields]
+    return [Section("Recipe", caption, columns, lines, is_folded=True)]
 
 
 def _versions(text: str) -> str:

@@ -1,48 +1,41 @@
 """The summary as one HTML page that needs nothing else: figures inline, no script, light and dark, phone and paper."""
 
+from collections.abc import Sequence
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis.reporting import figures
+from analysis.reporting.drawing import Plate, inline_svg
+from analysis.reporting.gallery import gallery
 from analysis.reporting.markdown import sections
-from analysis.reporting.method import counts_in_words, design_lines, method_lines, unfinished_lines
+from analysis.reporting.method import counts_in_words, design_lines, method_lines, recipe_sections, unfinished_lines
 from analysis.reporting.tables import verdicts
 from analysis.statistics.summary import Summary
 
+MOST_UNFINISHED_SHOWN = 12
+"""With more the page folds their list."""
 
-def page(summary: Summary) -> str:
-    """The whole page; every text that comes from a study or a run is escaped."""
+
+def page(summary: Summary, plates: Sequence[Plate] | None = None) -> str:
+    """The whole page: the answer, figures, tables, method; every text that comes from a study or a run is escaped.
+
+    Args:
+        summary: What is said.
+        plates: Its gallery, if that is drawn already.
+    """
     loader = PackageLoader("analysis.reporting", package_path="")
     template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("page.html.jinja")
+    drawn = gallery(summary) if plates is None else plates
+    unfinished = unfinished_lines(summary)
     return template.render(
         study=summary.study,
         counts=counts_in_words(summary),
         warnings=summary.warnings,
         verdicts=verdicts(summary),
-        design=design_lines(summary.study),
+        figures=[(plate.heading, inline_svg(plate.figure, plate.heading), plate.caption) for plate in drawn],
         sections=sections(summary),
-        figures=_figures(summary),
-        unfinished=unfinished_lines(summary),
+        unfinished=unfinished,
+        folds_unfinished=len(unfinished) > MOST_UNFINISHED_SHOWN,
+        design=design_lines(summary.study),
         method=method_lines(summary),
+        recipe=recipe_sections(summary),
     )
-
-
-def _figures(summary: Summary) -> list[tuple[str, str, str]]:
-    """Heading, SVG and caption of every figure that the design has."""
-    found = [
-        (
-            "Differences from the baseline",
-            figures.differences(summary) if summary.effects else "",
-            "Mean and 95 % interval; filled where the corrected p-value decides.",
-        ),
-        (
-            "Accuracy against t",
-            figures.accuracy_against_t(summary),
-            "Validation accuracy of the spike counts up to step t; mean and 95 % interval over seeds.",
-        ),
-        (
-            "The objectives against each other",
-            figures.objectives(summary),
-            "A point for every configuration, the mean over its seeds; the line is the Pareto front of what was searched.",
-        ),
-    ]
-    return [(heading, svg, caption) for heading, svg, caption in found if svg]

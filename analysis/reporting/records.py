@@ -1,34 +1,28 @@
 """A study as its MLflow store has it: what was asked, and a record of every replicate, missing ones among them."""
 
 import json
-import os
-import tempfile
-from collections.abc import Mapping
+import math
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from analysis.statistics.level_cells import AROUND_A_BASELINE, FACTORIAL
-from studies import run_record
-from studies.run_record import PlannedReplicate, Role, RunRecord, StudyRecord
-
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
-import mlflow.exceptions  # after its settings
+import sqlalchemy
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
-PAGE_SIZE = 1000
+from analysis.reporting import plans, stores
+from analysis.reporting.stores import NoStudyError, StoredRun
+from studies import run_record
+from studies.run_record import PlannedReplicate, RunRecord, StudyRecord
+
+__all__ = ["NoStudyError", "RecordedStudy", "load_recorded_study"]
+
 MISSING = "MISSING"
-MOST_CURVES = 200
-"""A factorial design of more runs is read without their curves, each of which is a request."""
-FOUND_BY_TAGS = ("search", "finalist", "tuning")
-"""Roles of replicates that no plan can name before they are proposed."""
-
-
-class NoStudyError(Exception):
-    """The store holds no such study, or none that can be read; the message says what it holds."""
+MOST_HISTORIES = 2000
+"""Curves that are read as a metric's history, a request each, of runs that older versions wrote."""
+NUM_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -37,6 +31,8 @@ class RecordedStudy:
 
     study: StudyRecord
     runs: list[RunRecord]
+    remarks: Sequence[str] = ()
+    """Sentences on what is odd about how MLflow has it: what was left out, what could not be read."""
 
 
 def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
@@ -45,105 +41,160 @@ def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
     Raises:
         NoStudyError: The store does not answer, or holds no study of that name.
     """
-    if tracking_uri.startswith("sqlite:///") and not Path(tracking_uri.removeprefix("sqlite:///")).exists():
-        raise NoStudyError("there is no such file")  # MLflow would make it
     try:
-        client = MlflowClient(tracking_uri)
-        experiment = client.get_experiment_by_name(name)
-        parents = _search(client, experiment.experiment_id, run_record.KIND_STUDY) if experiment else []
-        if experiment is None or not parents:
-            others = ", ".join(other.name for other in client.search_experiments()) or "none"
-            raise NoStudyError(f"no study {name!r} in this MLflow store; it has the experiments: {others}")
-        parent = parents[0].info
-        with tempfile.TemporaryDirectory() as folder:
-            artifact = client.download_artifacts(parent.run_id, run_record.STUDY_ARTIFACT, folder)
-            study = StudyRecord.from_json(Path(artifact).read_text(encoding="utf-8"))
-        found = _search(client, experiment.experiment_id, run_record.KIND_REPLICATE)
-        runs = {run.data.tags[run_record.IDENTITY]: run for run in found}
-        planned = [*study.replicates, *_proposed(study, runs)]
-        records = [_record(replicate, runs.get(replicate.identity)) for replicate in planned]
-        records = _with_curves(client, study, records)
-    except (mlflow.exceptions.MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0].replace(tracking_uri, "its store")  # which may hold a password
+        client = stores.open_store(tracking_uri)
+        experiment_id = stores.find_experiment(client, name)
+        found = _Sorted(stores.stored_runs(client, experiment_id))
+        if not found.parents and not found.replicates:
+            raise NoStudyError(f"no study {name!r} in this MLflow store: its experiment has no run that spikesweep wrote")
+        study, remarks = plans.read_plan(client, name, found.parents[0] if found.parents else None, found.counting)
+        records, of_curves = _with_curves(client, _records(study, found.replicates))
+    except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError, json.JSONDecodeError) as error:
+        reason = stores.reason_of(error, tracking_uri)
         raise NoStudyError(f"the study {name!r} cannot be read from MLflow: {reason}") from None
-    return RecordedStudy(study, records)
+    return RecordedStudy(study, records, [*remarks, *found.remarks(), *_left_out(found.replicates, records), *of_curves])
 
 
-def _search(client: MlflowClient, experiment_id: str, kind: str) -> list[Run]:
-    query = f"tags.`{run_record.KIND}` = '{kind}'"
-    page = client.search_runs([experiment_id], query, max_results=PAGE_SIZE)
-    runs: list[Run] = list(page)
-    while page.token:
-        page = client.search_runs([experiment_id], query, max_results=PAGE_SIZE, page_token=page.token)
-        runs += page
-    return runs
+class _Sorted:
+    """The runs of an experiment by what they are."""
+
+    def __init__(self, runs: Iterable[StoredRun]) -> None:
+        self.parents: list[StoredRun] = []
+        """Newest first."""
+        self.strangers: list[StoredRun] = []
+        """Runs that spikesweep did not write, or whose tags it cannot read."""
+        copies: defaultdict[str, list[StoredRun]] = defaultdict(list)
+        for run in runs:
+            if run.tags.get(run_record.KIND) == run_record.KIND_STUDY:
+                self.parents.append(run)
+            elif _is_replicate(run):
+                copies[run.tags[run_record.IDENTITY]].append(run)
+            else:
+                self.strangers.append(run)
+        self._copies = {identity: runs for identity, runs in copies.items() if len(runs) > 1}
+        self.replicates = {identity: min(runs, key=_counts_first) for identity, runs in copies.items()}
+
+    @property
+    def counting(self) -> list[StoredRun]:
+        """One run a replicate, oldest first."""
+        return sorted(self.replicates.values(), key=lambda run: (run.begun_at_ms, run.tags[run_record.IDENTITY]))
+
+    def remarks(self) -> list[str]:
+        """A sentence for each kind of run that one would not expect."""
+        said = []
+        if len(self.parents) > 1:
+            said.append(
+                f"MLflow has {len(self.parents)} parent runs of this study; the newest ({self.parents[0].run_id}) counts."
+            )
+        if self._copies:
+            names = _some([runs[0].name for runs in self._copies.values()])
+            said.append(
+                f"{_num(len(self._copies), 'replicate has', 'replicates have')} several runs in MLflow ({names}); of each "
+                "the finished one that began first counts, and the others are left out."
+            )
+        if self.strangers:
+            names = _some([run.name for run in self.strangers])
+            said.append(
+                f"{_num(len(self.strangers), 'run', 'runs')} of the experiment ({names}) "
+                f"{'was' if len(self.strangers) == 1 else 'were'} not written by spikesweep, and "
+                f"{'is' if len(self.strangers) == 1 else 'are'} left out."
+            )
+        return said
 
 
-def _proposed(study: StudyRecord, runs: Mapping[str, Run]) -> list[PlannedReplicate]:
-    """What a search or a tuning has proposed and the plan does not name, oldest first; not what an earlier space of it did."""
+def _is_replicate(run: StoredRun) -> bool:
+    if run.tags.get(run_record.KIND) != run_record.KIND_REPLICATE or run_record.IDENTITY not in run.tags:
+        return False
+    try:
+        plans.planned_of(run)
+        json.loads(run.tags.get(run_record.CONFIG, "{}"))
+    except ValueError:
+        return False
+    return True
+
+
+def _counts_first(run: StoredRun) -> tuple[bool, int, str]:
+    return (run.status != "FINISHED", run.begun_at_ms, run.run_id)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NUM_NAMED} more" if len(names) > NUM_NAMED else ""
+    return "; ".join(names[:NUM_NAMED]) + more
+
+
+def _num(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
+def _records(study: StudyRecord, runs: Mapping[str, StoredRun]) -> list[RunRecord]:
+    """The plan's replicates, then what a search or a tuning proposed and the plan does not name, oldest first."""
     known = {planned.identity for planned in study.replicates}
-    oldest_first = sorted(runs.items(), key=lambda pair: (pair[1].info.start_time, pair[0]))
-    proposed = [_from_tags(identity, run) for identity, run in oldest_first if identity not in known]
-    return [replicate for replicate in proposed if replicate.role in FOUND_BY_TAGS and _is_of_space(study, replicate)]
+    others = [plans.planned_of(run) for identity, run in runs.items() if identity not in known]
+    proposed = [other for other in others if other.role in plans.FOUND_BY_TAGS and plans.is_of_space(study, other)]
+    proposed.sort(key=lambda replicate: (runs[replicate.identity].begun_at_ms, replicate.identity))
+    return [_record(replicate, runs.get(replicate.identity)) for replicate in (*study.replicates, *proposed)]
 
 
-def _from_tags(identity: str, run: Run) -> PlannedReplicate:
-    tags: dict[str, str] = run.data.tags
-    return PlannedReplicate(
-        identity=identity,
-        seed=int(tags.get(run_record.SEED, "0")),
-        levels=json.loads(tags.get(run_record.LEVELS, "{}")),
-        role=_role(tags.get(run_record.ROLE, "cell")),
-        tuned=json.loads(tags.get(run_record.TUNED, "{}")),
-    )
+def _left_out(runs: Mapping[str, StoredRun], records: Sequence[RunRecord]) -> list[str]:
+    shown = {record.identity for record in records}
+    lost = [runs[identity].name for identity in runs if identity not in shown]
+    if not lost:
+        return []
+    what = f"{_num(len(lost), 'replicate is', 'replicates are')} of levels or seeds that the study no longer asks for"
+    return [f"{what} ({_some(lost)}), and left out."]
 
 
-def _role(text: str) -> Role:
-    return next((role for role in get_args(Role) if role == text), "cell")
-
-
-def _is_of_space(study: StudyRecord, replicate: PlannedReplicate) -> bool:
-    """Whether its levels are of the study's factors as they are now; any value may be of a range."""
-    return all(
-        name in study.factors and (name in study.ranges or level in study.factors[name])
-        for name, level in replicate.levels.items()
-    )
-
-
-def _record(planned: PlannedReplicate, run: Run | None) -> RunRecord:
+def _record(planned: PlannedReplicate, run: StoredRun | None) -> RunRecord:
     asked: dict[str, Any] = {"identity": planned.identity, "seed": planned.seed, "levels": planned.levels, "role": planned.role}
     if run is None:
         return RunRecord(**asked, tuned=planned.tuned, status=MISSING, reason="never begun")
-    tags: dict[str, Any] = run.data.tags
-    is_pruned = run.info.status == "KILLED" and tags.get(run_record.STATE) == run_record.STATE_PRUNED
+    tags = run.tags
+    is_pruned = run.status == "KILLED" and tags.get(run_record.STATE) == run_record.STATE_PRUNED
     return RunRecord(
         **asked,
         tuned=planned.tuned or json.loads(tags.get(run_record.TUNED, "{}")),
-        status=run_record.PRUNED if is_pruned else run.info.status,
-        reason=tags.get(run_record.REASON, "") if run.info.status != "FINISHED" else "",
-        run_id=run.info.run_id,
-        metrics=dict(run.data.metrics),
+        status=run_record.PRUNED if is_pruned else run.status,
+        reason=tags.get(run_record.REASON, "") if run.status != "FINISHED" else "",
+        run_id=run.run_id,
+        metrics={name: _unbounded(value) for name, value in run.metrics.items()},
+        accuracy_at_t=_curve(tags),
         data_digest=tags.get(run_record.DATA_DIGEST, ""),
         config=json.loads(tags.get(run_record.CONFIG, "{}")),
         versions=tags.get(run_record.VERSIONS, ""),
-        git_commit=tags.get("mlflow.source.git.commit", ""),
+        git_commit=tags.get(run_record.COMMIT, ""),
+        facts=run_record.facts_of(tags),
+        begun_at_ms=run.begun_at_ms,
+        ended_at_ms=run.ended_at_ms,
     )
 
 
-def _with_curves(client: MlflowClient, study: StudyRecord, records: list[RunRecord]) -> list[RunRecord]:
-    """The records with accuracy at t, where the study's design shows it: MLflow wants a request for each."""
-    num_cells = sum(record.role == "cell" for record in records)
-    if study.design not in AROUND_A_BASELINE and not (study.design in FACTORIAL and num_cells <= MOST_CURVES):
-        return records
-    return [
-        replace(record, accuracy_at_t=_curve(client, record.run_id, run_record.ACCURACY_AT_T))
-        if record.status == "FINISHED" and record.role == "cell"
-        else record
-        for record in records
+def _unbounded(value: float) -> float:
+    """MLflow's SQL stores keep the largest number there is for infinity."""
+    return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
+
+
+def _curve(tags: Mapping[str, str]) -> tuple[float, ...]:
+    try:
+        return tuple(map(float, json.loads(tags.get(run_record.CURVE, "[]"))))
+    except (ValueError, TypeError):  # cut short by a server that takes less
+        return ()
+
+
+def _with_curves(client: MlflowClient, records: list[RunRecord]) -> tuple[list[RunRecord], list[str]]:
+    """The records with accuracy at t where their runs have it as a metric alone: those of cells and finalists."""
+    lacking = [
+        place
+        for place, record in enumerate(records)
+        if record.status == "FINISHED"
+        and record.role in ("cell", "finalist")
+        and not record.accuracy_at_t
+        and run_record.ACCURACY_AT_T in record.metrics
     ]
-
-
-def _curve(client: MlflowClient, run_id: str, metric: str) -> tuple[float, ...]:
-    """Values of a metric in the order of its steps."""
-    by_step = {point.step: point.value for point in client.get_metric_history(run_id, metric)}
-    return tuple(by_step[step] for step in sorted(by_step))
+    read = lacking[:MOST_HISTORIES]
+    curves = stores.curves(client, [records[place].run_id for place in read], run_record.ACCURACY_AT_T)
+    complete = list(records)
+    for place, curve in zip(read, curves, strict=True):
+        complete[place] = replace(records[place], accuracy_at_t=curve)
+    if len(read) == len(lacking):
+        return complete, []
+    return complete, [f"Accuracy at t was read of {len(read)} of {len(lacking)} replicates that an older spikesweep wrote."]

@@ -9,10 +9,11 @@ from analysis.statistics.outcomes import Outcome
 
 @dataclass(frozen=True)
 class Column:
-    """A column's title; texts stand on the left, numbers on the right."""
+    """A column's title; texts stand on the left, numbers on the right; long texts may break."""
 
     title: str
     is_text: bool = False
+    is_long: bool = False
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Section:
-    """A table with its title and what one has to know to read it."""
+    """A table with its title and what one has to know to read it; the page folds what few need."""
 
     title: str
     caption: str
     columns: Sequence[Column]
     lines: Sequence[Line]
+    is_folded: bool = False
 
 
 def title(outcome: Outcome) -> str:

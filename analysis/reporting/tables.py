@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,8 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.reporting.configuration_tables import ranking_sentences, ranking_terminal_tables
-from analysis.reporting.effect_tables import effect_sentences, effect_terminal_tables
+from analysis.reporting.effect_sentences import effect_sentences
+from analysis.reporting.effect_tables import effect_terminal_tables
+from analysis.reporting.interaction_tables import variance_sentences
 from analysis.reporting.method import design_lines, unfinished_lines
+from analysis.reporting.search_sentences import search_sentences
+from analysis.reporting.search_tables import search_terminal_tables
+from analysis.reporting.stability_tables import stability_sentences
 from analysis.reporting.tuning_tables import tuned_terminal_tables
 from analysis.statistics.intervals import Estimate
 from analysis.statistics.outcomes import outcomes_of
@@ -23,13 +29,19 @@ NUM_UNFINISHED_SHOWN = 20
 
 def verdicts(summary: Summary) -> list[str]:
     """The answer in sentences: of effects one per factor and outcome, of rankings what was tried and what is best."""
-    return [*effect_sentences(summary), *ranking_sentences(summary)]
+    effects = [*effect_sentences(summary), *variance_sentences(summary), *stability_sentences(summary)]
+    return [*effects, *ranking_sentences(summary), *search_sentences(summary)]
 
 
 def terminal(summary: Summary) -> Group:
     """The summary for a terminal of 80 columns; the files say more."""
     parts: list[Table | Text] = [Text(summary.study.question, "bold"), Text()]
-    for table in (*effect_terminal_tables(summary), *ranking_terminal_tables(summary), *tuned_terminal_tables(summary)):
+    for table in (
+        *effect_terminal_tables(summary),
+        *ranking_terminal_tables(summary),
+        *search_terminal_tables(summary),
+        *tuned_terminal_tables(summary),
+    ):
         parts += [table, Text()]
     parts += [Text(line, "dim") for line in design_lines(summary.study)]
     parts += [Text(f"• {verdict}") for verdict in verdicts(summary)]
@@ -48,13 +60,15 @@ def effects_csv(summary: Summary) -> str:
     writer = csv.writer(out, lineterminator="\n")
     columns = "outcome factor level is_baseline num_planned num_finished mean low high".split()
     columns += "difference difference_low difference_high p corrected_p verdict num_cells".split()
+    columns += "sd_of_differences effect_size is_adjusted".split()
     writer.writerow(columns)
     for outcome, effects in summary.effects.items():
         for e in effects:
             c = e.contrast
             compared = [c.difference.mean, c.difference.low, c.difference.high, c.p, c.corrected_p] if c else [""] * 5
+            sizes = [c.sd, c.effect_size] if c else [""] * 2
             level: list[Any] = [outcome.metric, e.factor, level_in_words(e.level), e.is_baseline, e.num_planned, e.num_finished]
-            writer.writerow([*level, *_bounds(e.estimate), *compared, e.verdict, e.num_cells])
+            writer.writerow([*level, *_bounds(e.estimate), *compared, e.verdict, e.num_cells, *sizes, e.is_adjusted])
     return out.getvalue()
 
 
@@ -63,7 +77,16 @@ def configurations_csv(summary: Summary) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     study, outcomes = summary.study, outcomes_of(summary.study)
-    columns = ["kind", "rank", *study.factors, "num_planned", "num_finished", "on_pareto_front"]
+    columns = [
+        "kind",
+        "rank",
+        *study.factors,
+        "num_planned",
+        "num_finished",
+        "keeps_limits",
+        "on_pareto_front",
+        "front_probability",
+    ]
     for metric in (*(outcome.metric for outcome in outcomes), TEST_ACCURACY):
         columns += [metric, f"{metric} low", f"{metric} high"]
     writer.writerow([*columns, *(f"selected on {outcome.metric}" for outcome in outcomes)])
@@ -71,7 +94,8 @@ def configurations_csv(summary: Summary) -> str:
         for found in ranking.configurations:
             estimates = [*(found.estimates.get(outcome) for outcome in outcomes), found.test_estimate]
             row: list[Any] = [ranking.kind, found.rank or "", *_levels(found.levels, list(study.factors)), found.num_planned]
-            row += [found.num_finished(summary.primary), found.on_front]
+            probability = "" if math.isnan(found.front_probability) else found.front_probability
+            row += [found.num_finished(summary.primary), found.keeps_limits, found.on_front, probability]
             row += [number for estimate in estimates for number in _bounds(estimate)]
             writer.writerow([*row, *(found.selected_on.get(outcome, "") for outcome in outcomes)])
     return out.getvalue()

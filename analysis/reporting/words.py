@@ -1,5 +1,6 @@
 """Numbers and levels in words, the same in every output."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from analysis.statistics.outcomes import Outcome
 from studies.run_record import Level, StudyRecord, level_in_words, levels_in_words
 
 NONE = "–"
+MOST_DECIMALS = 6
 SMALLEST_PLAIN, LARGEST_PLAIN = 1e-4, 1e9
 """Beyond these a number needs its power of ten."""
 
@@ -35,6 +37,19 @@ def value(outcome: Outcome, estimate: Estimate | None) -> str:
 def difference(outcome: Outcome, estimate: Estimate) -> str:
     """A difference with its interval, signed; of fractions in percentage points."""
     return _with_interval(outcome, estimate, "+")
+
+
+def plus_minus(estimate: Estimate | None) -> str:
+    """A mean ± half of its interval, both as exact as two digits of the half are: ``248714 ± 3852``, ``1.872 ± 0.059``."""
+    if estimate is None:
+        return NONE
+    half = estimate.high - estimate.mean
+    if estimate.num_values < 2 or not half > 0:
+        return plain_number(estimate.mean)
+    num_decimals = max(0, 1 - math.floor(math.log10(half)))
+    if num_decimals > MOST_DECIMALS:
+        return f"{plain_number(estimate.mean)} ± {plain_number(half)}"
+    return f"{estimate.mean:.{num_decimals}f} ± {half:.{num_decimals}f}"
 
 
 def _with_interval(outcome: Outcome, estimate: Estimate, sign: str) -> str:

@@ -6,7 +6,7 @@ from analysis.statistics.cells import block_means, group_by_levels
 from analysis.statistics.configurations import Ranking
 from analysis.statistics.contrasts import fewest_seeds
 from analysis.statistics.effects import SIGNIFICANCE, LevelEffect
-from analysis.statistics.level_cells import FACTORIAL, LevelCells, is_balanced
+from analysis.statistics.level_cells import FACTORIAL, LevelCells, unbalanced_levels
 from analysis.statistics.outcomes import objectives_of
 from analysis.statistics.tuning import TunedCell
 from studies.run_record import SYNTHETIC, RunRecord, StudyRecord, level_in_words, levels_in_words
@@ -24,7 +24,7 @@ def cautions(
     found = _of_truth(study) + _of_power(study, effects)
     found += _of_blocks(study, runs) if study.design in FACTORIAL else _of_levels(effects)
     if study.design in FACTORIAL:
-        found += _of_balance(study, levels)
+        found += _of_balance(study, levels, is_adjusted=any(effect.is_adjusted for effect in effects))
     found += _of_rankings(study, rankings)
     found += _of_tuning(tuned)
     return found + _of_sameness(study, runs)
@@ -70,26 +70,24 @@ def _of_blocks(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
     if num_whole == len(study.seeds):
         return []
     return [
-        f"{num_whole} of {len(study.seeds)} seeds are whole. In the others a cell lacks its result, and a mean over cells leaves "
-        "a seed out where one of its cells does."
+        f"{num_whole} of {len(study.seeds)} seeds are whole. In the others a cell lacks its result; such a seed counts with "
+        "what its other cells say of a level, adjusted for what is missing."
     ]
 
 
-def _of_balance(study: StudyRecord, levels: Sequence[LevelCells]) -> list[str]:
-    baselines = {level.factor: level for level in levels if level.is_baseline}
-    unbalanced = [
-        f"{level.factor} = {level_in_words(level.level)}"
-        for level in levels
-        if level.cells
-        and level.factor in baselines
-        and baselines[level.factor].cells
-        and not is_balanced(study, level, baselines[level.factor])
-    ]
+def _of_balance(study: StudyRecord, levels: Sequence[LevelCells], *, is_adjusted: bool) -> list[str]:
+    unbalanced = [f"{level.factor} = {level_in_words(level.level)}" for level in unbalanced_levels(study, levels)]
     if not unbalanced:
         return []
+    consequence = (
+        "Means and differences are adjusted for that by a linear model of main effects; they are right if the factors do not "
+        "interact."
+        if is_adjusted
+        else "No model tells these factors apart, so that the differences are of the others too."
+    )
     return [
         f"The design is not balanced: the cells with {', '.join(unbalanced)} have the other factors' levels in other shares than "
-        "those with the baseline level, so that their differences are of these factors too."
+        f"those with the baseline level. {consequence}"
     ]
 
 

@@ -1,15 +1,19 @@
 """Contrasts paired by seed: a level minus its reference, within each block."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 
+from analysis.statistics.effect_sizes import hedges_g
 from analysis.statistics.intervals import Estimate, mean_interval
 
 MOST_PAIRS_FOR_EXACT = 16
 NUM_RANDOM_FLIPS = 100_000
 RELATIVE_TIE = 1e-9
+RELATIVE_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,10 @@ class Contrast:
     difference: Estimate
     p: float
     corrected_p: float
+    sd: float
+    """Standard deviation of the differences; NaN with fewer than two."""
+    effect_size: float
+    """Hedges' g_av, see ``hedges_g``."""
 
 
 def paired_contrasts(
@@ -30,15 +38,29 @@ def paired_contrasts(
 ) -> list[Contrast]:
     """A contrast for every pair of a reference and a level, both by seed; p-values corrected for all of them (Holm 1979)."""
     generator = np.random.default_rng(seed)
-    estimates: list[Estimate] = []
-    p_values: list[float] = []
+    nan = float("nan")
+    found: list[Contrast] = []
     for reference, level in pairs:
-        differences = [level[block] - reference[block] for block in sorted(level.keys() & reference.keys())]
-        nan = float("nan")
-        estimates.append(mean_interval(differences, confidence) if differences else Estimate(nan, nan, nan, 0))
-        p_values.append(sign_flip_p(differences, generator) if differences else nan)
-    corrected = holm(p_values)
-    return [Contrast(*parts) for parts in zip(estimates, p_values, corrected, strict=True)]
+        blocks = sorted(level.keys() & reference.keys())
+        differences = [_difference(reference[block], level[block]) for block in blocks]
+        size = hedges_g([reference[block] for block in blocks], [level[block] for block in blocks])
+        found.append(
+            Contrast(
+                difference=mean_interval(differences, confidence) if differences else Estimate(nan, nan, nan, 0),
+                p=sign_flip_p(differences, generator) if differences else nan,
+                corrected_p=nan,
+                sd=float(np.std(differences, ddof=1)) if len(differences) > 1 else nan,
+                effect_size=size,
+            )
+        )
+    corrected = holm([contrast.p for contrast in found])
+    return [replace(contrast, corrected_p=p) for contrast, p in zip(found, corrected, strict=True)]
+
+
+def _difference(reference: float, level: float) -> float:
+    """0 where only rounding parts them, which would have a sign."""
+    difference = level - reference
+    return difference if abs(difference) > RELATIVE_ROUNDING * max(abs(level), abs(reference)) else 0.0
 
 
 def sign_flip_p(differences: Sequence[float], generator: np.random.Generator) -> float:
@@ -50,10 +72,16 @@ def sign_flip_p(differences: Sequence[float], generator: np.random.Generator) ->
     array = np.asarray(differences, dtype=np.float64)
     observed = abs(array.sum()) * (1 - RELATIVE_TIE)
     if len(array) <= MOST_PAIRS_FOR_EXACT:
-        bits = np.arange(2 ** len(array))[:, None] >> np.arange(len(array))
-        return float(np.mean(np.abs((1 - 2 * (bits & 1)) @ array) >= observed))
+        return float(np.mean(np.abs(_all_signs(len(array)) @ array) >= observed))
     signs = generator.choice((-1.0, 1.0), size=(NUM_RANDOM_FLIPS, len(array)))
     return float((1 + np.sum(np.abs(signs @ array) >= observed)) / (1 + NUM_RANDOM_FLIPS))
+
+
+@cache
+def _all_signs(num: int) -> npt.NDArray[np.float64]:
+    """A row for every pattern of signs, the last sign being +: the others are these, turned round."""
+    bits = np.arange(2 ** (num - 1))[:, None] >> np.arange(num)
+    return (1 - 2 * (bits & 1)).astype(np.float64)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from analysis.statistics.cells import block_curves, block_means, estimate
+from analysis.statistics.adjusted import level_values
+from analysis.statistics.cells import block_curves, estimate
 from analysis.statistics.contrasts import Contrast, paired_contrasts
 from analysis.statistics.intervals import Estimate, mean_interval
 from analysis.statistics.level_cells import LevelCells
@@ -28,6 +29,8 @@ class LevelEffect:
     level: Level
     is_baseline: bool
     in_cell: Mapping[str, Level]
+    is_adjusted: bool
+    """Whether mean and difference are of a linear model, since the design is not balanced or not whole (``level_values``)."""
     num_cells: int
     num_planned: int
     """Seeds."""
@@ -52,19 +55,20 @@ class LevelEffect:
 
 def level_effects(levels: Sequence[LevelCells], outcome: Outcome) -> list[LevelEffect]:
     """The effects on one outcome, paired by seed, corrected over all of them."""
-    values = [block_means(level.cells, outcome.metric) for level in levels]
+    values, is_adjusted = level_values(levels, outcome.metric)
+    test_values, _ = level_values(levels, TEST_ACCURACY)
     references = {level.factor: of_level for level, of_level in zip(levels, values, strict=True) if level.is_baseline}
     compared = [(level, of_level) for level, of_level in zip(levels, values, strict=True) if not level.is_baseline]
     contrasts = iter(paired_contrasts([(references.get(level.factor, {}), of_level) for level, of_level in compared]))
     return [
-        _level_effect(level, of_level, None if level.is_baseline else next(contrasts))
-        for level, of_level in zip(levels, values, strict=True)
+        _level_effect(level, of_level, of_test, None if level.is_baseline else next(contrasts), is_adjusted=is_adjusted)
+        for level, of_level, of_test in zip(levels, values, test_values, strict=True)
     ]
 
 
 def paired_differences(levels: Sequence[LevelCells], metric: str) -> list[list[float]]:
     """Of every level that is no reference: its value minus that of its factor's reference level, over the seeds of both."""
-    values = [block_means(level.cells, metric) for level in levels]
+    values, _ = level_values(levels, metric)
     references = {level.factor: of_level for level, of_level in zip(levels, values, strict=True) if level.is_baseline}
     return [
         [of_level[seed] - references[level.factor][seed] for seed in of_level.keys() & references.get(level.factor, {}).keys()]
@@ -73,7 +77,14 @@ def paired_differences(levels: Sequence[LevelCells], metric: str) -> list[list[f
     ]
 
 
-def _level_effect(level: LevelCells, values: Mapping[int, float], contrast: Contrast | None) -> LevelEffect:
+def _level_effect(
+    level: LevelCells,
+    values: Mapping[int, float],
+    test_values: Mapping[int, float],
+    contrast: Contrast | None,
+    *,
+    is_adjusted: bool,
+) -> LevelEffect:
     has_pairs = contrast is not None and contrast.difference.num_values > 0
     runs = [run for cell in level.cells for run in cell]
     return LevelEffect(
@@ -81,11 +92,12 @@ def _level_effect(level: LevelCells, values: Mapping[int, float], contrast: Cont
         level=level.level,
         is_baseline=level.is_baseline,
         in_cell=level.in_cell,
+        is_adjusted=is_adjusted,
         num_cells=len(level.cells),
         num_planned=len({run.seed for run in runs}),
         num_pruned=sum(run.status == PRUNED for run in runs),
         estimate=estimate(values),
-        test_estimate=estimate(block_means(level.cells, TEST_ACCURACY)),
+        test_estimate=estimate(test_values),
         contrast=contrast if has_pairs else None,
         verdict=_verdict(contrast) if level.cells else "not in the design",
         accuracy_at_t=_mean_curve(block_curves(level.cells)),

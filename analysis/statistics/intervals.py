@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import stats
@@ -29,5 +30,10 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate
     mean, num = float(array.mean()), len(array)
     if num == 1:
         return Estimate(mean, float("nan"), float("nan"), num)
-    half = float(stats.t.ppf((1 + confidence) / 2, num - 1)) * float(array.std(ddof=1)) / num**0.5
+    half = _t_quantile((1 + confidence) / 2, num - 1) * float(array.std(ddof=1)) / num**0.5
     return Estimate(mean, mean - half, mean + half, num)
+
+
+@cache
+def _t_quantile(share: float, df: int) -> float:
+    return float(stats.t.ppf(share, df))

@@ -1,13 +1,23 @@
 """Which cells stand for a level: one in designs around a baseline, all that have it in factorial ones."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis.statistics.cells import Cell, active_levels, group_by_levels, reference_cell
 from studies.run_record import Level, RunRecord, StudyRecord
 
 AROUND_A_BASELINE = ("one_factor_at_a_time", "leave_one_out")
 FACTORIAL = ("full_factorial", "fractional_factorial")
+
+
+@dataclass(frozen=True)
+class FactorialDesign:
+    """All cells of a factorial study."""
+
+    study: StudyRecord
+    cells: Sequence[Cell]
+    is_balanced: bool
+    """Whether plain means over a level's cells differ by the level alone (see ``is_balanced``)."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +32,8 @@ class LevelCells:
     is_baseline: bool
     cells: Sequence[Cell]
     in_cell: Mapping[str, Level]
+    design: FactorialDesign | None = None
+    """None in designs around a baseline."""
 
 
 def level_cells(study: StudyRecord, runs: Sequence[RunRecord]) -> list[LevelCells]:
@@ -51,8 +63,8 @@ def _simple(study: StudyRecord, runs: Sequence[RunRecord]) -> list[LevelCells]:
 
 
 def _main(study: StudyRecord, runs: Sequence[RunRecord]) -> list[LevelCells]:
-    cells = group_by_levels(run for run in runs if run.role == "cell").values()
-    return [
+    cells = list(group_by_levels(run for run in runs if run.role == "cell").values())
+    found = [
         LevelCells(
             factor,
             level,
@@ -63,10 +75,22 @@ def _main(study: StudyRecord, runs: Sequence[RunRecord]) -> list[LevelCells]:
         for factor, levels in study.factors.items()
         for level in levels
     ]
+    design = FactorialDesign(study, cells, not unbalanced_levels(study, found))
+    return [replace(level, design=design) for level in found]
 
 
 _ABSENT = object()
 """Equals no level; None is one."""
+
+
+def unbalanced_levels(study: StudyRecord, levels: Sequence[LevelCells]) -> list[LevelCells]:
+    """The levels whose cells are not balanced against those of their factor's baseline level."""
+    baselines = {level.factor: level for level in levels if level.is_baseline and level.cells}
+    return [
+        level
+        for level in levels
+        if level.cells and level.factor in baselines and not is_balanced(study, level, baselines[level.factor])
+    ]
 
 
 def is_balanced(study: StudyRecord, level: LevelCells, baseline: LevelCells) -> bool:
@@ -75,13 +99,14 @@ def is_balanced(study: StudyRecord, level: LevelCells, baseline: LevelCells) -> 
     Where not, their means differ for other reasons too. Factors that hang on this one, and can have no level beside some of
     its levels, are left out.
     """
-    others = [name for name in study.factors if name != level.factor and not _hangs_on(study, name, level.factor)]
+    others = [name for name in study.factors if name != level.factor and not hangs_on(study, name, level.factor)]
     return all(_shares(level, name) == _shares(baseline, name) for name in others)
 
 
-def _hangs_on(study: StudyRecord, name: str, factor: str) -> bool:
+def hangs_on(study: StudyRecord, name: str, factor: str) -> bool:
+    """Whether a factor's being active depends on another one's level."""
     conditions = study.conditions.get(name, {})
-    return factor in conditions or any(_hangs_on(study, other, factor) for other in conditions)
+    return factor in conditions or any(hangs_on(study, other, factor) for other in conditions)
 
 
 def _shares(level: LevelCells, name: str) -> dict[object, float]:

@@ -3,8 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from studies.run_record import Direction
+
+NUM_STRONG = 64
+"""Points with the least sum of losses: most others are beaten by one of them, and need not be compared with each other."""
+
+Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 
 def pareto_front(values: Sequence[Sequence[float]], directions: Sequence[Direction]) -> list[bool]:
@@ -18,11 +25,50 @@ def pareto_front(values: Sequence[Sequence[float]], directions: Sequence[Directi
     """
     if not len(values):
         return []
-    signs = np.array([1.0 if direction == "maximize" else -1.0 for direction in directions])
-    points = np.asarray(values, dtype=np.float64) * signs
-    known = np.isfinite(points).all(axis=1)
-    rivals = points[known]
-    return [
-        bool(is_known and not np.any(np.all(rivals >= point, axis=1) & np.any(rivals > point, axis=1)))
-        for point, is_known in zip(points, known, strict=True)
-    ]
+    losses = losses_of(values, directions)
+    known = np.isfinite(losses).all(axis=1)
+    on_front = np.zeros(len(losses), dtype=np.bool_)
+    on_front[known] = ~beaten(losses[known])
+    return [bool(is_on) for is_on in on_front]
+
+
+def losses_of(values: Sequence[Sequence[float]] | Array, directions: Sequence[Direction]) -> Array:
+    """The objectives, a row for each point, so that less is better."""
+    signs = np.array([-1.0 if direction == "maximize" else 1.0 for direction in directions])
+    losses: Array = np.asarray(values, dtype=np.float64).reshape(-1, len(signs)) * signs
+    return losses
+
+
+def beaten(losses_NO: Array) -> Mask:
+    """Which points another one beats; all losses are finite."""
+    if losses_NO.shape[1] == 2 and len(losses_NO):
+        return _beaten_in_2d(losses_NO)
+    strong = np.argsort(losses_NO.sum(axis=1), kind="stable")[:NUM_STRONG]
+    found = _beaten_by(losses_NO[strong], losses_NO)
+    left = np.flatnonzero(~found)  # what beats one of these is not beaten by the strong ones itself
+    found[left] = _beaten_by(losses_NO[left], losses_NO[left])
+    return found
+
+
+def _beaten_by(rivals_MO: Array, losses_NO: Array) -> Mask:
+    """Which points one of some rivals beats."""
+    as_good = np.ones((len(losses_NO), len(rivals_MO)), dtype=np.bool_)
+    better = np.zeros_like(as_good)
+    for rival, loss in zip(rivals_MO.T, losses_NO.T, strict=True):
+        as_good &= rival <= loss[:, None]
+        better |= rival < loss[:, None]
+    found: Mask = np.any(as_good & better, axis=1, keepdims=True)[:, 0]
+    return found
+
+
+def _beaten_in_2d(losses_N2: Array) -> Mask:
+    """By the least second loss among the points that are better in the first, or as good in it."""
+    order = np.lexsort((losses_N2[:, 1], losses_N2[:, 0]))
+    first, second = losses_N2[order].T
+    begins = np.flatnonzero(np.append(True, first[1:] > first[:-1]))  # groups of one first loss; their least second comes first
+    group = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, len(first))))
+    least = second[begins]
+    least_before = np.append(np.inf, np.minimum.accumulate(least)[:-1])
+    found = np.empty(len(first), dtype=np.bool_)
+    found[order] = (least_before[group] <= second) | (least[group] < second)
+    return found

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from scipy import optimize, stats
@@ -57,6 +58,29 @@ def smallest_effect(
     return standardised * sd_of_differences / math.sqrt(num_cells_averaged)
 
 
+def seeds_needed(
+    standardised: float, num_contrasts: int, *, power: float = 0.8, significance: float = 0.05, most: int = 1000
+) -> int | None:
+    """The fewest seeds with which ``smallest_effect`` is at most a difference, given in standard deviations of the differences.
+
+    Returns:
+        None where ``most`` seeds are too few.
+    """
+    level = significance / num_contrasts
+    beyond = MOST_PAIRS_FOR_EXACT + 1
+    if not standardised > 0 or _by_noncentral_t(most, level, power) > standardised:
+        return None
+    if _by_noncentral_t(beyond, level, power) <= standardised:
+        few = range(1, beyond)
+        found = (num for num in few if (_standardised_effect(num, level, power) or math.inf) <= standardised)
+        return next(found, beyond)
+    low, high = beyond, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _by_noncentral_t(middle, level, power) <= standardised else (middle, high)
+    return high
+
+
 def sd_of_differences(seed_sd: float, correlation: float = 0) -> float:
     """The standard deviation over seeds of the difference of two cells: seed_sd · √(2 (1 - ρ)).
 
@@ -89,6 +113,7 @@ def pooled_difference_sd(differences: Sequence[Sequence[float]]) -> float | None
     return math.sqrt(squares / sum(len(values) - 1 for values in pooled))
 
 
+@cache
 def _standardised_effect(num_seeds: int, level: float, power: float) -> float | None:
     """In standard deviations of a difference; None where no p can be below ``level``."""
     if num_seeds > MOST_PAIRS_FOR_EXACT:

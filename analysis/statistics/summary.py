@@ -1,13 +1,18 @@
 """The ablation summary as data: what a study's design lets one say, and what to keep in mind."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from analysis.statistics.cautions import cautions
 from analysis.statistics.configurations import Ranking, rankings
 from analysis.statistics.effects import LevelEffect, level_effects
+from analysis.statistics.exploration import Exploration, explore
+from analysis.statistics.interactions import VarianceTable, variance_table
 from analysis.statistics.level_cells import level_cells
+from analysis.statistics.oddities import oddities
 from analysis.statistics.outcomes import Outcome, objectives_of, outcomes_of
+from analysis.statistics.spiking import Spiking, spiking_of
+from analysis.statistics.stability import RankStability, rank_stability
 from analysis.statistics.tuning import TunedCell, tuned_cells
 from studies.run_record import PRUNED, RunRecord, StudyRecord
 
@@ -16,7 +21,8 @@ from studies.run_record import PRUNED, RunRecord, StudyRecord
 class Summary:
     """All that is said of a study.
 
-    Designs of factors have effects for every outcome, in the order of the factors; a random design and a search have rankings.
+    Designs of factors have effects for every outcome, in the order of the factors; a random design and a search have rankings,
+    and an ``exploration`` of their space.
     """
 
     study: StudyRecord
@@ -25,6 +31,11 @@ class Summary:
     rankings: Sequence[Ranking]
     tuned: Sequence[TunedCell]
     warnings: Sequence[str]
+    spiking: Spiking
+    variances: Mapping[Outcome, VarianceTable] = field(default_factory=dict)
+    """Of factorial designs, the outcomes that vary."""
+    stability: RankStability | None = None
+    exploration: Exploration | None = None
 
     @property
     def primary(self) -> Outcome:
@@ -42,10 +53,26 @@ class Summary:
         return [run for run in self.asked if run.status not in ("FINISHED", PRUNED)]
 
 
-def summarise(study: StudyRecord, runs: Sequence[RunRecord]) -> Summary:
-    """What the design allows: simple effects, main effects, or a ranking (see ``level_cells`` and ``rankings``)."""
+def summarise(study: StudyRecord, runs: Sequence[RunRecord], remarks: Sequence[str] = ()) -> Summary:
+    """What the design allows: simple effects, main effects, or a ranking (see ``level_cells`` and ``rankings``).
+
+    ``remarks`` are sentences on how MLflow has the study, which stand before the other warnings.
+    """
     levels = level_cells(study, runs)
     effects = {outcome: level_effects(levels, outcome) for outcome in outcomes_of(study)} if levels else {}
     ranked, tuned = rankings(study, runs), tuned_cells(runs)
     primary = effects[objectives_of(study)[0]] if levels else []
-    return Summary(study, runs, effects, ranked, tuned, cautions(study, runs, levels, primary, ranked, tuned))
+    tables = {outcome: table for outcome in effects if (table := variance_table(study, runs, outcome))}
+    warnings = [*remarks, *cautions(study, runs, levels, primary, ranked, tuned), *oddities(study, runs)]
+    return Summary(
+        study,
+        runs,
+        effects,
+        ranked,
+        tuned,
+        warnings,
+        spiking_of(study, runs),
+        variances=tables,
+        stability=rank_stability(study, runs),
+        exploration=explore(study, runs),
+    )

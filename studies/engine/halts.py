@@ -23,6 +23,15 @@ class Halt:
     """Whether what is in training stops after its epoch, to be taken up again; else it goes on to its end."""
 
 
+def what_to_do(halted: Halt | None) -> str:
+    """How a study goes on that was halted before everything was trained."""
+    if halted and halted.kind == "budget":
+        return f"{halted.words}; a larger one lets the study go on"
+    if halted and halted.kind == "storage":
+        return f"{halted.words}; mend that, and run the same command again to finish them: nothing is lost"
+    return "run the same command again to finish them"
+
+
 @dataclass
 class Meter:
     """Hours of drivers and of GPUs, over all drivers that a study has had."""

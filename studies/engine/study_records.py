@@ -1,5 +1,6 @@
 """What MLflow is told of a study: its record, its question in words, the code that ran."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -38,6 +39,7 @@ def study_record(study: Study, planned: Sequence[Replicate], notes: Sequence[str
         baseline=study.baseline,
         factors={name: domain.values if isinstance(domain, Levels) else () for name, domain in levels.items()},
         ranges={f.name: domain_in_words(f) for f in study.space.factors if isinstance(f.domain, Range)},
+        bounds={f.name: dataclasses.asdict(f.domain) for f in study.space.factors if isinstance(f.domain, Range)},
         conditions={factor.name: factor.when for factor in study.space.factors if factor.when},
         references=study.references,
         tuning=_tuning_record(study),

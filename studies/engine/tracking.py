@@ -212,7 +212,11 @@ class Tracker:
         return run_id
 
     def _write_plan(self, record: StudyRecord) -> None:
-        self._client.log_text(self._parent, json.dumps(record.as_dict()), run_record.STUDY_ARTIFACT)
+        content = record.as_dict()
+        self._client.log_text(self._parent, json.dumps(content), run_record.STUDY_ARTIFACT)
+        design = json.dumps({**content, "replicates": []})
+        if len(design) <= run_record.LONGEST_TAG:
+            self._client.set_tag(self._parent, run_record.DESIGN, design)
 
     def _find_children(self) -> list[Run]:
         children = f"tags.`{run_record.KIND}` = '{run_record.KIND_REPLICATE}'"
@@ -236,7 +240,7 @@ class Tracker:
         if letter.end:
             metrics += [Metric(name, value, letter.end.at_ms, 0) for name, value in letter.end.cost.items()]
         params = [] if child.has_params else self._params(replicate)
-        tags = [*_facts(final), *_end_tags(letter.end)]
+        tags = [*_facts(final), *_curve_tags(final), *_end_tags(letter.end)]
         if metrics or params or tags:
             self._client.log_batch(child.run_id, metrics=metrics, params=params, tags=tags)
             child.has_params = True
@@ -313,6 +317,11 @@ def _metrics(report: Mapping[str, Any]) -> list[Metric]:
 
 def _facts(final: Mapping[str, Any] | None) -> list[RunTag]:
     return [RunTag(run_record.FACT + name, text) for name, text in final["facts"].items()] if final else []
+
+
+def _curve_tags(final: Mapping[str, Any] | None) -> list[RunTag]:
+    curve = json.dumps(final["curves"].get(run_record.ACCURACY_AT_T, [])) if final else ""
+    return [RunTag(run_record.CURVE, curve)] if 2 < len(curve) <= run_record.LONGEST_TAG else []
 
 
 def _end_tags(end: _End | None) -> list[RunTag]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.reporting import figures, tables
+from analysis.reporting import search_figures, tables
 from analysis.statistics.outcomes import ACCURACY_OUTCOME
 from analysis.statistics.pareto import pareto_front
 from analysis.statistics.summary import Summary, summarise
@@ -107,11 +107,12 @@ def test_the_front_of_a_search() -> None:
     """It has the trials that nothing beats; pruned and failed ones are not on it; a study of one objective has none."""
     summary = search(searched())
     assert [configuration.levels["lr"] for configuration in summary.rankings[0].front] == [0.01, 0.02]
-    assert "2 of these configurations are on the Pareto front" in " ".join(all_outputs(summary).split())
-    assert figures.objectives(summary).startswith("<svg")
+    front = "2 of 5 searched configurations (how surely, one seed does not tell)"
+    assert f"On the Pareto front of validation accuracy, activation sparsity: {front}." in " ".join(all_outputs(summary).split())
+    assert search_figures.front(summary) is not None
     one = summarise(replace(summary.study, objectives={ACCURACY: "maximize"}), summary.runs)
     assert "Pareto" not in all_outputs(one)
-    assert figures.objectives(one) == ""
+    assert search_figures.front(one) is None
 
 
 def test_a_minimised_objective_is_ranked_from_below() -> None:
@@ -144,3 +145,10 @@ def test_pareto_front_ties_and_gaps() -> None:
     """Equal points stand on the front together; one without a value is neither on it nor beats another."""
     points = [(1.0, 1.0), (1.0, 1.0), (math.nan, 9.0), (math.inf, 9.0), (0.5, 0.5)]
     assert pareto_front(points, ["maximize", "maximize"]) == [True, True, False, False, False]
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 6)), min_size=65, max_size=120))
+def test_a_front_of_three_objectives_is_its_definition(points: list[tuple[int, int, int]]) -> None:
+    """More points than are looked at first: one is off the front if and only if some other is as good and somewhere better."""
+    expected = [not any(all(a >= b for a, b in zip(q, p, strict=True)) and q != p for q in points) for p in points]
+    assert pareto_front(points, ["maximize"] * 3) == expected

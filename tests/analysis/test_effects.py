@@ -69,17 +69,17 @@ def test_main_effects_by_hand() -> None:
     assert "Main effects: within every seed" in all_outputs(summary)
 
 
-def test_a_seed_that_is_not_whole_is_left_out() -> None:
-    """A missing cell takes its seed out of the levels that need it, and the summary warns."""
+def test_a_seed_that_is_not_whole_is_adjusted() -> None:
+    """It counts with what its cells say beside the cells' means, 0.5, 0.55, 0.65 and 0.9 - 0.1/3; the summary warns."""
     study, runs = factorial()
     runs[7] = run_of({"a": 1, "b": 1}, 1, status="FAILED")
     summary = summarise(study, runs)
     found = effects_of(summary)
-    assert difference(found["a", 1]) == pytest.approx(0.25)
-    assert difference(found["b", 1]) == pytest.approx(0.15)
-    assert [found["a", level].num_finished for level in (0, 1)] == [2, 1]
+    assert difference(found["a", 1]) == pytest.approx((0.25 + 0.7 / 3 - 0.05) / 2)
+    assert difference(found["b", 1]) == pytest.approx((0.15 + 0.4 / 3 - 0.05) / 2)
+    assert [found["a", level].num_finished for level in (0, 1)] == [2, 2]
     assert any(warning.startswith("1 of 2 seeds are whole.") for warning in summary.warnings)
-    assert "1 of 2" in all_outputs(summary)
+    assert "adjusted by a linear model of main effects since" in all_outputs(summary)
     assert not [warning for warning in summarise(*factorial()).warnings if "whole" in warning]
 
 
@@ -185,6 +185,6 @@ def test_other_objectives_are_shown_in_their_own_unit() -> None:
     summary = summarise(study, runs)
     assert [outcome.metric for outcome in outcomes_of(study)] == ["energy", "val/accuracy", "sparsity/overall"]
     text = " ".join(all_outputs(summary).split())
-    assert "energy by a (baseline 0): lower at 1: -617300 (-617300 to -617300), corrected p 0.031." in text
+    assert "energy by a (baseline 0): more a help (-617300 at 1, 95 % -617300 to -617300)." in text
     assert "| a | 0 | 6 | 1235000 (1235000 to 1235000) |" in text
     assert 'class="better"' in pages.page(summary)

@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from analysis.reporting import figures, words
 from analysis.statistics.intervals import Estimate
@@ -52,6 +53,15 @@ def test_levels_from_a_range_are_rounded_and_others_never() -> None:
     assert words.level_of(study, "bias", {"bias": None}) == "null"
 
 
+def test_half_intervals_have_two_digits() -> None:
+    """The mean is as exact as they are; one value, or an interval of no width, has none."""
+    assert words.plus_minus(Estimate(248714.2, 244862.1, 252566.3, 10)) == "248714 ± 3852"
+    assert words.plus_minus(Estimate(1.87234, 1.81375, 1.93093, 10)) == "1.872 ± 0.059"
+    assert words.plus_minus(Estimate(1.5e-9, 1.4e-9, 1.6e-9, 2)) == "1.500e-09 ± 1.000e-10"
+    assert words.plus_minus(Estimate(2.0, 2.0, 2.0, 3)) == words.plus_minus(Estimate(2.0, math.nan, math.nan, 1)) == "2"
+    assert words.plus_minus(None) == "–"
+
+
 def test_settings_are_spelt_out() -> None:
     """Nested mappings and lists keep to one line."""
     assert (
@@ -71,5 +81,5 @@ def test_figures_of_many_factors_and_outcomes_have_rows() -> None:
     assert height(figures.differences(summary)) > 1.5 * height(figures.differences(few))
 
 
-def height(svg: str) -> float:
-    return float(svg.split('height="')[1].split("pt", maxsplit=1)[0])
+def height(figure: Figure | None) -> float:
+    return float(figure.get_figheight()) if figure else 0.0

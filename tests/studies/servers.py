@@ -20,10 +20,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def mlflow_server(folder: Path, port: int, store: str | None = None) -> Iterator[None]:
-    """A real server on the loopback interface with one worker, killed (-9) at the end; its store is a file unless given."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
+def mlflow_server(folder: Path, port: int, store: str | None = None, *, num_workers: int = 1) -> Iterator[None]:
+    """A real server on the loopback interface, killed (-9) at the end; its store is a file unless given."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", str(num_workers), "--artifacts-destination", str(folder / "artifacts")]
     variables = {
         "MLFLOW_BACKEND_STORE_URI": store or f"sqlite:///{folder / 'server.db'}",  # no argument: it may hold a password
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # else it starts seven processes more

@@ -54,6 +54,8 @@ def test_run_report_and_run_again(tiny_study: Path) -> None:
     parents, children, client = mlflow_runs(storage)
     artifacts = {file.path for file in client.list_artifacts(parents[0].info.run_id, "report")}
     assert {"report/summary.html", "report/summary.md", "report/effects.csv", "report/replicates.csv"} <= artifacts
+    figures = {file.path for file in client.list_artifacts(parents[0].info.run_id, "report/figures")}
+    assert {"report/figures/accuracy_against_t.svg", "report/figures/accuracy_against_t.png"} <= figures
 
     written = {file: file.stat().st_mtime_ns for file in storage.glob("checkpoints/*/*")}
     assert len(written) == 6

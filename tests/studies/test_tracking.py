@@ -1,5 +1,7 @@
 """The tracker against a real MLflow server that dies, and against a store that it finds half written."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ from analysis.reporting.records import load_recorded_study
 from studies.engine.problems import StudyError
 from studies.engine.reading import load_study
 from studies.engine.study import Study
+from studies.engine.study_records import study_record
 from studies.engine.tracking import Tracker, connect
+from studies.run_record import StudyRecord
 from tests.studies.servers import free_port, mlflow_server
 
 
@@ -167,3 +171,33 @@ def test_tables_and_facts(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", study.stores.tracking_uri)
     table = client.load_table(experiment.experiment_id, "layers.json", [child.info.run_id])
     assert table.to_dict("records") == [{"layer": "layer1", "error": 0.5}, {"layer": "layer2", "error": 0.25}]
+
+
+def test_a_reader_needs_no_request_a_run(tiny_study: Path) -> None:
+    """The curve stands in a tag of its run, and the design in one of the parent run: without the replicates, if not too long."""
+    study = load_study(str(tiny_study))
+    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    for replicate, num_steps in zip(study.replicates[:2], (3, 2000), strict=True):
+        report = report_of(3, final=True)
+        tracker.report(replicate, {**report, "curves": {"accuracy_at_t": [1 / 3] * num_steps}})
+    assert tracker.close(60) == []
+    client = MlflowClient(study.stores.tracking_uri)
+    runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+    tags = {run.data.tags.get("spikesweep.identity", "parent"): run.data.tags for run in runs}
+    short, long = (tags[replicate.identity] for replicate in study.replicates[:2])
+    assert json.loads(short["spikesweep.accuracy_at_t"]) == [1 / 3] * 3
+    assert "spikesweep.accuracy_at_t" not in long
+    design = StudyRecord.from_json(tags["parent"]["spikesweep.design"])
+    recorded = load_recorded_study("tiny", study.stores.tracking_uri)
+    assert design == replace(recorded.study, replicates=[])
+    finished = recorded.runs[0]
+    assert (finished.facts, len(finished.accuracy_at_t)) == ({}, 3)
+
+
+def test_the_record_has_ranges_as_numbers() -> None:
+    """A study's record says of every range its bounds, its scale and its step, and nothing of levels."""
+    study = load_study("surface_search")
+    bounds = study_record(study, [], []).bounds
+    assert set(bounds) == {"a", "b", "e", "f", "peak_width"}
+    assert bounds["f"] == {"low": -1, "high": 1, "log": False, "step": 0.25, "integer": False}
+    assert bounds["peak_width"]["log"]

@@ -1,0 +1,84 @@
+"""Two studies compared: ``python -m analysis.compare_studies A B --tracking-uri URI [--other-uri URI]``.
+
+What differs between them; then what both have, cell by cell or level by level, paired where they share seeds. Reads MLflow alone.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from analysis.reporting.comparison_tables import (
+    Comparison,
+    compare,
+    comparison_csv,
+    comparison_data,
+    comparison_document,
+)
+from analysis.reporting.documents import document_markdown, document_page, document_terminal
+from analysis.reporting.records import load_recorded_study
+from analysis.reporting.stores import NoStudyError, without_password
+
+StudyInStore = tuple[str, str]
+"""A study's name, and the URI of its MLflow store."""
+
+
+def load_comparison(first: StudyInStore, second: StudyInStore) -> Comparison:
+    """Read both and compare them.
+
+    Raises:
+        NoStudyError: One of them cannot be read, or they are the same; the message names it.
+    """
+    if first == second:
+        raise NoStudyError(f"two studies are needed, but both are {first[0]} in {without_password(first[1])}")
+    recorded = []
+    for name, uri in (first, second):
+        try:
+            recorded.append(load_recorded_study(name, uri))
+        except NoStudyError as error:
+            raise NoStudyError(f"{name} in {without_password(uri)}: {error}") from None
+    return compare(*recorded)
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> None:
+    """Write comparison.md, comparison.html and comparison.csv into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    document = comparison_document(comparison)
+    (folder / "comparison.md").write_text(document_markdown(document), encoding="utf-8")
+    (folder / "comparison.html").write_text(document_page(document), encoding="utf-8")
+    (folder / "comparison.csv").write_text(comparison_csv(comparison), encoding="utf-8")
+
+
+def main() -> int:
+    """The command line; 0, or 2 where one of the studies cannot be read."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.compare_studies", description=__doc__)
+    parser.add_argument("first", help="a study's name in MLflow")
+    parser.add_argument("second", help="another's, or the same one's in another store")
+    parser.add_argument("--tracking-uri", default="sqlite:///results/mlflow.db", help="their MLflow store (default: %(default)s)")
+    parser.add_argument("--other-uri", help="the MLflow store of the second, if it is another one")
+    parser.add_argument(
+        "--output", type=Path, default=Path("results/reports"), help="folder for the files (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON for a script")
+    arguments = parser.parse_args()
+    other_uri = arguments.other_uri or arguments.tracking_uri
+    try:
+        comparison = load_comparison((arguments.first, arguments.tracking_uri), (arguments.second, other_uri))
+    except NoStudyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    folder = arguments.output / f"{arguments.second}_against_{arguments.first}"
+    write_comparison(comparison, folder)
+    if arguments.json:
+        print(json.dumps(comparison_data(comparison), indent=2))
+        return 0
+    console = Console(markup=False)
+    console.print(document_terminal(comparison_document(comparison, is_narrow=True)))
+    console.print(f"Written to {folder}", soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

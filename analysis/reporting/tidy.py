@@ -1,0 +1,87 @@
+"""The tidy records: a row a replicate, and a row a point of its accuracy against t, as Parquet; the curves as CSV too."""
+
+import csv
+import io
+import itertools
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from studies.run_record import Level, RunRecord, level_in_words
+
+TIME = pa.timestamp("ms", tz="UTC")
+
+
+def write_tidy_records(runs: Sequence[RunRecord], folder: Path) -> None:
+    """Write replicates.parquet, and curves.parquet and curves.csv if there are curves."""
+    pq.write_table(replicates_table(runs), folder / "replicates.parquet")
+    curves = [(run.identity, t, accuracy) for run in runs for t, accuracy in enumerate(run.accuracy_at_t, 1)]
+    for file in ("curves.parquet", "curves.csv"):
+        (folder / file).unlink(missing_ok=True)
+    if not curves:
+        return
+    names, kinds = ("identity", "t", "accuracy"), (pa.string(), pa.int64(), pa.float64())
+    arrays = [pa.array(column, kind) for column, kind in zip(zip(*curves, strict=True), kinds, strict=True)]
+    pq.write_table(pa.table(dict(zip(names, arrays, strict=True))), folder / "curves.parquet")
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([names, *curves])
+    (folder / "curves.csv").write_text(out.getvalue(), encoding="utf-8")
+
+
+def replicates_table(runs: Sequence[RunRecord]) -> pa.Table:
+    """A row a replicate; columns as in replicates.csv, and what code and data it had and when it ran.
+
+    A factor is of booleans, whole numbers or floating ones where all its levels are, and null where it is inactive; else of
+    texts, in which the level null is called so. Metrics that a replicate lacks are null; NaN stays NaN.
+    """
+    plain = {
+        "identity": pa.array([run.identity for run in runs], pa.string()),
+        "run_id": pa.array([run.run_id for run in runs], pa.string()),
+        "role": pa.array([run.role for run in runs], pa.string()),
+    }
+    factors = {name: _levels([run.levels for run in runs], name) for name in _names(run.levels for run in runs)}
+    tuned = {f"tuned.{name}": _levels([run.tuned for run in runs], name) for name in _names(run.tuned for run in runs)}
+    state = {
+        "seed": pa.array([run.seed for run in runs], pa.int64()),
+        "status": pa.array([run.status for run in runs], pa.string()),
+        "reason": pa.array([run.reason for run in runs], pa.string()),
+        "begun_at": pa.array([_time(run.begun_at_ms) for run in runs], TIME),
+        "ended_at": pa.array([_time(run.ended_at_ms) for run in runs], TIME),
+        "data_digest": pa.array([run.data_digest for run in runs], pa.string()),
+        "git_commit": pa.array([run.git_commit for run in runs], pa.string()),
+    }
+    metrics = {
+        name: pa.array([run.metrics.get(name) for run in runs], pa.float64()) for name in _names(run.metrics for run in runs)
+    }
+    return pa.table({**plain, **factors, **tuned, **state, **metrics})
+
+
+def _names(mappings: Iterable[Iterable[str]]) -> list[str]:
+    return sorted(set(itertools.chain.from_iterable(mappings)))
+
+
+def _levels(mappings: Sequence[Any], name: str) -> pa.Array:
+    """One factor's levels, typed as they are."""
+    levels: list[Level] = [mapping[name] for mapping in mappings if name in mapping]
+    kind = _kind(levels)
+    if kind is None:
+        return pa.array([level_in_words(mapping[name]) if name in mapping else None for mapping in mappings], pa.string())
+    return pa.array([mapping.get(name) for mapping in mappings], kind)
+
+
+def _kind(levels: Sequence[Level]) -> pa.DataType | None:
+    """The type that all levels have; None where that is text, or none."""
+    kinds = {type(level) for level in levels}
+    if kinds == {bool}:
+        return pa.bool_()
+    if kinds == {int}:
+        return pa.int64()
+    return pa.float64() if kinds in ({float}, {int, float}) else None
+
+
+def _time(milliseconds: int) -> datetime | None:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else None

@@ -1,0 +1,200 @@
+"""Two studies compared: cell by cell or level by level, and what a factor does in the one and in the other."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from analysis.statistics.cells import block_means, estimate, finite_values, group_by_levels
+from analysis.statistics.contrasts import holm, paired_contrasts
+from analysis.statistics.effects import SIGNIFICANCE
+from analysis.statistics.intervals import Estimate
+from analysis.statistics.level_cells import LevelCells, level_cells
+from analysis.statistics.outcomes import Outcome, outcomes_of
+from studies.run_record import Level, RunRecord, StudyRecord
+
+FEWEST_PAIRS = 2
+COMPARED_ROLES = ("cell", "finalist")
+"""Replicates that answer a question; the trials of a search or a tuning had a part in choosing themselves."""
+
+Kind = Literal["cell", "level", "effect"]
+Verdict = Literal["higher", "lower", "undecided", "no data"]
+Values = Mapping[int, float]
+"""An outcome by seed."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One thing that both studies have: its value in each, and the second minus the first.
+
+    A ``cell`` is a combination of levels; a ``level`` stands for its cells, and an ``effect`` for its difference from its
+    factor's baseline level, both as the study's own summary has them. Paired by seed where at least two seeds, and half of those
+    of the study that has fewer, are shared, and then all values are over the shared seeds; else Welch's interval and test.
+    ``corrected_p`` is Holm's over all of one kind and outcome. Estimates are None, and p-values NaN, where there are too few
+    values.
+    """
+
+    kind: Kind
+    levels: Mapping[str, Level]
+    """Of a level and of an effect: the factor's one."""
+    first: Estimate | None
+    second: Estimate | None
+    difference: Estimate | None
+    is_paired: bool
+    p: float
+    corrected_p: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the second study has against the first."""
+        if self.difference is None:
+            return "no data"
+        if self.corrected_p < SIGNIFICANCE:
+            return "higher" if self.difference.mean > 0 else "lower"
+        return "undecided"
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """How many replicates of one identity finished in both studies; how many of them have the same outcome to the last digit."""
+
+    num_shared: int
+    num_equal: int
+
+
+def shared_outcomes(first: StudyRecord, second: StudyRecord) -> tuple[Outcome, ...]:
+    """The first study's outcomes that are the second's too."""
+    others = {outcome.metric for outcome in outcomes_of(second)}
+    return tuple(outcome for outcome in outcomes_of(first) if outcome.metric in others)
+
+
+def compare_cells(first: Sequence[RunRecord], second: Sequence[RunRecord], outcome: Outcome) -> list[Compared]:
+    """Every combination of levels that both studies have, in the order of the first."""
+    ours, theirs = _cells(first), _cells(second)
+    things = [
+        (ours[key][0].levels, finite_values(ours[key], outcome.metric), finite_values(theirs[key], outcome.metric))
+        for key in ours
+        if key in theirs
+    ]
+    return _compare("cell", things)
+
+
+def compare_levels(first: "Sides", second: "Sides", outcome: Outcome) -> list[Compared]:
+    """Every level that both studies have of a factor of one name."""
+    return _compare("level", _of_levels(first, second, lambda _, level: block_means(level.cells, outcome.metric)))
+
+
+def compare_effects(first: "Sides", second: "Sides", outcome: Outcome) -> list[Compared]:
+    """The effect of every level that both studies compare with the same baseline level of its factor."""
+
+    def effect(side: "Sides", level: LevelCells) -> Values:
+        reference = side.reference(level.factor)
+        values, at_reference = (block_means(found.cells, outcome.metric) for found in (level, reference or level))
+        return {seed: values[seed] - at_reference[seed] for seed in values.keys() & at_reference.keys()}
+
+    def is_comparable(level: LevelCells) -> bool:
+        references = [side.reference(level.factor) for side in (first, second)]
+        return not level.is_baseline and all(references) and len({_key_of(found) for found in references if found}) == 1
+
+    return _compare("effect", _of_levels(first, second, effect, is_comparable))
+
+
+class Sides:
+    """One study's levels with their cells, by factor and level; none where its design compares none."""
+
+    def __init__(self, study: StudyRecord, runs: Sequence[RunRecord]) -> None:
+        self.levels = {_key_of(level): level for level in level_cells(study, runs) if level.cells}
+
+    def reference(self, factor: str) -> LevelCells | None:
+        """The level that the factor's others are compared with."""
+        return next((level for level in self.levels.values() if level.factor == factor and level.is_baseline), None)
+
+
+def repetition(first: Sequence[RunRecord], second: Sequence[RunRecord], outcome: Outcome) -> Repetition:
+    """See ``Repetition``: what a change of code must leave alone."""
+    values = {run.identity: run.metrics.get(outcome.metric) for run in first if run.status == "FINISHED"}
+    pairs = [
+        (values[run.identity], run.metrics.get(outcome.metric))
+        for run in second
+        if run.status == "FINISHED" and run.identity in values
+    ]
+    return Repetition(len(pairs), sum(one == other and one is not None for one, other in pairs))
+
+
+def only_in(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> list[Mapping[str, Level]]:
+    """The combinations of levels that the first study has, and the second has not."""
+    ours, theirs = _cells(first), _cells(second)
+    return [cell[0].levels for key, cell in ours.items() if key not in theirs]
+
+
+def _cells(runs: Sequence[RunRecord]) -> dict[frozenset[tuple[str, bool, Level]], list[RunRecord]]:
+    cells = group_by_levels(run for run in runs if run.role in COMPARED_ROLES)
+    return {frozenset(_key(name, level) for name, level in cell[0].levels.items()): cell for cell in cells.values()}
+
+
+def _key(factor: str, level: Level) -> tuple[str, bool, Level]:
+    """8 and 8.0 are one level; 1 and true are not."""
+    return factor, isinstance(level, bool), level
+
+
+def _key_of(level: LevelCells) -> tuple[str, bool, Level]:
+    return _key(level.factor, level.level)
+
+
+def _of_levels(
+    first: Sides,
+    second: Sides,
+    values: Callable[[Sides, LevelCells], Values],
+    is_wanted: Callable[[LevelCells], bool] = lambda _: True,
+) -> list[tuple[Mapping[str, Level], Values, Values]]:
+    return [
+        ({level.factor: level.level}, values(first, level), values(second, second.levels[key]))
+        for key, level in first.levels.items()
+        if key in second.levels and is_wanted(level)
+    ]
+
+
+def _compare(kind: Kind, things: Sequence[tuple[Mapping[str, Level], Values, Values]]) -> list[Compared]:
+    differences = [_difference(first, second) for _, first, second in things]
+    corrected = holm([p for _, _, p in differences])
+    return [
+        Compared(kind, levels, *_estimates(first, second, is_paired=is_paired), difference, is_paired, p, corrected_p)
+        for (levels, first, second), (difference, is_paired, p), corrected_p in zip(things, differences, corrected, strict=True)
+    ]
+
+
+def _estimates(first: Values, second: Values, *, is_paired: bool) -> tuple[Estimate | None, Estimate | None]:
+    """Of a pair over the seeds that both have, so that its difference is that of the two means."""
+    if not is_paired:
+        return estimate(first), estimate(second)
+    seeds = sorted(first.keys() & second.keys())
+    return estimate({seed: first[seed] for seed in seeds}), estimate({seed: second[seed] for seed in seeds})
+
+
+def _difference(first: Values, second: Values) -> tuple[Estimate | None, bool, float]:
+    """Second minus first, whether it is paired, and its p."""
+    num_shared = len(first.keys() & second.keys())
+    if num_shared >= FEWEST_PAIRS and 2 * num_shared >= min(len(first), len(second)):
+        (contrast,) = paired_contrasts([(first, second)])
+        return contrast.difference, True, contrast.p
+    if not first or not second:
+        return None, False, math.nan
+    return _welch(first, second)
+
+
+def _welch(first: Values, second: Values) -> tuple[Estimate, bool, float]:
+    """Welch's t interval and test (1947); without bounds where one side has one value, or neither differs within itself."""
+    sides = [np.array(list(side.values())) for side in (second, first)]
+    mean = float(sides[0].mean() - sides[1].mean())
+    if min(map(len, sides)) < FEWEST_PAIRS or not sum(side.var() for side in sides):
+        return Estimate(mean, math.nan, math.nan, 1), False, math.nan
+    variances = [float(side.var(ddof=1)) / len(side) for side in sides]
+    error = math.sqrt(sum(variances))
+    shares = [variance / sum(variances) for variance in variances]
+    freedom = 1 / sum(share**2 / (len(side) - 1) for share, side in zip(shares, sides, strict=True))
+    half = float(stats.t.ppf(0.975, freedom)) * error
+    p = 2 * float(stats.t.sf(abs(mean) / error, freedom))
+    return Estimate(mean, mean - half, mean + half, len(first) + len(second)), False, p

@@ -1,0 +1,179 @@
+"""What is particular to spiking networks: steps until the answer stands, sparsity by layer, operations and energy."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analysis.statistics.cells import Cell, block_means, estimate, finite_values, group_by_levels
+from analysis.statistics.intervals import Estimate, mean_interval
+from analysis.statistics.level_cells import AROUND_A_BASELINE, level_cells
+from analysis.statistics.pareto import pareto_front
+from studies.run_record import ACCURACY, SPARSITY, Level, Role, RunRecord, StudyRecord
+
+ONE_POINT = 0.01
+STEPS_TO_WITHIN = "val/steps_to_within_one_point"
+ACS, MACS, ENERGY_PJ = "ops/effective_acs", "ops/effective_macs", "ops/energy_pj"
+AC_MAC_RATIO = "ops/ac_mac_ratio"
+SPIKES_PER_NEURON = "spikes_per_neuron/overall"
+SPARSITY_OF = "sparsity/"
+MOST_CONFIGURATIONS = 10
+"""Of a random design or a search: so many of the best."""
+
+
+@dataclass(frozen=True)
+class SpikingRow:
+    """A level with the cells that stand for it, or one configuration of a ranking; estimates are over seeds.
+
+    ``factor`` is empty for a configuration, and for the baseline cell, which stands once for all factors.
+    """
+
+    factor: str
+    levels: Mapping[str, Level]
+    is_baseline: bool
+    steps_to_within: Estimate | None
+    ac_mac_ratio: Estimate | None
+    spikes_per_neuron: Estimate | None
+    operations: Estimate | None
+    energy_pj: Estimate | None
+    sparsity: Mapping[str, Estimate]
+    """By layer, those that at least one seed has."""
+
+
+@dataclass(frozen=True)
+class CostPoint:
+    """One cell: accuracy and cost over the seeds that have both; whether no other cell beats its means."""
+
+    levels: Mapping[str, Level]
+    accuracy: Estimate
+    operations: Estimate
+    """Synaptic operations per image: accumulates and multiply-accumulates."""
+    energy_pj: Estimate
+    is_on_operations_front: bool = False
+    is_on_energy_front: bool = False
+
+
+@dataclass(frozen=True)
+class Spiking:
+    """Lines of tables and heat maps, and points of figures; both are empty where no replicate measured such things."""
+
+    rows: Sequence[SpikingRow]
+    points: Sequence[CostPoint]
+    layers: Sequence[str]
+    """From the input to the output, then ``overall``."""
+
+
+def spiking_of(study: StudyRecord, runs: Sequence[RunRecord]) -> Spiking:
+    """All of it, of the cells of a design, of the finalists of a search, or of what was searched if there are no finalists."""
+    cells = _cells(runs)
+    layers = _layers([run for cell in cells for run in cell])
+    rows = _level_rows(study, runs, layers) or _configuration_rows(cells, layers)
+    measured = [row for row in rows if row.steps_to_within or row.operations or len(row.sparsity) > 1]
+    return Spiking(measured, cost_points(cells), layers)
+
+
+def steps_to_within(accuracy_at_t: Sequence[float], margin: float = ONE_POINT) -> int:
+    """The first time step from which on the accuracy stays within ``margin`` of its final value.
+
+    Raises:
+        ValueError: The curve is empty.
+    """
+    if not len(accuracy_at_t):
+        raise ValueError("steps_to_within needs at least 1 time step, but got none")
+    outside = np.abs(np.asarray(accuracy_at_t) - accuracy_at_t[-1]) > margin + 1e-9
+    return int(np.flatnonzero(outside)[-1]) + 2 if outside.any() else 1
+
+
+def cost_points(cells: Sequence[Cell]) -> list[CostPoint]:
+    """A point for every cell that has accuracy, operations and energy of at least one seed, with the two Pareto fronts."""
+    points = [point for point in map(_cost_point, cells) if point]
+    by_operations = pareto_front([(p.accuracy.mean, p.operations.mean) for p in points], ["maximize", "minimize"])
+    by_energy = pareto_front([(p.accuracy.mean, p.energy_pj.mean) for p in points], ["maximize", "minimize"])
+    return [
+        replace(point, is_on_operations_front=operations, is_on_energy_front=energy)
+        for point, operations, energy in zip(points, by_operations, by_energy, strict=True)
+    ]
+
+
+def _cost_point(cell: Cell) -> CostPoint | None:
+    accuracy, energy = finite_values(cell, ACCURACY), finite_values(cell, ENERGY_PJ)
+    operations = _operations([cell])
+    seeds = sorted(accuracy.keys() & energy.keys() & operations.keys())
+    if not seeds:
+        return None
+    estimates = [mean_interval([of_seed[seed] for seed in seeds]) for of_seed in (accuracy, operations, energy)]
+    return CostPoint(cell[0].levels, estimates[0], estimates[1], estimates[2])
+
+
+def _operations(cells: Sequence[Cell]) -> dict[int, float]:
+    acs, macs = block_means(cells, ACS), block_means(cells, MACS)
+    return {seed: acs[seed] + macs[seed] for seed in acs.keys() & macs.keys()}
+
+
+def _cells(runs: Sequence[RunRecord]) -> list[Cell]:
+    roles: tuple[Role, ...] = ("cell", "finalist", "search")
+    of_roles = (group_by_levels(run for run in runs if run.role == role) for role in roles)
+    return next((list(cells.values()) for cells in of_roles if cells), [])
+
+
+def _level_rows(study: StudyRecord, runs: Sequence[RunRecord], layers: Sequence[str]) -> list[SpikingRow]:
+    """Every level that has cells; where the baseline levels of all factors stand for the same one cell, that cell once, first."""
+    levels = [level for level in level_cells(study, runs) if level.cells]
+    shared = [level for level in levels if study.design in AROUND_A_BASELINE and level.is_baseline and not level.in_cell]
+    rows = [_row("", {}, shared[0].cells, layers, is_baseline=True)] if shared else []
+    return rows + [
+        _row(level.factor, {level.factor: level.level}, level.cells, layers, is_baseline=level.is_baseline)
+        for level in levels
+        if not any(level is other for other in shared)
+    ]
+
+
+def _configuration_rows(cells: Sequence[Cell], layers: Sequence[str]) -> list[SpikingRow]:
+    accuracies = [(estimate(finite_values(cell, ACCURACY)), cell) for cell in cells]
+    best_first = sorted(((found.mean, i) for i, (found, _) in enumerate(accuracies) if found), key=lambda pair: -pair[0])
+    best = [cells[i] for _, i in best_first[:MOST_CONFIGURATIONS]]
+    return [_row("", cell[0].levels, [cell], layers, is_baseline=False) for cell in best]
+
+
+def _row(
+    factor: str, levels: Mapping[str, Level], cells: Sequence[Cell], layers: Sequence[str], *, is_baseline: bool
+) -> SpikingRow:
+    by_layer = {layer: estimate(block_means(cells, SPARSITY_OF + layer)) for layer in layers}
+    return SpikingRow(
+        factor,
+        levels,
+        is_baseline,
+        steps_to_within=estimate(_block_steps(cells)),
+        ac_mac_ratio=estimate(block_means(cells, AC_MAC_RATIO)),
+        spikes_per_neuron=estimate(block_means(cells, SPIKES_PER_NEURON)),
+        operations=estimate(_operations(cells)),
+        energy_pj=estimate(block_means(cells, ENERGY_PJ)),
+        sparsity={layer: found for layer, found in by_layer.items() if found},
+    )
+
+
+def _block_steps(cells: Sequence[Cell]) -> dict[int, float]:
+    """Steps to within one point, by seed: the mean over cells, of the seeds that have a value in every one of them."""
+    values = [_steps_of(cell) for cell in cells]
+    seeds = set.intersection(*map(set, values)) if values else set()
+    return {seed: float(np.mean([of_cell[seed] for of_cell in values])) for seed in sorted(seeds)}
+
+
+def _steps_of(cell: Cell) -> dict[int, float]:
+    """As the trainable measured it, else from the curve."""
+    from_curves = {
+        run.seed: float(steps_to_within(run.accuracy_at_t)) for run in cell if run.status == "FINISHED" and run.accuracy_at_t
+    }
+    return from_curves | finite_values(cell, STEPS_TO_WITHIN)
+
+
+def _layers(runs: Sequence[RunRecord]) -> list[str]:
+    names = {name.removeprefix(SPARSITY_OF) for run in runs for name in run.metrics if name.startswith(SPARSITY_OF)}
+    overall = SPARSITY.removeprefix(SPARSITY_OF)
+    return [*sorted(names - {overall}, key=_place), *(names & {overall})]
+
+
+def _place(layer: str) -> tuple[int, str]:
+    """layer2 before layer10; names without a number after those with one."""
+    digits = layer.lstrip("abcdefghijklmnopqrstuvwxyz_")
+    return (int(digits), layer) if digits.isdecimal() else (len(layer) + 10**6, layer)

@@ -1,0 +1,48 @@
+"""What was run of a study: ``python -m analysis.study_summary STUDY --tracking-uri URI``.
+
+Replicates by state, cells and seeds, cost, failures with reasons, versions, commits and data. Reads MLflow alone.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from analysis.reporting.documents import document_markdown, document_terminal
+from analysis.reporting.overview_tables import overview_data, overview_document
+from analysis.reporting.records import load_recorded_study
+from analysis.reporting.stores import NoStudyError, without_password
+from analysis.statistics.oddities import oddities
+
+
+def main() -> int:
+    """The command line; 0, or 2 where there is no such study."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.study_summary", description=__doc__)
+    parser.add_argument("study", help="the study's name in MLflow")
+    parser.add_argument("--tracking-uri", default="sqlite:///results/mlflow.db", help="its MLflow store (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("results/reports"), help="folder for the file (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON for a script, and write no file")
+    arguments = parser.parse_args()
+    try:
+        recorded = load_recorded_study(arguments.study, arguments.tracking_uri)
+    except NoStudyError as error:
+        print(f"error: {arguments.study} in {without_password(arguments.tracking_uri)}: {error}", file=sys.stderr)
+        return 2
+    remarks = [*recorded.remarks, *oddities(recorded.study, recorded.runs)]
+    if arguments.json:
+        print(json.dumps(overview_data(recorded, remarks), indent=2))
+        return 0
+    document = overview_document(recorded, remarks)
+    file = arguments.output / arguments.study / "study_summary.md"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(document_markdown(document), encoding="utf-8")
+    console = Console(markup=False)
+    console.print(document_terminal(document))
+    console.print(f"Written to {file}", soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
