@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import sqlalchemy
@@ -28,10 +29,12 @@ for _name, _value in _SETTINGS.items():
 
 from mlflow import MlflowClient  # noqa: E402  # after its settings
 from mlflow.entities import Run  # noqa: E402
+from mlflow.utils import rest_utils  # noqa: E402
 
 SECONDS_TO_ANSWER = 10
 PAGE_SIZE = 250
 """Runs; of a server under load it must come within its time-out."""
+SEARCH = "/api/2.0/mlflow/runs/search"
 NUM_THREADS = 4
 NUM_PERIODS = 16
 DATABASES = ("postgresql", "mysql", "mssql")
@@ -151,7 +154,7 @@ def stored_runs(client: MlflowClient, experiment_id: str) -> list[StoredRun]:
         found = _search(client, experiment_id, "")
     else:
         with ThreadPoolExecutor(NUM_THREADS) as pool:
-            periods = pool.map(lambda query: _search(client, experiment_id, query), _periods(client, experiment_id))
+            periods = pool.map(lambda query: _search_server(client, experiment_id, query), _periods(client, experiment_id))
             found = [run for runs in periods for run in runs]
     return sorted(found, key=lambda run: (-run.begun_at_ms, run.run_id))
 
@@ -179,6 +182,38 @@ def _search(client: MlflowClient, experiment_id: str, query: str) -> list[Stored
             found += map(_stored, page)
             token = page.token or None
     return found
+
+
+def _search_server(client: MlflowClient, experiment_id: str, query: str) -> list[StoredRun]:
+    """The same from a server's REST API: MLflow's client would make three objects of every value on the way, which takes longer
+    than all the rest.
+
+    Raises:
+        MlflowException: The server does not answer, or refuses.
+    """
+    credentials = client._tracking_client.store.get_host_creds()  # noqa: SLF001  # whatever MLflow takes from its environment
+    asked: dict[str, Any] = {"experiment_ids": [experiment_id], "filter": query, "max_results": PAGE_SIZE}
+    found: list[StoredRun] = []
+    while True:
+        response = rest_utils.http_request(credentials, SEARCH, "POST", json=asked)
+        page = rest_utils.verify_rest_response(response, SEARCH).json()
+        found += map(_stored_json, page.get("runs", []))
+        if not page.get("next_page_token"):
+            return found
+        asked["page_token"] = page["next_page_token"]
+
+
+def _stored_json(run: Mapping[str, Any]) -> StoredRun:
+    info, data = run["info"], run.get("data", {})
+    return StoredRun(
+        run_id=info["run_id"],
+        name=info.get("run_name") or info["run_id"],
+        status=info["status"],
+        begun_at_ms=int(info.get("start_time", 0)),
+        ended_at_ms=int(info.get("end_time", 0)),
+        tags={tag["key"]: tag.get("value", "") for tag in data.get("tags", [])},
+        metrics={metric["key"]: float(metric.get("value", 0)) for metric in data.get("metrics", [])},  # "NaN" and "Infinity" too
+    )
 
 
 @contextmanager
