@@ -32,7 +32,7 @@ def test_commands_work(tiny_npz: Path, tmp_path: Path) -> None:
     shutil.copy(tiny_npz, tmp_path / "my_images.npz")
     assert yaml.safe_load(example)["seeds"] == 8
     commands = [command.split()[1:] for command in COMMANDS if command.startswith("spikesweep ")]
-    assert len(commands) == 8
+    assert len(commands) == 7
     for command in commands:
         if command[0] == "ui":
             continue
