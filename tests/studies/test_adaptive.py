@@ -188,6 +188,7 @@ def test_a_metric_that_nobody_reports(tmp_path: Path) -> None:
     assert "learnt nothing from 4 trials, which did not report all of ops/energy_pj" in proposals.notes()[0]
 
 
+@pytest.mark.slow
 def test_a_real_search_is_killed_and_goes_on(tmp_path: Path, start: Start) -> None:
     """kill -9 of a real driver in a search with two objectives and a pruner: one run per replicate, each ended as it ended."""
     folder = tmp_path / "study"

@@ -33,6 +33,7 @@ storage: {tiny_study.parent / "results"}
     return tiny_study
 
 
+@pytest.mark.slow
 def test_several_trainables_each_tuned(trainables_study: Path, start: Start) -> None:
     """kill -9 while it tunes: the next run tunes on; every cell is trained with the values that were best in it, on equal
     budget, and what is one network (an analogue cell, a conversion's parent) is trained once."""

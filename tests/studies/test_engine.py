@@ -134,6 +134,7 @@ def test_killed_drivers_lose_and_repeat_nothing(tiny_study: Path, start: Start) 
     assert_whole(storage, epochs=10)
 
 
+@pytest.mark.slow  # test_faults.py does it by default, with less to train
 def test_a_killed_worker_is_replaced(tiny_study: Path, start: Start) -> None:
     """kill -9 of the process that trains: the replicate goes on from its checkpoint in another, and the study ends whole."""
     storage = tiny_study.parent / "results"
@@ -147,6 +148,7 @@ def test_a_killed_worker_is_replaced(tiny_study: Path, start: Start) -> None:
     assert_whole(storage, epochs=10)
 
 
+@pytest.mark.slow  # test_faults.py does it by default, with less to train
 def test_interrupted_once(tiny_study: Path, start: Start) -> None:
     """Ctrl-C leaves no run RUNNING, says how to go on, and exits with 1; a smaller study may go on, and then the whole."""
     storage = tiny_study.parent / "results"
@@ -188,6 +190,7 @@ def test_failures_do_not_stop_the_study(tiny_study: Path) -> None:
     assert len(mlflow_runs(storage)[1]) == 4
 
 
+@pytest.mark.slow
 def test_errors_that_the_machine_may_have_made_are_repeated(tiny_study: Path) -> None:
     """A RuntimeError of torch (here: a device that is not there) is tried three times, each in a fresh process, then FAILED."""
     result = run(tiny_study, "--set", "config.device=cuda:63", "--set", "seeds=1")

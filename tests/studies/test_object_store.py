@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 
 from studies.engine.ledger import list_ledger
@@ -12,6 +13,7 @@ from trainables.training.storage import inside
 KEYS = ("somebody", "pass%2Fword", "pass/word")
 
 
+@pytest.mark.slow
 def test_a_study_in_an_object_store(tiny_study: Path, s3_endpoint: str, start: Start) -> None:
     """kill -9 of the driver, and the same command again: every replicate is finished in the store, its keys are shown nowhere."""
     folder = tiny_study.parent
