@@ -133,6 +133,15 @@ def descendants(pid: int) -> list[int]:
     return children + [pid for child in children for pid in descendants(child)]
 
 
+WORKERS = ("ray::ReplicateWorker", "ray::ResourceTrainable")
+"""How the command lines of processes that train begin: ours, and what Tune makes of it; Ray shows either."""
+
+
+def workers_of(pid: int) -> list[int]:
+    """The processes of a driver that train."""
+    return [child for child in descendants(pid) if read_if_there(Path(f"/proc/{child}/cmdline")).startswith(WORKERS)]
+
+
 def read_if_there(file: Path) -> str:
     """Its text; none if its process has just ended."""
     try:

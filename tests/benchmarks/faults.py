@@ -41,7 +41,7 @@ from optuna.storages import JournalStorage  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
 
 from studies.engine.journal import Journal  # noqa: E402
-from tests.conftest import descendants, read_if_there  # noqa: E402
+from tests.conftest import descendants, workers_of  # noqa: E402
 from tests.studies.servers import free_port, mlflow_server  # noqa: E402
 
 NUM_REPLICATES, NUM_EPOCHS, SECONDS_PER_EPOCH = 12, 8, 0.1
@@ -139,11 +139,6 @@ class Case:
                 raise RuntimeError(f"the driver did not get there\n{self.log()}")
             time.sleep(0.02)
 
-    def workers(self, driver: "subprocess.Popen[str]") -> list[int]:
-        """The processes that train."""
-        names = ("ray::ReplicateWorker", "ray::ResourceTrainable")  # ours, and what Tune makes of it
-        return [pid for pid in descendants(driver.pid) if read_if_there(Path(f"/proc/{pid}/cmdline")).startswith(names)]
-
     def stored(self, tracking_uri: str | None = None) -> Stored:
         """What there is now."""
         storage = JournalStorage(Journal(self.storage / "ledgers" / "faults.journal"))
@@ -205,7 +200,7 @@ def workers_killed(folder: Path, count: Count, num: int) -> Case:
     driver = case.start()
     case.await_epoch(driver)
     while count.injected < num and driver.poll() is None:
-        if workers := case.workers(driver):
+        if workers := workers_of(driver.pid):
             os.kill(generator.choice(workers), signal.SIGKILL)
             count.injected += 1
             count.seconds_to_resume.append(case.await_epoch(driver))

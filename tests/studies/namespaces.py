@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from tests.conftest import PATIENCE_S, descendants, read_if_there
+from tests.conftest import PATIENCE_S, WORKERS, descendants, read_if_there
 
 NAMESPACE = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
 """All processes end with the first."""
@@ -73,7 +73,7 @@ class Namespace:
 
     def workers(self) -> set[int]:
         """The processes that train."""
-        return self.processes("ray::ReplicateWorker", "ray::ResourceTrainable")  # ours, and what Tune makes of it
+        return self.processes(*WORKERS)
 
     def raylets(self) -> set[int]:
         """Ray's own, one a node."""

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from studies.engine.ledger import list_ledger
-from tests.conftest import PATIENCE_S, SPIKESWEEP, Start, descendants, read_if_there, run, wait_for
+from tests.conftest import PATIENCE_S, SPIKESWEEP, Start, read_if_there, run, wait_for, workers_of
 
 
 def mlflow_runs(storage: Path) -> tuple[list[Run], list[Run], MlflowClient]:
@@ -103,7 +103,7 @@ storage: {tiny_study.parent / "results"}
     storage = tiny_study.parent / "results"
     driver = start(tiny_study, "--num-cpus", "1")
     wait_for(storage, "checkpoints/*/checkpoint.pt", 1, driver)
-    (worker,) = _workers(driver.pid)
+    (worker,) = workers_of(driver.pid)
     sizes = []
     for _ in range(100):  # between two batches it is small
         sizes.append(int(read_if_there(Path(f"/proc/{worker}/statm")).split()[0]) * resource.getpagesize())
@@ -140,7 +140,7 @@ def test_a_killed_worker_is_replaced(tiny_study: Path, start: Start) -> None:
     storage = tiny_study.parent / "results"
     driver = start(tiny_study, "--set", "config.epochs=10")
     wait_for(storage, "checkpoints/*/checkpoint.pt", 1, driver)
-    workers = _workers(driver.pid)
+    workers = workers_of(driver.pid)
     assert workers
     os.kill(workers[0], signal.SIGKILL)
     output, _ = driver.communicate(timeout=PATIENCE_S)
@@ -230,13 +230,3 @@ def test_bad_input_begins_nothing(arguments: list[str], expected: str, tiny_stud
     made = {path.name for path in (tiny_study.parent / "results").glob("*")}
     assert made <= {"ledgers"}
     assert not list((tiny_study.parent / "results" / "ledgers").glob("*.journal"))
-
-
-def _workers(pid: int) -> list[int]:
-    """The processes of a driver that train."""
-    names = ("ray::ReplicateWorker", "ray::ResourceTrainable")  # ours, and what Tune makes of it: Ray shows either
-    return [child for child in descendants(pid) if _command_line(child).startswith(names)]
-
-
-def _command_line(pid: int) -> str:
-    return read_if_there(Path(f"/proc/{pid}/cmdline")).replace("\0", " ")
