@@ -350,9 +350,10 @@ def _follow(client: "JobSubmissionClient", job: str) -> int:
     return code
 
 
-def _report(stores: "Stores", *, show: bool = True, as_json: bool = False) -> Path:
-    """Write the summary's files, print it, and return their folder."""
+def _report(stores: "Stores", *, show: bool = True, as_json: bool = False) -> tuple[Path, str]:
+    """Write the summary's files and print it; their folder, and the findings as Markdown."""
     from analysis.ablation_summary import write_summary
+    from analysis.reporting.markdown import findings
     from analysis.reporting.records import NoStudyError, load_recorded_study
     from analysis.reporting.tables import configurations_csv, effects_csv, terminal, verdicts
 
@@ -372,7 +373,7 @@ def _report(stores: "Stores", *, show: bool = True, as_json: bool = False) -> Pa
         out.print(terminal(summary))
         files = ", ".join(sorted(file.name for file in folder.iterdir()))
         out.print(f"Written to {folder}: {files}", highlight=False, soft_wrap=True)
-    return folder
+    return folder, findings(summary)
 
 
 @contextmanager

@@ -42,6 +42,8 @@ COMMIT = "mlflow.source.git.commit"
 
 DESIGN = "spikesweep.design"
 """The study's record without its replicates, as JSON, at the parent run: for readers who cannot reach its artifacts."""
+FINDINGS = "spikesweep.findings"
+"""What the last report found, as Markdown, at the parent run."""
 CURVE = "spikesweep.accuracy_at_t"
 """ACCURACY_AT_T as a JSON list: a metric's history would be a request for every run."""
 LONGEST_TAG = 5000
@@ -53,10 +55,11 @@ FACT = "spikesweep."
 STUDY_ARTIFACT = "study.json"
 STUDY_FILE_ARTIFACT = "study.yaml"
 REPORT_ARTIFACTS = "report"
+ENVIRONMENT_ARTIFACTS = "environment"
 TRACEBACK_ARTIFACT = "traceback.txt"
 
 _NAMES = {KIND, STUDY, TRAINABLE, IDENTITY, SEED, LEVELS, ROLE, TUNED, CONFIG, DATA_DIGEST, PARENT, STATE, REASON, VERSIONS}
-_NAMES |= {DESIGN, CURVE}
+_NAMES |= {DESIGN, CURVE, FINDINGS}
 
 SYNTHETIC = "response_surface"
 """The trainable that trains nothing."""
@@ -89,6 +92,20 @@ def level_in_words(level: Level) -> str:
 def levels_in_words(levels: Mapping[str, Level]) -> str:
     """What a person calls a cell, e.g. ``time_steps=8 feature_scale=0.5``."""
     return " ".join(f"{name}={level_in_words(level)}" for name, level in levels.items())
+
+
+SHORT_NAMES = {"time_steps": "T", "feature_scale": "fs", "layout": ""}
+"""How people who work on these networks call the factors that nearly every study has; a layout speaks for itself."""
+
+
+def cell_in_short(levels: Mapping[str, Level]) -> str:
+    """What a person writes for a cell, e.g. ``T=8 fs=0.5 64 64 M 128``."""
+    return " ".join(_short(name, level) for name, level in levels.items())
+
+
+def _short(name: str, level: Level) -> str:
+    short = SHORT_NAMES.get(name, name)
+    return f"{short}={level_in_words(level)}" if short else level_in_words(level)
 
 
 @dataclass(frozen=True)

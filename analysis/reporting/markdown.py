@@ -1,6 +1,7 @@
 """The whole summary as Markdown."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from analysis.reporting.configuration_tables import ranking_sections
 from analysis.reporting.documents import list_lines as _list
@@ -19,6 +20,10 @@ from analysis.reporting.tables import verdicts
 from analysis.reporting.tuning_tables import tuned_sections
 from analysis.statistics.summary import Summary
 
+MOST_COLUMNS = 6
+MOST_LINES = 20
+"""Of the table among the findings."""
+
 TABLES: tuple[Callable[[Summary], list[Section]], ...] = (
     effect_sections,
     variance_sections,
@@ -35,6 +40,17 @@ TABLES: tuple[Callable[[Summary], list[Section]], ...] = (
 def sections(summary: Summary) -> list[Section]:
     """All tables of a summary, published numbers among them as reference."""
     return [with_published(summary, section) for tables in TABLES for section in tables(summary)]
+
+
+def findings(summary: Summary) -> str:
+    """The answer in short: counts, sentences, warnings, and the first table without what it says of decisions."""
+    lines = [counts_in_words(summary), ""]
+    lines += [f"- {verdict}" for verdict in verdicts(summary)] + [""]
+    lines += [f"**{warning}**\n" for warning in summary.warnings]
+    for section in sections(summary)[:1]:
+        rows = [replace(line, cells=line.cells[:MOST_COLUMNS]) for line in section.lines[:MOST_LINES]]
+        lines += _table(replace(section, caption="", columns=section.columns[:MOST_COLUMNS], lines=rows))
+    return "\n".join(lines)
 
 
 def markdown(summary: Summary, plates: Sequence[Plate] | None = None) -> str:

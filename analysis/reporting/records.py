@@ -44,7 +44,7 @@ def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
     try:
         client = stores.open_store(tracking_uri)
         experiment_id = stores.find_experiment(client, name)
-        found = _Sorted(stores.stored_runs(client, experiment_id))
+        found = _Sorted(run for run in stores.stored_runs(client, experiment_id) if run.tags.get(run_record.STUDY, name) == name)
         if not found.parents and not found.replicates:
             raise NoStudyError(f"no study {name!r} in this MLflow store: its experiment has no run that spikesweep wrote")
         study, remarks = plans.read_plan(client, name, found.parents[0] if found.parents else None, found.counting)

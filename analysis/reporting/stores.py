@@ -31,6 +31,8 @@ from mlflow import MlflowClient  # noqa: E402  # after its settings
 from mlflow.entities import Run  # noqa: E402
 from mlflow.utils import rest_utils  # noqa: E402
 
+from studies import run_record  # noqa: E402
+
 SECONDS_TO_ANSWER = 10
 PAGE_SIZE = 250
 """Runs; of a server under load it must come within its time-out."""
@@ -130,11 +132,15 @@ def _check_database(uri: str) -> None:
 
 
 def find_experiment(client: MlflowClient, name: str) -> str:
-    """The experiment of a study.
+    """The experiment of a study, its own or its family's.
 
     Raises:
         NoStudyError: There is none, or it has been deleted.
     """
+    everywhere = [each.experiment_id for each in client.search_experiments()]
+    if runs := client.search_runs(everywhere, f"tags.`{run_record.STUDY}` = '{name}'", max_results=1) if everywhere else []:
+        family: str = runs[0].info.experiment_id
+        return family
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         others = ", ".join(other.name for other in client.search_experiments()) or "none"

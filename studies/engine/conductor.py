@@ -176,6 +176,7 @@ class StudyConductor:
             "checkpoint_folder": str(checkpoint_folder(self._study, what.identity)),
             "num_micro_batches": attempts.num_micro_batches,
             "deadline_s": self._study.content.deadline_s,
+            "log_system_metrics": self._study.content.log_system_metrics,
             "demand": demand.as_ray(),
         }
 

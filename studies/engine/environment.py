@@ -1,11 +1,15 @@
 """Where a study ran: package versions, git commit, hardware. And the settings of the libraries that we drive."""
 
 import importlib.metadata
+import json
 import os
 import platform
+import socket
 import subprocess
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("spikesweep", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 
@@ -61,6 +65,44 @@ def git_commit() -> str:
         return f"{commit}-dirty" if _git(here, "status", "--porcelain", "--untracked-files=no") else commit
     except (OSError, subprocess.SubprocessError):
         return os.environ.get(COMMIT_VARIABLE, "")
+
+
+def write_environment(folder: Path, nodes: Sequence[Mapping[str, Any]]) -> None:
+    """What a colleague needs to have the same again: packages.txt, hardware.json and, where code was changed, changes.diff.
+
+    ``nodes`` is what the cluster's nodes have, if there is a cluster.
+    """
+    packages = sorted({f"{each.name}=={each.version}" for each in importlib.metadata.distributions()}, key=str.lower)
+    (folder / "packages.txt").write_text("\n".join(packages) + "\n", encoding="utf-8")
+    hardware = {**_hardware(), "nodes": list(nodes)}
+    (folder / "hardware.json").write_text(json.dumps(hardware, indent=2), encoding="utf-8")
+    if git_commit().endswith("-dirty"):
+        (folder / "changes.diff").write_text(_git(Path(__file__).parent, "diff", "HEAD") + "\n", encoding="utf-8")
+
+
+def _hardware() -> dict[str, Any]:
+    """Of the driver's machine."""
+    import torch  # noqa: PLC0415  # seconds, and only here
+
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "memory_gib": round(memory / 2**30, 1),
+        "gpus": gpus,
+    }
+
+
+def _processor() -> str:
+    """Its model, as far as the system says."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from search_spaces.language.space import Cell
 from studies.engine.binding import trainable_of
-from studies.run_record import Role, levels_in_words
+from studies.run_record import Role, cell_in_short, levels_in_words
 from trainables.training.configs import identity_of
 from trainables.training.data import Dataset
 from trainables.training.recipe import Recipe
@@ -22,7 +22,7 @@ class Parent:
     seed: int
     data_digest: str
     title: str
-    """What a person calls it, e.g. ``parent ann layout=64 M 128 · seed 3``."""
+    """What a person calls it, e.g. ``parent ann 64 M 128 · seed 3``."""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -58,9 +58,9 @@ class Replicate:
 
     @property
     def title(self) -> str:
-        """What a person calls it, e.g. ``time_steps=8 feature_scale=0.5 layout=64 M 128 · seed 3``."""
+        """What a person calls it, e.g. ``T=8 fs=0.5 64 M 128 · seed 3``."""
         tuned = f" ({levels_in_words(self.tuned)})" if self.tuned else ""
-        return f"{levels_in_words(self.cell)}{tuned} · seed {self.seed}"
+        return f"{cell_in_short(self.cell)}{tuned} · seed {self.seed}".removeprefix(" · ")
 
 
 def make_replicate(
@@ -92,7 +92,7 @@ def make_replicate(
 def _make_parent(cell: Cell, config: Recipe, seed: int, dataset: Dataset) -> Parent:
     trainable = trainable_of(config)
     fields = {each.name for each in dataclasses.fields(config)}
-    levels = levels_in_words({name: level for name, level in cell.items() if name in fields})
+    levels = cell_in_short({name: level for name, level in cell.items() if name in fields})
     return Parent(
         identity=identity_of(trainable, config, data_digest=dataset.digest, seed=seed),
         trainable=trainable,

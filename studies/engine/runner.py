@@ -20,12 +20,13 @@ from studies.engine.problems import Problem, StudyError
 from studies.engine.progress import Progress, display
 from studies.engine.proposals import FixedProposals, Past, Proposals
 from studies.engine.replicates import Replicate
-from studies.engine.scheduling import largest_node, ray_session, run_replicates
+from studies.engine.scheduling import largest_node, nodes, ray_session, run_replicates
 from studies.engine.stores import Stores
 from studies.engine.study import Study
 from studies.engine.tracking import MLFLOW_STATUS, Tracker, connect
 from studies.engine.tuning import TunedProposals
 from studies.engine.warm_start import read_warm_start
+from studies.engine.watchman import watched
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.storage import files_at, without_keys
 
@@ -113,16 +114,17 @@ def run_study(
     address: str | None,
     num_cpus: int | None,
     retry_failed: bool,
-    write_report: Callable[[], Path],
+    write_report: Callable[[], tuple[Path, str]],
 ) -> Outcome:
     """Train every replicate that the ledger does not have; afterwards every record is in MLflow.
 
-    ``write_report`` is called once MLflow has all records, and returns the folder to attach to the study's parent run.
+    ``write_report`` is called once MLflow has all records. It returns the folder to attach to the study's parent run, and what it
+    has found, as Markdown, for this run's description.
 
     Raises:
         StudyError: A store, the cluster or another driver of the same study stands in the way; nothing was trained.
     """
-    with only_driver(study.stores) as still_held, ExitStack() as stack:
+    with only_driver(study.stores) as still_held, watched(study.stores), ExitStack() as stack:
         warm = read_warm_start(study)
         entries = read_ledger(study.stores.ledger, study.stores.name, study.space)
         proposals = proposals_of(study, _past(study, entries, retry_failed=retry_failed), warm)
@@ -133,6 +135,8 @@ def run_study(
         ledger = _opened_ledger(study, proposals)
         tracker = Tracker(client, study, proposals.planned(), proposals.notes())
         halted = None
+        if first:
+            tracker.attach_environment(nodes())
         try:
             _deliver_missing(ledger, tracker, study, proposals)
             if first:
@@ -167,7 +171,7 @@ def _conclude(
     ledger: Ledger,
     tracker: Tracker,
     console: Console,
-    write_report: Callable[[], Path],
+    write_report: Callable[[], tuple[Path, str]],
     halted: Halt | None,
 ) -> Outcome:
     """Everything is delivered, as far as it can be, and the study's run has its status and its report."""
@@ -204,9 +208,9 @@ def _delivered(tracker: Tracker, console: Console, patience_s: float) -> bool:
     return tracker.flush(patience_s)
 
 
-def _attach_report(tracker: Tracker, write_report: Callable[[], Path]) -> list[str]:
+def _attach_report(tracker: Tracker, write_report: Callable[[], tuple[Path, str]]) -> list[str]:
     try:
-        tracker.attach_report(write_report())
+        tracker.attach_report(*write_report())
     except StudyError as error:  # MLflow went away between the last record and the report
         return [f"the report: {problem.value}" for problem in error.problems]
     except OSError as error:  # a full disk

@@ -109,11 +109,21 @@ def _bind_loopback_only() -> None:
     services.resolve_ip_for_localhost = lambda host: host
 
 
+def nodes() -> list[dict[str, Any]]:
+    """What every node of the cluster has; needs a ``ray_session``."""
+    return [{"host": node["NodeManagerHostname"], **_plain(node["Resources"])} for node in ray.nodes() if node["Alive"]]
+
+
+def _plain(resources: dict[str, float]) -> dict[str, float]:
+    """Without Ray's own marks."""
+    return {name: amount for name, amount in resources.items() if not name.startswith("node:")}
+
+
 def largest_node() -> Node:
     """The most that a node of the cluster has; needs a ``ray_session``."""
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    with_gpu = [node for node in nodes if node["Resources"].get("GPU")]
-    memory = max(node["Resources"].get("memory", 0.0) for node in nodes)
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    with_gpu = [node for node in alive if node["Resources"].get("GPU")]
+    memory = max(node["Resources"].get("memory", 0.0) for node in alive)
     return Node(memory, gpu_bytes=min(map(_gpu_bytes, with_gpu), default=0), has_gpu=bool(with_gpu))
 
 

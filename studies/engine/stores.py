@@ -28,6 +28,8 @@ class Stores:
     ledger: str
     """The path of a journal file, or the URL of a database."""
     tracking_uri: str
+    experiment: str
+    """MLflow's, by name."""
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -83,6 +85,7 @@ def stores_of(content: StudyFile, file: Path) -> Stores:
         checkpoints=inside(storage, CHECKPOINTS),
         ledger=_ledger_of(content, storage, name),
         tracking_uri=content.tracking_uri or default_tracking_uri,
+        experiment=content.experiment or name,
     )
 
 
@@ -103,6 +106,7 @@ def _stores_in_cloud(content: StudyFile, name: str) -> Stores:
         checkpoints=inside(content.storage, CHECKPOINTS),
         ledger=_ledger_of(content, folder, name),
         tracking_uri=tracking_uri,
+        experiment=content.experiment or name,
     )
 
 

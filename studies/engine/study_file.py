@@ -282,6 +282,16 @@ class StudyFile(SpaceFile):
         default=None,
         description="SQLAlchemy URL of the ledger's database, or the path of its file; a file in storage unless given.",
     )
+    experiment: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="MLflow's experiment, which the studies of a family share; the study's name unless given.",
+    )
+    log_system_metrics: bool = Field(
+        default=False,
+        description="Whether the use of CPUs, memory and GPUs while a replicate trains is recorded, epoch by epoch.",
+    )
     tracking_uri: str | None = Field(
         default=None, description="MLflow's store; $MLFLOW_TRACKING_URI or a file in storage unless given."
     )

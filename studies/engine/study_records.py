@@ -3,21 +3,23 @@
 import dataclasses
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from search_spaces.language.space import Levels, Range
 from studies import run_record
 from studies.engine import environment
 from studies.engine.replicates import Replicate
+from studies.engine.stores import shipped_studies
 from studies.engine.study import Study, domain_in_words
-from studies.run_record import PlannedReplicate, StudyRecord
+from studies.run_record import PlannedReplicate, StudyRecord, levels_in_words
 
 
 def code_tags(study: Study) -> dict[str, str]:
     """What ran: package versions, the command, the commit."""
     return {
         run_record.VERSIONS: json.dumps(environment.versions()),
-        "mlflow.source.name": f"spikesweep run {study.stores.name}",
+        "mlflow.source.name": command(study),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": environment.git_commit(),
     }
@@ -65,12 +67,34 @@ def _tuning_record(study: Study) -> dict[str, Any]:
 
 
 def design_in_words(study: Study) -> str:
-    baseline = (
-        ", ".join(f"{name} = {level}" for name, level in study.space.active(study.baseline).items()) if study.baseline else ""
-    )
-    factors = "\n".join(f"- {factor.name}: {domain_in_words(factor)}" for factor in study.space.factors)
+    """E.g. ``one factor at a time; 8 cells × 10 seeds``."""
     size = f"{len(study.cells)} cells × {len(study.seeds)} seeds" if study.cells else f"{len(study.seeds)} seeds"
     if study.search:
         size = f"{study.search.num_trials} trials by {study.search.sampler['name']}, {size}"
-    around = f" around the baseline {baseline}" if baseline else ""
-    return f"Design {study.design.replace('_', ' ')}{around}; {size}.\n\n{factors}"
+    return f"{study.design.replace('_', ' ')}; {size}"
+
+
+def study_description(study: Study, standing: str, findings: str) -> str:
+    """What a person reads on top of the study's page in MLflow, as Markdown.
+
+    Args:
+        study: What is asked.
+        standing: How it stands, in words.
+        findings: What is known of the answer, as Markdown; cut where MLflow would take no more.
+    """
+    lines = {"Status": standing, "Design": design_in_words(study)}
+    if study.baseline:
+        lines["Baseline"] = levels_in_words(study.space.active(study.baseline))
+    lines |= {factor.name: domain_in_words(factor) for factor in study.space.factors}
+    lines["Data"] = "; ".join(f"{Path(name).stem} ({data.digest[:8]})" for name, data in study.binder.datasets.items())
+    lines |= {"Objectives": ", ".join(study.objectives), "Command": f"`{command(study)}`"}
+    table = "\n".join(f"| {name} | {words.replace('|', '/')} |" for name, words in lines.items() if words)
+    text = f"## {study.question}\n\n| | |\n|---|---|\n{table}\n\n"
+    room = run_record.LONGEST_TAG - len(text)
+    return text + (findings if len(findings) <= room else findings[:room].rpartition("\n")[0])
+
+
+def command(study: Study) -> str:
+    """What runs the study, or the rest of it."""
+    file = Path(study.file)
+    return f"spikesweep run {file.stem if shipped_studies().get(file.stem) == file else file}"

@@ -6,10 +6,13 @@ together of a replicate while the writer was busy goes out in one request.
 
 import json
 import logging
+import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +29,12 @@ environment.settle_libraries()
 
 import mlflow.exceptions  # noqa: E402  # after its settings
 from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Experiment, Metric, Param, Run, RunTag  # noqa: E402
+from mlflow.entities import Experiment, Metric, Run, RunTag  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
 
+from studies.engine.child_runs import DESCRIPTION, dataset_input, final_tags, metrics_of, params_of, table_texts, tags_of  # noqa: E402
 from studies.engine.delivery import Delivery  # noqa: E402
-from studies.engine.study_records import code_tags, design_in_words, study_record  # noqa: E402
+from studies.engine.study_records import code_tags, command, study_description, study_record  # noqa: E402
 
 logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # what it refuses we say ourselves
 logging.getLogger("alembic").setLevel(logging.ERROR)
@@ -106,6 +110,7 @@ class Tracker:
         """
         self._client, self._study = client, study
         self._planned_at = time.monotonic()
+        self._num_planned, self._standing = len(planned), "running"
         self._letters: dict[str, _Letter] = {}
         """By identity; the writer takes a letter away before it writes."""
         self._lock = threading.Lock()
@@ -113,9 +118,10 @@ class Tracker:
         """Identities whose runs we have asked MLflow to make."""
         try:
             self._experiment_id = _experiment(client, study)
-            self._parent = self._find_or_make_parent()
+            children = search_all_runs(client, self._experiment_id, of_kind(run_record.KIND_REPLICATE, study.stores.name))
+            self._children = {run.data.tags[run_record.IDENTITY]: _child(run) for run in children}
+            self._find_or_make_parent()
             self._write_plan(study_record(study, planned, notes))
-            self._children = {run.data.tags[run_record.IDENTITY]: _child(run) for run in self._find_children()}
         except (mlflow.exceptions.MlflowException, OSError) as error:
             rule, repair = "MLflow's store must take runs and artifacts", "check its rights and its artifact location"
             value = mask_credentials(f"{study.stores.tracking_uri} ({str(error).splitlines()[0]})")
@@ -169,13 +175,19 @@ class Tracker:
 
     def end_study(self, planned: Sequence[Replicate], notes: Sequence[str], status: str) -> None:
         """The study stands still: its record has all that it asked for, and its parent run gets this status."""
+        self._standing = (
+            "all that was asked for has ended" if status == "FINISHED" else f"interrupted; `{command(self._study)}` goes on"
+        )
         self._put_plan(planned, notes)
         self._delivery.put("the study's end", lambda: self._client.set_terminated(self._parent, status))
 
-    def attach_report(self, folder: Path) -> None:
-        """The parent run gets the files of a report."""
-        artifacts = run_record.REPORT_ARTIFACTS
-        self._delivery.put("the report", lambda: self._client.log_artifacts(self._parent, str(folder), artifacts))
+    def attach_environment(self, nodes: Sequence[Mapping[str, Any]]) -> None:
+        """The parent run gets what the study is run with: packages, changes to the code, hardware, the cluster's ``nodes``."""
+        self._delivery.put("the environment", lambda: self._write_environment(nodes))
+
+    def attach_report(self, folder: Path, findings: str) -> None:
+        """The parent run gets the files of a report, and its description what was found, as Markdown."""
+        self._delivery.put("the report", lambda: self._write_report(folder, findings))
 
     def flush(self, patience_s: float) -> bool:
         """Wait for what was given so far; see ``Delivery.flush``."""
@@ -187,43 +199,51 @@ class Tracker:
 
     def _put_plan(self, planned: Sequence[Replicate], notes: Sequence[str]) -> None:
         record = study_record(self._study, planned, notes)
+        self._num_planned = len(record.replicates)
         self._delivery.put("the study's plan", lambda: self._write_plan(record))
 
-    def _find_or_make_parent(self) -> str:
-        study = self._study
-        found = self._client.search_runs(
-            [self._experiment_id],
-            f"tags.`{run_record.KIND}` = '{run_record.KIND_STUDY}' and {self._of_this_study()}",
-            max_results=1,
-        )
-        tags = {
-            run_record.KIND: run_record.KIND_STUDY,
-            run_record.STUDY: study.stores.name,
-            "mlflow.note.content": f"{study.question}\n\n{design_in_words(study)}",
-            **code_tags(study),
-        }
+    def _find_or_make_parent(self) -> None:
+        study, client = self._study, self._client
+        query = of_kind(run_record.KIND_STUDY, study.stores.name)
+        found = client.search_runs([self._experiment_id], query, max_results=1)
+        tags = {run_record.KIND: run_record.KIND_STUDY, run_record.STUDY: study.stores.name, **code_tags(study)}
         if found:
-            run_id: str = found[0].info.run_id
-            self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-            self._client.update_run(run_id, status="RUNNING")
+            self._parent: str = found[0].info.run_id
+            self._findings = found[0].data.tags.get(run_record.FINDINGS, "")
+            client.log_batch(self._parent, tags=[RunTag(name, value) for name, value in tags.items()])
+            client.update_run(self._parent, status="RUNNING")
         else:
-            run_id = self._client.create_run(self._experiment_id, tags=tags, run_name=study.stores.name).info.run_id
-        self._client.log_text(run_id, study.text, run_record.STUDY_FILE_ARTIFACT)
-        return run_id
+            self._parent = client.create_run(self._experiment_id, tags=tags, run_name=study.stores.name).info.run_id
+            self._findings = ""
+        client.log_text(self._parent, study.text, run_record.STUDY_FILE_ARTIFACT)
 
     def _write_plan(self, record: StudyRecord) -> None:
         content = record.as_dict()
         self._client.log_text(self._parent, json.dumps(content), run_record.STUDY_ARTIFACT)
         design = json.dumps({**content, "replicates": []})
-        if len(design) <= run_record.LONGEST_TAG:
-            self._client.set_tag(self._parent, run_record.DESIGN, design)
+        tags = [RunTag(run_record.DESIGN, design)] if len(design) <= run_record.LONGEST_TAG else []
+        self._client.log_batch(self._parent, tags=[*tags, self._description()])
 
-    def _find_children(self) -> list[Run]:
-        children = f"tags.`{run_record.KIND}` = '{run_record.KIND_REPLICATE}'"
-        return search_all_runs(self._client, self._experiment_id, f"{children} and {self._of_this_study()}")
+    def _write_environment(self, nodes: Sequence[Mapping[str, Any]]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            environment.write_environment(Path(folder), nodes)
+            self._client.log_artifacts(self._parent, folder, run_record.ENVIRONMENT_ARTIFACTS)
 
-    def _of_this_study(self) -> str:
-        return f"tags.`{run_record.STUDY}` = '{self._study.stores.name}'"
+    def _write_report(self, folder: Path, findings: str) -> None:
+        self._client.log_artifacts(self._parent, str(folder), run_record.REPORT_ARTIFACTS)
+        page = f"#/experiments/{self._experiment_id}/runs/{self._parent}/artifacts/{run_record.REPORT_ARTIFACTS}/summary.html"
+        self._findings = f"### Findings\n\n[The whole report]({page}), with figures and method.\n\n{findings}"
+        tags = [RunTag(run_record.FINDINGS, self._findings[: run_record.LONGEST_TAG]), self._description()]
+        self._client.log_batch(self._parent, tags=tags)
+
+    def _description(self) -> RunTag:
+        """As things stand now."""
+        counts = Counter(child.status for child in self._children.values())
+        said = [f"{counts[status]} {status.lower()}" for status in ("RUNNING", "FAILED", "KILLED") if counts[status]]
+        of_all = ", ".join([f"{counts['FINISHED']} of {self._num_planned} replicates finished", *said])
+        written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        standing = f"{self._standing}: {of_all} (written {written})"
+        return RunTag(DESCRIPTION, study_description(self._study, standing, self._findings))
 
     def _write(self, letter: _Letter) -> None:
         """A replicate's run is found or made, gets everything new in one request, and then its status."""
@@ -236,11 +256,11 @@ class Tracker:
         reports = [report for report in letter.reports if report["epoch"] > child.last_epoch]
         if final := next((report for report in reports if report["epoch"] == report["num_epochs"]), None):
             self._write_tables(child.run_id, final["tables"])
-        metrics = [metric for report in reports for metric in _metrics(report)]
+        metrics = [metric for report in reports for metric in metrics_of(report)]
         if letter.end:
             metrics += [Metric(name, value, letter.end.at_ms, 0) for name, value in letter.end.cost.items()]
-        params = [] if child.has_params else self._params(replicate)
-        tags = [*_facts(final), *_curve_tags(final), *_end_tags(letter.end)]
+        params = [] if child.has_params else params_of(self._study, replicate)
+        tags = [*final_tags(final), *_end_tags(letter.end)]
         if metrics or params or tags:
             self._client.log_batch(child.run_id, metrics=metrics, params=params, tags=tags)
             child.has_params = True
@@ -251,45 +271,26 @@ class Tracker:
             self._client.update_run(child.run_id, status="RUNNING")
             child.status = "RUNNING"
 
-    def _params(self, replicate: Replicate) -> list[Param]:
-        """The fields of the config that do something, the seed, and the number of parameters."""
-        configuration = self._study.binder.configuration(replicate.cell, replicate.tuned)
-        idle = configuration.config.idle_fields()
-        params = {name: value for name, value in replicate.config.items() if name not in idle}
-        params |= {"seed": replicate.seed, "num_parameters": configuration.footprint.num_parameters}
-        return [Param(name, str(value)) for name, value in params.items()]
-
     def _find_or_make_child(self, replicate: Replicate, begun_at_ms: int) -> _ChildRun:
         """All children that were there are known; but an earlier try may have made this one and lost the answer."""
         if replicate.identity in self._tried:
-            identity = f"tags.`{run_record.IDENTITY}` = '{replicate.identity}'"
-            for run in self._client.search_runs([self._experiment_id], f"{identity} and {self._of_this_study()}", max_results=1):
+            of_study = of_kind(run_record.KIND_REPLICATE, self._study.stores.name)
+            known = f"tags.`{run_record.IDENTITY}` = '{replicate.identity}' and {of_study}"
+            for run in self._client.search_runs([self._experiment_id], known, max_results=1):
                 return _child(run)
         self._tried.add(replicate.identity)
-        tags = {
-            run_record.KIND: run_record.KIND_REPLICATE,
-            run_record.STUDY: self._study.stores.name,
-            run_record.TRAINABLE: replicate.trainable,
-            run_record.IDENTITY: replicate.identity,
-            run_record.ROLE: replicate.role,
-            run_record.LEVELS: json.dumps(replicate.cell),
-            run_record.SEED: str(replicate.seed),
-            run_record.CONFIG: json.dumps(replicate.config),
-            run_record.DATA_DIGEST: replicate.data_digest,
-            "mlflow.parentRunId": self._parent,
-            **({run_record.PARENT: replicate.parent.identity} if replicate.parent else {}),
-            **({run_record.TUNED: json.dumps(replicate.tuned)} if replicate.tuned else {}),
-            **code_tags(self._study),
-        }
-        return _child(self._client.create_run(self._experiment_id, start_time=begun_at_ms, tags=tags, run_name=replicate.title))
+        tags = tags_of(self._study, replicate, self._parent, self._experiment_id)
+        run = self._client.create_run(self._experiment_id, start_time=begun_at_ms, tags=tags, run_name=replicate.title)
+        if data := dataset_input(self._study, replicate):
+            self._client.log_inputs(run.info.run_id, [data])
+        return _child(run)
 
     def _write_tables(self, run_id: str, tables: Mapping[str, list[Mapping[str, Any]]]) -> None:
-        """As MLflow's ``log_table`` would, whose pages show them as tables; but that one appends if it is tried again."""
-        for name, rows in tables.items():
-            content = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
-            self._client.log_text(run_id, json.dumps(content), f"{name}.json")
-        if tables:
-            logged = json.dumps([{"path": f"{name}.json", "type": "table"} for name in tables])
+        texts = table_texts(tables)
+        for name, text in texts.items():
+            self._client.log_text(run_id, text, name)
+        if texts:
+            logged = json.dumps([{"path": name, "type": "table"} for name in texts])
             self._client.set_tag(run_id, "mlflow.loggedArtifacts", logged)
 
     def _end(self, child: _ChildRun, end: _End) -> None:
@@ -302,26 +303,6 @@ class Tracker:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _metrics(report: Mapping[str, Any]) -> list[Metric]:
-    """Of one epoch; the curves are those of the last one."""
-    epoch, timestamp = report["epoch"], report["timestamp_ms"]
-    metrics = [Metric(name, value, timestamp, epoch) for name, value in report["metrics"].items()]
-    if epoch == report["num_epochs"]:
-        curves = report["curves"].items()
-        metrics += [Metric(name, value, timestamp, t) for name, curve in curves for t, value in enumerate(curve, 1)]
-    # last: MLflow splits more than 1,000, and this one says that all are there
-    return [*metrics, Metric("epoch", epoch, timestamp, epoch)]
-
-
-def _facts(final: Mapping[str, Any] | None) -> list[RunTag]:
-    return [RunTag(run_record.FACT + name, text) for name, text in final["facts"].items()] if final else []
-
-
-def _curve_tags(final: Mapping[str, Any] | None) -> list[RunTag]:
-    curve = json.dumps(final["curves"].get(run_record.ACCURACY_AT_T, [])) if final else ""
-    return [RunTag(run_record.CURVE, curve)] if 2 < len(curve) <= run_record.LONGEST_TAG else []
 
 
 def _end_tags(end: _End | None) -> list[RunTag]:
@@ -344,19 +325,47 @@ def _child(run: Run) -> _ChildRun:
 
 
 def _experiment(client: MlflowClient, study: Study) -> str:
-    experiment: Experiment | None = client.get_experiment_by_name(study.stores.name)
+    name = study.stores.experiment
+    experiment: Experiment | None = client.get_experiment_by_name(name)
     if experiment is None:
         artifacts = study.stores.storage / "artifacts" if study.stores.tracking_uri.startswith("sqlite:///") else None
         kind = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on its pages for agents
         experiment_id: str = client.create_experiment(
-            study.stores.name, artifact_location=artifacts.as_uri() if artifacts else None, tags=kind
+            name, artifact_location=artifacts.as_uri() if artifacts else None, tags=kind
         )
         return experiment_id
     if experiment.lifecycle_stage != "active":
         rule, repair = (
             "the study's experiment must not be deleted in MLflow",
-            "restore it there, or give the study another name",
+            "restore it there, or give the study another name (name: or experiment:)",
         )
-        raise StudyError([Problem("name", rule, study.stores.name, repair)])
+        raise StudyError([Problem("experiment", rule, name, repair)])
     found: str = experiment.experiment_id
     return found
+
+
+def end_runs_of_the_dead(client: MlflowClient, study: str) -> None:
+    """What a driver left RUNNING when it was killed is KILLED in MLflow too."""
+    experiment_id = find_experiment(client, study)
+    if experiment_id is None:
+        return
+    for kind in (run_record.KIND_REPLICATE, run_record.KIND_STUDY):
+        query = f"attributes.status = 'RUNNING' and {of_kind(kind, study)}"
+        for run in search_all_runs(client, experiment_id, query):
+            tags = [RunTag(run_record.REASON, "its driver was killed; run the study again to finish it")]
+            if description := run.data.tags.get(DESCRIPTION, "").replace("| running: ", "| killed; run it again to finish it: "):
+                tags.append(RunTag(DESCRIPTION, description))
+            client.log_batch(run.info.run_id, tags=tags)
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def of_kind(kind: str, study: str) -> str:
+    """A query for the runs of one kind of a study."""
+    return f"tags.`{run_record.KIND}` = '{kind}' and tags.`{run_record.STUDY}` = '{study}'"
+
+
+def find_experiment(client: MlflowClient, study: str) -> str | None:
+    """The experiment that holds a study, its own or its family's."""
+    everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(everywhere, f"tags.`{run_record.STUDY}` = '{study}'", max_results=1)
+    return found[0].info.experiment_id if found else None

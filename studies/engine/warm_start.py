@@ -14,7 +14,7 @@ from studies.engine.adaptive import Warm, WarmStart
 from studies.engine.configurations import TRAINABLE
 from studies.engine.problems import Problem, StudyError, closest
 from studies.engine.study import Study
-from studies.engine.tracking import connect, search_all_runs
+from studies.engine.tracking import connect, find_experiment, of_kind, search_all_runs
 
 
 def read_warm_start(study: Study) -> WarmStart:
@@ -57,13 +57,13 @@ def _runs_of(study: Study, client: MlflowClient | None, name: str) -> list[Run]:
     if name == study.stores.name:
         rule, repair = "warm_start must name other studies", "leave it out: a study knows its own runs"
         raise StudyError([Problem("design.warm_start", rule, name, repair)])
-    experiment = client.get_experiment_by_name(name) if client else None
-    if client is None or experiment is None:
+    experiment_id = find_experiment(client, name) if client else None
+    if client is None or experiment_id is None:
         names = [other.name for other in client.search_experiments()] if client else []
         rule, repair = "warm_start must name studies that this MLflow store has", closest(name, names)
         raise StudyError([Problem("design.warm_start", rule, name, repair if names else "run that study first, or leave it out")])
-    query = f"tags.`{run_record.KIND}` = '{run_record.KIND_REPLICATE}' and attributes.status = 'FINISHED'"
-    return search_all_runs(client, experiment.experiment_id, query)
+    query = f"{of_kind(run_record.KIND_REPLICATE, name)} and attributes.status = 'FINISHED'"
+    return search_all_runs(client, experiment_id, query)
 
 
 def _cell_of(study: Study, run: Run) -> tuple[Cell | None, str]:

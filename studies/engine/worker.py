@@ -3,6 +3,7 @@
 The actor is reused from replicate to replicate, so that torch is imported once.
 """
 
+import dataclasses
 import errno
 import faulthandler
 import json
@@ -14,6 +15,7 @@ from typing import Any
 from ray import tune
 
 from studies.engine.binding import load_trainable, make_config
+from studies.engine.system_metrics import SystemMetrics
 from trainables.training.data import prepare
 from trainables.training.peaks import is_out_of_memory
 from trainables.training.reports import Report, TrainingError
@@ -48,6 +50,8 @@ class ReplicateWorker(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
         self._identity: str = assignment["identity"]
         self._deadline_s: float = assignment["deadline_s"]
         self._reports: Iterator[Report] = _reports(assignment)
+        if assignment["log_system_metrics"]:
+            self._reports = _with_system_metrics(self._reports)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another replicate in the same process."""
@@ -89,6 +93,12 @@ def _kind(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
         return STORAGE
     return None if isinstance(error, RuntimeError | OSError) else FAILED
+
+
+def _with_system_metrics(reports: Iterator[Report]) -> Iterator[Report]:
+    with SystemMetrics() as metrics:
+        for report in reports:
+            yield dataclasses.replace(report, metrics={**report.metrics, **metrics.take()})
 
 
 def _reports(assignment: dict[str, Any]) -> Iterator[Report]:

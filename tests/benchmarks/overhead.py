@@ -102,7 +102,7 @@ def ours(num_trials: int, folder: Path, num_reports: int = 1, seconds_per_report
         for patch in [*counted, _ticking(StudyConductor, "_end", clock), mock.patch.object(runner, "ray_session", _ray_is_up)]:
             stack.enter_context(patch)
         console = Console(quiet=True)
-        outcome = run_study(study, console, address=None, num_cpus=AT_ONCE, retry_failed=False, write_report=lambda: report)
+        outcome = run_study(study, console, address=None, num_cpus=AT_ONCE, retry_failed=False, write_report=lambda: (report, ""))
     seconds = clock.seconds_per_trial()
     assert outcome.num_complete == num_trials, outcome
     assert not outcome.undelivered, outcome

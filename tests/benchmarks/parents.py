@@ -107,7 +107,7 @@ def seconds_to_run(study: Study) -> float:
         address=None,
         num_cpus=None,
         retry_failed=False,
-        write_report=lambda: Path(tempfile.mkdtemp(dir=study.stores.storage)),
+        write_report=lambda: (Path(tempfile.mkdtemp(dir=study.stores.storage)), ""),
     )
     assert outcome.is_whole, outcome
     return time.perf_counter() - start

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.data.schema import TensorDatasetSchema
 from optuna.trial import TrialState
 
 from analysis.reporting.records import load_recorded_study
@@ -95,7 +96,7 @@ def test_what_a_child_run_holds(tiny_study: Path) -> None:
     child, parent = sorted(
         client.search_runs([experiment.experiment_id]), key=lambda run: "mlflow.parentRunId" not in run.data.tags
     )
-    assert child.info.run_name == "time_steps=4 feature_scale=0.125 · seed 0"
+    assert child.info.run_name == "T=4 fs=0.125 · seed 0"
     assert child.info.status == "FAILED"
     assert child.data.tags["spikesweep.reason"] == "epoch 1: broken"
     assert child.data.tags["spikesweep.data_digest"] == replicate.data_digest
@@ -103,11 +104,72 @@ def test_what_a_child_run_holds(tiny_study: Path) -> None:
     params = child.data.params
     assert {"epochs", "lr", "time_steps", "layout", "seed", "num_parameters"} <= params.keys()
     assert "surrogate" not in params  # which this learning rule does not use
-    assert child.data.params["feature_scale"] == "0.125"
+    assert params["feature_scale"] == "0.125"
+    assert (params["rate_target"], params["flip"]) == ("null", "false")  # as a study file has them
+    (data,) = child.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("halves", replicate.data_digest[:36])
+    assert json.loads(data.dataset.profile)["sha256"] == replicate.data_digest
+    TensorDatasetSchema.from_dict(json.loads(data.dataset.schema))  # or MLflow's page would show none
+    assert f"spikesweep trial {replicate.identity} --tracking-uri" in child.data.tags["mlflow.note.content"]
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert "Does it run?" in parent.data.tags["mlflow.note.content"]
+    assert "## Does it run?" in parent.data.tags["mlflow.note.content"]
     missing = [run for run in load_recorded_study("tiny", study.stores.tracking_uri).runs if run.status == "MISSING"]
     assert len(missing) == len(study.replicates) - 1
+
+
+def test_what_the_page_of_a_study_says(tiny_study: Path, tmp_path: Path) -> None:
+    """Question, status, design, baseline, factors and data; then what was found; its packages and hardware are attached."""
+    study = load_study(str(tiny_study))
+    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    tracker.attach_environment([{"host": "here", "CPU": 2.0}])
+    tracker.begin(study.replicates[0])
+    tracker.end(study.replicates[0], TrialState.COMPLETE)
+    assert tracker.flush(60)
+    client, experiment = MlflowClient(study.stores.tracking_uri), connected_experiment(study)
+    text = description(client, experiment)
+    assert "| Status | running: 0 of 6 replicates finished" in text  # as it was planned
+    assert "| Baseline | time_steps=4 feature_scale=0.0625 |" in text
+    assert "| time_steps | 2, 4 |" in text
+    assert f"| Data | halves ({study.replicates[0].data_digest[:8]}) |" in text
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "summary.html").write_text("found")
+    tracker.end_study(study.replicates, [], "FINISHED")
+    tracker.attach_report(tmp_path / "report", "- more time_steps help")
+    assert tracker.close(60) == []
+    text = description(client, experiment)
+    assert "| Status | all that was asked for has ended: 1 of 6 replicates finished" in text
+    assert "/artifacts/report/summary.html)" in text
+    assert text.endswith("- more time_steps help")
+    (parent,) = client.search_runs([experiment], "tags.`spikesweep.kind` = 'study'")
+    files = {artifact.path for artifact in client.list_artifacts(parent.info.run_id, "environment")}
+    assert {"environment/packages.txt", "environment/hardware.json"} <= files
+    Tracker(connect(study.stores.tracking_uri), study, study.replicates, []).close(60)
+    assert "- more time_steps help" in description(client, experiment)  # while it is run once more
+
+
+def connected_experiment(study: Study) -> str:
+    return str(MlflowClient(study.stores.tracking_uri).get_experiment_by_name(study.stores.experiment).experiment_id)
+
+
+def description(client: MlflowClient, experiment: str) -> str:
+    (parent,) = client.search_runs([experiment], "tags.`spikesweep.kind` = 'study'")
+    return str(parent.data.tags["mlflow.note.content"])
+
+
+def test_a_family_of_studies(tiny_study: Path) -> None:
+    """Studies may share an experiment: each has its own parent run there, and is read as if it were alone."""
+    for name in ("first", "second"):
+        study = load_study(str(tiny_study), [f"name={name}", "experiment=a family"])
+        tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+        tracker.begin(study.replicates[0])
+        tracker.end(study.replicates[0], TrialState.COMPLETE)
+        assert tracker.close(60) == []
+    client = MlflowClient(study.stores.tracking_uri)
+    assert len(client.search_runs([connected_experiment(study)])) == 4
+    for name in ("first", "second"):
+        recorded = load_recorded_study(name, study.stores.tracking_uri)
+        assert (recorded.study.name, recorded.remarks) == (name, [])
+        assert [run.status for run in recorded.runs].count("FINISHED") == 1
 
 
 def test_what_a_pruner_stopped(tiny_study: Path) -> None:
