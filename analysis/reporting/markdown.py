@@ -49,7 +49,9 @@ def findings(summary: Summary) -> str:
     lines += [f"**{warning}**\n" for warning in summary.warnings]
     for section in sections(summary)[:1]:
         rows = [replace(line, cells=line.cells[:MOST_COLUMNS]) for line in section.lines[:MOST_LINES]]
-        lines += _table(replace(section, caption="", columns=section.columns[:MOST_COLUMNS], lines=rows))
+        lines += [
+            line for line in _table(replace(section, columns=section.columns[:MOST_COLUMNS], lines=rows)) if line.startswith("|")
+        ]
     return "\n".join(lines)
 
 

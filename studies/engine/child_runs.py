@@ -53,8 +53,8 @@ def _description(study: Study, replicate: Replicate, link: str) -> str:
     store = f" --tracking-uri '{uri}'" if mask_credentials(uri) == uri else ""  # else its user has the password
     with_store = "" if store else ", with `MLFLOW_TRACKING_URI` naming this store"
     return (
-        f"{what}, of the study [{study.stores.name}]({link}).\n\n{study.question}\n\n"
-        f"Train exactly this replicate again, and see whether the numbers agree{with_store}:\n\n```\n{command}{store}\n```"
+        f"{what}, of the study [{study.stores.name}]({link}): {study.question}\n\n"
+        f"To train exactly this replicate again, and see whether the numbers agree{with_store}:\n\n```\n{command}{store}\n```"
     )
 
 

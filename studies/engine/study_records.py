@@ -82,16 +82,17 @@ def study_description(study: Study, standing: str, findings: str) -> str:
         standing: How it stands, in words.
         findings: What is known of the answer, as Markdown; cut where MLflow would take no more.
     """
-    lines = {"Status": standing, "Design": design_in_words(study)}
+    lines = {"Design": design_in_words(study)}
     if study.baseline:
         lines["Baseline"] = levels_in_words(study.space.active(study.baseline))
     lines |= {factor.name: domain_in_words(factor) for factor in study.space.factors}
     lines["Data"] = "; ".join(f"{Path(name).stem} ({data.digest[:8]})" for name, data in study.binder.datasets.items())
     lines |= {"Objectives": ", ".join(study.objectives), "Command": f"`{command(study)}`"}
     table = "\n".join(f"| {name} | {words.replace('|', '/')} |" for name, words in lines.items() if words)
-    text = f"## {study.question}\n\n| | |\n|---|---|\n{table}\n\n"
-    room = run_record.LONGEST_TAG - len(text)
-    return text + (findings if len(findings) <= room else findings[:room].rpartition("\n")[0])
+    head = f"**{study.question}**\n\n**Status** {standing}\n\n"  # what MLflow shows unless one asks for more
+    asked = f"### What was asked\n\n| | |\n|---|---|\n{table}\n"
+    room = run_record.LONGEST_TAG - len(head) - len(asked) - 2
+    return head + (findings if len(findings) <= room else findings[:room].rpartition("\n")[0]) + "\n\n" + asked
 
 
 def command(study: Study) -> str:

@@ -222,7 +222,7 @@ class Tracker:
         self._client.log_text(self._parent, json.dumps(content), run_record.STUDY_ARTIFACT)
         design = json.dumps({**content, "replicates": []})
         tags = [RunTag(run_record.DESIGN, design)] if len(design) <= run_record.LONGEST_TAG else []
-        self._client.log_batch(self._parent, tags=[*tags, self._description()])
+        self._client.log_batch(self._parent, metrics=self._progress(), tags=[*tags, self._description()])
 
     def _write_environment(self, nodes: Sequence[Mapping[str, Any]]) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -232,13 +232,21 @@ class Tracker:
     def _write_report(self, folder: Path, findings: str) -> None:
         self._client.log_artifacts(self._parent, str(folder), run_record.REPORT_ARTIFACTS)
         page = f"#/experiments/{self._experiment_id}/runs/{self._parent}/artifacts/{run_record.REPORT_ARTIFACTS}/summary.html"
-        self._findings = f"### Findings\n\n[The whole report]({page}), with figures and method.\n\n{findings}"
+        self._findings = f"[The whole report]({page}), with figures and method.\n\n### Findings\n\n{findings}"
         tags = [RunTag(run_record.FINDINGS, self._findings[: run_record.LONGEST_TAG]), self._description()]
         self._client.log_batch(self._parent, tags=tags)
 
+    def _counts(self) -> Counter[str]:
+        return Counter(child.status for child in self._children.values())
+
+    def _progress(self) -> list[Metric]:
+        """Over time; MLflow shows a description on top of a page only where there are metrics."""
+        counts, now = self._counts(), _now_ms()
+        return [Metric(f"replicates/{status.lower()}", counts[status], now, 0) for status in ("FINISHED", "FAILED", "KILLED")]
+
     def _description(self) -> RunTag:
         """As things stand now."""
-        counts = Counter(child.status for child in self._children.values())
+        counts = self._counts()
         said = [f"{counts[status]} {status.lower()}" for status in ("RUNNING", "FAILED", "KILLED") if counts[status]]
         of_all = ", ".join([f"{counts['FINISHED']} of {self._num_planned} replicates finished", *said])
         written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -353,7 +361,9 @@ def end_runs_of_the_dead(client: MlflowClient, study: str) -> None:
         query = f"attributes.status = 'RUNNING' and {of_kind(kind, study)}"
         for run in search_all_runs(client, experiment_id, query):
             tags = [RunTag(run_record.REASON, "its driver was killed; run the study again to finish it")]
-            if description := run.data.tags.get(DESCRIPTION, "").replace("| running: ", "| killed; run it again to finish it: "):
+            if description := run.data.tags.get(DESCRIPTION, "").replace(
+                "** running: ", "** killed; run it again to finish it: "
+            ):
                 tags.append(RunTag(DESCRIPTION, description))
             client.log_batch(run.info.run_id, tags=tags)
             client.set_terminated(run.info.run_id, "KILLED")

@@ -112,7 +112,7 @@ def test_what_a_child_run_holds(tiny_study: Path) -> None:
     TensorDatasetSchema.from_dict(json.loads(data.dataset.schema))  # or MLflow's page would show none
     assert f"spikesweep trial {replicate.identity} --tracking-uri" in child.data.tags["mlflow.note.content"]
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert "## Does it run?" in parent.data.tags["mlflow.note.content"]
+    assert "**Does it run?**" in parent.data.tags["mlflow.note.content"]
     missing = [run for run in load_recorded_study("tiny", study.stores.tracking_uri).runs if run.status == "MISSING"]
     assert len(missing) == len(study.replicates) - 1
 
@@ -127,7 +127,7 @@ def test_what_the_page_of_a_study_says(tiny_study: Path, tmp_path: Path) -> None
     assert tracker.flush(60)
     client, experiment = MlflowClient(study.stores.tracking_uri), connected_experiment(study)
     text = description(client, experiment)
-    assert "| Status | running: 0 of 6 replicates finished" in text  # as it was planned
+    assert "**Status** running: 0 of 6 replicates finished" in text  # as it was planned
     assert "| Baseline | time_steps=4 feature_scale=0.0625 |" in text
     assert "| time_steps | 2, 4 |" in text
     assert f"| Data | halves ({study.replicates[0].data_digest[:8]}) |" in text
@@ -137,9 +137,9 @@ def test_what_the_page_of_a_study_says(tiny_study: Path, tmp_path: Path) -> None
     tracker.attach_report(tmp_path / "report", "- more time_steps help")
     assert tracker.close(60) == []
     text = description(client, experiment)
-    assert "| Status | all that was asked for has ended: 1 of 6 replicates finished" in text
+    assert "**Status** all that was asked for has ended: 1 of 6 replicates finished" in text
     assert "/artifacts/report/summary.html)" in text
-    assert text.endswith("- more time_steps help")
+    assert "- more time_steps help\n" in text
     (parent,) = client.search_runs([experiment], "tags.`spikesweep.kind` = 'study'")
     files = {artifact.path for artifact in client.list_artifacts(parent.info.run_id, "environment")}
     assert {"environment/packages.txt", "environment/hardware.json"} <= files

@@ -52,7 +52,7 @@ def test_a_killed_study_does_not_run_for_ever(tiny_study: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.2)
     parent, child = runs_in(tiny_study.parent)
-    assert "| Status | killed; run it again to finish it: 0 of 6 replicates finished" in parent.data.tags["mlflow.note.content"]
+    assert "**Status** killed; run it again to finish it: 0 of 6 replicates finished" in parent.data.tags["mlflow.note.content"]
     assert child.data.tags["spikesweep.reason"] == "its driver was killed; run the study again to finish it"
     driver = driver_of(tiny_study, 0)  # takes them up again, and ends well
     assert driver.wait(timeout=60) == 0

@@ -94,7 +94,7 @@ def test_a_rate_target_moves_rates(gradient: str, data_folder: Path) -> None:
     without = last_report(data_folder, gradient=gradient)
     drawn = last_report(data_folder, gradient=gradient, rate_target="0.05 0.4", rate_target_weight=10.0)
     for layer, target in (("layer1", 0.05), ("layer2", 0.4)):
-        rates = [report.metrics[f"spike_rate/{layer}"] for report in (without, drawn)]
+        rates = [1 - report.metrics[f"sparsity/{layer}"] for report in (without, drawn)]
         assert abs(rates[1] - target) < 0.7 * abs(rates[0] - target)
 
 

@@ -86,11 +86,11 @@ class CostMeter:
         activity.ever_active_N = ever_active_N if activity.ever_active_N is None else activity.ever_active_N | ever_active_N
 
     def metrics(self) -> dict[str, float]:
-        """Per image. By layer and overall: ``sparsity/…`` (zeros / elements), ``spike_rate/…`` (spikes per neuron per time
-        step), ``spikes_per_neuron/…``, ``dead_neurons/…`` (fraction never active); by layer ``effective_acs/…`` and
-        ``effective_macs/…``; in all ``ops/effective_acs``, ``ops/effective_macs``, ``ops/dense_operations``,
-        ``ops/ac_mac_ratio`` (ACs over the MACs of one dense pass, as Sengupta et al. count an analogue network's), and
-        ``ops/energy_pj``.
+        """Per image. By layer and overall: ``sparsity/…`` (zeros / elements), ``dead_neurons/…`` (fraction never active).
+        Overall: ``spike_rate/overall`` (spikes per neuron per time step, 1 - sparsity), ``spikes_per_neuron/overall`` (that,
+        times T). By layer: ``effective_acs/…``, ``effective_macs/…``. In all: ``ops/effective_acs``, ``ops/effective_macs``,
+        ``ops/dense_operations``, ``ops/ac_mac_ratio`` (ACs over the MACs of one dense pass, as Sengupta et al. count an analogue
+        network's), ``ops/energy_pj``.
         """
         metrics: dict[str, float] = {}
         nonzero = neurons = never_active = 0.0
@@ -101,6 +101,9 @@ class CostMeter:
             nonzero, neurons, never_active = nonzero + active, neurons + activity.neurons, never_active + dead
         if self._activity:
             metrics |= self._activity_metrics("overall", nonzero, neurons, never_active)
+            spikes_per_neuron = self._per_image(nonzero) / neurons
+            metrics["spike_rate/overall"] = spikes_per_neuron / self._time_steps()
+            metrics["spikes_per_neuron/overall"] = spikes_per_neuron
         acs = macs = dense = dense_per_step = 0.0
         for layer in dict.fromkeys(synapses.layer for synapses in self._synapses.values()):
             of_layer = [synapses for synapses in self._synapses.values() if synapses.layer == layer]
@@ -147,12 +150,8 @@ class CostMeter:
         return [self._per_image(count) for count in _cumulative(operations, time_steps)]
 
     def _activity_metrics(self, layer: str, nonzero: float, neurons: float, never_active: float) -> dict[str, float]:
-        spikes_per_neuron = self._per_image(nonzero) / neurons
-        spike_rate = spikes_per_neuron / self._time_steps()
         return {
-            f"sparsity/{layer}": 1.0 - spike_rate,
-            f"spike_rate/{layer}": spike_rate,
-            f"spikes_per_neuron/{layer}": spikes_per_neuron,
+            f"sparsity/{layer}": 1.0 - self._per_image(nonzero) / neurons / self._time_steps(),
             f"dead_neurons/{layer}": never_active / neurons,
         }
 
