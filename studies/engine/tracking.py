@@ -110,7 +110,8 @@ class Tracker:
         """
         self._client, self._study = client, study
         self._planned_at = time.monotonic()
-        self._num_planned, self._standing = len(planned), "running"
+        self._planned: set[str] = set()
+        self._num_planned, self._standing = 0, "running"
         self._letters: dict[str, _Letter] = {}
         """By identity; the writer takes a letter away before it writes."""
         self._lock = threading.Lock()
@@ -199,7 +200,6 @@ class Tracker:
 
     def _put_plan(self, planned: Sequence[Replicate], notes: Sequence[str]) -> None:
         record = study_record(self._study, planned, notes)
-        self._num_planned = len(record.replicates)
         self._delivery.put("the study's plan", lambda: self._write_plan(record))
 
     def _find_or_make_parent(self) -> None:
@@ -218,6 +218,7 @@ class Tracker:
         client.log_text(self._parent, study.text, run_record.STUDY_FILE_ARTIFACT)
 
     def _write_plan(self, record: StudyRecord) -> None:
+        self._num_planned, self._planned = len(record.replicates), {planned.identity for planned in record.replicates}
         content = record.as_dict()
         self._client.log_text(self._parent, json.dumps(content), run_record.STUDY_ARTIFACT)
         design = json.dumps({**content, "replicates": []})
@@ -237,7 +238,7 @@ class Tracker:
         self._client.log_batch(self._parent, tags=tags)
 
     def _counts(self) -> Counter[str]:
-        return Counter(child.status for child in self._children.values())
+        return Counter(child.status for identity, child in self._children.items() if identity in self._planned)
 
     def _progress(self) -> list[Metric]:
         """Over time; MLflow shows a description on top of a page only where there are metrics."""
@@ -285,10 +286,13 @@ class Tracker:
             of_study = of_kind(run_record.KIND_REPLICATE, self._study.stores.name)
             known = f"tags.`{run_record.IDENTITY}` = '{replicate.identity}' and {of_study}"
             for run in self._client.search_runs([self._experiment_id], known, max_results=1):
-                return _child(run)
+                return self._with_data(run, replicate)
         self._tried.add(replicate.identity)
         tags = tags_of(self._study, replicate, self._parent, self._experiment_id)
         run = self._client.create_run(self._experiment_id, start_time=begun_at_ms, tags=tags, run_name=replicate.title)
+        return self._with_data(run, replicate)
+
+    def _with_data(self, run: Run, replicate: Replicate) -> _ChildRun:
         if data := dataset_input(self._study, replicate):
             self._client.log_inputs(run.info.run_id, [data])
         return _child(run)
