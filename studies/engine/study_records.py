@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +74,13 @@ def design_in_words(study: Study) -> str:
     return f"{study.design.replace('_', ' ')}; {size}"
 
 
-def study_description(study: Study, standing: str, findings: str) -> str:
+def study_description(study: Study, standing: str, links: Mapping[str, str], findings: str) -> str:
     """What a person reads on top of the study's page in MLflow, as Markdown.
 
     Args:
         study: What is asked.
         standing: How it stands, in words.
+        links: Addresses of other pages, by what they open.
         findings: What is known of the answer, as Markdown; cut where MLflow would take no more.
     """
     lines = {"Design": design_in_words(study)}
@@ -89,7 +90,8 @@ def study_description(study: Study, standing: str, findings: str) -> str:
     lines["Data"] = "; ".join(f"{Path(name).stem} ({data.digest[:8]})" for name, data in study.binder.datasets.items())
     lines |= {"Objectives": ", ".join(study.objectives), "Command": f"`{command(study)}`"}
     table = "\n".join(f"| {name} | {words.replace('|', '/')} |" for name, words in lines.items() if words)
-    head = f"**{study.question}**\n\n**Status** {standing}\n\n"  # what MLflow shows unless one asks for more
+    where = " · ".join(f"[{name}]({address})" for name, address in links.items())
+    head = f"**{study.question}**\n\n**Status** {standing}\n\n{where}\n\n"  # what MLflow shows unless one asks for more
     asked = f"### What was asked\n\n| | |\n|---|---|\n{table}\n"
     room = run_record.LONGEST_TAG - len(head) - len(asked) - 2
     return head + (findings if len(findings) <= room else findings[:room].rpartition("\n")[0]) + "\n\n" + asked

@@ -6,13 +6,11 @@ together of a replicate while the writer was busy goes out in one request.
 
 import json
 import logging
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +32,8 @@ from optuna.trial import TrialState  # noqa: E402
 
 from studies.engine.child_runs import DESCRIPTION, dataset_input, final_tags, metrics_of, params_of, table_texts, tags_of  # noqa: E402
 from studies.engine.delivery import Delivery  # noqa: E402
-from studies.engine.study_records import code_tags, command, study_description, study_record  # noqa: E402
+from studies.engine.parent_run import RUNNING, ParentRun, find_experiment, of_kind, search_all_runs  # noqa: E402
+from studies.engine.study_records import command, study_record  # noqa: E402
 
 logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # what it refuses we say ourselves
 logging.getLogger("alembic").setLevel(logging.ERROR)
@@ -110,8 +109,6 @@ class Tracker:
         """
         self._client, self._study = client, study
         self._planned_at = time.monotonic()
-        self._planned: set[str] = set()
-        self._num_planned, self._standing = 0, "running"
         self._letters: dict[str, _Letter] = {}
         """By identity; the writer takes a letter away before it writes."""
         self._lock = threading.Lock()
@@ -121,8 +118,8 @@ class Tracker:
             self._experiment_id = _experiment(client, study)
             children = search_all_runs(client, self._experiment_id, of_kind(run_record.KIND_REPLICATE, study.stores.name))
             self._children = {run.data.tags[run_record.IDENTITY]: _child(run) for run in children}
-            self._find_or_make_parent()
-            self._write_plan(study_record(study, planned, notes))
+            self._parent = ParentRun(client, study, self._experiment_id)
+            self._write_plan(study_record(study, planned, notes), RUNNING)
         except (mlflow.exceptions.MlflowException, OSError) as error:
             rule, repair = "MLflow's store must take runs and artifacts", "check its rights and its artifact location"
             value = mask_credentials(f"{study.stores.tracking_uri} ({str(error).splitlines()[0]})")
@@ -168,7 +165,7 @@ class Tracker:
         """The study may have asked for more: the study's record has it within half a minute."""
         if time.monotonic() - self._planned_at >= SECONDS_BETWEEN_PLANS:
             self._planned_at = time.monotonic()
-            self._put_plan(planned(), notes())
+            self._put_plan(planned(), notes(), RUNNING)
 
     def reject(self, replicate: Replicate, reason: str) -> None:
         """This replicate's records cannot be delivered; ``close`` says so."""
@@ -176,19 +173,19 @@ class Tracker:
 
     def end_study(self, planned: Sequence[Replicate], notes: Sequence[str], status: str) -> None:
         """The study stands still: its record has all that it asked for, and its parent run gets this status."""
-        self._standing = (
+        standing = (
             "all that was asked for has ended" if status == "FINISHED" else f"interrupted; `{command(self._study)}` goes on"
         )
-        self._put_plan(planned, notes)
-        self._delivery.put("the study's end", lambda: self._client.set_terminated(self._parent, status))
+        self._put_plan(planned, notes, standing)
+        self._delivery.put("the study's end", lambda: self._client.set_terminated(self._parent.run_id, status))
 
     def attach_environment(self, nodes: Sequence[Mapping[str, Any]]) -> None:
         """The parent run gets what the study is run with: packages, changes to the code, hardware, the cluster's ``nodes``."""
-        self._delivery.put("the environment", lambda: self._write_environment(nodes))
+        self._delivery.put("the environment", lambda: self._parent.write_environment(nodes))
 
     def attach_report(self, folder: Path, findings: str) -> None:
         """The parent run gets the files of a report, and its description what was found, as Markdown."""
-        self._delivery.put("the report", lambda: self._write_report(folder, findings))
+        self._delivery.put("the report", lambda: self._parent.write_report(folder, findings))
 
     def flush(self, patience_s: float) -> bool:
         """Wait for what was given so far; see ``Delivery.flush``."""
@@ -198,61 +195,14 @@ class Tracker:
         """Wait for the rest and end; a reason for each record that was not delivered."""
         return self._delivery.close(patience_s)
 
-    def _put_plan(self, planned: Sequence[Replicate], notes: Sequence[str]) -> None:
+    def _put_plan(self, planned: Sequence[Replicate], notes: Sequence[str], standing: str) -> None:
         record = study_record(self._study, planned, notes)
-        self._delivery.put("the study's plan", lambda: self._write_plan(record))
+        self._delivery.put("the study's plan", lambda: self._write_plan(record, standing))
 
-    def _find_or_make_parent(self) -> None:
-        study, client = self._study, self._client
-        query = of_kind(run_record.KIND_STUDY, study.stores.name)
-        found = client.search_runs([self._experiment_id], query, max_results=1)
-        tags = {run_record.KIND: run_record.KIND_STUDY, run_record.STUDY: study.stores.name, **code_tags(study)}
-        if found:
-            self._parent: str = found[0].info.run_id
-            self._findings = found[0].data.tags.get(run_record.FINDINGS, "")
-            client.log_batch(self._parent, tags=[RunTag(name, value) for name, value in tags.items()])
-            client.update_run(self._parent, status="RUNNING")
-        else:
-            self._parent = client.create_run(self._experiment_id, tags=tags, run_name=study.stores.name).info.run_id
-            self._findings = ""
-        client.log_text(self._parent, study.text, run_record.STUDY_FILE_ARTIFACT)
-
-    def _write_plan(self, record: StudyRecord) -> None:
-        self._num_planned, self._planned = len(record.replicates), {planned.identity for planned in record.replicates}
-        content = record.as_dict()
-        self._client.log_text(self._parent, json.dumps(content), run_record.STUDY_ARTIFACT)
-        design = json.dumps({**content, "replicates": []})
-        tags = [RunTag(run_record.DESIGN, design)] if len(design) <= run_record.LONGEST_TAG else []
-        self._client.log_batch(self._parent, metrics=self._progress(), tags=[*tags, self._description()])
-
-    def _write_environment(self, nodes: Sequence[Mapping[str, Any]]) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            environment.write_environment(Path(folder), nodes)
-            self._client.log_artifacts(self._parent, folder, run_record.ENVIRONMENT_ARTIFACTS)
-
-    def _write_report(self, folder: Path, findings: str) -> None:
-        self._client.log_artifacts(self._parent, str(folder), run_record.REPORT_ARTIFACTS)
-        page = f"#/experiments/{self._experiment_id}/runs/{self._parent}/artifacts/{run_record.REPORT_ARTIFACTS}/summary.html"
-        self._findings = f"[The whole report]({page}), with figures and method.\n\n### Findings\n\n{findings}"
-        tags = [RunTag(run_record.FINDINGS, self._findings[: run_record.LONGEST_TAG]), self._description()]
-        self._client.log_batch(self._parent, tags=tags)
-
-    def _counts(self) -> Counter[str]:
-        return Counter(child.status for identity, child in self._children.items() if identity in self._planned)
-
-    def _progress(self) -> list[Metric]:
-        """Over time; MLflow shows a description on top of a page only where there are metrics."""
-        counts, now = self._counts(), _now_ms()
-        return [Metric(f"replicates/{status.lower()}", counts[status], now, 0) for status in ("FINISHED", "FAILED", "KILLED")]
-
-    def _description(self) -> RunTag:
-        """As things stand now."""
-        counts = self._counts()
-        said = [f"{counts[status]} {status.lower()}" for status in ("RUNNING", "FAILED", "KILLED") if counts[status]]
-        of_all = ", ".join([f"{counts['FINISHED']} of {self._num_planned} replicates finished", *said])
-        written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        standing = f"{self._standing}: {of_all} (written {written})"
-        return RunTag(DESCRIPTION, study_description(self._study, standing, self._findings))
+    def _write_plan(self, record: StudyRecord, standing: str) -> None:
+        planned = {replicate.identity for replicate in record.replicates}
+        counts = Counter(child.status for identity, child in self._children.items() if identity in planned)
+        self._parent.write_plan(record, counts, standing)
 
     def _write(self, letter: _Letter) -> None:
         """A replicate's run is found or made, gets everything new in one request, and then its status."""
@@ -288,7 +238,7 @@ class Tracker:
             for run in self._client.search_runs([self._experiment_id], known, max_results=1):
                 return self._with_data(run, replicate)
         self._tried.add(replicate.identity)
-        tags = tags_of(self._study, replicate, self._parent, self._experiment_id)
+        tags = tags_of(self._study, replicate, self._parent.run_id, self._experiment_id)
         run = self._client.create_run(self._experiment_id, start_time=begun_at_ms, tags=tags, run_name=replicate.title)
         return self._with_data(run, replicate)
 
@@ -320,16 +270,6 @@ def _now_ms() -> int:
 def _end_tags(end: _End | None) -> list[RunTag]:
     tags = [RunTag(run_record.REASON, end.reason)] if end and end.reason else []
     return [*tags, RunTag(run_record.STATE, run_record.STATE_PRUNED)] if end and end.state == TrialState.PRUNED else tags
-
-
-def search_all_runs(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:
-    """All runs of an experiment that a query finds, page by page."""
-    page = client.search_runs([experiment_id], query, max_results=PAGE_SIZE)
-    runs: list[Run] = list(page)
-    while page.token:
-        page = client.search_runs([experiment_id], query, max_results=PAGE_SIZE, page_token=page.token)
-        runs += page
-    return runs
 
 
 def _child(run: Run) -> _ChildRun:
@@ -371,15 +311,3 @@ def end_runs_of_the_dead(client: MlflowClient, study: str) -> None:
                 tags.append(RunTag(DESCRIPTION, description))
             client.log_batch(run.info.run_id, tags=tags)
             client.set_terminated(run.info.run_id, "KILLED")
-
-
-def of_kind(kind: str, study: str) -> str:
-    """A query for the runs of one kind of a study."""
-    return f"tags.`{run_record.KIND}` = '{kind}' and tags.`{run_record.STUDY}` = '{study}'"
-
-
-def find_experiment(client: MlflowClient, study: str) -> str | None:
-    """The experiment that holds a study, its own or its family's."""
-    everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
-    found = client.search_runs(everywhere, f"tags.`{run_record.STUDY}` = '{study}'", max_results=1)
-    return found[0].info.experiment_id if found else None

@@ -12,9 +12,10 @@ from search_spaces.language.space import Cell, SpaceError, cell_key
 from studies import run_record
 from studies.engine.adaptive import Warm, WarmStart
 from studies.engine.configurations import TRAINABLE
+from studies.engine.parent_run import find_experiment, of_kind, search_all_runs
 from studies.engine.problems import Problem, StudyError, closest
 from studies.engine.study import Study
-from studies.engine.tracking import connect, find_experiment, of_kind, search_all_runs
+from studies.engine.tracking import connect
 
 
 def read_warm_start(study: Study) -> WarmStart:
