@@ -7,23 +7,32 @@ and nothing was begun. Heavy imports stand inside the commands, so that ``--help
 import csv
 import dataclasses
 import io
-import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from studies.engine.environment import settle_libraries
 from studies.engine.problems import Problem, StudyError, mask_credentials
+from studies.options import (
+    JsonOption,
+    NumCpusOption,
+    RetryFailedOption,
+    SetOption,
+    StorageOption,
+    StudyArgument,
+    TrackingOption,
+    all_overrides,
+    err,
+    out,
+    print_json,
+    problems_exit_2,
+)
 
 if TYPE_CHECKING:
-    from ray.job_submission import JobSubmissionClient
-
     from studies.engine.stores import Stores
     from studies.engine.study import Study
 
@@ -37,29 +46,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-EXIT_CODE_OF_CTRL_C = 130
-out = Console(markup=False)  # texts of studies are shown as they are
-err = Console(stderr=True, markup=False)
-
-StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a shipped study.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="PATH=VALUE",
-        help="Override a value of the study file for this command, e.g. --set factors.time_steps=[4,8].",
-    ),
-]
-StorageOption = Annotated[
-    str | None, typer.Option(metavar="FOLDER", help="Folder of ledger, MLflow store, checkpoints and reports.")
-]
-TrackingOption = Annotated[
-    str | None,
-    typer.Option("--tracking-uri", metavar="URI", help="MLflow's store, instead of a file in the storage folder."),
-]
-NumCpusOption = Annotated[int | None, typer.Option(min=1, help="CPU cores to use on this machine; all of them unless given.")]
-RetryFailedOption = Annotated[bool, typer.Option("--retry-failed", help="Train failed replicates again.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 
 @app.command("list")
@@ -71,13 +57,13 @@ def list_studies(storage: StorageOption = None, as_json: JsonOption = False) -> 
     from studies.engine.stores import LEDGERS, shipped_studies
 
     folder = Path(storage or "results").resolve()
-    with _problems_exit_2():
+    with problems_exit_2():
         shipped = {name: str(read_document(file).data.get("question", "")) for name, file in shipped_studies().items()}
         journals = sorted((folder / LEDGERS).glob("*.journal"))
         recorded = {name: counts for file in journals for name, counts in list_ledger(str(file)).items()}
     presets = all_presets()
     if as_json:
-        _print_json({"shipped": shipped, "presets": presets, "ledger": recorded})
+        print_json({"shipped": shipped, "presets": presets, "ledger": recorded})
         return
     out.print("Shipped studies", style="bold")
     for name, question in shipped.items():
@@ -108,12 +94,12 @@ def check(
     from studies.engine.forecast import forecast
     from studies.engine.warm_start import read_warm_start
 
-    with _problems_exit_2():
+    with problems_exit_2():
         loaded = _load(study, overrides, storage, tracking_uri)
         warm = read_warm_start(loaded)
     predicted = forecast(loaded, num_cpus) if timing else None
     if as_json:
-        _print_json(as_data(loaded, predicted, warm))
+        print_json(as_data(loaded, predicted, warm))
     else:
         out.print(page(loaded, predicted, warm))
 
@@ -140,7 +126,7 @@ def run(
     from studies.engine.halts import what_to_do
     from studies.engine.runner import num_trained_parents, run_study
 
-    with _problems_exit_2():
+    with problems_exit_2():
         loaded = _load(study, overrides, storage, tracking_uri)
         console = err if as_json else out
         if loaded.parents:
@@ -163,7 +149,7 @@ def run(
             "num_parents": len(loaded.parents),
             "num_parents_trained": num_trained_parents(loaded),
         }
-        _print_json({**counts, "failures": dict(outcome.failures), "undelivered": list(outcome.undelivered)})
+        print_json({**counts, "failures": dict(outcome.failures), "undelivered": list(outcome.undelivered)})
     again = "run the same command again to"
     if outcome.num_left:
         err.print(f"{outcome.num_left} replicates are left: {what_to_do(outcome.halted)}", style="yellow", soft_wrap=True)
@@ -194,9 +180,10 @@ def submit(
     """
     from studies.engine import submission
     from studies.engine.reading import load_study
+    from studies.following import follow_to_its_end
 
-    changes = _all_overrides(overrides, storage, tracking_uri)
-    with _problems_exit_2():
+    changes = all_overrides(overrides, storage, tracking_uri)
+    with problems_exit_2():
         loaded = load_study(study, changes)
         submission.check_portable(loaded, changes)
         variables = submission.job_variables(env or [], loaded)
@@ -206,7 +193,7 @@ def submit(
     for purpose, command in submission.next_commands(job, address, study, changes).items():
         out.print(f"  {purpose + ':':8}{command}", highlight=False, soft_wrap=True)
     if follow:
-        raise typer.Exit(_follow(client, job))
+        raise typer.Exit(follow_to_its_end(client, job))
 
 
 @app.command()
@@ -215,13 +202,13 @@ def status(study: StudyArgument, overrides: SetOption = None, storage: StorageOp
     from studies.engine.standing import standing
     from studies.run_record import ACCURACY
 
-    with _problems_exit_2():
-        found = standing(study, _all_overrides(overrides, storage, None))
+    with problems_exit_2():
+        found = standing(study, all_overrides(overrides, storage, None))
     best = found.best
     if as_json:
         accuracy = {ACCURACY: best.values[ACCURACY]} if best else {}
         as_data = {"levels": best.levels, "tuned": best.tuned, "seed": best.seed, **accuracy} if best else None
-        _print_json(
+        print_json(
             {
                 "name": found.name,
                 "num_replicates": found.num_replicates,
@@ -253,8 +240,8 @@ def report(
     """
     from studies.engine.lookup import find_stores
 
-    with _problems_exit_2():
-        _report(find_stores(study, _all_overrides(overrides, storage, tracking_uri)), as_json=as_json)
+    with problems_exit_2():
+        _report(find_stores(study, all_overrides(overrides, storage, tracking_uri)), as_json=as_json)
 
 
 @app.command()
@@ -280,14 +267,60 @@ def compare(
     from studies.comparing import compare_studies
 
     uri = other_uri or (None if other_storage else tracking_uri)
-    of_first, of_second = _all_overrides(None, storage, tracking_uri), _all_overrides(None, other_storage or storage, uri)
-    with _problems_exit_2():
+    of_first, of_second = all_overrides(None, storage, tracking_uri), all_overrides(None, other_storage or storage, uri)
+    with problems_exit_2():
         comparison, folder = compare_studies(first, second, of_first, of_second)
     if as_json:
-        _print_json(comparison_data(comparison))
+        print_json(comparison_data(comparison))
         return
     out.print(document_terminal(comparison_document(comparison, is_narrow=True)))
     out.print(f"Written to {folder}: comparison.md, comparison.html, comparison.csv", highlight=False, soft_wrap=True)
+
+
+@app.command("export")
+def export_study(
+    study: StudyArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE.zip", help="The archive to write.")],
+    overrides: SetOption = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE.zip if it is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a study's runs into a file, with metrics, parameters, tags, data sets, models and artifacts.
+
+    Reads MLflow alone: STUDY can be the name of a study that was run elsewhere, as for report.
+    """
+    from studies.moving import export_to
+
+    with problems_exit_2():
+        moved = export_to(study, all_overrides(overrides, storage, tracking_uri), file, err if as_json else out, replace=force)
+    if as_json:
+        print_json(dataclasses.asdict(moved))
+
+
+@app.command("import")
+def import_study(
+    file: Annotated[Path, typer.Argument(metavar="FILE.zip", help="An archive that export has written.")],
+    overrides: SetOption = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the runs of an exported study into another MLflow store, each unless it is there.
+
+    Safe to repeat: whatever ended the last import, the same command goes on, and doubles nothing.
+    """
+    from studies.moving import InterruptedImportError, import_from
+
+    with problems_exit_2():
+        try:
+            moved = import_from(file, all_overrides(overrides, storage, tracking_uri), err if as_json else out)
+        except InterruptedImportError as error:
+            err.print(f"the import stopped ({error}): run the same command again to go on", style="red", soft_wrap=True)
+            raise typer.Exit(1) from None
+    if as_json:
+        print_json(dataclasses.asdict(moved))
 
 
 @app.command()
@@ -302,8 +335,8 @@ def ui(
     """Open the MLflow UI on a study's store (until Ctrl-C)."""
     from studies.engine.lookup import find_stores
 
-    with _problems_exit_2():
-        uri = find_stores(study, _all_overrides(overrides, storage, tracking_uri)).tracking_uri
+    with problems_exit_2():
+        uri = find_stores(study, all_overrides(overrides, storage, tracking_uri)).tracking_uri
     if uri.startswith(("http://", "https://")):
         out.print(f"this study's tracking server has its own UI: {mask_credentials(uri)}", highlight=False, soft_wrap=True)
         return
@@ -321,33 +354,13 @@ def schema(
     """Print the JSON Schema of study files, for editors."""
     from studies.engine.schema import space_schema, study_schema
 
-    _print_json(space_schema() if space else study_schema())
+    print_json(space_schema() if space else study_schema())
 
 
 def _load(study: str, overrides: Sequence[str] | None, storage: str | None, tracking_uri: str | None) -> "Study":
     from studies.engine.opening import open_study
 
-    return open_study(study, _all_overrides(overrides, storage, tracking_uri))
-
-
-def _all_overrides(overrides: Sequence[str] | None, storage: str | None, tracking_uri: str | None) -> list[str]:
-    options = {"storage": storage, "tracking_uri": tracking_uri}
-    return [*(overrides or []), *(f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None)]
-
-
-def _follow(client: "JobSubmissionClient", job: str) -> int:
-    """Show what a job prints; its exit code. Neither Ctrl-C nor a lost connection ends the job."""
-    from studies.engine.submission import follow_job
-
-    try:
-        return follow_job(client, job, lambda text: print(text, end="", flush=True))
-    except KeyboardInterrupt:
-        code = EXIT_CODE_OF_CTRL_C
-    except StudyError as error:
-        err.print(str(error), highlight=False, soft_wrap=True)
-        code = 1
-    err.print(f"no longer following job {job}, which goes on", style="yellow", highlight=False)
-    return code
+    return open_study(study, all_overrides(overrides, storage, tracking_uri))
 
 
 def _report(stores: "Stores", *, show: bool = True, as_json: bool = False) -> tuple[Path, str]:
@@ -368,7 +381,7 @@ def _report(stores: "Stores", *, show: bool = True, as_json: bool = False) -> tu
     if as_json:
         tables = {"effects": effects_csv(summary), "configurations": configurations_csv(summary)}
         rows = {name: list(csv.DictReader(io.StringIO(text))) for name, text in tables.items()}
-        _print_json({"verdicts": list(verdicts(summary)), "warnings": list(summary.warnings), **rows})
+        print_json({"verdicts": list(verdicts(summary)), "warnings": list(summary.warnings), **rows})
     elif show:
         out.print(terminal(summary))
         files = ", ".join(sorted(file.name for file in folder.iterdir()))
@@ -376,24 +389,8 @@ def _report(stores: "Stores", *, show: bool = True, as_json: bool = False) -> tu
     return folder, findings(summary)
 
 
-@contextmanager
-def _problems_exit_2() -> Iterator[None]:
-    try:
-        yield
-    except StudyError as error:
-        num = len(error.problems)
-        err.print(f"error: {num} problem{'s' if num > 1 else ''}; nothing was begun", style="bold red")
-        for problem in error.problems:
-            err.print(str(problem), highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from None
-
-
 def _counts_in_words(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {state.lower()}" for state, count in counts.items()) or "nothing yet"
-
-
-def _print_json(content: Any) -> None:
-    print(json.dumps(content, indent=2))
 
 
 if __name__ == "__main__":

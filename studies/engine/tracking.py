@@ -41,6 +41,8 @@ logging.getLogger("urllib3").setLevel(logging.ERROR)  # an outage is ours to bea
 
 SECONDS_BETWEEN_PLANS = 30.0
 PAGE_SIZE = 1000
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""Without this one the UI opens on its pages for agents."""
 
 MLFLOW_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 """MLflow's word for how a replicate ended; what a pruner stopped has a tag that says so."""
@@ -281,9 +283,8 @@ def _experiment(client: MlflowClient, study: Study) -> str:
     experiment: Experiment | None = client.get_experiment_by_name(name)
     if experiment is None:
         artifacts = study.stores.storage / "artifacts" if study.stores.tracking_uri.startswith("sqlite:///") else None
-        kind = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens on its pages for agents
         experiment_id: str = client.create_experiment(
-            name, artifact_location=artifacts.as_uri() if artifacts else None, tags=kind
+            name, artifact_location=artifacts.as_uri() if artifacts else None, tags=EXPERIMENT_TAGS
         )
         return experiment_id
     if experiment.lifecycle_stage != "active":

@@ -20,14 +20,30 @@ def free_port() -> int:
 
 
 @contextmanager
-def mlflow_server(folder: Path, port: int, store: str | None = None, *, num_workers: int = 1) -> Iterator[None]:
-    """A real server on the loopback interface, killed (-9) at the end; its store is a file unless given."""
+def mlflow_server(
+    folder: Path, port: int, store: str | None = None, *, num_workers: int = 1, login: tuple[str, str] | None = None
+) -> Iterator[None]:
+    """A real server on the loopback interface, killed (-9) at the end; its store is a file unless given, and it asks for a user
+    and a password if given."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", str(num_workers), "--artifacts-destination", str(folder / "artifacts")]
     variables = {
         "MLFLOW_BACKEND_STORE_URI": store or f"sqlite:///{folder / 'server.db'}",  # no argument: it may hold a password
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # else it starts seven processes more
     }
+    if login:
+        command += ["--app-name", "basic-auth"]
+        settings = {
+            "database_uri": f"sqlite:///{folder / 'users.db'}",
+            "admin_username": login[0],
+            "default_permission": "NO_PERMISSIONS",
+            "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+            "auth_cache_ttl_seconds": 600,  # else every request takes as long as a password's digest does
+        }
+        lines = [f"{name} = {value}" for name, value in settings.items()]
+        (folder / "login.ini").write_text("\n".join(["[mlflow]", *lines, ""]))
+        variables["MLFLOW_AUTH_CONFIG_PATH"] = str(folder / "login.ini")
+        variables |= {"MLFLOW_AUTH_ADMIN_PASSWORD": login[1], "MLFLOW_FLASK_SERVER_SECRET_KEY": "of this test alone"}
     with (folder / "server.log").open("a") as log:
         server = subprocess.Popen(command, env={**os.environ, **variables}, stdout=log, stderr=log, start_new_session=True)
     try:

@@ -1,0 +1,170 @@
+"""``spikesweep export``: a study's runs, as they stand in an MLflow store, into an archive."""
+
+import importlib.metadata
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from studies import run_record
+from studies.engine.archives import contents, layout
+from studies.engine.archives.contents import ArchivedModel
+from studies.engine.archives.histories import read_histories
+from studies.engine.archives.layout import ArchiveWriter
+from studies.engine.problems import Problem, StudyError, mask_credentials
+from studies.engine.tracking import find_experiment
+
+PAGE_SIZE = 250
+RunCounter = Callable[[int, int], object]
+"""Is told how many runs are done, of how many."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What an archive holds, or what of it was written."""
+
+    study: str
+    num_runs: int
+    remarks: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _Found:
+    run_id: str
+    status: str
+    begun_at_ms: int
+
+
+def export_study(client: MlflowClient, study: str, file: Path, *, replace: bool, count: RunCounter) -> Moved:
+    """Write the study's parent run and the runs of all its replicates; runs of others in its experiment are left out.
+
+    Raises:
+        StudyError: There is no such study, it cannot be read, or the file cannot be written; then there is no such file.
+    """
+    try:
+        experiment_id = find_experiment(client, study)
+        found, remarks = _index(client, experiment_id, study)
+        if experiment_id is None or contents.STUDY_KEY not in found:
+            raise _no_study(client, study)
+        experiment = client.get_experiment(experiment_id)
+        with layout.new_archive(file, replace=replace) as archive:
+            num_runs = _write_runs(client, experiment_id, [entry.run_id for entry in found.values()], archive, count)
+            manifest = {
+                "content": layout.CONTENT,
+                "format": layout.FORMAT,
+                "study": study,
+                "spikesweep": importlib.metadata.version("spikesweep"),
+                "mlflow": importlib.metadata.version("mlflow"),
+                "exported_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "exported_from": mask_credentials(client.tracking_uri),
+                "experiment": {"id": experiment_id, "name": experiment.name, "tags": dict(experiment.tags)},
+                "num_runs": num_runs,
+                "num_files": archive.num_files,
+            }
+            archive.add_text(layout.MANIFEST, json.dumps(manifest, indent=2) + "\n")
+            archive.add_sums()
+    except MlflowException as error:
+        rule, repair = "MLflow's store must give the study's runs and artifacts", "mend or start it, then export again"
+        value = mask_credentials(f"{study} in {client.tracking_uri} ({str(error).splitlines()[0]})")
+        raise StudyError([Problem("tracking_uri", rule, value, repair)]) from None
+    return Moved(study, num_runs, remarks)
+
+
+def _no_study(client: MlflowClient, study: str) -> StudyError:
+    others = ", ".join(other.name for other in client.search_experiments()) or "none"
+    rule, repair = "export needs a study that MLflow has", "run it first, or name its store with --tracking-uri"
+    value = f"{study} in {mask_credentials(client.tracking_uri)}, which has the experiments: {others}"
+    return StudyError([Problem("STUDY", rule, value, repair)])
+
+
+def _index(client: MlflowClient, experiment_id: str | None, study: str) -> tuple[dict[str, _Found], list[str]]:
+    """The run that counts of every key, the parent first, then oldest first; and what is to be said of others."""
+    found: dict[str, _Found] = {}
+    copies = set()
+    for run in find_runs(client, experiment_id, study) if experiment_id else ():
+        key = contents.key_of(run)
+        if key in found:
+            copies.add(key)
+        entry = _Found(run.info.run_id, run.info.status, run.info.start_time or 0)
+        found[key] = min(found.get(key, entry), entry, key=_newest if key == contents.STUDY_KEY else _counts_first)
+    num_running = sum(entry.status not in contents.ENDED for entry in found.values())
+    remarks = []
+    if copies:
+        remarks.append(
+            f"of replicates with several runs in MLflow ({len(copies)}), the finished one that began first is exported"
+        )
+    if num_running:
+        remarks.append(f"{num_running} of {len(found)} runs have not ended: export and import again when they have")
+    order = sorted(found, key=lambda key: (key != contents.STUDY_KEY, found[key].begun_at_ms, key))
+    return {key: found[key] for key in order}, remarks
+
+
+def _newest(entry: _Found) -> int:
+    return -entry.begun_at_ms
+
+
+def _counts_first(entry: _Found) -> tuple[bool, int, str]:
+    """As the analysis chooses."""
+    return entry.status != "FINISHED", entry.begun_at_ms, entry.run_id
+
+
+def find_runs(client: MlflowClient, experiment_id: str, study: str) -> Iterator[Run]:
+    """The study's parent runs and the runs of its replicates, newest first, page by page."""
+    kinds = (run_record.KIND_STUDY, run_record.KIND_REPLICATE)
+    token: str | None = ""
+    while token is not None:
+        query = f"tags.`{run_record.STUDY}` = '{study}'"
+        page = client.search_runs([experiment_id], query, max_results=PAGE_SIZE, page_token=token or None)
+        for run in page:
+            kind = run.data.tags.get(run_record.KIND)
+            if kind == run_record.KIND_STUDY or (kind in kinds and run_record.IDENTITY in run.data.tags):
+                yield run
+        token = page.token or None
+
+
+def _write_runs(
+    client: MlflowClient, experiment_id: str, run_ids: Sequence[str], archive: ArchiveWriter, count: RunCounter
+) -> int:
+    """A group at a time, so that no more than that is ever in memory; how many there still were."""
+    num_runs = 0
+    for number, first in enumerate(range(0, len(run_ids), layout.RUNS_A_FILE), 1):
+        runs = read_runs(client, experiment_id, run_ids[first : first + layout.RUNS_A_FILE])
+        histories = read_histories(client, {run.info.run_id: run.data.metrics for run in runs})
+        lines = []
+        for done, run in enumerate(runs, first + 1):
+            _write_artifacts(client, run.info.artifact_uri, layout.artifacts_of(contents.key_of(run)), archive)
+            lines.append(contents.describe(run, histories[run.info.run_id], _write_models(client, run, archive)).as_dict())
+            count(done, len(run_ids))
+        archive.add_lines(f"runs/{number:05}.jsonl", lines)
+        num_runs += len(lines)
+    return num_runs
+
+
+def read_runs(client: MlflowClient, experiment_id: str, run_ids: Sequence[str]) -> list[Run]:
+    """Runs of an experiment by their ids, in this order; no more than 1,000."""
+    named = ", ".join(f"'{run_id}'" for run_id in run_ids)
+    runs = client.search_runs([experiment_id], f"attributes.run_id IN ({named})", max_results=len(run_ids))
+    by_id = {run.info.run_id: run for run in runs}
+    return [by_id[run_id] for run_id in run_ids if run_id in by_id]
+
+
+def _write_models(client: MlflowClient, run: Run, archive: ArchiveWriter) -> list[ArchivedModel]:
+    models = []
+    for number, (described, model) in enumerate(contents.models_of(client, run)):
+        _write_artifacts(client, model.artifact_location, layout.model_of(contents.key_of(run), number), archive)
+        models.append(described)
+    return models
+
+
+def _write_artifacts(client: MlflowClient, location: str, name: str, archive: ArchiveWriter) -> None:
+    repository = contents.artifacts_at(client, location)
+    if not repository.list_artifacts():
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        archive.add_folder(name, Path(repository.download_artifacts("", folder)))

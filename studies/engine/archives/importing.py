@@ -1,0 +1,200 @@
+"""``spikesweep import``: the runs of an archive into an MLflow store, each by its identity unless it is there."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, Run
+from mlflow.exceptions import MlflowException
+
+from studies import run_record
+from studies.engine.archives import contents, layout
+from studies.engine.archives.comparing import compare_runs
+from studies.engine.archives.contents import PARENT_RUN, STUDY_KEY, ArchivedRun
+from studies.engine.archives.exporting import Moved, RunCounter, find_runs, read_runs
+from studies.engine.archives.histories import read_histories
+from studies.engine.archives.layout import Archive, open_archive
+from studies.engine.archives.translation import Translation
+from studies.engine.archives.writing import write_run
+from studies.engine.lookup import find_stores
+from studies.engine.problems import Problem, StudyError, cut, mask_credentials, shown
+from studies.engine.stores import Stores
+from studies.engine.tracking import EXPERIMENT_TAGS, connect, find_experiment
+
+FOUND_BY = (run_record.KIND, run_record.STUDY, run_record.IDENTITY, PARENT_RUN)
+NUM_TOLD = 5
+"""Runs that contradict the archive; more are counted."""
+
+
+class InterruptedImportError(Exception):
+    """The store stopped answering while runs were written; the message is for people."""
+
+
+def import_study(file: Path, overrides: Sequence[str], count: RunCounter) -> tuple[Moved, Stores]:
+    """Write what the store lacks of an archive; the runs written, and where.
+
+    Everything is checked first: the whole archive, and every run that the store has. A run's status is written last, so that
+    one whose import was interrupted is known by not having ended, and is completed by the next import.
+
+    Raises:
+        StudyError: The archive or the store is wrong, or a run there contradicts the archive; nothing was written.
+        InterruptedImportError: The store failed on the way.
+    """
+    with open_archive(file) as archive:
+        stores = find_stores(archive.study, overrides)
+        client = connect(stores.tracking_uri)
+        try:
+            experiment = _experiment(client, archive)
+            there = _runs_there(client, experiment, archive.study)
+            missing = _missing(client, archive, experiment, there)
+        except (KeyError, TypeError, ValueError) as error:
+            rule, repair = "an archive's lines must be runs", "export it again"
+            raise StudyError([Problem("FILE", rule, f"{file} ({shown(error)})", repair)]) from None
+        except MlflowException as error:
+            raise StudyError([_no_store(stores, error)]) from None
+        try:
+            translation = _find_or_make_experiment(client, archive, stores, experiment)
+            return _write_runs(client, archive, translation, there, missing, count), stores
+        except (MlflowException, OSError) as error:
+            raise InterruptedImportError(mask_credentials(str(error).splitlines()[0])) from None
+
+
+def _no_store(stores: Stores, error: Exception) -> Problem:
+    value = mask_credentials(f"{stores.tracking_uri} ({str(error).splitlines()[0]})")
+    return Problem("tracking_uri", "the store's runs of this study must be readable", value, "mend it, or name another store")
+
+
+def _experiment(client: MlflowClient, archive: Archive) -> Experiment | None:
+    """The one that has the study, or that is called as the archive's."""
+    if experiment_id := find_experiment(client, archive.study):
+        return client.get_experiment(experiment_id)
+    experiment: Experiment | None = client.get_experiment_by_name(archive.manifest["experiment"]["name"])
+    if experiment and experiment.lifecycle_stage != "active":
+        rule, repair = "the study's experiment must not be deleted in MLflow", "restore it there, or name another store"
+        raise StudyError([Problem("tracking_uri", rule, experiment.name, repair)])
+    return experiment
+
+
+def _find_or_make_experiment(
+    client: MlflowClient, archive: Archive, stores: Stores, experiment: Experiment | None
+) -> Translation:
+    """With the archive's tags, but for those that it has."""
+    described = archive.manifest["experiment"]
+    if experiment is None:
+        artifacts = (stores.storage / "artifacts").as_uri() if stores.tracking_uri.startswith("sqlite:///") else None
+        experiment_id = client.create_experiment(described["name"], artifact_location=artifacts, tags=EXPERIMENT_TAGS)
+        experiment = client.get_experiment(experiment_id)
+    translation = Translation(described["id"], experiment.experiment_id, stores.tracking_uri)
+    for name, value in translation.tags(described["tags"], {}).items():
+        if name not in experiment.tags:
+            client.set_experiment_tag(experiment.experiment_id, name, value)
+    return translation
+
+
+def _runs_there(client: MlflowClient, experiment: Experiment | None, study: str) -> dict[str, str]:
+    """Ids by key. Of copies the first counts, which is also the driver's choice; of parent runs the newest."""
+    found: dict[str, str] = {}
+    for run in find_runs(client, experiment.experiment_id, study) if experiment else ():
+        key = contents.key_of(run)
+        if key != STUDY_KEY or key not in found:
+            found[key] = run.info.run_id
+    return found
+
+
+def _missing(client: MlflowClient, archive: Archive, experiment: Experiment | None, there: dict[str, str]) -> set[str]:
+    """Keys of runs that are to be written, wholly or in part.
+
+    Raises:
+        StudyError: Runs that are there contradict the archive.
+    """
+    missing, problems = set(), []
+    for rows in archive.groups():
+        group = [ArchivedRun.from_dict(row) for row in rows]
+        stored = _stored(client, experiment, [there[run.key] for run in group if run.key in there])
+        for run in group:
+            if run.key not in stored:
+                missing.add(run.key)
+                continue
+            comparison = compare_runs(run, stored[run.key][1])
+            said = [*comparison.contradictions, *_lost_files(client, archive, run, stored[run.key][0])]
+            if comparison.missing:
+                missing.add(run.key)
+            elif said:
+                problems.append(_contradiction(client, run, stored[run.key][0], said))
+    if problems:
+        more = len(problems) - NUM_TOLD
+        rest = [Problem("…", "a run that is there must be the archive's", f"{more} more runs", "as above")] if more > 0 else []
+        raise StudyError([*problems[:NUM_TOLD], *rest])
+    return missing
+
+
+def _lost_files(client: MlflowClient, archive: Archive, run: ArchivedRun, there: Run) -> list[str]:
+    """What a replicate's run that has ended has fewer of than the archive, or of another size."""
+    if run.key == STUDY_KEY or there.info.status not in contents.ENDED:
+        return []
+    files = archive.files(layout.artifacts_of(run.key))
+    sizes = dict(contents.artifact_sizes(contents.artifacts_at(client, there.info.artifact_uri))) if files else {}
+    said = [f"artifact {path}" for path, size in files.items() if sizes.get(path) != size]
+    num_models = len(there.outputs.model_outputs) if there.outputs else 0
+    return [*said, *(["its models"] if num_models < len(run.models) else [])]
+
+
+def _contradiction(client: MlflowClient, run: ArchivedRun, there: Run, said: Sequence[str]) -> Problem:
+    rule = "a run that is there must be the archive's"
+    value = f"run {there.info.run_id} in {mask_credentials(client.tracking_uri)} differs in: {cut('; '.join(said))}"
+    return Problem(run.name, rule, value, "rename or delete it in MLflow, or import into another store")
+
+
+def _stored(client: MlflowClient, experiment: Experiment | None, run_ids: Sequence[str]) -> dict[str, tuple[Run, ArchivedRun]]:
+    """Runs of the store by key, and the same as an archive would have them without their models."""
+    if not experiment or not run_ids:
+        return {}
+    runs = read_runs(client, experiment.experiment_id, run_ids)
+    histories = read_histories(client, {run.info.run_id: run.data.metrics for run in runs})
+    return {contents.key_of(run): (run, contents.describe(run, histories[run.info.run_id], ())) for run in runs}
+
+
+def _write_runs(
+    client: MlflowClient,
+    archive: Archive,
+    translation: Translation,
+    there: dict[str, str],
+    missing: set[str],
+    count: RunCounter,
+) -> Moved:
+    done = 0
+    for rows in archive.groups():
+        for row in rows:
+            archived = ArchivedRun.from_dict(row)
+            done += 1
+            if archived.key in missing:
+                _write_one(client, archive, translation, archived, there)
+            if archived.key == STUDY_KEY:
+                translation.run_ids[archived.run_id] = there[STUDY_KEY]
+            count(done, archive.num_runs)
+    return Moved(archive.study, len(missing))
+
+
+def _write_one(
+    client: MlflowClient, archive: Archive, translation: Translation, archived: ArchivedRun, there: dict[str, str]
+) -> None:
+    """First what a run is found by, and last how it ended."""
+    if archived.key in there:
+        run = client.get_run(there[archived.key])
+        histories = read_histories(client, {run.info.run_id: run.data.metrics})
+        stored = contents.describe(run, histories[run.info.run_id], ())
+        lacking = compare_runs(archived, stored).missing
+    else:
+        tags = {name: archived.tags[name] for name in FOUND_BY if name in archived.tags}
+        run = client.create_run(
+            translation.new_experiment,
+            start_time=archived.begun_at_ms,
+            tags=translation.tags(tags, {}),
+            run_name=archived.name,
+        )
+        there[archived.key] = run.info.run_id
+        lacking = dataclasses.replace(archived, tags={name: text for name, text in archived.tags.items() if name not in tags})
+    if lacking:
+        tags = translation.tags(lacking.tags, {archived.run_id: run.info.run_id})
+        write_run(client, archive, dataclasses.replace(lacking, tags=tags), run)
