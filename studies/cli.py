@@ -31,6 +31,7 @@ from studies.options import (
     print_json,
     problems_exit_2,
 )
+from studies.trial import trial
 
 if TYPE_CHECKING:
     from studies.engine.stores import Stores
@@ -321,6 +322,9 @@ def import_study(
             raise typer.Exit(1) from None
     if as_json:
         print_json(dataclasses.asdict(moved))
+
+
+app.command()(trial)
 
 
 @app.command()

@@ -11,6 +11,8 @@ from studies.run_record import RunRecord, level_in_words
 
 ABSENT = "–"
 MOST_VALUES = 5
+MACHINE = ("device", "num_threads")
+"""Facts of a replicate: sums are rounded in another order where they are not the same."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ def _facts(recorded: RecordedStudy) -> Iterator[tuple[str, str]]:
     study, runs = recorded.study, recorded.runs
     yield "data digest", _distinct(run.data_digest for run in runs)
     yield "commit", _distinct(run.git_commit for run in runs)
+    for fact in MACHINE:
+        yield fact.replace("_", " "), _distinct(run.facts.get(fact, "") for run in runs)
     yield "trainable", study.trainable
     yield "design", study.design.replace("_", " ")
     yield "seeds", ", ".join(map(str, study.seeds))

@@ -78,12 +78,11 @@ def metrics_of(report: Mapping[str, Any]) -> list[Metric]:
     return [*metrics, Metric("epoch", epoch, timestamp, epoch)]
 
 
-def final_tags(final: Mapping[str, Any] | None) -> list[RunTag]:
-    """The facts of a last report, and its curve of accuracy."""
-    if final is None:
-        return []
-    facts = [RunTag(run_record.FACT + name, text) for name, text in final["facts"].items()]
-    curve = json.dumps(final["curves"].get(run_record.ACCURACY_AT_T, []))
+def final_tags(final: Mapping[str, Any] | None, first: Mapping[str, Any] | None = None) -> list[RunTag]:
+    """The facts of a last report, and its curve of accuracy; until then those of the first, as a run may never end."""
+    report = final or first
+    facts = [RunTag(run_record.FACT + name, text) for name, text in report["facts"].items()] if report else []
+    curve = json.dumps(final["curves"].get(run_record.ACCURACY_AT_T, [])) if final else ""
     return [*facts, RunTag(run_record.CURVE, curve)] if 2 < len(curve) <= run_record.LONGEST_TAG else facts
 
 

@@ -221,7 +221,8 @@ class Tracker:
         if letter.end:
             metrics += [Metric(name, value, letter.end.at_ms, 0) for name, value in letter.end.cost.items()]
         params = [] if child.has_params else params_of(self._study, replicate)
-        tags = [*final_tags(final), *_end_tags(letter.end)]
+        first = reports[0] if reports and not child.last_epoch else None
+        tags = [*final_tags(final, first), *_end_tags(letter.end)]
         if metrics or params or tags:
             self._client.log_batch(child.run_id, metrics=metrics, params=params, tags=tags)
             child.has_params = True

@@ -138,12 +138,19 @@ def test_comparing_is_antisymmetric(ours: dict[int, float], theirs: dict[int, fl
 
 
 def test_what_differs_comes_first() -> None:
-    """Config, versions, commit and data that are not the same in both are listed before any result; what is the same is not."""
+    """Config, versions, commit, threads and data that are not the same in both are listed before any result; what is is not."""
     first, second = study_with(0.1, epochs=5, lr=0.1), study_with(0.1, name="other", epochs=10, lr=0.1, flip=True)
-    ours = [replace(run, versions='{"torch": "2.15.0"}', git_commit="abc", data_digest="d") for run in first.runs]
-    theirs = [replace(run, versions='{"torch": "2.16.0"}', git_commit="abc", data_digest="e") for run in second.runs]
+    ours = [
+        replace(run, versions='{"torch": "2.15.0"}', git_commit="abc", data_digest="d", facts={"num_threads": "1"})
+        for run in first.runs
+    ]
+    theirs = [
+        replace(run, versions='{"torch": "2.16.0"}', git_commit="abc", data_digest="e", facts={"num_threads": "2"})
+        for run in second.runs
+    ]
     comparison = compare(replace(first, runs=ours), replace(second, runs=theirs))
     found = {difference.what: (difference.first, difference.second) for difference in comparison.differences}
+    assert found.pop("num threads") == ("1", "2")
     assert found == {"data digest": ("d", "e"), "epochs": ("5", "10"), "flip": ("–", "true"), "torch": ("2.15.0", "2.16.0")}
     text = all_texts(comparison)
     assert text.index("What differs") < text.index("Validation accuracy: cells")

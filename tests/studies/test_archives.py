@@ -29,9 +29,10 @@ from studies.engine.archives import contents, writing
 from studies.engine.archives.contents import ArchivedRun
 from studies.engine.archives.histories import read_histories
 from studies.engine.archives.layout import is_safe
+from studies.engine.parent_run import search_all_runs
 from studies.engine.reading import load_study
 from studies.engine.study import Study
-from studies.engine.tracking import Tracker, connect, search_all_runs
+from studies.engine.tracking import Tracker, connect
 from tests.conftest import PATIENCE_S, SPIKESWEEP
 from tests.studies.postgresql import mlflow_on, needs_postgresql, postgresql
 from tests.studies.servers import free_port, mlflow_server

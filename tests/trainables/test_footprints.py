@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from trainables import ann, bitnet, converted_snn, response_surface
 from trainables.training.data import prepare
@@ -191,3 +193,16 @@ def test_memory_is_what_training_takes(kind: str, data_folder: Path, tmp_path: P
     if parent := trainable.parent(config):  # trained in the same process, before
         footprints.append(ann.footprint(parent, (32, 32, 3), 10))
     assert 0.5 < max(footprint.memory_bytes for footprint in footprints) / int(finished.stdout) < 2
+
+
+def test_two_threads_may_ask_at_once() -> None:
+    """A driver's main thread and its writer want footprints at the same time: torch's tracing is kept from mixing them up."""
+    config, call, interval = bitnet.Config(layout="4 M 6"), nn.Module.__call__, sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            found = set(pool.map(lambda _: bitnet.footprint(config, (8, 8, 1), 10), range(40)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(found) == 1
+    assert nn.Module.__call__ is call

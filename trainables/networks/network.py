@@ -6,6 +6,7 @@ of its layer at once. Layers act within the same time step: no spike comes one s
 """
 
 import copy
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -77,6 +78,10 @@ class Step:
     inputs: tuple[str, ...]
 
 
+ONE_AT_A_TIME = threading.RLock()
+"""Tracing replaces ``nn.Module.__call__`` for the whole process: no thread may trace, or run a network, while another traces."""
+
+
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, KNOWN) or not any(True for _ in m.children())
@@ -101,7 +106,8 @@ class Network(nn.Module):
         self.steps: list[Step] = []
         self._input = ""
         try:
-            graph = _Tracer().trace(module)
+            with ONE_AT_A_TIME:
+                graph = _Tracer().trace(module)
         except (fx.proxy.TraceError, TypeError) as error:
             raise UnknownModuleError(f"{type(module).__name__} decides by the values that it sees: {error}") from None
         for node in graph.nodes:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from trainables.networks.layouts import ImageShape
-from trainables.networks.network import SYNAPSES, Network
+from trainables.networks.network import ONE_AT_A_TIME, SYNAPSES, Network
 from trainables.networks.shapes import step_lengths, step_shapes
 from trainables.spiking.costs import dense_operations
 from trainables.training.loop import Task
@@ -46,7 +46,7 @@ def footprint_of(task: Task, recipe: Recipe, input_shape: ImageShape, *, calibra
         input_shape: Height, width, channels of what the network sees.
         calibration_images: On how many images a conversion keeps all activations.
     """
-    with torch.device("meta"):
+    with ONE_AT_A_TIME, torch.device("meta"):  # a driver's main thread and its writer both ask
         network = task.build()
         shapes = step_shapes(network, input_shape)
     trained = _operations(network, shapes, task.time_steps, constant_input=task.encoding == "constant")

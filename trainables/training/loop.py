@@ -15,6 +15,7 @@ from trainables.spiking.costs import ENERGY_MODEL, CostMeter, footprint_bytes
 from trainables.spiking.encodings import ConstantCurrent, SignedPoisson
 from trainables.training.checkpoints import CheckpointFolder, trained_once
 from trainables.training.data import Dataset, Split, Splits, augment, split
+from trainables.training.machines import machine_facts
 from trainables.training.peaks import MemoryPeak
 from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
@@ -133,13 +134,14 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
                 # spikes are finite whatever the weights are, so that no loss would ever show it
                 raise TrainingError(f"epoch {epoch}: the weights are no longer finite numbers; a lower lr may help")
         metrics, curves = _judge(task, network, splits, final=epoch == num_epochs)
+        earlier = reports[-1].facts if reports else {}
         report = Report(
             epoch,
             time.time_ns() // 1_000_000,
             {**train_metrics, **metrics, **(prepared.metrics if epoch < first_trained else {}), **peak.metrics()},
             curves,
             num_epochs,
-            {**prepared.facts, **_facts_of_parts(task, network), "energy_model": ENERGY_MODEL},
+            {**prepared.facts, **_facts_of_parts(task, network), **machine_facts(device, earlier), "energy_model": ENERGY_MODEL},
             prepared.tables,
         )
         reports.append(report)

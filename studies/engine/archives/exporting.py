@@ -17,8 +17,8 @@ from studies.engine.archives import contents, layout
 from studies.engine.archives.contents import ArchivedModel
 from studies.engine.archives.histories import read_histories
 from studies.engine.archives.layout import ArchiveWriter
+from studies.engine.parent_run import find_experiment
 from studies.engine.problems import Problem, StudyError, mask_credentials
-from studies.engine.tracking import find_experiment
 
 PAGE_SIZE = 250
 RunCounter = Callable[[int, int], object]

@@ -18,9 +18,10 @@ from studies.engine.archives.layout import Archive, open_archive
 from studies.engine.archives.translation import Translation
 from studies.engine.archives.writing import write_run
 from studies.engine.lookup import find_stores
+from studies.engine.parent_run import find_experiment
 from studies.engine.problems import Problem, StudyError, cut, mask_credentials, shown
 from studies.engine.stores import Stores
-from studies.engine.tracking import EXPERIMENT_TAGS, connect, find_experiment
+from studies.engine.tracking import EXPERIMENT_TAGS, connect
 
 FOUND_BY = (run_record.KIND, run_record.STUDY, run_record.IDENTITY, PARENT_RUN)
 NUM_TOLD = 5
