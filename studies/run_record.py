@@ -37,6 +37,8 @@ STATE = "spikesweep.state"
 STATE_PRUNED = "pruned"
 REASON = "spikesweep.reason"
 """Why a replicate failed, or at which epoch it was pruned."""
+NO_MODEL = "spikesweep.no_model"
+"""Why a finished replicate's run has no model, where its study wanted one."""
 VERSIONS = "spikesweep.versions"
 COMMIT = "mlflow.source.git.commit"
 
@@ -56,10 +58,12 @@ STUDY_ARTIFACT = "study.json"
 STUDY_FILE_ARTIFACT = "study.yaml"
 REPORT_ARTIFACTS = "report"
 ENVIRONMENT_ARTIFACTS = "environment"
+MODEL_ARTIFACTS = "model"
+"""Of a replicate's run: its network is ``runs:/<run id>/model``."""
 TRACEBACK_ARTIFACT = "traceback.txt"
 
 _NAMES = {KIND, STUDY, TRAINABLE, IDENTITY, SEED, LEVELS, ROLE, TUNED, CONFIG, DATA_DIGEST, PARENT, STATE, REASON, VERSIONS}
-_NAMES |= {DESIGN, CURVE, FINDINGS}
+_NAMES |= {DESIGN, CURVE, FINDINGS, NO_MODEL}
 
 SYNTHETIC = "response_surface"
 """The trainable that trains nothing."""

@@ -124,23 +124,36 @@ def parent(config: Config) -> None:
 
 def footprint(config: Config, image_shape: ImageShape, num_classes: int, num_micro_batches: int = 1) -> Footprint:
     """What a replicate takes, known before it is trained."""
-    return footprint_of(_task(config, image_shape, num_classes, 0, num_micro_batches), config, config.input_shape(image_shape))
+    task = task_of(config, image_shape, num_classes, 0, num_micro_batches)
+    return footprint_of(task, config, config.input_shape(image_shape))
 
 
 def train(
-    config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Location | None = None, num_micro_batches: int = 1
+    config: Config,
+    *,
+    seed: int,
+    dataset: Dataset,
+    checkpoint_folder: Location | None = None,
+    num_micro_batches: int = 1,
+    keep_weights: bool = False,
 ) -> Iterator[Report]:
-    """Train one replicate; see ``training.loop.fit`` for reports, checkpoints and errors. The weights are kept."""
-    task = _task(config, dataset.image_shape, dataset.num_classes, seed, num_micro_batches)
+    """Train one replicate; see ``training.loop.fit`` for reports, checkpoints and errors.
+
+    The weights are kept whatever ``keep_weights`` says: others may start from them.
+    """
+    del keep_weights
+    task = task_of(config, dataset.image_shape, dataset.num_classes, seed, num_micro_batches)
     return fit(task, config, dataset=dataset, checkpoint_folder=checkpoint_folder)
 
 
 def timing(config: Config, *, seed: int, dataset: Dataset) -> Timing:
     """How long a replicate will take, from a few of its steps."""
-    return timing_of(_task(config, dataset.image_shape, dataset.num_classes, seed), config, dataset)
+    return timing_of(task_of(config, dataset.image_shape, dataset.num_classes, seed), config, dataset)
 
 
-def _task(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0, num_micro_batches: int = 1) -> Task:
+def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0, num_micro_batches: int = 1) -> Task:
+    """What ``train`` hands to ``fit``, for images of ``image_shape``."""
+
     def prepare(network: Network, _: object) -> Prepared:
         initialise_analogue(network, generator_for(seed, "weights"))
         return Prepared()

@@ -141,14 +141,21 @@ def parent(config: Config) -> ann.Config | None:
 
 def footprint(config: Config, image_shape: ImageShape, num_classes: int, num_micro_batches: int = 1) -> Footprint:
     """What a replicate takes, known before it is trained; its parent, if there is one, has its own."""
-    return footprint_of(_task(config, image_shape, num_classes, 0, num_micro_batches), config, config.input_shape(image_shape))
+    task = task_of(config, image_shape, num_classes, 0, num_micro_batches)
+    return footprint_of(task, config, config.input_shape(image_shape))
 
 
 def train(
-    config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Location | None = None, num_micro_batches: int = 1
+    config: Config,
+    *,
+    seed: int,
+    dataset: Dataset,
+    checkpoint_folder: Location | None = None,
+    num_micro_batches: int = 1,
+    keep_weights: bool = False,
 ) -> Iterator[Report]:
     """Train one replicate; see ``training.loop.fit`` for reports, checkpoints and errors."""
-    task = _task(config, dataset.image_shape, dataset.num_classes, seed, num_micro_batches)
+    task = task_of(config, dataset.image_shape, dataset.num_classes, seed, num_micro_batches)
 
     def prepare(network: Network, splits: Splits) -> Prepared:
         prepared = task.prepare(network, splits)
@@ -169,7 +176,7 @@ def train(
         share_weights(fold_batch_norms(analogue), network)
         return Prepared(facts={"parent_accuracy": str(reports[-1].metrics["val/accuracy"])})
 
-    started = dataclasses.replace(task, prepare=prepare)
+    started = dataclasses.replace(task, prepare=prepare, keep_weights=keep_weights)
     return fit(started, config, dataset=dataset, checkpoint_folder=checkpoint_folder)
 
 
@@ -178,11 +185,11 @@ def timing(config: Config, *, seed: int, dataset: Dataset) -> Timing:
 
     It is timed as if it started from scratch: a parent's weights are taken over in milliseconds, and its training is its own.
     """
-    return timing_of(_task(config, dataset.image_shape, dataset.num_classes, seed), config, dataset)
+    return timing_of(task_of(config, dataset.image_shape, dataset.num_classes, seed), config, dataset)
 
 
-def _task(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0, num_micro_batches: int = 1) -> Task:
-    """From scratch."""
+def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0, num_micro_batches: int = 1) -> Task:
+    """What ``train`` hands to ``fit``, from scratch, for images of ``image_shape``."""
 
     def prepare(network: Network, _: object) -> Prepared:
         initialise_spiking(network, generator_for(seed, "weights"))

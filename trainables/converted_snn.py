@@ -204,12 +204,18 @@ def parent(config: Config) -> ann.Config:
 
 def footprint(config: Config, image_shape: ImageShape, num_classes: int, num_micro_batches: int = 1) -> Footprint:
     """What a conversion and its fine-tuning take, known before; the parent has its own."""
-    task, recipe = _task(config, image_shape, num_classes, 0, num_micro_batches), _fine_tuning(config)
+    task, recipe = task_of(config, image_shape, num_classes, 0, num_micro_batches), _fine_tuning(config)
     return footprint_of(task, recipe, config.input_shape(image_shape), calibration_images=config.calibration_images)
 
 
 def train(
-    config: Config, *, seed: int, dataset: Dataset, checkpoint_folder: Location | None = None, num_micro_batches: int = 1
+    config: Config,
+    *,
+    seed: int,
+    dataset: Dataset,
+    checkpoint_folder: Location | None = None,
+    num_micro_batches: int = 1,
+    keep_weights: bool = False,
 ) -> Iterator[Report]:
     """Convert the trained parent, which is trained first unless it is there already, and fine-tune it if asked to.
 
@@ -234,8 +240,8 @@ def train(
         about_parent = {"parent/val_accuracy": last["val/accuracy"], "parent/test_accuracy": last["test/accuracy"]}
         return dataclasses.replace(prepared, metrics=prepared.metrics | about_parent)
 
-    task = _task(config, dataset.image_shape, dataset.num_classes, seed, num_micro_batches)
-    task = dataclasses.replace(task, prepare=prepare)
+    task = task_of(config, dataset.image_shape, dataset.num_classes, seed, num_micro_batches)
+    task = dataclasses.replace(task, prepare=prepare, keep_weights=keep_weights)
     return fit(task, _fine_tuning(config), dataset=dataset, checkpoint_folder=checkpoint_folder)
 
 
@@ -258,7 +264,7 @@ def timing(config: Config, *, seed: int, dataset: Dataset) -> Timing:
         conversions_s.append((time.perf_counter() - start) * (math.ceil(num_images / CALIBRATION_BATCH_SIZE) - 1))
         return prepared
 
-    task = dataclasses.replace(_task(config, dataset.image_shape, dataset.num_classes, seed), prepare=prepare)
+    task = dataclasses.replace(task_of(config, dataset.image_shape, dataset.num_classes, seed), prepare=prepare)
     timed = timing_of(task, _fine_tuning(config), dataset)
     return dataclasses.replace(timed, seconds_once=timed.seconds_once + sum(conversions_s))
 
@@ -289,8 +295,8 @@ def _fine_tuning(config: Config) -> Config:
     return dataclasses.replace(config, epochs=config.finetune_epochs, lr=config.finetune_lr)
 
 
-def _task(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0, num_micro_batches: int = 1) -> Task:
-    """Without what only a parent's weights can give."""
+def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0, num_micro_batches: int = 1) -> Task:
+    """What ``train`` hands to ``fit``, without what only a parent's weights can give, for images of ``image_shape``."""
     return Task(
         build=lambda: _build(config, image_shape, num_classes),
         loss=cross_entropy_of_logits if config.readout == "membrane" else SPIKE_LOSSES["cross_entropy"],

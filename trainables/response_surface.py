@@ -140,6 +140,7 @@ def train(
     dataset: Dataset,  # noqa: ARG001  # no image is looked at
     checkpoint_folder: Location | None = None,
     num_micro_batches: int = 1,  # noqa: ARG001  # there is no batch
+    keep_weights: bool = False,  # noqa: ARG001  # nor a weight
 ) -> Iterator[Report]:
     """One replicate's reports, resumable as a real one's are."""
     return trained_once(checkpoint_folder, lambda folder: _train(config, seed, folder))

@@ -27,7 +27,7 @@ LONGEST_TEXT = 2000
 
 
 class Trainable(Protocol):
-    """What a module in ``trainables`` offers; some have ``PRESETS`` too, see ``presets``."""
+    """What a module in ``trainables`` offers; some have ``PRESETS`` too, see ``presets``; one with a network ``task_of``."""
 
     Config: type[Recipe]
 
@@ -49,6 +49,7 @@ class Trainable(Protocol):
         dataset: Dataset,
         checkpoint_folder: Location | None = None,
         num_micro_batches: int = 1,
+        keep_weights: bool = False,
     ) -> Iterator[Report]: ...
 
 

@@ -175,6 +175,7 @@ class StudyConductor:
             "data_folder": str(default_data_folder()),
             "checkpoint_folder": str(checkpoint_folder(self._study, what.identity)),
             "num_micro_batches": attempts.num_micro_batches,
+            "keep_weights": self._study.content.log_models,
             "deadline_s": self._study.content.deadline_s,
             "log_system_metrics": self._study.content.log_system_metrics,
             "demand": demand.as_ray(),

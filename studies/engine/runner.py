@@ -262,7 +262,7 @@ def _deliver_missing(ledger: Ledger, tracker: Tracker, study: Study, proposals: 
         if statuses.get(replicate.identity) == status:
             continue
         folder = CheckpointFolder(checkpoint_folder(study, replicate.identity))
-        if entry.state == TrialState.COMPLETE and not folder.finished_reports():
+        if entry.state == TrialState.COMPLETE and not folder.finished_reports(weights_too=False):
             tracker.reject(
                 replicate, "its reports are gone or damaged; bring the checkpoints back, or give the study another name"
             )

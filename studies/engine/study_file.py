@@ -273,6 +273,11 @@ class StudyFile(SpaceFile):
         description="A replicate that reports nothing for so many seconds is taken to hang: its process is ended, and another "
         "goes on from its checkpoint.",
     )
+    log_models: bool = Field(
+        default=True,
+        description="Whether each replicate's trained network is logged in MLflow, to be loaded and served; its weights are then "
+        "kept beside its reports, too.",
+    )
     storage: str = Field(
         default="results",
         description="Folder of ledgers, MLflow store, checkpoints, reports; or where checkpoints lie in an object store, e.g. "

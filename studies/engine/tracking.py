@@ -32,6 +32,7 @@ from optuna.trial import TrialState  # noqa: E402
 
 from studies.engine.child_runs import DESCRIPTION, dataset_input, final_tags, metrics_of, params_of, table_texts, tags_of  # noqa: E402
 from studies.engine.delivery import Delivery  # noqa: E402
+from studies.engine.models import Models  # noqa: E402
 from studies.engine.parent_run import RUNNING, ParentRun, find_experiment, of_kind, search_all_runs  # noqa: E402
 from studies.engine.study_records import command, study_record  # noqa: E402
 
@@ -110,6 +111,7 @@ class Tracker:
             StudyError: The experiment or its artifacts cannot be used.
         """
         self._client, self._study = client, study
+        self._models = Models(client, study)
         self._planned_at = time.monotonic()
         self._letters: dict[str, _Letter] = {}
         """By identity; the writer takes a letter away before it writes."""
@@ -223,6 +225,8 @@ class Tracker:
         params = [] if child.has_params else params_of(self._study, replicate)
         first = reports[0] if reports and not child.last_epoch else None
         tags = [*final_tags(final, first), *_end_tags(letter.end)]
+        if letter.end and letter.end.state == TrialState.COMPLETE:
+            tags += self._models.log(child.run_id, replicate)
         if metrics or params or tags:
             self._client.log_batch(child.run_id, metrics=metrics, params=params, tags=tags)
             child.has_params = True

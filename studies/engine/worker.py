@@ -113,4 +113,5 @@ def _reports(assignment: dict[str, Any]) -> Iterator[Report]:
         dataset=dataset,
         checkpoint_folder=assignment["checkpoint_folder"],
         num_micro_batches=assignment["num_micro_batches"],
+        keep_weights=assignment["keep_weights"],
     )

@@ -35,6 +35,7 @@ from studies.engine.study import Study  # noqa: E402
 
 STUDY = """\
 question: What does sharing parents save?
+log_models: false
 trainable: converted_snn
 config: {data: digits, layout: 32 M 64, epochs: 30, batch_size: 32, balance: percentile, calibration_images: 64}
 baseline:

@@ -27,6 +27,7 @@ factors:
   time_steps: {{levels: [2, 4], when: {{trainable: bitnet}}}}
 tuning: {{parameters: {{lr: [0.002, 0.01]}}, num_trials: 2}}
 seeds: 2
+log_models: false
 storage: {tiny_study.parent / "results"}
 """
     )

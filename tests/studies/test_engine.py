@@ -41,6 +41,7 @@ def assert_whole(storage: Path, *, epochs: int = 3) -> None:
         curve = [point.step for point in client.get_metric_history(child.info.run_id, "accuracy_at_t")]
         assert curve == list(range(1, int(child.data.params["time_steps"]) + 1))
         assert 0 <= child.data.metrics["test/accuracy"] <= 1
+        assert "model/MLmodel" in {file.path for file in client.list_artifacts(child.info.run_id, "model")}
 
 
 def test_run_report_and_run_again(tiny_study: Path) -> None:
@@ -58,7 +59,7 @@ def test_run_report_and_run_again(tiny_study: Path) -> None:
     assert {"report/figures/accuracy_against_t.svg", "report/figures/accuracy_against_t.png"} <= figures
 
     written = {file: file.stat().st_mtime_ns for file in storage.glob("checkpoints/*/*")}
-    assert len(written) == 6
+    assert len(written) == 6 + 6  # reports and weights
     again = run(tiny_study)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "running" not in again.stdout

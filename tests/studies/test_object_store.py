@@ -35,5 +35,6 @@ def test_a_study_in_an_object_store(tiny_study: Path, s3_endpoint: str, start: S
     for identity in identities:
         reports = CheckpointFolder(inside(inside(storage, "checkpoints"), identity)).finished_reports()
         assert [report.epoch for report in reports] == list(range(1, 5))
+    assert all("mlflow.log-model.history" in one.data.tags for one in found if "mlflow.parentRunId" in one.data.tags)
     shown = [killed, last.stdout, last.stderr, ledger.read_text(), *(str(one) for one in found)]
     assert not [text for text in shown for key in KEYS if key in text]

@@ -163,6 +163,7 @@ factors:
   time_steps: [2, 4]
   reset: [soft, hard]
 seeds: 2
+log_models: false
 storage: {tiny_study.parent / "results"}
 """
     )

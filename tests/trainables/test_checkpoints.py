@@ -109,10 +109,13 @@ def test_an_interrupted_parent_is_resumed(folder: Location, dataset: Dataset, st
 
 @pytest.mark.parametrize("damage", ["truncated", "a bit", "garbage", "empty", "gone"])
 def test_damaged_weights_are_trained_again(damage: str, folder: Location, dataset: Dataset, store: Location) -> None:
-    """Weights that are not what was saved never reach a child; the parent is trained again, to the same weights."""
-    weights, _ = parent_of(inside(store, "child1"), dataset)
+    """Weights that are not what was saved never reach a child; the parent is trained again, to the same weights. Its reports are
+    still there for whoever wants no more."""
+    weights, reports = parent_of(inside(store, "child1"), dataset)
     harm(folder, "weights.pt", damage)
     assert CheckpointFolder(folder).finished_reports() == []
+    assert CheckpointFolder(folder).reports() == CheckpointFolder(folder).finished_reports(weights_too=False) == reports
+    assert CheckpointFolder(folder).kept_weights() is None
     with pytest.raises(OSError, match="missing or damaged"):
         CheckpointFolder(folder).weights()
     again, _ = parent_of(inside(store, "child2"), dataset)

@@ -187,7 +187,7 @@ def test_one_step_by_hand(tiny_npz: Path, data_folder: Path) -> None:
     config, dataset = config_of(ann, tiny_npz), prepare(str(tiny_npz), data_folder)
     outcomes = []
     for num_micro_batches in (1, 3):
-        task = ann._task(config, dataset.image_shape, dataset.num_classes, 0, num_micro_batches)
+        task = ann.task_of(config, dataset.image_shape, dataset.num_classes, 0, num_micro_batches)
         splits = loop.splits_of(config, dataset, torch.device("cpu"))
         network = task.build()
         task.prepare(network, splits)

@@ -2,7 +2,7 @@
 
 ``checkpoint.pt`` holds weights, optimiser and the reports so far (tensors and plain data: loaded weights-only, nothing is
 unpickled), and ``checkpoint.previous.pt`` those of the epoch before. ``reports.json`` holds all reports of a finished replicate,
-and the digest of ``weights.pt`` where a replicate keeps its weights for others; it takes the checkpoints' place. ``lock`` is
+and the digest of ``weights.pt`` where a replicate keeps its weights; it takes the checkpoints' place. ``lock`` is
 there while somebody trains, or died training.
 
 A file that is damaged counts as absent: training starts from what is whole, and ends with the same result. Whenever a process
@@ -50,14 +50,17 @@ class CheckpointFolder:
         """
         return self._files.lock()
 
-    def finished_reports(self) -> list[Report]:
-        """All reports of a finished replicate; empty if it has not finished, or if what it left is damaged."""
-        finished = self._finished()
+    def finished_reports(self, *, weights_too: bool = True) -> list[Report]:
+        """All reports of a finished replicate; empty if it has not finished, or if what it left is damaged.
+
+        Its weights, where it kept some, count as a part of that, unless nobody wants them.
+        """
+        finished = self._finished() if weights_too else self._read_reports()
         return finished[0] if finished else []
 
     def reports(self) -> list[Report]:
         """All reports there are, whether or not the replicate has finished."""
-        if finished := self.finished_reports():
+        if finished := self.finished_reports(weights_too=False):
             return finished
         checkpoint = self.load()
         return checkpoint[1] if checkpoint else []
@@ -68,24 +71,36 @@ class CheckpointFolder:
         Raises:
             OSError: There are none, or they are not those.
         """
+        weights = self.kept_weights()
+        if weights is None:
+            raise OSError(f"{self._files.describe(WEIGHTS)} is missing or damaged")
+        return weights
+
+    def kept_weights(self) -> dict[str, Tensor] | None:
+        """The same; None where there are none, or not those."""
         finished = self._finished()
         if finished is None or finished[1] is None:
-            raise OSError(f"{self._files.describe(WEIGHTS)} is missing or damaged")
+            return None
         weights: dict[str, Tensor] = torch.load(io.BytesIO(finished[1]), map_location="cpu", weights_only=True)
         return weights
 
     def _finished(self) -> tuple[list[Report], bytes | None] | None:
         """Reports and the bytes of the weights of a finished replicate, verified."""
-        try:
-            content = json.loads(self._files.read(REPORTS) or b"")
-            reports = [Report(**report) for report in content["reports"]]
-            digest = content["weights_sha256"]
-        except (ValueError, KeyError, TypeError):
+        if (found := self._read_reports()) is None:
             return None
+        reports, digest = found
         if digest is None:
             return reports, None
         weights = self._files.read(WEIGHTS)
         return (reports, weights) if weights is not None and hashlib.sha256(weights).hexdigest() == digest else None
+
+    def _read_reports(self) -> tuple[list[Report], str | None] | None:
+        """Reports of a finished replicate, and the digest of its weights if it kept them."""
+        try:
+            content = json.loads(self._files.read(REPORTS) or b"")
+            return [Report(**report) for report in content["reports"]], content["weights_sha256"]
+        except (ValueError, KeyError, TypeError):
+            return None
 
     def load(self) -> tuple[dict[str, Any], list[Report]] | None:
         """The last state, on the CPU, with the reports up to it; None where there is none that is whole."""
@@ -102,7 +117,7 @@ class CheckpointFolder:
         self._newest_is_damaged = False
 
     def finish(self, reports: Sequence[Report], weights: dict[str, Tensor] | None = None) -> None:
-        """Keep the reports of the finished replicate, and its weights if others need them; drop the checkpoints."""
+        """Keep the reports of the finished replicate, and its weights if they are wanted; drop the checkpoints."""
         digest = None
         if weights is not None:  # first: reports.json says that all is there
             digest = self._save_weights({name: tensor.detach().cpu() for name, tensor in weights.items()})

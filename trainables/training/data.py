@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainables.networks.layouts import ImageShape
+from trainables.training.images import Normalisation, downscale
 from trainables.training.randomness import generator_for
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -256,10 +257,7 @@ class Split:
     def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 images ``[B, C, H, W]`` and labels ``[B]`` at these positions of this part."""
         indices = self.indices[positions]
-        images_BCHW = self.images[indices].permute(0, 3, 1, 2)
-        if self.image_downscale > 1:
-            images_BCHW = functional.avg_pool2d(images_BCHW.float(), self.image_downscale).round().to(torch.uint8)
-        return images_BCHW, self.labels[indices]
+        return downscale(self.images[indices].permute(0, 3, 1, 2), self.image_downscale), self.labels[indices]
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """All of this part in its own order: images and labels (see ``batch``), and their indices in the data set ``[B]``."""
@@ -268,24 +266,12 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Splits:
-    """The three parts of a data set, and the training images' mean (per channel, or per pixel) and standard deviation (per
-    channel), in [0, 1]; both broadcast with ``[C, H, W]``.
-    """
+class Splits(Normalisation):
+    """The three parts of a data set, and what normalises its images."""
 
     train: Split
     validation: Split
     test: Split
-    mean: Tensor
-    std: Tensor
-
-    def centre(self, images_BCHW: Tensor) -> Tensor:
-        """uint8 images as float32 of mean 0, contiguous; values in [-1, 1]."""
-        return images_BCHW.to(torch.float32, memory_format=torch.contiguous_format) / 255 - self.mean
-
-    def normalise(self, images_BCHW: Tensor) -> Tensor:
-        """uint8 images as float32 of mean 0 and standard deviation 1."""
-        return self.centre(images_BCHW) / self.std
 
 
 def split_indices(

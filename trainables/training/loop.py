@@ -15,6 +15,7 @@ from trainables.spiking.costs import ENERGY_MODEL, CostMeter, footprint_bytes
 from trainables.spiking.encodings import ConstantCurrent, SignedPoisson
 from trainables.training.checkpoints import CheckpointFolder, trained_once
 from trainables.training.data import Dataset, Split, Splits, augment, split
+from trainables.training.images import Normalisation
 from trainables.training.machines import machine_facts
 from trainables.training.peaks import MemoryPeak
 from trainables.training.randomness import generator_for
@@ -58,7 +59,7 @@ class Task:
         time_groups: K of the rate-collapsed backward pass; None for the network's own gradient.
         pruning_is_over: Whether filters that are pruned stay so, and no more are.
         report_prepared: Whether the prepared network gets a report before any training.
-        keep_weights: Whether a finished replicate keeps its weights, as a parent must.
+        keep_weights: Whether a finished replicate keeps its weights, for its children or as a model to be loaded.
         num_micro_batches: In how many parts every batch is run, so that it takes less memory. A training batch's parts add up to
             its gradient; evaluation and calibration have smaller batches. What a batch norm and a rate target see are parts.
 
@@ -308,11 +309,11 @@ def _optimizer(recipe: Recipe, network: Network) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
 
 
-def encode(encoding: Encoding, splits: Splits, images_BCHW: Tensor, indices_B: Tensor, *names: int | str) -> Inputs:
+def encode(encoding: Encoding, normalisation: Normalisation, images_BCHW: Tensor, indices_B: Tensor, *names: int | str) -> Inputs:
     """What a network is shown for uint8 images ``[B, C, H, W]``; indices and ``names`` tell random draws apart."""
     if encoding == "poisson":
-        return SignedPoisson(splits.centre(images_BCHW), indices_B, *names)
-    return ConstantCurrent(splits.normalise(images_BCHW))
+        return SignedPoisson(normalisation.centre(images_BCHW), indices_B, *names)
+    return ConstantCurrent(normalisation.normalise(images_BCHW))
 
 
 def _judge(task: Task, network: Network, splits: Splits, *, final: bool) -> tuple[dict[str, float], dict[str, list[float]]]:
