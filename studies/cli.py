@@ -7,8 +7,6 @@ and nothing was begun. Heavy imports stand inside the commands, so that ``--help
 import csv
 import dataclasses
 import io
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,6 +30,7 @@ from studies.options import (
     problems_exit_2,
 )
 from studies.trial import trial
+from studies.ui import ui
 
 if TYPE_CHECKING:
     from studies.engine.stores import Stores
@@ -327,28 +326,7 @@ def import_study(
 app.command()(trial)
 
 
-@app.command()
-def ui(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="Whose store to show.")] = "quickstart",
-    overrides: SetOption = None,
-    storage: StorageOption = None,
-    tracking_uri: TrackingOption = None,
-    host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
-) -> None:
-    """Open the MLflow UI on a study's store (until Ctrl-C)."""
-    from studies.engine.lookup import find_stores
-
-    with problems_exit_2():
-        uri = find_stores(study, all_overrides(overrides, storage, tracking_uri)).tracking_uri
-    if uri.startswith(("http://", "https://")):
-        out.print(f"this study's tracking server has its own UI: {mask_credentials(uri)}", highlight=False, soft_wrap=True)
-        return
-    out.print(f"MLflow UI: http://{host}:{port}", highlight=False)
-    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # seven processes that nothing here needs
-    os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # not an argument: it may hold a password, and ps shows arguments
-    server = ["mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
-    os.execv(sys.executable, [sys.executable, "-m", *server])
+app.command()(ui)
 
 
 @app.command()

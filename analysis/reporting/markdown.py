@@ -15,7 +15,7 @@ from analysis.reporting.published import published_sections, with_published
 from analysis.reporting.search_tables import search_sections
 from analysis.reporting.sections import Section
 from analysis.reporting.spiking_tables import spiking_sections
-from analysis.reporting.stability_tables import stability_sections
+from analysis.reporting.stability_tables import stability_sections, stability_sentences
 from analysis.reporting.tables import verdicts
 from analysis.reporting.tuning_tables import tuned_sections
 from analysis.statistics.summary import Summary
@@ -43,9 +43,10 @@ def sections(summary: Summary) -> list[Section]:
 
 
 def findings(summary: Summary) -> str:
-    """The answer in short: counts, sentences, warnings, and the first table without what it says of decisions."""
-    lines = [counts_in_words(summary), ""]
-    lines += [f"- {verdict}" for verdict in verdicts(summary)] + [""]
+    """The answer in short: the best cell, sentences, warnings, and the first table without what it says of decisions."""
+    best = list(stability_sentences(summary))
+    lines = [*best, ""]
+    lines += [f"- {verdict}" for verdict in verdicts(summary) if verdict not in best] + [""]
     lines += [f"**{warning}**\n" for warning in summary.warnings]
     for section in sections(summary)[:1]:
         rows = [replace(line, cells=line.cells[:MOST_COLUMNS]) for line in section.lines[:MOST_LINES]]

@@ -16,6 +16,8 @@ from trainables.training import data
 from trainables.training.data import NO_IMAGES
 
 DESCRIPTION = "mlflow.note.content"
+LEADING = (run_record.ACCURACY, run_record.SPARSITY, run_record.TEST_ACCURACY)
+"""Metrics that a page shows first."""
 LONGEST_DIGEST = 36
 """Of a data set, in MLflow."""
 
@@ -70,7 +72,8 @@ def params_of(study: Study, replicate: Replicate) -> list[Param]:
 def metrics_of(report: Mapping[str, Any]) -> list[Metric]:
     """Of one epoch; the curves, whose step is t, are those of the last one."""
     epoch, timestamp = report["epoch"], report["timestamp_ms"]
-    metrics = [Metric(name, value, timestamp, epoch) for name, value in report["metrics"].items()]
+    ordered = sorted(report["metrics"], key=lambda name: LEADING.index(name) if name in LEADING else len(LEADING))
+    metrics = [Metric(name, report["metrics"][name], timestamp, epoch) for name in ordered]
     if epoch == report["num_epochs"]:
         curves = report["curves"].items()
         metrics += [Metric(name, value, timestamp, t) for name, curve in curves for t, value in enumerate(curve, 1)]

@@ -43,6 +43,8 @@ class ParentRun:
             client.update_run(self.run_id, status="RUNNING")
         else:
             self.run_id = client.create_run(experiment_id, tags=tags, run_name=study.stores.name).info.run_id
+        if study.stores.experiment == study.stores.name:  # else the first of the family would speak for all
+            client.set_experiment_tag(experiment_id, DESCRIPTION, study.question)
         client.log_text(self.run_id, study.text, run_record.STUDY_FILE_ARTIFACT)
 
     def write_plan(self, record: StudyRecord, counts: Counter[str], standing: str) -> None:
@@ -72,7 +74,7 @@ class ParentRun:
     def write_report(self, folder: Path, findings: str) -> None:
         """The files of a report, and what it found, as Markdown."""
         self._client.log_artifacts(self.run_id, str(folder), run_record.REPORT_ARTIFACTS)
-        self._findings = f"### Findings\n\n{findings}"[: run_record.LONGEST_TAG]
+        self._findings = findings[: run_record.LONGEST_TAG]
         self._client.log_batch(self.run_id, tags=[RunTag(run_record.FINDINGS, self._findings), self._description()])
 
     def _description(self) -> RunTag:
@@ -84,7 +86,7 @@ class ParentRun:
         """Addresses within MLflow's pages, by what they open."""
         runs = f"#/experiments/{self._experiment_id}/runs"
         report = f"{runs}/{self.run_id}/artifacts/{run_record.REPORT_ARTIFACTS}/summary.html"
-        links = {"report, with figures and method": report} if self._findings else {}
+        links = {"report": report} if self._findings else {}
         for name, tag in named_views(self._study.stores.name).items():
             if tag in self._views:
                 links[name] = f"{runs}?{QUERY}{tag.removeprefix(TAG)}"

@@ -1,6 +1,7 @@
 """What MLflow is told of a study: its record, its question in words, the code that ran."""
 
 import dataclasses
+import getpass
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ def code_tags(study: Study) -> dict[str, str]:
         run_record.VERSIONS: json.dumps(environment.versions()),
         "mlflow.source.name": command(study),
         "mlflow.source.type": "LOCAL",
+        "mlflow.user": getpass.getuser(),
         "mlflow.source.git.commit": environment.git_commit(),
     }
 
