@@ -93,10 +93,13 @@ def study_description(study: Study, standing: str, links: Mapping[str, str], fin
     lines |= {"Objectives": ", ".join(study.objectives), "Command": f"`{command(study)}`"}
     table = "\n".join(f"| {name} | {words.replace('|', '/')} |" for name, words in lines.items() if words)
     where = " · ".join(f"[{name}]({address})" for name, address in links.items())
-    head = f"**{study.question}**\n\n**Status** {standing}\n\n{where}\n\n"  # what MLflow shows unless one asks for more
+    first, _, others = findings.partition("\n\n")
+    head = [f"**{study.question}**", f"**Status** {standing}", first]  # what MLflow shows unless one asks for more
     asked = f"### What was asked\n\n| | |\n|---|---|\n{table}\n"
-    room = run_record.LONGEST_TAG - len(head) - len(asked) - 2
-    return head + (findings if len(findings) <= room else findings[:room].rpartition("\n")[0]) + "\n\n" + asked
+    text = "\n\n".join(part for part in (*head, where) if part)
+    room = run_record.LONGEST_TAG - len(text) - len(asked) - 4
+    found = others if len(others) <= room else others[:room].rpartition("\n")[0]
+    return "\n\n".join(part for part in (text, found, asked) if part)
 
 
 def command(study: Study) -> str:

@@ -182,7 +182,10 @@ def see_report(study: Visit, folder: Path, question: str) -> None:
 
 def see_cells_ranked(study: Visit, folder: Path) -> None:
     page = study.open(f"/{study.parent.info.run_id}")
-    page.get_by_role("link", name="cells, means over seeds").click()
+    page.get_by_text("Show more").first.click()
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="cells, means over seeds").click()
+    page = opened.value
     cells: dict[str, list[float]] = {}
     for run in study.children:
         cells.setdefault(run.data.tags[run_record.LEVELS], []).append(run.data.metrics[run_record.ACCURACY])
