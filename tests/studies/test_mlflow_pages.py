@@ -166,7 +166,7 @@ def see_report(study: Visit, folder: Path, question: str) -> None:
     page = study.open(f"/{study.parent.info.run_id}")
     page.get_by_text("Show more").first.click()
     with page.context.expect_page() as opened:
-        page.get_by_role("link", name="The whole report").click()
+        page.get_by_role("link", name="report", exact=True).click()
     page = opened.value
     wait_for_texts(page, "summary.html")
     report = page.frame_locator("iframe")

@@ -170,6 +170,7 @@ storage: {tiny_study.parent / "results"}
     return tiny_study
 
 
+@pytest.mark.slow
 def test_parents_are_shared_whatever_dies(tiny_conversions: Path, start: Start) -> None:
     """kill -9 while parents train: the next run resumes them, children share them. Another study finds them, and trains one
     whose weights were truncated again; parents that diverge fail their children alone."""

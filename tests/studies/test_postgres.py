@@ -57,6 +57,7 @@ def assert_whole(servers: Servers, name: str) -> None:
             assert steps == list(range(1, EPOCHS + 1))
 
 
+@pytest.mark.slow
 def test_a_killed_driver(servers: Servers, tiny_study: Path, start: Start) -> None:
     """kill -9 of the driver, and the same command again: whole, and nothing doubled; the password in the ledger's URL is shown
     neither by a command nor by a record."""
