@@ -1,0 +1,197 @@
+"""The four inner loops of the event-driven kernels, in vector registers.
+
+Numba has no vectors, so these are built in LLVM's intermediate language: a sum stays in registers while rows are added to it,
+and a comparison becomes bits. LLVM makes of a vector of 64 floats what the machine has (4 registers with AVX-512, 8 with AVX2).
+All addresses are bytes, all lengths of rows are ``lanes`` floats; bits are the lowest first.
+
+Every function here makes an intrinsic for rows of so many lanes: 16, 32 or 64.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+FLOAT = ir.FloatType()
+INT32 = ir.IntType(32)
+INT64 = ir.IntType(64)
+FLOAT_BYTES = 4
+EVENT_BYTES = 4
+UNROLL = {16: 4, 32: 4, 64: 2}
+"""How many sums a loop keeps, so that no addition waits for the one before."""
+
+
+def _load(builder: Any, address: Any, type_: Any) -> Any:
+    return builder.load(builder.inttoptr(address, ir.PointerType()), typ=type_, align=1 if isinstance(type_, ir.IntType) else 4)
+
+
+def _store(builder: Any, value: Any, address: Any, align: int = 4) -> None:
+    builder.store(value, builder.inttoptr(address, ir.PointerType()), align=align)
+
+
+def _splat(builder: Any, value: Any, lanes: int) -> Any:
+    vector = builder.insert_element(ir.Constant(ir.VectorType(FLOAT, lanes), ir.Undefined), value, ir.Constant(INT32, 0))
+    mask = ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes)
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
+
+
+def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """a · b + c, in one operation where the machine has it."""
+    type_ = ir.FunctionType(a.type, [a.type] * 3)
+    function = cgutils.get_or_insert_function(builder.module, type_, f"llvm.fmuladd.v{a.type.count}f32")
+    return builder.call(function, [a, b, c])
+
+
+def _constant(value: float, lanes: int) -> Any:
+    return ir.Constant(ir.VectorType(FLOAT, lanes), [value] * lanes)
+
+
+def _signature(num_arguments: int) -> Any:
+    return types.void(*[types.int64] * num_arguments)
+
+
+def _at(builder: Any, address: Any, index: Any, size: int) -> Any:
+    """The address of an element of ``size`` bytes."""
+    return builder.add(address, builder.mul(index, ir.Constant(INT64, size)))
+
+
+def _for_each(builder: Any, first: Any, last: Any, times: int, body: Callable[[Any, int], None]) -> None:
+    """``body(index, number of the sum)`` for all from first to last: ``times`` at once, then the rest."""
+    rest = builder.and_(builder.sub(last, first), ir.Constant(INT64, times - 1))
+    middle = builder.sub(last, rest)
+    with cgutils.for_range_slice(builder, first, middle, ir.Constant(INT64, times), INT64) as (index, _):
+        for number in range(times):
+            body(builder.add(index, ir.Constant(INT64, number)), number)
+    with cgutils.for_range_slice(builder, middle, last, ir.Constant(INT64, 1), INT64) as (index, _):
+        body(index, 0)
+
+
+def sum_rows(lanes: int, *, scaled: bool) -> Any:
+    """``into += Σ rows[event]``, or ``Σ value · rows[event]``, for the events from first to last.
+
+    The intrinsic takes ``(into, rows, events, values, first, last)``; events are row numbers (int32), values are floats.
+    """
+    row, times = ir.VectorType(FLOAT, lanes), UNROLL[lanes]
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        into, rows, events, values, first, last = arguments
+        sums = [cgutils.alloca_once(builder, row) for _ in range(times)]
+        builder.store(_load(builder, into, row), sums[0])
+        for other in sums[1:]:
+            builder.store(_constant(0.0, lanes), other)
+
+        def add(index: Any, number: int) -> None:
+            event = builder.sext(_load(builder, _at(builder, events, index, EVENT_BYTES), INT32), INT64)
+            more = _load(builder, _at(builder, rows, event, lanes * FLOAT_BYTES), row)
+            so_far = builder.load(sums[number], typ=row)
+            if scaled:
+                value = _load(builder, _at(builder, values, index, FLOAT_BYTES), FLOAT)
+                builder.store(_multiply_add(builder, _splat(builder, value, lanes), more, so_far), sums[number])
+            else:
+                builder.store(builder.fadd(so_far, more), sums[number])
+
+        _for_each(builder, first, last, times, add)
+        total = builder.load(sums[0], typ=row)
+        for other in sums[1:]:
+            total = builder.fadd(total, builder.load(other, typ=row))
+        _store(builder, total, into)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def made(_: Any, into: Any, rows: Any, events: Any, values: Any, first: Any, last: Any) -> Any:
+        return _signature(6), codegen
+
+    return made
+
+
+def add_where_bits(lanes: int, num_rows: int) -> Any:
+    """``into[r] += value`` in the lanes whose bit is set at ``bits + offset + r · bits_stride``, for events from 0 to num.
+
+    The intrinsic takes ``(into, into_stride, bits, bits_stride, offsets, values, num)``, strides in bytes.
+    """
+    row, word = ir.VectorType(FLOAT, lanes), ir.IntType(lanes)
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        into, into_stride, bits, bits_stride, offsets, values, num = arguments
+        sums = [cgutils.alloca_once(builder, row) for _ in range(num_rows)]
+        places = [builder.add(into, builder.mul(into_stride, ir.Constant(INT64, r))) for r in range(num_rows)]
+        for place, so_far in zip(places, sums, strict=True):
+            builder.store(_load(builder, place, row), so_far)
+        with cgutils.for_range_slice(builder, ir.Constant(INT64, 0), num, ir.Constant(INT64, 1), INT64) as (index, _):
+            offset = builder.sext(_load(builder, _at(builder, offsets, index, EVENT_BYTES), INT32), INT64)
+            value = _splat(builder, _load(builder, _at(builder, values, index, FLOAT_BYTES), FLOAT), lanes)
+            for r, so_far in enumerate(sums):
+                address = builder.add(builder.add(bits, offset), builder.mul(bits_stride, ir.Constant(INT64, r)))
+                where = builder.bitcast(_load(builder, address, word), ir.VectorType(ir.IntType(1), lanes))
+                before = builder.load(so_far, typ=row)
+                builder.store(builder.select(where, builder.fadd(before, value), before), so_far)
+        for place, so_far in zip(places, sums, strict=True):
+            _store(builder, builder.load(so_far, typ=row), place)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def made(_: Any, into: Any, into_stride: Any, bits: Any, bits_stride: Any, offsets: Any, values: Any, num: Any) -> Any:
+        return _signature(7), codegen
+
+    return made
+
+
+def add_masked(lanes: int) -> Any:
+    """``into += row`` in the lanes whose bit is set; the intrinsic takes ``(into, row, bits)``."""
+    row, word = ir.VectorType(FLOAT, lanes), ir.IntType(lanes)
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        into, more, bits = arguments
+        where = builder.bitcast(_load(builder, bits, word), ir.VectorType(ir.IntType(1), lanes))
+        before = _load(builder, into, row)
+        _store(builder, builder.select(where, builder.fadd(before, _load(builder, more, row)), before), into)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def made(_: Any, into: Any, more: Any, bits: Any) -> Any:
+        return _signature(3), codegen
+
+    return made
+
+
+def fire(lanes: int, *, clamped: bool, hard: bool) -> Any:
+    """One step of a row of neurons: clamp, integrate, fire, reset; see ``spiking.neurons``.
+
+    The intrinsic takes ``(drive, potential, threshold, spikes, mask)``: the membrane potential is replaced, the spikes are
+    written as bits, and with ``clamped`` so is the mask of the straight-through gradient, 0 < drive < 1.
+    """
+    row, word = ir.VectorType(FLOAT, lanes), ir.IntType(lanes)
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        drive, potential, threshold, spikes, mask = arguments
+        zero, one = _constant(0.0, lanes), _constant(1.0, lanes)
+        d, theta = _load(builder, drive, row), _load(builder, threshold, row)
+        if clamped:
+            above, below = builder.fcmp_ordered(">", d, zero), builder.fcmp_ordered("<", d, one)
+            _store(builder, builder.bitcast(builder.and_(above, below), word), mask, align=1)
+            d = builder.select(below, builder.select(above, d, zero), one)
+        u = builder.fadd(_load(builder, potential, row), d)
+        fires = builder.fcmp_ordered(">=", u, theta)
+        _store(builder, builder.bitcast(fires, word), spikes, align=1)
+        after = zero if hard else builder.fsub(u, theta)
+        _store(builder, builder.select(fires, after, u), potential)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def made(_: Any, drive: Any, potential: Any, threshold: Any, spikes: Any, mask: Any) -> Any:
+        return _signature(5), codegen
+
+    return made
+
+
+@intrinsic
+def lowest_bit(_: Any, word: Any) -> Any:
+    """The number of the lowest bit that is set in a uint32 other than 0."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.zext(builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1)), INT64)
+
+    return types.int64(types.uint32), codegen
