@@ -1,7 +1,10 @@
-"""The backward pass of one layer: gradients that are not zero as events, in the same sums as the spikes of the forward pass.
+"""The backward pass of one layer: gradients that are not zero are events, in the same sums as the spikes of the forward pass.
 
-The straight-through gradient is local in time, so that some time steps go backward through all layers before the next do.
-Masks are those of the neurons, with the routing of the pool behind them.
+The straight-through gradient is local in time, so that S samples, each a time step of an image, go backward through all layers
+before others do. Masks are those of the neurons, with the routing of the pool behind them. See ``forward`` for shapes.
+
+Events of a layer stand twice: by place (``events``, ``values``, ``pointers``), for the layer before, and by channel (``offsets`` into
+the bits of the layer's input, ``shares``, ``counts``), for its weights.
 """
 
 from functools import cache
@@ -11,144 +14,225 @@ import numpy as np
 from numba import njit
 
 from trainables.event_driven import vectors
-from trainables.event_driven.vectors import lowest_bit
-
-WORD_BITS = 32
+from trainables.event_driven.forward import WINDOW, WORD_BITS
+from trainables.event_driven.vectors import copy_events, lowest_bit
 
 
 @njit(nogil=True, cache=True)
-def start_events(grads_TK: Any, masks_TV: Any, events: Any, values: Any, pointers: Any, offsets: Any, shares: Any, counts: Any) -> None:
-    """The events of the last layer, whose spikes have the gradients ``[steps, classes]``."""
+def list_outputs(
+    grads_SK: Any, masks_SHWV: Any, events: Any, values: Any, pointers: Any, offsets: Any, shares: Any, counts: Any, strides: Any
+) -> None:
+    """The events of the last layer, a linear one."""
     counts[:] = 0
-    for t in range(grads_TK.shape[0]):
+    for s in range(grads_SK.shape[0]):
         n = 0
-        for k in range(grads_TK.shape[1]):
-            bit = (masks_TV[t, k // WORD_BITS] >> np.uint32(k % WORD_BITS)) & np.uint32(1)
-            if bit and grads_TK[t, k] != 0:
-                events[t, n] = k
-                values[t, n] = grads_TK[t, k]
-                offsets[k, counts[k]] = t
-                shares[k, counts[k]] = grads_TK[t, k]
+        for k in range(grads_SK.shape[1]):
+            bit = (masks_SHWV[s, 0, 0, k // WORD_BITS] >> np.uint32(k % WORD_BITS)) & np.uint32(1)
+            if bit and grads_SK[s, k] != 0:
+                events[s, n], values[s, n] = k, grads_SK[s, k]
+                offsets[k, counts[k]], shares[k, counts[k]] = s * strides[0], grads_SK[s, k]
                 counts[k] += 1
                 n += 1
-        pointers[t, 0, -1] = n
+        pointers[s, 0, -1] = n
+
+
+@njit(nogil=True, cache=True)
+def _list_row(
+    s: int,
+    y: int,
+    n: int,
+    gradient: Any,
+    masks_SHWV: Any,
+    span: int,
+    channels: int,
+    events: Any,
+    values: Any,
+    pointers: Any,
+    offsets: Any,
+    shares: Any,
+    counts: Any,
+    strides: Any,
+) -> int:
+    """The events of a row of neurons from the gradients of their pools' outputs; how many there are now."""
+    width, num_words = masks_SHWV.shape[2:]
+    lanes, border = gradient.shape[2], strides[3]
+    pointers[s, y, 0] = n
+    for x in range(width):
+        pointers[s, y, x + 1] = n
+        offset = s * strides[0] + y * strides[1] + x * strides[2]
+        for w in range(num_words):
+            word = masks_SHWV[s, y, x, w]
+            while word != np.uint32(0):
+                bit = lowest_bit(word)
+                word &= word - np.uint32(1)
+                c, value = w * WORD_BITS + bit, gradient[x // span, w, bit]
+                events[s, n], values[s, n] = (x + border) * channels + c, value
+                n += 1
+                count = counts[c]
+                offsets[c, count], shares[c, count] = offset, value
+                counts[c] = count + 1
+    pointers[s, y, width + 1 :] = n
+    return n
+
+
+@njit(nogil=True, cache=True)
+def _window_row(
+    s: int, y: int, channels: int, height: int, events: Any, values: Any, pointers: Any, windows: Any, shares: Any, ends: Any
+) -> None:
+    """The events of three rows, column by column, as ``forward.list_windows`` has them."""
+    n = 0
+    for x in range(ends.shape[0] - 1):
+        ends[x] = n
+        for dy in range(WINDOW):
+            if 0 <= y + dy - 1 < height:
+                first = pointers[s, y + dy - 1, x]
+                num = pointers[s, y + dy - 1, x + 1] - first
+                start = 4 * (events.shape[1] * s + first)
+                copy_events(windows.ctypes.data + 4 * n, events.ctypes.data + start, num, ((WINDOW - 1) * x + dy) * channels)
+                copy_events(shares.ctypes.data + 4 * n, values.ctypes.data + start, num, 0)
+                n += num
+    ends[-1] = n
+
+
+@njit(nogil=True, cache=True)
+def _open(masks_HWV: Any, y: int, x: int, span: int) -> bool:
+    """Whether the gradient of a pool's output passes anywhere."""
+    gates = np.uint32(0)
+    for dy in range(span):
+        for dx in range(span):
+            for w in range(masks_HWV.shape[2]):
+                gates |= masks_HWV[y * span + dy, x * span + dx, w]
+    return gates != np.uint32(0)
 
 
 @cache
 def input_gradient(lanes: int) -> Any:
-    """The kernel that takes the events of a layer to those of the layer before, whose channels come in blocks of so many.
+    """The kernel that takes the events of a layer to the neurons of the layer before, in blocks of so many channels.
 
-    ``rows`` are the layer's weights for outputs: ``[blocks, 3, 3 · outputs, lanes]`` with both directions turned round, or of a
-    linear layer ``[blocks, pixels, outputs, lanes]``.
+    ``rows`` are the layer's weights for every one of its events: ``[blocks, 3 · 3 · outputs, lanes]``, column by column, of a
+    convolution turned round; of a linear layer ``[blocks, pixels · outputs, lanes]``. With ``first`` the layer before is the
+    network's first: its gradients are only summed up over time, into ``total``, ``[images, pixels, blocks, lanes]``.
     """
     sum_rows = vectors.sum_rows(lanes, scaled=True)
     add_masked = vectors.add_masked(lanes)
 
     @njit(nogil=True, cache=True)
-    def run(
-        steps: int,
+    def gradient_row(
+        s: int,
+        y: int,
         outputs: int,
         convolution: bool,
         rows: Any,
         events: Any,
         values: Any,
         pointers: Any,
-        masks_THWV: Any,
-        pooled: bool,
-        channels: int,
-        event_border: int,
-        gradient_row: Any,
+        windows: Any,
+        shares: Any,
+        ends: Any,
+        masks_HWV: Any,
+        span: int,
+        zeros: Any,
+        gradient: Any,
+    ) -> None:
+        width, num_blocks = gradient.shape[:2]
+        if convolution:
+            _window_row(s, y, outputs, masks_HWV.shape[0] // span, events, values, pointers, windows, shares, ends)
+            e, v = windows.ctypes.data, shares.ctypes.data
+        else:
+            e, v = events.ctypes.data + 4 * events.shape[1] * s, values.ctypes.data + 4 * values.shape[1] * s
+        for x in range(width):
+            if not _open(masks_HWV, y, x, span):
+                continue
+            if convolution:
+                shift, first, last = -x * WINDOW * outputs, ends[x], ends[x + WINDOW]
+            else:
+                shift, first, last = (y * width + x) * outputs, 0, pointers[s, 0, -1]
+            for b in range(num_blocks):
+                into = gradient.ctypes.data + 4 * lanes * (num_blocks * x + b)
+                row = rows.ctypes.data + 4 * lanes * (b * rows.shape[1] + shift)
+                sum_rows(into, zeros.ctypes.data, row, e, v, first, last)
+
+    @njit(nogil=True, cache=True)
+    def add_row(y: int, gradient: Any, masks_HWV: Any, span: int, total: Any) -> None:
+        width, num_words = masks_HWV.shape[1:]
+        for x in range(width // span * span):
+            for b in range(num_words):
+                into = total.ctypes.data + 4 * lanes * (num_words * (y * width + x) + b)
+                row = gradient.ctypes.data + 4 * lanes * (num_words * (x // span) + b)
+                add_masked(into, row, masks_HWV.ctypes.data + 4 * (num_words * (y * width + x) + b))
+
+    @njit(nogil=True, cache=True)
+    def run(
+        num_samples: int,
+        outputs: int,
+        convolution: bool,
+        rows: Any,
+        events: Any,
+        values: Any,
+        pointers: Any,
+        windows: Any,
+        shares: Any,
+        ends: Any,
+        masks_SHWV: Any,
+        span: int,
+        zeros: Any,
+        gradient: Any,
+        first: bool,
         total: Any,
+        first_sample: int,
+        time_steps: int,
+        channels: int,
         new_events: Any,
         new_values: Any,
         new_pointers: Any,
-        offsets: Any,
-        shares: Any,
-        counts: Any,
-        offset_step: int,
-        offset_row: int,
-        offset_pixel: int,
+        new_offsets: Any,
+        new_shares: Any,
+        new_counts: Any,
+        strides: Any,
     ) -> None:
-        height, width, num_words = masks_THWV.shape[1:]
-        span = 2 if pooled else 1
-        num_blocks = rows.shape[0]
-        row_bytes = 4 * lanes
-        tap_bytes = row_bytes * rows.shape[2]
-        g0, w0, m0 = gradient_row.ctypes.data, rows.ctypes.data, masks_THWV.ctypes.data
-        total0 = total.ctypes.data
-        listing = new_events.shape[0] > 0
-        counts[:] = 0
-        for t in range(steps):
-            e, value = events.ctypes.data + 4 * t * events.shape[1], values.ctypes.data + 4 * t * values.shape[1]
+        height = masks_SHWV.shape[1]
+        new_counts[:] = 0
+        for s in range(num_samples):
             n = 0
-            for yy in range((height + span - 1) // span):
-                for xx in range(width // span):
-                    if yy >= height // span:
-                        continue
-                    gates = np.uint32(0)
-                    for dy in range(span):
-                        for dx in range(span):
-                            for w in range(num_words):
-                                gates |= masks_THWV[t, yy * span + dy, xx * span + dx, w]
-                    if gates == np.uint32(0):
-                        continue
-                    for b in range(num_blocks):
-                        g = g0 + row_bytes * (num_blocks * xx + b)
-                        for c in range(lanes):
-                            gradient_row[xx, b, c] = 0.0
-                        if convolution:
-                            w_block = w0 + b * 3 * tap_bytes - xx * outputs * row_bytes
-                            for dy in range(3):
-                                if 0 <= yy + dy - 1 < height // span:
-                                    row = yy + dy - 1
-                                    sum_rows(
-                                        g,
-                                        w_block + dy * tap_bytes,
-                                        e,
-                                        value,
-                                        pointers[t, row, xx],
-                                        pointers[t, row, xx + 3],
-                                    )
-                        else:
-                            pixel = yy * (width // span) + xx
-                            w_block = w0 + (b * rows.shape[1] + pixel) * tap_bytes
-                            sum_rows(g, w_block, e, value, 0, pointers[t, 0, -1])
-                for dy in range(span):
-                    y = yy * span + dy
-                    if y >= height:
-                        continue
-                    if listing:
-                        new_pointers[t, y, 0] = n
-                    for x in range(width):
-                        if listing:
-                            new_pointers[t, y, x + 1] = n
-                        xx = x // span
-                        if not listing:
-                            if yy < height // span and xx < width // span:
-                                for b in range(num_blocks):
-                                    add_masked(
-                                        total0 + row_bytes * (num_blocks * (y * width + x) + b),
-                                        g0 + row_bytes * (num_blocks * xx + b),
-                                        m0 + 4 * num_words * ((t * height + y) * width + x) + b * lanes // 8,
-                                    )
-                            continue
-                        offset = t * offset_step + y * offset_row + x * offset_pixel
-                        for w in range(num_words):
-                            word = masks_THWV[t, y, x, w]
-                            while word != np.uint32(0):
-                                c = w * WORD_BITS + lowest_bit(word)
-                                word &= word - np.uint32(1)
-                                gradient = gradient_row[xx, c // lanes, c % lanes]
-                                new_events[t, n] = (x + event_border) * channels + c
-                                new_values[t, n] = gradient
-                                n += 1
-                                count = counts[c]
-                                offsets[c, count] = offset
-                                shares[c, count] = gradient
-                                counts[c] = count + 1
-                    if listing:
-                        new_pointers[t, y, width + 1] = n
-                        new_pointers[t, y, width + 2] = n
+            masks = masks_SHWV[s]
+            for y in range(height):
+                if y % span == 0 and y + span <= height:
+                    gradient_row(
+                        s,
+                        y // span,
+                        outputs,
+                        convolution,
+                        rows,
+                        events,
+                        values,
+                        pointers,
+                        windows,
+                        shares,
+                        ends,
+                        masks,
+                        span,
+                        zeros,
+                        gradient,
+                    )
+                if first:
+                    add_row(y, gradient, masks, span, total[(first_sample + s) // time_steps])
+                else:
+                    n = _list_row(
+                        s,
+                        y,
+                        n,
+                        gradient,
+                        masks_SHWV,
+                        span,
+                        channels,
+                        new_events,
+                        new_values,
+                        new_pointers,
+                        new_offsets,
+                        new_shares,
+                        new_counts,
+                        strides,
+                    )
 
     return run
 
@@ -157,9 +241,9 @@ def input_gradient(lanes: int) -> Any:
 def weight_gradient(lanes: int) -> Any:
     """The kernel that adds a layer's events to the gradients of its weights and biases, input channels in blocks of so many.
 
-    ``total`` is ``[outputs, blocks, 3, 3, lanes]``, or of a linear layer ``[outputs, pixels, blocks, lanes]``.
+    ``total`` is ``[outputs, blocks, 3, 3, lanes]``, or of a linear layer ``[outputs, blocks, pixels, 1, lanes]``.
     """
-    add_window = vectors.add_where_bits(lanes, 3)
+    add_window = vectors.add_where_bits(lanes, WINDOW)
     add_row = vectors.add_where_bits(lanes, 1)
 
     @njit(nogil=True, cache=True)
@@ -167,25 +251,20 @@ def weight_gradient(lanes: int) -> Any:
         inputs_THWV: Any, convolution: bool, offsets: Any, shares: Any, counts: Any, total: Any, total_bias: Any
     ) -> None:
         width, num_words = inputs_THWV.shape[2:]
-        bits, into0 = inputs_THWV.ctypes.data, total.ctypes.data
-        row_bytes = 4 * lanes
+        num_blocks, num_rows, row_bytes = total.shape[1], total.shape[2], 4 * lanes * total.shape[3]
+        row_stride = 4 * num_words * (width if convolution else 1)
         for k in range(total.shape[0]):
             num = counts[k]
-            if num == 0:
-                continue
-            o, s = offsets.ctypes.data + 4 * k * offsets.shape[1], shares.ctypes.data + 4 * k * shares.shape[1]
+            at, value = offsets.ctypes.data + 4 * k * offsets.shape[1], shares.ctypes.data + 4 * k * shares.shape[1]
             for event in range(num):
                 total_bias[k] += shares[k, event]
-            if convolution:
-                for b in range(total.shape[1]):
-                    for dy in range(3):
-                        into = into0 + row_bytes * 3 * (dy + 3 * (b + total.shape[1] * k))
-                        place = bits + 4 * num_words * width * dy + b * lanes // 8
-                        add_window(into, row_bytes, place, 4 * num_words, o, s, num)
-            else:
-                for pixel in range(total.shape[1]):
-                    for b in range(total.shape[2]):
-                        into = into0 + row_bytes * (b + total.shape[2] * (pixel + total.shape[1] * k))
-                        add_row(into, 0, bits + 4 * num_words * pixel + b * lanes // 8, 0, o, s, num)
+            for b in range(num_blocks if num else 0):
+                for r in range(num_rows):
+                    into = total.ctypes.data + row_bytes * ((k * num_blocks + b) * num_rows + r)
+                    bits = inputs_THWV.ctypes.data + row_stride * r + 4 * b
+                    if convolution:
+                        add_window(into, 4 * lanes, bits, 4 * num_words, at, value, num)
+                    else:
+                        add_row(into, 0, bits, 0, at, value, num)
 
     return run

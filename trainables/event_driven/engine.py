@@ -1,166 +1,247 @@
-"""prototype"""
-from dataclasses import dataclass, field
+"""Takes batches through a chain of spiking layers, a few images at a time in every thread."""
+
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-import numpy as np, torch
-from torch import nn
-from torch.nn import functional
-from trainables.event_driven import forward, backward
-from trainables.event_driven.chain import chain_of, Layer
 
-EVENT_BYTES = 1 << 20
+import numpy as np
+import torch
+from torch import Tensor
 
-def lanes_of(c):
-    p = -(-c // 16) * 16
-    return 64 if p % 64 == 0 else 32 if p % 32 == 0 else 16
+from trainables.event_driven import backward, forward
+from trainables.event_driven.chain import chain_of
+from trainables.event_driven.weights import Array, Weights, array, in_blocks, lanes_of, weight_gradient, weights_of
+from trainables.event_driven.workspace import Workspace, shapes_of
+from trainables.networks.network import Network
 
-def blocks_of(c):
-    return -(-c // lanes_of(c))
+MOST_BITS_BYTES = 3 * 2**20
+"""Of the images that a thread takes at once; one image at least."""
 
-def words_of(c):
-    return -(-blocks_of(c) * lanes_of(c) // 32)
-
-def empty(shape, dtype):
-    return torch.zeros(shape, dtype=dtype).numpy()
-
-def pad_last(x, c):
-    return functional.pad(x, (0, blocks_of(c) * lanes_of(c) - c))
-
-@dataclass
-class L:
-    layer: Layer
-    conv: bool
-    cin: int
-    c: int
-    h: int
-    w: int
-    ph: int
-    pw: int
-    ih: int
-    iw: int
-    border_out: int = 0
 
 class Engine:
-    def __init__(self, network, input_shape, T, group=1):
-        self.layers = chain_of(network)
-        self.T = T
-        h, w, c = input_shape
-        self.ls = []
-        for layer in self.layers:
-            conv = layer.convolution
-            oh, ow = (h, w) if conv else (1, 1)
-            ph, pw = (oh // 2, ow // 2) if layer.pooled else (oh, ow)
-            self.ls.append(L(layer, conv, c, layer.channels, oh, ow, ph, pw, h, w))
-            h, w, c = ph, pw, layer.channels
-        for a, b in zip(self.ls, self.ls[1:]):
-            a.border_out = 1 if b.conv else 0
+    """The event-driven forward and exact backward pass of a network.
 
-    def buffers(self, masks=True):
-        T = self.T
-        B = []
-        tb = 8
-        for i, l in enumerate(self.ls):
-            d = {}
-            nw = words_of(l.c); lanes = lanes_of(l.c); nb = blocks_of(l.c)
-            p = l.border_out
-            if l.layer.pooled:
-                d['spikes'] = empty((1, T, l.h, l.w, nw), torch.int32).view(np.uint32)
-                d['out'] = empty((1, T, l.ph + 2 * p, l.pw + 2 * p, nw), torch.int32).view(np.uint32)
+    Args:
+        network: A chain of layers; its weights may change from call to call.
+        input_map: Height and width of its images.
+        time_steps: T.
+        training: Whether gradients are wanted.
+
+    Raises:
+        NotAChainError: The kernels do not know the network.
+    """
+
+    def __init__(self, network: Network, input_map: tuple[int, int], time_steps: int, *, training: bool) -> None:
+        self._layers = chain_of(network)
+        channels = self._layers[0].synapses.weight.shape[1]
+        self._shapes = shapes_of(self._layers, input_map, channels)
+        self._time_steps, self._training = time_steps, training
+        bytes_per_image = 4 * time_steps * sum(shape.words_per_step for shape in self._shapes)
+        self._images_at_once = max(1, MOST_BITS_BYTES // bytes_per_image)
+        self._workspaces: dict[int, Workspace] = {}
+
+    def _weights(self) -> list[Weights]:
+        return [
+            weights_of(
+                shape.layer,
+                shape.channels,
+                shape.input_map[0] * shape.input_map[1],
+                driven=number == 0,
+                training=self._training,
+            )
+            for number, shape in enumerate(self._shapes)
+        ]
+
+    def gradients(self, images_BCHW: Tensor, loss_of: Callable[[Tensor, slice], Tensor]) -> tuple[Tensor, Tensor]:
+        """The mean loss over a batch and the outputs ``[T, B, classes]``; gradients are added to the parameters'.
+
+        Args:
+            images_BCHW: The same input at every time step.
+            loss_of: Of outputs ``[T, B', classes]`` and which images of the batch they are of: their mean loss.
+        """
+        num_images, weights = len(images_BCHW), self._weights()
+        total_loss, outputs = images_BCHW.new_zeros(()), []
+        for parts in self._rounds(num_images):
+            spaces = self._spaces(parts)
+            images = images_BCHW[parts[0].start : parts[-1].stop]
+            self._forward(spaces, images, weights)
+            outputs_TBK = torch.cat([self._outputs(space) for space in spaces], dim=1).requires_grad_()
+            loss = loss_of(outputs_TBK, slice(parts[0].start, parts[-1].stop)) * (len(images) / num_images)
+            (grad_TBK,) = torch.autograd.grad(loss, outputs_TBK)
+            self._backward(spaces, grad_TBK, weights)
+            self._add_first(spaces, images)
+            total_loss += loss.detach()
+            outputs.append(outputs_TBK.detach())
+        self._add_summed()
+        return total_loss, torch.cat(outputs, dim=1)
+
+    def _rounds(self, num_images: int) -> Iterator[list[slice]]:
+        """What the threads do at the same time: a few images each."""
+        num_threads = torch.get_num_threads()
+        size = min(self._images_at_once, -(-num_images // num_threads))
+        starts = range(0, num_images, size)
+        parts = [slice(start, min(start + size, num_images)) for start in starts]
+        for first in range(0, len(parts), num_threads):
+            yield parts[first : first + num_threads]
+
+    def _spaces(self, parts: list[slice]) -> list[Workspace]:
+        return [self._space(number, part.stop - part.start) for number, part in enumerate(parts)]
+
+    def _space(self, number: int, num_images: int) -> Workspace:
+        """The arrays of a thread, of which a smaller group uses a part."""
+        whole = self._workspaces.get(number)
+        if whole is None or whole.num_images < num_images:
+            whole = self._workspaces[number] = Workspace(self._shapes, num_images, self._time_steps, training=self._training)
+        return whole.part(num_images)
+
+    def _drive(self, images_BCHW: Tensor) -> Array:
+        """Of the first layer, ``[images, 1, pixels, blocks, lanes]``."""
+        first = self._shapes[0]
+        with torch.no_grad():
+            drive_BCHW = first.layer.synapses(images_BCHW)
+            return array(in_blocks(drive_BCHW.flatten(2).transpose(1, 2), first.outputs).unsqueeze(1))
+
+    def _forward(self, spaces: list[Workspace], images_BCHW: Tensor, weights: list[Weights]) -> None:
+        drive, start, tasks = self._drive(images_BCHW), 0, []
+        for space in spaces:
+            tasks.append((space, drive[start : start + space.num_images], weights))
+            start += space.num_images
+        _in_threads(self._forward_part, tasks)
+
+    def _forward_part(self, space: Workspace, drive: Array, weights: list[Weights]) -> None:
+        for number, (shape, w, bits, lists) in enumerate(zip(self._shapes, weights, space.bits, space.forward, strict=True)):
+            model, lanes = shape.layer.neuron.model, lanes_of(shape.outputs)
+            options = {"clamped": model.integrate == "clamped", "hard": model.reset == "hard"}
+            if number == 0:
+                forward.driven_layer(lanes, **options)(
+                    drive,
+                    w.threshold,
+                    w.start,
+                    lists.potential,
+                    bits.unpooled,
+                    bits.unpooled_border,
+                    bits.masks,
+                    bits.keep,
+                )
             else:
-                d['spikes'] = d['out'] = empty((1, T, l.h + 2 * p, l.w + 2 * p, nw), torch.int32).view(np.uint32)
-            d['sborder'] = 0 if l.layer.pooled else p
-            d['mask'] = empty((1, T if masks else 1, l.h, l.w, nw), torch.int32).view(np.uint32)
-            d['potential'] = empty((nb, l.h * l.w, lanes), torch.float32)
-            d['drive'] = empty((lanes,), torch.float32)
-            hp, wp = (l.ih + 2, l.iw + 2) if l.conv else (l.ih, l.iw)
-            cap = l.ih * l.iw * l.cin
-            chunk = max(1, min(T, EVENT_BYTES // (4 * cap)))
-            d['events'] = empty((chunk, cap), torch.int32)
-            d['pointers'] = empty((chunk, hp, wp + 1), torch.int32)
-            # backward
-            cap = l.h * l.w * l.c
-            d['gev'] = empty((tb, cap), torch.int32); d['gval'] = empty((tb, cap), torch.float32)
-            d['gptr'] = empty((tb, l.h, l.w + 3), torch.int32)
-            d['off'] = empty((l.c, tb * l.h * l.w), torch.int32); d['share'] = empty((l.c, tb * l.h * l.w), torch.float32)
-            d['count'] = empty((l.c,), torch.int64)
-            if i:
-                nbi, li = blocks_of(l.cin), lanes_of(l.cin)
-                d['grow'] = empty((l.iw, nbi, li), torch.float32)
-                d['dW'] = empty((l.c, nbi, 3, 3, li) if l.conv else (l.c, l.ih * l.iw, nbi, li), torch.float32)
-                d['db'] = empty((l.c,), torch.float32)
-            B.append(d)
-        B[0]['total'] = empty((self.ls[0].h * self.ls[0].w, blocks_of(self.ls[0].c), lanes_of(self.ls[0].c)), torch.float32)
-        return B
+                forward.spiking_layer(lanes, **options)(
+                    space.bits[number - 1].spikes,
+                    shape.channels,
+                    shape.layer.convolution,
+                    w.rows,
+                    w.bias,
+                    w.threshold,
+                    w.start,
+                    lists.potential,
+                    lists.drive,
+                    bits.unpooled,
+                    bits.unpooled_border,
+                    bits.masks,
+                    bits.keep,
+                    lists.events,
+                    lists.pointers,
+                    lists.windows,
+                    lists.ends,
+                )
+            if shape.layer.pooled:
+                forward.pool_or(bits.unpooled, bits.spikes, shape.border, bits.masks, bits.keep)
 
-    @torch.no_grad()
-    def pack(self):
-        P = []
-        for i, l in enumerate(self.ls):
-            m, n = l.layer.synapses, l.layer.neuron
-            lanes, nb = lanes_of(l.c), blocks_of(l.c)
-            d = {}
-            th = n.firing_threshold.reshape(-1).expand(l.c)
-            d['theta'] = functional.pad(th, (0, nb * lanes - l.c), value=1.0).reshape(nb, lanes).contiguous().numpy()
-            d['start'] = pad_last(th * n.model.initial_membrane_potential, l.c).reshape(nb, lanes).contiguous().numpy()
-            bias = m.bias if m.bias is not None else torch.zeros(l.c)
-            d['bias'] = pad_last(bias, l.c).reshape(nb, lanes).contiguous().numpy()
-            if i and l.conv:
-                d['rows'] = pad_last(m.weight.permute(2, 3, 1, 0), l.c).reshape(3, 3 * l.cin, nb, lanes).permute(2, 0, 1, 3).contiguous().numpy()
-                li, nbi = lanes_of(l.cin), blocks_of(l.cin)
-                d['back'] = pad_last(m.weight.flip(2, 3).permute(2, 3, 0, 1), l.cin).reshape(3, 3 * l.c, nbi, li).permute(2, 0, 1, 3).contiguous().numpy()
-            elif i:
-                li, nbi = lanes_of(l.cin), blocks_of(l.cin)
-                P_ = l.ih * l.iw
-                wt = m.weight.view(l.c, l.cin, P_)
-                d['rows'] = pad_last(wt.permute(2, 1, 0), l.c).reshape(1, P_ * l.cin, nb, lanes).permute(2, 0, 1, 3).contiguous().numpy()
-                d['back'] = pad_last(wt.permute(2, 0, 1), l.cin).reshape(P_, l.c, nbi, li).permute(2, 0, 1, 3).contiguous().numpy()
-            P.append(d)
-        return P
+    def _outputs(self, space: Workspace) -> Tensor:
+        """The last layer's spikes, ``[T, B, classes]``."""
+        words = np.ascontiguousarray(space.bits[-1].spikes[:, :, 0, 0].swapaxes(0, 1))
+        bits = np.unpackbits(words.view(np.uint8), axis=-1, count=self._shapes[-1].outputs, bitorder="little")
+        return torch.from_numpy(bits.astype(np.float32))
 
-    def fwd(self, P, B, drive):
-        """drive [1, pixels, blocks, lanes]"""
-        for i, l in enumerate(self.ls):
-            p, b = P[i], B[i]
-            lanes = lanes_of(l.c)
-            clamped = l.layer.neuron.model.integrate == 'clamped'
-            if i == 0:
-                forward.constant_layer(lanes, clamped, False)(drive, p['theta'], p['start'], b['potential'][0], b['spikes'], b['sborder'], b['mask'])
-            else:
-                forward.spiking_layer(lanes, clamped, False)(B[i-1]['out'], l.cin, l.conv, p['rows'], p['bias'], p['theta'], p['start'], b['potential'], b['drive'], b['spikes'], b['sborder'], b['mask'], b['events'], b['pointers'])
-            if l.layer.pooled:
-                forward.pool_or(b['spikes'], b['out'], l.border_out, b['mask'])
+    def _backward(self, spaces: list[Workspace], grad_TBK: Tensor, weights: list[Weights]) -> None:
+        start, tasks = 0, []
+        for space in spaces:
+            grads = grad_TBK[:, start : start + space.num_images].transpose(0, 1).flatten(0, 1)
+            tasks.append((space, array(grads), weights))
+            start += space.num_images
+        _in_threads(self._backward_part, tasks)
 
-    def outputs(self, B):
-        l = self.ls[-1]
-        w = torch.from_numpy(B[-1]['out'].view(np.int32))[0, :, 0, 0]
-        bits = (w[:, :, None] >> torch.arange(32, dtype=torch.int32)) & 1
-        return bits.flatten(1)[:, :l.c].float()
+    def _backward_part(self, space: Workspace, grads_SK: Array, weights: list[Weights]) -> None:
+        space.first_total[:] = 0
+        samples = [(_by_sample(bits.spikes), _by_sample(bits.masks)) for bits in space.bits]
+        for start in range(0, len(grads_SK), space.num_samples):
+            some = slice(start, min(start + space.num_samples, len(grads_SK)))
+            last = space.backward[-1]
+            backward.list_outputs(grads_SK[some], samples[-1][1][some], *last.by_place, *last.by_channel, last.strides)
+            for number in range(len(self._shapes) - 1, 0, -1):
+                spikes, masks = samples[number - 1][0][some], samples[number - 1][1][some]
+                self._backward_layer(number, space, weights[number], spikes, masks, start)
 
-    def bwd(self, P, B, grads):
-        T = self.T
-        tb = 8
-        B[0]['total'][:] = 0
-        n = len(self.ls)
-        for t0 in range(0, T, tb):
-            steps = min(tb, T - t0)
-            b = B[-1]
-            backward.start_events(grads[t0:t0 + steps], b['mask'][0, t0:t0 + steps, 0, 0], b['gev'], b['gval'], b['gptr'], b['off'], b['share'], b['count'])
-            # offsets in bytes of the input bits
-            l = self.ls[-1]
-            b['off'][:] *= 4 * words_of(l.cin) * l.ih * l.iw
-            for i in range(n - 1, 0, -1):
-                l, b, p, prev = self.ls[i], B[i], P[i], B[i - 1]
-                inp = prev['out'][0, t0:t0 + steps]
-                backward.weight_gradient(lanes_of(l.cin))(inp, l.conv, b['off'], b['share'], b['count'], b['dW'], b['db'])
-                k = self.ls[i - 1]
-                lanes = lanes_of(l.cin)
-                nw = words_of(k.cin) * 4
-                if i > 1:
-                    if k.conv:
-                        os, orow, op = nw * (k.ih + 2) * (k.iw + 2), nw * (k.iw + 2), nw
-                    else:
-                        os, orow, op = nw * k.ih * k.iw, 0, 0
-                    new = (prev['gev'], prev['gval'], prev['gptr'], prev['off'], prev['share'], prev['count'])
-                else:
-                    os = orow = op = 0
-                    new = (prev['gev'][:0], prev['gval'][:0], prev['gptr'][:0], prev['off'], prev['share'], prev['count'])
-                backward.input_gradient(lanes)(steps, l.c, l.conv, p['back'], b['gev'], b['gval'], b['gptr'], prev['mask'][0, t0:t0+steps], k.layer.pooled, k.c, 1 if k.conv else 0, b['grow'], B[0]['total'], *new, os, orow, op)
+    def _backward_layer(
+        self, number: int, space: Workspace, weights: Weights, spikes: Array, masks: Array, first_sample: int
+    ) -> None:
+        shape, before, lists, new = (
+            self._shapes[number],
+            self._shapes[number - 1],
+            space.backward[number],
+            space.backward[number - 1],
+        )
+        lanes, convolution = lanes_of(shape.channels), shape.layer.convolution
+        backward.weight_gradient(lanes)(spikes, convolution, *lists.by_channel, lists.total, lists.total_bias)
+        backward.input_gradient(lanes)(
+            len(spikes),
+            shape.outputs,
+            convolution,
+            weights.turned,
+            *lists.by_place,
+            lists.windows,
+            lists.window_shares,
+            lists.ends,
+            masks,
+            2 if before.layer.pooled else 1,
+            lists.zeros,
+            lists.gradient,
+            number == 1,
+            space.first_total,
+            first_sample,
+            self._time_steps,
+            before.outputs,
+            *new.by_place,
+            *new.by_channel,
+            new.strides,
+        )
+
+    def _add_first(self, spaces: list[Workspace], images_BCHW: Tensor) -> None:
+        """The gradients of the first layer's weights, whose input never changes."""
+        shape = self._shapes[0]
+        total = torch.cat([torch.from_numpy(space.first_total) for space in spaces])
+        grad_BCHW = total.flatten(2)[:, :, : shape.outputs].transpose(1, 2).unflatten(2, shape.map)
+        synapses = shape.layer.synapses
+        wanted = [False, True, synapses.bias is not None]
+        _, weight, bias = torch.ops.aten.convolution_backward(
+            grad_BCHW, images_BCHW, synapses.weight, [shape.outputs], [1, 1], [1, 1], [1, 1], False, [0, 0], 1, wanted
+        )
+        _add_grad(synapses.weight, weight)
+        _add_grad(synapses.bias, bias)
+
+    def _add_summed(self) -> None:
+        """The gradients of all other layers, which every thread has summed up for itself."""
+        for number, shape in enumerate(self._shapes[1:], start=1):
+            for space in self._workspaces.values():
+                lists = space.backward[number]
+                _add_grad(shape.layer.synapses.weight, weight_gradient(lists.total, shape.layer, shape.channels))
+                _add_grad(shape.layer.synapses.bias, torch.from_numpy(lists.total_bias))
+                lists.total[:], lists.total_bias[:] = 0, 0
+
+
+def _by_sample(bits: Array) -> Array:
+    """``[images, T, …]`` as ``[images · T, …]``."""
+    return bits.reshape(-1, *bits.shape[2:])
+
+
+def _add_grad(parameter: Tensor | None, grad: Tensor) -> None:
+    if parameter is not None:
+        parameter.grad = grad.clone(memory_format=torch.contiguous_format) if parameter.grad is None else parameter.grad.add_(grad)
+
+
+def _in_threads(function: Callable[..., None], tasks: list[tuple[object, ...]]) -> None:
+    """Run the tasks at the same time; the kernels let go of Python's lock."""
+    if len(tasks) == 1:
+        function(*tasks[0])
+        return
+    with ThreadPoolExecutor(len(tasks)) as threads:
+        for future in [threads.submit(function, *task) for task in tasks]:
+            future.result()

@@ -1,7 +1,8 @@
 """The forward pass of one layer: lists of spikes, sums of their weights, neurons, bits; pools are arithmetic on bits.
 
-Bits are uint32 words ``[images, T, height, width, words]``, a channel a bit, with a border of zeros where a convolution reads
-them. An event is a spike: the number of its row of weights, counted from the left edge of a window.
+Shapes: N images, T time steps, height and width, V words of 32 channels' bits (uint32); ``border`` zeros surround the map that a
+convolution reads. Neurons come in blocks of ``lanes`` channels, 16 or 32, one block a word. An event is a spike: the number of
+its row of weights.
 """
 
 from functools import cache
@@ -11,77 +12,158 @@ import numpy as np
 from numba import njit
 
 from trainables.event_driven import vectors
-from trainables.event_driven.vectors import lowest_bit
+from trainables.event_driven.vectors import copy_events, lowest_bit
 
 WORD_BITS = 32
+WINDOW = 3
 
 
 @njit(nogil=True, cache=True)
-def list_events(words_THWV: Any, channels: int, by_row: bool, events: Any, pointers: Any) -> None:
-    """The events of some time steps in order: ``events[t]``, those of (y, x) from ``pointers[t, y, x]`` on.
-
-    A convolution's (``by_row``) are numbered ``x · channels + c``, a linear layer's ``(y · width + x) · channels + c``.
-    """
-    time_steps, height, width, num_words = words_THWV.shape
+def list_rows(spikes_THWV: Any, channels: int, events: Any, pointers: Any) -> None:
+    """The spikes of every row of a map as ``x · channels + c``; those of (y, x) stand from ``pointers[t, y, x]`` on."""
+    time_steps, height, width, num_words = spikes_THWV.shape
     for t in range(time_steps):
         n = 0
         for y in range(height):
             for x in range(width):
                 pointers[t, y, x] = n
-                first = (x if by_row else y * width + x) * channels
                 for w in range(num_words):
-                    word = words_THWV[t, y, x, w]
-                    base = first + w * WORD_BITS
+                    word = spikes_THWV[t, y, x, w]
+                    first = x * channels + w * WORD_BITS
                     while word != np.uint32(0):
-                        events[t, n] = base + lowest_bit(word)
+                        events[t, n] = first + lowest_bit(word)
                         n += 1
                         word &= word - np.uint32(1)
             pointers[t, y, width] = n
 
 
+@njit(nogil=True, cache=True)
+def list_windows(events: Any, pointers: Any, channels: int, steps: int, windows: Any, ends: Any) -> None:
+    """The spikes of every three rows of a map, column by column, as ``(3 · x + dy) · channels + c``.
+
+    The window of output (y, x) has those from ``ends[t, y, x]`` to ``ends[t, y, x + 3]``.
+    """
+    height, width = ends.shape[1], ends.shape[2] - 1
+    for t in range(steps):
+        source, into = events.ctypes.data + 4 * events.shape[1] * t, windows.ctypes.data + 4 * windows.shape[1] * t
+        n = 0
+        for y in range(height):
+            for x in range(width):
+                ends[t, y, x] = n
+                for dy in range(WINDOW):
+                    first = pointers[t, y + dy, x]
+                    num = pointers[t, y + dy, x + 1] - first
+                    copy_events(into + 4 * n, source + 4 * first, num, ((WINDOW - 1) * x + dy) * channels)
+                    n += num
+            ends[t, y, width] = n
+
+
+@njit(nogil=True, cache=True)
+def list_all(spikes_THWV: Any, channels: int, windows: Any, ends: Any) -> None:
+    """The spikes of a whole map as ``(y · width + x) · channels + c``: the one window of a linear layer."""
+    time_steps, height, width, num_words = spikes_THWV.shape
+    for t in range(time_steps):
+        n = 0
+        for pixel in range(height * width):
+            for w in range(num_words):
+                word = spikes_THWV[t, pixel // width, pixel % width, w]
+                first = pixel * channels + w * WORD_BITS
+                while word != np.uint32(0):
+                    windows[t, n] = first + lowest_bit(word)
+                    n += 1
+                    word &= word - np.uint32(1)
+        ends[t, 0, 0], ends[t, 0, WINDOW] = 0, n
+
+
+@njit(nogil=True, cache=True)
+def _reset(potential: Any, start: Any) -> None:
+    for b in range(potential.shape[0]):
+        for pixel in range(potential.shape[1]):
+            for c in range(potential.shape[2]):
+                potential[b, pixel, c] = start[b, c]
+
+
 @cache
-def constant_layer(lanes: int, clamped: bool, hard: bool) -> Any:
-    """The kernel for a layer whose drive, ``[images, pixels, blocks, lanes]``, never changes."""
+def driven_layer(lanes: int, *, clamped: bool, hard: bool) -> Any:
+    """The kernel for neurons whose drive is known for every step: ``[N, T, pixels, blocks, lanes]``, or with T = 1 if constant."""
     fire = vectors.fire(lanes, clamped=clamped, hard=hard)
 
     @njit(nogil=True, cache=True)
-    def run(drive: Any, threshold: Any, start: Any, potential: Any, spikes_NTHWV: Any, border: int, masks_NTHWV: Any) -> None:
+    def run(
+        drive: Any, threshold: Any, start: Any, potential: Any, spikes_NTHWV: Any, border: int, masks_NTHWV: Any, keep: int
+    ) -> None:
         num_images, time_steps, padded_height, padded_width, num_words = spikes_NTHWV.shape
-        width = padded_width - 2 * border
-        num_pixels, num_blocks = drive.shape[1], drive.shape[2]
-        theta, v = threshold.ctypes.data, potential.ctypes.data
+        width, num_pixels = padded_width - 2 * border, drive.shape[2]
+        row_bytes, pixel_bytes = 4 * lanes, 4 * num_words
+        drive_step = row_bytes * num_words * num_pixels * (drive.shape[1] > 1)
         for image in range(num_images):
-            d, out = drive[image].ctypes.data, spikes_NTHWV[image].ctypes.data
-            mask = masks_NTHWV[image].ctypes.data
-            mask_step = 4 * num_words * num_pixels if masks_NTHWV.shape[1] > 1 else 0
+            _reset(potential, start)
             for pixel in range(num_pixels):
-                y, x = pixel // width + border, pixel % width + border
-                for b in range(num_blocks):
-                    for c in range(lanes):
-                        potential[0, c] = start[b, c]
-                    place = 4 * num_words * (y * padded_width + x) + b * lanes // 8
-                    mask_place = (4 * num_words * pixel + b * lanes // 8) * (mask_step > 0)
+                for b in range(num_words):
+                    d = drive[image].ctypes.data + row_bytes * (pixel * num_words + b)
+                    v = potential.ctypes.data + row_bytes * (b * num_pixels + pixel)
+                    place = pixel_bytes * ((pixel // width + border) * padded_width + pixel % width + border) + 4 * b
+                    spikes = spikes_NTHWV[image].ctypes.data + place
+                    mask = masks_NTHWV[image * keep].ctypes.data + (pixel_bytes * pixel + 4 * b) * keep
                     for t in range(time_steps):
                         fire(
-                            d + 4 * lanes * (pixel * num_blocks + b),
+                            d + drive_step * t,
                             v,
-                            theta + 4 * lanes * b,
-                            out + place + 4 * num_words * padded_height * padded_width * t,
-                            mask + mask_place + mask_step * t,
+                            threshold.ctypes.data + row_bytes * b,
+                            spikes + pixel_bytes * padded_height * padded_width * t,
+                            mask + pixel_bytes * num_pixels * t * keep,
                         )
 
     return run
 
 
 @cache
-def spiking_layer(lanes: int, clamped: bool, hard: bool) -> Any:
-    """The kernel for a layer driven by spikes: a convolution's, or with ``convolution`` false a linear one's.
+def spiking_layer(lanes: int, *, clamped: bool, hard: bool) -> Any:
+    """The kernel for neurons that are driven by spikes, through a convolution or a linear layer.
 
-    ``rows`` are its weights: ``[blocks, 3, 3 · channels, lanes]``, or ``[blocks, 1, inputs, lanes]``. Masks of one time step
-    alone are not kept.
+    ``rows`` are the weights of every event, ``[blocks, events, lanes]``; ``column`` of them are a column of a window. With
+    ``keep`` 0, masks are all written to one place.
     """
     sum_rows = vectors.sum_rows(lanes, scaled=False)
     fire = vectors.fire(lanes, clamped=clamped, hard=hard)
+
+    @njit(nogil=True, cache=True)
+    def run_steps(
+        windows: Any,
+        ends: Any,
+        column: int,
+        rows: Any,
+        bias: Any,
+        threshold: Any,
+        potential: Any,
+        drive: Any,
+        spikes_THWV: Any,
+        border: int,
+        masks_THWV: Any,
+        keep: int,
+    ) -> None:
+        time_steps, padded_height, padded_width, num_words = spikes_THWV.shape
+        height, width = padded_height - 2 * border, padded_width - 2 * border
+        row_bytes, pixel_bytes = 4 * lanes, 4 * num_words
+        d = drive.ctypes.data
+        for b in range(num_words):
+            for y in range(height):
+                for x in range(width):
+                    shifted = rows.ctypes.data + row_bytes * (b * rows.shape[1] - x * column)
+                    v = potential.ctypes.data + row_bytes * ((b * height + y) * width + x)
+                    spikes = spikes_THWV.ctypes.data + pixel_bytes * ((y + border) * padded_width + x + border) + 4 * b
+                    mask = masks_THWV.ctypes.data + (pixel_bytes * (y * width + x) + 4 * b) * keep
+                    for t in range(time_steps):
+                        events = windows.ctypes.data + 4 * windows.shape[1] * t
+                        first, last = ends[t, y, x], ends[t, y, x + WINDOW]
+                        sum_rows(d, bias.ctypes.data + row_bytes * b, shifted, events, 0, first, last)
+                        fire(
+                            d,
+                            v,
+                            threshold.ctypes.data + row_bytes * b,
+                            spikes + pixel_bytes * padded_height * padded_width * t,
+                            mask + pixel_bytes * height * width * t * keep,
+                        )
 
     @njit(nogil=True, cache=True)
     def run(
@@ -97,88 +179,49 @@ def spiking_layer(lanes: int, clamped: bool, hard: bool) -> Any:
         spikes_NTHWV: Any,
         border: int,
         masks_NTHWV: Any,
+        keep: int,
         events: Any,
         pointers: Any,
+        windows: Any,
+        ends: Any,
     ) -> None:
-        num_images, time_steps, padded_height, padded_width, num_words = spikes_NTHWV.shape
-        height, width = padded_height - 2 * border, padded_width - 2 * border
-        num_blocks, chunk = bias.shape[0], events.shape[0]
-        keep = 1 if masks_NTHWV.shape[1] > 1 else 0
-        row_bytes = 4 * lanes
-        tap_bytes = row_bytes * rows.shape[2]
-        d, theta, w0 = drive.ctypes.data, threshold.ctypes.data, rows.ctypes.data
-        v0, e0 = potential.ctypes.data, events.ctypes.data
-        spike_step, mask_step = 4 * num_words * padded_height * padded_width, 4 * num_words * height * width * keep
-        input_width = inputs_NTHWV.shape[3]
+        num_images, time_steps = spikes_NTHWV.shape[:2]
         for image in range(num_images):
-            out, mask = spikes_NTHWV[image].ctypes.data, masks_NTHWV[image].ctypes.data
-            for b in range(num_blocks):
-                for pixel in range(height * width):
-                    for c in range(lanes):
-                        potential[b, pixel, c] = start[b, c]
-            for first in range(0, time_steps, chunk):
-                steps = min(chunk, time_steps - first)
-                list_events(inputs_NTHWV[image, first : first + steps], channels, convolution, events, pointers)
-                for b in range(num_blocks):
-                    w = w0 + b * rows.shape[1] * tap_bytes
-                    for y in range(height):
-                        for x in range(width):
-                            pixel = y * width + x
-                            v = v0 + row_bytes * (b * height * width + pixel)
-                            place = 4 * num_words * ((y + border) * padded_width + x + border) + b * lanes // 8
-                            mask_place = (4 * num_words * pixel + b * lanes // 8) * keep
-                            for t in range(steps):
-                                for c in range(lanes):
-                                    drive[c] = bias[b, c]
-                                e = e0 + 4 * t * events.shape[1]
-                                if convolution:
-                                    shifted = w - x * channels * row_bytes
-                                    for dy in range(3):
-                                        sum_rows(
-                                            d,
-                                            shifted + dy * tap_bytes,
-                                            e,
-                                            0,
-                                            pointers[t, y + dy, x],
-                                            pointers[t, y + dy, x + 3],
-                                        )
-                                else:
-                                    sum_rows(d, w, e, 0, 0, pointers[t, -1, input_width])
-                                fire(
-                                    d,
-                                    v,
-                                    theta + row_bytes * b,
-                                    out + place + spike_step * (first + t),
-                                    mask + mask_place + mask_step * (first + t),
-                                )
+            _reset(potential, start)
+            for first in range(0, time_steps, windows.shape[0]):
+                last = min(first + windows.shape[0], time_steps)
+                if convolution:
+                    list_rows(inputs_NTHWV[image, first:last], channels, events, pointers)
+                    list_windows(events, pointers, channels, last - first, windows, ends)
+                else:
+                    list_all(inputs_NTHWV[image, first:last], channels, windows, ends)
+                spikes, masks = spikes_NTHWV[image, first:last], masks_NTHWV[image * keep, first * keep :]
+                column = WINDOW * channels * convolution
+                run_steps(windows, ends, column, rows, bias, threshold, potential, drive, spikes, border, masks, keep)
 
     return run
 
 
 @njit(nogil=True, cache=True)
-def pool_or(spikes_NTHWV: Any, pooled_NTHWV: Any, border: int, masks_NTHWV: Any) -> None:
-    """The logical OR of 2x2 spikes; masks lose what the pool does not route to: all but the first that spikes, or the first."""
+def pool_or(spikes_NTHWV: Any, pooled_NTHWV: Any, border: int, masks_NTHWV: Any, keep: int) -> None:
+    """The logical OR of every 2x2 spikes; masks keep what the gradient goes to: the first that spikes, or the first if none."""
     num_images, time_steps, height, width, num_words = spikes_NTHWV.shape
-    keep = masks_NTHWV.shape[1] > 1
     for image in range(num_images):
         for t in range(time_steps):
+            spikes, pooled = spikes_NTHWV[image, t], pooled_NTHWV[image, t]
+            masks = masks_NTHWV[image * keep, t * keep]
             for y in range(height // 2):
                 for x in range(width // 2):
                     for w in range(num_words):
-                        a = spikes_NTHWV[image, t, 2 * y, 2 * x, w]
-                        b = spikes_NTHWV[image, t, 2 * y, 2 * x + 1, w]
-                        c = spikes_NTHWV[image, t, 2 * y + 1, 2 * x, w]
-                        e = spikes_NTHWV[image, t, 2 * y + 1, 2 * x + 1, w]
-                        ab = a | b
-                        abc = ab | c
-                        out = abc | e
-                        pooled_NTHWV[image, t, y + border, x + border, w] = out
+                        a, b = spikes[2 * y, 2 * x, w], spikes[2 * y, 2 * x + 1, w]
+                        c, d = spikes[2 * y + 1, 2 * x, w], spikes[2 * y + 1, 2 * x + 1, w]
+                        any_spike = a | b | c | d
+                        pooled[y + border, x + border, w] = any_spike
                         if keep:
-                            masks_NTHWV[image, t, 2 * y, 2 * x, w] &= a | ~out
-                            masks_NTHWV[image, t, 2 * y, 2 * x + 1, w] &= b & ~a
-                            masks_NTHWV[image, t, 2 * y + 1, 2 * x, w] &= c & ~ab
-                            masks_NTHWV[image, t, 2 * y + 1, 2 * x + 1, w] &= e & ~abc
-            if keep and height % 2:
-                masks_NTHWV[image, t, height - 1] = 0
-            if keep and width % 2:
-                masks_NTHWV[image, t, :, width - 1] = 0
+                            masks[2 * y, 2 * x, w] &= a | ~any_spike
+                            masks[2 * y, 2 * x + 1, w] &= b & ~a
+                            masks[2 * y + 1, 2 * x, w] &= c & ~(a | b)
+                            masks[2 * y + 1, 2 * x + 1, w] &= d & ~(a | b | c)
+            if keep:
+                masks[height // 2 * 2 :] = np.uint32(0)
+                masks[:, width // 2 * 2 :] = np.uint32(0)

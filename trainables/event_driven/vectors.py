@@ -1,10 +1,8 @@
-"""The four inner loops of the event-driven kernels, in vector registers.
+"""The inner loops of the event-driven kernels, in vector registers.
 
 Numba has no vectors, so these are built in LLVM's intermediate language: a sum stays in registers while rows are added to it,
-and a comparison becomes bits. LLVM makes of a vector of 64 floats what the machine has (4 registers with AVX-512, 8 with AVX2).
-All addresses are bytes, all lengths of rows are ``lanes`` floats; bits are the lowest first.
-
-Every function here makes an intrinsic for rows of so many lanes: 16, 32 or 64.
+and a comparison becomes bits. LLVM makes of a vector of 32 floats what the machine has (2 registers with AVX-512, 4 with AVX2).
+Addresses are in bytes, rows have ``lanes`` floats, 16 or 32, and bits begin with the lowest.
 """
 
 from collections.abc import Callable
@@ -20,8 +18,6 @@ INT32 = ir.IntType(32)
 INT64 = ir.IntType(64)
 FLOAT_BYTES = 4
 EVENT_BYTES = 4
-UNROLL = {16: 4, 32: 4, 64: 2}
-"""How many sums a loop keeps, so that no addition waits for the one before."""
 
 
 def _load(builder: Any, address: Any, type_: Any) -> Any:
@@ -58,51 +54,31 @@ def _at(builder: Any, address: Any, index: Any, size: int) -> Any:
     return builder.add(address, builder.mul(index, ir.Constant(INT64, size)))
 
 
-def _for_each(builder: Any, first: Any, last: Any, times: int, body: Callable[[Any, int], None]) -> None:
-    """``body(index, number of the sum)`` for all from first to last: ``times`` at once, then the rest."""
-    rest = builder.and_(builder.sub(last, first), ir.Constant(INT64, times - 1))
-    middle = builder.sub(last, rest)
-    with cgutils.for_range_slice(builder, first, middle, ir.Constant(INT64, times), INT64) as (index, _):
-        for number in range(times):
-            body(builder.add(index, ir.Constant(INT64, number)), number)
-    with cgutils.for_range_slice(builder, middle, last, ir.Constant(INT64, 1), INT64) as (index, _):
-        body(index, 0)
-
-
 def sum_rows(lanes: int, *, scaled: bool) -> Any:
-    """``into += Σ rows[event]``, or ``Σ value · rows[event]``, for the events from first to last.
+    """``into = start + Σ rows[event]``, or ``Σ value · rows[event]``, for the events from first to last.
 
-    The intrinsic takes ``(into, rows, events, values, first, last)``; events are row numbers (int32), values are floats.
+    The intrinsic takes ``(into, start, rows, events, values, first, last)``; events are row numbers (int32), values floats.
     """
-    row, times = ir.VectorType(FLOAT, lanes), UNROLL[lanes]
+    row = ir.VectorType(FLOAT, lanes)
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        into, rows, events, values, first, last = arguments
-        sums = [cgutils.alloca_once(builder, row) for _ in range(times)]
-        builder.store(_load(builder, into, row), sums[0])
-        for other in sums[1:]:
-            builder.store(_constant(0.0, lanes), other)
-
-        def add(index: Any, number: int) -> None:
+        into, start, rows, events, values, first, last = arguments
+        total = cgutils.alloca_once_value(builder, _load(builder, start, row))
+        with cgutils.for_range_slice(builder, first, last, ir.Constant(INT64, 1), INT64) as (index, _):
             event = builder.sext(_load(builder, _at(builder, events, index, EVENT_BYTES), INT32), INT64)
             more = _load(builder, _at(builder, rows, event, lanes * FLOAT_BYTES), row)
-            so_far = builder.load(sums[number], typ=row)
+            so_far = builder.load(total, typ=row)
             if scaled:
                 value = _load(builder, _at(builder, values, index, FLOAT_BYTES), FLOAT)
-                builder.store(_multiply_add(builder, _splat(builder, value, lanes), more, so_far), sums[number])
+                builder.store(_multiply_add(builder, _splat(builder, value, lanes), more, so_far), total)
             else:
-                builder.store(builder.fadd(so_far, more), sums[number])
-
-        _for_each(builder, first, last, times, add)
-        total = builder.load(sums[0], typ=row)
-        for other in sums[1:]:
-            total = builder.fadd(total, builder.load(other, typ=row))
-        _store(builder, total, into)
+                builder.store(builder.fadd(so_far, more), total)
+        _store(builder, builder.load(total, typ=row), into)
         return context.get_dummy_value()
 
     @intrinsic
-    def made(_: Any, into: Any, rows: Any, events: Any, values: Any, first: Any, last: Any) -> Any:
-        return _signature(6), codegen
+    def made(_: Any, into: Any, start: Any, rows: Any, events: Any, values: Any, first: Any, last: Any) -> Any:
+        return _signature(7), codegen
 
     return made
 
@@ -195,3 +171,25 @@ def lowest_bit(_: Any, word: Any) -> Any:
         return builder.zext(builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1)), INT64)
 
     return types.int64(types.uint32), codegen
+
+
+COPIED_AT_ONCE = 16
+
+
+@intrinsic
+def copy_events(_: Any, into: Any, source: Any, num: Any, more: Any) -> Any:
+    """Copy so many int32 from one address to another, adding ``more`` to each; up to 15 of any value are written behind them."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        into, source, num, more = arguments
+        row = ir.VectorType(INT32, COPIED_AT_ONCE)
+        some = builder.insert_element(ir.Constant(row, ir.Undefined), builder.trunc(more, INT32), ir.Constant(INT32, 0))
+        many = builder.shuffle_vector(some, ir.Constant(row, ir.Undefined), ir.Constant(row, [0] * COPIED_AT_ONCE))
+        with cgutils.for_range_slice(
+            builder, ir.Constant(INT64, 0), num, ir.Constant(INT64, COPIED_AT_ONCE), INT64
+        ) as (index, _):
+            copied = builder.add(_load(builder, _at(builder, source, index, EVENT_BYTES), row), many)
+            _store(builder, copied, _at(builder, into, index, EVENT_BYTES))
+        return context.get_dummy_value()
+
+    return _signature(4), codegen

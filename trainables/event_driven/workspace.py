@@ -1,0 +1,177 @@
+"""The arrays that one thread needs to take a group of images forward and backward: bits, and lists that are used again."""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from trainables.event_driven.chain import Layer
+from trainables.event_driven.weights import Array, lanes_of, num_blocks
+
+Map = tuple[int, int]
+MOST_LISTED_BYTES = 2**21
+"""Of the lists of one layer; what is not filled is never touched, and takes no memory."""
+OVERRUN = 16
+"""What ``vectors.copy_events`` may write behind a list."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A layer's sizes: channels and map of its input, its own map, and that behind its pool.
+
+    ``border`` is the width of the zeros that the next layer reads around that.
+    """
+
+    layer: Layer
+    channels: int
+    input_map: Map
+    map: Map
+    output_map: Map
+    border: int
+
+    @property
+    def outputs(self) -> int:
+        """Its channels."""
+        return self.layer.channels
+
+    @property
+    def num_neurons(self) -> int:
+        """Of one image."""
+        return self.outputs * self.map[0] * self.map[1]
+
+    @property
+    def words_per_step(self) -> int:
+        """Of the bits of one time step: masks, spikes, and pooled spikes with their border."""
+        height, width = (side + 2 * self.border for side in self.output_map)
+        return num_blocks(self.outputs) * (2 * self.map[0] * self.map[1] + height * width)
+
+
+def shapes_of(layers: list[Layer], input_map: Map, channels: int) -> list[Shape]:
+    """The sizes of a chain of layers for an input of so many channels."""
+    shapes: list[Shape] = []
+    for number, layer in enumerate(layers):
+        map_ = input_map if layer.convolution else (1, 1)
+        output_map = (map_[0] // 2, map_[1] // 2) if layer.pooled else map_
+        border = int(number + 1 < len(layers) and layers[number + 1].convolution)
+        shapes.append(Shape(layer, channels, input_map, map_, output_map, border))
+        input_map, channels = output_map, layer.channels
+    return shapes
+
+
+def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Array:
+    """An array that begins at a cache line."""
+    made: Array = torch.zeros(shape, dtype=dtype).numpy()
+    return made
+
+
+def words(*shape: int) -> Array:
+    """The same of uint32."""
+    return zeros(*shape, dtype=torch.int32).view(np.uint32)
+
+
+class Bits:
+    """A layer's spikes, ``[images, T, height, width, words]``, pooled and with their border, and its masks if they are kept."""
+
+    def __init__(self, shape: Shape, num_images: int, time_steps: int, *, keep_masks: bool) -> None:
+        v, border = num_blocks(shape.outputs), shape.border
+        self.keep = int(keep_masks)
+        self.spikes = words(num_images, time_steps, *(side + 2 * border for side in shape.output_map), v)
+        self.unpooled = words(num_images, time_steps, *shape.map, v) if shape.layer.pooled else self.spikes
+        self.unpooled_border = 0 if shape.layer.pooled else border
+        self.masks = words(num_images, time_steps, *shape.map, v) if keep_masks else words(1, 1, *shape.map, v)
+
+
+    def part(self, num_images: int) -> "Bits":
+        """Those of the first images."""
+        smaller = copy.copy(self)
+        smaller.spikes, smaller.unpooled = self.spikes[:num_images], self.unpooled[:num_images]
+        smaller.masks = self.masks[:num_images]
+        return smaller
+
+
+class ForwardLists:
+    """What ``forward.spiking_layer`` needs beside weights and bits."""
+
+    def __init__(self, shape: Shape, time_steps: int) -> None:
+        height, width = shape.input_map
+        convolution = shape.layer.convolution
+        most_events = height * width * shape.channels
+        per_step = 4 * most_events * (3 if convolution else 1)
+        steps = max(1, min(time_steps, MOST_LISTED_BYTES // per_step))
+        lanes, v = lanes_of(shape.outputs), num_blocks(shape.outputs)
+        self.potential = zeros(v, shape.map[0] * shape.map[1], lanes)
+        self.drive = zeros(lanes)
+        self.events = zeros(steps if convolution else 1, most_events + OVERRUN, dtype=torch.int32)
+        self.pointers = zeros(steps, height + 2, width + 3, dtype=torch.int32)
+        self.windows = zeros(steps, per_step // 4 + OVERRUN, dtype=torch.int32)
+        self.ends = zeros(steps, height, width + 3, dtype=torch.int32) if convolution else zeros(steps, 1, 4, dtype=torch.int32)
+
+
+class BackwardLists:
+    """The gradients of a layer's neurons as events, by place and by channel, for so many samples at once."""
+
+    def __init__(self, shape: Shape, num_samples: int) -> None:
+        height, width = shape.map
+        pixels, convolution = height * width, shape.layer.convolution
+        self.events = zeros(num_samples, pixels * shape.outputs + OVERRUN, dtype=torch.int32)
+        self.values = zeros(num_samples, pixels * shape.outputs + OVERRUN)
+        self.pointers = zeros(num_samples, height, width + 3, dtype=torch.int32)
+        self.offsets = zeros(shape.outputs, num_samples * pixels, dtype=torch.int32)
+        self.shares = zeros(shape.outputs, num_samples * pixels)
+        self.counts = zeros(shape.outputs, dtype=torch.int64)
+        self.windows = zeros(3 * width * shape.outputs + 2 * OVERRUN, dtype=torch.int32)
+        self.window_shares = zeros(3 * width * shape.outputs + 2 * OVERRUN)
+        self.ends = zeros(width + 3, dtype=torch.int64)
+        words_in, lanes_in = num_blocks(shape.channels), lanes_of(shape.channels)
+        self.strides = self._strides(shape)
+        self.zeros = zeros(lanes_in)
+        self.gradient = zeros(shape.input_map[1], words_in, lanes_in)
+        rows = (3, 3) if convolution else (shape.input_map[0] * shape.input_map[1], 1)
+        self.total = zeros(shape.outputs, words_in, *rows, lanes_in)
+        self.total_bias = zeros(shape.outputs)
+
+    @property
+    def by_place(self) -> tuple[Array, Array, Array]:
+        """Channel and place, value, and where those of a pixel begin."""
+        return self.events, self.values, self.pointers
+
+    @property
+    def by_channel(self) -> tuple[Array, Array, Array]:
+        """Offset into the input's bits, value, and how many a channel has."""
+        return self.offsets, self.shares, self.counts
+
+    @staticmethod
+    def _strides(shape: Shape) -> Array:
+        """Bytes of the layer's input from sample to sample, row to row and pixel to pixel; and the border of its events."""
+        pixel = 4 * num_blocks(shape.channels)
+        height, width = shape.input_map
+        if shape.layer.convolution:
+            return np.array([pixel * (height + 2) * (width + 2), pixel * (width + 2), pixel, 1])
+        return np.array([pixel * height * width, 0, 0, 0])
+
+
+class Workspace:
+    """All arrays of one thread for a group of images."""
+
+    def __init__(self, shapes: list[Shape], num_images: int, time_steps: int, *, training: bool) -> None:
+        self.num_images = num_images
+        self.bits = [Bits(shape, num_images, time_steps, keep_masks=training) for shape in shapes]
+        self.forward = [ForwardLists(shape, time_steps) for shape in shapes]
+        if training:
+            bytes_per_sample = 8 * max(shape.num_neurons for shape in shapes)
+            self.num_samples = min(num_images * time_steps, max(1, MOST_LISTED_BYTES // bytes_per_sample))
+            self.backward = [BackwardLists(shape, self.num_samples) for shape in shapes]
+            first = shapes[0]
+            self.first_total = zeros(
+                num_images, first.map[0] * first.map[1], num_blocks(first.outputs), lanes_of(first.outputs)
+            )
+
+    def part(self, num_images: int) -> "Workspace":
+        """The same arrays for fewer images."""
+        if num_images == self.num_images:
+            return self
+        smaller = copy.copy(self)
+        smaller.num_images, smaller.bits = num_images, [bits.part(num_images) for bits in self.bits]
+        smaller.first_total = self.first_total[:num_images]
+        return smaller
