@@ -3,6 +3,9 @@
 The straight-through gradient is local in time, so that S samples, each a time step of an image, go backward through all layers
 before others do. Masks are those of the neurons, with the routing of the pool behind them. See ``forward`` for shapes.
 
+A sample may also be a group of time steps (``scaled``): then spikes are means, a row of floats a pixel, and masks have means beside
+the bits that say where they are not 0; see ``networks.collapsed``.
+
 Events of a layer stand twice: by place (``events``, ``values``, ``pointers``), for the layer before, and by channel (``offsets`` into
 the bits of the layer's input, ``shares``, ``counts``), for its weights.
 """
@@ -20,7 +23,7 @@ from trainables.event_driven.vectors import copy_events, lowest_bit
 
 @njit(nogil=True, cache=True)
 def list_outputs(
-    grads_SK: Any, masks_SHWV: Any, events: Any, values: Any, pointers: Any, offsets: Any, shares: Any, counts: Any, strides: Any
+    grads_SK: Any, masks_SHWV: Any, means: Any, events: Any, values: Any, pointers: Any, offsets: Any, shares: Any, counts: Any, strides: Any
 ) -> None:
     """The events of the last layer, a linear one."""
     counts[:] = 0
@@ -29,8 +32,11 @@ def list_outputs(
         for k in range(grads_SK.shape[1]):
             bit = (masks_SHWV[s, 0, 0, k // WORD_BITS] >> np.uint32(k % WORD_BITS)) & np.uint32(1)
             if bit and grads_SK[s, k] != 0:
-                events[s, n], values[s, n] = k, grads_SK[s, k]
-                offsets[k, counts[k]], shares[k, counts[k]] = s * strides[0], grads_SK[s, k]
+                value = grads_SK[s, k]
+                if len(means):
+                    value *= means[s, 0, 0, k // WORD_BITS, k % WORD_BITS]
+                events[s, n], values[s, n] = k, value
+                offsets[k, counts[k]], shares[k, counts[k]] = s * strides[0], value
                 counts[k] += 1
                 n += 1
         pointers[s, 0, -1] = n
@@ -43,6 +49,7 @@ def _list_row(
     n: int,
     gradient: Any,
     masks_SHWV: Any,
+    means: Any,
     span: int,
     channels: int,
     events: Any,
@@ -66,6 +73,8 @@ def _list_row(
                 bit = lowest_bit(word)
                 word &= word - np.uint32(1)
                 c, value = w * WORD_BITS + bit, gradient[x // span, w, bit]
+                if len(means):
+                    value *= means[s, y, x, w, bit]
                 events[s, n], values[s, n] = (x + border) * channels + c, value
                 n += 1
                 count = counts[c]
@@ -106,7 +115,7 @@ def _open(masks_HWV: Any, y: int, x: int, span: int) -> bool:
 
 
 @cache
-def input_gradient(lanes: int) -> Any:
+def input_gradient(lanes: int, *, scaled: bool) -> Any:
     """The kernel that takes the events of a layer to the neurons of the layer before, in blocks of so many channels.
 
     ``rows`` are the layer's weights for every one of its events: ``[blocks, 3 · 3 · outputs, lanes]``, column by column, of a
@@ -114,7 +123,8 @@ def input_gradient(lanes: int) -> Any:
     network's first: its gradients are only summed up over time, into ``total``, ``[images, pixels, blocks, lanes]``.
     """
     sum_rows = vectors.sum_rows(lanes, scaled=True)
-    add_masked = vectors.add_masked(lanes)
+    add_masked = vectors.add_masked(lanes, bits=not scaled)
+    mask_bytes = 4 * lanes if scaled else 4
 
     @njit(nogil=True, cache=True)
     def gradient_row(
@@ -153,13 +163,13 @@ def input_gradient(lanes: int) -> Any:
                 sum_rows(into, zeros.ctypes.data, row, e, v, first, last)
 
     @njit(nogil=True, cache=True)
-    def add_row(y: int, gradient: Any, masks_HWV: Any, span: int, total: Any) -> None:
-        width, num_words = masks_HWV.shape[1:]
+    def add_row(y: int, gradient: Any, masks: Any, span: int, total: Any) -> None:
+        width, num_words = masks.shape[1:3]
         for x in range(width // span * span):
             for b in range(num_words):
                 into = total.ctypes.data + 4 * lanes * (num_words * (y * width + x) + b)
                 row = gradient.ctypes.data + 4 * lanes * (num_words * (x // span) + b)
-                add_masked(into, row, masks_HWV.ctypes.data + 4 * (num_words * (y * width + x) + b))
+                add_masked(into, row, masks.ctypes.data + mask_bytes * (num_words * (y * width + x) + b))
 
     @njit(nogil=True, cache=True)
     def run(
@@ -174,6 +184,7 @@ def input_gradient(lanes: int) -> Any:
         shares: Any,
         ends: Any,
         masks_SHWV: Any,
+        means: Any,
         span: int,
         zeros: Any,
         gradient: Any,
@@ -215,7 +226,7 @@ def input_gradient(lanes: int) -> Any:
                         gradient,
                     )
                 if first:
-                    add_row(y, gradient, masks, span, total[(first_sample + s) // time_steps])
+                    add_row(y, gradient, means[s] if scaled else masks, span, total[(first_sample + s) // time_steps])
                 else:
                     n = _list_row(
                         s,
@@ -223,6 +234,7 @@ def input_gradient(lanes: int) -> Any:
                         n,
                         gradient,
                         masks_SHWV,
+                        means,
                         span,
                         channels,
                         new_events,
@@ -238,21 +250,23 @@ def input_gradient(lanes: int) -> Any:
 
 
 @cache
-def weight_gradient(lanes: int) -> Any:
+def weight_gradient(lanes: int, *, scaled: bool) -> Any:
     """The kernel that adds a layer's events to the gradients of its weights and biases, input channels in blocks of so many.
 
     ``total`` is ``[outputs, blocks, 3, 3, lanes]``, or of a linear layer ``[outputs, blocks, pixels, 1, lanes]``.
     """
-    add_window = vectors.add_where_bits(lanes, WINDOW)
-    add_row = vectors.add_where_bits(lanes, 1)
+    add_window = vectors.add_rows(lanes, WINDOW, bits=not scaled)
+    add_row = vectors.add_rows(lanes, 1, bits=not scaled)
+    block_bytes = 4 * lanes if scaled else 4
 
     @njit(nogil=True, cache=True)
     def run(
-        inputs_THWV: Any, convolution: bool, offsets: Any, shares: Any, counts: Any, total: Any, total_bias: Any
+        inputs: Any, convolution: bool, offsets: Any, shares: Any, counts: Any, total: Any, total_bias: Any
     ) -> None:
-        width, num_words = inputs_THWV.shape[2:]
+        width, num_words = inputs.shape[2:4]
         num_blocks, num_rows, row_bytes = total.shape[1], total.shape[2], 4 * lanes * total.shape[3]
-        row_stride = 4 * num_words * (width if convolution else 1)
+        pixel_bytes = block_bytes * num_words
+        row_stride = pixel_bytes * (width if convolution else 1)
         for k in range(total.shape[0]):
             num = counts[k]
             at, value = offsets.ctypes.data + 4 * k * offsets.shape[1], shares.ctypes.data + 4 * k * shares.shape[1]
@@ -261,10 +275,10 @@ def weight_gradient(lanes: int) -> Any:
             for b in range(num_blocks if num else 0):
                 for r in range(num_rows):
                     into = total.ctypes.data + row_bytes * ((k * num_blocks + b) * num_rows + r)
-                    bits = inputs_THWV.ctypes.data + row_stride * r + 4 * b
+                    row = inputs.ctypes.data + row_stride * r + block_bytes * b
                     if convolution:
-                        add_window(into, 4 * lanes, bits, 4 * num_words, at, value, num)
+                        add_window(into, 4 * lanes, row, pixel_bytes, at, value, num)
                     else:
-                        add_row(into, 0, bits, 0, at, value, num)
+                        add_row(into, 0, row, 0, at, value, num)
 
     return run

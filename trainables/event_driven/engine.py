@@ -9,12 +9,17 @@ from torch import Tensor
 
 from trainables.event_driven import backward, forward
 from trainables.event_driven.chain import chain_of
+from trainables.event_driven.means import Groups
 from trainables.event_driven.weights import Array, Weights, array, in_blocks, lanes_of, weight_gradient, weights_of
-from trainables.event_driven.workspace import Workspace, shapes_of
+from trainables.event_driven.workspace import Workspace, shapes_of, zeros
+from trainables.networks.collapsed import TimeGroups, group_sizes
 from trainables.networks.network import Network
 
+LossOf = Callable[[Tensor, slice], Tensor]
 MOST_BITS_BYTES = 3 * 2**20
 """Of the images that a thread takes at once; one image at least."""
+
+NO_MEANS = zeros(0, 1, 1, 1, 1)
 
 
 class Engine:
@@ -25,16 +30,18 @@ class Engine:
         input_map: Height and width of its images.
         time_steps: T.
         training: Whether gradients are wanted.
+        groups: Of time steps, for the rate-collapsed gradient; None for the exact one.
 
     Raises:
         NotAChainError: The kernels do not know the network.
     """
 
-    def __init__(self, network: Network, input_map: tuple[int, int], time_steps: int, *, training: bool) -> None:
+    def __init__(self, network: Network, input_map: tuple[int, int], time_steps: int, *, training: bool, groups: TimeGroups | None = None) -> None:
         self._layers = chain_of(network)
         channels = self._layers[0].synapses.weight.shape[1]
         self._shapes = shapes_of(self._layers, input_map, channels)
         self._time_steps, self._training = time_steps, training
+        self._groups = Groups(group_sizes(time_steps, groups)) if training and groups is not None else None
         bytes_per_image = 4 * time_steps * sum(shape.words_per_step for shape in self._shapes)
         self._images_at_once = max(1, MOST_BITS_BYTES // bytes_per_image)
         self._workspaces: dict[int, Workspace] = {}
@@ -51,7 +58,7 @@ class Engine:
             for number, shape in enumerate(self._shapes)
         ]
 
-    def gradients(self, images_BCHW: Tensor, loss_of: Callable[[Tensor, slice], Tensor]) -> tuple[Tensor, Tensor]:
+    def gradients(self, images_BCHW: Tensor, loss_of: LossOf) -> tuple[Tensor, Tensor]:
         """The mean loss over a batch and the outputs ``[T, B, classes]``; gradients are added to the parameters'.
 
         Args:
@@ -61,16 +68,15 @@ class Engine:
         num_images, weights = len(images_BCHW), self._weights()
         total_loss, outputs = images_BCHW.new_zeros(()), []
         for parts in self._rounds(num_images):
-            spaces = self._spaces(parts)
-            images = images_BCHW[parts[0].start : parts[-1].stop]
+            some, spaces = slice(parts[0].start, parts[-1].stop), self._spaces(parts)
+            images = images_BCHW[some]
             self._forward(spaces, images, weights)
-            outputs_TBK = torch.cat([self._outputs(space) for space in spaces], dim=1).requires_grad_()
-            loss = loss_of(outputs_TBK, slice(parts[0].start, parts[-1].stop)) * (len(images) / num_images)
-            (grad_TBK,) = torch.autograd.grad(loss, outputs_TBK)
+            outputs_TBK = torch.cat([self._outputs(space) for space in spaces], dim=1)
+            loss, grad_TBK = _loss_and_gradient(outputs_TBK, some, loss_of, len(images) / num_images)
             self._backward(spaces, grad_TBK, weights)
             self._add_first(spaces, images)
-            total_loss += loss.detach()
-            outputs.append(outputs_TBK.detach())
+            total_loss += loss
+            outputs.append(outputs_TBK)
         self._add_summed()
         return total_loss, torch.cat(outputs, dim=1)
 
@@ -90,7 +96,7 @@ class Engine:
         """The arrays of a thread, of which a smaller group uses a part."""
         whole = self._workspaces.get(number)
         if whole is None or whole.num_images < num_images:
-            whole = self._workspaces[number] = Workspace(self._shapes, num_images, self._time_steps, training=self._training)
+            whole = self._workspaces[number] = Workspace(self._shapes, num_images, self._time_steps, num_groups=len(self._groups.sizes) if self._groups else None, training=self._training)
         return whole.part(num_images)
 
     def _drive(self, images_BCHW: Tensor) -> Array:
@@ -153,6 +159,8 @@ class Engine:
 
     def _backward(self, spaces: list[Workspace], grad_TBK: Tensor, weights: list[Weights]) -> None:
         start, tasks = 0, []
+        if self._groups:
+            grad_TBK = torch.stack([group.sum(dim=0) for group in torch.split(grad_TBK, self._groups.sizes)])
         for space in spaces:
             grads = grad_TBK[:, start : start + space.num_images].transpose(0, 1).flatten(0, 1)
             tasks.append((space, array(grads), weights))
@@ -161,18 +169,30 @@ class Engine:
 
     def _backward_part(self, space: Workspace, grads_SK: Array, weights: list[Weights]) -> None:
         space.first_total[:] = 0
-        samples = [(_by_sample(bits.spikes), _by_sample(bits.masks)) for bits in space.bits]
+        samples = self._samples(space)
         for start in range(0, len(grads_SK), space.num_samples):
             some = slice(start, min(start + space.num_samples, len(grads_SK)))
             last = space.backward[-1]
-            backward.list_outputs(grads_SK[some], samples[-1][1][some], *last.by_place, *last.by_channel, last.strides)
+            _, masks, means = samples[-1]
+            backward.list_outputs(grads_SK[some], masks[some], means[some], *last.by_place, *last.by_channel, last.strides)
             for number in range(len(self._shapes) - 1, 0, -1):
-                spikes, masks = samples[number - 1][0][some], samples[number - 1][1][some]
-                self._backward_layer(number, space, weights[number], spikes, masks, start)
+                before = [values[some] for values in samples[number - 1]]
+                self._backward_layer(number, space, weights[number], before, start)
+
+    def _samples(self, space: Workspace) -> list[tuple[Array, Array, Array]]:
+        """Of every layer by sample: spikes, where masks are not 0, and, of groups of time steps, the means of masks."""
+        if self._groups is None:
+            return [(_by_sample(bits.spikes), _by_sample(bits.masks), NO_MEANS) for bits in space.bits]
+        for bits, means in zip(space.bits, space.means, strict=True):
+            self._groups.write_means(bits.spikes, means.spikes)
+            self._groups.write_means(bits.masks, means.masks)
+            self._groups.write_ever(bits.masks, means.ever)
+        return [(_by_sample(means.spikes), _by_sample(means.ever), _by_sample(means.masks)) for means in space.means]
 
     def _backward_layer(
-        self, number: int, space: Workspace, weights: Weights, spikes: Array, masks: Array, first_sample: int
+        self, number: int, space: Workspace, weights: Weights, samples: list[Array], first_sample: int
     ) -> None:
+        spikes, masks, means = samples
         shape, before, lists, new = (
             self._shapes[number],
             self._shapes[number - 1],
@@ -180,8 +200,8 @@ class Engine:
             space.backward[number - 1],
         )
         lanes, convolution = lanes_of(shape.channels), shape.layer.convolution
-        backward.weight_gradient(lanes)(spikes, convolution, *lists.by_channel, lists.total, lists.total_bias)
-        backward.input_gradient(lanes)(
+        backward.weight_gradient(lanes, scaled=self._groups is not None)(spikes, convolution, *lists.by_channel, lists.total, lists.total_bias)
+        backward.input_gradient(lanes, scaled=self._groups is not None)(
             len(spikes),
             shape.outputs,
             convolution,
@@ -191,13 +211,14 @@ class Engine:
             lists.window_shares,
             lists.ends,
             masks,
+            means,
             2 if before.layer.pooled else 1,
             lists.zeros,
             lists.gradient,
             number == 1,
             space.first_total,
             first_sample,
-            self._time_steps,
+            len(self._groups.sizes) if self._groups else self._time_steps,
             before.outputs,
             *new.by_place,
             *new.by_channel,
@@ -225,6 +246,15 @@ class Engine:
                 _add_grad(shape.layer.synapses.weight, weight_gradient(lists.total, shape.layer, shape.channels))
                 _add_grad(shape.layer.synapses.bias, torch.from_numpy(lists.total_bias))
                 lists.total[:], lists.total_bias[:] = 0, 0
+
+
+def _loss_and_gradient(outputs_TBK: Tensor, some: slice, loss_of: LossOf, share: float) -> tuple[Tensor, Tensor]:
+    """The share that some images have in a batch's loss, and the gradient of their outputs."""
+    with torch.enable_grad():
+        leaf_TBK = outputs_TBK.detach().requires_grad_()
+        loss = loss_of(leaf_TBK, some) * share
+        (grad_TBK,) = torch.autograd.grad(loss, leaf_TBK)
+    return loss.detach(), grad_TBK
 
 
 def _by_sample(bits: Array) -> Array:

@@ -83,15 +83,16 @@ def sum_rows(lanes: int, *, scaled: bool) -> Any:
     return made
 
 
-def add_where_bits(lanes: int, num_rows: int) -> Any:
-    """``into[r] += value`` in the lanes whose bit is set at ``bits + offset + r · bits_stride``, for events from 0 to num.
+def add_rows(lanes: int, num_rows: int, *, bits: bool) -> Any:
+    """``into[r] += value · row`` for the rows at ``rows + offset + r · stride`` and events from 0 to num.
 
-    The intrinsic takes ``(into, into_stride, bits, bits_stride, offsets, values, num)``, strides in bytes.
+    The intrinsic takes ``(into, into_stride, rows, stride, offsets, values, num)``, strides in bytes; with ``bits`` a row is one bit
+    a lane, else one float.
     """
     row, word = ir.VectorType(FLOAT, lanes), ir.IntType(lanes)
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        into, into_stride, bits, bits_stride, offsets, values, num = arguments
+        into, into_stride, rows, stride, offsets, values, num = arguments
         sums = [cgutils.alloca_once(builder, row) for _ in range(num_rows)]
         places = [builder.add(into, builder.mul(into_stride, ir.Constant(INT64, r))) for r in range(num_rows)]
         for place, so_far in zip(places, sums, strict=True):
@@ -100,34 +101,41 @@ def add_where_bits(lanes: int, num_rows: int) -> Any:
             offset = builder.sext(_load(builder, _at(builder, offsets, index, EVENT_BYTES), INT32), INT64)
             value = _splat(builder, _load(builder, _at(builder, values, index, FLOAT_BYTES), FLOAT), lanes)
             for r, so_far in enumerate(sums):
-                address = builder.add(builder.add(bits, offset), builder.mul(bits_stride, ir.Constant(INT64, r)))
-                where = builder.bitcast(_load(builder, address, word), ir.VectorType(ir.IntType(1), lanes))
+                address = builder.add(builder.add(rows, offset), builder.mul(stride, ir.Constant(INT64, r)))
                 before = builder.load(so_far, typ=row)
-                builder.store(builder.select(where, builder.fadd(before, value), before), so_far)
+                if bits:
+                    where = builder.bitcast(_load(builder, address, word), ir.VectorType(ir.IntType(1), lanes))
+                    builder.store(builder.select(where, builder.fadd(before, value), before), so_far)
+                else:
+                    builder.store(_multiply_add(builder, value, _load(builder, address, row), before), so_far)
         for place, so_far in zip(places, sums, strict=True):
             _store(builder, builder.load(so_far, typ=row), place)
         return context.get_dummy_value()
 
     @intrinsic
-    def made(_: Any, into: Any, into_stride: Any, bits: Any, bits_stride: Any, offsets: Any, values: Any, num: Any) -> Any:
+    def made(_: Any, into: Any, into_stride: Any, rows: Any, stride: Any, offsets: Any, values: Any, num: Any) -> Any:
         return _signature(7), codegen
 
     return made
 
 
-def add_masked(lanes: int) -> Any:
-    """``into += row`` in the lanes whose bit is set; the intrinsic takes ``(into, row, bits)``."""
+def add_masked(lanes: int, *, bits: bool) -> Any:
+    """``into += row · mask``, one row each; with ``bits`` the mask is one bit a lane. The intrinsic takes ``(into, row, mask)``."""
     row, word = ir.VectorType(FLOAT, lanes), ir.IntType(lanes)
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        into, more, bits = arguments
-        where = builder.bitcast(_load(builder, bits, word), ir.VectorType(ir.IntType(1), lanes))
-        before = _load(builder, into, row)
-        _store(builder, builder.select(where, builder.fadd(before, _load(builder, more, row)), before), into)
+        into, more, mask = arguments
+        before, values = _load(builder, into, row), _load(builder, more, row)
+        if bits:
+            where = builder.bitcast(_load(builder, mask, word), ir.VectorType(ir.IntType(1), lanes))
+            after = builder.select(where, builder.fadd(before, values), before)
+        else:
+            after = _multiply_add(builder, values, _load(builder, mask, row), before)
+        _store(builder, after, into)
         return context.get_dummy_value()
 
     @intrinsic
-    def made(_: Any, into: Any, more: Any, bits: Any) -> Any:
+    def made(_: Any, into: Any, more: Any, mask: Any) -> Any:
         return _signature(3), codegen
 
     return made

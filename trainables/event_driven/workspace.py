@@ -90,6 +90,22 @@ class Bits:
         return smaller
 
 
+class Means:
+    """What stands for the bits of a layer where time steps are grouped: mean spikes and masks, and where masks are not 0."""
+
+    def __init__(self, shape: Shape, num_images: int, num_groups: int) -> None:
+        v, lanes, border = num_blocks(shape.outputs), lanes_of(shape.outputs), shape.border
+        self.spikes = zeros(num_images, num_groups, *(side + 2 * border for side in shape.output_map), v, lanes)
+        self.masks = zeros(num_images, num_groups, *shape.map, v, lanes)
+        self.ever = words(num_images, num_groups, *shape.map, v)
+
+    def part(self, num_images: int) -> "Means":
+        """Those of the first images."""
+        smaller = copy.copy(self)
+        smaller.spikes, smaller.masks, smaller.ever = self.spikes[:num_images], self.masks[:num_images], self.ever[:num_images]
+        return smaller
+
+
 class ForwardLists:
     """What ``forward.spiking_layer`` needs beside weights and bits."""
 
@@ -111,7 +127,7 @@ class ForwardLists:
 class BackwardLists:
     """The gradients of a layer's neurons as events, by place and by channel, for so many samples at once."""
 
-    def __init__(self, shape: Shape, num_samples: int) -> None:
+    def __init__(self, shape: Shape, num_samples: int, *, scaled: bool) -> None:
         height, width = shape.map
         pixels, convolution = height * width, shape.layer.convolution
         self.events = zeros(num_samples, pixels * shape.outputs + OVERRUN, dtype=torch.int32)
@@ -124,7 +140,7 @@ class BackwardLists:
         self.window_shares = zeros(3 * width * shape.outputs + 2 * OVERRUN)
         self.ends = zeros(width + 3, dtype=torch.int64)
         words_in, lanes_in = num_blocks(shape.channels), lanes_of(shape.channels)
-        self.strides = self._strides(shape)
+        self.strides = self._strides(shape, lanes_in if scaled else 1)
         self.zeros = zeros(lanes_in)
         self.gradient = zeros(shape.input_map[1], words_in, lanes_in)
         rows = (3, 3) if convolution else (shape.input_map[0] * shape.input_map[1], 1)
@@ -142,9 +158,9 @@ class BackwardLists:
         return self.offsets, self.shares, self.counts
 
     @staticmethod
-    def _strides(shape: Shape) -> Array:
+    def _strides(shape: Shape, words_per_block: int) -> Array:
         """Bytes of the layer's input from sample to sample, row to row and pixel to pixel; and the border of its events."""
-        pixel = 4 * num_blocks(shape.channels)
+        pixel = 4 * num_blocks(shape.channels) * words_per_block
         height, width = shape.input_map
         if shape.layer.convolution:
             return np.array([pixel * (height + 2) * (width + 2), pixel * (width + 2), pixel, 1])
@@ -154,14 +170,16 @@ class BackwardLists:
 class Workspace:
     """All arrays of one thread for a group of images."""
 
-    def __init__(self, shapes: list[Shape], num_images: int, time_steps: int, *, training: bool) -> None:
+    def __init__(self, shapes: list[Shape], num_images: int, time_steps: int, *, num_groups: int | None, training: bool) -> None:
         self.num_images = num_images
         self.bits = [Bits(shape, num_images, time_steps, keep_masks=training) for shape in shapes]
         self.forward = [ForwardLists(shape, time_steps) for shape in shapes]
+        self.backward: list[BackwardLists] = []
         if training:
             bytes_per_sample = 8 * max(shape.num_neurons for shape in shapes)
-            self.num_samples = min(num_images * time_steps, max(1, MOST_LISTED_BYTES // bytes_per_sample))
-            self.backward = [BackwardLists(shape, self.num_samples) for shape in shapes]
+            self.means = [Means(shape, num_images, num_groups) for shape in shapes] if num_groups else []
+            self.num_samples = min(num_images * (num_groups or time_steps), max(1, MOST_LISTED_BYTES // bytes_per_sample))
+            self.backward = [BackwardLists(shape, self.num_samples, scaled=bool(num_groups)) for shape in shapes]
             first = shapes[0]
             self.first_total = zeros(
                 num_images, first.map[0] * first.map[1], num_blocks(first.outputs), lanes_of(first.outputs)
@@ -173,5 +191,7 @@ class Workspace:
             return self
         smaller = copy.copy(self)
         smaller.num_images, smaller.bits = num_images, [bits.part(num_images) for bits in self.bits]
-        smaller.first_total = self.first_total[:num_images]
+        if self.backward:
+            smaller.means = [means.part(num_images) for means in self.means]
+            smaller.first_total = self.first_total[:num_images]
         return smaller
