@@ -225,3 +225,54 @@ def pool_or(spikes_NTHWV: Any, pooled_NTHWV: Any, border: int, masks_NTHWV: Any,
             if keep:
                 masks[height // 2 * 2 :] = np.uint32(0)
                 masks[:, width // 2 * 2 :] = np.uint32(0)
+
+
+@njit(nogil=True, cache=True)
+def pool_largest_count(spikes_NTHWV: Any, pooled_NTHWV: Any, border: int, counts: Any) -> None:
+    """Spikes where the largest spike count of a 2x2 window rises; see ``spiking.pools.LargestCountPool``.
+
+    ``counts`` is scratch: ``[5, 32]``, the spikes of a window's neurons and the largest of them.
+    """
+    num_images, time_steps, height, width, num_words = spikes_NTHWV.shape
+    for image in range(num_images):
+        for y in range(height // 2):
+            for x in range(width // 2):
+                for w in range(num_words):
+                    counts[:] = 0
+                    for t in range(time_steps):
+                        window = spikes_NTHWV[image, t, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2, w]
+                        pooled_NTHWV[image, t, y + border, x + border, w] = _rises(window, counts)
+
+
+@njit(nogil=True, cache=True)
+def _rises(window: Any, counts: Any) -> Any:
+    rising = np.uint32(0)
+    if not (window[0, 0] | window[0, 1] | window[1, 0] | window[1, 1]):
+        return rising
+    for c in range(WORD_BITS):
+        bit, largest = np.uint32(c), counts[4, c]
+        for neuron in range(4):
+            counts[neuron, c] += np.int32((window[neuron // 2, neuron % 2] >> bit) & np.uint32(1))
+            largest = max(largest, counts[neuron, c])
+        rising |= np.uint32(largest > counts[4, c]) << bit
+        counts[4, c] = largest
+    return rising
+
+
+@cache
+def readout_layer(lanes: int) -> Any:
+    """The kernel for a linear layer whose drive is the result: ``[N, T, blocks, lanes]``."""
+    sum_rows = vectors.sum_rows(lanes, scaled=False)
+
+    @njit(nogil=True, cache=True)
+    def run(inputs_NTHWV: Any, channels: int, rows: Any, bias: Any, windows: Any, ends: Any, results: Any) -> None:
+        num_images, time_steps, num_blocks = results.shape[:3]
+        for image in range(num_images):
+            for t in range(time_steps):
+                list_all(inputs_NTHWV[image, t : t + 1], channels, windows, ends)
+                for b in range(num_blocks):
+                    row = rows.ctypes.data + 4 * lanes * b * rows.shape[1]
+                    into = results[image, t, b].ctypes.data
+                    sum_rows(into, bias.ctypes.data + 4 * lanes * b, row, windows.ctypes.data, 0, 0, ends[0, 0, WINDOW])
+
+    return run

@@ -34,13 +34,16 @@ def group_means(lanes: int) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def ever_set(bits_NTHWV: Any, bounds: Any, ever_NKHWV: Any) -> None:
-    """The bits that are set at any step of a group."""
-    for image in range(ever_NKHWV.shape[0]):
-        for g in range(ever_NKHWV.shape[1]):
-            ever_NKHWV[image, g] = bits_NTHWV[image, bounds[g]]
+def ever_set(bits_NTP: Any, bounds: Any, ever_NKP: Any) -> None:
+    """The bits that are set at any step of a group; a map's words in one row."""
+    for image in range(ever_NKP.shape[0]):
+        for g in range(ever_NKP.shape[1]):
+            ever = ever_NKP[image, g]
+            ever[:] = bits_NTP[image, bounds[g]]
             for t in range(bounds[g] + 1, bounds[g + 1]):
-                ever_NKHWV[image, g] |= bits_NTHWV[image, t]
+                some = bits_NTP[image, t]
+                for place in range(len(ever)):
+                    ever[place] |= some[place]
 
 
 class Groups:
@@ -58,4 +61,5 @@ class Groups:
 
     def write_ever(self, bits_NTHWV: Array, ever_NKHWV: Array) -> None:
         """The bits that are set at any step of every group."""
-        ever_set(bits_NTHWV, self.bounds, ever_NKHWV)
+        flat = (*bits_NTHWV.shape[:2], -1), (*ever_NKHWV.shape[:2], -1)
+        ever_set(bits_NTHWV.reshape(flat[0]), self.bounds, ever_NKHWV.reshape(flat[1]))

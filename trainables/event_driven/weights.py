@@ -66,7 +66,8 @@ def weights_of(layer: Layer, channels: int, num_pixels: int, *, driven: bool, tr
     """
     outputs, weight, neuron = layer.channels, layer.synapses.weight, layer.neuron
     bias = layer.synapses.bias if layer.synapses.bias is not None else weight.new_zeros(outputs)
-    threshold = neuron.firing_threshold.flatten().expand(outputs)
+    threshold = neuron.firing_threshold.flatten().expand(outputs) if neuron else weight.new_ones(outputs)
+    start = neuron.model.initial_membrane_potential if neuron else 0.0
     nothing = weight.new_zeros(1, 1, 1)
     rows = turned = nothing
     if not driven and layer.convolution:  # columns first, so that a window is one run of events
@@ -81,7 +82,7 @@ def weights_of(layer: Layer, channels: int, num_pixels: int, *, driven: bool, tr
         turned=array(turned),
         bias=array(in_blocks(bias, outputs)),
         threshold=array(in_blocks(threshold, outputs, fill=1.0)),
-        start=array(in_blocks(threshold * neuron.model.initial_membrane_potential, outputs)),
+        start=array(in_blocks(threshold * start, outputs)),
     )
 
 

@@ -2,11 +2,13 @@
 
 import copy
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 
 from trainables.event_driven.chain import Layer
+from trainables.event_driven.forward import WORD_BITS
 from trainables.event_driven.weights import Array, lanes_of, num_blocks
 
 Map = tuple[int, int]
@@ -52,7 +54,7 @@ def shapes_of(layers: list[Layer], input_map: Map, channels: int) -> list[Shape]
     shapes: list[Shape] = []
     for number, layer in enumerate(layers):
         map_ = input_map if layer.convolution else (1, 1)
-        output_map = (map_[0] // 2, map_[1] // 2) if layer.pooled else map_
+        output_map = (map_[0] // 2, map_[1] // 2) if layer.pool else map_
         border = int(number + 1 < len(layers) and layers[number + 1].convolution)
         shapes.append(Shape(layer, channels, input_map, map_, output_map, border))
         input_map, channels = output_map, layer.channels
@@ -77,8 +79,8 @@ class Bits:
         v, border = num_blocks(shape.outputs), shape.border
         self.keep = int(keep_masks)
         self.spikes = words(num_images, time_steps, *(side + 2 * border for side in shape.output_map), v)
-        self.unpooled = words(num_images, time_steps, *shape.map, v) if shape.layer.pooled else self.spikes
-        self.unpooled_border = 0 if shape.layer.pooled else border
+        self.unpooled = words(num_images, time_steps, *shape.map, v) if shape.layer.pool else self.spikes
+        self.unpooled_border = 0 if shape.layer.pool else border
         self.masks = words(num_images, time_steps, *shape.map, v) if keep_masks else words(1, 1, *shape.map, v)
 
 
@@ -118,6 +120,7 @@ class ForwardLists:
         lanes, v = lanes_of(shape.outputs), num_blocks(shape.outputs)
         self.potential = zeros(v, shape.map[0] * shape.map[1], lanes)
         self.drive = zeros(lanes)
+        self.counts = zeros(5, WORD_BITS, dtype=torch.int32)
         self.events = zeros(steps if convolution else 1, most_events + OVERRUN, dtype=torch.int32)
         self.pointers = zeros(steps, height + 2, width + 3, dtype=torch.int32)
         self.windows = zeros(steps, per_step // 4 + OVERRUN, dtype=torch.int32)
@@ -168,30 +171,43 @@ class BackwardLists:
 
 
 class Workspace:
-    """All arrays of one thread for a group of images."""
+    """The arrays of one thread for a group of images, forward."""
 
-    def __init__(self, shapes: list[Shape], num_images: int, time_steps: int, *, num_groups: int | None, training: bool) -> None:
+    def __init__(self, shapes: list[Shape], num_images: int, time_steps: int, *, keep_masks: bool = False) -> None:
         self.num_images = num_images
-        self.bits = [Bits(shape, num_images, time_steps, keep_masks=training) for shape in shapes]
+        self.bits = [Bits(shape, num_images, time_steps, keep_masks=keep_masks) for shape in shapes]
         self.forward = [ForwardLists(shape, time_steps) for shape in shapes]
-        self.backward: list[BackwardLists] = []
-        if training:
-            bytes_per_sample = 8 * max(shape.num_neurons for shape in shapes)
-            self.means = [Means(shape, num_images, num_groups) for shape in shapes] if num_groups else []
-            self.num_samples = min(num_images * (num_groups or time_steps), max(1, MOST_LISTED_BYTES // bytes_per_sample))
-            self.backward = [BackwardLists(shape, self.num_samples, scaled=bool(num_groups)) for shape in shapes]
-            first = shapes[0]
-            self.first_total = zeros(
-                num_images, first.map[0] * first.map[1], num_blocks(first.outputs), lanes_of(first.outputs)
-            )
+        last = shapes[-1].outputs
+        self.results = zeros(num_images, time_steps, num_blocks(last), lanes_of(last))
 
-    def part(self, num_images: int) -> "Workspace":
+    def part(self, num_images: int) -> Self:
         """The same arrays for fewer images."""
         if num_images == self.num_images:
             return self
         smaller = copy.copy(self)
         smaller.num_images, smaller.bits = num_images, [bits.part(num_images) for bits in self.bits]
-        if self.backward:
+        smaller.results = self.results[:num_images]
+        return smaller
+
+
+class TrainingWorkspace(Workspace):
+    """The same, and what goes backward: samples are time steps, or so many groups of them."""
+
+    def __init__(self, shapes: list[Shape], num_images: int, time_steps: int, num_groups: int | None) -> None:
+        super().__init__(shapes, num_images, time_steps, keep_masks=True)
+        self.means = [Means(shape, num_images, num_groups) for shape in shapes] if num_groups else []
+        bytes_per_sample = 8 * max(shape.num_neurons for shape in shapes)
+        samples = num_images * (num_groups or time_steps)
+        self.num_samples = min(samples, max(1, MOST_LISTED_BYTES // bytes_per_sample))
+        self.backward = [BackwardLists(shape, self.num_samples, scaled=bool(num_groups)) for shape in shapes]
+        first = shapes[0]
+        pixels = first.map[0] * first.map[1]
+        self.first_total = zeros(num_images, pixels, num_blocks(first.outputs), lanes_of(first.outputs))
+
+    def part(self, num_images: int) -> Self:
+        """The same arrays for fewer images."""
+        smaller = super().part(num_images)
+        if smaller is not self:
             smaller.means = [means.part(num_images) for means in self.means]
             smaller.first_total = self.first_total[:num_images]
         return smaller
