@@ -10,20 +10,27 @@ Events of a layer stand twice: by place (``events``, ``values``, ``pointers``), 
 the bits of the layer's input, ``shares``, ``counts``), for its weights.
 """
 
-from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
+from trainables.event_driven.compiling import kernel
 
-from trainables.event_driven import vectors
 from trainables.event_driven.forward import WINDOW, WORD_BITS
-from trainables.event_driven.vectors import copy_events, lowest_bit
+from trainables.event_driven.vectors import add_masked, add_row, add_window, copy_events, lowest_bit, sum_scaled_rows
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def list_outputs(
-    grads_SK: Any, masks_SHWV: Any, means: Any, events: Any, values: Any, pointers: Any, offsets: Any, shares: Any, counts: Any, strides: Any
+    grads_SK: Any,
+    masks_SHWV: Any,
+    means: Any,
+    events: Any,
+    values: Any,
+    pointers: Any,
+    offsets: Any,
+    shares: Any,
+    counts: Any,
+    strides: Any,
 ) -> None:
     """The events of the last layer, a linear one."""
     counts[:] = 0
@@ -42,7 +49,7 @@ def list_outputs(
         pointers[s, 0, -1] = n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _list_row(
     s: int,
     y: int,
@@ -84,7 +91,7 @@ def _list_row(
     return n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _window_row(
     s: int, y: int, channels: int, height: int, events: Any, values: Any, pointers: Any, windows: Any, shares: Any, ends: Any
 ) -> None:
@@ -103,7 +110,7 @@ def _window_row(
     ends[-1] = n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _open(masks_HWV: Any, y: int, x: int, span: int) -> bool:
     """Whether the gradient of a pool's output passes anywhere."""
     gates = np.uint32(0)
@@ -114,171 +121,164 @@ def _open(masks_HWV: Any, y: int, x: int, span: int) -> bool:
     return gates != np.uint32(0)
 
 
-@cache
-def input_gradient(lanes: int, *, scaled: bool) -> Any:
+@kernel
+def _gradient_row(
+    lanes: int,
+    s: int,
+    y: int,
+    outputs: int,
+    convolution: bool,
+    rows: Any,
+    events: Any,
+    values: Any,
+    pointers: Any,
+    windows: Any,
+    shares: Any,
+    ends: Any,
+    masks_HWV: Any,
+    span: int,
+    zeros: Any,
+    gradient: Any,
+) -> None:
+    width, num_blocks = gradient.shape[:2]
+    if convolution:
+        _window_row(s, y, outputs, masks_HWV.shape[0] // span, events, values, pointers, windows, shares, ends)
+        e, v = windows.ctypes.data, shares.ctypes.data
+    else:
+        e, v = events.ctypes.data + 4 * events.shape[1] * s, values.ctypes.data + 4 * values.shape[1] * s
+    for x in range(width):
+        if not _open(masks_HWV, y, x, span):
+            continue
+        if convolution:
+            shift, first, last = -x * WINDOW * outputs, ends[x], ends[x + WINDOW]
+        else:
+            shift, first, last = (y * width + x) * outputs, 0, pointers[s, 0, -1]
+        for b in range(num_blocks):
+            into = gradient.ctypes.data + 4 * lanes * (num_blocks * x + b)
+            row = rows.ctypes.data + 4 * lanes * (b * rows.shape[1] + shift)
+            sum_scaled_rows(lanes, into, zeros.ctypes.data, row, e, v, first, last)
+
+
+@kernel
+def _add_to_total(lanes: int, y: int, gradient: Any, masks_HWV: Any, means: Any, span: int, total: Any) -> None:
+    """Add a row's gradients to their sums over time; ``means`` are those of the sample's masks, if it is a group."""
+    width, num_words = masks_HWV.shape[1:]
+    bits = len(means) == 0
+    masks, mask_bytes = (masks_HWV.ctypes.data, 4) if bits else (means.ctypes.data, 4 * lanes)
+    for x in range(width // span * span):
+        for b in range(num_words):
+            into = total.ctypes.data + 4 * lanes * (num_words * (y * width + x) + b)
+            row = gradient.ctypes.data + 4 * lanes * (num_words * (x // span) + b)
+            add_masked(lanes, bits, into, row, masks + mask_bytes * (num_words * (y * width + x) + b))
+
+
+@kernel
+def input_gradient(
+    lanes: int,
+    num_samples: int,
+    outputs: int,
+    convolution: bool,
+    rows: Any,
+    events: Any,
+    values: Any,
+    pointers: Any,
+    windows: Any,
+    shares: Any,
+    ends: Any,
+    masks_SHWV: Any,
+    means: Any,
+    span: int,
+    zeros: Any,
+    gradient: Any,
+    first: bool,
+    total: Any,
+    first_sample: int,
+    time_steps: int,
+    channels: int,
+    new_events: Any,
+    new_values: Any,
+    new_pointers: Any,
+    new_offsets: Any,
+    new_shares: Any,
+    new_counts: Any,
+    strides: Any,
+) -> None:
     """The kernel that takes the events of a layer to the neurons of the layer before, in blocks of so many channels.
 
     ``rows`` are the layer's weights for every one of its events: ``[blocks, 3 · 3 · outputs, lanes]``, column by column, of a
     convolution turned round; of a linear layer ``[blocks, pixels · outputs, lanes]``. With ``first`` the layer before is the
     network's first: its gradients are only summed up over time, into ``total``, ``[images, pixels, blocks, lanes]``.
     """
-    sum_rows = vectors.sum_rows(lanes, scaled=True)
-    add_masked = vectors.add_masked(lanes, bits=not scaled)
-    mask_bytes = 4 * lanes if scaled else 4
-
-    @njit(nogil=True, cache=True)
-    def gradient_row(
-        s: int,
-        y: int,
-        outputs: int,
-        convolution: bool,
-        rows: Any,
-        events: Any,
-        values: Any,
-        pointers: Any,
-        windows: Any,
-        shares: Any,
-        ends: Any,
-        masks_HWV: Any,
-        span: int,
-        zeros: Any,
-        gradient: Any,
-    ) -> None:
-        width, num_blocks = gradient.shape[:2]
-        if convolution:
-            _window_row(s, y, outputs, masks_HWV.shape[0] // span, events, values, pointers, windows, shares, ends)
-            e, v = windows.ctypes.data, shares.ctypes.data
-        else:
-            e, v = events.ctypes.data + 4 * events.shape[1] * s, values.ctypes.data + 4 * values.shape[1] * s
-        for x in range(width):
-            if not _open(masks_HWV, y, x, span):
-                continue
-            if convolution:
-                shift, first, last = -x * WINDOW * outputs, ends[x], ends[x + WINDOW]
+    height = masks_SHWV.shape[1]
+    new_counts[:] = 0
+    for s in range(num_samples):
+        n = 0
+        masks = masks_SHWV[s]
+        for y in range(height):
+            if y % span == 0 and y + span <= height:
+                _gradient_row(
+                    lanes,
+                    s,
+                    y // span,
+                    outputs,
+                    convolution,
+                    rows,
+                    events,
+                    values,
+                    pointers,
+                    windows,
+                    shares,
+                    ends,
+                    masks,
+                    span,
+                    zeros,
+                    gradient,
+                )
+            if first:
+                _add_to_total(lanes, y, gradient, masks, means[s : s + 1], span, total[(first_sample + s) // time_steps])
             else:
-                shift, first, last = (y * width + x) * outputs, 0, pointers[s, 0, -1]
-            for b in range(num_blocks):
-                into = gradient.ctypes.data + 4 * lanes * (num_blocks * x + b)
-                row = rows.ctypes.data + 4 * lanes * (b * rows.shape[1] + shift)
-                sum_rows(into, zeros.ctypes.data, row, e, v, first, last)
-
-    @njit(nogil=True, cache=True)
-    def add_row(y: int, gradient: Any, masks: Any, span: int, total: Any) -> None:
-        width, num_words = masks.shape[1:3]
-        for x in range(width // span * span):
-            for b in range(num_words):
-                into = total.ctypes.data + 4 * lanes * (num_words * (y * width + x) + b)
-                row = gradient.ctypes.data + 4 * lanes * (num_words * (x // span) + b)
-                add_masked(into, row, masks.ctypes.data + mask_bytes * (num_words * (y * width + x) + b))
-
-    @njit(nogil=True, cache=True)
-    def run(
-        num_samples: int,
-        outputs: int,
-        convolution: bool,
-        rows: Any,
-        events: Any,
-        values: Any,
-        pointers: Any,
-        windows: Any,
-        shares: Any,
-        ends: Any,
-        masks_SHWV: Any,
-        means: Any,
-        span: int,
-        zeros: Any,
-        gradient: Any,
-        first: bool,
-        total: Any,
-        first_sample: int,
-        time_steps: int,
-        channels: int,
-        new_events: Any,
-        new_values: Any,
-        new_pointers: Any,
-        new_offsets: Any,
-        new_shares: Any,
-        new_counts: Any,
-        strides: Any,
-    ) -> None:
-        height = masks_SHWV.shape[1]
-        new_counts[:] = 0
-        for s in range(num_samples):
-            n = 0
-            masks = masks_SHWV[s]
-            for y in range(height):
-                if y % span == 0 and y + span <= height:
-                    gradient_row(
-                        s,
-                        y // span,
-                        outputs,
-                        convolution,
-                        rows,
-                        events,
-                        values,
-                        pointers,
-                        windows,
-                        shares,
-                        ends,
-                        masks,
-                        span,
-                        zeros,
-                        gradient,
-                    )
-                if first:
-                    add_row(y, gradient, means[s] if scaled else masks, span, total[(first_sample + s) // time_steps])
-                else:
-                    n = _list_row(
-                        s,
-                        y,
-                        n,
-                        gradient,
-                        masks_SHWV,
-                        means,
-                        span,
-                        channels,
-                        new_events,
-                        new_values,
-                        new_pointers,
-                        new_offsets,
-                        new_shares,
-                        new_counts,
-                        strides,
-                    )
-
-    return run
+                n = _list_row(
+                    s,
+                    y,
+                    n,
+                    gradient,
+                    masks_SHWV,
+                    means,
+                    span,
+                    channels,
+                    new_events,
+                    new_values,
+                    new_pointers,
+                    new_offsets,
+                    new_shares,
+                    new_counts,
+                    strides,
+                )
 
 
-@cache
-def weight_gradient(lanes: int, *, scaled: bool) -> Any:
+@kernel
+def weight_gradient(
+    lanes: int, bits: bool, inputs: Any, convolution: bool, offsets: Any, shares: Any, counts: Any, total: Any, total_bias: Any
+) -> None:
     """The kernel that adds a layer's events to the gradients of its weights and biases, input channels in blocks of so many.
 
     ``total`` is ``[outputs, blocks, 3, 3, lanes]``, or of a linear layer ``[outputs, blocks, pixels, 1, lanes]``.
     """
-    add_window = vectors.add_rows(lanes, WINDOW, bits=not scaled)
-    add_row = vectors.add_rows(lanes, 1, bits=not scaled)
-    block_bytes = 4 * lanes if scaled else 4
-
-    @njit(nogil=True, cache=True)
-    def run(
-        inputs: Any, convolution: bool, offsets: Any, shares: Any, counts: Any, total: Any, total_bias: Any
-    ) -> None:
-        width, num_words = inputs.shape[2:4]
-        num_blocks, num_rows, row_bytes = total.shape[1], total.shape[2], 4 * lanes * total.shape[3]
-        pixel_bytes = block_bytes * num_words
-        row_stride = pixel_bytes * (width if convolution else 1)
-        for k in range(total.shape[0]):
-            num = counts[k]
-            at, value = offsets.ctypes.data + 4 * k * offsets.shape[1], shares.ctypes.data + 4 * k * shares.shape[1]
-            for event in range(num):
-                total_bias[k] += shares[k, event]
-            for b in range(num_blocks if num else 0):
-                for r in range(num_rows):
-                    into = total.ctypes.data + row_bytes * ((k * num_blocks + b) * num_rows + r)
-                    row = inputs.ctypes.data + row_stride * r + block_bytes * b
-                    if convolution:
-                        add_window(into, 4 * lanes, row, pixel_bytes, at, value, num)
-                    else:
-                        add_row(into, 0, row, 0, at, value, num)
-
-    return run
+    block_bytes = 4 if bits else 4 * lanes
+    width, num_words = inputs.shape[2:4]
+    num_blocks, num_rows, row_bytes = total.shape[1], total.shape[2], 4 * lanes * total.shape[3]
+    pixel_bytes = block_bytes * num_words
+    row_stride = pixel_bytes * (width if convolution else 1)
+    for k in range(total.shape[0]):
+        num = counts[k]
+        at, value = offsets.ctypes.data + 4 * k * offsets.shape[1], shares.ctypes.data + 4 * k * shares.shape[1]
+        for event in range(num):
+            total_bias[k] += shares[k, event]
+        for b in range(num_blocks if num else 0):
+            for r in range(num_rows):
+                into = total.ctypes.data + row_bytes * ((k * num_blocks + b) * num_rows + r)
+                row = inputs.ctypes.data + row_stride * r + block_bytes * b
+                if convolution:
+                    add_window(lanes, bits, into, row, pixel_bytes, at, value, num)
+                else:
+                    add_row(lanes, bits, into, row, at, value, num)

@@ -1,21 +1,20 @@
 """What a network's bits say of its costs: spikes, operations, and neurons that have ever been active."""
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
+from trainables.event_driven.compiling import kernel
+from trainables.event_driven.vectors import add_masked
 
 from torch import Tensor
 
-from trainables.event_driven import vectors
 from trainables.event_driven.weights import Array, array, in_blocks, lanes_of, num_blocks
 from trainables.event_driven.workspace import Shape, Workspace, words, zeros
 from trainables.spiking.costs import CostMeter
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_spikes(spikes_NTHWV: Any, border: int, num_spikes_T: Any, ever_HWV: Any) -> None:
     """Add the spikes of every step, and set the bits of the neurons that have spiked."""
     num_images, time_steps, padded_height, padded_width, num_words = spikes_NTHWV.shape
@@ -31,27 +30,21 @@ def count_spikes(spikes_NTHWV: Any, border: int, num_spikes_T: Any, ever_HWV: An
                             word &= word - np.uint32(1)
 
 
-@cache
-def count_operations(lanes: int) -> Any:
-    """The kernel that adds up, for every step, how many weights the spikes meet: ``fan_out`` is ``[H, W, blocks, lanes]``."""
-    add_masked = vectors.add_masked(lanes, bits=True)
-
-    @njit(nogil=True, cache=True)
-    def run(spikes_NTHWV: Any, border: int, fan_out: Any, row_total: Any, operations_T: Any) -> None:
-        num_images, time_steps = spikes_NTHWV.shape[:2]
-        height, width, num_words = fan_out.shape[:3]
-        for image in range(num_images):
-            for t in range(time_steps):
-                for y in range(height):
-                    row_total[:] = 0.0  # float32 is exact for a row, float64 for all
-                    for x in range(width):
-                        for w in range(num_words):
-                            bits = spikes_NTHWV[image, t, y + border, x + border, w:].ctypes.data
-                            add_masked(row_total.ctypes.data, fan_out[y, x, w].ctypes.data, bits)
-                    for lane in range(lanes):
-                        operations_T[t] += row_total[lane]
-
-    return run
+@kernel
+def count_operations(lanes: int, spikes_NTHWV: Any, border: int, fan_out: Any, row_total: Any, operations_T: Any) -> None:
+    """Add, for every step, how many weights the spikes meet: ``fan_out`` is ``[H, W, blocks, lanes]``."""
+    num_images, time_steps = spikes_NTHWV.shape[:2]
+    height, width, num_words = fan_out.shape[:3]
+    for image in range(num_images):
+        for t in range(time_steps):
+            for y in range(height):
+                row_total[:] = 0.0  # float32 is exact for a row, float64 for all
+                for x in range(width):
+                    for w in range(num_words):
+                        bits = spikes_NTHWV[image, t, y + border, x + border, w:].ctypes.data
+                        add_masked(lanes, True, row_total.ctypes.data, fan_out[y, x, w].ctypes.data, bits)
+                for lane in range(lanes):
+                    operations_T[t] += row_total[lane]
 
 
 class BatchCosts:
@@ -80,7 +73,7 @@ class BatchCosts:
                 lanes = lanes_of(before.outputs)
                 spikes = space.bits[number - 1].spikes
                 total = self._operations[number]
-                count_operations(lanes)(spikes, before.border, self._fan_out[number], zeros(lanes), total)
+                count_operations(lanes, spikes, before.border, self._fan_out[number], zeros(lanes), total)
 
     def tell(self) -> None:
         """Give the meter all that was counted."""

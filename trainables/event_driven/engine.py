@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from trainables.event_driven import forward
 from trainables.event_driven.chain import chain_of
+from trainables.event_driven.compiling import one_at_a_time
 from trainables.event_driven.counts import BatchCosts
 from trainables.event_driven.weights import Array, Weights, array, in_blocks, lanes_of, weights_of
 from trainables.event_driven.workspace import Workspace, shapes_of
@@ -41,6 +41,15 @@ class Engine:
         bytes_per_image = 4 * time_steps * sum(shape.words_per_step for shape in self._shapes)
         self._images_at_once = max(1, MOST_BITS_BYTES // bytes_per_image)
         self._spaces_by_thread: dict[int, Workspace] = {}
+
+    def warm_up(self) -> None:
+        """Compile what a batch needs, or read it from where another process has put it."""
+        first = self._shapes[0]
+        with one_at_a_time():
+            self._warm_up(torch.zeros(1, first.channels, *first.input_map))
+
+    def _warm_up(self, images_BCHW: Tensor) -> None:
+        self.outputs(images_BCHW)
 
     @torch.no_grad()
     def outputs(self, images_BCHW: Tensor, meter: CostMeter | None = None) -> Tensor:
@@ -123,13 +132,13 @@ class Engine:
         shape, bits, lists = self._shapes[number], space.bits[number], space.forward[number]
         assert shape.layer.neuron is not None
         model, lanes = shape.layer.neuron.model, lanes_of(shape.outputs)
-        neurons: dict[str, Any] = {"clamped": model.integrate == "clamped", "hard": model.reset == "hard"}
+        kind = lanes, model.integrate == "clamped", model.reset == "hard"
         results = bits.unpooled, bits.unpooled_border, bits.masks, bits.keep
         if number == 0:
-            kernel = forward.driven_layer(lanes, **neurons)
-            kernel(drive, weights.threshold, weights.start, lists.potential, *results)
+            forward.driven_layer(*kind, drive, weights.threshold, weights.start, lists.potential, *results)
             return
-        forward.spiking_layer(lanes, **neurons)(
+        forward.spiking_layer(
+            *kind,
             space.bits[number - 1].spikes,
             shape.channels,
             shape.layer.convolution,
@@ -148,9 +157,15 @@ class Engine:
 
     def _read_out(self, space: Workspace, weights: Weights) -> None:
         shape, lists = self._shapes[-1], space.forward[-1]
-        kernel = forward.readout_layer(lanes_of(shape.outputs))
-        kernel(
-            space.bits[-2].spikes, shape.channels, weights.rows, weights.bias, lists.windows, lists.ends, space.results
+        forward.readout_layer(
+            lanes_of(shape.outputs),
+            space.bits[-2].spikes,
+            shape.channels,
+            weights.rows,
+            weights.bias,
+            lists.windows,
+            lists.ends,
+            space.results,
         )
 
     def _outputs(self, space: Workspace) -> Tensor:

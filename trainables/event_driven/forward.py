@@ -5,20 +5,18 @@ convolution reads. Neurons come in blocks of ``lanes`` channels, 16 or 32, one b
 its row of weights.
 """
 
-from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
+from trainables.event_driven.compiling import kernel
 
-from trainables.event_driven import vectors
-from trainables.event_driven.vectors import copy_events, lowest_bit
+from trainables.event_driven.vectors import copy_events, fire, lowest_bit, sum_rows
 
 WORD_BITS = 32
 WINDOW = 3
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def list_rows(spikes_THWV: Any, channels: int, events: Any, pointers: Any) -> None:
     """The spikes of every row of a map as ``x · channels + c``; those of (y, x) stand from ``pointers[t, y, x]`` on."""
     time_steps, height, width, num_words = spikes_THWV.shape
@@ -37,7 +35,7 @@ def list_rows(spikes_THWV: Any, channels: int, events: Any, pointers: Any) -> No
             pointers[t, y, width] = n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def list_windows(events: Any, pointers: Any, channels: int, steps: int, windows: Any, ends: Any) -> None:
     """The spikes of every three rows of a map, column by column, as ``(3 · x + dy) · channels + c``.
 
@@ -58,7 +56,7 @@ def list_windows(events: Any, pointers: Any, channels: int, steps: int, windows:
             ends[t, y, width] = n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def list_all(spikes_THWV: Any, channels: int, windows: Any, ends: Any) -> None:
     """The spikes of a whole map as ``(y · width + x) · channels + c``: the one window of a linear layer."""
     time_steps, height, width, num_words = spikes_THWV.shape
@@ -75,7 +73,7 @@ def list_all(spikes_THWV: Any, channels: int, windows: Any, ends: Any) -> None:
         ends[t, 0, 0], ends[t, 0, WINDOW] = 0, n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _reset(potential: Any, start: Any) -> None:
     for b in range(potential.shape[0]):
         for pixel in range(potential.shape[1]):
@@ -83,126 +81,138 @@ def _reset(potential: Any, start: Any) -> None:
                 potential[b, pixel, c] = start[b, c]
 
 
-@cache
-def driven_layer(lanes: int, *, clamped: bool, hard: bool) -> Any:
+@kernel
+def driven_layer(
+    lanes: int,
+    clamped: bool,
+    hard: bool,
+    drive: Any,
+    threshold: Any,
+    start: Any,
+    potential: Any,
+    spikes_NTHWV: Any,
+    border: int,
+    masks_NTHWV: Any,
+    keep: int,
+) -> None:
     """The kernel for neurons whose drive is known for every step: ``[N, T, pixels, blocks, lanes]``, or with T = 1 if constant."""
-    fire = vectors.fire(lanes, clamped=clamped, hard=hard)
-
-    @njit(nogil=True, cache=True)
-    def run(
-        drive: Any, threshold: Any, start: Any, potential: Any, spikes_NTHWV: Any, border: int, masks_NTHWV: Any, keep: int
-    ) -> None:
-        num_images, time_steps, padded_height, padded_width, num_words = spikes_NTHWV.shape
-        width, num_pixels = padded_width - 2 * border, drive.shape[2]
-        row_bytes, pixel_bytes = 4 * lanes, 4 * num_words
-        drive_step = row_bytes * num_words * num_pixels * (drive.shape[1] > 1)
-        for image in range(num_images):
-            _reset(potential, start)
-            for pixel in range(num_pixels):
-                for b in range(num_words):
-                    d = drive[image].ctypes.data + row_bytes * (pixel * num_words + b)
-                    v = potential.ctypes.data + row_bytes * (b * num_pixels + pixel)
-                    place = pixel_bytes * ((pixel // width + border) * padded_width + pixel % width + border) + 4 * b
-                    spikes = spikes_NTHWV[image].ctypes.data + place
-                    mask = masks_NTHWV[image * keep].ctypes.data + (pixel_bytes * pixel + 4 * b) * keep
-                    for t in range(time_steps):
-                        fire(
-                            d + drive_step * t,
-                            v,
-                            threshold.ctypes.data + row_bytes * b,
-                            spikes + pixel_bytes * padded_height * padded_width * t,
-                            mask + pixel_bytes * num_pixels * t * keep,
-                        )
-
-    return run
+    num_images, time_steps, padded_height, padded_width, num_words = spikes_NTHWV.shape
+    width, num_pixels = padded_width - 2 * border, drive.shape[2]
+    row_bytes, pixel_bytes = 4 * lanes, 4 * num_words
+    drive_step = row_bytes * num_words * num_pixels * (drive.shape[1] > 1)
+    for image in range(num_images):
+        _reset(potential, start)
+        for pixel in range(num_pixels):
+            for b in range(num_words):
+                d = drive[image].ctypes.data + row_bytes * (pixel * num_words + b)
+                v = potential.ctypes.data + row_bytes * (b * num_pixels + pixel)
+                place = pixel_bytes * ((pixel // width + border) * padded_width + pixel % width + border) + 4 * b
+                spikes = spikes_NTHWV[image].ctypes.data + place
+                mask = masks_NTHWV[image * keep].ctypes.data + (pixel_bytes * pixel + 4 * b) * keep
+                for t in range(time_steps):
+                    fire(
+                        lanes,
+                        clamped,
+                        hard,
+                        d + drive_step * t,
+                        v,
+                        threshold.ctypes.data + row_bytes * b,
+                        spikes + pixel_bytes * padded_height * padded_width * t,
+                        mask + pixel_bytes * num_pixels * t * keep,
+                    )
 
 
-@cache
-def spiking_layer(lanes: int, *, clamped: bool, hard: bool) -> Any:
+@kernel
+def _fire_steps(
+    lanes: int,
+    clamped: bool,
+    hard: bool,
+    windows: Any,
+    ends: Any,
+    column: int,
+    rows: Any,
+    bias: Any,
+    threshold: Any,
+    potential: Any,
+    drive: Any,
+    spikes_THWV: Any,
+    border: int,
+    masks_THWV: Any,
+    keep: int,
+) -> None:
+    time_steps, padded_height, padded_width, num_words = spikes_THWV.shape
+    height, width = padded_height - 2 * border, padded_width - 2 * border
+    row_bytes, pixel_bytes = 4 * lanes, 4 * num_words
+    d = drive.ctypes.data
+    for b in range(num_words):
+        for y in range(height):
+            for x in range(width):
+                shifted = rows.ctypes.data + row_bytes * (b * rows.shape[1] - x * column)
+                v = potential.ctypes.data + row_bytes * ((b * height + y) * width + x)
+                spikes = spikes_THWV.ctypes.data + pixel_bytes * ((y + border) * padded_width + x + border) + 4 * b
+                mask = masks_THWV.ctypes.data + (pixel_bytes * (y * width + x) + 4 * b) * keep
+                for t in range(time_steps):
+                    events = windows.ctypes.data + 4 * windows.shape[1] * t
+                    first, last = ends[t, y, x], ends[t, y, x + WINDOW]
+                    sum_rows(lanes, d, bias.ctypes.data + row_bytes * b, shifted, events, first, last)
+                    fire(
+                        lanes,
+                        clamped,
+                        hard,
+                        d,
+                        v,
+                        threshold.ctypes.data + row_bytes * b,
+                        spikes + pixel_bytes * padded_height * padded_width * t,
+                        mask + pixel_bytes * height * width * t * keep,
+                    )
+
+
+@kernel
+def spiking_layer(
+    lanes: int,
+    clamped: bool,
+    hard: bool,
+    inputs_NTHWV: Any,
+    channels: int,
+    convolution: bool,
+    rows: Any,
+    bias: Any,
+    threshold: Any,
+    start: Any,
+    potential: Any,
+    drive: Any,
+    spikes_NTHWV: Any,
+    border: int,
+    masks_NTHWV: Any,
+    keep: int,
+    events: Any,
+    pointers: Any,
+    windows: Any,
+    ends: Any,
+) -> None:
     """The kernel for neurons that are driven by spikes, through a convolution or a linear layer.
 
     ``rows`` are the weights of every event, ``[blocks, events, lanes]``; ``column`` of them are a column of a window. With
     ``keep`` 0, masks are all written to one place.
     """
-    sum_rows = vectors.sum_rows(lanes, scaled=False)
-    fire = vectors.fire(lanes, clamped=clamped, hard=hard)
-
-    @njit(nogil=True, cache=True)
-    def run_steps(
-        windows: Any,
-        ends: Any,
-        column: int,
-        rows: Any,
-        bias: Any,
-        threshold: Any,
-        potential: Any,
-        drive: Any,
-        spikes_THWV: Any,
-        border: int,
-        masks_THWV: Any,
-        keep: int,
-    ) -> None:
-        time_steps, padded_height, padded_width, num_words = spikes_THWV.shape
-        height, width = padded_height - 2 * border, padded_width - 2 * border
-        row_bytes, pixel_bytes = 4 * lanes, 4 * num_words
-        d = drive.ctypes.data
-        for b in range(num_words):
-            for y in range(height):
-                for x in range(width):
-                    shifted = rows.ctypes.data + row_bytes * (b * rows.shape[1] - x * column)
-                    v = potential.ctypes.data + row_bytes * ((b * height + y) * width + x)
-                    spikes = spikes_THWV.ctypes.data + pixel_bytes * ((y + border) * padded_width + x + border) + 4 * b
-                    mask = masks_THWV.ctypes.data + (pixel_bytes * (y * width + x) + 4 * b) * keep
-                    for t in range(time_steps):
-                        events = windows.ctypes.data + 4 * windows.shape[1] * t
-                        first, last = ends[t, y, x], ends[t, y, x + WINDOW]
-                        sum_rows(d, bias.ctypes.data + row_bytes * b, shifted, events, 0, first, last)
-                        fire(
-                            d,
-                            v,
-                            threshold.ctypes.data + row_bytes * b,
-                            spikes + pixel_bytes * padded_height * padded_width * t,
-                            mask + pixel_bytes * height * width * t * keep,
-                        )
-
-    @njit(nogil=True, cache=True)
-    def run(
-        inputs_NTHWV: Any,
-        channels: int,
-        convolution: bool,
-        rows: Any,
-        bias: Any,
-        threshold: Any,
-        start: Any,
-        potential: Any,
-        drive: Any,
-        spikes_NTHWV: Any,
-        border: int,
-        masks_NTHWV: Any,
-        keep: int,
-        events: Any,
-        pointers: Any,
-        windows: Any,
-        ends: Any,
-    ) -> None:
-        num_images, time_steps = spikes_NTHWV.shape[:2]
-        for image in range(num_images):
-            _reset(potential, start)
-            for first in range(0, time_steps, windows.shape[0]):
-                last = min(first + windows.shape[0], time_steps)
-                if convolution:
-                    list_rows(inputs_NTHWV[image, first:last], channels, events, pointers)
-                    list_windows(events, pointers, channels, last - first, windows, ends)
-                else:
-                    list_all(inputs_NTHWV[image, first:last], channels, windows, ends)
-                spikes, masks = spikes_NTHWV[image, first:last], masks_NTHWV[image * keep, first * keep :]
-                column = WINDOW * channels * convolution
-                run_steps(windows, ends, column, rows, bias, threshold, potential, drive, spikes, border, masks, keep)
-
-    return run
+    num_images, time_steps = spikes_NTHWV.shape[:2]
+    for image in range(num_images):
+        _reset(potential, start)
+        for first in range(0, time_steps, windows.shape[0]):
+            last = min(first + windows.shape[0], time_steps)
+            if convolution:
+                list_rows(inputs_NTHWV[image, first:last], channels, events, pointers)
+                list_windows(events, pointers, channels, last - first, windows, ends)
+            else:
+                list_all(inputs_NTHWV[image, first:last], channels, windows, ends)
+            spikes, masks = spikes_NTHWV[image, first:last], masks_NTHWV[image * keep, first * keep :]
+            column = WINDOW * channels * convolution
+            _fire_steps(
+                lanes, clamped, hard, windows, ends, column, rows, bias, threshold, potential, drive, spikes, border, masks, keep
+            )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def pool_or(spikes_NTHWV: Any, pooled_NTHWV: Any, border: int, masks_NTHWV: Any, keep: int) -> None:
     """The logical OR of every 2x2 spikes; masks keep what the gradient goes to: the first that spikes, or the first if none."""
     num_images, time_steps, height, width, num_words = spikes_NTHWV.shape
@@ -227,7 +237,7 @@ def pool_or(spikes_NTHWV: Any, pooled_NTHWV: Any, border: int, masks_NTHWV: Any,
                 masks[:, width // 2 * 2 :] = np.uint32(0)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def pool_largest_count(spikes_NTHWV: Any, pooled_NTHWV: Any, border: int, counts: Any) -> None:
     """Spikes where the largest spike count of a 2x2 window rises; see ``spiking.pools.LargestCountPool``.
 
@@ -244,7 +254,7 @@ def pool_largest_count(spikes_NTHWV: Any, pooled_NTHWV: Any, border: int, counts
                         pooled_NTHWV[image, t, y + border, x + border, w] = _rises(window, counts)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _rises(window: Any, counts: Any) -> Any:
     rising = np.uint32(0)
     if not (window[0, 0] | window[0, 1] | window[1, 0] | window[1, 1]):
@@ -259,20 +269,16 @@ def _rises(window: Any, counts: Any) -> Any:
     return rising
 
 
-@cache
-def readout_layer(lanes: int) -> Any:
+@kernel
+def readout_layer(
+    lanes: int, inputs_NTHWV: Any, channels: int, rows: Any, bias: Any, windows: Any, ends: Any, results: Any
+) -> None:
     """The kernel for a linear layer whose drive is the result: ``[N, T, blocks, lanes]``."""
-    sum_rows = vectors.sum_rows(lanes, scaled=False)
-
-    @njit(nogil=True, cache=True)
-    def run(inputs_NTHWV: Any, channels: int, rows: Any, bias: Any, windows: Any, ends: Any, results: Any) -> None:
-        num_images, time_steps, num_blocks = results.shape[:3]
-        for image in range(num_images):
-            for t in range(time_steps):
-                list_all(inputs_NTHWV[image, t : t + 1], channels, windows, ends)
-                for b in range(num_blocks):
-                    row = rows.ctypes.data + 4 * lanes * b * rows.shape[1]
-                    into = results[image, t, b].ctypes.data
-                    sum_rows(into, bias.ctypes.data + 4 * lanes * b, row, windows.ctypes.data, 0, 0, ends[0, 0, WINDOW])
-
-    return run
+    num_images, time_steps, num_blocks = results.shape[:3]
+    for image in range(num_images):
+        for t in range(time_steps):
+            list_all(inputs_NTHWV[image, t : t + 1], channels, windows, ends)
+            for b in range(num_blocks):
+                row = rows.ctypes.data + 4 * lanes * b * rows.shape[1]
+                into = results[image, t, b].ctypes.data
+                sum_rows(lanes, into, bias.ctypes.data + 4 * lanes * b, row, windows.ctypes.data, 0, ends[0, 0, WINDOW])

@@ -35,16 +35,18 @@ class TrainingEngine(Engine):
 
     training = True
 
-    def __init__(
-        self, network: Network, input_map: tuple[int, int], time_steps: int, groups: TimeGroups | None = None
-    ) -> None:
+    def __init__(self, network: Network, input_map: tuple[int, int], time_steps: int, groups: TimeGroups | None = None) -> None:
         super().__init__(network, input_map, time_steps)
         self._groups = Groups(group_sizes(time_steps, groups)) if groups is not None else None
 
+    def _warm_up(self, images_BCHW: Tensor) -> None:
+        parameters = [(parameter, parameter.grad) for shape in self._shapes for parameter in shape.layer.synapses.parameters()]
+        self.gradients(images_BCHW, lambda outputs_TBK, _: outputs_TBK.mean())
+        for parameter, grad in parameters:
+            parameter.grad = grad
+
     def _new_space(self, num_images: int) -> TrainingWorkspace:
-        return TrainingWorkspace(
-            self._shapes, num_images, self._time_steps, len(self._groups.sizes) if self._groups else None
-        )
+        return TrainingWorkspace(self._shapes, num_images, self._time_steps, len(self._groups.sizes) if self._groups else None)
 
     def gradients(self, images_BCHW: Tensor, loss_of: LossOf) -> tuple[Tensor, Tensor]:
         """The mean loss over a batch and the outputs ``[T, B, classes]``; gradients are added to the parameters'.
@@ -111,8 +113,11 @@ class TrainingEngine(Engine):
             space.backward[number - 1],
         )
         lanes, convolution = lanes_of(shape.channels), shape.layer.convolution
-        backward.weight_gradient(lanes, scaled=self._groups is not None)(spikes, convolution, *lists.by_channel, lists.total, lists.total_bias)
-        backward.input_gradient(lanes, scaled=self._groups is not None)(
+        backward.weight_gradient(
+            lanes, self._groups is None, spikes, convolution, *lists.by_channel, lists.total, lists.total_bias
+        )
+        backward.input_gradient(
+            lanes,
             len(spikes),
             shape.outputs,
             convolution,
@@ -175,4 +180,6 @@ def _by_sample(bits: Array) -> Array:
 
 def _add_grad(parameter: Tensor | None, grad: Tensor) -> None:
     if parameter is not None:
-        parameter.grad = grad.clone(memory_format=torch.contiguous_format) if parameter.grad is None else parameter.grad.add_(grad)
+        parameter.grad = (
+            grad.clone(memory_format=torch.contiguous_format) if parameter.grad is None else parameter.grad.add_(grad)
+        )

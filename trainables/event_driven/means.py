@@ -1,39 +1,32 @@
 """Means over groups of time steps, for the rate-collapsed backward pass; see ``networks.collapsed`` for its equations."""
 
-from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
+from trainables.event_driven.compiling import kernel
+from trainables.event_driven.vectors import add_row
 
-from trainables.event_driven import vectors
 from trainables.event_driven.weights import Array
 
 
-@cache
-def group_means(lanes: int) -> Any:
+@kernel
+def group_means(lanes: int, bits_NTHWV: Any, bounds: Any, offsets: Any, shares: Any, means: Any) -> None:
     """The kernel that writes the means of groups of time steps, ``[images, groups, height, width, blocks, lanes]``.
 
     Group g has the steps whose ``offsets`` (bytes) and ``shares`` (1 / its size) stand from ``bounds[g]`` to ``bounds[g + 1]``.
     """
-    add_row = vectors.add_rows(lanes, 1, bits=True)
-
-    @njit(nogil=True, cache=True)
-    def run(bits_NTHWV: Any, bounds: Any, offsets: Any, shares: Any, means: Any) -> None:
-        num_images, num_groups, height, width, num_words = means.shape[:5]
-        for image in range(num_images):
-            bits, into = bits_NTHWV[image].ctypes.data, means[image].ctypes.data
-            means[image] = 0.0
-            for place in range(height * width * num_words):
-                for g in range(num_groups):
-                    mean = into + 4 * lanes * (g * height * width * num_words + place)
-                    at, share = offsets.ctypes.data + 4 * bounds[g], shares.ctypes.data + 4 * bounds[g]
-                    add_row(mean, 0, bits + 4 * place, 0, at, share, bounds[g + 1] - bounds[g])
-
-    return run
+    num_images, num_groups, height, width, num_words = means.shape[:5]
+    for image in range(num_images):
+        bits, into = bits_NTHWV[image].ctypes.data, means[image].ctypes.data
+        means[image] = 0.0
+        for place in range(height * width * num_words):
+            for g in range(num_groups):
+                mean = into + 4 * lanes * (g * height * width * num_words + place)
+                at, share = offsets.ctypes.data + 4 * bounds[g], shares.ctypes.data + 4 * bounds[g]
+                add_row(lanes, True, mean, bits + 4 * place, at, share, bounds[g + 1] - bounds[g])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def ever_set(bits_NTP: Any, bounds: Any, ever_NKP: Any) -> None:
     """The bits that are set at any step of a group; a map's words in one row."""
     for image in range(ever_NKP.shape[0]):
@@ -57,7 +50,7 @@ class Groups:
     def write_means(self, bits_NTHWV: Array, means: Array) -> None:
         """The mean bits of every group."""
         offsets = (np.arange(self.bounds[-1]) * bits_NTHWV.strides[1]).astype(np.int32)
-        group_means(means.shape[-1])(bits_NTHWV, self.bounds, offsets, self._shares, means)
+        group_means(means.shape[-1], bits_NTHWV, self.bounds, offsets, self._shares, means)
 
     def write_ever(self, bits_NTHWV: Array, ever_NKHWV: Array) -> None:
         """The bits that are set at any step of every group."""

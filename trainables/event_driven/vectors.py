@@ -3,6 +3,8 @@
 Numba has no vectors, so these are built in LLVM's intermediate language: a sum stays in registers while rows are added to it,
 and a comparison becomes bits. LLVM makes of a vector of 32 floats what the machine has (2 registers with AVX-512, 4 with AVX2).
 Addresses are in bytes, rows have ``lanes`` floats, 16 or 32, and bits begin with the lowest.
+
+Kernels call the functions at the end, which choose by ``lanes``: a kernel that had its intrinsics in a closure could not be kept.
 """
 
 from collections.abc import Callable
@@ -12,6 +14,8 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from trainables.event_driven.compiling import kernel
 
 FLOAT = ir.FloatType()
 INT32 = ir.IntType(32)
@@ -54,7 +58,7 @@ def _at(builder: Any, address: Any, index: Any, size: int) -> Any:
     return builder.add(address, builder.mul(index, ir.Constant(INT64, size)))
 
 
-def sum_rows(lanes: int, *, scaled: bool) -> Any:
+def _sum_rows(lanes: int, *, scaled: bool) -> Any:
     """``into = start + Σ rows[event]``, or ``Σ value · rows[event]``, for the events from first to last.
 
     The intrinsic takes ``(into, start, rows, events, values, first, last)``; events are row numbers (int32), values floats.
@@ -83,7 +87,7 @@ def sum_rows(lanes: int, *, scaled: bool) -> Any:
     return made
 
 
-def add_rows(lanes: int, num_rows: int, *, bits: bool) -> Any:
+def _add_rows(lanes: int, num_rows: int, *, bits: bool) -> Any:
     """``into[r] += value · row`` for the rows at ``rows + offset + r · stride`` and events from 0 to num.
 
     The intrinsic takes ``(into, into_stride, rows, stride, offsets, values, num)``, strides in bytes; with ``bits`` a row is one bit
@@ -119,7 +123,7 @@ def add_rows(lanes: int, num_rows: int, *, bits: bool) -> Any:
     return made
 
 
-def add_masked(lanes: int, *, bits: bool) -> Any:
+def _add_masked(lanes: int, *, bits: bool) -> Any:
     """``into += row · mask``, one row each; with ``bits`` the mask is one bit a lane. The intrinsic takes ``(into, row, mask)``."""
     row, word = ir.VectorType(FLOAT, lanes), ir.IntType(lanes)
 
@@ -141,7 +145,7 @@ def add_masked(lanes: int, *, bits: bool) -> Any:
     return made
 
 
-def fire(lanes: int, *, clamped: bool, hard: bool) -> Any:
+def _fire(lanes: int, *, clamped: bool, hard: bool) -> Any:
     """One step of a row of neurons: clamp, integrate, fire, reset; see ``spiking.neurons``.
 
     The intrinsic takes ``(drive, potential, threshold, spikes, mask)``: the membrane potential is replaced, the spikes are
@@ -193,11 +197,108 @@ def copy_events(_: Any, into: Any, source: Any, num: Any, more: Any) -> Any:
         row = ir.VectorType(INT32, COPIED_AT_ONCE)
         some = builder.insert_element(ir.Constant(row, ir.Undefined), builder.trunc(more, INT32), ir.Constant(INT32, 0))
         many = builder.shuffle_vector(some, ir.Constant(row, ir.Undefined), ir.Constant(row, [0] * COPIED_AT_ONCE))
-        with cgutils.for_range_slice(
-            builder, ir.Constant(INT64, 0), num, ir.Constant(INT64, COPIED_AT_ONCE), INT64
-        ) as (index, _):
+        with cgutils.for_range_slice(builder, ir.Constant(INT64, 0), num, ir.Constant(INT64, COPIED_AT_ONCE), INT64) as (
+            index,
+            _,
+        ):
             copied = builder.add(_load(builder, _at(builder, source, index, EVENT_BYTES), row), many)
             _store(builder, copied, _at(builder, into, index, EVENT_BYTES))
         return context.get_dummy_value()
 
     return _signature(4), codegen
+
+
+NARROW, WIDE = 16, 32
+_sum_narrow, _sum_wide = (_sum_rows(lanes, scaled=False) for lanes in (NARROW, WIDE))
+_sum_scaled_narrow, _sum_scaled_wide = (_sum_rows(lanes, scaled=True) for lanes in (NARROW, WIDE))
+_add_bits_narrow, _add_bits_wide = (_add_rows(lanes, 1, bits=True) for lanes in (NARROW, WIDE))
+_add_floats_narrow, _add_floats_wide = (_add_rows(lanes, 1, bits=False) for lanes in (NARROW, WIDE))
+_add_bits_window_narrow, _add_bits_window_wide = (_add_rows(lanes, 3, bits=True) for lanes in (NARROW, WIDE))
+_add_floats_window_narrow, _add_floats_window_wide = (_add_rows(lanes, 3, bits=False) for lanes in (NARROW, WIDE))
+_add_by_bits_narrow, _add_by_bits_wide = (_add_masked(lanes, bits=True) for lanes in (NARROW, WIDE))
+_add_by_floats_narrow, _add_by_floats_wide = (_add_masked(lanes, bits=False) for lanes in (NARROW, WIDE))
+_clamp_narrow, _clamp_wide = (_fire(lanes, clamped=True, hard=False) for lanes in (NARROW, WIDE))
+_raw_narrow, _raw_wide = (_fire(lanes, clamped=False, hard=False) for lanes in (NARROW, WIDE))
+_clamp_hard_narrow, _clamp_hard_wide = (_fire(lanes, clamped=True, hard=True) for lanes in (NARROW, WIDE))
+_raw_hard_narrow, _raw_hard_wide = (_fire(lanes, clamped=False, hard=True) for lanes in (NARROW, WIDE))
+
+
+@kernel
+def sum_rows(lanes: int, into: int, start: int, rows: int, events: int, first: int, last: int) -> None:
+    """``into = start + Σ rows[event]`` for the events from first to last."""
+    if lanes == WIDE:
+        _sum_wide(into, start, rows, events, 0, first, last)
+    else:
+        _sum_narrow(into, start, rows, events, 0, first, last)
+
+
+@kernel
+def sum_scaled_rows(lanes: int, into: int, start: int, rows: int, events: int, values: int, first: int, last: int) -> None:
+    """``into = start + Σ value · rows[event]`` for the events from first to last."""
+    if lanes == WIDE:
+        _sum_scaled_wide(into, start, rows, events, values, first, last)
+    else:
+        _sum_scaled_narrow(into, start, rows, events, values, first, last)
+
+
+@kernel
+def add_row(lanes: int, bits: bool, into: int, rows: int, offsets: int, values: int, num: int) -> None:
+    """``into += Σ value · row at (rows + offset)``, rows of bits or of floats."""
+    if lanes == WIDE and bits:
+        _add_bits_wide(into, 0, rows, 0, offsets, values, num)
+    elif lanes == WIDE:
+        _add_floats_wide(into, 0, rows, 0, offsets, values, num)
+    elif bits:
+        _add_bits_narrow(into, 0, rows, 0, offsets, values, num)
+    else:
+        _add_floats_narrow(into, 0, rows, 0, offsets, values, num)
+
+
+@kernel
+def add_window(lanes: int, bits: bool, into: int, rows: int, stride: int, offsets: int, values: int, num: int) -> None:
+    """The same for three rows, ``stride`` bytes apart, into three."""
+    if lanes == WIDE and bits:
+        _add_bits_window_wide(into, 4 * WIDE, rows, stride, offsets, values, num)
+    elif lanes == WIDE:
+        _add_floats_window_wide(into, 4 * WIDE, rows, stride, offsets, values, num)
+    elif bits:
+        _add_bits_window_narrow(into, 4 * NARROW, rows, stride, offsets, values, num)
+    else:
+        _add_floats_window_narrow(into, 4 * NARROW, rows, stride, offsets, values, num)
+
+
+@kernel
+def add_masked(lanes: int, bits: bool, into: int, row: int, mask: int) -> None:
+    """``into += row · mask``, a mask of bits or of floats."""
+    if lanes == WIDE and bits:
+        _add_by_bits_wide(into, row, mask)
+    elif lanes == WIDE:
+        _add_by_floats_wide(into, row, mask)
+    elif bits:
+        _add_by_bits_narrow(into, row, mask)
+    else:
+        _add_by_floats_narrow(into, row, mask)
+
+
+@kernel
+def fire(lanes: int, clamped: bool, hard: bool, drive: int, potential: int, threshold: int, spikes: int, mask: int) -> None:
+    """One step of a row of neurons, see ``spiking.neurons``; spikes are written as bits, and so is the mask of a clamped drive."""
+    if lanes == WIDE and not hard:
+        if clamped:
+            _clamp_wide(drive, potential, threshold, spikes, mask)
+        else:
+            _raw_wide(drive, potential, threshold, spikes, mask)
+    elif not hard:
+        if clamped:
+            _clamp_narrow(drive, potential, threshold, spikes, mask)
+        else:
+            _raw_narrow(drive, potential, threshold, spikes, mask)
+    elif lanes == WIDE:
+        if clamped:
+            _clamp_hard_wide(drive, potential, threshold, spikes, mask)
+        else:
+            _raw_hard_wide(drive, potential, threshold, spikes, mask)
+    elif clamped:
+        _clamp_hard_narrow(drive, potential, threshold, spikes, mask)
+    else:
+        _raw_hard_narrow(drive, potential, threshold, spikes, mask)

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainables.event_driven.chain import Layer
+from trainables.event_driven.vectors import NARROW, WIDE
 
 Array = np.ndarray[Any, Any]
-NARROW, WIDE = 16, 32
 
 
 def lanes_of(channels: int) -> int:

@@ -83,7 +83,6 @@ class Bits:
         self.unpooled_border = 0 if shape.layer.pool else border
         self.masks = words(num_images, time_steps, *shape.map, v) if keep_masks else words(1, 1, *shape.map, v)
 
-
     def part(self, num_images: int) -> "Bits":
         """Those of the first images."""
         smaller = copy.copy(self)

@@ -189,6 +189,7 @@ class Trainer:
         self._penalty: SpikePenalty | None = None
         if regularisers and (regularisers.spike_penalty or regularisers.rate_target is not None):
             self._penalty = SpikePenalty(regularisers, recipe.epochs, network)
+        self._engine, self.backend = self._choose_backend(regularisers, pruning)
         self._pruner: Pruner | None = None
         if pruning and pruning.prune != "none":
             self._pruner = Pruner(pruning, network, task.seed, is_over=task.pruning_is_over)
