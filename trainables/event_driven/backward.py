@@ -3,18 +3,18 @@
 The straight-through gradient is local in time, so that S samples, each a time step of an image, go backward through all layers
 before others do. Masks are those of the neurons, with the routing of the pool behind them. See ``forward`` for shapes.
 
-A sample may also be a group of time steps (``scaled``): then spikes are means, a row of floats a pixel, and masks have means beside
-the bits that say where they are not 0; see ``networks.collapsed``.
+A sample may also be a group of time steps: then spikes are means, a row of floats a pixel, and masks have ``means`` beside the
+bits that say where they are not 0; see ``networks.collapsed``. Otherwise ``means`` is empty.
 
-Events of a layer stand twice: by place (``events``, ``values``, ``pointers``), for the layer before, and by channel (``offsets`` into
-the bits of the layer's input, ``shares``, ``counts``), for its weights.
+Events of a layer stand twice: by place (``events``, ``values``, ``pointers``), for the layer before, and by channel (``offsets``
+into the bits of the layer's input, ``shares``, ``counts``), for its weights.
 """
 
 from typing import Any
 
 import numpy as np
-from trainables.event_driven.compiling import kernel
 
+from trainables.event_driven.compiling import kernel
 from trainables.event_driven.forward import WINDOW, WORD_BITS
 from trainables.event_driven.vectors import add_masked, add_row, add_window, copy_events, lowest_bit, sum_scaled_rows
 
@@ -69,7 +69,7 @@ def _list_row(
 ) -> int:
     """The events of a row of neurons from the gradients of their pools' outputs; how many there are now."""
     width, num_words = masks_SHWV.shape[2:]
-    lanes, border = gradient.shape[2], strides[3]
+    border = strides[3]
     pointers[s, y, 0] = n
     for x in range(width):
         pointers[s, y, x + 1] = n
@@ -118,7 +118,7 @@ def _open(masks_HWV: Any, y: int, x: int, span: int) -> bool:
         for dx in range(span):
             for w in range(masks_HWV.shape[2]):
                 gates |= masks_HWV[y * span + dy, x * span + dx, w]
-    return gates != np.uint32(0)
+    return bool(gates != np.uint32(0))
 
 
 @kernel
@@ -203,7 +203,7 @@ def input_gradient(
     new_counts: Any,
     strides: Any,
 ) -> None:
-    """The kernel that takes the events of a layer to the neurons of the layer before, in blocks of so many channels.
+    """Take the events of a layer to the neurons of the layer before, in blocks of so many channels.
 
     ``rows`` are the layer's weights for every one of its events: ``[blocks, 3 · 3 · outputs, lanes]``, column by column, of a
     convolution turned round; of a linear layer ``[blocks, pixels · outputs, lanes]``. With ``first`` the layer before is the
@@ -260,7 +260,7 @@ def input_gradient(
 def weight_gradient(
     lanes: int, bits: bool, inputs: Any, convolution: bool, offsets: Any, shares: Any, counts: Any, total: Any, total_bias: Any
 ) -> None:
-    """The kernel that adds a layer's events to the gradients of its weights and biases, input channels in blocks of so many.
+    """Add a layer's events to the gradients of its weights and biases, input channels in blocks of so many.
 
     ``total`` is ``[outputs, blocks, 3, 3, lanes]``, or of a linear layer ``[outputs, blocks, pixels, 1, lanes]``.
     """

@@ -81,7 +81,7 @@ def _layers(network: Network, *, training: bool) -> Iterator[Layer]:
 
 
 def _does_nothing(parts: nn.ModuleDict, name: str, *, training: bool) -> bool:
-    part = parts[name] if name in parts else None
+    part = parts[name] if name in parts else None  # noqa: SIM401  # a ModuleDict has no get
     return isinstance(part, nn.Identity) or (isinstance(part, nn.Dropout) and not training)
 
 

@@ -1,8 +1,8 @@
 """Compiles the kernels at their first use, and keeps what was compiled for other processes and later runs.
 
-It is kept under ``$XDG_CACHE_HOME`` (else ``~/.cache``) in ``spikesweep/kernels-DIGEST``, where DIGEST is that of the kernels' sources:
-Numba itself looks only at the file that a kernel stands in, and not at what it is made of. Where nothing can be written, every
-process compiles for itself.
+It is kept under ``$XDG_CACHE_HOME`` (else ``~/.cache``) in ``spikesweep/kernels-DIGEST``, where DIGEST is that of the kernels'
+sources: Numba itself looks only at the file that a kernel stands in, and not at what it is made of. Where nothing can be
+written, every process compiles for itself.
 """
 
 import fcntl

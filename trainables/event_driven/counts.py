@@ -4,11 +4,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from trainables.event_driven.compiling import kernel
-from trainables.event_driven.vectors import add_masked
-
 from torch import Tensor
 
+from trainables.event_driven.compiling import kernel
+from trainables.event_driven.vectors import add_masked
 from trainables.event_driven.weights import Array, array, in_blocks, lanes_of, num_blocks
 from trainables.event_driven.workspace import Shape, Workspace, words, zeros
 from trainables.spiking.costs import CostMeter

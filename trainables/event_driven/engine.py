@@ -1,6 +1,6 @@
 """Takes batches forward through a chain of spiking layers, a few images at a time in every thread."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -53,7 +53,7 @@ class Engine:
 
     @torch.no_grad()
     def outputs(self, images_BCHW: Tensor, meter: CostMeter | None = None) -> Tensor:
-        """The outputs ``[T, B, classes]`` of images that are the same input at every time step; ``meter`` is told what they cost."""
+        """The outputs ``[T, B, classes]`` of images that are the same input at every step; ``meter`` is told what they cost."""
         weights = self._weights()
         outputs: list[Tensor] = []
         costs = BatchCosts(self._shapes, self._time_steps, meter, images_BCHW) if meter else None
@@ -88,7 +88,7 @@ class Engine:
         for first in range(0, len(parts), num_threads):
             yield parts[first : first + num_threads]
 
-    def _spaces(self, parts: list[slice]) -> list[Workspace]:
+    def _spaces(self, parts: list[slice]) -> Sequence[Workspace]:
         return [self._space(number, part.stop - part.start) for number, part in enumerate(parts)]
 
     def _space(self, number: int, num_images: int) -> Workspace:
@@ -108,7 +108,7 @@ class Engine:
             drive_BCHW = first.layer.synapses(images_BCHW)
             return array(in_blocks(drive_BCHW.flatten(2).transpose(1, 2), first.outputs).unsqueeze(1))
 
-    def _forward(self, spaces: list[Workspace], images_BCHW: Tensor, weights: list[Weights]) -> None:
+    def _forward(self, spaces: Sequence[Workspace], images_BCHW: Tensor, weights: list[Weights]) -> None:
         drive, start, tasks = self._drive(images_BCHW), 0, []
         for space in spaces:
             tasks.append((space, drive[start : start + space.num_images], weights))
@@ -178,7 +178,7 @@ class Engine:
         return torch.from_numpy(bits.astype(np.float32))
 
 
-def in_threads(function: Callable[..., None], tasks: list[tuple[object, ...]]) -> None:
+def in_threads(function: Callable[..., None], tasks: Sequence[tuple[object, ...]]) -> None:
     """Run the tasks at the same time; the kernels let go of Python's lock."""
     if len(tasks) == 1:
         function(*tasks[0])

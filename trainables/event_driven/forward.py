@@ -8,8 +8,8 @@ its row of weights.
 from typing import Any
 
 import numpy as np
-from trainables.event_driven.compiling import kernel
 
+from trainables.event_driven.compiling import kernel
 from trainables.event_driven.vectors import copy_events, fire, lowest_bit, sum_rows
 
 WORD_BITS = 32
@@ -95,7 +95,7 @@ def driven_layer(
     masks_NTHWV: Any,
     keep: int,
 ) -> None:
-    """The kernel for neurons whose drive is known for every step: ``[N, T, pixels, blocks, lanes]``, or with T = 1 if constant."""
+    """Neurons whose drive is known for every step: ``[N, T, pixels, blocks, lanes]``, or with T = 1 if it is constant."""
     num_images, time_steps, padded_height, padded_width, num_words = spikes_NTHWV.shape
     width, num_pixels = padded_width - 2 * border, drive.shape[2]
     row_bytes, pixel_bytes = 4 * lanes, 4 * num_words
@@ -190,7 +190,7 @@ def spiking_layer(
     windows: Any,
     ends: Any,
 ) -> None:
-    """The kernel for neurons that are driven by spikes, through a convolution or a linear layer.
+    """Neurons that are driven by spikes, through a convolution or a linear layer.
 
     ``rows`` are the weights of every event, ``[blocks, events, lanes]``; ``column`` of them are a column of a window. With
     ``keep`` 0, masks are all written to one place.
@@ -273,7 +273,7 @@ def _rises(window: Any, counts: Any) -> Any:
 def readout_layer(
     lanes: int, inputs_NTHWV: Any, channels: int, rows: Any, bias: Any, windows: Any, ends: Any, results: Any
 ) -> None:
-    """The kernel for a linear layer whose drive is the result: ``[N, T, blocks, lanes]``."""
+    """A linear layer whose drive is the result: ``[N, T, blocks, lanes]``."""
     num_images, time_steps, num_blocks = results.shape[:3]
     for image in range(num_images):
         for t in range(time_steps):

@@ -3,7 +3,8 @@
 A loss is a mean over images, so that a group of them goes forward and backward before the next one does.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -13,10 +14,10 @@ from trainables.event_driven.engine import Engine, in_threads
 from trainables.event_driven.means import Groups
 from trainables.event_driven.weights import Array, Weights, array, lanes_of, weight_gradient
 from trainables.event_driven.workspace import TrainingWorkspace, zeros
+from trainables.networks.backends import LossOf
 from trainables.networks.collapsed import TimeGroups, group_sizes
 from trainables.networks.network import Network
 
-LossOf = Callable[[Tensor, slice], Tensor]
 NO_MEANS = zeros(0, 1, 1, 1, 1)
 
 
@@ -44,6 +45,12 @@ class TrainingEngine(Engine):
         self.gradients(images_BCHW, lambda outputs_TBK, _: outputs_TBK.mean())
         for parameter, grad in parameters:
             parameter.grad = grad
+
+    def _spaces(self, parts: list[slice]) -> list[TrainingWorkspace]:
+        return [cast("TrainingWorkspace", space) for space in super()._spaces(parts)]
+
+    def _whole_spaces(self) -> Iterator[TrainingWorkspace]:
+        return (cast("TrainingWorkspace", space) for space in self._spaces_by_thread.values())
 
     def _new_space(self, num_images: int) -> TrainingWorkspace:
         return TrainingWorkspace(self._shapes, num_images, self._time_steps, len(self._groups.sizes) if self._groups else None)
@@ -145,7 +152,7 @@ class TrainingEngine(Engine):
         """The gradients of the first layer's weights, whose input never changes."""
         shape = self._shapes[0]
         total = torch.cat([torch.from_numpy(space.first_total) for space in spaces])
-        grad_BCHW = total.flatten(2)[:, :, : shape.outputs].transpose(1, 2).unflatten(2, shape.map)
+        grad_BCHW = total.flatten(2)[:, :, : shape.outputs].transpose(1, 2).reshape(len(images_BCHW), shape.outputs, *shape.map)
         synapses = shape.layer.synapses
         wanted = [False, True, synapses.bias is not None]
         _, weight, bias = torch.ops.aten.convolution_backward(
@@ -157,7 +164,7 @@ class TrainingEngine(Engine):
     def _add_summed(self) -> None:
         """The gradients of all other layers, which every thread has summed up for itself."""
         for number, shape in enumerate(self._shapes[1:], start=1):
-            for space in self._spaces_by_thread.values():
+            for space in self._whole_spaces():
                 lists = space.backward[number]
                 _add_grad(shape.layer.synapses.weight, weight_gradient(lists.total, shape.layer, shape.channels))
                 _add_grad(shape.layer.synapses.bias, torch.from_numpy(lists.total_bias))

@@ -3,15 +3,15 @@
 from typing import Any
 
 import numpy as np
+
 from trainables.event_driven.compiling import kernel
 from trainables.event_driven.vectors import add_row
-
 from trainables.event_driven.weights import Array
 
 
 @kernel
 def group_means(lanes: int, bits_NTHWV: Any, bounds: Any, offsets: Any, shares: Any, means: Any) -> None:
-    """The kernel that writes the means of groups of time steps, ``[images, groups, height, width, blocks, lanes]``.
+    """Write the means of groups of time steps, ``[images, groups, height, width, blocks, lanes]``.
 
     Group g has the steps whose ``offsets`` (bytes) and ``shares`` (1 / its size) stand from ``bounds[g]`` to ``bounds[g + 1]``.
     """

@@ -7,7 +7,6 @@ Addresses are in bytes, rows have ``lanes`` floats, 16 or 32, and bits begin wit
 Kernels call the functions at the end, which choose by ``lanes``: a kernel that had its intrinsics in a closure could not be kept.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -39,7 +38,7 @@ def _splat(builder: Any, value: Any, lanes: int) -> Any:
 
 
 def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """a · b + c, in one operation where the machine has it."""
+    """The sum a · b + c, in one operation where the machine has it."""
     type_ = ir.FunctionType(a.type, [a.type] * 3)
     function = cgutils.get_or_insert_function(builder.module, type_, f"llvm.fmuladd.v{a.type.count}f32")
     return builder.call(function, [a, b, c])
@@ -90,8 +89,8 @@ def _sum_rows(lanes: int, *, scaled: bool) -> Any:
 def _add_rows(lanes: int, num_rows: int, *, bits: bool) -> Any:
     """``into[r] += value · row`` for the rows at ``rows + offset + r · stride`` and events from 0 to num.
 
-    The intrinsic takes ``(into, into_stride, rows, stride, offsets, values, num)``, strides in bytes; with ``bits`` a row is one bit
-    a lane, else one float.
+    The intrinsic takes ``(into, into_stride, rows, stride, offsets, values, num)``, strides in bytes; with ``bits`` a row is one
+    bit a lane, else one float.
     """
     row, word = ir.VectorType(FLOAT, lanes), ir.IntType(lanes)
 
@@ -124,7 +123,7 @@ def _add_rows(lanes: int, num_rows: int, *, bits: bool) -> Any:
 
 
 def _add_masked(lanes: int, *, bits: bool) -> Any:
-    """``into += row · mask``, one row each; with ``bits`` the mask is one bit a lane. The intrinsic takes ``(into, row, mask)``."""
+    """``into += row · mask``; with ``bits`` the mask is one bit a lane. The intrinsic takes ``(into, row, mask)``."""
     row, word = ir.VectorType(FLOAT, lanes), ir.IntType(lanes)
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -282,7 +281,7 @@ def add_masked(lanes: int, bits: bool, into: int, row: int, mask: int) -> None:
 
 @kernel
 def fire(lanes: int, clamped: bool, hard: bool, drive: int, potential: int, threshold: int, spikes: int, mask: int) -> None:
-    """One step of a row of neurons, see ``spiking.neurons``; spikes are written as bits, and so is the mask of a clamped drive."""
+    """One step of a row of neurons, see ``spiking.neurons``; spikes become bits, and so does the mask of a clamped drive."""
     if lanes == WIDE and not hard:
         if clamped:
             _clamp_wide(drive, potential, threshold, spikes, mask)

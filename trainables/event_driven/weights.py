@@ -27,7 +27,8 @@ def num_blocks(channels: int) -> int:
 def in_blocks(values_C: Tensor, channels: int, fill: float = 0.0) -> Tensor:
     """The last dimension, padded, as ``[…, blocks, lanes]``."""
     lanes, blocks = lanes_of(channels), num_blocks(channels)
-    return functional.pad(values_C, (0, lanes * blocks - channels), value=fill).unflatten(-1, (blocks, lanes))
+    padded = functional.pad(values_C, (0, lanes * blocks - channels), value=fill)
+    return padded.reshape(*values_C.shape[:-1], blocks, lanes)
 
 
 def array(tensor: Tensor) -> Array:

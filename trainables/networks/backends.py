@@ -4,96 +4,117 @@ Spikes are equal where the arithmetic is exact (weights and images of few bits);
 that results agree within rounding. So a backend is no part of a replicate's identity, but every report names it.
 """
 
+import importlib
 import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Any, Literal, Protocol
 
 import torch
+from torch import Tensor
 
 from trainables.event_driven.chain import NotAChainError, chain_of
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.network import Network
-
-if TYPE_CHECKING:
-    from trainables.event_driven.engine import Engine
-    from trainables.event_driven.gradients import TrainingEngine
+from trainables.spiking.costs import CostMeter
 
 Backend = Literal["auto", "torch", "event_driven", "triton"]
-EVENT_DRIVEN = "event_driven"
-TORCH = "torch"
+LossOf = Callable[[Tensor, slice], Tensor]
+"""Of outputs ``[T, B', classes]`` and which images of the batch they are of: their mean loss."""
 
 
-class BackendUnavailableError(Exception):
-    """A backend cannot run a network; the message goes on from "the event-driven backend …"."""
+class Evaluating(Protocol):
+    """Runs a network."""
+
+    def outputs(self, images_BCHW: Tensor, meter: CostMeter | None = None) -> Tensor:
+        """The outputs ``[T, B, classes]`` of images that are the same input at every time step."""
 
 
-def evaluation_engine(wanted: Backend, network: Network, input_map: tuple[int, int], time_steps: int) -> "Engine":
-    """The event-driven engine for a network that is not trained.
+class Training(Protocol):
+    """Runs a network forward and backward."""
 
-    Raises:
-        BackendUnavailableError: It does not apply.
+    def gradients(self, images_BCHW: Tensor, loss_of: LossOf) -> tuple[Tensor, Tensor]:
+        """The mean loss over a batch, and its outputs; gradients are added to the parameters'."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demand:
+    """What a network is to be run for.
+
+    Attributes:
+        wanted: The config's backend.
+        input_map: Height and width of its images.
+        time_steps: T.
+        constant_input: Whether an image is the same input at every step.
     """
-    _check(wanted, network, training=False)
-    from trainables.event_driven.engine import Engine
 
-    return _ready(Engine(network, input_map, time_steps))
+    wanted: Backend
+    input_map: tuple[int, int]
+    time_steps: int
+    constant_input: bool
+
+
+def evaluation_engine(network: Network, demand: Demand) -> tuple[Evaluating | None, str]:
+    """What evaluates a network, None for torch; and its name, with the reason if it is not the one that was wanted."""
+    return _engine(network, demand, "engine", "Engine", training=False)
 
 
 def training_engine(
-    wanted: Backend, network: Network, input_map: tuple[int, int], time_steps: int, groups: TimeGroups | None
-) -> "TrainingEngine":
-    """The event-driven engine for training a network; with ``groups`` its gradient is the rate-collapsed one.
+    network: Network, demand: Demand, groups: TimeGroups | None, *, watched: str | None
+) -> tuple[Training | None, str]:
+    """What trains a network, None for torch; and its name, with the reason if it is not the one that was wanted.
 
-    Raises:
-        BackendUnavailableError: It does not apply.
+    Args:
+        network: With gradients.
+        demand: What it is run for.
+        groups: Of time steps, for the rate-collapsed gradient; None for the exact one.
+        watched: Who must see every layer's spikes while it learns, if anybody: the kernels show them to nobody.
     """
-    _check(wanted, network, training=True)
-    from trainables.event_driven.gradients import TrainingEngine
+    if watched:
+        return None, _torch_instead_of(demand.wanted, f"shows no layers to {watched}")
+    return _engine(network, demand, "gradients", "TrainingEngine", groups, training=True)
 
-    return _ready(TrainingEngine(network, input_map, time_steps, groups))
+
+def _engine(network: Network, demand: Demand, module: str, kind: str, *options: Any, training: bool) -> tuple[Any, str]:
+    reason = next(_reasons_against(network, demand, training=training), None)
+    if reason is None:
+        try:
+            made = importlib.import_module(f"trainables.event_driven.{module}")  # needs Numba, and a second
+            engine = getattr(made, kind)(network, demand.input_map, demand.time_steps, *options)
+            engine.warm_up()
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with a compiler, torch still runs
+            reason = _lost(f"cannot be compiled here ({type(error).__name__}: {error})")
+        else:
+            return engine, "event_driven"
+    return None, _torch_instead_of(demand.wanted, reason)
 
 
-def _check(wanted: Backend, network: Network, *, training: bool) -> None:
-    if wanted not in ("auto", EVENT_DRIVEN):
-        raise BackendUnavailableError(f"was not asked for, but {wanted}")
+def _reasons_against(network: Network, demand: Demand, *, training: bool) -> Iterator[str]:
+    """Why the event-driven backend is not the one, going on from "the event-driven backend …"."""
+    if demand.wanted not in ("auto", "event_driven"):
+        yield "was not asked for"
     if not any(True for _ in network.neurons()):
-        raise BackendUnavailableError("is for spiking networks")
+        yield "is for spiking networks"
     tensor = next(network.parameters())
     if tensor.device.type != "cpu":
-        raise BackendUnavailableError("is for CPUs")
+        yield "is for CPUs"
     if tensor.dtype != torch.float32:
-        raise BackendUnavailableError("computes in float32 alone")
+        yield "computes in float32 alone"
+    if not demand.constant_input:
+        yield "takes inputs that are the same at every time step"
     try:
         chain_of(network, training=training)
     except NotAChainError as error:
-        raise BackendUnavailableError(str(error)) from None
-    if problem := _import_problem():
-        raise BackendUnavailableError(problem)
+        yield str(error)
+
+
+def _torch_instead_of(wanted: Backend, reason: str) -> str:
+    return f"torch (the event-driven backend {reason})" if wanted in ("auto", "event_driven") else "torch"
 
 
 @cache
-def _import_problem() -> str | None:
-    """Why there are no kernels here, if so."""
-    try:
-        import trainables.event_driven.forward  # noqa: F401
-    except ImportError as error:
-        return _lost(f"needs numba: {error}")
-    return None
-
-
-AnyEngine = TypeVar("AnyEngine", bound="Engine")
-
-
-def _ready(engine: AnyEngine) -> AnyEngine:
-    try:
-        engine.warm_up()
-    except Exception as error:  # whatever is wrong with a compiler, torch still runs
-        raise BackendUnavailableError(_lost(f"cannot compile its kernels: {type(error).__name__}: {error}")) from error
-    return engine
-
-
-@cache
-def _lost(problem: str) -> str:
-    """Say once that training is slower than it could be."""
-    warnings.warn(f"the event-driven backend {problem}; torch is used in its stead, which is slower", stacklevel=2)
-    return problem
+def _lost(reason: str) -> str:
+    """Say once that everything is slower than it could be."""
+    warnings.warn(f"the event-driven backend {reason}; torch runs in its stead, several times as slow", stacklevel=2)
+    return reason

@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from trainables.networks.backends import Demand, Evaluating, evaluation_engine, training_engine
 from trainables.networks.collapsed import TimeGroups, forward_collapsed
 from trainables.networks.network import NORMS, Inputs, Network
 from trainables.spiking.costs import ENERGY_MODEL, CostMeter, footprint_bytes
@@ -122,6 +123,8 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
         trainer.load_state_dict(checkpoint[0])
     yield from reports
 
+    evaluation, evaluated_by = evaluation_engine(network, demand_of(task, recipe, splits, task.eval_time_steps))
+    backends = {"backend": trainer.backend if trainer else evaluated_by, "evaluation_backend": evaluated_by}
     first_trained = 2 if task.report_prepared else 1
     num_epochs = recipe.epochs + first_trained - 1
     for epoch in range(len(reports) + 1, num_epochs + 1):
@@ -132,14 +135,14 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
             if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
                 # spikes are finite whatever the weights are, so that no loss would ever show it
                 raise TrainingError(f"epoch {epoch}: the weights are no longer finite numbers; a lower lr may help")
-        metrics, curves = _judge(task, network, splits, final=epoch == num_epochs)
+        metrics, curves = _judge(task, network, splits, evaluation, final=epoch == num_epochs)
         report = Report(
             epoch,
             time.time_ns() // 1_000_000,
             {**train_metrics, **metrics, **(prepared.metrics if epoch < first_trained else {}), **peak.metrics()},
             curves,
             num_epochs,
-            {**prepared.facts, **_facts_of_parts(task, network), "energy_model": ENERGY_MODEL},
+            {**prepared.facts, **_facts_of_parts(task, network), **backends, "energy_model": ENERGY_MODEL},
             prepared.tables,
         )
         reports.append(report)
@@ -189,10 +192,14 @@ class Trainer:
         self._penalty: SpikePenalty | None = None
         if regularisers and (regularisers.spike_penalty or regularisers.rate_target is not None):
             self._penalty = SpikePenalty(regularisers, recipe.epochs, network)
-        self._engine, self.backend = self._choose_backend(regularisers, pruning)
         self._pruner: Pruner | None = None
         if pruning and pruning.prune != "none":
             self._pruner = Pruner(pruning, network, task.seed, is_over=task.pruning_is_over)
+        watched = "spike penalties" if self._penalty else None
+        if pruning and pruning.prune == "activation":
+            watched = "pruning by activation"
+        demand = demand_of(task, recipe, splits, task.time_steps)
+        self._engine, self.backend = training_engine(network, demand, task.time_groups, watched=watched)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the network."""
@@ -269,6 +276,11 @@ class Trainer:
     ) -> tuple[Tensor, Tensor]:
         """Run a part of a batch forward and backward: its share of the loss, and how many were right."""
         inputs = encode(self._task.encoding, self._splits, images_BCHW, indices_B, self._task.seed, "train", epoch)
+        if self._engine:
+            loss, outputs_TBK = self._engine.gradients(
+                inputs(0, 1)[0], lambda some_TBK, which: share * self._task.loss(some_TBK, labels_B[which])
+            )
+            return loss, (outputs_TBK.sum(dim=0).argmax(dim=1) == labels_B).sum()
         outputs_TBK = self._forward(inputs)
         loss = self._task.loss(outputs_TBK, labels_B)
         if self._penalty:
@@ -286,6 +298,17 @@ class Trainer:
         outputs_TBK, _ = self._network(inputs_TBN, task.time_steps, observers=observers)
         result: Tensor = outputs_TBK
         return result
+
+
+def demand_of(task: Task, recipe: Recipe, splits: Splits, time_steps: int) -> Demand:
+    """What a network is run for."""
+    height, width, channels = splits.train.images.shape[1:]
+    return Demand(
+        wanted=recipe.backend,
+        input_map=recipe.input_shape((height, width, channels))[:2],
+        time_steps=time_steps,
+        constant_input=task.encoding == "constant",
+    )
 
 
 def batch_sizes(train: Split, recipe: Recipe) -> list[int]:
@@ -314,10 +337,12 @@ def encode(encoding: Encoding, splits: Splits, images_BCHW: Tensor, indices_B: T
     return ConstantCurrent(splits.normalise(images_BCHW))
 
 
-def _judge(task: Task, network: Network, splits: Splits, *, final: bool) -> tuple[dict[str, float], dict[str, list[float]]]:
+def _judge(
+    task: Task, network: Network, splits: Splits, engine: Evaluating | None, *, final: bool
+) -> tuple[dict[str, float], dict[str, list[float]]]:
     """The metrics and curves of a report: of the validation images, and once of the test images."""
     meter = CostMeter()
-    accuracy_at_t = evaluate(task, network, splits, splits.validation, purpose="validation", meter=meter)
+    accuracy_at_t = evaluate(task, network, splits, splits.validation, purpose="validation", meter=meter, engine=engine)
     metrics = {
         "val/accuracy": accuracy_at_t[-1],
         **meter.metrics(),
@@ -328,16 +353,23 @@ def _judge(task: Task, network: Network, splits: Splits, *, final: bool) -> tupl
         metrics["val/steps_to_within_one_point"] = float(steps_to_within(accuracy_at_t, ONE_POINT))
         metrics["val/mean_accuracy_over_t"] = sum(accuracy_at_t) / len(accuracy_at_t)
     if final:
-        curves["test/accuracy_at_t"] = evaluate(task, network, splits, splits.test, purpose="test")
+        curves["test/accuracy_at_t"] = evaluate(task, network, splits, splits.test, purpose="test", engine=engine)
         metrics["test/accuracy"] = curves["test/accuracy_at_t"][-1]
     return metrics, curves
 
 
 @torch.no_grad()
 def evaluate(
-    task: Task, network: Network, splits: Splits, part: Split, *, purpose: str, meter: CostMeter | None = None
+    task: Task,
+    network: Network,
+    splits: Splits,
+    part: Split,
+    *,
+    purpose: str,
+    meter: CostMeter | None = None,
+    engine: Evaluating | None = None,
 ) -> list[float]:
-    """Accuracy of the outputs summed up to step t, for t = 1 … eval_time_steps, from one pass.
+    """Accuracy of the outputs summed up to step t, for t = 1 … eval_time_steps, from one pass; of ``engine``, or else of torch.
 
     Equal sums go to the lower class index.
     """
@@ -349,9 +381,13 @@ def evaluate(
         inputs = encode(task.encoding, splits, images_BCHW, indices_B, task.seed, purpose)
         sums_BK: Tensor | float = 0.0
         t = 0
-        pieces = network.simulate(
-            inputs, task.eval_time_steps, [meter] if meter else (), num_micro_batches=task.num_micro_batches
-        )
+        pieces: Iterable[Tensor]
+        if engine:
+            pieces = [engine.outputs(inputs(0, 1)[0], meter)]
+        else:
+            pieces = network.simulate(
+                inputs, task.eval_time_steps, [meter] if meter else (), num_micro_batches=task.num_micro_batches
+            )
         for outputs_TBK in pieces:
             sums_TBK = outputs_TBK.cumsum(dim=0) + sums_BK
             sums_BK = sums_TBK[-1]
