@@ -31,7 +31,7 @@ def test_import_contracts() -> None:
 
 
 def test_trainables_know_no_orchestration() -> None:
-    """Trainables import torch, torchvision, numpy, Numba and the standard library; scikit-learn and pyarrow where they are used."""
+    """Trainables import torch, torchvision, numpy, Numba and the standard library; scikit-learn and pyarrow where needed."""
     ours = {"trainables", "torch", "torchvision", "numpy", "numba", "llvmlite", "sklearn", "pyarrow"}
     allowed = {*ours, *sys.stdlib_module_names}
     for file in (ROOT / "trainables").rglob("*.py"):

@@ -38,7 +38,8 @@ CHAINS = st.fixed_dictionaries(
 
 def dyadic(tensor: Tensor, bits: int) -> Tensor:
     """Rounded to so many bits behind the point, so that sums are exact in any order."""
-    return (tensor * 2**bits).round() * 2.0**-bits
+    scale = float(2**bits)
+    return torch.round(tensor * scale) / scale
 
 
 def bitnet_of(options: dict[str, Any], image_shape: tuple[int, int, int]) -> Network:

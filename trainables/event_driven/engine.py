@@ -16,7 +16,7 @@ from trainables.event_driven.workspace import Workspace, shapes_of
 from trainables.networks.network import Network
 from trainables.spiking.costs import CostMeter
 
-MOST_BITS_BYTES = 3 * 2**20
+MOST_BITS_BYTES = 2**21
 """Of the images that a thread takes at once; one image at least."""
 
 

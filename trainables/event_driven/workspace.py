@@ -1,17 +1,18 @@
 """The arrays that one thread needs to take a group of images forward and backward: bits, and lists that are used again."""
 
 import copy
+import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
-import torch
 
 from trainables.event_driven.chain import Layer
 from trainables.event_driven.forward import WORD_BITS
 from trainables.event_driven.weights import Array, lanes_of, num_blocks
 
 Map = tuple[int, int]
+CACHE_LINE = 64
 MOST_LISTED_BYTES = 2**21
 """Of the lists of one layer; what is not filled is never touched, and takes no memory."""
 OVERRUN = 16
@@ -61,15 +62,17 @@ def shapes_of(layers: list[Layer], input_map: Map, channels: int) -> list[Shape]
     return shapes
 
 
-def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Array:
-    """An array that begins at a cache line."""
-    made: Array = torch.zeros(shape, dtype=dtype).numpy()
-    return made
+def zeros(*shape: int, dtype: Any = np.float32) -> Array:
+    """An array that begins at a cache line; what is never written takes no memory."""
+    num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    raw = np.zeros(num_bytes + CACHE_LINE, dtype=np.uint8)
+    start = -raw.ctypes.data % CACHE_LINE
+    return raw[start : start + num_bytes].view(dtype).reshape(shape)
 
 
 def words(*shape: int) -> Array:
     """The same of uint32."""
-    return zeros(*shape, dtype=torch.int32).view(np.uint32)
+    return zeros(*shape, dtype=np.uint32)
 
 
 class Bits:
@@ -119,11 +122,11 @@ class ForwardLists:
         lanes, v = lanes_of(shape.outputs), num_blocks(shape.outputs)
         self.potential = zeros(v, shape.map[0] * shape.map[1], lanes)
         self.drive = zeros(lanes)
-        self.counts = zeros(5, WORD_BITS, dtype=torch.int32)
-        self.events = zeros(steps if convolution else 1, most_events + OVERRUN, dtype=torch.int32)
-        self.pointers = zeros(steps, height + 2, width + 3, dtype=torch.int32)
-        self.windows = zeros(steps, per_step // 4 + OVERRUN, dtype=torch.int32)
-        self.ends = zeros(steps, height, width + 3, dtype=torch.int32) if convolution else zeros(steps, 1, 4, dtype=torch.int32)
+        self.counts = zeros(5, WORD_BITS, dtype=np.int32)
+        self.events = zeros(steps if convolution else 1, most_events + OVERRUN, dtype=np.int32)
+        self.pointers = zeros(steps, height + 2, width + 3, dtype=np.int32)
+        self.windows = zeros(steps, per_step // 4 + OVERRUN, dtype=np.int32)
+        self.ends = zeros(steps, height, width + 3, dtype=np.int32) if convolution else zeros(steps, 1, 4, dtype=np.int32)
 
 
 class BackwardLists:
@@ -132,15 +135,15 @@ class BackwardLists:
     def __init__(self, shape: Shape, num_samples: int, *, scaled: bool) -> None:
         height, width = shape.map
         pixels, convolution = height * width, shape.layer.convolution
-        self.events = zeros(num_samples, pixels * shape.outputs + OVERRUN, dtype=torch.int32)
+        self.events = zeros(num_samples, pixels * shape.outputs + OVERRUN, dtype=np.int32)
         self.values = zeros(num_samples, pixels * shape.outputs + OVERRUN)
-        self.pointers = zeros(num_samples, height, width + 3, dtype=torch.int32)
-        self.offsets = zeros(shape.outputs, num_samples * pixels, dtype=torch.int32)
+        self.pointers = zeros(num_samples, height, width + 3, dtype=np.int32)
+        self.offsets = zeros(shape.outputs, num_samples * pixels, dtype=np.int32)
         self.shares = zeros(shape.outputs, num_samples * pixels)
-        self.counts = zeros(shape.outputs, dtype=torch.int64)
-        self.windows = zeros(3 * width * shape.outputs + 2 * OVERRUN, dtype=torch.int32)
+        self.counts = zeros(shape.outputs, dtype=np.int64)
+        self.windows = zeros(3 * width * shape.outputs + 2 * OVERRUN, dtype=np.int32)
         self.window_shares = zeros(3 * width * shape.outputs + 2 * OVERRUN)
-        self.ends = zeros(width + 3, dtype=torch.int64)
+        self.ends = zeros(width + 3, dtype=np.int64)
         words_in, lanes_in = num_blocks(shape.channels), lanes_of(shape.channels)
         self.strides = self._strides(shape, lanes_in if scaled else 1)
         self.zeros = zeros(lanes_in)
