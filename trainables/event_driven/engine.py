@@ -153,6 +153,8 @@ class Engine:
             lists.pointers,
             lists.windows,
             lists.ends,
+            lists.ending,
+            lists.ending_ends,
         )
 
     def _read_out(self, space: Workspace, weights: Weights) -> None:

@@ -3,6 +3,9 @@
 Shapes: N images, T time steps, height and width, V words of 32 channels' bits (uint32); ``border`` zeros surround the map that a
 convolution reads. Neurons come in blocks of ``lanes`` channels, 16 or 32, one block a word. An event is a spike: the number of
 its row of weights.
+
+From one step to the next most spikes of a constant image stay as they are. Where that is so, a step's drive is the one before it
+plus the rows of the spikes that begin, less those of the spikes that end; every list of steps begins with a whole sum.
 """
 
 from typing import Any
@@ -10,14 +13,51 @@ from typing import Any
 import numpy as np
 
 from trainables.event_driven.compiling import kernel
-from trainables.event_driven.vectors import copy_events, fire, lowest_bit, sum_rows
+from trainables.event_driven.vectors import copy_events, fire, lowest_bit, subtract_rows, sum_rows
 
 WORD_BITS = 32
 WINDOW = 3
 
 
+ALL, BEGINNING, ENDING = 0, 1, 2
+"""Which spikes are listed: all, or those that were not there a step before, or those that were and are no more."""
+WORTH_IT = 0.8
+"""Changes over spikes, up to which changes are listed."""
+
+
 @kernel
-def list_rows(spikes_THWV: Any, channels: int, events: Any, pointers: Any) -> None:
+def _listed(spikes_THWV: Any, t: int, y: int, x: int, w: int, which: int) -> Any:
+    word = spikes_THWV[t, y, x, w]
+    if which == ALL or (t == 0 and which == BEGINNING):
+        return word
+    if t == 0:
+        return np.uint32(0)
+    before = spikes_THWV[t - 1, y, x, w]
+    return word & ~before if which == BEGINNING else before & ~word
+
+
+@kernel
+def _num_bits(word: Any) -> int:
+    pairs = word - ((word >> np.uint32(1)) & np.uint32(0x55555555))
+    fours = (pairs & np.uint32(0x33333333)) + ((pairs >> np.uint32(2)) & np.uint32(0x33333333))
+    eights = (fours + (fours >> np.uint32(4))) & np.uint32(0x0F0F0F0F)
+    return int(np.uint32(eights * np.uint32(0x01010101)) >> np.uint32(24))
+
+
+@kernel
+def changes_are_fewer(spikes_TP: Any) -> bool:
+    """Whether listing changes is worth it; a map's words in one row."""
+    spikes = changes = 0
+    for t in range(1, spikes_TP.shape[0]):
+        before, now = spikes_TP[t - 1], spikes_TP[t]
+        for place in range(len(now)):
+            spikes += _num_bits(now[place])
+            changes += _num_bits(now[place] ^ before[place])
+    return changes < WORTH_IT * spikes
+
+
+@kernel
+def list_rows(spikes_THWV: Any, which: int, channels: int, events: Any, pointers: Any) -> None:
     """The spikes of every row of a map as ``x · channels + c``; those of (y, x) stand from ``pointers[t, y, x]`` on."""
     time_steps, height, width, num_words = spikes_THWV.shape
     for t in range(time_steps):
@@ -26,7 +66,7 @@ def list_rows(spikes_THWV: Any, channels: int, events: Any, pointers: Any) -> No
             for x in range(width):
                 pointers[t, y, x] = n
                 for w in range(num_words):
-                    word = spikes_THWV[t, y, x, w]
+                    word = _listed(spikes_THWV, t, y, x, w, which)
                     first = x * channels + w * WORD_BITS
                     while word != np.uint32(0):
                         events[t, n] = first + lowest_bit(word)
@@ -129,6 +169,9 @@ def _fire_steps(
     hard: bool,
     windows: Any,
     ends: Any,
+    ending: Any,
+    ending_ends: Any,
+    by_changes: bool,
     column: int,
     rows: Any,
     bias: Any,
@@ -154,7 +197,12 @@ def _fire_steps(
                 for t in range(time_steps):
                     events = windows.ctypes.data + 4 * windows.shape[1] * t
                     first, last = ends[t, y, x], ends[t, y, x + WINDOW]
-                    sum_rows(lanes, d, bias.ctypes.data + row_bytes * b, shifted, events, first, last)
+                    start = d if by_changes and t else bias.ctypes.data + row_bytes * b
+                    sum_rows(lanes, d, start, shifted, events, first, last)
+                    if by_changes and t:
+                        events = ending.ctypes.data + 4 * ending.shape[1] * t
+                        first, last = ending_ends[t, y, x], ending_ends[t, y, x + WINDOW]
+                        subtract_rows(lanes, d, shifted, events, first, last)
                     fire(
                         lanes,
                         clamped,
@@ -189,6 +237,8 @@ def spiking_layer(
     pointers: Any,
     windows: Any,
     ends: Any,
+    ending: Any,
+    ending_ends: Any,
 ) -> None:
     """Neurons that are driven by spikes, through a convolution or a linear layer.
 
@@ -200,15 +250,37 @@ def spiking_layer(
         _reset(potential, start)
         for first in range(0, time_steps, windows.shape[0]):
             last = min(first + windows.shape[0], time_steps)
+            inputs = inputs_NTHWV[image, first:last]
+            by_changes = convolution and changes_are_fewer(inputs.reshape(last - first, -1))
             if convolution:
-                list_rows(inputs_NTHWV[image, first:last], channels, events, pointers)
+                list_rows(inputs, BEGINNING if by_changes else ALL, channels, events, pointers)
                 list_windows(events, pointers, channels, last - first, windows, ends)
             else:
-                list_all(inputs_NTHWV[image, first:last], channels, windows, ends)
+                list_all(inputs, channels, windows, ends)
+            if by_changes:
+                list_rows(inputs, ENDING, channels, events, pointers)
+                list_windows(events, pointers, channels, last - first, ending, ending_ends)
             spikes, masks = spikes_NTHWV[image, first:last], masks_NTHWV[image * keep, first * keep :]
             column = WINDOW * channels * convolution
             _fire_steps(
-                lanes, clamped, hard, windows, ends, column, rows, bias, threshold, potential, drive, spikes, border, masks, keep
+                lanes,
+                clamped,
+                hard,
+                windows,
+                ends,
+                ending,
+                ending_ends,
+                by_changes,
+                column,
+                rows,
+                bias,
+                threshold,
+                potential,
+                drive,
+                spikes,
+                border,
+                masks,
+                keep,
             )
 
 

@@ -57,8 +57,8 @@ def _at(builder: Any, address: Any, index: Any, size: int) -> Any:
     return builder.add(address, builder.mul(index, ir.Constant(INT64, size)))
 
 
-def _sum_rows(lanes: int, *, scaled: bool) -> Any:
-    """``into = start + Σ rows[event]``, or ``Σ value · rows[event]``, for the events from first to last.
+def _sum_rows(lanes: int, *, scaled: bool, negative: bool = False) -> Any:
+    """``into = start ± Σ rows[event]``, or ``Σ value · rows[event]``, for the events from first to last.
 
     The intrinsic takes ``(into, start, rows, events, values, first, last)``; events are row numbers (int32), values floats.
     """
@@ -75,7 +75,7 @@ def _sum_rows(lanes: int, *, scaled: bool) -> Any:
                 value = _load(builder, _at(builder, values, index, FLOAT_BYTES), FLOAT)
                 builder.store(_multiply_add(builder, _splat(builder, value, lanes), more, so_far), total)
             else:
-                builder.store(builder.fadd(so_far, more), total)
+                builder.store(builder.fsub(so_far, more) if negative else builder.fadd(so_far, more), total)
         _store(builder, builder.load(total, typ=row), into)
         return context.get_dummy_value()
 
@@ -209,6 +209,7 @@ def copy_events(_: Any, into: Any, source: Any, num: Any, more: Any) -> Any:
 
 NARROW, WIDE = 16, 32
 _sum_narrow, _sum_wide = (_sum_rows(lanes, scaled=False) for lanes in (NARROW, WIDE))
+_subtract_narrow, _subtract_wide = (_sum_rows(lanes, scaled=False, negative=True) for lanes in (NARROW, WIDE))
 _sum_scaled_narrow, _sum_scaled_wide = (_sum_rows(lanes, scaled=True) for lanes in (NARROW, WIDE))
 _add_bits_narrow, _add_bits_wide = (_add_rows(lanes, 1, bits=True) for lanes in (NARROW, WIDE))
 _add_floats_narrow, _add_floats_wide = (_add_rows(lanes, 1, bits=False) for lanes in (NARROW, WIDE))
@@ -229,6 +230,15 @@ def sum_rows(lanes: int, into: int, start: int, rows: int, events: int, first: i
         _sum_wide(into, start, rows, events, 0, first, last)
     else:
         _sum_narrow(into, start, rows, events, 0, first, last)
+
+
+@kernel
+def subtract_rows(lanes: int, into: int, rows: int, events: int, first: int, last: int) -> None:
+    """``into -= Σ rows[event]`` for the events from first to last."""
+    if lanes == WIDE:
+        _subtract_wide(into, into, rows, events, 0, first, last)
+    else:
+        _subtract_narrow(into, into, rows, events, 0, first, last)
 
 
 @kernel

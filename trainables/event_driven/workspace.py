@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,8 +14,11 @@ from trainables.event_driven.weights import Array, lanes_of, num_blocks
 
 Map = tuple[int, int]
 CACHE_LINE = 64
-MOST_LISTED_BYTES = 2**21
+MOST_LISTED_BYTES, MOST_STEPS = 2**23, 16
 """Of the lists of one layer; what is not filled is never touched, and takes no memory."""
+MOST_SAMPLED_BYTES = 2**21
+"""Of the gradients of one layer."""
+Take = Callable[..., Array]
 OVERRUN = 16
 """What ``vectors.copy_events`` may write behind a list."""
 
@@ -67,7 +71,8 @@ def zeros(*shape: int, dtype: Any = np.float32) -> Array:
     num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     raw = np.zeros(num_bytes + CACHE_LINE, dtype=np.uint8)
     start = -raw.ctypes.data % CACHE_LINE
-    return raw[start : start + num_bytes].view(dtype).reshape(shape)
+    made: Array = raw[start : start + num_bytes].view(dtype).reshape(shape)
+    return made
 
 
 def words(*shape: int) -> Array:
@@ -110,44 +115,72 @@ class Means:
         return smaller
 
 
+class Shared:
+    """Arrays that layers use one after the other: those of one name lie in the same memory."""
+
+    def __init__(self) -> None:
+        self._num_bytes: dict[str, int] = {}
+        self._memory: dict[str, Array] = {}
+
+    def reserve(self, name: str, *shape: int, dtype: Any = np.float32) -> Array:
+        """Say what a layer will take; before any does."""
+        self._num_bytes[name] = max(self._num_bytes.get(name, 0), math.prod(shape) * np.dtype(dtype).itemsize)
+        return zeros(0)
+
+    def take(self, name: str, *shape: int, dtype: Any = np.float32) -> Array:
+        """An array of any values."""
+        if name not in self._memory:
+            self._memory[name] = zeros(self._num_bytes[name], dtype=np.uint8)
+        num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        made: Array = self._memory[name][:num_bytes].view(dtype).reshape(shape)
+        return made
+
+
 class ForwardLists:
     """What ``forward.spiking_layer`` needs beside weights and bits."""
 
-    def __init__(self, shape: Shape, time_steps: int) -> None:
+    def __init__(self, shape: Shape, time_steps: int, take: Take) -> None:
         height, width = shape.input_map
         convolution = shape.layer.convolution
         most_events = height * width * shape.channels
         per_step = 4 * most_events * (3 if convolution else 1)
-        steps = max(1, min(time_steps, MOST_LISTED_BYTES // per_step))
+        steps = max(1, min(time_steps, MOST_STEPS, MOST_LISTED_BYTES // per_step))
         lanes, v = lanes_of(shape.outputs), num_blocks(shape.outputs)
-        self.potential = zeros(v, shape.map[0] * shape.map[1], lanes)
         self.drive = zeros(lanes)
         self.counts = zeros(5, WORD_BITS, dtype=np.int32)
-        self.events = zeros(steps if convolution else 1, most_events + OVERRUN, dtype=np.int32)
-        self.pointers = zeros(steps, height + 2, width + 3, dtype=np.int32)
-        self.windows = zeros(steps, per_step // 4 + OVERRUN, dtype=np.int32)
-        self.ends = zeros(steps, height, width + 3, dtype=np.int32) if convolution else zeros(steps, 1, 4, dtype=np.int32)
+        self.potential = take("potential", v, shape.map[0] * shape.map[1], lanes)
+        self.events = take("events", steps if convolution else 1, most_events + OVERRUN, dtype=np.int32)
+        self.pointers = take("pointers", steps, height + 2, width + 3, dtype=np.int32)
+        ends = (steps, height, width + 3) if convolution else (steps, 1, 4)
+        self.windows = take("windows", steps, per_step // 4 + OVERRUN, dtype=np.int32)
+        self.ends = take("ends", *ends, dtype=np.int32)
+        self.ending = take("ending", *self._size_if(convolution, steps, per_step // 4 + OVERRUN), dtype=np.int32)
+        self.ending_ends = take("ending_ends", *ends, dtype=np.int32)
+
+    @staticmethod
+    def _size_if(wanted: bool, *size: int) -> tuple[int, ...]:
+        return size if wanted else (1,) * len(size)
 
 
 class BackwardLists:
     """The gradients of a layer's neurons as events, by place and by channel, for so many samples at once."""
 
-    def __init__(self, shape: Shape, num_samples: int, *, scaled: bool) -> None:
+    def __init__(self, shape: Shape, num_samples: int, take: Take, *, scaled: bool) -> None:
         height, width = shape.map
         pixels, convolution = height * width, shape.layer.convolution
-        self.events = zeros(num_samples, pixels * shape.outputs + OVERRUN, dtype=np.int32)
-        self.values = zeros(num_samples, pixels * shape.outputs + OVERRUN)
-        self.pointers = zeros(num_samples, height, width + 3, dtype=np.int32)
-        self.offsets = zeros(shape.outputs, num_samples * pixels, dtype=np.int32)
-        self.shares = zeros(shape.outputs, num_samples * pixels)
-        self.counts = zeros(shape.outputs, dtype=np.int64)
-        self.windows = zeros(3 * width * shape.outputs + 2 * OVERRUN, dtype=np.int32)
-        self.window_shares = zeros(3 * width * shape.outputs + 2 * OVERRUN)
-        self.ends = zeros(width + 3, dtype=np.int64)
+        self.events = take("events", num_samples, pixels * shape.outputs + OVERRUN, dtype=np.int32)
+        self.values = take("values", num_samples, pixels * shape.outputs + OVERRUN)
+        self.pointers = take("pointers", num_samples, height, width + 3, dtype=np.int32)
+        self.offsets = take("offsets", shape.outputs, num_samples * pixels, dtype=np.int32)
+        self.shares = take("shares", shape.outputs, num_samples * pixels)
+        self.counts = take("counts", shape.outputs, dtype=np.int64)
+        self.windows = take("windows", 3 * width * shape.outputs + 2 * OVERRUN, dtype=np.int32)
+        self.window_shares = take("window_shares", 3 * width * shape.outputs + 2 * OVERRUN)
+        self.ends = take("ends", width + 3, dtype=np.int64)
         words_in, lanes_in = num_blocks(shape.channels), lanes_of(shape.channels)
+        self.gradient = take("gradient", shape.input_map[1], words_in, lanes_in)
         self.strides = self._strides(shape, lanes_in if scaled else 1)
         self.zeros = zeros(lanes_in)
-        self.gradient = zeros(shape.input_map[1], words_in, lanes_in)
         rows = (3, 3) if convolution else (shape.input_map[0] * shape.input_map[1], 1)
         self.total = zeros(shape.outputs, words_in, *rows, lanes_in)
         self.total_bias = zeros(shape.outputs)
@@ -178,7 +211,9 @@ class Workspace:
     def __init__(self, shapes: list[Shape], num_images: int, time_steps: int, *, keep_masks: bool = False) -> None:
         self.num_images = num_images
         self.bits = [Bits(shape, num_images, time_steps, keep_masks=keep_masks) for shape in shapes]
-        self.forward = [ForwardLists(shape, time_steps) for shape in shapes]
+        shared = Shared()
+        for take in (shared.reserve, shared.take):
+            self.forward = [ForwardLists(shape, time_steps, take) for shape in shapes]
         last = shapes[-1].outputs
         self.results = zeros(num_images, time_steps, num_blocks(last), lanes_of(last))
 
@@ -200,11 +235,20 @@ class TrainingWorkspace(Workspace):
         self.means = [Means(shape, num_images, num_groups) for shape in shapes] if num_groups else []
         bytes_per_sample = 8 * max(shape.num_neurons for shape in shapes)
         samples = num_images * (num_groups or time_steps)
-        self.num_samples = min(samples, max(1, MOST_LISTED_BYTES // bytes_per_sample))
-        self.backward = [BackwardLists(shape, self.num_samples, scaled=bool(num_groups)) for shape in shapes]
+        self.num_samples = min(samples, max(1, MOST_SAMPLED_BYTES // bytes_per_sample))
+        self.backward = self._backward_lists(shapes, scaled=bool(num_groups))
         first = shapes[0]
         pixels = first.map[0] * first.map[1]
         self.first_total = zeros(num_images, pixels, num_blocks(first.outputs), lanes_of(first.outputs))
+
+    def _backward_lists(self, shapes: list[Shape], *, scaled: bool) -> list[BackwardLists]:
+        """A layer's are needed until those of the one before it are there, so that every other layer uses the same."""
+        shared = Shared(), Shared()
+        for number, shape in enumerate(shapes):
+            BackwardLists(shape, self.num_samples, shared[number % 2].reserve, scaled=scaled)
+        return [
+            BackwardLists(shape, self.num_samples, shared[number % 2].take, scaled=scaled) for number, shape in enumerate(shapes)
+        ]
 
     def part(self, num_images: int) -> Self:
         """The same arrays for fewer images."""
