@@ -36,13 +36,18 @@ def cache_folder() -> Path | None:
         return None
 
 
-def kernel(function: Callable[..., Any]) -> Any:
+def inlined(function: Callable[..., Any]) -> Any:
+    """A part of kernels, which is compiled into each of them."""
+    return kernel(function, forceinline=True)
+
+
+def kernel(function: Callable[..., Any], **options: Any) -> Any:
     """A function that Numba compiles at its first call; Python's lock is let go of while it runs."""
     folder = cache_folder()
     before = config.CACHE_DIR
     config.CACHE_DIR = str(folder or "")  # read where a function is decorated, and nowhere else
     try:
-        return njit(nogil=True, cache=folder is not None, error_model="numpy")(function)
+        return njit(nogil=True, cache=folder is not None, error_model="numpy", **options)(function)
     finally:
         config.CACHE_DIR = before
 

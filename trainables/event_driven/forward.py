@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from trainables.event_driven.compiling import kernel
-from trainables.event_driven.vectors import copy_events, fire, lowest_bit, subtract_rows, sum_rows
+from trainables.event_driven.compiling import inlined, kernel
+from trainables.event_driven.vectors import copy_events, fire, list_bits, subtract_rows, sum_rows
 
 WORD_BITS = 32
 WINDOW = 3
@@ -25,7 +25,7 @@ WORTH_IT = 0.8
 """Changes over spikes, up to which changes are listed."""
 
 
-@kernel
+@inlined
 def _listed(spikes_THWV: Any, t: int, y: int, x: int, w: int, which: int) -> Any:
     word = spikes_THWV[t, y, x, w]
     if which == ALL or (t == 0 and which == BEGINNING):
@@ -36,7 +36,7 @@ def _listed(spikes_THWV: Any, t: int, y: int, x: int, w: int, which: int) -> Any
     return word & ~before if which == BEGINNING else before & ~word
 
 
-@kernel
+@inlined
 def _num_bits(word: Any) -> int:
     pairs = word - ((word >> np.uint32(1)) & np.uint32(0x55555555))
     fours = (pairs & np.uint32(0x33333333)) + ((pairs >> np.uint32(2)) & np.uint32(0x33333333))
@@ -67,11 +67,7 @@ def list_rows(spikes_THWV: Any, which: int, channels: int, events: Any, pointers
                 pointers[t, y, x] = n
                 for w in range(num_words):
                     word = _listed(spikes_THWV, t, y, x, w, which)
-                    first = x * channels + w * WORD_BITS
-                    while word != np.uint32(0):
-                        events[t, n] = first + lowest_bit(word)
-                        n += 1
-                        word &= word - np.uint32(1)
+                    n += list_bits(word, x * channels + w * WORD_BITS, events.ctypes.data + 4 * (t * events.shape[1] + n))
             pointers[t, y, width] = n
 
 
@@ -105,11 +101,7 @@ def list_all(spikes_THWV: Any, channels: int, windows: Any, ends: Any) -> None:
         for pixel in range(height * width):
             for w in range(num_words):
                 word = spikes_THWV[t, pixel // width, pixel % width, w]
-                first = pixel * channels + w * WORD_BITS
-                while word != np.uint32(0):
-                    windows[t, n] = first + lowest_bit(word)
-                    n += 1
-                    word &= word - np.uint32(1)
+                n += list_bits(word, pixel * channels + w * WORD_BITS, windows.ctypes.data + 4 * (t * windows.shape[1] + n))
         ends[t, 0, 0], ends[t, 0, WINDOW] = 0, n
 
 

@@ -9,12 +9,13 @@ Kernels call the functions at the end, which choose by ``lanes``: a kernel that 
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from trainables.event_driven.compiling import kernel
+from trainables.event_driven.compiling import inlined
 
 FLOAT = ir.FloatType()
 INT32 = ir.IntType(32)
@@ -23,8 +24,9 @@ FLOAT_BYTES = 4
 EVENT_BYTES = 4
 
 
-def _load(builder: Any, address: Any, type_: Any) -> Any:
-    return builder.load(builder.inttoptr(address, ir.PointerType()), typ=type_, align=1 if isinstance(type_, ir.IntType) else 4)
+def _load(builder: Any, address: Any, type_: Any, align: int = 4) -> Any:
+    align = 1 if isinstance(type_, ir.IntType) else align
+    return builder.load(builder.inttoptr(address, ir.PointerType()), typ=type_, align=align)
 
 
 def _store(builder: Any, value: Any, address: Any, align: int = 4) -> None:
@@ -32,9 +34,9 @@ def _store(builder: Any, value: Any, address: Any, align: int = 4) -> None:
 
 
 def _splat(builder: Any, value: Any, lanes: int) -> Any:
-    vector = builder.insert_element(ir.Constant(ir.VectorType(FLOAT, lanes), ir.Undefined), value, ir.Constant(INT32, 0))
-    mask = ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes)
-    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
+    nothing = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    vector = builder.insert_element(nothing, value, ir.Constant(INT32, 0))
+    return builder.shuffle_vector(vector, nothing, ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes))
 
 
 def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
@@ -184,6 +186,37 @@ def lowest_bit(_: Any, word: Any) -> Any:
     return types.int64(types.uint32), codegen
 
 
+BITS_OF_BYTES = np.zeros((256, 8), dtype=np.uint8)
+"""The numbers of the bits that are set in every byte, one after the other."""
+for _byte in range(256):
+    _bits = [bit for bit in range(8) if _byte >> bit & 1]
+    BITS_OF_BYTES[_byte, : len(_bits)] = _bits
+
+
+@intrinsic
+def _list_bits(_: Any, word: Any, first: Any, into: Any, table: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word, first, into, table = arguments
+        row = ir.VectorType(INT32, 8)
+        before = ir.Constant(INT32, 0)
+        for byte in range(4):
+            value = builder.and_(builder.lshr(word, ir.Constant(INT32, 8 * byte)), ir.Constant(INT32, 255))
+            numbers = _load(builder, _at(builder, table, builder.zext(value, INT64), 8), ir.VectorType(ir.IntType(8), 8), align=1)
+            start = builder.add(builder.trunc(first, INT32), ir.Constant(INT32, 8 * byte))
+            listed = builder.add(builder.zext(numbers, row), _splat(builder, start, 8))
+            _store(builder, listed, _at(builder, into, builder.zext(before, INT64), EVENT_BYTES))
+            before = builder.add(before, builder.ctpop(value))
+        return builder.zext(before, INT64)
+
+    return types.int64(types.uint32, types.int64, types.int64, types.int64), codegen
+
+
+@inlined
+def list_bits(word: int, first: int, into: int) -> int:
+    """Write ``first`` plus the number of every bit that is set, as int32, and up to 8 of any value; how many there are."""
+    return _list_bits(word, first, into, BITS_OF_BYTES.ctypes.data)
+
+
 COPIED_AT_ONCE = 16
 
 
@@ -194,8 +227,7 @@ def copy_events(_: Any, into: Any, source: Any, num: Any, more: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         into, source, num, more = arguments
         row = ir.VectorType(INT32, COPIED_AT_ONCE)
-        some = builder.insert_element(ir.Constant(row, ir.Undefined), builder.trunc(more, INT32), ir.Constant(INT32, 0))
-        many = builder.shuffle_vector(some, ir.Constant(row, ir.Undefined), ir.Constant(row, [0] * COPIED_AT_ONCE))
+        many = _splat(builder, builder.trunc(more, INT32), COPIED_AT_ONCE)
         with cgutils.for_range_slice(builder, ir.Constant(INT64, 0), num, ir.Constant(INT64, COPIED_AT_ONCE), INT64) as (
             index,
             _,
@@ -223,7 +255,7 @@ _clamp_hard_narrow, _clamp_hard_wide = (_fire(lanes, clamped=True, hard=True) fo
 _raw_hard_narrow, _raw_hard_wide = (_fire(lanes, clamped=False, hard=True) for lanes in (NARROW, WIDE))
 
 
-@kernel
+@inlined
 def sum_rows(lanes: int, into: int, start: int, rows: int, events: int, first: int, last: int) -> None:
     """``into = start + Σ rows[event]`` for the events from first to last."""
     if lanes == WIDE:
@@ -232,7 +264,7 @@ def sum_rows(lanes: int, into: int, start: int, rows: int, events: int, first: i
         _sum_narrow(into, start, rows, events, 0, first, last)
 
 
-@kernel
+@inlined
 def subtract_rows(lanes: int, into: int, rows: int, events: int, first: int, last: int) -> None:
     """``into -= Σ rows[event]`` for the events from first to last."""
     if lanes == WIDE:
@@ -241,7 +273,7 @@ def subtract_rows(lanes: int, into: int, rows: int, events: int, first: int, las
         _subtract_narrow(into, into, rows, events, 0, first, last)
 
 
-@kernel
+@inlined
 def sum_scaled_rows(lanes: int, into: int, start: int, rows: int, events: int, values: int, first: int, last: int) -> None:
     """``into = start + Σ value · rows[event]`` for the events from first to last."""
     if lanes == WIDE:
@@ -250,7 +282,7 @@ def sum_scaled_rows(lanes: int, into: int, start: int, rows: int, events: int, v
         _sum_scaled_narrow(into, start, rows, events, values, first, last)
 
 
-@kernel
+@inlined
 def add_row(lanes: int, bits: bool, into: int, rows: int, offsets: int, values: int, num: int) -> None:
     """``into += Σ value · row at (rows + offset)``, rows of bits or of floats."""
     if lanes == WIDE and bits:
@@ -263,7 +295,7 @@ def add_row(lanes: int, bits: bool, into: int, rows: int, offsets: int, values: 
         _add_floats_narrow(into, 0, rows, 0, offsets, values, num)
 
 
-@kernel
+@inlined
 def add_window(lanes: int, bits: bool, into: int, rows: int, stride: int, offsets: int, values: int, num: int) -> None:
     """The same for three rows, ``stride`` bytes apart, into three."""
     if lanes == WIDE and bits:
@@ -276,7 +308,7 @@ def add_window(lanes: int, bits: bool, into: int, rows: int, stride: int, offset
         _add_floats_window_narrow(into, 4 * NARROW, rows, stride, offsets, values, num)
 
 
-@kernel
+@inlined
 def add_masked(lanes: int, bits: bool, into: int, row: int, mask: int) -> None:
     """``into += row · mask``, a mask of bits or of floats."""
     if lanes == WIDE and bits:
@@ -289,7 +321,7 @@ def add_masked(lanes: int, bits: bool, into: int, row: int, mask: int) -> None:
         _add_by_floats_narrow(into, row, mask)
 
 
-@kernel
+@inlined
 def fire(lanes: int, clamped: bool, hard: bool, drive: int, potential: int, threshold: int, spikes: int, mask: int) -> None:
     """One step of a row of neurons, see ``spiking.neurons``; spikes become bits, and so does the mask of a clamped drive."""
     if lanes == WIDE and not hard:
