@@ -14,7 +14,7 @@ rates are stated, for everything event-driven depends on them.
 
 All run in one process in turns; a number is the median of the turns. With one thread it is CPU time of the process, so that other
 processes of the machine matter less; with two it is wall-clock time. Memory is the peak of a process of its own above what it
-holds after a step with T = 1 and one image, in which libraries, weights and gradients are.
+holds after a step with T = 1 and one image: libraries, weights and gradients, of ours also as the kernels order them.
 
 Floor: every spike's row of weights must be read and added, once in the forward pass. ``floor`` says how many additions and bytes
 that is, how long they take at the rate at which this machine adds rows that lie in its nearest cache, and what share that is of
@@ -338,9 +338,9 @@ def memory(*, short: bool) -> dict[str, Any]:
 def peak_of(name: str, time_steps: int) -> int:
     """The peak of a step above what the process holds after one with T = 1 and one image."""
     torch.set_num_threads(1)
-    network = untrained()
-    images_BCHW = torch.randn(BATCH_SIZE, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
-    labels_B = torch.arange(BATCH_SIZE) % CLASSES
+    network, (images_BCHW, labels_B) = untrained(), images(None)
+    set_rates(network, images_BCHW[:8])
+    images_BCHW, labels_B = images_BCHW[:BATCH_SIZE], labels_B[:BATCH_SIZE]
     steps_of(name, network, images_BCHW[:1], labels_B[:1], 1)()
     peak = MemoryPeak(torch.device("cpu"))
     steps_of(name, network, images_BCHW, labels_B, time_steps)()

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.event_driven.arrays import Array, lanes_of, num_blocks, words, zeros
 from trainables.event_driven.compiling import kernel
 from trainables.event_driven.vectors import add_masked
-from trainables.event_driven.weights import Array, array, in_blocks, lanes_of, num_blocks
-from trainables.event_driven.workspace import Shape, Workspace, words, zeros
+from trainables.event_driven.weights import array, in_blocks
+from trainables.event_driven.workspace import Shape, Workspace
 from trainables.spiking.costs import CostMeter
 
 

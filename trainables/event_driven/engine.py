@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from trainables.event_driven import forward
+from trainables.event_driven.arrays import Array, lanes_of
 from trainables.event_driven.chain import chain_of
 from trainables.event_driven.compiling import one_at_a_time
 from trainables.event_driven.counts import BatchCosts
-from trainables.event_driven.weights import Array, Weights, array, in_blocks, lanes_of, weights_of
+from trainables.event_driven.weights import Weights, array, in_blocks, weights_of
 from trainables.event_driven.workspace import Workspace, shapes_of
 from trainables.networks.network import Network
 from trainables.spiking.costs import CostMeter
@@ -95,10 +96,10 @@ class Engine:
         """The arrays of a thread, of which a smaller group uses a part."""
         whole = self._spaces_by_thread.get(number)
         if whole is None or whole.num_images < num_images:
-            whole = self._spaces_by_thread[number] = self._new_space(num_images)
+            whole = self._spaces_by_thread[number] = self._new_space(number, num_images)
         return whole.part(num_images)
 
-    def _new_space(self, num_images: int) -> Workspace:
+    def _new_space(self, number: int, num_images: int) -> Workspace:
         return Workspace(self._shapes, num_images, self._time_steps)
 
     def _drive(self, images_BCHW: Tensor) -> Array:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from trainables.event_driven import backward
+from trainables.event_driven.arrays import Array, lanes_of, zeros
 from trainables.event_driven.engine import Engine, in_threads
 from trainables.event_driven.means import Groups
-from trainables.event_driven.weights import Array, Weights, array, lanes_of, weight_gradient
-from trainables.event_driven.workspace import TrainingWorkspace, zeros
+from trainables.event_driven.weights import Weights, add_weight_gradient, array
+from trainables.event_driven.workspace import TrainingWorkspace
 from trainables.networks.backends import LossOf
 from trainables.networks.collapsed import TimeGroups, group_sizes
 from trainables.networks.network import Network
@@ -52,8 +53,9 @@ class TrainingEngine(Engine):
     def _whole_spaces(self) -> Iterator[TrainingWorkspace]:
         return (cast("TrainingWorkspace", space) for space in self._spaces_by_thread.values())
 
-    def _new_space(self, num_images: int) -> TrainingWorkspace:
-        return TrainingWorkspace(self._shapes, num_images, self._time_steps, len(self._groups.sizes) if self._groups else None)
+    def _new_space(self, number: int, num_images: int) -> TrainingWorkspace:
+        num_groups = len(self._groups.sizes) if self._groups else None
+        return TrainingWorkspace(self._shapes, num_images, self._time_steps, num_groups, thread=number)
 
     def gradients(self, images_BCHW: Tensor, loss_of: LossOf) -> tuple[Tensor, Tensor]:
         """The mean loss over a batch and the outputs ``[T, B, classes]``; gradients are added to the parameters'.
@@ -166,7 +168,7 @@ class TrainingEngine(Engine):
         for number, shape in enumerate(self._shapes[1:], start=1):
             for space in self._whole_spaces():
                 lists = space.backward[number]
-                _add_grad(shape.layer.synapses.weight, weight_gradient(lists.total, shape.layer, shape.channels))
+                add_weight_gradient(lists.total, shape.layer, shape.channels)
                 _add_grad(shape.layer.synapses.bias, torch.from_numpy(lists.total_bias))
                 lists.total[:], lists.total_bias[:] = 0, 0
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from trainables.event_driven.arrays import Array
 from trainables.event_driven.compiling import kernel
 from trainables.event_driven.vectors import add_row
-from trainables.event_driven.weights import Array
 
 
 @kernel

@@ -214,7 +214,8 @@ def _list_bits(_: Any, word: Any, first: Any, into: Any, table: Any) -> Any:
 @inlined
 def list_bits(word: int, first: int, into: int) -> int:
     """Write ``first`` plus the number of every bit that is set, as int32, and up to 8 of any value; how many there are."""
-    return _list_bits(word, first, into, BITS_OF_BYTES.ctypes.data)
+    num: int = _list_bits(word, first, into, BITS_OF_BYTES.ctypes.data)
+    return num
 
 
 COPIED_AT_ONCE = 16

@@ -1,27 +1,14 @@
 """Weights as the kernels read them: a row for every event, channels in blocks of 16 or 32; and gradients back from there."""
 
+import math
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trainables.event_driven.arrays import Array, kept, lanes_of, num_blocks, zeros
 from trainables.event_driven.chain import Layer
-from trainables.event_driven.vectors import NARROW, WIDE
-
-Array = np.ndarray[Any, Any]
-
-
-def lanes_of(channels: int) -> int:
-    """How many channels stand in a block; all blocks but a narrow network's only one are as wide as a word."""
-    return NARROW if channels <= NARROW else WIDE
-
-
-def num_blocks(channels: int) -> int:
-    """Blocks, and words of bits, that so many channels take."""
-    return -(-channels // WIDE)
 
 
 def in_blocks(values_C: Tensor, channels: int, fill: float = 0.0) -> Tensor:
@@ -59,7 +46,7 @@ def weights_of(layer: Layer, channels: int, num_pixels: int, *, driven: bool, tr
     """The weights of a layer.
 
     Args:
-        layer: A convolution or linear layer with its neurons.
+        layer: A convolution or linear layer with its neurons, if it has any.
         channels: Of its input.
         num_pixels: Of its input, for a linear layer.
         driven: Whether its drive is computed elsewhere, so that no rows are needed.
@@ -69,27 +56,40 @@ def weights_of(layer: Layer, channels: int, num_pixels: int, *, driven: bool, tr
     bias = layer.synapses.bias if layer.synapses.bias is not None else weight.new_zeros(outputs)
     threshold = neuron.firing_threshold.flatten().expand(outputs) if neuron else weight.new_ones(outputs)
     start = neuron.model.initial_membrane_potential if neuron else 0.0
-    nothing = weight.new_zeros(1, 1, 1)
-    rows = turned = nothing
+    rows = turned = zeros(1, 1, 1)
     if not driven and layer.convolution:  # columns first, so that a window is one run of events
-        rows = in_blocks(weight.permute(3, 2, 1, 0), outputs).flatten(0, 2).transpose(0, 1)
-        turned = in_blocks(weight.flip(2, 3).permute(3, 2, 0, 1), channels).flatten(0, 2).transpose(0, 1) if training else nothing
+        rows = _rows(layer, "rows", weight.permute(3, 2, 1, 0))
+        turned = _rows(layer, "turned", weight.flip(2, 3).permute(3, 2, 0, 1)) if training else turned
     elif not driven:
         by_pixel = weight.view(outputs, channels, num_pixels)
-        rows = in_blocks(by_pixel.permute(2, 1, 0), outputs).flatten(0, 1).transpose(0, 1)
-        turned = in_blocks(by_pixel.permute(2, 0, 1), channels).flatten(0, 1).transpose(0, 1) if training else nothing
+        rows = _rows(layer, "rows", by_pixel.permute(2, 1, 0))
+        turned = _rows(layer, "turned", by_pixel.permute(2, 0, 1)) if training else turned
     return Weights(
-        rows=array(rows),
-        turned=array(turned),
+        rows=rows,
+        turned=turned,
         bias=array(in_blocks(bias, outputs)),
         threshold=array(in_blocks(threshold, outputs, fill=1.0)),
         start=array(in_blocks(threshold * start, outputs)),
     )
 
 
-def weight_gradient(total: Array, layer: Layer, channels: int) -> Tensor:
-    """The gradient of a layer's weights from what ``backward.weight_gradient`` has summed up."""
-    summed = torch.from_numpy(total)
-    if layer.convolution:
-        return summed.permute(0, 1, 4, 2, 3).flatten(1, 2)[:, :channels]
-    return summed.squeeze(3).transpose(2, 3).flatten(1, 2)[:, :channels].flatten(1)
+def _rows(layer: Layer, name: str, weights: Tensor) -> Array:
+    """Weights whose last dimension is channels, as ``[blocks, events, lanes]``."""
+    *events, channels = weights.shape
+    lanes = lanes_of(channels)
+    rows = kept(layer.synapses, name, num_blocks(channels), math.prod(events), lanes)
+    for block, some in zip(rows, torch.split(weights, lanes, dim=-1), strict=True):
+        torch.from_numpy(block).view(*events, lanes)[..., : some.shape[-1]].copy_(some)
+    return rows
+
+
+@torch.no_grad()
+def add_weight_gradient(total: Array, layer: Layer, channels: int) -> None:
+    """Add what ``backward.weight_gradient`` has summed up to the gradient of a layer's weights."""
+    weight = layer.synapses.weight
+    if weight.grad is None:
+        weight.grad = torch.zeros_like(weight)
+    grad_OCP = weight.grad.view(layer.channels, channels, -1)
+    for number, some in enumerate(torch.split(grad_OCP, lanes_of(channels), dim=1)):
+        summed_OPC = torch.from_numpy(total[:, number]).flatten(1, 2)
+        some.add_(summed_OPC[..., : some.shape[1]].transpose(1, 2))

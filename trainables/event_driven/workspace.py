@@ -8,13 +8,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from trainables.event_driven.arrays import Array, kept, lanes_of, num_blocks, words, zeros
 from trainables.event_driven.chain import Layer
 from trainables.event_driven.forward import WORD_BITS
-from trainables.event_driven.weights import Array, lanes_of, num_blocks
 
 Map = tuple[int, int]
-CACHE_LINE = 64
-MOST_LISTED_BYTES, MOST_STEPS = 2**23, 16
+MOST_LISTED_BYTES, MOST_STEPS = 2**23, 8
 """Of the lists of one layer; what is not filled is never touched, and takes no memory."""
 MOST_SAMPLED_BYTES = 2**21
 """Of the gradients of one layer."""
@@ -64,20 +63,6 @@ def shapes_of(layers: list[Layer], input_map: Map, channels: int) -> list[Shape]
         shapes.append(Shape(layer, channels, input_map, map_, output_map, border))
         input_map, channels = output_map, layer.channels
     return shapes
-
-
-def zeros(*shape: int, dtype: Any = np.float32) -> Array:
-    """An array that begins at a cache line; what is never written takes no memory."""
-    num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    raw = np.zeros(num_bytes + CACHE_LINE, dtype=np.uint8)
-    start = -raw.ctypes.data % CACHE_LINE
-    made: Array = raw[start : start + num_bytes].view(dtype).reshape(shape)
-    return made
-
-
-def words(*shape: int) -> Array:
-    """The same of uint32."""
-    return zeros(*shape, dtype=np.uint32)
 
 
 class Bits:
@@ -165,7 +150,7 @@ class ForwardLists:
 class BackwardLists:
     """The gradients of a layer's neurons as events, by place and by channel, for so many samples at once."""
 
-    def __init__(self, shape: Shape, num_samples: int, take: Take, *, scaled: bool) -> None:
+    def __init__(self, shape: Shape, num_samples: int, take: Take, *, scaled: bool, thread: int) -> None:
         height, width = shape.map
         pixels, convolution = height * width, shape.layer.convolution
         self.events = take("events", num_samples, pixels * shape.outputs + OVERRUN, dtype=np.int32)
@@ -182,7 +167,7 @@ class BackwardLists:
         self.strides = self._strides(shape, lanes_in if scaled else 1)
         self.zeros = zeros(lanes_in)
         rows = (3, 3) if convolution else (shape.input_map[0] * shape.input_map[1], 1)
-        self.total = zeros(shape.outputs, words_in, *rows, lanes_in)
+        self.total = kept(shape.layer.synapses, f"gradient {thread}", shape.outputs, words_in, *rows, lanes_in)
         self.total_bias = zeros(shape.outputs)
 
     @property
@@ -230,25 +215,23 @@ class Workspace:
 class TrainingWorkspace(Workspace):
     """The same, and what goes backward: samples are time steps, or so many groups of them."""
 
-    def __init__(self, shapes: list[Shape], num_images: int, time_steps: int, num_groups: int | None) -> None:
+    def __init__(self, shapes: list[Shape], num_images: int, time_steps: int, num_groups: int | None, thread: int) -> None:
         super().__init__(shapes, num_images, time_steps, keep_masks=True)
         self.means = [Means(shape, num_images, num_groups) for shape in shapes] if num_groups else []
         bytes_per_sample = 8 * max(shape.num_neurons for shape in shapes)
         samples = num_images * (num_groups or time_steps)
         self.num_samples = min(samples, max(1, MOST_SAMPLED_BYTES // bytes_per_sample))
-        self.backward = self._backward_lists(shapes, scaled=bool(num_groups))
+        self.backward = self._backward_lists(shapes, scaled=bool(num_groups), thread=thread)
         first = shapes[0]
         pixels = first.map[0] * first.map[1]
         self.first_total = zeros(num_images, pixels, num_blocks(first.outputs), lanes_of(first.outputs))
 
-    def _backward_lists(self, shapes: list[Shape], *, scaled: bool) -> list[BackwardLists]:
+    def _backward_lists(self, shapes: list[Shape], *, scaled: bool, thread: int) -> list[BackwardLists]:
         """A layer's are needed until those of the one before it are there, so that every other layer uses the same."""
-        shared = Shared(), Shared()
+        shared, options = (Shared(), Shared()), {"scaled": scaled, "thread": thread}
         for number, shape in enumerate(shapes):
-            BackwardLists(shape, self.num_samples, shared[number % 2].reserve, scaled=scaled)
-        return [
-            BackwardLists(shape, self.num_samples, shared[number % 2].take, scaled=scaled) for number, shape in enumerate(shapes)
-        ]
+            BackwardLists(shape, self.num_samples, shared[number % 2].reserve, **options)
+        return [BackwardLists(shape, self.num_samples, shared[number % 2].take, **options) for number, shape in enumerate(shapes)]
 
     def part(self, num_images: int) -> Self:
         """The same arrays for fewer images."""
