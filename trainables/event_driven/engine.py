@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from trainables.event_driven import forward
-from trainables.event_driven.arrays import Array, lanes_of
+from trainables.event_driven.arrays import lanes_of
 from trainables.event_driven.chain import chain_of
 from trainables.event_driven.compiling import one_at_a_time
 from trainables.event_driven.counts import BatchCosts
-from trainables.event_driven.weights import Weights, array, in_blocks, weights_of
+from trainables.event_driven.weights import Weights, weights_of, write_drive
 from trainables.event_driven.workspace import Workspace, shapes_of
 from trainables.networks.network import Network
 from trainables.spiking.costs import CostMeter
@@ -55,19 +55,19 @@ class Engine:
     @torch.no_grad()
     def outputs(self, images_BCHW: Tensor, meter: CostMeter | None = None) -> Tensor:
         """The outputs ``[T, B, classes]`` of images that are the same input at every step; ``meter`` is told what they cost."""
-        weights = self._weights()
-        outputs: list[Tensor] = []
+        weights, num_images = self._weights(), len(images_BCHW)
+        outputs_TBK = torch.empty(self._time_steps, num_images, self._shapes[-1].outputs)
         costs = BatchCosts(self._shapes, self._time_steps, meter, images_BCHW) if meter else None
-        for parts in self._rounds(len(images_BCHW)):
+        for parts in self._rounds(num_images):
             spaces = self._spaces(parts)
             self._forward(spaces, images_BCHW[parts[0].start : parts[-1].stop], weights)
-            for space in spaces:
-                outputs.append(self._outputs(space))
+            for part, space in zip(parts, spaces, strict=True):
+                outputs_TBK[:, part] = self._outputs(space)
                 if costs:
                     costs.add(space)
         if costs:
             costs.tell()
-        return torch.cat(outputs, dim=1)
+        return outputs_TBK
 
     def _weights(self) -> list[Weights]:
         return [
@@ -102,41 +102,36 @@ class Engine:
     def _new_space(self, number: int, num_images: int) -> Workspace:
         return Workspace(self._shapes, num_images, self._time_steps)
 
-    def _drive(self, images_BCHW: Tensor) -> Array:
-        """Of the first layer, ``[images, 1, pixels, blocks, lanes]``."""
-        first = self._shapes[0]
+    def _forward(self, spaces: Sequence[Workspace], images_BCHW: Tensor, weights: list[Weights]) -> None:
+        first, start = self._shapes[0], 0
         with torch.no_grad():
             drive_BCHW = first.layer.synapses(images_BCHW)
-            return array(in_blocks(drive_BCHW.flatten(2).transpose(1, 2), first.outputs).unsqueeze(1))
-
-    def _forward(self, spaces: Sequence[Workspace], images_BCHW: Tensor, weights: list[Weights]) -> None:
-        drive, start, tasks = self._drive(images_BCHW), 0, []
         for space in spaces:
-            tasks.append((space, drive[start : start + space.num_images], weights))
+            write_drive(drive_BCHW[start : start + space.num_images], first.outputs, space.drive)
             start += space.num_images
-        in_threads(self._forward_part, tasks)
+        in_threads(self._forward_part, [(space, weights) for space in spaces])
 
-    def _forward_part(self, space: Workspace, drive: Array, weights: list[Weights]) -> None:
+    def _forward_part(self, space: Workspace, weights: list[Weights]) -> None:
         for number in range(len(self._shapes)):
             shape, bits = self._shapes[number], space.bits[number]
             if shape.layer.neuron is None:
                 self._read_out(space, weights[number])
                 return
-            self._fire(number, space, drive, weights[number])
+            self._fire(number, space, weights[number])
             if shape.layer.pool == "or":
                 forward.pool_or(bits.unpooled, bits.spikes, shape.border, bits.masks, bits.keep)
             elif shape.layer.pool == "largest_count":
                 scratch = space.forward[number].counts
                 forward.pool_largest_count(bits.unpooled, bits.spikes, shape.border, scratch)
 
-    def _fire(self, number: int, space: Workspace, drive: Array, weights: Weights) -> None:
+    def _fire(self, number: int, space: Workspace, weights: Weights) -> None:
         shape, bits, lists = self._shapes[number], space.bits[number], space.forward[number]
         assert shape.layer.neuron is not None
         model, lanes = shape.layer.neuron.model, lanes_of(shape.outputs)
         kind = lanes, model.integrate == "clamped", model.reset == "hard"
         results = bits.unpooled, bits.unpooled_border, bits.masks, bits.keep
         if number == 0:
-            forward.driven_layer(*kind, drive, weights.threshold, weights.start, lists.potential, *results)
+            forward.driven_layer(*kind, space.drive, weights.threshold, weights.start, lists.potential, *results)
             return
         forward.spiking_layer(
             *kind,

@@ -65,7 +65,8 @@ class TrainingEngine(Engine):
             loss_of: Of outputs ``[T, B', classes]`` and which images of the batch they are of: their mean loss.
         """
         num_images, weights = len(images_BCHW), self._weights()
-        total_loss, outputs = images_BCHW.new_zeros(()), []
+        total_loss = images_BCHW.new_zeros(())
+        all_TBK = torch.empty(self._time_steps, num_images, self._shapes[-1].outputs)
         for parts in self._rounds(num_images):
             some, spaces = slice(parts[0].start, parts[-1].stop), self._spaces(parts)
             images = images_BCHW[some]
@@ -75,9 +76,9 @@ class TrainingEngine(Engine):
             self._backward(spaces, grad_TBK, weights)
             self._add_first(spaces, images)
             total_loss += loss
-            outputs.append(outputs_TBK)
+            all_TBK[:, some] = outputs_TBK
         self._add_summed()
-        return total_loss, torch.cat(outputs, dim=1)
+        return total_loss, all_TBK
 
     def _backward(self, spaces: list[TrainingWorkspace], grad_TBK: Tensor, weights: list[Weights]) -> None:
         start, tasks = 0, []

@@ -52,18 +52,18 @@ def weights_of(layer: Layer, channels: int, num_pixels: int, *, driven: bool, tr
         driven: Whether its drive is computed elsewhere, so that no rows are needed.
         training: Whether gradients go out of it.
     """
-    outputs, weight, neuron = layer.channels, layer.synapses.weight, layer.neuron
+    outputs, weight, neuron = layer.channels, layer.synapses.weight.detach(), layer.neuron
     bias = layer.synapses.bias if layer.synapses.bias is not None else weight.new_zeros(outputs)
     threshold = neuron.firing_threshold.flatten().expand(outputs) if neuron else weight.new_ones(outputs)
     start = neuron.model.initial_membrane_potential if neuron else 0.0
     rows = turned = zeros(1, 1, 1)
     if not driven and layer.convolution:  # columns first, so that a window is one run of events
-        rows = _rows(layer, "rows", weight.permute(3, 2, 1, 0))
-        turned = _rows(layer, "turned", weight.flip(2, 3).permute(3, 2, 0, 1)) if training else turned
+        rows = _rows(layer, "rows", weight.numpy().transpose(3, 2, 1, 0))
+        turned = _rows(layer, "turned", weight.numpy()[:, :, ::-1, ::-1].transpose(3, 2, 0, 1)) if training else turned
     elif not driven:
-        by_pixel = weight.view(outputs, channels, num_pixels)
-        rows = _rows(layer, "rows", by_pixel.permute(2, 1, 0))
-        turned = _rows(layer, "turned", by_pixel.permute(2, 0, 1)) if training else turned
+        by_pixel = weight.numpy().reshape(outputs, channels, num_pixels)
+        rows = _rows(layer, "rows", by_pixel.transpose(2, 1, 0))
+        turned = _rows(layer, "turned", by_pixel.transpose(2, 0, 1)) if training else turned
     return Weights(
         rows=rows,
         turned=turned,
@@ -73,14 +73,21 @@ def weights_of(layer: Layer, channels: int, num_pixels: int, *, driven: bool, tr
     )
 
 
-def _rows(layer: Layer, name: str, weights: Tensor) -> Array:
+def _rows(layer: Layer, name: str, weights: Array) -> Array:
     """Weights whose last dimension is channels, as ``[blocks, events, lanes]``."""
     *events, channels = weights.shape
     lanes = lanes_of(channels)
     rows = kept(layer.synapses, name, num_blocks(channels), math.prod(events), lanes)
-    for block, some in zip(rows, torch.split(weights, lanes, dim=-1), strict=True):
-        torch.from_numpy(block).view(*events, lanes)[..., : some.shape[-1]].copy_(some)
+    for number, block in enumerate(rows):
+        some = weights[..., number * lanes : (number + 1) * lanes]
+        block.reshape(*events, lanes)[..., : some.shape[-1]] = some
     return rows
+
+
+def write_drive(drive_BCHW: Tensor, channels: int, into: Array) -> None:
+    """A layer's drive as ``[images, 1, pixels, blocks, lanes]``."""
+    by_pixel = drive_BCHW.numpy().reshape(*drive_BCHW.shape[:2], -1).transpose(0, 2, 1)
+    into.reshape(*into.shape[:3], -1)[:, 0, :, :channels] = by_pixel
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import numpy as np
 
@@ -147,6 +147,11 @@ class ForwardLists:
         return size if wanted else (1,) * len(size)
 
 
+class _Options(TypedDict):
+    scaled: bool
+    thread: int
+
+
 class BackwardLists:
     """The gradients of a layer's neurons as events, by place and by channel, for so many samples at once."""
 
@@ -200,6 +205,8 @@ class Workspace:
         for take in (shared.reserve, shared.take):
             self.forward = [ForwardLists(shape, time_steps, take) for shape in shapes]
         last = shapes[-1].outputs
+        first = shapes[0]
+        self.drive = zeros(num_images, 1, first.map[0] * first.map[1], num_blocks(first.outputs), lanes_of(first.outputs))
         self.results = zeros(num_images, time_steps, num_blocks(last), lanes_of(last))
 
     def part(self, num_images: int) -> Self:
@@ -208,7 +215,7 @@ class Workspace:
             return self
         smaller = copy.copy(self)
         smaller.num_images, smaller.bits = num_images, [bits.part(num_images) for bits in self.bits]
-        smaller.results = self.results[:num_images]
+        smaller.drive, smaller.results = self.drive[:num_images], self.results[:num_images]
         return smaller
 
 
@@ -228,7 +235,7 @@ class TrainingWorkspace(Workspace):
 
     def _backward_lists(self, shapes: list[Shape], *, scaled: bool, thread: int) -> list[BackwardLists]:
         """A layer's are needed until those of the one before it are there, so that every other layer uses the same."""
-        shared, options = (Shared(), Shared()), {"scaled": scaled, "thread": thread}
+        shared, options = (Shared(), Shared()), _Options(scaled=scaled, thread=thread)
         for number, shape in enumerate(shapes):
             BackwardLists(shape, self.num_samples, shared[number % 2].reserve, **options)
         return [BackwardLists(shape, self.num_samples, shared[number % 2].take, **options) for number, shape in enumerate(shapes)]
