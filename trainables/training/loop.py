@@ -20,7 +20,7 @@ from trainables.training.peaks import MemoryPeak
 from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruner, Pruning, SpikePenalty, SpikeRegularisers, num_pruned_filters
-from trainables.training.reports import Report, TrainingError
+from trainables.training.reports import Report, TrainingError, steps_to_within
 from trainables.training.storage import Location
 
 EVALUATION_BATCH_SIZE = 64
@@ -395,10 +395,3 @@ def evaluate(
                 correct_T[t] += correct
                 t += 1
     return [correct / len(part) for correct in correct_T]
-
-
-def steps_to_within(accuracy_at_t: list[float], margin: float) -> int:
-    """The first time step from which on the accuracy stays within ``margin`` of its final value."""
-    final = accuracy_at_t[-1]
-    outside = [t for t, accuracy in enumerate(accuracy_at_t, start=1) if abs(accuracy - final) > margin + 1e-9]
-    return max(outside, default=0) + 1
