@@ -65,12 +65,12 @@ def forward_collapsed(
         results[step.name] = _run(network, step, arguments, time_steps, sizes)
         if observers and network.is_a(step, SpikingNeuron):
             signal = results[step.name]
-            outputs_TBN = _Ungroup.apply(signal.means_KBN, signal.values_TBN, sizes)
+            outputs_TBN = Ungroup.apply(signal.means_KBN, signal.values_TBN, sizes)
             for observer in observers:
                 observer.outputs(network.layers[step.name], outputs_TBN)
         network.forget(results, number)
     last = results[network.steps[-1].name]
-    result: Tensor = _Ungroup.apply(last.means_KBN, last.values_TBN, sizes)
+    result: Tensor = Ungroup.apply(last.means_KBN, last.values_TBN, sizes)
     return result
 
 
@@ -125,7 +125,7 @@ class _Replace(torch.autograd.Function):
         return ctx.gradient(grads[0]), None, None
 
 
-class _Ungroup(torch.autograd.Function):
+class Ungroup(torch.autograd.Function):
     """The values of every step; a group's mean gets the sum of their gradients."""
 
     @staticmethod
