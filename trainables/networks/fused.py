@@ -20,10 +20,16 @@ from torch.nn import functional
 from trainables.networks.network import INPUT, NUM_FOLDED_IMAGES, Inputs, Network, Observer, Step
 from trainables.spiking.neurons import SpikingNeuron
 from trainables.spiking.pools import SplitTiesMaxPool
-from trainables.spiking.triton_neuron import Bits, FusedPool, fire, pass_gradient, spikes_of, why_no_triton, why_not_these
+from trainables.spiking.triton_neuron import Bits, FusedPool, fire, pass_gradient, spikes_of, why_not_these
 
-MOST_IMAGES = 64
-"""Images of a piece; its time steps are as many as ``NUM_FOLDED_IMAGES`` allows."""
+FOLDED_IMAGES = 256
+"""Images times time steps of a piece: enough to fill a GPU, and to outlast what starting its kernels takes."""
+IMAGES = 64
+"""Of a piece, or more where there are few time steps."""
+
+
+_WINDOWS: tuple[Any, ...] = ((2, 2, 0), ((2, 2), (2, 2), (0, 0)))
+"""Sizes, strides and paddings of pools that the kernels know, as they may be written."""
 
 
 class UnfusableError(ValueError):
@@ -36,6 +42,7 @@ class FusedLayer:
 
     Attributes:
         name: The layer's.
+        drive, spikes: The steps that give its drives and what it passes on.
         before: Steps between the spikes of the layer before and the synapses: pools that are not fused, flattening.
         synapses: The convolution or linear layer.
         neuron: Its neurons.
@@ -43,6 +50,8 @@ class FusedLayer:
     """
 
     name: str
+    drive: str
+    spikes: str
     before: tuple[nn.Module, ...]
     synapses: nn.Conv2d | nn.Linear
     neuron: SpikingNeuron
@@ -50,29 +59,6 @@ class FusedLayer:
 
 
 BETWEEN = (nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.MaxPool2d, SplitTiesMaxPool, nn.Flatten, nn.Identity)
-
-
-def why_not_fused(network: Network, device: torch.device, *, collapsed: bool, observed: bool) -> str | None:
-    """Why ``forward_fused`` cannot run a network; None if it can.
-
-    Args:
-        network: It.
-        device: Where it is.
-        collapsed: Whether its gradient is to be rate-collapsed.
-        observed: Whether observers watch its training.
-    """
-    reason = why_no_triton(device)
-    if reason:
-        return reason
-    if collapsed and observed:
-        return "Triton's rate-collapsed gradient shows observers nothing"
-    try:
-        layers = fused_layers(network, fuse_pools=not observed)
-    except UnfusableError as error:
-        return str(error)
-    if collapsed and any(isinstance(part, nn.MaxPool2d | SplitTiesMaxPool) for layer in layers for part in layer.before):
-        return "Triton's rate-collapsed gradient takes max pools right behind neurons alone"
-    return None
 
 
 def fused_layers(network: Network, *, fuse_pools: bool = True) -> list[FusedLayer]:
@@ -101,7 +87,7 @@ def fused_layers(network: Network, *, fuse_pools: bool = True) -> list[FusedLaye
                 pool = _pool(_part(network, steps[0]))
             if pool != "none":
                 last = steps.pop(0).name
-            layers.append(FusedLayer(network.layers[step.name], tuple(before), part, neuron, pool))
+            layers.append(FusedLayer(network.layers[step.name], step.name, last, tuple(before), part, neuron, pool))
             before = []
         elif isinstance(part, BETWEEN) and steps:
             before.append(part)
@@ -122,8 +108,9 @@ def _why_not_this_padding(part: nn.Conv2d | nn.Linear) -> str | None:
 def _pool(part: nn.Module) -> FusedPool:
     if isinstance(part, SplitTiesMaxPool):
         return "split"
-    is_2x2 = isinstance(part, nn.MaxPool2d) and (part.kernel_size, part.stride) in ((2, 2), ((2, 2), (2, 2)))
-    return "one" if is_2x2 and (part.padding, part.dilation, part.ceil_mode) == (0, 1, False) else "none"
+    if not isinstance(part, nn.MaxPool2d) or part.dilation not in (1, (1, 1)) or part.ceil_mode:
+        return "none"
+    return "one" if (part.kernel_size, part.stride, part.padding) in _WINDOWS else "none"
 
 
 def forward_fused(
@@ -133,12 +120,12 @@ def forward_fused(
     observers: Sequence[Observer] = (),
     *,
     dtype: torch.dtype = torch.bfloat16,
-    num_folded_images: int = NUM_FOLDED_IMAGES,
+    num_folded_images: int = FOLDED_IMAGES,
 ) -> Tensor:
     """What ``network(inputs_TBN, time_steps, observers=observers)`` gives, ``[T, B, …]``, with its gradient.
 
     Args:
-        network: One that ``why_not_fused`` has nothing against.
+        network: A chain; see ``triton_backend.why_not``.
         inputs_TBN: ``[T, B, …]``, or ``[1, B, …]`` for an input that is the same at every step.
         time_steps: T.
         observers: See every layer's inputs and outputs; with them a batch is one piece, as they must see it whole.
@@ -148,9 +135,9 @@ def forward_fused(
     layers = fused_layers(network, fuse_pools=not observers)
     weights = low_precision(layers, dtype)
     num_images = inputs_TBN.shape[1]
-    images, length = (num_images, time_steps) if observers else piece_of(num_images, num_folded_images)
+    images, length = (num_images, time_steps) if observers else piece_of(num_images, time_steps, num_folded_images)
     pieces = []
-    for images_TBN in inputs_TBN.split(images, dim=1):
+    for images_TBN in torch.split(inputs_TBN, images, dim=1):
         state: list[Tensor | None] = [None] * len(layers)
         steps = []
         for start in range(0, time_steps, length):
@@ -160,10 +147,10 @@ def forward_fused(
     return torch.cat(pieces, dim=1)
 
 
-def piece_of(num_images: int, num_folded_images: int) -> tuple[int, int]:
+def piece_of(num_images: int, time_steps: int, num_folded_images: int) -> tuple[int, int]:
     """How many images and time steps a piece has at most."""
-    images = min(num_images, MOST_IMAGES, num_folded_images)
-    return images, num_folded_images // images
+    images = min(num_images, num_folded_images, max(IMAGES, num_folded_images // time_steps))
+    return images, min(time_steps, num_folded_images // images)
 
 
 @torch.no_grad()
@@ -210,6 +197,7 @@ def run_piece(
         memory = _Memory(state, number, torch.float32 if layer is layers[-1] else dtype, keep=torch.is_grad_enabled())
         values_TBN = _Neurons.apply(drive_TBN, layer.synapses.bias, layer, time_steps, memory)
         bits = memory.bits
+        del drive_TBN  # before the next layer's is made
         for observer in observers:
             observer.outputs(layer.name, values_TBN.float())
     return values_TBN
@@ -230,9 +218,7 @@ class _Synapses(torch.autograd.Function):
     """A convolution or linear map, without its bias, of spikes that are kept as bits."""
 
     @staticmethod
-    def forward(
-        ctx: Any, values_TBN: Tensor, bits: Bits | None, parameter: Tensor, weight: Tensor, layer: FusedLayer
-    ) -> Tensor:
+    def forward(ctx: Any, values_TBN: Tensor, bits: Bits | None, parameter: Tensor, weight: Tensor, layer: FusedLayer) -> Tensor:
         del parameter  # the gradient's address; ``weight`` is the same in another type
         ctx.kept, ctx.weight, ctx.layer = values_TBN if bits is None else bits, weight, layer
         inputs_NCHW = apply_folded(layer.before, values_TBN).flatten(0, 1)
@@ -252,9 +238,7 @@ class _Neurons(torch.autograd.Function):
     """bddi neurons and their pool: the kernels of ``triton_neuron``, with the bias of the synapses before them."""
 
     @staticmethod
-    def forward(
-        ctx: Any, drive_TBN: Tensor, bias: Tensor | None, layer: FusedLayer, time_steps: int, memory: _Memory
-    ) -> Tensor:
+    def forward(ctx: Any, drive_TBN: Tensor, bias: Tensor | None, layer: FusedLayer, time_steps: int, memory: _Memory) -> Tensor:
         spikes_TBN, v, memory.bits = fire(
             drive_TBN,
             layer.neuron,
@@ -326,7 +310,7 @@ def _convolution_gradients(
         conv.stride,
         conv.padding,
         conv.dilation,
-        False,  # noqa: FBT003  # not transposed
+        False,  # not transposed
         [0, 0],
         conv.groups,
         [needs_input_grad, True, False],

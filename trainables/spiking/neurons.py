@@ -150,7 +150,7 @@ class _StraightThrough(torch.autograd.Function):
         p_TBN = drive_TBN.clamp(0, 1) if clamped else drive_TBN
         p_TBN = p_TBN.expand(time_steps, *drive_TBN.shape[1:])
         spikes_TBN = torch.empty_like(p_TBN, memory_format=torch.contiguous_format)
-        v = membrane_potential.to(drive_TBN.dtype, copy=True)
+        v = membrane_potential.to(torch.promote_types(drive_TBN.dtype, torch.float32), copy=True)  # sums of T drives
         for p, spikes in zip(p_TBN, spikes_TBN, strict=True):
             if leak is not None:
                 v *= leak

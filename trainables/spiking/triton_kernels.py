@@ -35,6 +35,14 @@ def _fire(v, drive, threshold):
 
 
 @triton.jit
+def _store_window(at, element, b0, b1, b2, b3, mask, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr):
+    tl.store(at, _pack(b0, BLOCK_P, BLOCK_C), mask=mask)
+    tl.store(at + element, _pack(b1, BLOCK_P, BLOCK_C), mask=mask)
+    tl.store(at + 2 * element, _pack(b2, BLOCK_P, BLOCK_C), mask=mask)
+    tl.store(at + 3 * element, _pack(b3, BLOCK_P, BLOCK_C), mask=mask)
+
+
+@triton.jit
 def _as(bits, pointer):
     return bits.to(tl.float32).to(pointer.dtype.element_ty)  # Triton's interpreter knows no way from integers to bfloat16
 
@@ -46,10 +54,34 @@ def _add(counts, at, more, mask):
 
 
 @triton.jit
+def _add_window(counts, at, element, n0, n1, n2, n3, mask):
+    _add(counts, at, n0, mask)
+    _add(counts, at + element, n1, mask)
+    _add(counts, at + 2 * element, n2, mask)
+    _add(counts, at + 3 * element, n3, mask)
+
+
+@triton.jit
+def _bias(bias, c, C, HAS_BIAS: tl.constexpr):
+    if HAS_BIAS:
+        return tl.load(bias + c, mask=c < C, other=0.0)
+    return tl.zeros(c.shape, tl.float32)
+
+
+@triton.jit
 def _start(v, at, mask, threshold, initial, FIRST: tl.constexpr):
     if FIRST:
         return tl.zeros(at.shape, tl.float32) + initial * threshold
     return tl.load(v + at, mask=mask, other=0.0)
+
+
+@triton.jit
+def _tile(P, C, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr):
+    """A program's positions, channels and bytes, and whether they are there."""
+    p = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)[:, None]
+    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)[None, :]
+    byte = tl.program_id(1) * (BLOCK_C // 8) + tl.arange(0, BLOCK_C // 8)[None, :]
+    return p, c, byte, (p < P) & (c < C), (p < P) & (byte < (C + 7) // 8)
 
 
 @triton.jit
@@ -75,16 +107,11 @@ def fire(
     BLOCK_C: tl.constexpr,
 ):
     """Clamp, integrate, fire, reset and pack, without a pool: one neuron a position."""
-    p = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)[:, None]
-    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)[None, :]
-    byte = tl.program_id(1) * (BLOCK_C // 8) + tl.arange(0, BLOCK_C // 8)[None, :]
+    p, c, byte, there, bytes_there = _tile(P, C, BLOCK_P, BLOCK_C)
     num_bytes = (C + 7) // 8
-    there, bytes_there = (p < P) & (c < C), (p < P) & (byte < num_bytes)
     at, byte_at = p * C + c, p * num_bytes + byte
     threshold = tl.load(firing_threshold)
-    shift = tl.zeros([1, BLOCK_C], tl.float32)
-    if HAS_BIAS:
-        shift = tl.load(bias + c, mask=c < C, other=0.0)
+    shift = _bias(bias, c, C, HAS_BIAS)
     u = _start(v, at, there, threshold, initial, FIRST)
     num_spikes = tl.zeros([BLOCK_P, BLOCK_C], tl.int32)
     num_passing = tl.zeros([BLOCK_P, BLOCK_C], tl.int32)
@@ -143,19 +170,13 @@ def fire_and_pool(
     BLOCK_C: tl.constexpr,
 ):
     """The same with a 2x2 max pool of the spikes, which is their OR; only windows that are whole are computed."""
-    p = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)[:, None]
-    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)[None, :]
-    byte = tl.program_id(1) * (BLOCK_C // 8) + tl.arange(0, BLOCK_C // 8)[None, :]
+    p, c, byte, there, bytes_there = _tile(P, C, BLOCK_P, BLOCK_C)
     num_bytes = (C + 7) // 8
-    there, bytes_there = (p < P) & (c < C), (p < P) & (byte < num_bytes)
     at, byte_at = p * C + c, p * num_bytes + byte
     image, y, x = p // ((H // 2) * (W // 2)), p // (W // 2) % (H // 2), p % (W // 2)
     d0 = ((image * H + 2 * y) * W + 2 * x) * C + c
-    d1, d2, d3 = d0 + C, d0 + W * C, d0 + W * C + C
     threshold = tl.load(firing_threshold)
-    shift = tl.zeros([1, BLOCK_C], tl.float32)
-    if HAS_BIAS:
-        shift = tl.load(bias + c, mask=c < C, other=0.0)
+    shift = _bias(bias, c, C, HAS_BIAS)
     u0 = _start(v, at, there, threshold, initial, FIRST)
     u1 = _start(v, at + P * C, there, threshold, initial, FIRST)
     u2 = _start(v, at + 2 * P * C, there, threshold, initial, FIRST)
@@ -164,9 +185,9 @@ def fire_and_pool(
     num_spikes, n0, n1, n2, n3 = none, none, none, none, none
     for _ in range(time_steps):
         u0, s0, i0 = _fire(u0, tl.load(drive + d0, mask=there, other=0.0).to(tl.float32) + shift, threshold)
-        u1, s1, i1 = _fire(u1, tl.load(drive + d1, mask=there, other=0.0).to(tl.float32) + shift, threshold)
-        u2, s2, i2 = _fire(u2, tl.load(drive + d2, mask=there, other=0.0).to(tl.float32) + shift, threshold)
-        u3, s3, i3 = _fire(u3, tl.load(drive + d3, mask=there, other=0.0).to(tl.float32) + shift, threshold)
+        u1, s1, i1 = _fire(u1, tl.load(drive + d0 + C, mask=there, other=0.0).to(tl.float32) + shift, threshold)
+        u2, s2, i2 = _fire(u2, tl.load(drive + d0 + W * C, mask=there, other=0.0).to(tl.float32) + shift, threshold)
+        u3, s3, i3 = _fire(u3, tl.load(drive + d0 + W * C + C, mask=there, other=0.0).to(tl.float32) + shift, threshold)
         pooled = s0 | s1 | s2 | s3
         tl.store(spikes + at, _as(pooled, spikes), mask=there)
         if KEEP != 0:
@@ -174,17 +195,12 @@ def fire_and_pool(
         if KEEP == KEEP_BITS:
             element = P * num_bytes
             tl.store(spike_bits + byte_at, _pack(pooled, BLOCK_P, BLOCK_C), mask=bytes_there)
-            tl.store(passing_bits + byte_at, _pack(w0 & i0, BLOCK_P, BLOCK_C), mask=bytes_there)
-            tl.store(passing_bits + byte_at + element, _pack(w1 & i1, BLOCK_P, BLOCK_C), mask=bytes_there)
-            tl.store(passing_bits + byte_at + 2 * element, _pack(w2 & i2, BLOCK_P, BLOCK_C), mask=bytes_there)
-            tl.store(passing_bits + byte_at + 3 * element, _pack(w3 & i3, BLOCK_P, BLOCK_C), mask=bytes_there)
+            at_bits = passing_bits + byte_at
+            _store_window(at_bits, element, w0 & i0, w1 & i1, w2 & i2, w3 & i3, bytes_there, BLOCK_P, BLOCK_C)
             spike_bits += element
             passing_bits += 4 * element
             if POOL == SPLIT:
-                tl.store(winner_bits + byte_at, _pack(w0, BLOCK_P, BLOCK_C), mask=bytes_there)
-                tl.store(winner_bits + byte_at + element, _pack(w1, BLOCK_P, BLOCK_C), mask=bytes_there)
-                tl.store(winner_bits + byte_at + 2 * element, _pack(w2, BLOCK_P, BLOCK_C), mask=bytes_there)
-                tl.store(winner_bits + byte_at + 3 * element, _pack(w3, BLOCK_P, BLOCK_C), mask=bytes_there)
+                _store_window(winner_bits + byte_at, element, w0, w1, w2, w3, bytes_there, BLOCK_P, BLOCK_C)
                 winner_bits += 4 * element
         if KEEP == KEEP_COUNTS:
             share = none + 1
@@ -199,10 +215,7 @@ def fire_and_pool(
         spikes += P * C
     if KEEP == KEEP_COUNTS:
         _add(spike_counts, at, num_spikes, there)
-        _add(passing_counts, at, n0, there)
-        _add(passing_counts, at + P * C, n1, there)
-        _add(passing_counts, at + 2 * P * C, n2, there)
-        _add(passing_counts, at + 3 * P * C, n3, there)
+        _add_window(passing_counts, at, P * C, n0, n1, n2, n3, there)
     tl.store(v + at, u0, mask=there)
     tl.store(v + at + P * C, u1, mask=there)
     tl.store(v + at + 2 * P * C, u2, mask=there)
@@ -227,6 +240,7 @@ def pass_gradient(
     H,
     W,
     drive_step,
+    shares,
     scale,
     E: tl.constexpr,
     KEPT: tl.constexpr,
@@ -234,7 +248,8 @@ def pass_gradient(
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """The gradient of the spikes, or of their pool, at the drives: bits say where it passes, or counts times ``scale`` how much.
+    """The gradient of the spikes, or of their pool, at the drives: bits say where it passes, or counts times ``shares``
+    times ``scale`` how much.
 
     A drive that is constant in time gathers that of all steps.
     """
@@ -251,7 +266,10 @@ def pass_gradient(
     for _ in range(time_steps):
         g = tl.load(grad + p * C + c, mask=there, other=0.0).to(tl.float32)
         if KEPT == KEEP_COUNTS:
-            g *= tl.load(passing + (e * P + p) * C + c, mask=there, other=0).to(tl.float32) * scale
+            count = tl.load(passing + (e * P + p) * C + c, mask=there, other=0)
+            g *= count.to(tl.float32) * (tl.load(shares) * scale)
+            passing += E * P * C
+            shares += 1
         else:
             g *= _bit(passing, e * P + p, c, num_bytes, there)
             passing += E * P * num_bytes

@@ -1,8 +1,8 @@
 """bddi neurons with their max pool as one fused pass over drives: clamp, integrate, fire, reset, OR, pack.
 
 What ``neurons`` defines, on drives of any floating-point type with membrane potentials in float32. The backward pass needs bits
-alone: where the clamp let through, and which of a pool's inputs won. The spikes are those of ``SpikingNeuron`` and its pool to the
-bit, and so is the gradient but for rounding.
+alone: where the clamp let through, and which of a pool's inputs won. Spikes are those of ``SpikingNeuron`` and its pool to the
+bit, and so are gradients but for rounding.
 
 Triton compiles the kernels for a GPU when they are first used; with TRITON_INTERPRET=1 in the environment of the process they
 run on the CPU, slowly, for tests.
@@ -11,6 +11,8 @@ run on the CPU, slowly, for tests.
 import importlib.util
 import math
 import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
@@ -25,7 +27,7 @@ FusedPool = Literal["none", "one", "split"]
 
 POOL_CODES = {"none": 0, "one": 1, "split": 2}
 TILE = 1024
-"""Positions times channels of a program: with Triton's four warps eight channels a thread, a load of 16 bytes and a byte of bits."""
+"""Positions times channels of a program: four warps have eight channels a thread, a load of 16 bytes and a byte of bits."""
 SHARE_UNIT = 12
 """Counts of gradients that are shared are in twelfths."""
 
@@ -77,21 +79,29 @@ class Bits:
 
 @dataclass(frozen=True)
 class Counts:
-    """The same summed over the time steps of a group, for the rate-collapsed backward pass: ``[P, C]`` and ``[E, P, C]``.
+    """The same summed over the time steps of K groups, for the rate-collapsed backward pass.
 
     Attributes:
+        spikes: ``[K, P, C]``.
+        passing: ``[K, E, P, C]``, times ``unit``.
         unit: What a step counts in ``passing``.
-        num_steps: Of the group.
-        shape: Of one step's spikes, ``[1, B, …]``.
-        drive_shape: Of one step's drive.
+        shares: What one spike is of its group's mean, 1 / its number of steps: ``[K]`` float32.
+        shape: Of the mean spikes, ``[K, B, …]``.
+        drive_shape: Of the mean drives.
     """
 
     spikes: Tensor
     passing: Tensor
     unit: int
-    num_steps: int
+    shares: Tensor
     shape: torch.Size
     drive_shape: torch.Size
+
+    def group(self, number: int) -> "Counts":
+        """One of them, in the same memory."""
+        part = slice(number, number + 1)
+        shapes = [torch.Size((1, *shape[1:])) for shape in (self.shape, self.drive_shape)]
+        return Counts(self.spikes[part], self.passing[part], self.unit, self.shares[part], *shapes)
 
 
 @dataclass(frozen=True)
@@ -138,15 +148,30 @@ def _geometry(shape: torch.Size, pool: FusedPool) -> _Geometry:
     return _Geometry(shape[1], shape[2], height, width, pool != "none")
 
 
-def counts_for(drive_TBN: Tensor, pool: FusedPool, num_steps: int) -> Counts:
-    """Zeros to which ``fire`` adds, for a group of so many time steps whose drives are shaped like this one's."""
+def bits_for(drive_TBN: Tensor, pool: FusedPool, time_steps: int) -> Bits:
+    """Room that ``fire`` writes to, for drives that are shaped like this one; on the meta device shapes alone."""
+    geometry = _geometry(drive_TBN.shape, pool)
+    spikes = drive_TBN.new_empty(time_steps, geometry.positions, geometry.bytes, dtype=torch.uint8)
+    passing = drive_TBN.new_empty(time_steps, geometry.elements, *spikes.shape[1:], dtype=torch.uint8)
+    winners = torch.empty_like(passing) if pool == "split" else None
+    return Bits(spikes, passing, winners, geometry.spikes_shape(drive_TBN.shape, time_steps), drive_TBN.shape)
+
+
+def shares_of(sizes: Sequence[int], device: torch.device) -> Tensor:
+    """1 / size of every group, ``[K]`` float32; filled in place, as a copy would wait for the GPU."""
+    return torch.cat([torch.full((1,), 1 / size, device=device) for size in sizes])
+
+
+def counts_for(drive_TBN: Tensor, pool: FusedPool, sizes: Sequence[int], shares: Tensor) -> Counts:
+    """Zeros to which ``fire`` adds, for groups of so many time steps whose drives are shaped like this one's."""
     geometry = _geometry(drive_TBN.shape, pool)
     unit = SHARE_UNIT if pool == "split" else 1
-    dtype = torch.uint8 if num_steps * unit < 2**8 else torch.int16 if num_steps * unit < 2**15 else torch.int32
-    spikes = torch.zeros(geometry.positions, geometry.channels, dtype=dtype, device=drive_TBN.device)
-    passing = torch.zeros(geometry.elements, *spikes.shape, dtype=dtype, device=drive_TBN.device)
-    drive_shape = torch.Size((1, *drive_TBN.shape[1:]))
-    return Counts(spikes, passing, unit, num_steps, geometry.spikes_shape(drive_shape, 1), drive_shape)
+    most = max(sizes) * unit
+    dtype = torch.uint8 if most < 2**8 else torch.int16 if most < 2**15 else torch.int32
+    spikes = drive_TBN.new_zeros(len(sizes), geometry.positions, geometry.channels, dtype=dtype)
+    passing = drive_TBN.new_zeros(len(sizes), geometry.elements, *spikes.shape[1:], dtype=dtype)
+    drive_shape = torch.Size((len(sizes), *drive_TBN.shape[1:]))
+    return Counts(spikes, passing, unit, shares, geometry.spikes_shape(drive_shape, len(sizes)), drive_shape)
 
 
 def fire(
@@ -169,7 +194,7 @@ def fire(
         bias_C: Added to every drive.
         pool: The max pool behind the neurons.
         membrane_potential: What an earlier call returned, ``[E, P, C]``, whose steps these follow; it is written over.
-        keep: What the backward pass will need; counts are added to.
+        keep: What the backward pass will need; the counts of one group are added to.
         dtype: Of the spikes; the drive's unless given.
     """
     kernels = _kernels()
@@ -177,18 +202,24 @@ def fire(
     drive = _channels_last(drive_TBN)
     out_shape = geometry.spikes_shape(drive_TBN.shape, time_steps)
     spikes = drive.new_empty(time_steps, geometry.positions, geometry.channels, dtype=dtype or drive.dtype)
-    first = membrane_potential is None
-    v = drive.new_empty(geometry.elements, *spikes.shape[1:], dtype=torch.float32) if first else membrane_potential
-    bits = _empty_bits(drive_TBN, pool, time_steps) if keep == "bits" else None
+    v = membrane_potential
+    if v is None:
+        v = drive.new_empty(geometry.elements, *spikes.shape[1:], dtype=torch.float32)
+    bits = bits_for(drive_TBN, pool, time_steps) if keep == "bits" else None
     kept = keep if isinstance(keep, Counts) else None
     per_step = drive.numel() // drive_TBN.shape[0]
     buffers: list[Any] = [bits.spikes, bits.passing, bits.winners] if bits else [None, None, None]
     sums: list[Any] = [kept.spikes, kept.passing] if kept else [None, None]
     steps = [time_steps, geometry.positions, geometry.channels]
     strides = [per_step if drive_TBN.shape[0] > 1 else 0, neuron.model.initial_membrane_potential]
-    options = {"HAS_BIAS": bias_C is not None, "FIRST": first, "KEEP": 1 if bits else 2 if kept else 0, **geometry.blocks()}
+    options = {
+        "HAS_BIAS": bias_C is not None,
+        "FIRST": membrane_potential is None,
+        "KEEP": 1 if bits else 2 if kept else 0,
+        **geometry.blocks(),
+    }
     given = [drive, bias_C, neuron.firing_threshold, v, spikes]
-    with torch.cuda.device_of(drive):
+    with _on(drive):
         if pool == "none":
             kernels.fire[geometry.grid()](*given, *buffers[:2], *sums, *steps, *strides, **options)
         else:
@@ -199,7 +230,7 @@ def fire(
 
 
 def pass_gradient(grad_TBN: Tensor, kept: Bits | Counts, pool: FusedPool, dtype: torch.dtype) -> Tensor:
-    """The gradient at the drive, of its shape, from that at the spikes; of counts that of one step, their mean."""
+    """The gradient at the drive, of its shape, from that at the spikes; of counts those at their means."""
     geometry = _geometry(kept.drive_shape, pool)
     grad = _channels_last(grad_TBN)
     height, width = geometry.map
@@ -207,7 +238,7 @@ def pass_gradient(grad_TBN: Tensor, kept: Bits | Counts, pool: FusedPool, dtype:
     new = grad.new_empty if whole else grad.new_zeros  # no window holds an odd last row
     grad_drive = _as_maps(new(math.prod(kept.drive_shape), dtype=dtype), kept.drive_shape)
     collapsed = isinstance(kept, Counts)
-    with torch.cuda.device_of(grad):
+    with _on(grad):
         _kernels().pass_gradient[(*geometry.grid()[:2], geometry.elements)](
             grad,
             kept.passing,
@@ -219,7 +250,8 @@ def pass_gradient(grad_TBN: Tensor, kept: Bits | Counts, pool: FusedPool, dtype:
             geometry.height,
             geometry.width,
             grad_drive.numel() // kept.drive_shape[0],
-            1 / (kept.num_steps * kept.unit) if isinstance(kept, Counts) else 1.0,
+            kept.shares if isinstance(kept, Counts) else None,
+            1 / kept.unit if isinstance(kept, Counts) else 1.0,
             E=geometry.elements,
             KEPT=2 if collapsed else 1,
             CONSTANT=kept.drive_shape[0] == 1,
@@ -229,14 +261,14 @@ def pass_gradient(grad_TBN: Tensor, kept: Bits | Counts, pool: FusedPool, dtype:
 
 
 def spikes_of(kept: Bits | Counts, dtype: torch.dtype) -> Tensor:
-    """The spikes of every step from bits, or their mean over the group from counts: ``[T, B, …]``."""
+    """The spikes of every step from bits, or their mean over every group from counts: ``[T, B, …]``."""
     if isinstance(kept, Counts):
-        return _as_maps((kept.spikes.to(torch.float32) / kept.num_steps).to(dtype), kept.shape)
+        return _as_maps((kept.spikes * kept.shares[:, None, None]).to(dtype), kept.shape)
     channels = kept.shape[2]
     positions = kept.spikes.shape[0] * kept.spikes.shape[1]
     values = torch.empty(positions, channels, dtype=dtype, device=kept.spikes.device)
     geometry = _Geometry(positions, channels, 1, 1, pooled=False)
-    with torch.cuda.device_of(values):
+    with _on(values):
         _kernels().unpack[geometry.grid()](kept.spikes, values, positions, channels, **geometry.blocks())
     return _as_maps(values, kept.shape)
 
@@ -247,6 +279,11 @@ def _kernels() -> ModuleType:
     return triton_kernels
 
 
+def _on(tensor: Tensor) -> AbstractContextManager[object]:
+    """Triton launches on the current device, whatever the tensors'."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
+
+
 def _channels_last(values_TBN: Tensor) -> Tensor:
     """The same values with the channels last in memory: no copy where they already are."""
     return (values_TBN.movedim(2, -1) if values_TBN.dim() == 5 else values_TBN).contiguous()
@@ -255,11 +292,3 @@ def _channels_last(values_TBN: Tensor) -> Tensor:
 def _as_maps(values: Tensor, shape: torch.Size) -> Tensor:
     """Values with their channels last in memory as ``[T, B, C, H, W]`` or ``[T, B, C]``."""
     return values.view(*shape[:2], *shape[3:], shape[2]).movedim(-1, 2)
-
-
-def _empty_bits(drive_TBN: Tensor, pool: FusedPool, time_steps: int) -> Bits:
-    geometry = _geometry(drive_TBN.shape, pool)
-    spikes = drive_TBN.new_empty(time_steps, geometry.positions, geometry.bytes, dtype=torch.uint8)
-    passing = drive_TBN.new_empty(time_steps, geometry.elements, *spikes.shape[1:], dtype=torch.uint8)
-    winners = torch.empty_like(passing) if pool == "split" else None
-    return Bits(spikes, passing, winners, geometry.spikes_shape(drive_TBN.shape, time_steps), drive_TBN.shape)
