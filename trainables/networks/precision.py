@@ -1,6 +1,7 @@
 """In which floating-point type a network's convolutions are computed."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -35,7 +36,8 @@ def forward_torch(
         observers: See every layer's inputs and outputs.
         precision: float32 leaves everything as it is.
     """
-    with torch.autocast(inputs_TBN.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+    rounding = torch.autocast(inputs_TBN.device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+    with rounding:
         if groups is not None:
             return forward_collapsed(network, inputs_TBN, time_steps, groups, observers).float()
         outputs_TBK, _ = network(inputs_TBN, time_steps, observers=observers)

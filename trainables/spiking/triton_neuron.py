@@ -136,7 +136,7 @@ class _Geometry:
 
     def blocks(self) -> dict[str, int]:
         channels = min(128, max(8, 1 << (self.channels - 1).bit_length()))
-        return {"BLOCK_P": TILE // channels, "BLOCK_C": channels}
+        return {"BLOCK_P": TILE // channels, "BLOCK_C": channels, "enable_fp_fusion": False}
 
     def grid(self) -> tuple[int, int, int]:
         blocks = self.blocks()
