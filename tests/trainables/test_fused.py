@@ -22,9 +22,9 @@ from trainables.networks.fused import UnfusableError, forward_fused, fused_layer
 from trainables.networks.fused_collapsed import forward_fused_collapsed
 from trainables.networks.fused_memory import FusedMemory, fused_memory
 from trainables.networks.network import Network, replace_activations
-from trainables.networks.precision import Precision, forward_torch
+from trainables.networks.precision import Precision, forward_torch, precision_fact
 from trainables.networks.shapes import step_shapes
-from trainables.networks.triton_backend import facts, why_not
+from trainables.networks.triton_backend import why_not
 from trainables.spiking import triton_neuron
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
 from trainables.training.losses import mse_of_rates
@@ -92,7 +92,7 @@ class Target:
         return GPUTarget("cuda", self._capability, 32)
 
     def get_current_device(self) -> int:
-        return 0
+        return self._capability  # Triton remembers what it has compiled by device
 
     def get_current_stream(self, _: int) -> int:
         return 0
@@ -152,15 +152,16 @@ def test_launches_compile_for_a_gpu(compiler: Callable[[int], list[Any]]) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90, 100])
 def test_all_launches_compile_for_gpus(compiler: Callable[[int], list[Any]], capability: int) -> None:
-    """So does all that training steps launch, exact and collapsed, on Ampere, Hopper and Blackwell."""
+    """So does all that training steps launch, exact and collapsed, on Ampere, Hopper and Blackwell; four words may spill."""
     compiled = compiler(capability)
     for options in ({"layout": "8 M 16"}, {"layout": "32 M 16", "pool_gradient": "split"}):
         network = chain_of(**options)
         inputs_TBN = inputs_of("constant", 5)
         forward_fused(network, inputs_TBN, 5, num_folded_images=6).sum().backward()  # type: ignore[no-untyped-call]
         forward_fused_collapsed(network, inputs_TBN, 5, "dyadic").sum().backward()  # type: ignore[no-untyped-call]
-    assert len({kernel.hash for kernel in compiled}) > 20
-    assert sum(spilled_bytes(kernel) for kernel in {kernel.hash: kernel for kernel in compiled}.values()) == 0
+    kernels = {kernel.hash: kernel for kernel in compiled}.values()
+    assert len(kernels) > 20
+    assert max(spilled_bytes(kernel) for kernel in kernels) <= 16
 
 
 @needs_triton
@@ -311,6 +312,8 @@ def chain_of_meta() -> Network:
     return bitnet.build(bitnet.Config(layout="8 M 8 A 8"), SHAPE, 3)
 
 
-def test_facts() -> None:
-    """A report says which backend ran, and in which precision."""
-    assert facts("bfloat16") == {"backend": "triton", "precision": "bfloat16 convolutions, float32 membrane potentials"}
+def test_records_say_the_precision() -> None:
+    """A report says bfloat16, or float32 and, of a GPU that rounds factors, TF32."""
+    assert precision_fact("bfloat16", GPU).startswith("bfloat16 convolutions")
+    assert precision_fact("float32", torch.device("cpu")) == "float32"
+    assert ("TF32" in precision_fact("float32", GPU)) == torch.backends.cudnn.allow_tf32

@@ -43,3 +43,11 @@ def forward_torch(
         outputs_TBK, _ = network(inputs_TBN, time_steps, observers=observers)
     result: Tensor = outputs_TBK.float()
     return result
+
+
+def precision_fact(precision: Precision, device: torch.device) -> str:
+    """What a report says of the arithmetic that a replicate was trained with."""
+    if precision == "bfloat16":
+        return "bfloat16 convolutions, float32 membrane potentials"
+    rounded = device.type == "cuda" and torch.backends.cudnn.allow_tf32
+    return "float32, convolutions of products in TF32" if rounded else "float32"

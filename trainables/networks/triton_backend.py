@@ -63,8 +63,3 @@ def simulate_triton(
 ) -> Iterator[Tensor]:
     """What ``network.simulate`` yields, without gradient."""
     return simulate_fused(network, inputs, time_steps, observers, dtype=DTYPES[precision], num_micro_batches=num_micro_batches)
-
-
-def facts(precision: Precision) -> dict[str, str]:
-    """What a report says of a replicate that this backend ran."""
-    return {"backend": "triton", "precision": f"{precision} convolutions, float32 membrane potentials"}

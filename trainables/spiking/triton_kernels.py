@@ -293,8 +293,8 @@ def pass_gradient(
 @triton.jit
 def unpack(bits, values, P, C, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr):
     """Bits ``[P, C / 8]`` as values ``[P, C]``."""
-    p = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)[:, None]
+    p = tl.program_id(0).to(tl.int64) * BLOCK_P + tl.arange(0, BLOCK_P)[:, None]  # all steps at once
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)[None, :]
     there = (p < P) & (c < C)
     bit = _bit(bits, p, c, (C + 7) // 8, there)
-    tl.store(values + p.to(tl.int64) * C + c, _as(bit, values), mask=there)
+    tl.store(values + p * C + c, _as(bit, values), mask=there)
