@@ -120,8 +120,8 @@ def measure(options: argparse.Namespace, show: Callable[[str], object]) -> dict[
     share = convolution_share(network, options.batch_size, max(options.time_steps), peak)
     result: dict[str, Any] = {
         "machine": torch.cuda.get_device_name(),
-        "versions": {name: metadata.version(name) for name in ("torch", "triton", "spikingjelly")},
-        "cudnn": torch.backends.cudnn.version(),
+        "versions": versions(),
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "feature_scale": options.feature_scale,
         "batch_size": options.batch_size,
         "matrix_peak_tflops": round(peak / 1e12, 1),
@@ -138,6 +138,11 @@ def measure(options: argparse.Namespace, show: Callable[[str], object]) -> dict[
             show(f"T={time_steps:<4} {name:<20} {row}")
         result[f"T={time_steps}"] = rows | {f"{ours}_vs_fastest_peer": vs_fastest_peer(rows, ours) for ours in OURS}
     return result
+
+
+def versions() -> dict[str, str]:
+    """Of what is measured."""
+    return {name: str(metadata.version(name)) for name in ("torch", "triton", "spikingjelly")}
 
 
 def vs_fastest_peer(rows: dict[str, dict[str, Any]], ours: str) -> float | None:

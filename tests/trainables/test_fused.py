@@ -1,5 +1,6 @@
 """The GPU's backend on machines without a GPU: its kernels interpreted and compiled, when it applies, what it takes."""
 
+import functools
 import importlib.util
 import os
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn.functional import cosine_similarity
 
 from tests.trainables.chains import SHAPE, chain_of, inputs_of, labels_of
 from trainables import bitnet
@@ -24,14 +25,14 @@ from trainables.networks.fused_memory import FusedMemory, fused_memory
 from trainables.networks.network import Network, replace_activations
 from trainables.networks.precision import Precision, forward_torch, precision_fact
 from trainables.networks.shapes import step_shapes
-from trainables.networks.triton_backend import why_not
+from trainables.networks.triton_backend import why_kernels_fail, why_not
 from trainables.spiking import triton_neuron
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
 from trainables.training.losses import mse_of_rates
 
 GPU = torch.device("cuda")
 HERE = Path(__file__).parent
-needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton, which is not installed")
 
 
 def run_on_device(marks: str) -> None:
@@ -168,7 +169,7 @@ def test_all_launches_compile_for_gpus(compiler: Callable[[int], list[Any]], cap
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"integrate": "raw"}, "take clamped neurons"),
+        ({"integrate": "raw"}, "takes clamped neurons"),
         ({"gradient": "surrogate"}, "no surrogate gradient"),
         ({"pool_on": "drive"}, "neurons right behind synapses, but conv1 has none there"),
     ],
@@ -187,7 +188,7 @@ def test_what_the_collapsed_gradient_does_not_take() -> None:
     assert "right behind neurons" in (why_not(pools, GPU, "dyadic") or "")
     plain = chain_of(layout="8 M 8")
     assert why_not(plain, GPU, observed=True) is None
-    assert "observers" in (why_not(plain, GPU, 1, observed=True) or "")
+    assert "shows observers nothing" in (why_not(plain, GPU, 1, observed=True) or "")
     replace_activations(chain_with_dropout := analogue(), lambda *_: SpikingNeuron(NeuronModel(), leak=0.5))
     assert "no leak" in (why_not(chain_with_dropout, GPU) or "")
     replace_activations(chain_with_dropout := analogue(), lambda *_: SpikingNeuron(NeuronModel()))
@@ -203,9 +204,24 @@ def test_no_triton_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     network = chain_of(layout="8")
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
-    assert why_not(network, torch.device("cpu")) == "Triton's kernels need a CUDA device, and the network is on cpu"
+    assert why_not(network, torch.device("cpu")) == "is for CUDA devices, and the network is on cpu"
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    assert why_not(network, GPU) == "Triton is not installed"
+    assert why_not(network, GPU) == "needs Triton, which is not installed"
+
+
+def test_kernels_that_do_not_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is wrong with a compiler is a reason, found once and before any training."""
+
+    def fail() -> None:
+        raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.setattr(triton_neuron, "_kernels", fail)
+    device = torch.device("cpu")
+    why_kernels_fail.cache_clear()
+    assert why_kernels_fail(device) == "cannot compile its kernels: RuntimeError: Failed to find C compiler"
+    monkeypatch.undo()
+    assert why_kernels_fail(device) is not None
+    why_kernels_fail.cache_clear()
 
 
 def test_the_chain_of_a_bitnet() -> None:
@@ -222,7 +238,7 @@ def test_the_chain_of_a_bitnet() -> None:
     assert [layer.pool for layer in apart] == ["none"] * 4
     residual = Network(Residual())
     replace_activations(residual, lambda *_: SpikingNeuron(NeuronModel()))
-    with pytest.raises(UnfusableError, match="take a chain of layers, but add joins relu and input"):
+    with pytest.raises(UnfusableError, match="takes a chain of layers, but add joins relu and input"):
         fused_layers(residual)
 
 
@@ -245,10 +261,15 @@ def test_pieces() -> None:
     assert piece_of(3, 2, 256) == (3, 2)
 
 
-def bitnet6(batch_size: int, time_steps: int, groups: TimeGroups | None) -> FusedMemory:
+@functools.cache
+def bitnet6_and_shapes() -> tuple[Network, dict[str, torch.Size]]:
     with torch.device("meta"):
         network = bitnet.build(bitnet.Config(**bitnet.PRESETS["BITnet6"]), (32, 32, 3), 10)
-    shapes = step_shapes(network, (32, 32, 3))
+    return network, step_shapes(network, (32, 32, 3))
+
+
+def bitnet6(batch_size: int, time_steps: int, groups: TimeGroups | None) -> FusedMemory:
+    network, shapes = bitnet6_and_shapes()
     return fused_memory(network, shapes, batch_size=batch_size, time_steps=time_steps, groups=groups)
 
 
@@ -284,7 +305,7 @@ def test_bfloat16_is_autocast_off_by_default(groups: TimeGroups | None) -> None:
     exact, rounded = found.values()
     assert torch.equal(exact[0], rounded[0])
     assert exact[0].sum() > 0
-    cosines = [functional.cosine_similarity(a.flatten(), b.flatten(), dim=0) for a, b in zip(exact[1:], rounded[1:], strict=True)]
+    cosines = [cosine_similarity(a.flatten(), b.flatten(), dim=0) for a, b in zip(exact[1:], rounded[1:], strict=True)]
     assert min(cosines) > 0.999
     assert max((a - b).abs().max() for a, b in zip(exact[1:], rounded[1:], strict=True)) > 0  # it did compute in bfloat16
 

@@ -73,12 +73,12 @@ def fused_layers(network: Network, *, fuse_pools: bool = True) -> list[FusedLaye
     while steps:
         step = steps.pop(0)
         if step.inputs != (last,):
-            raise UnfusableError(f"Triton's kernels take a chain of layers, but {step.name} joins {' and '.join(step.inputs)}")
+            raise UnfusableError(f"takes a chain of layers, but {step.name} joins {' and '.join(step.inputs)}")
         part, last = _part(network, step), step.name
         if isinstance(part, nn.Conv2d | nn.Linear):
             neuron = network.parts[steps[0].name] if steps and steps[0].operation == "module" else None
             if not isinstance(neuron, SpikingNeuron) or steps[0].inputs != (last,):
-                raise UnfusableError(f"Triton's kernels take neurons right behind synapses, but {step.name} has none there")
+                raise UnfusableError(f"takes neurons right behind synapses, but {step.name} has none there")
             if reason := why_not_these(neuron) or _why_not_this_padding(part):
                 raise UnfusableError(reason)
             last = steps.pop(0).name
@@ -92,7 +92,7 @@ def fused_layers(network: Network, *, fuse_pools: bool = True) -> list[FusedLaye
         elif isinstance(part, BETWEEN) and steps:
             before.append(part)
         else:
-            raise UnfusableError(f"Triton's kernels take no {type(part).__name__} where {step.name} is")
+            raise UnfusableError(f"takes no {type(part).__name__} where {step.name} is")
     return layers
 
 
@@ -102,7 +102,7 @@ def _part(network: Network, step: Step) -> nn.Module:
 
 def _why_not_this_padding(part: nn.Conv2d | nn.Linear) -> str | None:
     plain = isinstance(part, nn.Linear) or (part.padding_mode == "zeros" and not isinstance(part.padding, str))
-    return None if plain else "Triton's path takes convolutions with a number of zeros around their maps"
+    return None if plain else "takes convolutions with a number of zeros around their maps"
 
 
 def _pool(part: nn.Module) -> FusedPool:

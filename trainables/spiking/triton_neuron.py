@@ -33,11 +33,11 @@ SHARE_UNIT = 12
 
 
 def why_no_triton(device: torch.device) -> str | None:
-    """Why the kernels cannot run on a device; None if they can."""
+    """Why the kernels cannot run on a device, going on from "the triton backend …"; None if they can."""
     if importlib.util.find_spec("triton") is None:
-        return "Triton is not installed"
+        return "needs Triton, which is not installed"
     if device.type != "cuda" and not interpreted():
-        return f"Triton's kernels need a CUDA device, and the network is on {device.type}"
+        return f"is for CUDA devices, and the network is on {device.type}"
     return None
 
 
@@ -50,12 +50,12 @@ def why_not_these(neuron: SpikingNeuron) -> str | None:
     """Why the kernels do not take these neurons; None if they do."""
     model = neuron.model
     if model.integrate != "clamped" or model.reset != "soft":
-        return "Triton's kernels take clamped neurons with soft reset alone"
+        return "takes clamped neurons with soft reset alone"
     if neuron.trainable or neuron._leaks:  # noqa: SLF001  # its value would wait for the GPU
-        return "Triton's kernels take no leak and no learnt threshold"
+        return "takes no leak and no learnt threshold"
     if neuron.firing_threshold.numel() != 1:
-        return "Triton's kernels take one firing threshold for all neurons of a layer"
-    return "Triton's kernels take no surrogate gradient" if model.surrogate else None
+        return "takes one firing threshold for all neurons of a layer"
+    return "takes no surrogate gradient" if model.surrogate else None
 
 
 @dataclass(frozen=True)
