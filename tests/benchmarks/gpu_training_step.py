@@ -40,7 +40,7 @@ from trainables.networks.fused_memory import fused_memory
 from trainables.networks.layered import initialise_spiking
 from trainables.networks.network import Network
 from trainables.networks.shapes import step_shapes
-from trainables.networks.triton_backend import forward_triton
+from trainables.networks.triton_backend import TrainingEngine
 from trainables.spiking.surrogates import spike
 from trainables.training.losses import mse_of_rates
 
@@ -51,6 +51,8 @@ MEBIBYTE = 2**20
 OURS = ("exact", "collapsed")
 Forward = Callable[[Tensor, int], Tensor]
 """Images ``[B, C, H, W]`` and T to outputs ``[T, B, classes]``."""
+Train = Callable[[Tensor, Tensor, int], object]
+"""Images, labels ``[B]`` and T: forward, loss and backward."""
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -131,8 +133,8 @@ def measure(options: argparse.Namespace, show: Callable[[str], object]) -> dict[
     work = OPERATIONS_PER_MAC * macs_per_image_step(network)
     for time_steps in options.time_steps:
         rows = {}
-        for name, forward in sides(network, options.batch_size):
-            rows[name] = row = timed(network, forward, options.batch_size, time_steps, options.repeats)
+        for name, train in sides(network, options.batch_size):
+            rows[name] = row = timed(network, train, options.batch_size, time_steps, options.repeats)
             if "images_steps_per_s" in row:
                 row["step"] = round(row["images_steps_per_s"] * work / peak, 3)
             show(f"T={time_steps:<4} {name:<20} {row}")
@@ -152,14 +154,14 @@ def vs_fastest_peer(rows: dict[str, dict[str, Any]], ours: str) -> float | None:
     return round(speeds[ours] / max(peers), 2) if peers and ours in speeds else None
 
 
-def sides(network: Network, batch_size: int) -> Iterator[tuple[str, Forward]]:
-    """Names and forward passes, all with the same parameters."""
+def sides(network: Network, batch_size: int) -> Iterator[tuple[str, Train]]:
+    """Names and training steps, all of the same parameters."""
     layers = fused_layers(network)
-    yield "exact", lambda images, t: forward_triton(network, images[None], t)
-    yield "collapsed", lambda images, t: forward_triton(network, images[None], t, "dyadic")
-    yield "loop", in_bfloat16(lambda images, t: loop(layers, images, t))
+    yield "exact", lambda images, labels, t: train_ours(network, images, labels, t, None)
+    yield "collapsed", lambda images, labels, t: train_ours(network, images, labels, t, "dyadic")
+    yield "loop", trained(in_bfloat16(lambda images, t: loop(layers, images, t)))
     model = spikingjelly_model(layers).cuda()
-    yield "spikingjelly", in_bfloat16(lambda images, t: run_spikingjelly(model, images, t))
+    yield "spikingjelly", trained(in_bfloat16(lambda images, t: run_spikingjelly(model, images, t)))
     optimised: list[nn.Sequential] = []
 
     def run_optimised(images: Tensor, t: int) -> Tensor:
@@ -167,7 +169,22 @@ def sides(network: Network, batch_size: int) -> Iterator[tuple[str, Forward]]:
             optimised.append(optimise(model, random_images(batch_size), t))
         return run_spikingjelly(optimised[0], images, t)
 
-    yield "spikingjelly_memopt", in_bfloat16(run_optimised)
+    yield "spikingjelly_memopt", trained(in_bfloat16(run_optimised))
+
+
+def train_ours(network: Network, images_BCHW: Tensor, labels_B: Tensor, time_steps: int, groups: TimeGroups | None) -> Tensor:
+    """The outputs of a training step of the Triton backend."""
+    engine = TrainingEngine(network, time_steps, groups)
+    return engine.gradients(images_BCHW, lambda outputs_TBK, which: mse_of_rates(outputs_TBK, labels_B[which]))[1]
+
+
+def trained(forward: Forward) -> Train:
+    """With loss and backward pass."""
+
+    def train(images_BCHW: Tensor, labels_B: Tensor, time_steps: int) -> None:
+        mse_of_rates(forward(images_BCHW, time_steps), labels_B).backward()  # type: ignore[no-untyped-call]
+
+    return train
 
 
 def in_bfloat16(forward: Forward) -> Forward:
@@ -238,7 +255,7 @@ def random_images(batch_size: int) -> Tensor:
     return torch.randn(batch_size, channels, height, width, device="cuda", generator=torch.Generator("cuda").manual_seed(0))
 
 
-def timed(network: Network, forward: Forward, batch_size: int, time_steps: int, repeats: int) -> dict[str, Any]:
+def timed(network: Network, train: Train, batch_size: int, time_steps: int, repeats: int) -> dict[str, Any]:
     """Throughput and peak memory of a training step."""
     images, labels = random_images(batch_size), torch.arange(batch_size, device="cuda") % NUM_CLASSES
     durations = []
@@ -249,7 +266,7 @@ def timed(network: Network, forward: Forward, batch_size: int, time_steps: int, 
             network.zero_grad(set_to_none=True)
             torch.cuda.synchronize()
             start = time.perf_counter()
-            mse_of_rates(forward(images, time_steps), labels).backward()  # type: ignore[no-untyped-call]
+            train(images, labels, time_steps)
             torch.cuda.synchronize()
             durations.append(time.perf_counter() - start)
     except torch.cuda.OutOfMemoryError:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.trainables.chains import SHAPE, chain_of, inputs_of, labels_of
+from trainables.networks import triton_backend
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.fused import forward_fused
 from trainables.networks.fused_collapsed import forward_fused_collapsed
@@ -167,7 +168,7 @@ def test_observers_see_spikes_with_gradient() -> None:
 
 
 def test_evaluation_counts_the_same() -> None:
-    """Accuracy at every step, sparsity and synaptic operations are those of the network's own simulation."""
+    """Accuracy at every step, sparsity and synaptic operations are those of the network's own simulation, in pieces or not."""
     network, inputs = chain_of(layout="8 M 8 A 8").to(DEVICE), ConstantCurrent(inputs_of("constant", T)[0].to(DEVICE))
     ours, theirs = CostMeter(), CostMeter()
     for meter in (ours, theirs):
@@ -176,7 +177,35 @@ def test_evaluation_counts_the_same() -> None:
     with torch.no_grad():
         expected_TBK = torch.cat(list(network.simulate(inputs, T, [theirs])))
     assert torch.equal(outputs_TBK, expected_TBK)
+    assert torch.equal(triton_backend.Engine(network, T).outputs(inputs(0, 1)[0]), expected_TBK)
     assert ours.metrics() == pytest.approx(theirs.metrics())
+
+
+@pytest.mark.parametrize("groups", [None, 1])
+def test_engine_adds_up_pieces(groups: TimeGroups | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch in pieces of two images has the outputs, the loss and the gradient of the whole, added to what is there."""
+    monkeypatch.setattr(triton_backend, "FOLDED_IMAGES", 2)
+    network, images_BCHW = chain_of(layout="8 M 8").to(DEVICE), inputs_of("constant", T)[0].to(DEVICE)
+    labels_B = labels_of(len(images_BCHW)).to(DEVICE)
+    expected_TBK = forward_torch(network, images_BCHW[None], T, groups)
+    expected = gradients(network, expected_TBK)
+    parameters = list(network.parameters())
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    seen: list[slice] = []
+
+    def loss_of(outputs_TBK: Tensor, which: slice) -> Tensor:
+        seen.append(which)
+        return mse_of_rates(outputs_TBK, labels_B[which])
+
+    engine = triton_backend.TrainingEngine(network, T, groups, precision="float32")
+    loss, outputs_TBK = engine.gradients(images_BCHW, loss_of)
+    assert seen == [slice(0, 2), slice(2, 3)]
+    assert torch.equal(outputs_TBK, expected_TBK)
+    torch.testing.assert_close(loss, mse_of_rates(expected_TBK, labels_B).detach())
+    grads = [parameter.grad - 1 for parameter in parameters if parameter.grad is not None]
+    for grad, want in zip(grads, expected, strict=True):
+        torch.testing.assert_close(grad, want, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("groups", [None, "dyadic"])

@@ -254,10 +254,10 @@ class Residual(nn.Module):
 
 
 def test_pieces() -> None:
-    """A piece has 64 images of 4 steps, more images where steps are few, and never more than there are."""
-    assert piece_of(128, 50, 256) == (64, 4)
+    """A piece has 32 images of 8 steps, more images where steps are few, and never more than there are."""
+    assert piece_of(128, 50, 256) == (32, 8)
     assert piece_of(128, 1, 256) == (128, 1)
-    assert piece_of(32, 50, 256) == (32, 8)
+    assert piece_of(8, 50, 256) == (8, 32)
     assert piece_of(3, 2, 256) == (3, 2)
 
 
@@ -274,11 +274,13 @@ def bitnet6(batch_size: int, time_steps: int, groups: TimeGroups | None) -> Fuse
 
 
 def test_bitnet6_fits() -> None:
-    """By the formula BITnet6 trains exactly at B=32, T=200 in a tenth of 24 GB; one group's memory does not grow with T."""
-    assert bitnet6(32, 200, None).total < 2.4e9
-    assert bitnet6(128, 50, 1).total < 1.3 * bitnet6(128, 1, 1).total
-    assert bitnet6(128, 200, 1).total == bitnet6(128, 16, 1).total
-    assert bitnet6(32, 200, "dyadic").total < 1.3 * bitnet6(32, 16, "dyadic").total
+    """By the formula BITnet6 trains exactly at T=200 in a tenth of 24 GB, whatever its batch; collapsed it takes at T=50 what it
+    takes at T=1, as then more images run at once.
+    """
+    assert bitnet6(32, 200, None) == bitnet6(128, 200, None)
+    assert bitnet6(128, 200, None).total < 2.4e9
+    assert bitnet6(128, 50, "dyadic").total < 1.3 * bitnet6(128, 1, "dyadic").total
+    assert bitnet6(32, 200, "dyadic").total < 1.25 * bitnet6(32, 16, "dyadic").total
 
 
 def test_bits_and_counts_by_hand() -> None:
@@ -289,6 +291,8 @@ def test_bits_and_counts_by_hand() -> None:
     assert fused_memory(network, shapes, batch_size=8, time_steps=5).kept == 8 * 5 * 2 * bytes_of_map
     assert fused_memory(network, shapes, batch_size=8, time_steps=5, groups=2).kept == 8 * 2 * 2 * neurons
     assert fused_memory(network, shapes, batch_size=8, time_steps=600, groups=1).kept == 8 * 2 * 2 * neurons  # 16 bits
+    assert fused_memory(network, shapes, batch_size=80, time_steps=600, groups=1).kept == 32 * 2 * 2 * neurons  # of a piece
+    assert fused_memory(network, shapes, batch_size=80, time_steps=600, groups=1, one_loss=True).kept == 80 * 2 * 2 * neurons
 
 
 @pytest.mark.parametrize("groups", [None, "dyadic"])

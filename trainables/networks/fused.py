@@ -24,7 +24,7 @@ from trainables.spiking.triton_neuron import Bits, FusedPool, fire, pass_gradien
 
 FOLDED_IMAGES = 256
 """Images times time steps of a piece: enough to fill a GPU, and to outlast what starting its kernels takes."""
-IMAGES = 64
+IMAGES = 32
 """Of a piece, or more where there are few time steps."""
 
 

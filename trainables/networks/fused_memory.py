@@ -3,7 +3,8 @@
 What lives at once::
 
     weights   P parameters, their gradients and AdamW's two moments in float32; a copy for the convolutions
-    kept      exact: bits of all layers, time steps and images; rate-collapsed: counts of all layers, groups and images
+    kept      exact: bits of all layers and time steps; rate-collapsed: counts of all layers and groups; of one piece's images,
+              or of all where they wait for one loss
     state     the membrane potentials of one piece's images
     piece     the largest of: what enters a layer, its drives and its spikes (forward); the gradient of its drives, what enters
               it and the gradient of that (backward); for all steps, or groups' means, that are folded with a piece's images
@@ -54,6 +55,7 @@ def fused_memory(
     groups: TimeGroups | None = None,
     precision: Precision = "bfloat16",
     num_folded_images: int = FOLDED_IMAGES,
+    one_loss: bool = False,
 ) -> FusedMemory:
     """The peak of one training step.
 
@@ -65,6 +67,7 @@ def fused_memory(
         groups: Of the rate-collapsed gradient; None for the exact one.
         precision: Of the convolutions.
         num_folded_images: Images times time steps of a piece.
+        one_loss: Whether all images wait for one loss, as in ``forward_triton``, rather than a piece's for their own.
 
     Raises:
         UnfusableError: The network is no chain.
@@ -80,7 +83,7 @@ def fused_memory(
     forward_peak, backward_peak = _peaks(network, layers, shapes)
     return FusedMemory(
         weights=parameters * (COPIES_OF_WEIGHTS * FLOAT + element),
-        kept=batch_size * sum(_kept(layer, shapes, time_steps, groups) for layer in layers),
+        kept=(batch_size if one_loss else images) * sum(_kept(layer, shapes, time_steps, groups) for layer in layers),
         state=images * FLOAT * sum(math.prod(shapes[layer.drive]) for layer in layers),
         piece=element * max(forward * forward_peak, backward * backward_peak),
         gradient=largest * (element + FLOAT),

@@ -1,16 +1,22 @@
-"""The GPU's backend: what ``training.loop`` may call in the place of a network and of ``forward_collapsed``."""
+"""The GPU's backend: what ``training.loop`` may call in the place of a network and of ``forward_collapsed``.
 
-from collections.abc import Iterator, Sequence
+``forward_triton`` and ``simulate_triton`` are functions for any loss and any input. The engines run images that are the same
+input at every step, and a loss that is a mean over images: then a piece goes forward and backward before the next one does, and
+the bits of one piece are all that waits.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 import torch
 from torch import Tensor, nn
 
 from trainables.networks.collapsed import TimeGroups
-from trainables.networks.fused import UnfusableError, forward_fused, fused_layers, simulate_fused
+from trainables.networks.fused import FOLDED_IMAGES, UnfusableError, forward_fused, fused_layers, piece_of, simulate_fused
 from trainables.networks.fused_collapsed import forward_fused_collapsed
 from trainables.networks.network import Inputs, Network, Observer
 from trainables.networks.precision import DTYPES, Precision
+from trainables.spiking.encodings import ConstantCurrent
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
 from trainables.spiking.pools import SplitTiesMaxPool
 from trainables.spiking.triton_neuron import fire, pass_gradient, why_no_triton
@@ -78,3 +84,59 @@ def simulate_triton(
 ) -> Iterator[Tensor]:
     """What ``network.simulate`` yields, without gradient."""
     return simulate_fused(network, inputs, time_steps, observers, dtype=DTYPES[precision], num_micro_batches=num_micro_batches)
+
+
+class Engine:
+    """Evaluates a network.
+
+    Args:
+        network: What ``why_not`` has nothing against; its weights may change from call to call.
+        time_steps: T.
+        precision: Of the convolutions.
+    """
+
+    def __init__(self, network: Network, time_steps: int, *, precision: Precision = "bfloat16") -> None:
+        self._network, self._time_steps, self._precision = network, time_steps, precision
+
+    def outputs(self, images_BCHW: Tensor, meter: Observer | None = None) -> Tensor:
+        """The outputs ``[T, B, classes]`` of images that are the same input at every time step."""
+        observers = [meter] if meter else []
+        inputs = ConstantCurrent(images_BCHW)
+        return torch.cat(list(simulate_triton(self._network, inputs, self._time_steps, observers, precision=self._precision)))
+
+
+class TrainingEngine(Engine):
+    """Runs a network forward and backward.
+
+    Args:
+        network: As above, with gradients.
+        time_steps: T.
+        groups: Of the rate-collapsed gradient; None for the exact one.
+        precision: Of the convolutions.
+    """
+
+    def __init__(
+        self, network: Network, time_steps: int, groups: TimeGroups | None = None, *, precision: Precision = "bfloat16"
+    ) -> None:
+        super().__init__(network, time_steps, precision=precision)
+        self._groups = groups
+
+    def gradients(self, images_BCHW: Tensor, loss_of: Callable[[Tensor, slice], Tensor]) -> tuple[Tensor, Tensor]:
+        """The mean loss over a batch, and its outputs ``[T, B, classes]``; gradients are added to the parameters'.
+
+        Args:
+            images_BCHW: The same input at every time step.
+            loss_of: Of outputs ``[T, B', classes]`` and which images of the batch they are of: their mean loss.
+        """
+        num_images = len(images_BCHW)
+        piece, _ = piece_of(num_images, self._time_steps, FOLDED_IMAGES)
+        total_loss, outputs = images_BCHW.new_zeros(()), []
+        for start in range(0, num_images, piece):
+            which = slice(start, min(start + piece, num_images))
+            images_1BCHW = images_BCHW[None, which]
+            outputs_TBK = forward_triton(self._network, images_1BCHW, self._time_steps, self._groups, precision=self._precision)
+            loss = loss_of(outputs_TBK, which) * ((which.stop - start) / num_images)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total_loss += loss.detach()
+            outputs.append(outputs_TBK.detach())
+        return total_loss, torch.cat(outputs, dim=1)

@@ -59,7 +59,7 @@ class SpikingNeuron(nn.Module):
         super().__init__()
         self.model = model
         self.trainable = trainable
-        self._leaks = trainable or leak != 1  # known here, so that no GPU is waited for
+        self.leaks = trainable or leak != 1  # known here, so that no GPU is waited for
         threshold = torch.as_tensor(firing_threshold, dtype=torch.float32).clone()
         if trainable:
             self.firing_threshold, self.leak = nn.Parameter(threshold), nn.Parameter(torch.tensor(leak))
@@ -92,7 +92,7 @@ class SpikingNeuron(nn.Module):
             drive_TBN,
             membrane_potential,
             self.firing_threshold.detach(),
-            self.leak.detach() if self._leaks else None,
+            self.leak.detach() if self.leaks else None,
             self.model,
             time_steps,
         )

@@ -51,7 +51,7 @@ def why_not_these(neuron: SpikingNeuron) -> str | None:
     model = neuron.model
     if model.integrate != "clamped" or model.reset != "soft":
         return "takes clamped neurons with soft reset alone"
-    if neuron.trainable or neuron._leaks:  # noqa: SLF001  # its value would wait for the GPU
+    if neuron.trainable or neuron.leaks:
         return "takes no leak and no learnt threshold"
     if neuron.firing_threshold.numel() != 1:
         return "takes one firing threshold for all neurons of a layer"
