@@ -11,6 +11,7 @@ from trainables.networks.collapsed import TimeGroups
 from trainables.networks.layered import initialise_spiking, layered
 from trainables.networks.layouts import ImageShape, canonical_layout, final_map, has_pools
 from trainables.networks.network import Network, replace_activations
+from trainables.networks.precision import Precision
 from trainables.networks.rewriting import fold_batch_norms, share_weights
 from trainables.spiking.neurons import Integrate, NeuronModel, SpikingNeuron
 from trainables.spiking.surrogates import Shape, Surrogate
@@ -71,6 +72,9 @@ class Config(Recipe, SpikeRegularisers, Pruning):
 
     time_groups: TimeGroups = setting("dyadic")
     """K of rate_collapsed: so many equal groups of time steps, or dyadic for groups of 1, 1, 2, 4, 8, … steps."""
+
+    precision: Precision = setting("float32")
+    """Of the convolutions: bfloat16 rounds weights and drives, never membrane potentials; fast on GPUs with matrix units."""
 
     surrogate: Shape = setting("arctan")
     """The surrogate gradient's shape."""
@@ -203,6 +207,7 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
         time_steps=config.time_steps,
         eval_time_steps=config.eval_time_steps or config.time_steps,
         time_groups=config.time_groups if config.gradient == "rate_collapsed" else None,
+        precision=config.precision,
         regularisers=config,
         pruning=config,
         num_micro_batches=num_micro_batches,

@@ -11,7 +11,7 @@ from studies.run_record import RunRecord, level_in_words
 
 ABSENT = "–"
 MOST_VALUES = 5
-MACHINE = ("device", "num_threads")
+MACHINE = ("device", "num_threads", "backend", "precision")
 """Facts of a replicate: sums are rounded in another order where they are not the same."""
 
 

@@ -110,7 +110,7 @@ def test_no_network_sees_more_than_a_part(kind: str, tiny_npz: Path, data_folder
     trainable, changes = KINDS[kind]
     config = config_of(trainable, tiny_npz, **changes)
     if trainable is not ann:
-        config = dataclasses.replace(config, eval_time_steps=20)
+        config = dataclasses.replace(config, eval_time_steps=20, backend="torch")
     list(trainable.train(config, seed=0, dataset=prepare(config.data, data_folder), num_micro_batches=4))
     evaluated = [(images, length) for training, images, length in sizes if not training]
     assert max((images for training, images, _ in sizes if training), default=0) <= 16 // 4

@@ -91,7 +91,7 @@ def test_every_report_has_its_peak(tiny_npz: Path, data_folder: Path) -> None:
     assert measured[-1] > 0
 
 
-SMALL: dict[str, Any] = {"feature_scale": 0.25, "time_steps": 4, "num_train_images": 64}
+SMALL: dict[str, Any] = {"feature_scale": 0.25, "time_steps": 4, "num_train_images": 64, "backend": "torch"}
 LARGE: dict[str, Any] = SMALL | {"time_steps": 16}
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trainables import ann, bitnet
-from trainables.training import loop
+from trainables.training import loop, reports
 from trainables.training.data import Split, prepare
 from trainables.training.reports import Report, TrainingError
 
@@ -99,9 +99,9 @@ def test_a_finished_replicate_is_not_trained_again(tiny_npz: Path, data_folder: 
 
 def test_steps_to_within_by_hand() -> None:
     """The first step from which on the accuracy stays within the margin of its final value, however it came and went before."""
-    assert loop.steps_to_within([0.1, 0.9, 0.5, 0.895, 0.9], 0.01) == 4
-    assert loop.steps_to_within([0.9, 0.91, 0.9], 0.01) == 1
-    assert loop.steps_to_within([0.1, 0.9], 0.01) == 2
+    assert reports.steps_to_within([0.1, 0.9, 0.5, 0.895, 0.9], 0.01) == 4
+    assert reports.steps_to_within([0.9, 0.91, 0.9], 0.01) == 1
+    assert reports.steps_to_within([0.1, 0.9], 0.01) == 2
 
 
 def test_seeds_matter_and_repeat(tiny_npz: Path, data_folder: Path) -> None:

@@ -59,18 +59,18 @@ def forward_collapsed(
     Dropout and batch norms are not supported: both passes would draw and count on their own.
     """
     sizes = group_sizes(time_steps, groups)
-    results = {INPUT: _Signal(inputs_TBN, _group_means(inputs_TBN, sizes))}
+    results = {INPUT: _Signal(inputs_TBN, group_means(inputs_TBN, sizes))}
     for number, step in enumerate(network.steps):
         arguments = [results[name] for name in step.inputs]
         results[step.name] = _run(network, step, arguments, time_steps, sizes)
         if observers and network.is_a(step, SpikingNeuron):
             signal = results[step.name]
-            outputs_TBN = _Ungroup.apply(signal.means_KBN, signal.values_TBN, sizes)
+            outputs_TBN = Ungroup.apply(signal.means_KBN, signal.values_TBN, sizes)
             for observer in observers:
                 observer.outputs(network.layers[step.name], outputs_TBN)
         network.forget(results, number)
     last = results[network.steps[-1].name]
-    result: Tensor = _Ungroup.apply(last.means_KBN, last.values_TBN, sizes)
+    result: Tensor = Ungroup.apply(last.means_KBN, last.values_TBN, sizes)
     return result
 
 
@@ -81,7 +81,7 @@ def _run(network: Network, step: Step, arguments: list[_Signal], time_steps: int
         if isinstance(part, SpikingNeuron):
             spikes_TBN, _ = part(first.values_TBN, time_steps)
             mask_TBN = gradient_mask(first.values_TBN, part.firing_threshold, part.model)
-            mean_spikes, mean_mask = _group_means(spikes_TBN, sizes), _group_means(mask_TBN, sizes)
+            mean_spikes, mean_mask = group_means(spikes_TBN, sizes), group_means(mask_TBN, sizes)
         else:
             values_TBN = network.apply_stateless(step, [argument.values_TBN for argument in arguments])
     if isinstance(part, SpikingNeuron):
@@ -91,7 +91,7 @@ def _run(network: Network, step: Step, arguments: list[_Signal], time_steps: int
         return _max_pool(first, values_TBN, sizes, split_ties=isinstance(part, SplitTiesMaxPool))
     means = network.apply_stateless(step, [argument.means_KBN for argument in arguments])
     if isinstance(part, nn.MaxPool2d | SplitTiesMaxPool):  # the mean of the largest is not the largest mean
-        means = _Replace.apply(means, _group_means(values_TBN, sizes), lambda grad: grad)
+        means = _Replace.apply(means, group_means(values_TBN, sizes), lambda grad: grad)
     return _Signal(values_TBN, means)
 
 
@@ -99,13 +99,13 @@ def _max_pool(signal: _Signal, pooled_TBN: Tensor, sizes: list[int], *, split_ti
     assert signal.mask_TBN is not None
     with torch.no_grad():
         shares_TBN = routing(signal.values_TBN, pooled_TBN, split_ties=split_ties)
-        mean_shares = _group_means(shares_TBN * signal.mask_TBN, sizes)
+        mean_shares = group_means(shares_TBN * signal.mask_TBN, sizes)
     shape = signal.means_KBN.shape
-    means = _Replace.apply(signal.drive_KBN, _group_means(pooled_TBN, sizes), lambda grad: spread(grad, shape) * mean_shares)
+    means = _Replace.apply(signal.drive_KBN, group_means(pooled_TBN, sizes), lambda grad: spread(grad, shape) * mean_shares)
     return _Signal(pooled_TBN, means)
 
 
-def _group_means(values_TBN: Tensor, sizes: list[int]) -> Tensor:
+def group_means(values_TBN: Tensor, sizes: list[int]) -> Tensor:
     """``[T, B, …]`` to ``[K, B, …]``; what is constant in time is its own mean."""
     if values_TBN.shape[0] == 1:
         return values_TBN.expand(len(sizes), *values_TBN.shape[1:]).to(torch.get_default_dtype())
@@ -125,7 +125,7 @@ class _Replace(torch.autograd.Function):
         return ctx.gradient(grads[0]), None, None
 
 
-class _Ungroup(torch.autograd.Function):
+class Ungroup(torch.autograd.Function):
     """The values of every step; a group's mean gets the sum of their gradients."""
 
     @staticmethod

@@ -61,9 +61,7 @@ class CostMeter:
 
     def inputs(self, layer: str, module: nn.Module, inputs_TBN: Tensor) -> None:
         """Count the operations that a layer's inputs cause."""
-        synapses = self._synapses.get(module)
-        if synapses is None:
-            synapses = self._synapses[module] = _Synapses(layer, *_connectivity(module, inputs_TBN.shape[2:]))
+        synapses = self._synapses_of(layer, module, inputs_TBN.shape[2:])
         start = self._steps_seen.get(module, 0)
         if start == 0:
             synapses.constant = inputs_TBN.shape[0] == 1
@@ -76,14 +74,32 @@ class CostMeter:
 
     def outputs(self, layer: str, outputs_TBN: Tensor) -> None:
         """Count a layer's active outputs."""
-        activity = self._activity.setdefault(layer, _Activity())
         num_nonzero_TN = _num_nonzero(outputs_TBN)
+        self.add_activity(layer, num_nonzero_TN.flatten(1).sum(dim=1), num_nonzero_TN.sum(dim=0) > 0)
+
+    def fan_out(self, layer: str, module: nn.Module, input_shape: torch.Size) -> Tensor:
+        """How many weights of a layer each of its inputs meets, flattened; for one who counts operations without this meter."""
+        return self._synapses_of(layer, module, input_shape).fan_out_N
+
+    def add_operations(self, module: nn.Module, operations_T: Tensor) -> None:
+        """Count operations on spikes in the time steps that follow, of a layer whose ``fan_out`` was asked for."""
+        synapses, start = self._synapses[module], self._steps_seen.get(module, 0)
+        self._steps_seen[module] = start + len(operations_T)
+        _add(synapses.operations_T, start, operations_T)
+
+    def add_activity(self, layer: str, nonzero_T: Tensor, ever_active_N: Tensor) -> None:
+        """Count active outputs in the time steps that follow, and which were active at any of them."""
+        activity = self._activity.setdefault(layer, _Activity())
         start = self._steps_seen.get(layer, 0)
-        self._steps_seen[layer] = start + len(outputs_TBN)
-        activity.neurons = outputs_TBN[0, 0].numel()
-        _add(activity.nonzero_T, start, num_nonzero_TN.flatten(1).sum(dim=1))
-        ever_active_N = num_nonzero_TN.sum(dim=0) > 0
+        self._steps_seen[layer] = start + len(nonzero_T)
+        activity.neurons = ever_active_N.numel()
+        _add(activity.nonzero_T, start, nonzero_T)
         activity.ever_active_N = ever_active_N if activity.ever_active_N is None else activity.ever_active_N | ever_active_N
+
+    def _synapses_of(self, layer: str, module: nn.Module, input_shape: torch.Size) -> _Synapses:
+        if module not in self._synapses:
+            self._synapses[module] = _Synapses(layer, *_connectivity(module, input_shape))
+        return self._synapses[module]
 
     def metrics(self) -> dict[str, float]:
         """Per image. By layer and overall: ``sparsity/…`` (zeros / elements), ``dead_neurons/…`` (fraction never active).

@@ -59,7 +59,7 @@ class SpikingNeuron(nn.Module):
         super().__init__()
         self.model = model
         self.trainable = trainable
-        self._leaks = trainable or leak != 1  # known here, so that no GPU is waited for
+        self.leaks = trainable or leak != 1  # known here, so that no GPU is waited for
         threshold = torch.as_tensor(firing_threshold, dtype=torch.float32).clone()
         if trainable:
             self.firing_threshold, self.leak = nn.Parameter(threshold), nn.Parameter(torch.tensor(leak))
@@ -92,7 +92,7 @@ class SpikingNeuron(nn.Module):
             drive_TBN,
             membrane_potential,
             self.firing_threshold.detach(),
-            self.leak.detach() if self._leaks else None,
+            self.leak.detach() if self.leaks else None,
             self.model,
             time_steps,
         )
@@ -150,7 +150,7 @@ class _StraightThrough(torch.autograd.Function):
         p_TBN = drive_TBN.clamp(0, 1) if clamped else drive_TBN
         p_TBN = p_TBN.expand(time_steps, *drive_TBN.shape[1:])
         spikes_TBN = torch.empty_like(p_TBN, memory_format=torch.contiguous_format)
-        v = membrane_potential.to(drive_TBN.dtype, copy=True)
+        v = membrane_potential.to(torch.promote_types(drive_TBN.dtype, torch.float32), copy=True)  # sums of T drives
         for p, spikes in zip(p_TBN, spikes_TBN, strict=True):
             if leak is not None:
                 v *= leak

@@ -68,17 +68,17 @@ class LargestCountPool(nn.Module):
 
     def __init__(self, pool: nn.MaxPool2d) -> None:
         super().__init__()
-        self._window = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
+        self.window = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
 
     def forward(self, spikes_TBN: Tensor, time_steps: int, counts: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Spikes ``[T, B, C, H, W]`` to pooled spikes, and every input's spike count for the steps that follow."""
         if counts is None:
             counts = torch.zeros_like(spikes_TBN[0])
-        largest = functional.max_pool2d(counts, *self._window)
+        largest = functional.max_pool2d(counts, *self.window)
         pooled_TBN = []
         for spikes in spikes_TBN.expand(time_steps, *spikes_TBN.shape[1:]):
             counts, before = counts + spikes, largest
-            largest, winners = functional.max_pool2d(counts, *self._window, return_indices=True)
+            largest, winners = functional.max_pool2d(counts, *self.window, return_indices=True)
             # where the largest count has risen, its neuron has just spiked; gathered, so that the gradient reaches it
             passing = spikes.flatten(-2).gather(-1, winners.flatten(-2)).view_as(winners)
             pooled_TBN.append(passing * (largest > before))

@@ -2,15 +2,17 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from trainables.networks.collapsed import TimeGroups, forward_collapsed
+from trainables.networks.backends import Demand, Evaluating, evaluation_engine, training_engine
+from trainables.networks.collapsed import TimeGroups
 from trainables.networks.network import NORMS, Inputs, Network
+from trainables.networks.precision import Precision, forward_torch, precision_fact, rounding
 from trainables.spiking.costs import ENERGY_MODEL, CostMeter, footprint_bytes
 from trainables.spiking.encodings import ConstantCurrent, SignedPoisson
 from trainables.training.checkpoints import CheckpointFolder, trained_once
@@ -21,7 +23,7 @@ from trainables.training.peaks import MemoryPeak
 from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruner, Pruning, SpikePenalty, SpikeRegularisers, num_pruned_filters
-from trainables.training.reports import Report, TrainingError
+from trainables.training.reports import Report, TrainingError, steps_to_within
 from trainables.training.storage import Location
 
 EVALUATION_BATCH_SIZE = 64
@@ -57,6 +59,7 @@ class Task:
         eval_time_steps: T of every evaluation.
         encoding: How images become inputs.
         time_groups: K of the rate-collapsed backward pass; None for the network's own gradient.
+        precision: Of the convolutions.
         pruning_is_over: Whether filters that are pruned stay so, and no more are.
         report_prepared: Whether the prepared network gets a report before any training.
         keep_weights: Whether a finished replicate keeps its weights, for its children or as a model to be loaded.
@@ -75,6 +78,7 @@ class Task:
     eval_time_steps: int = 1
     encoding: Encoding = "constant"
     time_groups: TimeGroups | None = None
+    precision: Precision = "float32"
     regularisers: SpikeRegularisers | None = None
     pruning: Pruning | None = None
     pruning_is_over: bool = False
@@ -124,6 +128,12 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
         trainer.load_state_dict(checkpoint[0])
     yield from reports
 
+    evaluation, evaluated_by = evaluation_engine(network, demand_of(task, recipe, splits, task.eval_time_steps))
+    backends = {
+        "backend": trainer.backend if trainer else evaluated_by,
+        "evaluation_backend": evaluated_by,
+        "precision": precision_fact(task.precision, device),
+    }
     first_trained = 2 if task.report_prepared else 1
     num_epochs = recipe.epochs + first_trained - 1
     for epoch in range(len(reports) + 1, num_epochs + 1):
@@ -134,7 +144,7 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
             if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
                 # spikes are finite whatever the weights are, so that no loss would ever show it
                 raise TrainingError(f"epoch {epoch}: the weights are no longer finite numbers; a lower lr may help")
-        metrics, curves = _judge(task, network, splits, final=epoch == num_epochs)
+        metrics, curves = _judge(task, network, splits, evaluation, final=epoch == num_epochs)
         earlier = reports[-1].facts if reports else {}
         report = Report(
             epoch,
@@ -142,7 +152,13 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
             {**train_metrics, **metrics, **(prepared.metrics if epoch < first_trained else {}), **peak.metrics()},
             curves,
             num_epochs,
-            {**prepared.facts, **_facts_of_parts(task, network), **machine_facts(device, earlier), "energy_model": ENERGY_MODEL},
+            {
+                **prepared.facts,
+                **_facts_of_parts(task, network),
+                **machine_facts(device, earlier),
+                **backends,
+                "energy_model": ENERGY_MODEL,
+            },
             prepared.tables,
         )
         reports.append(report)
@@ -195,6 +211,11 @@ class Trainer:
         self._pruner: Pruner | None = None
         if pruning and pruning.prune != "none":
             self._pruner = Pruner(pruning, network, task.seed, is_over=task.pruning_is_over)
+        watched = "spike penalties" if self._penalty else None
+        if pruning and pruning.prune == "activation":
+            watched = "pruning by activation"
+        demand = demand_of(task, recipe, splits, task.time_steps)
+        self._engine, self.backend = training_engine(network, demand, task.time_groups, watched=watched)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the network."""
@@ -271,6 +292,11 @@ class Trainer:
     ) -> tuple[Tensor, Tensor]:
         """Run a part of a batch forward and backward: its share of the loss, and how many were right."""
         inputs = encode(self._task.encoding, self._splits, images_BCHW, indices_B, self._task.seed, "train", epoch)
+        if self._engine:
+            loss, outputs_TBK = self._engine.gradients(
+                inputs(0, 1)[0], lambda some_TBK, which: share * self._task.loss(some_TBK, labels_B[which])
+            )
+            return loss, (outputs_TBK.sum(dim=0).argmax(dim=1) == labels_B).sum()
         outputs_TBK = self._forward(inputs)
         loss = self._task.loss(outputs_TBK, labels_B)
         if self._penalty:
@@ -280,14 +306,21 @@ class Trainer:
         return loss.detach(), (outputs_TBK.detach().sum(dim=0).argmax(dim=1) == labels_B).sum()
 
     def _forward(self, inputs: Inputs) -> Tensor:
-        task = self._task
+        task, inputs_TBN = self._task, inputs(0, self._task.time_steps)
         observers = [observer for observer in (self._penalty, self._pruner) if observer]
-        inputs_TBN = inputs(0, task.time_steps)
-        if task.time_groups is not None:
-            return forward_collapsed(self._network, inputs_TBN, task.time_steps, task.time_groups, observers)
-        outputs_TBK, _ = self._network(inputs_TBN, task.time_steps, observers=observers)
-        result: Tensor = outputs_TBK
-        return result
+        return forward_torch(self._network, inputs_TBN, task.time_steps, task.time_groups, observers, precision=task.precision)
+
+
+def demand_of(task: Task, recipe: Recipe, splits: Splits, time_steps: int) -> Demand:
+    """What a network is run for."""
+    height, width, channels = splits.train.images.shape[1:]
+    return Demand(
+        wanted=recipe.backend,
+        input_map=recipe.input_shape((height, width, channels))[:2],
+        time_steps=time_steps,
+        constant_input=task.encoding == "constant",
+        precision=task.precision,
+    )
 
 
 def batch_sizes(train: Split, recipe: Recipe) -> list[int]:
@@ -316,10 +349,12 @@ def encode(encoding: Encoding, normalisation: Normalisation, images_BCHW: Tensor
     return ConstantCurrent(normalisation.normalise(images_BCHW))
 
 
-def _judge(task: Task, network: Network, splits: Splits, *, final: bool) -> tuple[dict[str, float], dict[str, list[float]]]:
+def _judge(
+    task: Task, network: Network, splits: Splits, engine: Evaluating | None, *, final: bool
+) -> tuple[dict[str, float], dict[str, list[float]]]:
     """The metrics and curves of a report: of the validation images, and once of the test images."""
     meter = CostMeter()
-    accuracy_at_t = evaluate(task, network, splits, splits.validation, purpose="validation", meter=meter)
+    accuracy_at_t = evaluate(task, network, splits, splits.validation, purpose="validation", meter=meter, engine=engine)
     metrics = {
         "val/accuracy": accuracy_at_t[-1],
         **meter.metrics(),
@@ -330,16 +365,23 @@ def _judge(task: Task, network: Network, splits: Splits, *, final: bool) -> tupl
         metrics["val/steps_to_within_one_point"] = float(steps_to_within(accuracy_at_t, ONE_POINT))
         metrics["val/mean_accuracy_over_t"] = sum(accuracy_at_t) / len(accuracy_at_t)
     if final:
-        curves["test/accuracy_at_t"] = evaluate(task, network, splits, splits.test, purpose="test")
+        curves["test/accuracy_at_t"] = evaluate(task, network, splits, splits.test, purpose="test", engine=engine)
         metrics["test/accuracy"] = curves["test/accuracy_at_t"][-1]
     return metrics, curves
 
 
 @torch.no_grad()
 def evaluate(
-    task: Task, network: Network, splits: Splits, part: Split, *, purpose: str, meter: CostMeter | None = None
+    task: Task,
+    network: Network,
+    splits: Splits,
+    part: Split,
+    *,
+    purpose: str,
+    meter: CostMeter | None = None,
+    engine: Evaluating | None = None,
 ) -> list[float]:
-    """Accuracy of the outputs summed up to step t, for t = 1 … eval_time_steps, from one pass.
+    """Accuracy of the outputs summed up to step t, for t = 1 … eval_time_steps, from one pass; of ``engine``, or else of torch.
 
     Equal sums go to the lower class index.
     """
@@ -351,10 +393,14 @@ def evaluate(
         inputs = encode(task.encoding, splits, images_BCHW, indices_B, task.seed, purpose)
         sums_BK: Tensor | float = 0.0
         t = 0
-        pieces = network.simulate(
-            inputs, task.eval_time_steps, [meter] if meter else (), num_micro_batches=task.num_micro_batches
-        )
-        for outputs_TBK in pieces:
+        pieces: Iterable[Tensor]
+        if engine:
+            pieces = [engine.outputs(inputs(0, 1)[0], meter)]
+        else:
+            pieces = network.simulate(
+                inputs, task.eval_time_steps, [meter] if meter else (), num_micro_batches=task.num_micro_batches
+            )
+        for outputs_TBK in _rounded(pieces, task.precision, images_BCHW.device):
             sums_TBK = outputs_TBK.cumsum(dim=0) + sums_BK
             sums_BK = sums_TBK[-1]
             for correct in (sums_TBK.argmax(dim=2) == labels_B).sum(dim=1).tolist():
@@ -363,8 +409,7 @@ def evaluate(
     return [correct / len(part) for correct in correct_T]
 
 
-def steps_to_within(accuracy_at_t: list[float], margin: float) -> int:
-    """The first time step from which on the accuracy stays within ``margin`` of its final value."""
-    final = accuracy_at_t[-1]
-    outside = [t for t, accuracy in enumerate(accuracy_at_t, start=1) if abs(accuracy - final) > margin + 1e-9]
-    return max(outside, default=0) + 1
+def _rounded(pieces: Iterable[Tensor], precision: Precision, device: torch.device) -> Iterator[Tensor]:
+    """The outputs that a simulation makes one after another, each computed in this precision, as float32."""
+    with rounding(precision, device):
+        yield from (piece.float() for piece in pieces)

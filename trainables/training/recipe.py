@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 
+from trainables.networks.backends import Backend
 from trainables.networks.layouts import ImageShape
 from trainables.training.configs import setting
 from trainables.training.data import NO_IMAGES
@@ -61,6 +62,10 @@ class Recipe:
 
     device: str = setting("auto", identity=False)
     """cpu, a CUDA device such as cuda:0, or auto: in a study a GPU if resources ask for one; else a GPU if there is one."""
+
+    backend: Backend = setting("auto", identity=False)
+    """What runs a spiking network: torch, which is the definition; event_driven, kernels for CPUs that cost only what spikes do;
+    triton, kernels for GPUs; or auto for the fastest that knows the network. They agree within rounding."""
 
     def problems(self, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
         """What a field's own rule cannot see, for images of ``image_shape``: pairs (field, what is wrong)."""

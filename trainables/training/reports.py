@@ -49,3 +49,10 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
         return dataclasses.asdict(self)
+
+
+def steps_to_within(accuracy_at_t: list[float], margin: float) -> int:
+    """The first time step from which on the accuracy stays within ``margin`` of its final value."""
+    final = accuracy_at_t[-1]
+    outside = [t for t, accuracy in enumerate(accuracy_at_t, start=1) if abs(accuracy - final) > margin + 1e-9]
+    return max(outside, default=0) + 1

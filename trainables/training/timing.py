@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from trainables.networks.backends import Evaluating, evaluation_engine
 from trainables.networks.network import Network
 from trainables.spiking.costs import CostMeter
 from trainables.training.data import Dataset, Split, Splits
@@ -17,6 +18,7 @@ from trainables.training.loop import (
     Task,
     Trainer,
     batch_sizes,
+    demand_of,
     evaluate,
     resolve_device,
     splits_of,
@@ -86,15 +88,20 @@ def _timing_of(task: Task, recipe: Recipe, dataset: Dataset, device: torch.devic
     once, metered, bare = _Clock(device), _Clock(device), _Clock(device)
     with once.running():
         splits = splits_of(recipe, dataset, device)
+
+    def engine_of(network: Network) -> Evaluating | None:
+        return evaluation_engine(network, demand_of(task, recipe, splits, task.eval_time_steps))[0]
+
     network = task.build().to(device)
-    _evaluate_one_batch(task, network, splits, CostMeter())
+    _evaluate_one_batch(task, network, splits, CostMeter(), engine_of(network))
     with once.running():
         network = task.build().to(device)
         task.prepare(network, splits)
+    engine = engine_of(network)
     with metered.running():
-        _evaluate_one_batch(task, network, splits, CostMeter())
+        _evaluate_one_batch(task, network, splits, CostMeter(), engine)
     with bare.running():
-        _evaluate_one_batch(task, network, splits, None)
+        _evaluate_one_batch(task, network, splits, None, engine)
     num_metered = (recipe.epochs + task.report_prepared) * _num_batches(splits.validation)
     num_bare = _num_batches(splits.test)
     evaluation_s = num_metered * metered.seconds + num_bare * bare.seconds
@@ -111,9 +118,9 @@ def _num_batches(part: Split) -> int:
     return math.ceil(len(part) / EVALUATION_BATCH_SIZE)
 
 
-def _evaluate_one_batch(task: Task, network: Network, splits: Splits, meter: CostMeter | None) -> None:
+def _evaluate_one_batch(task: Task, network: Network, splits: Splits, meter: CostMeter | None, engine: Evaluating | None) -> None:
     part = dataclasses.replace(splits.validation, indices=splits.validation.indices[:EVALUATION_BATCH_SIZE])
-    evaluate(task, network, splits, part, purpose="validation", meter=meter)
+    evaluate(task, network, splits, part, purpose="validation", meter=meter, engine=engine)
 
 
 def _seconds_per_step(task: Task, recipe: Recipe, network: Network, splits: Splits) -> float:

@@ -1,0 +1,356 @@
+"""One training step of BITnet6 on a CPU: the event-driven backend against the reference loop, SpikingJelly and snnTorch.
+
+    python -m tests.benchmarks.training_step --json            T = 16 and 50, one and two threads (a quarter of an hour)
+    python -m tests.benchmarks.training_step --short --json    T = 16, one thread (two minutes)
+
+BITnet6 at feature_scale 0.5 (38.6 MMAC per image and step) on 32x32 images, batches of 32. The weights come from a short training
+on the scikit-learn digits, enlarged to that size, and their biases are shifted until the spike rates are those of a BITnet6 after
+a short training on CIFAR-10 (``RATES``); with ``--data FILE.npz``, from a short training on these images, as it leaves them. The
+rates are stated, for everything event-driven depends on them.
+
+- *loop*: the author's style, autograd through every time step, straight-through spikes, the image's convolution at every step;
+- *SpikingJelly* 2, multi-step IFNode with soft reset, torch backend, drives clamped; *snnTorch*, Leaky with beta 1 and subtract;
+- *exact*, *collapsed* (one group of all steps), *dyadic* (groups of 1, 1, 2, 4, … steps): ours; forward passes are equal.
+
+All run in one process in turns; a number is the median of the turns. With one thread it is CPU time of the process, so that other
+processes of the machine matter less; with two it is wall-clock time. Memory is the peak of a process of its own above what it
+holds after a step with T = 1 and one image: libraries, weights and gradients, of ours also as the kernels order them.
+
+Floor: every spike's row of weights must be read and added, once in the forward pass. ``floor`` says how many additions and bytes
+that is, how long they take at the rate at which this machine adds rows that lie in its nearest cache, and what share that is of
+our inference: 1 would be perfect.
+
+Acceptance: exact at least 4 times the loop and 5 times SpikingJelly, collapsed 10 and 14 times; inference 6 times; memory 500 and
+60 times less at T = 50, and within 15 % from T = 16 to 200.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainables import bitnet
+from trainables.event_driven.engine import Engine
+from trainables.event_driven.gradients import TrainingEngine
+from trainables.event_driven.vectors import sum_rows
+from trainables.networks.layered import initialise_spiking, synaptic_modules
+from trainables.networks.network import Network
+from trainables.spiking.costs import CostMeter
+from trainables.spiking.neurons import SpikingNeuron
+from trainables.training.losses import mse_of_rates
+from trainables.training.peaks import MemoryPeak
+
+BATCH_SIZE, SIDE, CLASSES = 32, 32, 10
+TRAINING_STEPS = 150
+TURNS = 3
+RATES = (0.23, 0.12, 0.12, 0.08, 0.02, 0.04)
+"""Of all layers."""
+Step = Callable[[], object]
+
+
+def main() -> None:
+    """Measure, print a table, and with ``--json`` one last line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true", help="T = 16 and one thread alone")
+    parser.add_argument("--json", action="store_true", help="end with a line of JSON")
+    parser.add_argument("--data", type=Path, help="an .npz file with train_images and train_labels of 32x32 images")
+    parser.add_argument("--memory-of", nargs=2, metavar=("NAME", "T"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.memory_of:
+        name, time_steps = arguments.memory_of
+        print(json.dumps(peak_of(name, int(time_steps))))
+        return
+    results = measure(short=arguments.short, data=arguments.data)
+    if arguments.json:
+        print(json.dumps(results))
+
+
+def measure(*, short: bool, data: Path | None) -> dict[str, Any]:
+    """All ratios."""
+    images_BCHW, labels_B = images(data)
+    network = trained(images_BCHW, labels_B)
+    if data is None:
+        set_rates(network, images_BCHW[:8])
+    images_BCHW, labels_B = images_BCHW[:BATCH_SIZE], labels_B[:BATCH_SIZE]
+    results: dict[str, Any] = {"sparsity": sparsity(network, images_BCHW)}
+    print("spike rates by layer:", results["sparsity"])
+    for num_threads in (1,) if short else (1, 2):
+        torch.set_num_threads(num_threads)
+        for time_steps in (16,) if short else (16, 50):
+            times = timed(steps(network, images_BCHW, labels_B, time_steps), num_threads)
+            inference = timed(inferences(network, images_BCHW, time_steps), num_threads)
+            key = f"T={time_steps}, threads={num_threads}"
+            results[key] = {"seconds": times, "inference_seconds": inference}
+            print(key, {name: f"{seconds:.3f} s, {times['loop'] / seconds:.2f}x" for name, seconds in times.items()})
+            print("  inference", {name: f"{seconds:.3f} s" for name, seconds in inference.items()}, flush=True)
+    one = results["T=16, threads=1"]
+    for ours in ("exact", "collapsed", "dyadic"):
+        for theirs in ("loop", "spikingjelly", "snntorch"):
+            results[f"{ours}_vs_{theirs}"] = round(one["seconds"][theirs] / one["seconds"][ours], 2)
+    results["inference_vs_loop"] = round(one["inference_seconds"]["loop"] / one["inference_seconds"]["event_driven"], 2)
+    results["floor"] = floor(network, images_BCHW, one["inference_seconds"]["event_driven"])
+    results |= memory(short=short)
+    return results
+
+
+def images(data: Path | None) -> tuple[Tensor, Tensor]:
+    """Normalised images ``[N, 3, 32, 32]`` and their labels."""
+    if data:
+        arrays = np.load(data, allow_pickle=False)
+        pixels = torch.from_numpy(arrays["train_images"][:6400]).permute(0, 3, 1, 2).float()
+        labels = torch.from_numpy(arrays["train_labels"][:6400]).long()
+    else:
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        pixels = torch.from_numpy(digits.images).float()[:, None].expand(-1, 3, -1, -1)
+        pixels, labels = functional.interpolate(pixels, size=(SIDE, SIDE), mode="bilinear"), torch.from_numpy(digits.target)
+    return (pixels - pixels.mean()) / pixels.std(), labels
+
+
+def untrained() -> Network:
+    """BITnet6 at feature_scale 0.5."""
+    network = bitnet.build(bitnet.Config(layout="bitnet", feature_scale=0.5), (SIDE, SIDE, 3), CLASSES)
+    initialise_spiking(network, torch.Generator().manual_seed(0))
+    return network
+
+
+def trained(images_BCHW: Tensor, labels_B: Tensor) -> Network:
+    """The network after a short training with T = 8."""
+    network, generator = untrained(), torch.Generator().manual_seed(1)
+    engine = TrainingEngine(network, (SIDE, SIDE), 8, 1)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=TRAINING_STEPS)
+    for _ in range(TRAINING_STEPS):
+        some = torch.randint(len(labels_B), (BATCH_SIZE,), generator=generator)
+        optimizer.zero_grad()
+        engine.gradients(images_BCHW[some], _loss_of(labels_B[some]))
+        optimizer.step()
+        schedule.step()
+    return network
+
+
+def _loss_of(labels_B: Tensor) -> Callable[[Tensor, slice], Tensor]:
+    return lambda outputs_TBK, which: mse_of_rates(outputs_TBK, labels_B[which])
+
+
+@torch.no_grad()
+def set_rates(network: Network, images_BCHW: Tensor) -> None:
+    """Shift the biases of every layer, one after the other, until its spike rate is the one in ``RATES``."""
+    for synapses, neurons, rate in zip(synapses_of(network), network.steps_of(SpikingNeuron), RATES, strict=True):
+        assert synapses.bias is not None
+        bias, low, high = synapses.bias.clone(), -8.0, 8.0
+        for _ in range(10):
+            middle = (low + high) / 2
+            synapses.bias.copy_(bias + middle)
+            spikes_TBN, _ = network(images_BCHW[None], 8, until=neurons.name)
+            low, high = (middle, high) if spikes_TBN.mean() < rate else (low, middle)
+
+
+class _Rates:
+    """Observes spike rates."""
+
+    def __init__(self) -> None:
+        self.rates: dict[str, float] = {}
+
+    def inputs(self, layer: str, module: nn.Module, inputs_TBN: Tensor) -> None: ...
+
+    def outputs(self, layer: str, outputs_TBN: Tensor) -> None:
+        self.rates[layer] = round(float(outputs_TBN.mean()), 3)
+
+
+@torch.no_grad()
+def sparsity(network: Network, images_BCHW: Tensor) -> dict[str, float]:
+    """The spike rate of every layer over 16 steps."""
+    seen = _Rates()
+    network(images_BCHW[None], 16, observers=[seen])
+    return seen.rates
+
+
+def synapses_of(network: Network) -> list[nn.Conv2d | nn.Linear]:
+    """Its convolutions and linear layers."""
+    return synaptic_modules(network)
+
+
+POOLED = (1, 2, 4)
+"""Behind which of them BITnet6 pools."""
+
+
+def loop(network: Network, images_BCHW: Tensor, time_steps: int) -> Tensor:
+    """The spike counts, step by step."""
+    synapses = synapses_of(network)
+    potentials: list[Tensor | float] = [0.0] * len(synapses)
+    counts: Tensor | float = 0.0
+    for _ in range(time_steps):
+        x = images_BCHW
+        for number, module in enumerate(synapses):
+            x = x.flatten(1) if isinstance(module, nn.Linear) else x
+            u = potentials[number] + module(x).clamp(0, 1)
+            spikes = u + ((u >= 1).float() - u).detach()
+            potentials[number] = u - spikes
+            x = functional.max_pool2d(spikes, 2) if number in POOLED else spikes
+        counts = counts + x
+    assert isinstance(counts, Tensor)
+    return counts
+
+
+class _Clamp(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(0, 1)
+
+
+def spikingjelly(network: Network) -> Callable[[Tensor, int], Tensor]:
+    """The same network of SpikingJelly's multi-step modules."""
+    from spikingjelly.activation_based import functional as sj
+    from spikingjelly.activation_based import layer, neuron
+
+    modules: list[nn.Module] = []
+    for number, synapses in enumerate(synapses_of(network)):
+        if isinstance(synapses, nn.Linear):
+            modules += [layer.Flatten(step_mode="m"), layer.Linear(synapses.in_features, synapses.out_features, step_mode="m")]
+        else:
+            modules.append(layer.Conv2d(synapses.in_channels, synapses.out_channels, 3, padding=1, step_mode="m"))
+        modules[-1].load_state_dict(synapses.state_dict())
+        modules += [_Clamp(), neuron.IFNode(v_threshold=1.0, v_reset=None, step_mode="m")]
+        modules += [layer.MaxPool2d(2, step_mode="m")] if number in POOLED else []
+    whole = nn.Sequential(*modules)
+
+    def run(images_BCHW: Tensor, time_steps: int) -> Tensor:
+        sj.reset_net(whole)
+        spikes_TBK: Tensor = whole(images_BCHW.expand(time_steps, *images_BCHW.shape))
+        return spikes_TBK.sum(dim=0)
+
+    return run
+
+
+def snntorch(network: Network) -> Callable[[Tensor, int], Tensor]:
+    """The same network with snnTorch's neurons, whose reset comes a step late."""
+    import snntorch as snn
+
+    synapses = synapses_of(network)
+    neurons = [snn.Leaky(beta=1.0, threshold=1.0, reset_mechanism="subtract") for _ in synapses]
+
+    def run(images_BCHW: Tensor, time_steps: int) -> Tensor:
+        potentials = [neuron.reset_mem() for neuron in neurons]
+        counts: Any = 0.0
+        for _ in range(time_steps):
+            x = images_BCHW
+            for number, (module, neuron) in enumerate(zip(synapses, neurons, strict=True)):
+                x = x.flatten(1) if isinstance(module, nn.Linear) else x
+                x, potentials[number] = neuron(module(x).clamp(0, 1), potentials[number])
+                x = functional.max_pool2d(x, 2) if number in POOLED else x
+            counts = counts + x
+        assert isinstance(counts, Tensor)
+        return counts
+
+    return run
+
+
+def steps(network: Network, images_BCHW: Tensor, labels_B: Tensor, time_steps: int) -> dict[str, Step]:
+    """A training step without the optimiser, by name."""
+    theirs = {"loop": lambda x, t: loop(network, x, t), "spikingjelly": spikingjelly(network), "snntorch": snntorch(network)}
+
+    def backward(run: Callable[[Tensor, int], Tensor]) -> Step:
+        def step() -> None:
+            rates_BK = run(images_BCHW, time_steps).clamp(max=time_steps) / time_steps
+            functional.mse_loss(rates_BK, functional.one_hot(labels_B, CLASSES).float()).backward()  # type: ignore[no-untyped-call]
+
+        return step
+
+    made: dict[str, Step] = {name: backward(run) for name, run in theirs.items()}
+    for name, groups in (("exact", None), ("collapsed", 1), ("dyadic", "dyadic")):
+        engine = TrainingEngine(network, (SIDE, SIDE), time_steps, groups)  # type: ignore[arg-type]
+        made[name] = lambda engine=engine: engine.gradients(images_BCHW, _loss_of(labels_B))  # type: ignore[misc]
+    return made
+
+
+def inferences(network: Network, images_BCHW: Tensor, time_steps: int) -> dict[str, Step]:
+    """A forward pass without gradients, by name."""
+
+    @torch.no_grad()
+    def stepwise() -> Tensor:
+        return loop(network, images_BCHW, time_steps)
+
+    @torch.no_grad()
+    def folded() -> Tensor:
+        outputs_TBK: Tensor = network(images_BCHW[None], time_steps)[0]
+        return outputs_TBK
+
+    engine = Engine(network, (SIDE, SIDE), time_steps)
+    return {"loop": stepwise, "torch": folded, "event_driven": lambda: engine.outputs(images_BCHW)}
+
+
+def timed(by_name: dict[str, Step], num_threads: int) -> dict[str, float]:
+    """The median time of each, in turns."""
+    clock = time.process_time if num_threads == 1 else time.perf_counter
+    taken: dict[str, list[float]] = {name: [] for name in by_name}
+    for turn in range(TURNS + 1):
+        for name, step in by_name.items():
+            start = clock()
+            step()
+            if turn:  # the first compiles and warms up
+                taken[name].append(clock() - start)
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def floor(network: Network, images_BCHW: Tensor, inference_s: float) -> dict[str, float]:
+    """The additions of a forward pass with T = 16, and how near to their time we are."""
+    meter = CostMeter()
+    meter.next_batch(len(images_BCHW))
+    Engine(network, (SIDE, SIDE), 16).outputs(images_BCHW, meter)
+    additions = meter.metrics()["ops/effective_acs"] * len(images_BCHW)
+    rows, total, num = np.zeros((288, 32), dtype=np.float32), np.zeros(32, dtype=np.float32), 2_000_000
+    events = np.random.default_rng(0).integers(0, len(rows), num).astype(np.int32)
+    addresses = [array.ctypes.data for array in (total, total, rows, events)]
+    sum_rows(32, *addresses, 0, num)
+    start = time.process_time()
+    sum_rows(32, *addresses, 0, num)
+    seconds_per_addition = (time.process_time() - start) / (num * 32)
+    floor_s = additions * seconds_per_addition
+    return {"additions": additions, "bytes": 4 * additions, "seconds": floor_s, "share": round(floor_s / inference_s, 2)}
+
+
+def memory(*, short: bool) -> dict[str, Any]:
+    """Peaks above the base, each in a process of its own; without ``short`` also how they grow with T."""
+    peaks: dict[str, int] = {}
+    for name in ("loop", "exact", "collapsed"):
+        for time_steps in (50,) if short or name == "loop" else (16, 50, 200):
+            command = [sys.executable, "-m", "tests.benchmarks.training_step", "--memory-of", name, str(time_steps)]
+            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            peaks[f"{name}, T={time_steps}"] = json.loads(output.splitlines()[-1])
+    mib = {name: round(peak / 2**20, 1) for name, peak in peaks.items()}
+    print("peak MiB above the base:", mib)
+    of_loop = peaks["loop, T=50"]
+    ratios = {f"memory_ratio_{name}": round(of_loop / peaks[f"{name}, T=50"], 1) for name in ("exact", "collapsed")}
+    return {"peak_mib": mib, **ratios}
+
+
+def peak_of(name: str, time_steps: int) -> int:
+    """The peak of a step above what the process holds after one with T = 1 and one image."""
+    torch.set_num_threads(1)
+    network, (images_BCHW, labels_B) = untrained(), images(None)
+    set_rates(network, images_BCHW[:8])
+    images_BCHW, labels_B = images_BCHW[:BATCH_SIZE], labels_B[:BATCH_SIZE]
+    steps_of(name, network, images_BCHW[:1], labels_B[:1], 1)()
+    peak = MemoryPeak(torch.device("cpu"))
+    steps_of(name, network, images_BCHW, labels_B, time_steps)()
+    return int(peak.metrics()["memory/peak_bytes"])
+
+
+def steps_of(name: str, network: Network, images_BCHW: Tensor, labels_B: Tensor, time_steps: int) -> Step:
+    """The step of one name."""
+    return steps(network, images_BCHW, labels_B, time_steps)[name]
+
+
+if __name__ == "__main__":
+    main()

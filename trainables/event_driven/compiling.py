@@ -1,0 +1,64 @@
+"""Compiles the kernels at their first use, and keeps what was compiled for other processes and later runs.
+
+It is kept under ``$XDG_CACHE_HOME`` (else ``~/.cache``) in ``spikesweep/kernels-DIGEST``, where DIGEST is that of the kernels'
+sources: Numba itself looks only at the file that a kernel stands in, and not at what it is made of. Where nothing can be
+written, every process compiles for itself.
+"""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from numba import config, njit
+
+SOURCES = Path(__file__).parent
+
+
+@cache
+def cache_folder() -> Path | None:
+    """Where compiled kernels are kept; None if nothing can be written there."""
+    digest = hashlib.sha256()
+    for source in sorted(SOURCES.glob("*.py")):
+        digest.update(source.read_bytes())
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = home / "spikesweep" / f"kernels-{digest.hexdigest()[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        return None
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """A part of kernels, which is compiled into each of them."""
+    return kernel(function, forceinline=True)
+
+
+def kernel(function: Callable[..., Any], **options: Any) -> Any:
+    """A function that Numba compiles at its first call; Python's lock is let go of while it runs."""
+    folder = cache_folder()
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(folder or "")  # read where a function is decorated, and nowhere else
+    try:
+        return njit(nogil=True, cache=folder is not None, error_model="numpy", **options)(function)
+    finally:
+        config.CACHE_DIR = before
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """While this lasts no other process of the machine compiles kernels: it would only do the same."""
+    folder = cache_folder()
+    if folder is None:
+        yield
+        return
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
