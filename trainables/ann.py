@@ -15,13 +15,14 @@ from trainables.networks.residual import RESIDUAL_NETWORKS, residual
 from trainables.training.configs import setting, without_idle
 from trainables.training.data import Dataset
 from trainables.training.footprints import Footprint, footprint_of
-from trainables.training.loop import Prepared, Task, fit
+from trainables.training.loop import fit
 from trainables.training.losses import cross_entropy_of_logits
 from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning
 from trainables.training.reports import Report
 from trainables.training.storage import Location
+from trainables.training.task import Prepared, Task
 from trainables.training.timing import Timing, timing_of
 
 Activation = Literal["relu", "clamped_relu", "qcfs"]

@@ -18,7 +18,7 @@ from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
 from trainables.training.data import Dataset, Splits
 from trainables.training.footprints import Footprint, footprint_of
-from trainables.training.loop import Prepared, Task, fit
+from trainables.training.loop import fit
 from trainables.training.losses import SPIKE_LOSSES, Loss
 from trainables.training.parents import trained_parent
 from trainables.training.randomness import generator_for
@@ -26,6 +26,7 @@ from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems
 from trainables.training.reports import Report
 from trainables.training.storage import Location
+from trainables.training.task import Prepared, Task
 from trainables.training.timing import Timing, timing_of
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {

@@ -11,7 +11,7 @@ from trainables.conversion.calibration_set import CalibrationSet, calibration_se
 from trainables.networks.layered import initialise_analogue
 from trainables.networks.network import Inputs, Network
 from trainables.training.data import Dataset, Splits, split
-from trainables.training.loop import Encoding, Prepared
+from trainables.training.task import Encoding, Prepared
 
 SHAPE = (8, 8, 2)
 NUM_CLASSES = 3

@@ -12,7 +12,7 @@ from trainables.conversion.agreement import agreement
 from trainables.conversion.calibration_set import analogue_activations, calibration_set, spike_counts
 from trainables.networks.network import Network
 from trainables.spiking.encodings import ConstantCurrent
-from trainables.training.loop import Encoding, Prepared
+from trainables.training.task import Encoding, Prepared
 
 LAYERS = ("layer1", "layer2", "layer3")
 

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from trainables.networks.network import Inputs, Network
 from trainables.training.data import Splits
-from trainables.training.loop import Encoding, encode, size_of_parts
+from trainables.training.loop import encode, size_of_parts
 from trainables.training.randomness import generator_for
+from trainables.training.task import Encoding
 
 BATCH_SIZE = 64
 

@@ -13,9 +13,9 @@ from trainables.networks.layouts import ImageShape
 from trainables.networks.network import ONE_AT_A_TIME, SYNAPSES, Network
 from trainables.networks.shapes import step_lengths, step_shapes
 from trainables.spiking.costs import dense_operations
-from trainables.training.loop import Task
 from trainables.training.memory import memory_bytes
 from trainables.training.recipe import Recipe
+from trainables.training.task import Task
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,9 @@ from trainables.networks.network import INPUT, NORMS, NUM_FOLDED_IMAGES, POOLS, 
 from trainables.networks.shapes import step_lengths
 from trainables.spiking.neurons import SpikingNeuron
 from trainables.spiking.pools import LargestCountPool, SplitTiesMaxPool
-from trainables.training.loop import EVALUATION_BATCH_SIZE, Task, size_of_parts
+from trainables.training.loop import EVALUATION_BATCH_SIZE, size_of_parts
 from trainables.training.recipe import Recipe
+from trainables.training.task import Task
 
 FLOAT = 4
 INDEX = 8

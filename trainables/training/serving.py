@@ -21,8 +21,9 @@ from torch import Tensor
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import Network
 from trainables.training.images import Normalisation, downscale
-from trainables.training.loop import EVALUATION_BATCH_SIZE, Task, encode, resolve_device
+from trainables.training.loop import EVALUATION_BATCH_SIZE, encode, resolve_device
 from trainables.training.recipe import Recipe
+from trainables.training.task import Task
 
 NETWORK = "network.json"
 WEIGHTS = "weights.pt"

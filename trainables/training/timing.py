@@ -13,17 +13,9 @@ from trainables.networks.backends import Evaluating, evaluation_engine
 from trainables.networks.network import Network
 from trainables.spiking.costs import CostMeter
 from trainables.training.data import Dataset, Split, Splits
-from trainables.training.loop import (
-    EVALUATION_BATCH_SIZE,
-    Task,
-    Trainer,
-    batch_sizes,
-    demand_of,
-    evaluate,
-    resolve_device,
-    splits_of,
-)
+from trainables.training.loop import EVALUATION_BATCH_SIZE, Trainer, batch_sizes, demand_of, evaluate, resolve_device, splits_of
 from trainables.training.recipe import Recipe
+from trainables.training.task import Task
 
 NUM_WARM_UPS = 1
 NUM_TIMED_STEPS = 2
