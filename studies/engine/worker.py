@@ -95,7 +95,7 @@ def _kind(error: Exception) -> str | None:
     return None if isinstance(error, RuntimeError | OSError) else FAILED
 
 
-def _with_system_metrics(reports: Iterator[Report]) -> Iterator[Report]:
+def _with_system_metrics(reports: Iterator[Report]) -> Generator[Report]:
     with SystemMetrics() as metrics:
         for report in reports:
             yield dataclasses.replace(report, metrics={**report.metrics, **metrics.take()})
