@@ -131,6 +131,7 @@ def test_too_few_seeds_for_any_significance(seeds: int, enough: bool, surface_st
     assert ("smallest effect it can detect: none" in text) is not enough
 
 
+@pytest.mark.slow
 def test_a_measured_standard_deviation(surface_study: Path) -> None:
     """Once the study has runs, the standard deviation is theirs: the surface's noise, without what the cells of a seed share."""
     assert run(surface_study).returncode == 0

@@ -56,6 +56,7 @@ def test_an_existing_cluster(address: str, world: Namespace, tiny_study: Path, t
     assert [cost["cost/gpu_seconds"] for cost in costs] == pytest.approx([cost["cost/seconds"] / 2 for cost in costs])
 
 
+@pytest.mark.slow
 @needs_namespaces
 def test_a_node_that_dies(world: Namespace, tiny_study: Path, tmp_path: Path) -> None:
     """A study runs on both of two nodes; when one is killed (-9), what it trained goes on from its checkpoint on the other,
