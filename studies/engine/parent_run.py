@@ -87,9 +87,9 @@ class ParentRun:
         runs = f"#/experiments/{self._experiment_id}/runs"
         report = f"{runs}/{self.run_id}/artifacts/{run_record.REPORT_ARTIFACTS}/summary.html"
         links = {"report": report} if self._findings else {}
-        for name, tag in named_views(self._study.stores.name).items():
-            if tag in self._views:
-                links[name] = f"{runs}?{QUERY}{tag.removeprefix(TAG)}"
+        for name, key in named_views(self._study.stores.name).items():
+            if TAG + key in self._views:
+                links[name] = f"{runs}?{QUERY}{key}"
         return links
 
 

@@ -35,8 +35,8 @@ def cells_key(study: str) -> str:
 
 
 def named_views(study: str) -> dict[str, str]:
-    """Tags of the views that there may be, by what a person calls them."""
-    return {"replicates, best first": TAG + replicates_key(study), "cells, means over seeds": TAG + cells_key(study)}
+    """Keys of the views that there may be, by what a person calls them."""
+    return {"replicates, best first": replicates_key(study), "cells, means over seeds": cells_key(study)}
 
 
 def saved_views(study: StudyRecord, at_ms: int) -> dict[str, str]:
