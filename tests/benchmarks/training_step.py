@@ -40,9 +40,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables import bitnet
+from trainables.event_driven.compiling import kernel
 from trainables.event_driven.engine import Engine
 from trainables.event_driven.gradients import TrainingEngine
-from trainables.event_driven.vectors import sum_rows
+from trainables.event_driven.vectors import add_taps
+from trainables.networks.collapsed import TimeGroups
 from trainables.networks.layered import initialise_spiking, synaptic_modules
 from trainables.networks.network import Network
 from trainables.spiking.costs import CostMeter
@@ -87,7 +89,8 @@ def measure(*, short: bool, data: Path | None) -> dict[str, Any]:
     for num_threads in (1,) if short else (1, 2):
         torch.set_num_threads(num_threads)
         for time_steps in (16,) if short else (16, 50):
-            times = timed(steps(network, images_BCHW, labels_B, time_steps), num_threads)
+            some = {name: step_of(name, network, images_BCHW, labels_B, time_steps) for name in (*THEIRS, *OURS)}
+            times = timed(some, num_threads)
             inference = timed(inferences(network, images_BCHW, time_steps), num_threads)
             key = f"T={time_steps}, threads={num_threads}"
             results[key] = {"seconds": times, "inference_seconds": inference}
@@ -256,22 +259,27 @@ def snntorch(network: Network) -> Callable[[Tensor, int], Tensor]:
     return run
 
 
-def steps(network: Network, images_BCHW: Tensor, labels_B: Tensor, time_steps: int) -> dict[str, Step]:
-    """A training step without the optimiser, by name."""
-    theirs = {"loop": lambda x, t: loop(network, x, t), "spikingjelly": spikingjelly(network), "snntorch": snntorch(network)}
+def reference(network: Network) -> Callable[[Tensor, int], Tensor]:
+    """The loop of this network."""
+    return lambda images_BCHW, time_steps: loop(network, images_BCHW, time_steps)
 
-    def backward(run: Callable[[Tensor, int], Tensor]) -> Step:
-        def step() -> None:
-            rates_BK = run(images_BCHW, time_steps).clamp(max=time_steps) / time_steps
-            functional.mse_loss(rates_BK, functional.one_hot(labels_B, CLASSES).float()).backward()  # type: ignore[no-untyped-call]
 
-        return step
+THEIRS = {"loop": reference, "spikingjelly": spikingjelly, "snntorch": snntorch}
+OURS: dict[str, TimeGroups | None] = {"exact": None, "collapsed": 1, "dyadic": "dyadic"}
 
-    made: dict[str, Step] = {name: backward(run) for name, run in theirs.items()}
-    for name, groups in (("exact", None), ("collapsed", 1), ("dyadic", "dyadic")):
-        engine = TrainingEngine(network, (SIDE, SIDE), time_steps, groups)  # type: ignore[arg-type]
-        made[name] = lambda engine=engine: engine.gradients(images_BCHW, _loss_of(labels_B))  # type: ignore[misc]
-    return made
+
+def step_of(name: str, network: Network, images_BCHW: Tensor, labels_B: Tensor, time_steps: int) -> Step:
+    """A training step without the optimiser."""
+    if name in OURS:
+        engine = TrainingEngine(network, (SIDE, SIDE), time_steps, OURS[name])
+        return lambda: engine.gradients(images_BCHW, _loss_of(labels_B))
+    run = THEIRS[name](network)
+
+    def step() -> None:
+        rates_BK = run(images_BCHW, time_steps).clamp(max=time_steps) / time_steps
+        functional.mse_loss(rates_BK, functional.one_hot(labels_B, CLASSES).float()).backward()  # type: ignore[no-untyped-call]
+
+    return step
 
 
 def inferences(network: Network, images_BCHW: Tensor, time_steps: int) -> dict[str, Step]:
@@ -303,19 +311,25 @@ def timed(by_name: dict[str, Step], num_threads: int) -> dict[str, float]:
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
+@kernel
+def _add(sums: Any, rows: Any, events: Any) -> None:
+    """The kernels' inner loop."""
+    into, at = sums.ctypes.data, events.ctypes.data
+    add_taps(32, into, into + 128, into + 256, rows.ctypes.data, at, 0, len(events), at, 0, 0)
+
+
 def floor(network: Network, images_BCHW: Tensor, inference_s: float) -> dict[str, float]:
     """The additions of a forward pass with T = 16, and how near to their time we are."""
     meter = CostMeter()
     meter.next_batch(len(images_BCHW))
     Engine(network, (SIDE, SIDE), 16).outputs(images_BCHW, meter)
     additions = meter.metrics()["ops/effective_acs"] * len(images_BCHW)
-    rows, total, num = np.zeros((288, 32), dtype=np.float32), np.zeros(32, dtype=np.float32), 2_000_000
+    num, rows, sums = 1_000_000, np.zeros((64, 3, 32), dtype=np.float32), np.zeros((3, 32), dtype=np.float32)
     events = np.random.default_rng(0).integers(0, len(rows), num).astype(np.int32)
-    addresses = [array.ctypes.data for array in (total, total, rows, events)]
-    sum_rows(32, *addresses, 0, num)
+    _add(sums, rows, events)
     start = time.process_time()
-    sum_rows(32, *addresses, 0, num)
-    seconds_per_addition = (time.process_time() - start) / (num * 32)
+    _add(sums, rows, events)
+    seconds_per_addition = (time.process_time() - start) / (num * 96)
     floor_s = additions * seconds_per_addition
     return {"additions": additions, "bytes": 4 * additions, "seconds": floor_s, "share": round(floor_s / inference_s, 2)}
 
@@ -341,15 +355,10 @@ def peak_of(name: str, time_steps: int) -> int:
     network, (images_BCHW, labels_B) = untrained(), images(None)
     set_rates(network, images_BCHW[:8])
     images_BCHW, labels_B = images_BCHW[:BATCH_SIZE], labels_B[:BATCH_SIZE]
-    steps_of(name, network, images_BCHW[:1], labels_B[:1], 1)()
+    step_of(name, network, images_BCHW[:1], labels_B[:1], 1)()
     peak = MemoryPeak(torch.device("cpu"))
-    steps_of(name, network, images_BCHW, labels_B, time_steps)()
+    step_of(name, network, images_BCHW, labels_B, time_steps)()
     return int(peak.metrics()["memory/peak_bytes"])
-
-
-def steps_of(name: str, network: Network, images_BCHW: Tensor, labels_B: Tensor, time_steps: int) -> Step:
-    """The step of one name."""
-    return steps(network, images_BCHW, labels_B, time_steps)[name]
 
 
 if __name__ == "__main__":

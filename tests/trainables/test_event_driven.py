@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from trainables import bitnet
-from trainables.event_driven import compiling, engine
+from trainables.event_driven import compiling, gradients
 from trainables.event_driven.engine import Engine
 from trainables.event_driven.gradients import TrainingEngine
 from trainables.networks.backends import Demand, evaluation_engine, training_engine
@@ -101,7 +101,7 @@ def test_neither_groups_of_images_nor_threads_matter(num_threads: int, monkeypat
     images_BCHW = images_of(7, (8, 8, 2))
     whole_TBK, whole = gradients_of(network, images_BCHW, 9, None)
     whole = [gradient.clone() for gradient in whole]
-    monkeypatch.setattr(engine, "MOST_BITS_BYTES", 30_000)
+    monkeypatch.setattr(gradients, "EXACT_BYTES", 30_000)
     monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
     parts_TBK, parts = gradients_of(network, images_BCHW, 9, None)
     assert torch.equal(parts_TBK, whole_TBK)

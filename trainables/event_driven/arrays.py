@@ -1,6 +1,7 @@
 """The kernels' arrays: how channels stand in them, and memory that is aligned, or kept from one engine to the next."""
 
 import math
+from mmap import mmap
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -10,7 +11,6 @@ from torch import nn
 from trainables.event_driven.vectors import NARROW, WIDE
 
 Array = np.ndarray[Any, Any]
-CACHE_LINE = 64
 _KEPT: WeakKeyDictionary[nn.Module, dict[str, Array]] = WeakKeyDictionary()
 
 
@@ -25,11 +25,9 @@ def num_blocks(channels: int) -> int:
 
 
 def zeros(*shape: int, dtype: Any = np.float32) -> Array:
-    """An array that begins at a cache line; what is never written takes no memory."""
+    """An array that begins at a page; pages that are never written take no memory, as those of the C library's heap might."""
     num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    raw = np.zeros(num_bytes + CACHE_LINE, dtype=np.uint8)
-    start = -raw.ctypes.data % CACHE_LINE
-    made: Array = raw[start : start + num_bytes].view(dtype).reshape(shape)
+    made: Array = np.frombuffer(mmap(-1, max(num_bytes, 1)), dtype=np.uint8, count=num_bytes).view(dtype).reshape(shape)
     return made
 
 

@@ -65,13 +65,13 @@ class BatchCosts:
 
     def add(self, space: Workspace) -> None:
         """Count the bits of a group."""
-        for number, (shape, bits) in enumerate(zip(self._shapes, space.bits, strict=True)):
+        for number, (shape, results) in enumerate(zip(self._shapes, space.results, strict=True)):
             if shape.layer.neuron is not None:
-                count_spikes(bits.unpooled, bits.unpooled_border, self._num_spikes[number], self._ever[number])
+                count_spikes(results.spikes, results.border, self._num_spikes[number], self._ever[number])
             if number:
                 before = self._shapes[number - 1]
                 lanes = lanes_of(before.outputs)
-                spikes = space.bits[number - 1].spikes
+                spikes = space.results[number - 1].pooled
                 total = self._operations[number]
                 count_operations(lanes, spikes, before.border, self._fan_out[number], zeros(lanes), total)
 

@@ -2,23 +2,23 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trainables.event_driven import forward
-from trainables.event_driven.arrays import lanes_of
+from trainables.event_driven.arrays import Array, lanes_of
 from trainables.event_driven.chain import chain_of
 from trainables.event_driven.compiling import one_at_a_time
 from trainables.event_driven.counts import BatchCosts
-from trainables.event_driven.weights import Weights, weights_of, write_drive
-from trainables.event_driven.workspace import Workspace, shapes_of
+from trainables.event_driven.first_layer import image_drives
+from trainables.event_driven.pooling import pool_largest_count
+from trainables.event_driven.weights import LayerWeights, array, weights_of
+from trainables.event_driven.workspace import Shape, Workspace, shapes_of
 from trainables.networks.network import Network
 from trainables.spiking.costs import CostMeter
-
-MOST_BITS_BYTES = 2**21
-"""Of the images that a thread takes at once; one image at least."""
 
 
 class Engine:
@@ -34,13 +34,13 @@ class Engine:
     """
 
     training = False
+    most_bytes = 2**23
+    """Of what a thread keeps of the images that it takes at once; one image at least."""
 
     def __init__(self, network: Network, input_map: tuple[int, int], time_steps: int) -> None:
         layers = chain_of(network, training=self.training)
         self._shapes = shapes_of(layers, input_map, layers[0].synapses.weight.shape[1])
         self._time_steps = time_steps
-        bytes_per_image = 4 * time_steps * sum(shape.words_per_step for shape in self._shapes)
-        self._images_at_once = max(1, MOST_BITS_BYTES // bytes_per_image)
         self._spaces_by_thread: dict[int, Workspace] = {}
 
     def warm_up(self) -> None:
@@ -69,13 +69,13 @@ class Engine:
             costs.tell()
         return outputs_TBK
 
-    def _weights(self) -> list[Weights]:
+    def _weights(self) -> list[LayerWeights]:
         return [
             weights_of(
                 shape.layer,
                 shape.channels,
                 shape.input_map[0] * shape.input_map[1],
-                driven=number == 0,
+                first=number == 0,
                 training=self.training,
             )
             for number, shape in enumerate(self._shapes)
@@ -88,6 +88,10 @@ class Engine:
         parts = [slice(start, min(start + size, num_images)) for start in range(0, num_images, size)]
         for first in range(0, len(parts), num_threads):
             yield parts[first : first + num_threads]
+
+    @cached_property
+    def _images_at_once(self) -> int:
+        return max(1, self.most_bytes // self._new_space(0, 1).bytes_per_image())
 
     def _spaces(self, parts: list[slice]) -> Sequence[Workspace]:
         return [self._space(number, part.stop - part.start) for number, part in enumerate(parts)]
@@ -102,76 +106,42 @@ class Engine:
     def _new_space(self, number: int, num_images: int) -> Workspace:
         return Workspace(self._shapes, num_images, self._time_steps)
 
-    def _forward(self, spaces: Sequence[Workspace], images_BCHW: Tensor, weights: list[Weights]) -> None:
-        first, start = self._shapes[0], 0
-        with torch.no_grad():
-            drive_BCHW = first.layer.synapses(images_BCHW)
-        for space in spaces:
-            write_drive(drive_BCHW[start : start + space.num_images], first.outputs, space.drive)
-            start += space.num_images
-        in_threads(self._forward_part, [(space, weights) for space in spaces])
+    def _forward(self, spaces: Sequence[Workspace], images_BCHW: Tensor, weights: list[LayerWeights]) -> None:
+        parts = torch.split(images_BCHW, [space.num_images for space in spaces])
+        in_threads(self._forward_part, [(space, array(part), weights) for space, part in zip(spaces, parts, strict=True)])
 
-    def _forward_part(self, space: Workspace, weights: list[Weights]) -> None:
-        for number in range(len(self._shapes)):
-            shape, bits = self._shapes[number], space.bits[number]
-            if shape.layer.neuron is None:
-                self._read_out(space, weights[number])
-                return
-            self._fire(number, space, weights[number])
-            if shape.layer.pool == "or":
-                forward.pool_or(bits.unpooled, bits.spikes, shape.border, bits.masks, bits.keep)
-            elif shape.layer.pool == "largest_count":
-                scratch = space.forward[number].counts
-                forward.pool_largest_count(bits.unpooled, bits.spikes, shape.border, scratch)
+    def _forward_part(self, space: Workspace, images_NCHW: Array, weights: list[LayerWeights]) -> None:
+        images, first = space.images, self._shapes[0]
+        images.values[:, :, 1:-1, 1:-1] = images_NCHW
+        lanes = lanes_of(first.outputs)
+        image_drives(lanes, images.values, weights[0].forward, images.patch, images.taps, images.drives)
+        for number, shape in enumerate(self._shapes):
+            self._layer(number, shape, space, weights[number].forward)
 
-    def _fire(self, number: int, space: Workspace, weights: Weights) -> None:
-        shape, bits, lists = self._shapes[number], space.bits[number], space.forward[number]
-        assert shape.layer.neuron is not None
-        model, lanes = shape.layer.neuron.model, lanes_of(shape.outputs)
-        kind = lanes, model.integrate == "clamped", model.reset == "hard"
-        results = bits.unpooled, bits.unpooled_border, bits.masks, bits.keep
-        if number == 0:
-            forward.driven_layer(*kind, space.drive, weights.threshold, weights.start, lists.potential, *results)
+    def _layer(self, number: int, shape: Shape, space: Workspace, weights: forward.Weights) -> None:
+        lists, results, neuron = space.forward[number], space.results[number], shape.layer.neuron
+        lanes, inputs = lanes_of(shape.outputs), space.results[number - 1].pooled
+        drives = space.images.drives if number == 0 else lists.drives[: space.num_images]
+        if number and not shape.layer.convolution:
+            forward.linear_drives(lanes, inputs, shape.channels, weights, lists.scratch.beginning.events[0], drives)
+        if neuron is None:
             return
-        forward.spiking_layer(
-            *kind,
-            space.bits[number - 1].spikes,
-            shape.channels,
-            shape.layer.convolution,
-            weights.rows,
-            weights.bias,
-            weights.threshold,
-            weights.start,
-            lists.potential,
-            lists.drive,
-            *results,
-            lists.events,
-            lists.pointers,
-            lists.windows,
-            lists.ends,
-            lists.ending,
-            lists.ending_ends,
-        )
-
-    def _read_out(self, space: Workspace, weights: Weights) -> None:
-        shape, lists = self._shapes[-1], space.forward[-1]
-        forward.readout_layer(
-            lanes_of(shape.outputs),
-            space.bits[-2].spikes,
-            shape.channels,
-            weights.rows,
-            weights.bias,
-            lists.windows,
-            lists.ends,
-            space.results,
-        )
+        kind = forward.Kind(lanes, neuron.model.integrate == "clamped", neuron.model.reset == "hard")
+        if number and shape.layer.convolution:
+            forward.convolution_layer(kind, inputs, shape.channels, weights, lists.scratch, results)
+        else:
+            steps = shape.steps_at_once(self._time_steps)
+            forward.driven_layer(kind, drives, weights, lists.scratch.potential, results, steps)
+        if shape.layer.pool == "largest_count":
+            pool_largest_count(results.spikes, results.pooled, shape.border, lists.counts)
 
     def _outputs(self, space: Workspace) -> Tensor:
         """The last layer's spikes or drives, ``[T, B, classes]``."""
         last = self._shapes[-1]
         if last.layer.neuron is None:
-            return torch.from_numpy(space.results).flatten(2)[:, :, : last.outputs].transpose(0, 1).contiguous()
-        by_step = np.ascontiguousarray(space.bits[-1].spikes[:, :, 0, 0].swapaxes(0, 1))
+            drives_NTK = torch.from_numpy(space.forward[-1].drives[: space.num_images]).flatten(2)
+            return drives_NTK[:, :, : last.outputs].transpose(0, 1).contiguous()
+        by_step = np.ascontiguousarray(space.results[-1].pooled[:, :, 0, 0].swapaxes(0, 1))
         bits = np.unpackbits(by_step.view(np.uint8), axis=-1, count=last.outputs, bitorder="little")
         return torch.from_numpy(bits.astype(np.float32))
 

@@ -1,39 +1,91 @@
-"""The forward pass of one layer: lists of spikes, sums of their weights, neurons, bits; pools are arithmetic on bits.
+"""The forward pass of one layer: lists of spikes, sums of their weights, neurons, bits.
 
 Shapes: N images, T time steps, height and width, V words of 32 channels' bits (uint32); ``border`` zeros surround the map that a
 convolution reads. Neurons come in blocks of ``lanes`` channels, 16 or 32, one block a word. An event is a spike: the number of
-its row of weights.
+its rows of weights.
+
+A convolution takes one column of its output at a time: the events of three columns of the input stand in one piece for every row
+and step, and each of them adds three rows of weights to three drives, one above the other.
 
 From one step to the next most spikes of a constant image stay as they are. Where that is so, a step's drive is the one before it
 plus the rows of the spikes that begin, less those of the spikes that end; every list of steps begins with a whole sum.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from trainables.event_driven.arrays import Array
+from trainables.event_driven.bit_lists import list_bits
 from trainables.event_driven.compiling import inlined, kernel
-from trainables.event_driven.vectors import copy_events, fire, list_bits, subtract_rows, sum_rows
+from trainables.event_driven.pooling import pool_or
+from trainables.event_driven.vectors import add_taps, fire, move_sum, sum_rows
 
 WORD_BITS = 32
 WINDOW = 3
 
 
-ALL, BEGINNING, ENDING = 0, 1, 2
-"""Which spikes are listed: all, or those that were not there a step before, or those that were and are no more."""
+class Kind(NamedTuple):
+    """What neurons do: see ``spiking.neurons``."""
+
+    lanes: int
+    clamped: bool
+    hard: bool
+
+
+class Weights(NamedTuple):
+    """Of a layer: ``rows`` for its events; bias, threshold and start, the first membrane potential, ``[blocks, lanes]``."""
+
+    rows: Array
+    bias: Array
+    threshold: Array
+    start: Array
+
+
+class Events(NamedTuple):
+    """Lists of events, ``[steps, …]``, and where those of a row's pixels begin, ``[steps, height, width + 1]``."""
+
+    events: Array
+    pointers: Array
+
+
+class Results(NamedTuple):
+    """Where a layer's bits go.
+
+    Attributes:
+        spikes: ``[N, T, height, width, V]`` with a border around the map; or those of some steps of one image, if the pool
+            behind them is all that reads them.
+        border: Its width.
+        kept: 1, or 0 for the latter.
+        masks: Of the clamped drives, and of the pool's routing, ``[N, T, height, width, V]``; or one place for all.
+        masks_kept: 1, or 0 for the latter.
+        pooled: The spikes behind the pool, ``[N, T, height, width, V]`` with a border.
+        pooled_border: Its width.
+        pools: Whether there is such a pool, a logical OR.
+    """
+
+    spikes: Array
+    border: int
+    kept: int
+    masks: Array
+    masks_kept: int
+    pooled: Array
+    pooled_border: int
+    pools: bool
+
+
+class Scratch(NamedTuple):
+    """What a layer writes over: events that begin, or are there, and that end; potentials; sums of steps; one drive."""
+
+    beginning: Events
+    ending: Events
+    potential: Array
+    sums: Array
+    drive: Array
+
+
 WORTH_IT = 0.8
 """Changes over spikes, up to which changes are listed."""
-
-
-@inlined
-def _listed(spikes_THWV: Any, t: int, y: int, x: int, w: int, which: int) -> Any:
-    word = spikes_THWV[t, y, x, w]
-    if which == ALL or (t == 0 and which == BEGINNING):
-        return word
-    if t == 0:
-        return np.uint32(0)
-    before = spikes_THWV[t - 1, y, x, w]
-    return word & ~before if which == BEGINNING else before & ~word
 
 
 @inlined
@@ -57,52 +109,40 @@ def changes_are_fewer(spikes_TP: Any) -> bool:
 
 
 @kernel
-def list_rows(spikes_THWV: Any, which: int, channels: int, events: Any, pointers: Any) -> None:
-    """The spikes of every row of a map as ``x · channels + c``; those of (y, x) stand from ``pointers[t, y, x]`` on."""
-    time_steps, height, width, num_words = spikes_THWV.shape
-    for t in range(time_steps):
-        n = 0
-        for y in range(height):
-            for x in range(width):
-                pointers[t, y, x] = n
-                for w in range(num_words):
-                    word = _listed(spikes_THWV, t, y, x, w, which)
-                    n += list_bits(word, x * channels + w * WORD_BITS, events.ctypes.data + 4 * (t * events.shape[1] + n))
-            pointers[t, y, width] = n
+def list_rows(spikes_THWV: Any, channels: int, by_changes: bool, beginning: Any, ending: Any) -> None:
+    """The spikes of every row of a map as ``x · channels + c``; those of (y, x) stand from ``pointers[t, y, x]`` on.
 
-
-@kernel
-def list_windows(events: Any, pointers: Any, channels: int, steps: int, windows: Any, ends: Any) -> None:
-    """The spikes of every three rows of a map, column by column, as ``(3 · x + dy) · channels + c``.
-
-    The window of output (y, x) has those from ``ends[t, y, x]`` to ``ends[t, y, x + 3]``.
+    With ``by_changes`` those that were not there a step before, and in ``ending`` those that were and are no more.
     """
-    height, width = ends.shape[1], ends.shape[2] - 1
-    for t in range(steps):
-        source, into = events.ctypes.data + 4 * events.shape[1] * t, windows.ctypes.data + 4 * windows.shape[1] * t
-        n = 0
+    time_steps, height, width, num_words = spikes_THWV.shape
+    events, pointers = beginning
+    endings, ending_pointers = ending
+    for t in range(time_steps):
+        n, n_ending = 0, 0
+        into, into_ending = events.ctypes.data + 4 * t * events.shape[1], endings.ctypes.data + 4 * t * endings.shape[1]
         for y in range(height):
             for x in range(width):
-                ends[t, y, x] = n
-                for dy in range(WINDOW):
-                    first = pointers[t, y + dy, x]
-                    num = pointers[t, y + dy, x + 1] - first
-                    copy_events(into + 4 * n, source + 4 * first, num, ((WINDOW - 1) * x + dy) * channels)
-                    n += num
-            ends[t, y, width] = n
+                pointers[t, y, x], ending_pointers[t, y, x] = n, n_ending
+                for w in range(num_words):
+                    now, first = spikes_THWV[t, y, x, w], x * channels + w * WORD_BITS
+                    if by_changes and t > 0:
+                        before = spikes_THWV[t - 1, y, x, w]
+                        n_ending += list_bits(before & ~now, first, into_ending + 4 * n_ending)
+                        now &= ~before
+                    n += list_bits(now, first, into + 4 * n)
+            pointers[t, y, width], ending_pointers[t, y, width] = n, n_ending
 
 
 @kernel
-def list_all(spikes_THWV: Any, channels: int, windows: Any, ends: Any) -> None:
-    """The spikes of a whole map as ``(y · width + x) · channels + c``: the one window of a linear layer."""
-    time_steps, height, width, num_words = spikes_THWV.shape
-    for t in range(time_steps):
-        n = 0
-        for pixel in range(height * width):
-            for w in range(num_words):
-                word = spikes_THWV[t, pixel // width, pixel % width, w]
-                n += list_bits(word, pixel * channels + w * WORD_BITS, windows.ctypes.data + 4 * (t * windows.shape[1] + n))
-        ends[t, 0, 0], ends[t, 0, WINDOW] = 0, n
+def list_all(spikes_HWV: Any, channels: int, events: Any) -> int:
+    """The spikes of a whole map as ``(y · width + x) · channels + c``; how many there are."""
+    height, width, num_words = spikes_HWV.shape
+    n = 0
+    for pixel in range(height * width):
+        for w in range(num_words):
+            word = spikes_HWV[pixel // width, pixel % width, w]
+            n += list_bits(word, pixel * channels + w * WORD_BITS, events.ctypes.data + 4 * n)
+    return n
 
 
 @kernel
@@ -114,235 +154,160 @@ def _reset(potential: Any, start: Any) -> None:
 
 
 @kernel
-def driven_layer(
-    lanes: int,
-    clamped: bool,
-    hard: bool,
-    drive: Any,
-    threshold: Any,
-    start: Any,
-    potential: Any,
-    spikes_NTHWV: Any,
-    border: int,
-    masks_NTHWV: Any,
-    keep: int,
-) -> None:
-    """Neurons whose drive is known for every step: ``[N, T, pixels, blocks, lanes]``, or with T = 1 if it is constant."""
-    num_images, time_steps, padded_height, padded_width, num_words = spikes_NTHWV.shape
-    width, num_pixels = padded_width - 2 * border, drive.shape[2]
-    row_bytes, pixel_bytes = 4 * lanes, 4 * num_words
-    drive_step = row_bytes * num_words * num_pixels * (drive.shape[1] > 1)
-    for image in range(num_images):
-        _reset(potential, start)
-        for pixel in range(num_pixels):
-            for b in range(num_words):
-                d = drive[image].ctypes.data + row_bytes * (pixel * num_words + b)
-                v = potential.ctypes.data + row_bytes * (b * num_pixels + pixel)
-                place = pixel_bytes * ((pixel // width + border) * padded_width + pixel % width + border) + 4 * b
-                spikes = spikes_NTHWV[image].ctypes.data + place
-                mask = masks_NTHWV[image * keep].ctypes.data + (pixel_bytes * pixel + 4 * b) * keep
-                for t in range(time_steps):
-                    fire(
-                        lanes,
-                        clamped,
-                        hard,
-                        d + drive_step * t,
-                        v,
-                        threshold.ctypes.data + row_bytes * b,
-                        spikes + pixel_bytes * padded_height * padded_width * t,
-                        mask + pixel_bytes * num_pixels * t * keep,
-                    )
+def _steps_of(results: Any, image: int, first: int, last: int) -> Any:
+    """The spikes and masks of some steps of an image."""
+    start = first * results.kept
+    spikes = results.spikes[image * results.kept, start : start + last - first]
+    return spikes, results.masks[image * results.masks_kept, first * results.masks_kept :]
 
 
 @kernel
-def _fire_steps(
-    lanes: int,
-    clamped: bool,
-    hard: bool,
-    windows: Any,
-    ends: Any,
-    ending: Any,
-    ending_ends: Any,
+def _pool(results: Any, image: int, first: int, last: int) -> None:
+    spikes, masks = _steps_of(results, image, first, last)
+    pool_or(spikes, results.pooled[image, first:last], results.pooled_border, masks, results.masks_kept)
+
+
+@kernel
+def driven_layer(kind: Any, drive: Any, weights: Any, potential: Any, results: Any, most_steps: int) -> None:
+    """Neurons whose drive is known for every step: ``[N, T, pixels, blocks, lanes]``, or with T = 1 if it is constant."""
+    num_images, time_steps = drive.shape[0], results.pooled.shape[1]
+    for image in range(num_images):
+        _reset(potential, weights.start)
+        for first in range(0, time_steps, most_steps):
+            last = min(first + most_steps, time_steps)
+            some = drive[image, first * (drive.shape[1] > 1) :]
+            _fire_driven(kind, some, drive.shape[1] > 1, weights.threshold, potential, results, image, first, last)
+            if results.pools:
+                _pool(results, image, first, last)
+
+
+@kernel
+def _fire_driven(
+    kind: Any, drive: Any, varies: bool, threshold: Any, potential: Any, results: Any, image: int, first: int, last: int
+) -> None:
+    spikes, masks = _steps_of(results, image, first, last)
+    border, keep = results.border, results.masks_kept
+    _, padded_height, padded_width, num_words = spikes.shape
+    width, num_pixels = padded_width - 2 * border, drive.shape[1]
+    row_bytes, pixel_bytes = 4 * kind.lanes, 4 * num_words
+    drive_step = row_bytes * num_words * num_pixels * varies
+    for pixel in range(num_pixels):
+        for b in range(num_words):
+            d = drive.ctypes.data + row_bytes * (pixel * num_words + b)
+            v = potential.ctypes.data + row_bytes * (b * num_pixels + pixel)
+            s = spikes.ctypes.data
+            s += pixel_bytes * ((pixel // width + border) * padded_width + pixel % width + border) + 4 * b
+            m = masks.ctypes.data + (pixel_bytes * pixel + 4 * b) * keep
+            for t in range(last - first):
+                fire(
+                    kind.lanes,
+                    kind.clamped,
+                    kind.hard,
+                    d + drive_step * t,
+                    v,
+                    threshold.ctypes.data + row_bytes * b,
+                    s + pixel_bytes * padded_height * padded_width * t,
+                    m + pixel_bytes * num_pixels * t * keep,
+                )
+
+
+@kernel
+def convolution_layer(kind: Any, inputs_NTHWV: Any, channels: int, weights: Any, scratch: Any, results: Any) -> None:
+    """Neurons that are driven by spikes through a 3x3 convolution.
+
+    ``weights.rows`` are ``[blocks, 3 · channels, 3, lanes]``: of the events of three columns, and of the drives of the row above
+    them, of theirs, and of the row below.
+    """
+    num_images, time_steps = inputs_NTHWV.shape[:2]
+    potential, most_steps = scratch.potential, scratch.sums.shape[0]
+    for image in range(num_images):
+        _reset(potential, weights.start)
+        scratch.sums[:] = 0.0
+        for first in range(0, time_steps, most_steps):
+            last = min(first + most_steps, time_steps)
+            inputs = inputs_NTHWV[image, first:last]
+            by_changes = changes_are_fewer(inputs.reshape(last - first, -1))
+            list_rows(inputs, channels, by_changes, scratch.beginning, scratch.ending)
+            spikes, masks = _steps_of(results, image, first, last)
+            border, keep = results.border, results.masks_kept
+            for b in range(spikes.shape[3]):
+                for x in range(spikes.shape[2] - 2 * border):
+                    _fire_column(kind, b, x, channels, weights, scratch, by_changes, spikes, border, masks, keep)
+            if results.pools:
+                _pool(results, image, first, last)
+
+
+@kernel
+def _fire_column(
+    kind: Any,
+    b: int,
+    x: int,
+    channels: int,
+    weights: Any,
+    scratch: Any,
     by_changes: bool,
-    column: int,
-    rows: Any,
-    bias: Any,
-    threshold: Any,
-    potential: Any,
-    drive: Any,
     spikes_THWV: Any,
     border: int,
-    masks_THWV: Any,
+    masks: Any,
     keep: int,
 ) -> None:
+    """One block of channels of a column, at all steps: ``scratch.sums[t, y + 1]`` is summed up for the drive of row y."""
     time_steps, padded_height, padded_width, num_words = spikes_THWV.shape
     height, width = padded_height - 2 * border, padded_width - 2 * border
-    row_bytes, pixel_bytes = 4 * lanes, 4 * num_words
-    d = drive.ctypes.data
-    for b in range(num_words):
-        for y in range(height):
-            for x in range(width):
-                shifted = rows.ctypes.data + row_bytes * (b * rows.shape[1] - x * column)
-                v = potential.ctypes.data + row_bytes * ((b * height + y) * width + x)
-                spikes = spikes_THWV.ctypes.data + pixel_bytes * ((y + border) * padded_width + x + border) + 4 * b
-                mask = masks_THWV.ctypes.data + (pixel_bytes * (y * width + x) + 4 * b) * keep
-                for t in range(time_steps):
-                    events = windows.ctypes.data + 4 * windows.shape[1] * t
-                    first, last = ends[t, y, x], ends[t, y, x + WINDOW]
-                    start = d if by_changes and t else bias.ctypes.data + row_bytes * b
-                    sum_rows(lanes, d, start, shifted, events, first, last)
-                    if by_changes and t:
-                        events = ending.ctypes.data + 4 * ending.shape[1] * t
-                        first, last = ending_ends[t, y, x], ending_ends[t, y, x + WINDOW]
-                        subtract_rows(lanes, d, shifted, events, first, last)
-                    fire(
-                        lanes,
-                        clamped,
-                        hard,
-                        d,
-                        v,
-                        threshold.ctypes.data + row_bytes * b,
-                        spikes + pixel_bytes * padded_height * padded_width * t,
-                        mask + pixel_bytes * height * width * t * keep,
-                    )
-
-
-@kernel
-def spiking_layer(
-    lanes: int,
-    clamped: bool,
-    hard: bool,
-    inputs_NTHWV: Any,
-    channels: int,
-    convolution: bool,
-    rows: Any,
-    bias: Any,
-    threshold: Any,
-    start: Any,
-    potential: Any,
-    drive: Any,
-    spikes_NTHWV: Any,
-    border: int,
-    masks_NTHWV: Any,
-    keep: int,
-    events: Any,
-    pointers: Any,
-    windows: Any,
-    ends: Any,
-    ending: Any,
-    ending_ends: Any,
-) -> None:
-    """Neurons that are driven by spikes, through a convolution or a linear layer.
-
-    ``rows`` are the weights of every event, ``[blocks, events, lanes]``; ``column`` of them are a column of a window. With
-    ``keep`` 0, masks are all written to one place.
-    """
-    num_images, time_steps = spikes_NTHWV.shape[:2]
-    for image in range(num_images):
-        _reset(potential, start)
-        for first in range(0, time_steps, windows.shape[0]):
-            last = min(first + windows.shape[0], time_steps)
-            inputs = inputs_NTHWV[image, first:last]
-            by_changes = convolution and changes_are_fewer(inputs.reshape(last - first, -1))
-            if convolution:
-                list_rows(inputs, BEGINNING if by_changes else ALL, channels, events, pointers)
-                list_windows(events, pointers, channels, last - first, windows, ends)
-            else:
-                list_all(inputs, channels, windows, ends)
-            if by_changes:
-                list_rows(inputs, ENDING, channels, events, pointers)
-                list_windows(events, pointers, channels, last - first, ending, ending_ends)
-            spikes, masks = spikes_NTHWV[image, first:last], masks_NTHWV[image * keep, first * keep :]
-            column = WINDOW * channels * convolution
-            _fire_steps(
-                lanes,
-                clamped,
-                hard,
-                windows,
-                ends,
-                ending,
-                ending_ends,
-                by_changes,
-                column,
-                rows,
-                bias,
-                threshold,
-                potential,
+    row_bytes, pixel_bytes = 4 * kind.lanes, 4 * num_words
+    rows = weights.rows.ctypes.data + WINDOW * row_bytes * (b * weights.rows.shape[1] - x * channels)
+    sums, sums_step = scratch.sums.ctypes.data, row_bytes * scratch.sums.shape[1]
+    drive, bias = scratch.drive.ctypes.data, weights.bias.ctypes.data + row_bytes * b
+    for y in range(height + 1):  # what comes out of row y - 1 is complete when row y has come in
+        for t in range(time_steps if y < height else 0):
+            _add_row(kind.lanes, x, y + 1, t, rows, scratch, sums + sums_step * t + row_bytes * y)
+        for t in range(time_steps if y > 0 else 0):
+            move_sum(kind.lanes, drive, drive if by_changes and t else bias, sums + sums_step * t + row_bytes * y)
+            fire(
+                kind.lanes,
+                kind.clamped,
+                kind.hard,
                 drive,
-                spikes,
-                border,
-                masks,
-                keep,
+                scratch.potential.ctypes.data + row_bytes * ((b * width + x) * height + y - 1),
+                weights.threshold.ctypes.data + row_bytes * b,
+                spikes_THWV.ctypes.data
+                + pixel_bytes * ((t * padded_height + y - 1 + border) * padded_width + x + border)
+                + 4 * b,
+                masks.ctypes.data + (pixel_bytes * ((t * height + y - 1) * width + x) + 4 * b) * keep,
             )
 
 
+@inlined
+def _add_row(lanes: int, x: int, y: int, t: int, rows: int, scratch: Any, into: int) -> None:
+    """Add what the events of a row of the input, in the three columns from x on, give to three drives."""
+    events, pointers = scratch.beginning
+    ending, ending_pointers = scratch.ending
+    first, last = pointers[t, y, x], pointers[t, y, x + WINDOW]
+    first_ending, last_ending = ending_pointers[t, y, x], ending_pointers[t, y, x + WINDOW]
+    if first < last or first_ending < last_ending:
+        add_taps(
+            lanes,
+            into,
+            into + 4 * lanes,
+            into + 8 * lanes,
+            rows,
+            events.ctypes.data + 4 * events.shape[1] * t,
+            first,
+            last,
+            ending.ctypes.data + 4 * ending.shape[1] * t,
+            first_ending,
+            last_ending,
+        )
+
+
 @kernel
-def pool_or(spikes_NTHWV: Any, pooled_NTHWV: Any, border: int, masks_NTHWV: Any, keep: int) -> None:
-    """The logical OR of every 2x2 spikes; masks keep what the gradient goes to: the first that spikes, or the first if none."""
-    num_images, time_steps, height, width, num_words = spikes_NTHWV.shape
+def linear_drives(lanes: int, inputs_NTHWV: Any, channels: int, weights: Any, events: Any, drives: Any) -> None:
+    """The drives of a linear layer, ``[N, T, 1, blocks, lanes]``; ``weights.rows`` are ``[blocks, pixels · channels, lanes]``."""
+    num_images, time_steps, _, num_blocks = drives.shape[:4]
     for image in range(num_images):
         for t in range(time_steps):
-            spikes, pooled = spikes_NTHWV[image, t], pooled_NTHWV[image, t]
-            masks = masks_NTHWV[image * keep, t * keep]
-            for y in range(height // 2):
-                for x in range(width // 2):
-                    for w in range(num_words):
-                        a, b = spikes[2 * y, 2 * x, w], spikes[2 * y, 2 * x + 1, w]
-                        c, d = spikes[2 * y + 1, 2 * x, w], spikes[2 * y + 1, 2 * x + 1, w]
-                        any_spike = a | b | c | d
-                        pooled[y + border, x + border, w] = any_spike
-                        if keep:
-                            masks[2 * y, 2 * x, w] &= a | ~any_spike
-                            masks[2 * y, 2 * x + 1, w] &= b & ~a
-                            masks[2 * y + 1, 2 * x, w] &= c & ~(a | b)
-                            masks[2 * y + 1, 2 * x + 1, w] &= d & ~(a | b | c)
-            if keep:
-                masks[height // 2 * 2 :] = np.uint32(0)
-                masks[:, width // 2 * 2 :] = np.uint32(0)
-
-
-@kernel
-def pool_largest_count(spikes_NTHWV: Any, pooled_NTHWV: Any, border: int, counts: Any) -> None:
-    """Spikes where the largest spike count of a 2x2 window rises; see ``spiking.pools.LargestCountPool``.
-
-    ``counts`` is scratch: ``[5, 32]``, the spikes of a window's neurons and the largest of them.
-    """
-    num_images, time_steps, height, width, num_words = spikes_NTHWV.shape
-    for image in range(num_images):
-        for y in range(height // 2):
-            for x in range(width // 2):
-                for w in range(num_words):
-                    counts[:] = 0
-                    for t in range(time_steps):
-                        window = spikes_NTHWV[image, t, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2, w]
-                        pooled_NTHWV[image, t, y + border, x + border, w] = _rises(window, counts)
-
-
-@kernel
-def _rises(window: Any, counts: Any) -> Any:
-    rising = np.uint32(0)
-    if not (window[0, 0] | window[0, 1] | window[1, 0] | window[1, 1]):
-        return rising
-    for c in range(WORD_BITS):
-        bit, largest = np.uint32(c), counts[4, c]
-        for neuron in range(4):
-            counts[neuron, c] += np.int32((window[neuron // 2, neuron % 2] >> bit) & np.uint32(1))
-            largest = max(largest, counts[neuron, c])
-        rising |= np.uint32(largest > counts[4, c]) << bit
-        counts[4, c] = largest
-    return rising
-
-
-@kernel
-def readout_layer(
-    lanes: int, inputs_NTHWV: Any, channels: int, rows: Any, bias: Any, windows: Any, ends: Any, results: Any
-) -> None:
-    """A linear layer whose drive is the result: ``[N, T, blocks, lanes]``."""
-    num_images, time_steps, num_blocks = results.shape[:3]
-    for image in range(num_images):
-        for t in range(time_steps):
-            list_all(inputs_NTHWV[image, t : t + 1], channels, windows, ends)
+            num = list_all(inputs_NTHWV[image, t], channels, events)
             for b in range(num_blocks):
-                row = rows.ctypes.data + 4 * lanes * b * rows.shape[1]
-                into = results[image, t, b].ctypes.data
-                sum_rows(lanes, into, bias.ctypes.data + 4 * lanes * b, row, windows.ctypes.data, 0, ends[0, 0, WINDOW])
+                rows = weights.rows.ctypes.data + 4 * lanes * b * weights.rows.shape[1]
+                into = drives[image, t, 0, b].ctypes.data
+                sum_rows(lanes, into, weights.bias.ctypes.data + 4 * lanes * b, rows, events.ctypes.data, 0, num)

@@ -12,13 +12,16 @@ from torch import Tensor
 from trainables.event_driven import backward
 from trainables.event_driven.arrays import Array, lanes_of, zeros
 from trainables.event_driven.engine import Engine, in_threads
+from trainables.event_driven.first_layer import image_gradient
 from trainables.event_driven.means import Groups
-from trainables.event_driven.weights import Weights, add_weight_gradient, array
+from trainables.event_driven.weights import LayerWeights, add_image_gradient, add_weight_gradient, array
 from trainables.event_driven.workspace import TrainingWorkspace
 from trainables.networks.backends import LossOf
 from trainables.networks.collapsed import TimeGroups, group_sizes
 from trainables.networks.network import Network
 
+EXACT_BYTES, GROUPED_BYTES = 2**21, 2**24
+"""``Engine.most_bytes``: means are large, but do not grow with the number of time steps, as bits do."""
 NO_MEANS = zeros(0, 1, 1, 1, 1)
 
 
@@ -40,6 +43,7 @@ class TrainingEngine(Engine):
     def __init__(self, network: Network, input_map: tuple[int, int], time_steps: int, groups: TimeGroups | None = None) -> None:
         super().__init__(network, input_map, time_steps)
         self._groups = Groups(group_sizes(time_steps, groups)) if groups is not None else None
+        self.most_bytes = EXACT_BYTES if groups is None else GROUPED_BYTES
 
     def _warm_up(self, images_BCHW: Tensor) -> None:
         parameters = [(parameter, parameter.grad) for shape in self._shapes for parameter in shape.layer.synapses.parameters()]
@@ -74,13 +78,12 @@ class TrainingEngine(Engine):
             outputs_TBK = torch.cat([self._outputs(space) for space in spaces], dim=1)
             loss, grad_TBK = _loss_and_gradient(outputs_TBK, some, loss_of, len(images) / num_images)
             self._backward(spaces, grad_TBK, weights)
-            self._add_first(spaces, images)
             total_loss += loss
             all_TBK[:, some] = outputs_TBK
         self._add_summed()
         return total_loss, all_TBK
 
-    def _backward(self, spaces: list[TrainingWorkspace], grad_TBK: Tensor, weights: list[Weights]) -> None:
+    def _backward(self, spaces: list[TrainingWorkspace], grad_TBK: Tensor, weights: list[LayerWeights]) -> None:
         start, tasks = 0, []
         if self._groups:
             grad_TBK = torch.stack([group.sum(dim=0) for group in torch.split(grad_TBK, self._groups.sizes)])
@@ -90,87 +93,73 @@ class TrainingEngine(Engine):
             start += space.num_images
         in_threads(self._backward_part, tasks)
 
-    def _backward_part(self, space: TrainingWorkspace, grads_SK: Array, weights: list[Weights]) -> None:
-        space.first_total[:] = 0
+    def _backward_part(self, space: TrainingWorkspace, grads_SK: Array, weights: list[LayerWeights]) -> None:
+        space.first_sums[:] = 0
         samples = self._samples(space)
         for start in range(0, len(grads_SK), space.num_samples):
             some = slice(start, min(start + space.num_samples, len(grads_SK)))
-            last = space.backward[-1]
-            _, masks, means = samples[-1]
-            backward.list_outputs(grads_SK[some], masks[some], means[some], *last.by_place, *last.by_channel, last.strides)
+            last, gates = space.backward[-1], samples[-1][1]
+            backward.list_outputs(grads_SK[some], _some(gates, some), last.by_place, last.by_channel, last.strides)
             for number in range(len(self._shapes) - 1, 0, -1):
-                before = [values[some] for values in samples[number - 1]]
-                self._backward_layer(number, space, weights[number], before, start)
+                spikes, gates = samples[number - 1]
+                self._backward_layer(number, space, weights[number].turned, spikes[some], _some(gates, some), start)
+        lanes, images = lanes_of(self._shapes[0].outputs), space.images
+        totals = space.first_total, space.first_total_bias
+        image_gradient(lanes, images.values, images.drives, space.first_sums, space.columns, space.ones, *totals)
 
-    def _samples(self, space: TrainingWorkspace) -> list[tuple[Array, Array, Array]]:
-        """Of every layer by sample: spikes, where masks are not 0, and, of groups of time steps, the means of masks."""
+    def _samples(self, space: TrainingWorkspace) -> list[tuple[Array, backward.Gates]]:
+        """Of every layer by sample: spikes, behind the pool, and where gradients pass."""
+        spans = [2 if shape.layer.pool else 1 for shape in self._shapes]
         if self._groups is None:
-            return [(_by_sample(bits.spikes), _by_sample(bits.masks), NO_MEANS) for bits in space.bits]
-        for bits, means in zip(space.bits, space.means, strict=True):
-            self._groups.write_means(bits.spikes, means.spikes)
-            self._groups.write_means(bits.masks, means.masks)
-            self._groups.write_ever(bits.masks, means.ever)
-        return [(_by_sample(means.spikes), _by_sample(means.ever), _by_sample(means.masks)) for means in space.means]
+            return [
+                (_by_sample(results.pooled), backward.Gates(_by_sample(results.masks), NO_MEANS, span))
+                for results, span in zip(space.results, spans, strict=True)
+            ]
+        for results, means in zip(space.results, space.means, strict=True):
+            self._groups.write_means(results.pooled, means.spikes)
+            if results.masks_kept:
+                self._groups.write_means(results.masks, means.masks)
+                self._groups.write_ever(results.masks, means.ever)
+        return [
+            (_by_sample(means.spikes), backward.Gates(_by_sample(means.ever), _by_sample(means.masks), span))
+            for means, span in zip(space.means, spans, strict=True)
+        ]
 
     def _backward_layer(
-        self, number: int, space: TrainingWorkspace, weights: Weights, samples: list[Array], first_sample: int
+        self, number: int, space: TrainingWorkspace, turned: Array, spikes: Array, gates: backward.Gates, first_sample: int
     ) -> None:
-        spikes, masks, means = samples
-        shape, before, lists, new = (
-            self._shapes[number],
-            self._shapes[number - 1],
-            space.backward[number],
-            space.backward[number - 1],
-        )
+        shape, lists, new = self._shapes[number], space.backward[number], space.backward[number - 1]
         lanes, convolution = lanes_of(shape.channels), shape.layer.convolution
-        backward.weight_gradient(
-            lanes, self._groups is None, spikes, convolution, *lists.by_channel, lists.total, lists.total_bias
-        )
+        exact = self._groups is None
+        backward.weight_gradient(lanes, exact, spikes, convolution, lists.by_channel, lists.total, lists.total_bias)
+        direct = not space.results[0].masks_kept
         backward.input_gradient(
             lanes,
             len(spikes),
             shape.outputs,
             convolution,
-            weights.turned,
-            *lists.by_place,
-            lists.windows,
-            lists.window_shares,
-            lists.ends,
-            masks,
-            means,
-            2 if before.layer.pool else 1,
-            lists.zeros,
+            shape.input_map[0],
+            turned,
+            lists.by_place,
+            gates,
             lists.gradient,
             number == 1,
-            space.first_total,
             first_sample,
-            len(self._groups.sizes) if self._groups else self._time_steps,
-            before.outputs,
-            *new.by_place,
-            *new.by_channel,
+            backward.Sums(space.first_sums, space.samples_per_image, direct),
+            self._shapes[number - 1].outputs,
+            new.by_place,
+            new.by_channel,
             new.strides,
         )
 
-    def _add_first(self, spaces: list[TrainingWorkspace], images_BCHW: Tensor) -> None:
-        """The gradients of the first layer's weights, whose input never changes."""
-        shape = self._shapes[0]
-        total = torch.cat([torch.from_numpy(space.first_total) for space in spaces])
-        grad_BCHW = total.flatten(2)[:, :, : shape.outputs].transpose(1, 2).reshape(len(images_BCHW), shape.outputs, *shape.map)
-        synapses = shape.layer.synapses
-        wanted = [False, True, synapses.bias is not None]
-        _, weight, bias = torch.ops.aten.convolution_backward(
-            grad_BCHW, images_BCHW, synapses.weight, [shape.outputs], [1, 1], [1, 1], [1, 1], False, [0, 0], 1, wanted
-        )
-        _add_grad(synapses.weight, weight)
-        _add_grad(synapses.bias, bias)
-
     def _add_summed(self) -> None:
-        """The gradients of all other layers, which every thread has summed up for itself."""
-        for number, shape in enumerate(self._shapes[1:], start=1):
-            for space in self._whole_spaces():
-                lists = space.backward[number]
-                add_weight_gradient(lists.total, shape.layer, shape.channels)
-                _add_grad(shape.layer.synapses.bias, torch.from_numpy(lists.total_bias))
+        """The gradients of all layers, which every thread has summed up for itself."""
+        first = self._shapes[0]
+        for space in self._whole_spaces():
+            add_image_gradient(space.first_total, space.first_total_bias, first.layer)
+            space.first_total[:], space.first_total_bias[:] = 0, 0
+            for shape, lists in zip(self._shapes[1:], space.backward[1:], strict=True):
+                add_weight_gradient(lists.total, lists.total_bias, shape.layer, shape.channels)
                 lists.total[:], lists.total_bias[:] = 0, 0
 
 
@@ -188,8 +177,5 @@ def _by_sample(bits: Array) -> Array:
     return bits.reshape(-1, *bits.shape[2:])
 
 
-def _add_grad(parameter: Tensor | None, grad: Tensor) -> None:
-    if parameter is not None:
-        parameter.grad = (
-            grad.clone(memory_format=torch.contiguous_format) if parameter.grad is None else parameter.grad.add_(grad)
-        )
+def _some(gates: backward.Gates, samples: slice) -> backward.Gates:
+    return gates._replace(masks=gates.masks[samples], means=gates.means[samples])

@@ -7,9 +7,9 @@ Addresses are in bytes, rows have ``lanes`` floats, 16 or 32, and bits begin wit
 Kernels call the functions at the end, which choose by ``lanes``: a kernel that had its intrinsics in a closure could not be kept.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -22,18 +22,20 @@ INT32 = ir.IntType(32)
 INT64 = ir.IntType(64)
 FLOAT_BYTES = 4
 EVENT_BYTES = 4
+TAPS = 3
+"""The rows of a window."""
 
 
-def _load(builder: Any, address: Any, type_: Any, align: int = 4) -> Any:
+def load(builder: Any, address: Any, type_: Any, align: int = 4) -> Any:
     align = 1 if isinstance(type_, ir.IntType) else align
     return builder.load(builder.inttoptr(address, ir.PointerType()), typ=type_, align=align)
 
 
-def _store(builder: Any, value: Any, address: Any, align: int = 4) -> None:
+def store(builder: Any, value: Any, address: Any, align: int = 4) -> None:
     builder.store(value, builder.inttoptr(address, ir.PointerType()), align=align)
 
 
-def _splat(builder: Any, value: Any, lanes: int) -> Any:
+def splat(builder: Any, value: Any, lanes: int) -> Any:
     nothing = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
     vector = builder.insert_element(nothing, value, ir.Constant(INT32, 0))
     return builder.shuffle_vector(vector, nothing, ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes))
@@ -54,13 +56,13 @@ def _signature(num_arguments: int) -> Any:
     return types.void(*[types.int64] * num_arguments)
 
 
-def _at(builder: Any, address: Any, index: Any, size: int) -> Any:
+def address_of(builder: Any, address: Any, index: Any, size: int) -> Any:
     """The address of an element of ``size`` bytes."""
     return builder.add(address, builder.mul(index, ir.Constant(INT64, size)))
 
 
-def _sum_rows(lanes: int, *, scaled: bool, negative: bool = False) -> Any:
-    """``into = start ± Σ rows[event]``, or ``Σ value · rows[event]``, for the events from first to last.
+def _sum_rows(lanes: int, *, scaled: bool) -> Any:
+    """``into = start + Σ rows[event]``, or ``Σ value · rows[event]``, for the events from first to last.
 
     The intrinsic takes ``(into, start, rows, events, values, first, last)``; events are row numbers (int32), values floats.
     """
@@ -68,22 +70,81 @@ def _sum_rows(lanes: int, *, scaled: bool, negative: bool = False) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         into, start, rows, events, values, first, last = arguments
-        total = cgutils.alloca_once_value(builder, _load(builder, start, row))
+        total = cgutils.alloca_once_value(builder, load(builder, start, row))
         with cgutils.for_range_slice(builder, first, last, ir.Constant(INT64, 1), INT64) as (index, _):
-            event = builder.sext(_load(builder, _at(builder, events, index, EVENT_BYTES), INT32), INT64)
-            more = _load(builder, _at(builder, rows, event, lanes * FLOAT_BYTES), row)
+            event = builder.sext(load(builder, address_of(builder, events, index, EVENT_BYTES), INT32), INT64)
+            more = load(builder, address_of(builder, rows, event, lanes * FLOAT_BYTES), row)
             so_far = builder.load(total, typ=row)
             if scaled:
-                value = _load(builder, _at(builder, values, index, FLOAT_BYTES), FLOAT)
-                builder.store(_multiply_add(builder, _splat(builder, value, lanes), more, so_far), total)
+                value = load(builder, address_of(builder, values, index, FLOAT_BYTES), FLOAT)
+                builder.store(_multiply_add(builder, splat(builder, value, lanes), more, so_far), total)
             else:
-                builder.store(builder.fsub(so_far, more) if negative else builder.fadd(so_far, more), total)
-        _store(builder, builder.load(total, typ=row), into)
+                builder.store(builder.fadd(so_far, more), total)
+        store(builder, builder.load(total, typ=row), into)
         return context.get_dummy_value()
 
     @intrinsic
     def made(_: Any, into: Any, start: Any, rows: Any, events: Any, values: Any, first: Any, last: Any) -> Any:
         return _signature(7), codegen
+
+    return made
+
+
+def _add_taps(lanes: int, *, scaled: bool) -> Any:
+    """``into[k] += Σ rows[event, k]`` for the three rows of every event from first to last, one for each of three sums.
+
+    The intrinsic takes ``(into 0, into 1, into 2, rows, events, first, last, others, start, stop)``. With ``scaled`` others are
+    the events' values, which their rows are multiplied with; else events from start to stop, whose rows are subtracted.
+    """
+    row = ir.VectorType(FLOAT, lanes)
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        places, (rows, events, first, last, others, start, stop) = arguments[:TAPS], arguments[TAPS:]
+        sums = [cgutils.alloca_once(builder, row) for _ in places]
+        for place, total in zip(places, sums, strict=True):
+            builder.store(load(builder, place, row), total)
+
+        def over(listed: Any, begin: Any, end: Any, combine: Callable[[Any, Any, Any], Any]) -> None:
+            with cgutils.for_range_slice(builder, begin, end, ir.Constant(INT64, 1), INT64) as (index, _):
+                event = builder.sext(load(builder, address_of(builder, listed, index, EVENT_BYTES), INT32), INT64)
+                address = address_of(builder, rows, event, TAPS * lanes * FLOAT_BYTES)
+                for tap, total in enumerate(sums):
+                    more = load(builder, builder.add(address, ir.Constant(INT64, tap * lanes * FLOAT_BYTES)), row)
+                    builder.store(combine(index, builder.load(total, typ=row), more), total)
+
+        def multiplied(index: Any, total: Any, more: Any) -> Any:
+            value = load(builder, address_of(builder, others, index, FLOAT_BYTES), FLOAT)
+            return _multiply_add(builder, splat(builder, value, lanes), more, total)
+
+        over(events, first, last, multiplied if scaled else lambda _, total, more: builder.fadd(total, more))
+        if not scaled:
+            over(others, start, stop, lambda _, total, more: builder.fsub(total, more))
+        for place, total in zip(places, sums, strict=True):
+            store(builder, builder.load(total, typ=row), place)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def made(
+        _: Any, a: Any, b: Any, c: Any, rows: Any, events: Any, first: Any, last: Any, others: Any, start: Any, stop: Any
+    ) -> Any:
+        return _signature(10), codegen
+
+    return made
+
+
+def _move_sum(lanes: int) -> Any:
+    """``into = start + more; more = 0``. The intrinsic takes ``(into, start, more)``."""
+    row = ir.VectorType(FLOAT, lanes)
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        into, start, more = arguments
+        store(builder, builder.fadd(load(builder, start, row), load(builder, more, row)), into)
+        store(builder, _constant(0.0, lanes), more)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def made(_: Any, into: Any, start: Any, more: Any) -> Any:
+        return _signature(3), codegen
 
     return made
 
@@ -101,20 +162,20 @@ def _add_rows(lanes: int, num_rows: int, *, bits: bool) -> Any:
         sums = [cgutils.alloca_once(builder, row) for _ in range(num_rows)]
         places = [builder.add(into, builder.mul(into_stride, ir.Constant(INT64, r))) for r in range(num_rows)]
         for place, so_far in zip(places, sums, strict=True):
-            builder.store(_load(builder, place, row), so_far)
+            builder.store(load(builder, place, row), so_far)
         with cgutils.for_range_slice(builder, ir.Constant(INT64, 0), num, ir.Constant(INT64, 1), INT64) as (index, _):
-            offset = builder.sext(_load(builder, _at(builder, offsets, index, EVENT_BYTES), INT32), INT64)
-            value = _splat(builder, _load(builder, _at(builder, values, index, FLOAT_BYTES), FLOAT), lanes)
+            offset = builder.sext(load(builder, address_of(builder, offsets, index, EVENT_BYTES), INT32), INT64)
+            value = splat(builder, load(builder, address_of(builder, values, index, FLOAT_BYTES), FLOAT), lanes)
             for r, so_far in enumerate(sums):
                 address = builder.add(builder.add(rows, offset), builder.mul(stride, ir.Constant(INT64, r)))
                 before = builder.load(so_far, typ=row)
                 if bits:
-                    where = builder.bitcast(_load(builder, address, word), ir.VectorType(ir.IntType(1), lanes))
+                    where = builder.bitcast(load(builder, address, word), ir.VectorType(ir.IntType(1), lanes))
                     builder.store(builder.select(where, builder.fadd(before, value), before), so_far)
                 else:
-                    builder.store(_multiply_add(builder, value, _load(builder, address, row), before), so_far)
+                    builder.store(_multiply_add(builder, value, load(builder, address, row), before), so_far)
         for place, so_far in zip(places, sums, strict=True):
-            _store(builder, builder.load(so_far, typ=row), place)
+            store(builder, builder.load(so_far, typ=row), place)
         return context.get_dummy_value()
 
     @intrinsic
@@ -130,13 +191,13 @@ def _add_masked(lanes: int, *, bits: bool) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         into, more, mask = arguments
-        before, values = _load(builder, into, row), _load(builder, more, row)
+        before, values = load(builder, into, row), load(builder, more, row)
         if bits:
-            where = builder.bitcast(_load(builder, mask, word), ir.VectorType(ir.IntType(1), lanes))
+            where = builder.bitcast(load(builder, mask, word), ir.VectorType(ir.IntType(1), lanes))
             after = builder.select(where, builder.fadd(before, values), before)
         else:
-            after = _multiply_add(builder, values, _load(builder, mask, row), before)
-        _store(builder, after, into)
+            after = _multiply_add(builder, values, load(builder, mask, row), before)
+        store(builder, after, into)
         return context.get_dummy_value()
 
     @intrinsic
@@ -157,16 +218,16 @@ def _fire(lanes: int, *, clamped: bool, hard: bool) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         drive, potential, threshold, spikes, mask = arguments
         zero, one = _constant(0.0, lanes), _constant(1.0, lanes)
-        d, theta = _load(builder, drive, row), _load(builder, threshold, row)
+        d, theta = load(builder, drive, row), load(builder, threshold, row)
         if clamped:
             above, below = builder.fcmp_ordered(">", d, zero), builder.fcmp_ordered("<", d, one)
-            _store(builder, builder.bitcast(builder.and_(above, below), word), mask, align=1)
+            store(builder, builder.bitcast(builder.and_(above, below), word), mask, align=1)
             d = builder.select(below, builder.select(above, d, zero), one)
-        u = builder.fadd(_load(builder, potential, row), d)
+        u = builder.fadd(load(builder, potential, row), d)
         fires = builder.fcmp_ordered(">=", u, theta)
-        _store(builder, builder.bitcast(fires, word), spikes, align=1)
+        store(builder, builder.bitcast(fires, word), spikes, align=1)
         after = zero if hard else builder.fsub(u, theta)
-        _store(builder, builder.select(fires, after, u), potential)
+        store(builder, builder.select(fires, after, u), potential)
         return context.get_dummy_value()
 
     @intrinsic
@@ -176,74 +237,12 @@ def _fire(lanes: int, *, clamped: bool, hard: bool) -> Any:
     return made
 
 
-@intrinsic
-def lowest_bit(_: Any, word: Any) -> Any:
-    """The number of the lowest bit that is set in a uint32 other than 0."""
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.zext(builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1)), INT64)
-
-    return types.int64(types.uint32), codegen
-
-
-BITS_OF_BYTES = np.zeros((256, 8), dtype=np.uint8)
-"""The numbers of the bits that are set in every byte, one after the other."""
-for _byte in range(256):
-    _bits = [bit for bit in range(8) if _byte >> bit & 1]
-    BITS_OF_BYTES[_byte, : len(_bits)] = _bits
-
-
-@intrinsic
-def _list_bits(_: Any, word: Any, first: Any, into: Any, table: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word, first, into, table = arguments
-        row = ir.VectorType(INT32, 8)
-        before = ir.Constant(INT32, 0)
-        for byte in range(4):
-            value = builder.and_(builder.lshr(word, ir.Constant(INT32, 8 * byte)), ir.Constant(INT32, 255))
-            numbers = _load(builder, _at(builder, table, builder.zext(value, INT64), 8), ir.VectorType(ir.IntType(8), 8), align=1)
-            start = builder.add(builder.trunc(first, INT32), ir.Constant(INT32, 8 * byte))
-            listed = builder.add(builder.zext(numbers, row), _splat(builder, start, 8))
-            _store(builder, listed, _at(builder, into, builder.zext(before, INT64), EVENT_BYTES))
-            before = builder.add(before, builder.ctpop(value))
-        return builder.zext(before, INT64)
-
-    return types.int64(types.uint32, types.int64, types.int64, types.int64), codegen
-
-
-@inlined
-def list_bits(word: int, first: int, into: int) -> int:
-    """Write ``first`` plus the number of every bit that is set, as int32, and up to 8 of any value; how many there are."""
-    num: int = _list_bits(word, first, into, BITS_OF_BYTES.ctypes.data)
-    return num
-
-
-COPIED_AT_ONCE = 16
-
-
-@intrinsic
-def copy_events(_: Any, into: Any, source: Any, num: Any, more: Any) -> Any:
-    """Copy so many int32 from one address to another, adding ``more`` to each; up to 15 of any value are written behind them."""
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        into, source, num, more = arguments
-        row = ir.VectorType(INT32, COPIED_AT_ONCE)
-        many = _splat(builder, builder.trunc(more, INT32), COPIED_AT_ONCE)
-        with cgutils.for_range_slice(builder, ir.Constant(INT64, 0), num, ir.Constant(INT64, COPIED_AT_ONCE), INT64) as (
-            index,
-            _,
-        ):
-            copied = builder.add(_load(builder, _at(builder, source, index, EVENT_BYTES), row), many)
-            _store(builder, copied, _at(builder, into, index, EVENT_BYTES))
-        return context.get_dummy_value()
-
-    return _signature(4), codegen
-
-
 NARROW, WIDE = 16, 32
 _sum_narrow, _sum_wide = (_sum_rows(lanes, scaled=False) for lanes in (NARROW, WIDE))
-_subtract_narrow, _subtract_wide = (_sum_rows(lanes, scaled=False, negative=True) for lanes in (NARROW, WIDE))
 _sum_scaled_narrow, _sum_scaled_wide = (_sum_rows(lanes, scaled=True) for lanes in (NARROW, WIDE))
+_add_taps_narrow, _add_taps_wide = (_add_taps(lanes, scaled=False) for lanes in (NARROW, WIDE))
+_add_scaled_taps_narrow, _add_scaled_taps_wide = (_add_taps(lanes, scaled=True) for lanes in (NARROW, WIDE))
+_move_sum_narrow, _move_sum_wide = (_move_sum(lanes) for lanes in (NARROW, WIDE))
 _add_bits_narrow, _add_bits_wide = (_add_rows(lanes, 1, bits=True) for lanes in (NARROW, WIDE))
 _add_floats_narrow, _add_floats_wide = (_add_rows(lanes, 1, bits=False) for lanes in (NARROW, WIDE))
 _add_bits_window_narrow, _add_bits_window_wide = (_add_rows(lanes, 3, bits=True) for lanes in (NARROW, WIDE))
@@ -266,21 +265,41 @@ def sum_rows(lanes: int, into: int, start: int, rows: int, events: int, first: i
 
 
 @inlined
-def subtract_rows(lanes: int, into: int, rows: int, events: int, first: int, last: int) -> None:
-    """``into -= Σ rows[event]`` for the events from first to last."""
-    if lanes == WIDE:
-        _subtract_wide(into, into, rows, events, 0, first, last)
-    else:
-        _subtract_narrow(into, into, rows, events, 0, first, last)
-
-
-@inlined
 def sum_scaled_rows(lanes: int, into: int, start: int, rows: int, events: int, values: int, first: int, last: int) -> None:
     """``into = start + Σ value · rows[event]`` for the events from first to last."""
     if lanes == WIDE:
         _sum_scaled_wide(into, start, rows, events, values, first, last)
     else:
         _sum_scaled_narrow(into, start, rows, events, values, first, last)
+
+
+@inlined
+def add_taps(
+    lanes: int, a: int, b: int, c: int, rows: int, events: int, first: int, last: int, ending: int, start: int, stop: int
+) -> None:
+    """Add the three rows of every event from first to last to a, b and c, and subtract those of the ending ones."""
+    if lanes == WIDE:
+        _add_taps_wide(a, b, c, rows, events, first, last, ending, start, stop)
+    else:
+        _add_taps_narrow(a, b, c, rows, events, first, last, ending, start, stop)
+
+
+@inlined
+def add_scaled_taps(lanes: int, a: int, b: int, c: int, rows: int, events: int, first: int, last: int, values: int) -> None:
+    """Add the three rows of every event from first to last, times its value, to a, b and c."""
+    if lanes == WIDE:
+        _add_scaled_taps_wide(a, b, c, rows, events, first, last, values, 0, 0)
+    else:
+        _add_scaled_taps_narrow(a, b, c, rows, events, first, last, values, 0, 0)
+
+
+@inlined
+def move_sum(lanes: int, into: int, start: int, more: int) -> None:
+    """``into = start + more``, and more becomes 0."""
+    if lanes == WIDE:
+        _move_sum_wide(into, start, more)
+    else:
+        _move_sum_narrow(into, start, more)
 
 
 @inlined

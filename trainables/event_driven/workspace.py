@@ -9,17 +9,18 @@ from typing import Any, Self, TypedDict
 import numpy as np
 
 from trainables.event_driven.arrays import Array, kept, lanes_of, num_blocks, words, zeros
+from trainables.event_driven.backward import ByChannel, ByPlace
 from trainables.event_driven.chain import Layer
-from trainables.event_driven.forward import WORD_BITS
+from trainables.event_driven.forward import WINDOW, WORD_BITS, Events, Results, Scratch
 
 Map = tuple[int, int]
-MOST_LISTED_BYTES, MOST_STEPS = 2**23, 8
+MOST_LISTED_BYTES, MOST_STEPS = 2**23, 16
 """Of the lists of one layer; what is not filled is never touched, and takes no memory."""
-MOST_SAMPLED_BYTES = 2**21
+MOST_SAMPLED_BYTES = 3 * 2**18
 """Of the gradients of one layer."""
 Take = Callable[..., Array]
 OVERRUN = 16
-"""What ``vectors.copy_events`` may write behind a list."""
+"""What ``bit_lists.list_bits`` may write behind a list."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ class Shape:
         """Of one image."""
         return self.outputs * self.map[0] * self.map[1]
 
-    @property
-    def words_per_step(self) -> int:
-        """Of the bits of one time step: masks, spikes, and pooled spikes with their border."""
-        height, width = (side + 2 * self.border for side in self.output_map)
-        return num_blocks(self.outputs) * (2 * self.map[0] * self.map[1] + height * width)
+    def steps_at_once(self, time_steps: int) -> int:
+        """How many time steps are listed together."""
+        height, width = self.input_map
+        bytes_per_step = 8 * height * width * self.channels
+        return max(1, min(time_steps, MOST_STEPS, MOST_LISTED_BYTES // bytes_per_step))
 
 
 def shapes_of(layers: list[Layer], input_map: Map, channels: int) -> list[Shape]:
@@ -65,41 +66,6 @@ def shapes_of(layers: list[Layer], input_map: Map, channels: int) -> list[Shape]
     return shapes
 
 
-class Bits:
-    """A layer's spikes, ``[images, T, height, width, words]``, pooled and with their border, and its masks if they are kept."""
-
-    def __init__(self, shape: Shape, num_images: int, time_steps: int, *, keep_masks: bool) -> None:
-        v, border = num_blocks(shape.outputs), shape.border
-        self.keep = int(keep_masks)
-        self.spikes = words(num_images, time_steps, *(side + 2 * border for side in shape.output_map), v)
-        self.unpooled = words(num_images, time_steps, *shape.map, v) if shape.layer.pool else self.spikes
-        self.unpooled_border = 0 if shape.layer.pool else border
-        self.masks = words(num_images, time_steps, *shape.map, v) if keep_masks else words(1, 1, *shape.map, v)
-
-    def part(self, num_images: int) -> "Bits":
-        """Those of the first images."""
-        smaller = copy.copy(self)
-        smaller.spikes, smaller.unpooled = self.spikes[:num_images], self.unpooled[:num_images]
-        smaller.masks = self.masks[:num_images]
-        return smaller
-
-
-class Means:
-    """What stands for the bits of a layer where time steps are grouped: mean spikes and masks, and where masks are not 0."""
-
-    def __init__(self, shape: Shape, num_images: int, num_groups: int) -> None:
-        v, lanes, border = num_blocks(shape.outputs), lanes_of(shape.outputs), shape.border
-        self.spikes = zeros(num_images, num_groups, *(side + 2 * border for side in shape.output_map), v, lanes)
-        self.masks = zeros(num_images, num_groups, *shape.map, v, lanes)
-        self.ever = words(num_images, num_groups, *shape.map, v)
-
-    def part(self, num_images: int) -> "Means":
-        """Those of the first images."""
-        smaller = copy.copy(self)
-        smaller.spikes, smaller.masks, smaller.ever = self.spikes[:num_images], self.masks[:num_images], self.ever[:num_images]
-        return smaller
-
-
 class Shared:
     """Arrays that layers use one after the other: those of one name lie in the same memory."""
 
@@ -110,7 +76,7 @@ class Shared:
     def reserve(self, name: str, *shape: int, dtype: Any = np.float32) -> Array:
         """Say what a layer will take; before any does."""
         self._num_bytes[name] = max(self._num_bytes.get(name, 0), math.prod(shape) * np.dtype(dtype).itemsize)
-        return zeros(0)
+        return zeros(*[0] * len(shape), dtype=dtype)
 
     def take(self, name: str, *shape: int, dtype: Any = np.float32) -> Array:
         """An array of any values."""
@@ -121,30 +87,90 @@ class Shared:
         return made
 
 
+def results_of(shape: Shape, num_images: int, time_steps: int, take: Take, *, first: bool, training: bool) -> Results:
+    """Where a layer's bits go. Only evaluation counts the spikes in front of a pool, and only training needs masks."""
+    v, map_, border, pool = num_blocks(shape.outputs), shape.map, shape.border, shape.layer.pool
+    pooled = words(num_images, time_steps, *(side + 2 * border for side in shape.output_map), v)
+    masks_kept = training and not (first and pool is None)  # without a pool, a constant drive's mask never changes
+    masks = words(num_images, time_steps, *map_, v) if masks_kept else take("mask", 1, 1, *map_, v, dtype=np.uint32)
+    spikes = pooled
+    if pool and training:
+        spikes = take("unpooled", 1, shape.steps_at_once(time_steps), *map_, v, dtype=np.uint32)
+    elif pool:
+        spikes = words(num_images, time_steps, *map_, v)
+    return Results(
+        spikes=spikes,
+        border=0 if pool else border,
+        kept=int(not (pool and training)),
+        masks=masks,
+        masks_kept=int(masks_kept),
+        pooled=pooled,
+        pooled_border=border,
+        pools=pool == "or",
+    )
+
+
+def part_of(results: Results, num_images: int) -> Results:
+    """Those of the first images."""
+    masks, spikes = results.masks[:num_images], results.spikes[:num_images]
+    return results._replace(masks=masks, spikes=spikes, pooled=results.pooled[:num_images])
+
+
+class Means:
+    """What stands for the bits of a layer where time steps are grouped: mean spikes and masks, and where masks are not 0."""
+
+    def __init__(self, shape: Shape, num_images: int, num_groups: int, *, with_masks: bool) -> None:
+        v, lanes, border = num_blocks(shape.outputs), lanes_of(shape.outputs), shape.border
+        self.spikes = zeros(num_images, num_groups, *(side + 2 * border for side in shape.output_map), v, lanes)
+        self.masks = zeros(num_images if with_masks else 0, num_groups, *shape.map, v, lanes)
+        self.ever = words(num_images if with_masks else 0, num_groups, *shape.map, v)
+
+    def part(self, num_images: int) -> "Means":
+        """Those of the first images."""
+        smaller = copy.copy(self)
+        smaller.spikes, smaller.masks, smaller.ever = self.spikes[:num_images], self.masks[:num_images], self.ever[:num_images]
+        return smaller
+
+
+class Images:
+    """The images of a group with a border of zeros, and the drives that they are to the first layer."""
+
+    def __init__(self, shape: Shape, num_images: int) -> None:
+        height, width = shape.map
+        num_taps = shape.channels * WINDOW * WINDOW
+        self.values = zeros(num_images, shape.channels, height + 2, width + 2)
+        self.drives = zeros(num_images, 1, height * width, num_blocks(shape.outputs), lanes_of(shape.outputs))
+        self.patch, self.taps = zeros(num_taps), np.arange(num_taps, dtype=np.int32)
+
+    def part(self, num_images: int) -> "Images":
+        """The first ones."""
+        smaller = copy.copy(self)
+        smaller.values, smaller.drives = self.values[:num_images], self.drives[:num_images]
+        return smaller
+
+
 class ForwardLists:
-    """What ``forward.spiking_layer`` needs beside weights and bits."""
+    """What a layer writes over on its way forward; ``drives`` are those of a linear layer."""
 
-    def __init__(self, shape: Shape, time_steps: int, take: Take) -> None:
+    def __init__(self, shape: Shape, num_images: int, time_steps: int, take: Take) -> None:
         height, width = shape.input_map
-        convolution = shape.layer.convolution
-        most_events = height * width * shape.channels
-        per_step = 4 * most_events * (3 if convolution else 1)
-        steps = max(1, min(time_steps, MOST_STEPS, MOST_LISTED_BYTES // per_step))
-        lanes, v = lanes_of(shape.outputs), num_blocks(shape.outputs)
-        self.drive = zeros(lanes)
-        self.counts = zeros(5, WORD_BITS, dtype=np.int32)
-        self.potential = take("potential", v, shape.map[0] * shape.map[1], lanes)
-        self.events = take("events", steps if convolution else 1, most_events + OVERRUN, dtype=np.int32)
-        self.pointers = take("pointers", steps, height + 2, width + 3, dtype=np.int32)
-        ends = (steps, height, width + 3) if convolution else (steps, 1, 4)
-        self.windows = take("windows", steps, per_step // 4 + OVERRUN, dtype=np.int32)
-        self.ends = take("ends", *ends, dtype=np.int32)
-        self.ending = take("ending", *self._size_if(convolution, steps, per_step // 4 + OVERRUN), dtype=np.int32)
-        self.ending_ends = take("ending_ends", *ends, dtype=np.int32)
+        lanes, v, steps = lanes_of(shape.outputs), num_blocks(shape.outputs), shape.steps_at_once(time_steps)
+        steps, rows = (steps, height) if shape.layer.convolution else (1, 0)
 
-    @staticmethod
-    def _size_if(wanted: bool, *size: int) -> tuple[int, ...]:
-        return size if wanted else (1,) * len(size)
+        def events(name: str) -> Events:
+            listed = take(name, steps, height * width * shape.channels + OVERRUN, dtype=np.int32)
+            return Events(listed, take(f"{name} pointers", steps, rows + 2, width + 3, dtype=np.int32))
+
+        self.counts = zeros(5, WORD_BITS, dtype=np.int32)
+        self.drives = take("drives", *((0,) if shape.layer.convolution else (num_images,)), time_steps, 1, v, lanes)
+        potential = take("potential", v, shape.map[0] * shape.map[1], lanes)
+        self.scratch = Scratch(
+            beginning=events("beginning"),
+            ending=events("ending"),
+            potential=potential,
+            sums=take("sums", steps, rows + 2, lanes),
+            drive=zeros(lanes),
+        )
 
 
 class _Options(TypedDict):
@@ -157,33 +183,23 @@ class BackwardLists:
 
     def __init__(self, shape: Shape, num_samples: int, take: Take, *, scaled: bool, thread: int) -> None:
         height, width = shape.map
-        pixels, convolution = height * width, shape.layer.convolution
-        self.events = take("events", num_samples, pixels * shape.outputs + OVERRUN, dtype=np.int32)
-        self.values = take("values", num_samples, pixels * shape.outputs + OVERRUN)
-        self.pointers = take("pointers", num_samples, height, width + 3, dtype=np.int32)
-        self.offsets = take("offsets", shape.outputs, num_samples * pixels, dtype=np.int32)
-        self.shares = take("shares", shape.outputs, num_samples * pixels)
-        self.counts = take("counts", shape.outputs, dtype=np.int64)
-        self.windows = take("windows", 3 * width * shape.outputs + 2 * OVERRUN, dtype=np.int32)
-        self.window_shares = take("window_shares", 3 * width * shape.outputs + 2 * OVERRUN)
-        self.ends = take("ends", width + 3, dtype=np.int64)
+        pixels = height * width
+        self.by_place = ByPlace(
+            events=take("events", num_samples, pixels * shape.outputs + OVERRUN, dtype=np.int32),
+            values=take("values", num_samples, pixels * shape.outputs + OVERRUN),
+            pointers=take("pointers", num_samples, height, width + 3, dtype=np.int32),
+        )
+        self.by_channel = ByChannel(
+            offsets=take("offsets", shape.outputs, num_samples * pixels, dtype=np.int32),
+            shares=take("shares", shape.outputs, num_samples * pixels),
+            counts=take("counts", shape.outputs, dtype=np.int64),
+        )
         words_in, lanes_in = num_blocks(shape.channels), lanes_of(shape.channels)
-        self.gradient = take("gradient", shape.input_map[1], words_in, lanes_in)
+        self.gradient = zeros(3, shape.input_map[1], words_in, lanes_in)
         self.strides = self._strides(shape, lanes_in if scaled else 1)
-        self.zeros = zeros(lanes_in)
-        rows = (3, 3) if convolution else (shape.input_map[0] * shape.input_map[1], 1)
+        rows = (3, 3) if shape.layer.convolution else (shape.input_map[0] * shape.input_map[1], 1)
         self.total = kept(shape.layer.synapses, f"gradient {thread}", shape.outputs, words_in, *rows, lanes_in)
         self.total_bias = zeros(shape.outputs)
-
-    @property
-    def by_place(self) -> tuple[Array, Array, Array]:
-        """Channel and place, value, and where those of a pixel begin."""
-        return self.events, self.values, self.pointers
-
-    @property
-    def by_channel(self) -> tuple[Array, Array, Array]:
-        """Offset into the input's bits, value, and how many a channel has."""
-        return self.offsets, self.shares, self.counts
 
     @staticmethod
     def _strides(shape: Shape, words_per_block: int) -> Array:
@@ -198,40 +214,56 @@ class BackwardLists:
 class Workspace:
     """The arrays of one thread for a group of images, forward."""
 
-    def __init__(self, shapes: list[Shape], num_images: int, time_steps: int, *, keep_masks: bool = False) -> None:
+    training = False
+
+    def __init__(self, shapes: list[Shape], num_images: int, time_steps: int) -> None:
         self.num_images = num_images
-        self.bits = [Bits(shape, num_images, time_steps, keep_masks=keep_masks) for shape in shapes]
+        self.images = Images(shapes[0], num_images)
         shared = Shared()
         for take in (shared.reserve, shared.take):
-            self.forward = [ForwardLists(shape, time_steps, take) for shape in shapes]
-        last = shapes[-1].outputs
-        first = shapes[0]
-        self.drive = zeros(num_images, 1, first.map[0] * first.map[1], num_blocks(first.outputs), lanes_of(first.outputs))
-        self.results = zeros(num_images, time_steps, num_blocks(last), lanes_of(last))
+            self.results = [
+                results_of(shape, num_images, time_steps, take, first=number == 0, training=self.training)
+                for number, shape in enumerate(shapes)
+            ]
+            self.forward = [ForwardLists(shape, num_images, time_steps, take) for shape in shapes]
+
+    def bytes_per_image(self) -> int:
+        """What grows with the number of images."""
+        arrays = [array for results in self.results for array in (results.pooled, results.masks, results.spikes)]
+        arrays += [self.images.values, self.images.drives]
+        return sum(array.nbytes for array in arrays if array.shape[0] == self.num_images)
 
     def part(self, num_images: int) -> Self:
         """The same arrays for fewer images."""
         if num_images == self.num_images:
             return self
         smaller = copy.copy(self)
-        smaller.num_images, smaller.bits = num_images, [bits.part(num_images) for bits in self.bits]
-        smaller.drive, smaller.results = self.drive[:num_images], self.results[:num_images]
+        smaller.num_images, smaller.images = num_images, self.images.part(num_images)
+        smaller.results = [part_of(results, num_images) for results in self.results]
         return smaller
 
 
 class TrainingWorkspace(Workspace):
     """The same, and what goes backward: samples are time steps, or so many groups of them."""
 
+    training = True
+
     def __init__(self, shapes: list[Shape], num_images: int, time_steps: int, num_groups: int | None, thread: int) -> None:
-        super().__init__(shapes, num_images, time_steps, keep_masks=True)
-        self.means = [Means(shape, num_images, num_groups) for shape in shapes] if num_groups else []
-        bytes_per_sample = 8 * max(shape.num_neurons for shape in shapes)
-        samples = num_images * (num_groups or time_steps)
-        self.num_samples = min(samples, max(1, MOST_SAMPLED_BYTES // bytes_per_sample))
+        super().__init__(shapes, num_images, time_steps)
+        self.means = [
+            Means(shape, num_images, num_groups, with_masks=bool(results.masks_kept))
+            for shape, results in zip(shapes, self.results, strict=True)
+            if num_groups
+        ]
+        bytes_per_sample = 8 * max(shape.num_neurons for shape in shapes[1:])
+        self.samples_per_image = num_groups or time_steps
+        self.num_samples = min(num_images * self.samples_per_image, max(1, MOST_SAMPLED_BYTES // bytes_per_sample))
         self.backward = self._backward_lists(shapes, scaled=bool(num_groups), thread=thread)
         first = shapes[0]
-        pixels = first.map[0] * first.map[1]
-        self.first_total = zeros(num_images, pixels, num_blocks(first.outputs), lanes_of(first.outputs))
+        v, lanes, (height, width) = num_blocks(first.outputs), lanes_of(first.outputs), first.map
+        self.first_sums = zeros(num_images, height + 2, width, v, lanes)
+        self.first_total, self.first_total_bias = zeros(first.channels * WINDOW * WINDOW, v, lanes), zeros(v, lanes)
+        self.columns, self.ones = np.arange(0, width * v, v, dtype=np.int32), np.ones(width, dtype=np.float32)
 
     def _backward_lists(self, shapes: list[Shape], *, scaled: bool, thread: int) -> list[BackwardLists]:
         """A layer's are needed until those of the one before it are there, so that every other layer uses the same."""
@@ -240,10 +272,15 @@ class TrainingWorkspace(Workspace):
             BackwardLists(shape, self.num_samples, shared[number % 2].reserve, **options)
         return [BackwardLists(shape, self.num_samples, shared[number % 2].take, **options) for number, shape in enumerate(shapes)]
 
+    def bytes_per_image(self) -> int:
+        """What grows with the number of images."""
+        arrays = [array for means in self.means for array in (means.spikes, means.masks, means.ever)]
+        return super().bytes_per_image() + sum(array.nbytes for array in [*arrays, self.first_sums])
+
     def part(self, num_images: int) -> Self:
         """The same arrays for fewer images."""
         smaller = super().part(num_images)
         if smaller is not self:
             smaller.means = [means.part(num_images) for means in self.means]
-            smaller.first_total = self.first_total[:num_images]
+            smaller.first_sums = self.first_sums[:num_images]
         return smaller
