@@ -1,0 +1,187 @@
+"""What ``cost_growth`` measures: a BITnet6 whose layers spike at known rates, its steps, ours and torch's, and its work."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tests.benchmarks.training_step import CLASSES, RATES
+from tests.benchmarks.training_step import images as digits
+from trainables import bitnet
+from trainables.event_driven.arrays import lanes_of, num_blocks
+from trainables.networks.backends import Backend, Demand, Training, evaluation_engine, training_engine
+from trainables.networks.layered import initialise_spiking, synaptic_modules
+from trainables.networks.network import Network
+from trainables.networks.precision import forward_torch
+from trainables.spiking.costs import CostMeter
+from trainables.spiking.encodings import ConstantCurrent
+from trainables.spiking.neurons import SpikingNeuron
+from trainables.training.losses import mse_of_rates
+
+Step = Callable[[], object]
+CALIBRATION_IMAGES = 8
+BISECTIONS = 14
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a time is measured; the defaults are the baseline."""
+
+    time_steps: int = 16
+    feature_scale: float = 0.5
+    side: int = 32
+    batch_size: int = 16
+    num_threads: int = 1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network with images ``[B, 3, side, side]`` and labels.
+
+    Attributes:
+        num_neurons: For one image.
+        num_words: Of 32 channels' bits each, for one image and time step.
+        open_share: Of all drives, those within (0, 1), which gradients go through.
+    """
+
+    point: Point
+    network: Network
+    images_BCHW: Tensor
+    labels_B: Tensor
+    num_neurons: int
+    num_words: int
+    open_share: float
+
+
+def subject_of(point: Point) -> Subject:
+    """Drawn weights, biases by ``RATES``, digits enlarged to the side."""
+    pixels, labels_B = digits(None)
+    images_BCHW = functional.interpolate(pixels[: point.batch_size], size=(point.side, point.side), mode="bilinear")
+    config = bitnet.Config(layout="bitnet", feature_scale=point.feature_scale)
+    network = bitnet.build(config, (point.side, point.side, 3), CLASSES)
+    initialise_spiking(network, torch.Generator().manual_seed(0))
+    drives = set_rates(network, images_BCHW[:CALIBRATION_IMAGES], point.time_steps)
+    num_neurons = [channels * num_places for channels, num_places, _ in drives]
+    num_open = sum(num * share for num, (_, _, share) in zip(num_neurons, drives, strict=True))
+    return Subject(
+        point,
+        network,
+        images_BCHW,
+        labels_B[: point.batch_size],
+        num_neurons=sum(num_neurons),
+        num_words=sum(num_blocks(channels) * num_places for channels, num_places, _ in drives),
+        open_share=num_open / sum(num_neurons),
+    )
+
+
+@torch.no_grad()
+def set_rates(network: Network, images_BCHW: Tensor, time_steps: int) -> list[tuple[int, int, float]]:
+    """Shift the biases of every layer until its spike rate is that of ``RATES``.
+
+    Returns:
+        Of every layer its channels, the places of its map, and the share of drives within (0, 1).
+    """
+    values_TBN, rates, bias = images_BCHW[None], iter(RATES), Tensor()
+    drives: list[tuple[int, int, float]] = []
+    for step in network.steps:
+        part = network.parts[step.name] if step.operation == "module" else None
+        if isinstance(part, SpikingNeuron):
+            shift = _shift_for(next(rates), part, values_TBN, time_steps)
+            bias += shift
+            drive_TBN = values_TBN + shift
+            channels, num_places = drive_TBN.shape[2], drive_TBN[0, 0, 0].numel()
+            drives.append((channels, num_places, float(((drive_TBN > 0) & (drive_TBN < 1)).double().mean())))
+            values_TBN = part(drive_TBN, time_steps)[0]
+            continue
+        values_TBN = network.run_step(step, [values_TBN], time_steps, None)[0]
+        if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None:
+            bias = part.bias
+    return drives
+
+
+def _shift_for(rate: float, neuron: SpikingNeuron, drive_TBN: Tensor, time_steps: int) -> float:
+    """What all drives of a layer must be shifted by, by bisection."""
+    low, high = -8.0, 8.0
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        spikes_TBN, _ = neuron(drive_TBN + middle, time_steps)
+        low, high = (middle, high) if spikes_TBN.mean() < rate else (low, middle)
+    return (low + high) / 2
+
+
+def work_of(subject: Subject) -> dict[str, float]:
+    """What a forward pass has to do for an image, and what is known of it.
+
+    ``additions`` of weights to drives, ``places`` of rows that are added (rows have 16 or 32 places a block, whether channels
+    fill them or not), ``dense_macs`` of a network without spikes that sees an image once and all else T times, ``first_macs``
+    of its first layer, ``neurons``, ``words`` of bits a time step, ``weights``, and the mean ``spike_rate``.
+    """
+    network, meter = subject.network, CostMeter()
+    engine, _ = evaluation_engine(network, demand_of(subject.point, "auto"))
+    meter.next_batch(len(subject.images_BCHW))
+    if engine:
+        engine.outputs(subject.images_BCHW, meter)
+    else:
+        torch_outputs(subject, meter)
+    metrics, places = meter.metrics(), 0.0
+    for step, module in zip(network.steps_of(nn.Conv2d, nn.Linear), synaptic_modules(network), strict=True):
+        channels = module.weight.shape[0]
+        places += metrics[f"effective_acs/{network.layers[step.name]}"] * num_blocks(channels) * lanes_of(channels) / channels
+    return {
+        "additions": metrics["ops/effective_acs"],
+        "places": places,
+        "dense_macs": metrics["ops/dense_operations"],
+        "first_macs": metrics["ops/effective_macs"],
+        "neurons": float(subject.num_neurons),
+        "words": float(subject.num_words),
+        "weights": float(sum(module.weight.numel() for module in synaptic_modules(network))),
+        "spike_rate": metrics["spike_rate/overall"],
+        "open_share": subject.open_share,
+    }
+
+
+def demand_of(point: Point, wanted: Backend) -> Demand:
+    """What the trainer asks a backend for."""
+    return Demand(wanted=wanted, input_map=(point.side, point.side), time_steps=point.time_steps, constant_input=True)
+
+
+def steps_of(subject: Subject) -> tuple[dict[str, Step], str]:
+    """Training steps without the optimiser and inference, ours and torch's, by name; and the name of our backend."""
+    network, images_BCHW = subject.network, subject.images_BCHW
+    made: dict[str, Step] = {}
+    demand = demand_of(subject.point, "auto")
+    for name, groups in (("exact", None), ("collapsed", 1)):
+        training, backend = training_engine(network, demand, groups, watched=None)
+        if training is None:
+            raise RuntimeError(f"the default backend must be a fast one, but it is {backend}")
+        made[f"ours {name}"] = partial(_kernel_step, subject, training)
+        made[f"torch {name}"] = partial(_torch_step, subject, groups)
+    evaluating, backend = evaluation_engine(network, demand)
+    assert evaluating
+    made["ours inference"] = lambda: evaluating.outputs(images_BCHW)
+    made["torch inference"] = lambda: torch_outputs(subject)
+    return made, backend
+
+
+def _kernel_step(subject: Subject, engine: Training) -> None:
+    subject.network.zero_grad(set_to_none=True)
+    engine.gradients(subject.images_BCHW, lambda outputs_TBK, which: mse_of_rates(outputs_TBK, subject.labels_B[which]))
+
+
+def _torch_step(subject: Subject, groups: int | None) -> None:
+    """As the trainer does it without kernels."""
+    subject.network.zero_grad(set_to_none=True)
+    outputs_TBK = forward_torch(subject.network, subject.images_BCHW[None], subject.point.time_steps, groups)
+    mse_of_rates(outputs_TBK, subject.labels_B).backward()  # type: ignore[no-untyped-call]
+
+
+@torch.no_grad()
+def torch_outputs(subject: Subject, meter: CostMeter | None = None) -> Tensor:
+    """As the trainer evaluates without kernels, in pieces of time."""
+    pieces: Iterator[Tensor] = subject.network.simulate(
+        ConstantCurrent(subject.images_BCHW), subject.point.time_steps, [meter] if meter else ()
+    )
+    return torch.cat(list(pieces))
