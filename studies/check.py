@@ -204,7 +204,7 @@ def _cells_table(study: Study, forecast: Forecast | None) -> Table:
 
 
 def _costs(each: ConfigurationForecast) -> list[str]:
-    memory = f"{each.footprint.memory_bytes / 2**20:,.0f} MiB"
+    memory = f"{each.memory_bytes / 2**20:,.0f} MiB"
     return [f"{each.footprint.num_parameters:,}", f"{each.footprint.operations_per_image:.2g}", memory, f"{each.seconds:.1f} s"]
 
 

@@ -130,7 +130,7 @@ def footprint(config: Config, image_shape: ImageShape, num_classes: int, num_mic
     """The operations that its reports will name; there is no network."""
     del image_shape, num_classes, num_micro_batches
     operations = int(dense_operations(config))
-    return Footprint(num_parameters=0, operations_per_image=operations, training_operations=operations, memory_bytes=0)
+    return Footprint(0, operations, operations, memory_bytes=0, cpu_memory_bytes=0)
 
 
 def train(

@@ -12,7 +12,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from studies.engine.attempts import MOST_BROKEN, Attempts, names_memory
-from studies.engine.demands import Demand, Node, demand_of
+from studies.engine.demands import Demand, Node, demand_of, runs_on_gpu
 from studies.engine.driver_lock import StillHeld
 from studies.engine.halts import Halt, Meter, spent
 from studies.engine.ledger import WITHDRAWN, Ledger, LedgerError
@@ -153,7 +153,8 @@ class StudyConductor:
         if replicate:
             configuration = self._study.binder.configuration(replicate.cell, replicate.tuned)
             asks = configuration if what is replicate else (configuration.parent or configuration)
-            self._predicted[what.identity] = asks.footprint.memory_bytes
+            on_gpu = runs_on_gpu(self._study.resources, has_gpu=self._node.has_gpu)
+            self._predicted[what.identity] = asks.footprint.memory_on(gpu=on_gpu)
         demand = demand_of(
             self._study.resources,
             self._predicted[what.identity],

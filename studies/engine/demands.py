@@ -48,12 +48,12 @@ def demand_of(resources: Resources, predicted_bytes: int, node: Node, *, num_out
 
     Args:
         resources: Of the study file; what is given there is asked for as it is.
-        predicted_bytes: The peak of the training itself (``Footprint.memory_bytes``).
+        predicted_bytes: The peak of the training itself (``Footprint.memory_on`` what it runs on).
         node: What can be asked for at all.
         num_out_of_memory: How often it has run out of memory already; every time it gets twice as much.
     """
     needed = HEADROOM * predicted_bytes * 2**num_out_of_memory
-    on_gpu = node.has_gpu if resources.gpus is None else resources.gpus > 0
+    on_gpu = runs_on_gpu(resources, has_gpu=node.has_gpu)
     gpus = _share_of_gpu(needed, node) if on_gpu and resources.gpus is None else (resources.gpus or 0.0)
     if resources.gpus and num_out_of_memory:
         gpus = min(gpus * 2**num_out_of_memory, max(1.0, gpus))
@@ -62,6 +62,11 @@ def demand_of(resources: Resources, predicted_bytes: int, node: Node, *, num_out
     else:
         memory = _rounded_up(PROCESS_BYTES + (GPU_CONTEXT_BYTES if on_gpu else needed))
     return Demand(resources.cpus, gpus, int(min(memory, node.memory_bytes)))
+
+
+def runs_on_gpu(resources: Resources, *, has_gpu: bool) -> bool:
+    """Whether replicates are given a GPU, or a share of one; ``has_gpu``: whether there is any."""
+    return has_gpu if resources.gpus is None else resources.gpus > 0
 
 
 def _share_of_gpu(needed: float, node: Node) -> float:

@@ -21,6 +21,7 @@ import torch
 from search_spaces.language.space import Cell
 from studies.engine.binding import load_trainable, make_config
 from studies.engine.configurations import Configuration
+from studies.engine.demands import runs_on_gpu
 from studies.engine.study import Study
 from trainables.training.data import default_data_folder, prepare
 from trainables.training.footprints import Footprint
@@ -39,11 +40,12 @@ SECONDS_PER_REPLICATE = 0.03
 
 @dataclass(frozen=True)
 class ConfigurationForecast:
-    """One configuration: the levels that make it, its footprint, and how long one replicate of it takes."""
+    """One configuration: the levels that make it, its footprint, and what one replicate of it takes of memory and time here."""
 
     levels: Cell
     trainable: str
     footprint: Footprint
+    memory_bytes: int
     seconds: float
 
 
@@ -88,10 +90,17 @@ def forecast(study: Study, num_cpus: int | None = None) -> Forecast:
     bound = [study.binder.configuration(cell) for cell in cells]
     parents = [configuration.parent for configuration in bound]
     at_once = _num_at_once(study, num_cpus)
+    on_gpu = runs_on_gpu(study.resources, has_gpu=torch.cuda.is_available())
     with _Clock(at_once, study.resources.cpus) as clock:
         seconds = _predicted_seconds([*bound, *(parent for parent in parents if parent)], clock)
     configurations = [
-        ConfigurationForecast(cell, configuration.trainable, configuration.footprint, seconds[configuration.identity])
+        ConfigurationForecast(
+            cell,
+            configuration.trainable,
+            configuration.footprint,
+            configuration.footprint.memory_on(gpu=on_gpu),
+            seconds[configuration.identity],
+        )
         for cell, configuration in zip(cells, bound, strict=True)
     ]
     per_replicate = float(np.mean([configuration.seconds for configuration in configurations]))
@@ -100,7 +109,7 @@ def forecast(study: Study, num_cpus: int | None = None) -> Forecast:
     num_parents = _num_parents(study, num_replicates, len(parent_seconds))
     total = num_replicates * per_replicate + num_parents * float(np.mean(list(parent_seconds.values()) or [0.0]))
     footprints = [each.footprint for each in [*bound, *(parent for parent in parents if parent)]]
-    memory = int(max(footprint.memory_bytes for footprint in footprints)) + _process_bytes()
+    memory = max(footprint.memory_on(gpu=on_gpu) for footprint in footprints) + _process_bytes()
     overhead = num_replicates * SECONDS_PER_REPLICATE
     return Forecast(
         configurations=configurations,

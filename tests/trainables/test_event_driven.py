@@ -26,7 +26,7 @@ from trainables.training.data import prepare
 from trainables.training.losses import mse_of_rates
 
 CLASSES = 3
-LAYOUTS = ("5", "17 M", "6 33 M", "6 M 16 M 7", "40 M 9 F11 F35", "3 F40")
+LAYOUTS = ("5", "17 M", "6 33 M", "6 M 16 M 7", "33 M 6 M 7", "40 M 9 F11 F35", "3 F40")
 CHAINS = st.fixed_dictionaries(
     {
         "layout": st.sampled_from(LAYOUTS),
@@ -97,7 +97,7 @@ def test_spikes_are_equal_and_gradients_agree(
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_neither_groups_of_images_nor_threads_matter(num_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that goes a few images at a time, in several threads, has the spikes and gradients of the whole."""
-    network = bitnet_of({"layout": "6 33 M", "time_steps": 9}, (8, 8, 2))
+    network = bitnet_of({"layout": "6 M 33 M", "time_steps": 9}, (8, 8, 2))
     images_BCHW = images_of(7, (8, 8, 2))
     whole_TBK, whole = gradients_of(network, images_BCHW, 9, None)
     whole = [gradient.clone() for gradient in whole]

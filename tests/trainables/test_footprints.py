@@ -76,7 +76,7 @@ def test_the_surface_costs_what_it_reports(data_folder: Path) -> None:
     config = response_surface.Config(a=0.3, b=-0.7)
     (report,) = response_surface.train(config, seed=0, dataset=prepare("none", data_folder))
     operations = int(report.metrics["ops/dense_operations"])
-    assert response_surface.footprint(config, (1, 1, 1), 2) == Footprint(0, operations, operations, 0)
+    assert response_surface.footprint(config, (1, 1, 1), 2) == Footprint(0, operations, operations, 0, 0)
 
 
 @pytest.mark.parametrize("trainable", [ann, bitnet, converted_snn])
@@ -120,7 +120,9 @@ def test_parts_need_less_memory(batch_size: int, scale: float, gradient: Any, nu
     )
     assert whole == bitnet.footprint(config, (32, 32, 3), 10)
     assert whole.memory_bytes >= parts.memory_bytes >= more_parts.memory_bytes
-    assert dataclasses.replace(parts, memory_bytes=whole.memory_bytes) == whole
+    assert whole.cpu_memory_bytes >= parts.cpu_memory_bytes >= more_parts.cpu_memory_bytes
+    as_whole = {"memory_bytes": whole.memory_bytes, "cpu_memory_bytes": whole.cpu_memory_bytes}
+    assert dataclasses.replace(parts, **as_whole) == whole
 
 
 @pytest.mark.parametrize("trainable", [ann, bitnet, converted_snn])
@@ -140,9 +142,23 @@ def test_what_gradients_need() -> None:
     assert collapsed < straight < surrogate
 
 
+@pytest.mark.parametrize(
+    ("changes", "kernels"),
+    [({}, True), ({"gradient": "rate_collapsed"}, True), ({"backend": "torch"}, False), ({"spike_penalty": 0.1}, False)],
+)
+def test_kernels_need_less_memory(changes: dict[str, Any], kernels: bool) -> None:
+    """On a CPU a BITnet is predicted to take what its kernels take, or what plain PyTorch takes where that trains it."""
+    footprint = bitnet.footprint(bitnet.Config(layout="bitnet", time_steps=50, **changes), (32, 32, 3), 10)
+    assert footprint.memory_on(gpu=True) == footprint.memory_bytes
+    ratio = footprint.memory_bytes / footprint.memory_on(gpu=False)
+    assert ratio > 20 if kernels else ratio == 1
+
+
 MEASURED: dict[str, tuple[Any, dict[str, Any]]] = {
     "bitnet, few steps": (bitnet, {"feature_scale": 0.25, "time_steps": 4}),
     "bitnet, many steps": (bitnet, {"feature_scale": 0.25, "time_steps": 16}),
+    "bitnet, many steps, torch": (bitnet, {"feature_scale": 0.25, "time_steps": 16, "backend": "torch"}),
+    "bitnet, collapsed": (bitnet, {"feature_scale": 1.0, "time_steps": 32, "gradient": "rate_collapsed"}),
     "bitnet, surrogate": (bitnet, {"feature_scale": 0.25, "time_steps": 8, "gradient": "surrogate", "batch_size": 32}),
     "ann, batch norm": (ann, {"batch_norm": True, "feature_scale": 0.5}),
     "ann, residual": (ann, {"layout": "resnet20", "batch_norm": True}),
@@ -192,7 +208,7 @@ def test_memory_is_what_training_takes(kind: str, data_folder: Path, tmp_path: P
     footprints = [trainable.footprint(config, (32, 32, 3), 10)]
     if parent := trainable.parent(config):  # trained in the same process, before
         footprints.append(ann.footprint(parent, (32, 32, 3), 10))
-    assert 0.5 < max(footprint.memory_bytes for footprint in footprints) / int(finished.stdout) < 2
+    assert 0.5 < max(footprint.cpu_memory_bytes for footprint in footprints) / int(finished.stdout) < 2
 
 
 def test_two_threads_may_ask_at_once() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trainables.event_driven import forward
 from trainables.event_driven.arrays import Array, lanes_of
+from trainables.event_driven.budgets import EVALUATION_BYTES
 from trainables.event_driven.chain import chain_of
 from trainables.event_driven.compiling import one_at_a_time
 from trainables.event_driven.counts import BatchCosts
@@ -34,7 +35,7 @@ class Engine:
     """
 
     training = False
-    most_bytes = 2**23
+    most_bytes = EVALUATION_BYTES
     """Of what a thread keeps of the images that it takes at once; one image at least."""
 
     def __init__(self, network: Network, input_map: tuple[int, int], time_steps: int) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trainables.event_driven import backward
 from trainables.event_driven.arrays import Array, lanes_of, zeros
+from trainables.event_driven.budgets import EXACT_BYTES, GROUPED_BYTES
 from trainables.event_driven.engine import Engine, in_threads
 from trainables.event_driven.first_layer import image_gradient
 from trainables.event_driven.means import Groups
@@ -20,8 +21,6 @@ from trainables.networks.backends import LossOf
 from trainables.networks.collapsed import TimeGroups, group_sizes
 from trainables.networks.network import Network
 
-EXACT_BYTES, GROUPED_BYTES = 2**21, 2**24
-"""``Engine.most_bytes``: means are large, but do not grow with the number of time steps, as bits do."""
 NO_MEANS = zeros(0, 1, 1, 1, 1)
 
 

@@ -10,14 +10,11 @@ import numpy as np
 
 from trainables.event_driven.arrays import Array, kept, lanes_of, num_blocks, words, zeros
 from trainables.event_driven.backward import ByChannel, ByPlace
+from trainables.event_driven.budgets import MOST_LISTED_BYTES, MOST_SAMPLED_BYTES, MOST_STEPS
 from trainables.event_driven.chain import Layer
 from trainables.event_driven.forward import WINDOW, WORD_BITS, Events, Results, Scratch
 
 Map = tuple[int, int]
-MOST_LISTED_BYTES, MOST_STEPS = 2**23, 16
-"""Of the lists of one layer; what is not filled is never touched, and takes no memory."""
-MOST_SAMPLED_BYTES = 3 * 2**18
-"""Of the gradients of one layer."""
 Take = Callable[..., Array]
 OVERRUN = 16
 """What ``bit_lists.list_bits`` may write behind a list."""
@@ -95,7 +92,8 @@ def results_of(shape: Shape, num_images: int, time_steps: int, take: Take, *, fi
     masks = words(num_images, time_steps, *map_, v) if masks_kept else take("mask", 1, 1, *map_, v, dtype=np.uint32)
     spikes = pooled
     if pool and training:
-        spikes = take("unpooled", 1, shape.steps_at_once(time_steps), *map_, v, dtype=np.uint32)
+        name = f"unpooled {lanes_of(shape.outputs)}"  # 16 lanes write half a word, and must not find another's other half
+        spikes = take(name, 1, shape.steps_at_once(time_steps), *map_, v, dtype=np.uint32)
     elif pool:
         spikes = words(num_images, time_steps, *map_, v)
     return Results(

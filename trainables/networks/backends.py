@@ -82,6 +82,11 @@ def training_engine(
     return _engine(network, demand, groups, training=True)
 
 
+def kernels_run(network: Network, demand: Demand, *, training: bool) -> bool:
+    """Whether the kernels for CPUs will run a network there, if they can be compiled; the network may be on any device."""
+    return next(_reasons_against("event_driven", network, demand, None, training=training), None) is None
+
+
 def _engine(network: Network, demand: Demand, groups: TimeGroups | None, *, training: bool) -> tuple[Any, str]:
     backend = _kernels_for(network)
     reason = next(_reasons_against(backend, network, demand, groups, training=training), None)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.networks.backends import Demand, Evaluating, evaluation_engine, training_engine
+from trainables.networks.backends import Demand, Evaluating, evaluation_engine, kernels_run, training_engine
+from trainables.networks.layouts import ImageShape
 from trainables.networks.network import NORMS, Inputs, Network
 from trainables.networks.precision import Precision, forward_torch, precision_fact, rounding
 from trainables.spiking.costs import ENERGY_MODEL, CostMeter, footprint_bytes
@@ -16,6 +17,7 @@ from trainables.spiking.encodings import ConstantCurrent, SignedPoisson
 from trainables.training.checkpoints import CheckpointFolder, trained_once
 from trainables.training.data import Dataset, Split, Splits, augment, split
 from trainables.training.images import Normalisation
+from trainables.training.kernel_memory import Kernels
 from trainables.training.machines import machine_facts
 from trainables.training.peaks import MemoryPeak
 from trainables.training.randomness import generator_for
@@ -144,16 +146,13 @@ class Trainer:
         )
         regularisers, pruning = task.regularisers, task.pruning
         self._penalty: SpikePenalty | None = None
-        if regularisers and (regularisers.spike_penalty or regularisers.rate_target is not None):
+        if regularisers and regularisers.penalise:
             self._penalty = SpikePenalty(regularisers, recipe.epochs, network)
         self._pruner: Pruner | None = None
         if pruning and pruning.prune != "none":
             self._pruner = Pruner(pruning, network, task.seed, is_over=task.pruning_is_over)
-        watched = "spike penalties" if self._penalty else None
-        if pruning and pruning.prune == "activation":
-            watched = "pruning by activation"
         demand = demand_of(task, recipe, splits, task.time_steps)
-        self._engine, self.backend = training_engine(network, demand, task.time_groups, watched=watched)
+        self._engine, self.backend = training_engine(network, demand, task.time_groups, watched=watched_by(task))
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the network."""
@@ -249,15 +248,36 @@ class Trainer:
         return forward_torch(self._network, inputs_TBN, task.time_steps, task.time_groups, observers, precision=task.precision)
 
 
+def watched_by(task: Task) -> str | None:
+    """Who must see every layer's spikes while the network learns, if anybody."""
+    if task.pruning and task.pruning.prune == "activation":
+        return "pruning by activation"
+    return "spike penalties" if task.regularisers and task.regularisers.penalise else None
+
+
 def demand_of(task: Task, recipe: Recipe, splits: Splits, time_steps: int) -> Demand:
     """What a network is run for."""
     height, width, channels = splits.train.images.shape[1:]
+    return demand_for(task, recipe, recipe.input_shape((height, width, channels)), time_steps)
+
+
+def demand_for(task: Task, recipe: Recipe, input_shape: ImageShape, time_steps: int) -> Demand:
+    """The same, for a shape of what the network sees."""
     return Demand(
         wanted=recipe.backend,
-        input_map=recipe.input_shape((height, width, channels))[:2],
+        input_map=input_shape[:2],
         time_steps=time_steps,
         constant_input=task.encoding == "constant",
         precision=task.precision,
+    )
+
+
+def kernels_for(task: Task, recipe: Recipe, network: Network, input_shape: ImageShape) -> Kernels:
+    """What of a task the kernels for CPUs run there; the network may be on any device."""
+    training, evaluation = (demand_for(task, recipe, input_shape, steps) for steps in (task.time_steps, task.eval_time_steps))
+    return Kernels(
+        training=kernels_run(network, training, training=True) and watched_by(task) is None,
+        evaluation=kernels_run(network, evaluation, training=False),
     )
 
 

@@ -34,6 +34,7 @@ from trainables.networks.network import INPUT, NORMS, NUM_FOLDED_IMAGES, POOLS, 
 from trainables.networks.shapes import step_lengths
 from trainables.spiking.neurons import SpikingNeuron
 from trainables.spiking.pools import LargestCountPool, SplitTiesMaxPool
+from trainables.training.kernel_memory import NO_KERNELS, TABLES, Kernels, kernel_bytes
 from trainables.training.loop import EVALUATION_BATCH_SIZE, size_of_parts
 from trainables.training.recipe import Recipe
 from trainables.training.task import Task
@@ -42,9 +43,9 @@ FLOAT = 4
 INDEX = 8
 MAPPED_BYTES = 2**25
 """The size of a block from which on it is given back."""
-MAPPED, HEAP, STEPWISE = 1.55, 2.2, 3.2
-"""Peak resident memory over the tensors' own bytes where the largest of them is given back; where not; and where those of single
-time steps lie among those of all, as in back-propagation through time."""
+MAPPED, HEAP, STEPWISE, KERNELS = 1.55, 2.2, 3.2, 1.3
+"""Peak resident memory over the tensors' own bytes where the largest of them is given back; where not; where those of single
+time steps lie among those of all, as in back-propagation through time; and where kernels do the work."""
 COLLAPSED_RESULTS = 6
 
 NEEDS_INPUT = (*SYNAPSES, *POOLS, *NORMS, ClampedReLU)
@@ -64,7 +65,13 @@ class _Peak:
 
 
 def memory_bytes(
-    network: Network, shapes: Mapping[str, torch.Size], task: Task, recipe: Recipe, *, calibration_images: int
+    network: Network,
+    shapes: Mapping[str, torch.Size],
+    task: Task,
+    recipe: Recipe,
+    *,
+    calibration_images: int,
+    kernels: Kernels = NO_KERNELS,
 ) -> int:
     """The predicted peak of a process beyond what it takes before it trains; never more for more parts of a batch.
 
@@ -74,6 +81,7 @@ def memory_bytes(
         task: How the network is run, and in how many parts a batch.
         recipe: How it is trained.
         calibration_images: On how many images a conversion keeps all activations; 0 without one.
+        kernels: What plain PyTorch does not run.
     """
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     parameters = FLOAT * sum(parameter.numel() for parameter in network.parameters())
@@ -81,7 +89,7 @@ def memory_bytes(
     predicted = [
         max(
             peak.resident(beside=copies_of_weights * parameters)
-            for peak in _peaks(network, sizes, task, recipe, parameters, calibration_images, num_parts)
+            for peak in _peaks(network, sizes, task, recipe, parameters, calibration_images, num_parts, kernels)
         )
         for num_parts in range(1, task.num_micro_batches + 1)
     ]
@@ -96,11 +104,16 @@ def _peaks(
     parameters: int,
     calibration_images: int,
     num_parts: int,
+    kernels: Kernels,
 ) -> Iterator[_Peak]:
     """Of evaluation, training and calibration, beside the weights."""
     evaluation = _evaluation(network, sizes, task, size_of_parts(EVALUATION_BATCH_SIZE, num_parts))
-    yield evaluation
-    if recipe.epochs:
+    if kernels.evaluation:
+        trained = bool(recipe.epochs) and kernels.training
+        yield _Peak(TABLES * parameters + kernel_bytes(network, sizes, task, trained=trained), KERNELS)
+    else:
+        yield evaluation
+    if recipe.epochs and not kernels.training:
         yield _training(network, sizes, task, size_of_parts(recipe.batch_size, num_parts))
     if calibration_images:
         activations = FLOAT * calibration_images * sum(sizes[step.name] for step in network.steps_of(SpikingNeuron))

@@ -33,6 +33,11 @@ class SpikeRegularisers:
     rate_target_weight: float = setting(1.0, at_least=0)
     """Weight of the mean over layers of (spike rate - rate_target)²."""
 
+    @property
+    def penalise(self) -> bool:
+        """Whether there is any such term."""
+        return bool(self.spike_penalty) or self.rate_target is not None
+
     def idle_spike_terms(self) -> set[str]:
         """The fields of terms that are off."""
         idle = set() if self.spike_penalty else {"spike_penalty_annealing"}
