@@ -6,9 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trainables.training import data
 from trainables.training.data import DataError, augment, prepare, split
+from trainables.training.images import downscale
+from trainables.training.randomness import generator_for
 
 
 def splits_of(dataset: data.Dataset, **changes: object) -> data.Splits:
@@ -155,6 +159,30 @@ def test_downscale(data_folder: Path) -> None:
     images, _ = splits_of(digits, image_downscale=2).test.batch(torch.tensor([0]))
     expected = digits.test_images[0, :, :, 0].reshape(4, 2, 4, 2).mean(axis=(1, 3)).round()
     assert images[0, 0].tolist() == expected.tolist()
+
+
+@given(st.integers(2, 5), st.integers(5, 12), st.integers(5, 12), st.sampled_from([1, 3]))
+def test_downscaled_pixels_are_rounded_means(block: int, height: int, width: int, channels: int) -> None:
+    """Downscaling is an average pool whose means are rounded, to the last bit; what fills no block is left out."""
+    generator = torch.Generator().manual_seed(block + 100 * height + 10_000 * width)
+    images = torch.randint(0, 256, (3, channels, height, width), dtype=torch.uint8, generator=generator)
+    expected = torch.nn.functional.avg_pool2d(images.float(), block).round()
+    assert torch.equal(downscale(images, block).float(), expected)
+
+
+@given(st.booleans(), st.integers(0, 3), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3]))
+def test_augment_by_its_draws(flip: bool, padding: int, height: int, width: int, channels: int) -> None:
+    """First it is drawn who is flipped, then every image's row and column: a crop of the padded image, which is then flipped."""
+    generator = torch.Generator().manual_seed(height + 10 * width)
+    images = torch.randint(0, 256, (4, channels, height, width), dtype=torch.uint8, generator=generator)
+    augmented = augment(images, flip=flip, crop_padding=padding, seed=1, epoch=2, batch=3)
+    draws = generator_for(1, "augment", 2, 3)
+    flipped = torch.rand(4, generator=draws) < 0.5 if flip else torch.zeros(4)
+    offsets = torch.randint(0, 2 * padding + 1, (2, 4, 1), generator=draws)
+    for number, (image, result) in enumerate(zip(images, augmented, strict=True)):
+        y, x = offsets[:, number, 0].tolist()
+        crop = torch.nn.functional.pad(image, (padding,) * 4)[:, y : y + height, x : x + width]
+        assert torch.equal(result, crop.flip(2) if flipped[number] else crop)
 
 
 def test_augment_makes_the_views_it_promises() -> None:

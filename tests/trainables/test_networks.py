@@ -127,6 +127,38 @@ def test_folding_batch_norms_changes_nothing(layout: str) -> None:
     torch.testing.assert_close(folded(x)[0], network.eval()(x)[0], rtol=1e-4, atol=1e-4)
 
 
+class _Seen:
+    """Observes every layer's inputs and outputs."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str, Tensor]] = []
+
+    def inputs(self, layer: str, module: nn.Module, inputs_TBN: Tensor) -> None:
+        self.seen.append((layer, type(module).__name__, inputs_TBN))
+
+    def outputs(self, layer: str, outputs_TBN: Tensor) -> None:
+        self.seen.append((layer, "outputs", outputs_TBN))
+
+
+@pytest.mark.parametrize("layout", ["4 M 8 A F6", "resnet20"])
+def test_one_step_is_as_one_of_many(layout: str) -> None:
+    """A network without state gives for one time step, and shows its observers, what it does for each of several; it stops where
+    it is told to."""
+    config = ann.Config(layout=layout, feature_scale=0.25 if layout == "resnet20" else 1, bias=False)
+    network = ann.build(config, (8, 8, 3), 5).double().eval()
+    inputs_TBN = torch.randn(2, 3, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    middle = network.steps[len(network.steps) // 2].name
+    for until in (None, middle):
+        one, both = _Seen(), _Seen()
+        alone_TBN, state = network(inputs_TBN[:1], observers=[one], until=until)
+        together_TBN, _ = network(inputs_TBN, 2, observers=[both], until=until)
+        assert state == {}
+        torch.testing.assert_close(alone_TBN, together_TBN[:1])
+        assert [what[:2] for what in one.seen] == [what[:2] for what in both.seen]
+        for (*_, alone), (*_, together) in zip(one.seen, both.seen, strict=True):
+            torch.testing.assert_close(alone, together[:1])
+
+
 def test_a_batch_norm_without_weights_before_it_is_refused() -> None:
     """A batch norm that follows an activation cannot be folded, and its name is said."""
     network = Network(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.BatchNorm2d(2)))

@@ -204,14 +204,14 @@ class Trainer:
         images_BCHW = augment(
             images_BCHW, flip=recipe.flip, crop_padding=recipe.crop_padding, seed=self._task.seed, epoch=epoch, batch=batch
         )
-        wholes = (images_BCHW, labels_B, train.indices[positions])
+        whole = (images_BCHW, labels_B, train.indices[positions])
         self._optimizer.zero_grad(set_to_none=True)
-        total_loss = torch.zeros((), device=labels_B.device)
-        num_correct = torch.zeros((), dtype=torch.int64, device=labels_B.device)
-        for part in zip(*(whole.tensor_split(self._num_parts(len(positions))) for whole in wholes), strict=True):
-            loss, num_correct_of_part = self._add_gradients(epoch, *part, share=len(part[0]) / len(positions))
-            total_loss += loss
-            num_correct += num_correct_of_part
+        if (num_parts := self._num_parts(len(positions))) == 1:
+            total_loss, num_correct = self._add_gradients(epoch, *whole, share=1.0)
+        else:
+            parts = zip(*(tensor.tensor_split(num_parts) for tensor in whole), strict=True)
+            sums = [self._add_gradients(epoch, *part, share=len(part[0]) / len(positions)) for part in parts]
+            total_loss, num_correct = (torch.as_tensor(sum(values)) for values in zip(*sums, strict=True))
         self._optimizer.step()
         self._schedule.step()
         self._network.project()
@@ -221,6 +221,8 @@ class Trainer:
 
     def _num_parts(self, num_images: int) -> int:
         """Every part has an image, or two where there are batch norms, which could not take a single one."""
+        if self._task.num_micro_batches == 1:
+            return 1
         fewest = 2 if any(self._network.steps_of(*NORMS)) else 1
         return max(1, min(self._task.num_micro_batches, num_images // fewest))
 
@@ -238,7 +240,7 @@ class Trainer:
         loss = self._task.loss(outputs_TBK, labels_B)
         if self._penalty:
             loss = loss + self._penalty.total(epoch)
-        loss = loss * share
+        loss = loss * share if share < 1 else loss
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach(), (outputs_TBK.detach().sum(dim=0).argmax(dim=1) == labels_B).sum()
 

@@ -25,7 +25,8 @@ def cross_entropy_of_rates(spikes_TBK: Tensor, labels_B: Tensor) -> Tensor:
 
 def cross_entropy_of_logits(outputs_TBK: Tensor, labels_B: Tensor) -> Tensor:
     """Cross-entropy of the mean output, for an output layer that does not spike."""
-    return functional.cross_entropy(outputs_TBK.mean(dim=0), labels_B)
+    outputs_BK = outputs_TBK.mean(dim=0) if len(outputs_TBK) > 1 else outputs_TBK.squeeze(0)
+    return functional.cross_entropy(outputs_BK, labels_B)
 
 
 SPIKE_LOSSES = {"mse": mse_of_rates, "cross_entropy": cross_entropy_of_rates}
