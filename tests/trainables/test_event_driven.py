@@ -1,6 +1,8 @@
 """The event-driven backend means what plain torch does: the same spikes, the same gradients, the same costs."""
 
 import importlib
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -208,12 +210,20 @@ def test_without_a_compiler_torch_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_kernels_are_kept_where_one_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiled kernels lie in the user's cache, under the digest of their sources; where that cannot be written, nowhere."""
+    """Compiled kernels lie in the user's cache, under the digest of their sources; where that cannot be written, nowhere. Those
+    that nobody has used for a month go."""
     compiling.cache_folder.cache_clear()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = compiling.cache_folder()
     assert folder is not None
     assert folder.parent == tmp_path / "spikesweep"
+    unused, used = (folder.with_name(f"kernels-{name}") / "lock" for name in ("unused", "used"))
+    for lock, days in ((unused, 31), (used, 29)):
+        lock.parent.mkdir()
+        lock.touch()
+        os.utime(lock, (time.time() - days * 24 * 3600,) * 2)
+    with compiling.one_at_a_time():
+        assert sorted(path.name for path in folder.parent.iterdir()) == sorted([folder.name, "kernels-used"])
     compiling.cache_folder.cache_clear()
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
     assert compiling.cache_folder() is None

@@ -1,14 +1,16 @@
 """Compiles the kernels at their first use, and keeps what was compiled for other processes and later runs.
 
 It is kept under ``$XDG_CACHE_HOME`` (else ``~/.cache``) in ``spikesweep/kernels-DIGEST``, where DIGEST is that of the kernels'
-sources: Numba itself looks only at the file that a kernel stands in, and not at what it is made of. Where nothing can be
-written, every process compiles for itself.
+sources: Numba itself looks only at the file that a kernel stands in, and not at what it is made of. What has not been used for
+a month is deleted. Where nothing can be written, every process compiles for itself.
 """
 
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -18,6 +20,8 @@ from typing import Any
 from numba import config, njit
 
 SOURCES = Path(__file__).parent
+KEPT_SECONDS = 30 * 24 * 3600
+"""How long kernels stay that nobody uses, as those of earlier versions."""
 
 
 @cache
@@ -59,6 +63,14 @@ def one_at_a_time() -> Iterator[None]:
     if folder is None:
         yield
         return
-    with (folder / "lock").open("w") as lock:
+    with (folder / "lock").open("w") as lock:  # which tells the time of its last use, too
         fcntl.flock(lock, fcntl.LOCK_EX)
+        _forget_those_before(time.time() - KEPT_SECONDS, folder.parent)
         yield
+
+
+def _forget_those_before(then_s: float, home: Path) -> None:
+    """Delete what other versions have compiled, if nobody has used it since."""
+    for lock in home.glob("kernels-*/lock"):
+        if lock.stat().st_mtime < then_s:
+            shutil.rmtree(lock.parent, ignore_errors=True)
