@@ -13,7 +13,8 @@ rates are stated, for everything event-driven depends on them.
 - *exact*, *collapsed* (one group of all steps), *dyadic* (groups of 1, 1, 2, 4, … steps): ours; forward passes are equal.
 
 All run in one process in turns; a number is the median of the turns. With one thread it is CPU time of the process, so that other
-processes of the machine matter less; with two it is wall-clock time. Memory is the peak of a process of its own above what it
+processes of the machine matter less; with two it is wall-clock time. At the end, with T = 16 and one thread, the loop and ours
+are measured once more at the published sparsity (``PUBLISHED_RATES``). Memory is the peak of a process of its own above what it
 holds after a step with T = 1 and one image: libraries, weights and gradients, of ours also as the kernels order them.
 
 Floor: every spike's row of weights must be read and added, once in the forward pass. ``floor`` says how many additions and bytes
@@ -21,7 +22,8 @@ that is, how long they take at the rate at which this machine adds rows that lie
 our inference: 1 would be perfect.
 
 Acceptance: exact at least 4 times the loop and 5 times SpikingJelly, collapsed 10 and 14 times; inference 6 times; memory 500 and
-60 times less at T = 50, and within 15 % from T = 16 to 200.
+60 times less at T = 50, and within 15 % from T = 16 to 200 (exact is not: one image's bits are more than its budget then). At the
+published sparsity 6 and 16 times the loop.
 """
 
 import argparse
@@ -30,7 +32,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,8 @@ TRAINING_STEPS = 150
 TURNS = 3
 RATES = (0.23, 0.12, 0.12, 0.08, 0.02, 0.04)
 """Of all layers."""
+PUBLISHED_RATES = (0.0965, 0.0762, 0.0352, 0.0589, 0.0144, 0.0922)
+"""What the BITnet README's sparsity on CIFAR-10 says of BITnet6 (feature scale 4): 90 to 98 % zeros."""
 Step = Callable[[], object]
 
 
@@ -103,6 +107,13 @@ def measure(*, short: bool, data: Path | None) -> dict[str, Any]:
     results["inference_vs_loop"] = round(one["inference_seconds"]["loop"] / one["inference_seconds"]["event_driven"], 2)
     results["floor"] = floor(network, images_BCHW, one["inference_seconds"]["event_driven"])
     results |= memory(short=short)
+    torch.set_num_threads(1)
+    set_rates(network, images_BCHW[:8], PUBLISHED_RATES)
+    some = {name: step_of(name, network, images_BCHW, labels_B, 16) for name in ("loop", *OURS)}
+    times = timed(some, 1)
+    results["published_sparsity"] = sparsity(network, images_BCHW)
+    results |= {f"{name}_vs_loop_at_published_sparsity": round(times["loop"] / times[name], 2) for name in OURS}
+    print("at the published sparsity", results["published_sparsity"], times)
     return results
 
 
@@ -148,15 +159,15 @@ def _loss_of(labels_B: Tensor) -> Callable[[Tensor, slice], Tensor]:
 
 
 @torch.no_grad()
-def set_rates(network: Network, images_BCHW: Tensor) -> None:
-    """Shift the biases of every layer, one after the other, until its spike rate is the one in ``RATES``."""
-    for synapses, neurons, rate in zip(synapses_of(network), network.steps_of(SpikingNeuron), RATES, strict=True):
+def set_rates(network: Network, images_BCHW: Tensor, rates: Sequence[float] = RATES) -> None:
+    """Shift the biases of every layer, one after the other, until its spike rate is the one that is asked for."""
+    for synapses, neurons, rate in zip(synapses_of(network), network.steps_of(SpikingNeuron), rates, strict=True):
         assert synapses.bias is not None
         bias, low, high = synapses.bias.clone(), -8.0, 8.0
-        for _ in range(10):
+        for _ in range(14):
             middle = (low + high) / 2
             synapses.bias.copy_(bias + middle)
-            spikes_TBN, _ = network(images_BCHW[None], 8, until=neurons.name)
+            spikes_TBN, _ = network(images_BCHW[None], 16, until=neurons.name)
             low, high = (middle, high) if spikes_TBN.mean() < rate else (low, middle)
 
 

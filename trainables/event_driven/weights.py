@@ -109,4 +109,6 @@ def add_image_gradient(total: Array, total_bias: Array, layer: Layer) -> None:
 
 def _add_grad(parameter: Tensor | None, grad: Tensor) -> None:
     if parameter is not None:
-        parameter.grad = grad.clone() if parameter.grad is None else parameter.grad.add_(grad)
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        parameter.grad += grad
