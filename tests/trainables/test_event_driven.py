@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from trainables import bitnet
-from trainables.event_driven import compiling, gradients
+from trainables.event_driven import compiling, gradients, workspace
 from trainables.event_driven.engine import Engine
 from trainables.event_driven.gradients import TrainingEngine
 from trainables.networks.backends import Demand, evaluation_engine, training_engine
@@ -28,7 +28,7 @@ from trainables.training.data import prepare
 from trainables.training.losses import mse_of_rates
 
 CLASSES = 3
-LAYOUTS = ("5", "17 M", "6 33 M", "6 M 16 M 7", "33 M 6 M 7", "40 M 9 F11 F35", "3 F40")
+LAYOUTS = ("5", "17 M", "6 33 M", "6 M 16 M 7", "33 M 6 M 7", "40 M 9 F11 F35", "3 F40", "6 A 16 A 7", "40 A 9 A F11", "6 A 17 M")
 CHAINS = st.fixed_dictionaries(
     {
         "layout": st.sampled_from(LAYOUTS),
@@ -70,6 +70,7 @@ def gradients_of(
 
 
 @settings(max_examples=40)
+@example({"layout": "34 M 9 M", "time_steps": 7, "initial_membrane_potential": 0.5}, (8, 8, 2), 3, None)
 @given(
     CHAINS,
     st.tuples(st.integers(4, 9), st.integers(4, 9), st.integers(1, 3)),
@@ -96,20 +97,37 @@ def test_spikes_are_equal_and_gradients_agree(
             assert nn.functional.cosine_similarity(gradient.flatten(), want.flatten(), dim=0) >= 0.9999
 
 
+@pytest.mark.parametrize("layout", ["6 M 33 M", "6 A 33"])
 @pytest.mark.parametrize("num_threads", [1, 2])
-def test_neither_groups_of_images_nor_threads_matter(num_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch that goes a few images at a time, in several threads, has the spikes and gradients of the whole."""
-    network = bitnet_of({"layout": "6 M 33 M", "time_steps": 9}, (8, 8, 2))
+def test_neither_groups_of_images_nor_threads_matter(num_threads: int, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that goes a few images and samples at a time, in several threads, has the spikes and gradients of the whole."""
+    network = bitnet_of({"layout": layout, "time_steps": 9}, (8, 8, 2))
     images_BCHW = images_of(7, (8, 8, 2))
     whole_TBK, whole = gradients_of(network, images_BCHW, 9, None)
     whole = [gradient.clone() for gradient in whole]
     monkeypatch.setattr(gradients, "EXACT_BYTES", 30_000)
+    monkeypatch.setattr(workspace, "MOST_SAMPLED_BYTES", 50_000)
     monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
     parts_TBK, parts = gradients_of(network, images_BCHW, 9, None)
     assert torch.equal(parts_TBK, whole_TBK)
     for part, want in zip(parts, whole, strict=True):
         assert want.abs().max() > 0
         torch.testing.assert_close(part, want, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("layout", ["5 M 34 M", "34 A 5 A"])
+def test_every_batch_is_as_good_as_the_first(layout: str) -> None:
+    """An engine whose narrow and wide layers share memory gives a batch the same spikes and gradients again."""
+    network, images_BCHW = bitnet_of({"layout": layout, "time_steps": 6}, (8, 8, 1)), images_of(2, (8, 8, 1))
+    engine = TrainingEngine(network, (8, 8), 6)
+    batches = []
+    for _ in range(2):
+        network.zero_grad()
+        _, outputs_TBK = engine.gradients(images_BCHW, lambda some_TBK, _: some_TBK.mean())
+        batches.append([outputs_TBK, *(parameter.grad for parameter in network.parameters() if parameter.grad is not None)])
+    assert len(batches[0]) == 1 + len(list(network.parameters()))
+    assert batches[0][1].abs().sum() > 0
+    assert all(torch.equal(again, first) for first, again in zip(*batches, strict=True))
 
 
 def converted(reset: str, pool: str, per: str, *, spiking_output: bool) -> Network:
@@ -122,7 +140,7 @@ def converted(reset: str, pool: str, per: str, *, spiking_output: bool) -> Netwo
         return SpikingNeuron(model, 0.5 + dyadic(torch.rand(size, generator=generator), 2))
 
     def pool_of(two: int) -> nn.Module:
-        return nn.MaxPool2d(two) if pool == "or" else LargestCountPool(nn.MaxPool2d(two))
+        return {"or": nn.MaxPool2d(two), "largest_count": LargestCountPool(nn.MaxPool2d(two)), "mean": nn.AvgPool2d(two)}[pool]
 
     layers = [nn.Conv2d(2, 20, 3, padding=1, bias=False), neuron(20, 1, 1), pool_of(2), nn.Dropout(0.3)]
     layers += [nn.Conv2d(20, 34, 3, padding=1), neuron(34, 1, 1), pool_of(2), nn.Flatten()]
@@ -138,7 +156,9 @@ def converted(reset: str, pool: str, per: str, *, spiking_output: bool) -> Netwo
 
 
 @pytest.mark.parametrize("reset", ["soft", "hard"])
-@pytest.mark.parametrize(("pool", "per", "spiking_output"), [("or", "layer", True), ("largest_count", "channel", False)])
+@pytest.mark.parametrize(
+    ("pool", "per", "spiking_output"), [("or", "layer", True), ("largest_count", "channel", False), ("mean", "channel", True)]
+)
 def test_evaluation_and_costs_are_those_of_torch(reset: str, pool: str, per: str, spiking_output: bool) -> None:
     """Converted networks give equal outputs at every step, and a meter that is told by the kernels says what it always says."""
     network, images_BCHW, time_steps = converted(reset, pool, per, spiking_output=spiking_output), images_of(6, (9, 9, 2)), 25
@@ -155,6 +175,23 @@ def test_evaluation_and_costs_are_those_of_torch(reset: str, pool: str, per: str
     assert told.curves() == seen.curves()
 
 
+@pytest.mark.parametrize(("image", "multiplies"), [(torch.ones(4, 4), False), (torch.eye(4), True)])
+def test_windows_that_spike_as_one_cost_accumulates(image: Tensor, multiplies: bool) -> None:
+    """A mean of four equal spikes is a spike and costs accumulates, one of spikes that differ multiplications, as for torch."""
+    convolution, linear = nn.Conv2d(1, 3, 3, padding=1, bias=False), nn.Linear(12, CLASSES)
+    convolution.weight.data.zero_()[:, :, 1, 1] = 0.5
+    model = NeuronModel()
+    network = Network(nn.Sequential(convolution, SpikingNeuron(model), nn.AvgPool2d(2), nn.Flatten(), linear)).eval()
+    seen, told = CostMeter(), CostMeter()
+    for meter in (seen, told):
+        meter.next_batch(1)
+    with torch.no_grad():
+        list(network.simulate(ConstantCurrent(image.view(1, 1, 4, 4)), 4, [seen]))
+    Engine(network, (4, 4), 4).outputs(image.view(1, 1, 4, 4), told)
+    assert told.metrics() == seen.metrics()
+    assert (told.metrics()["ops/effective_macs"] > 0) == multiplies
+
+
 def demand_for(**changes: Any) -> Demand:
     options: dict[str, Any] = {"wanted": "auto", "input_map": (9, 9), "time_steps": 4, "constant_input": True}
     return Demand(**options | changes)
@@ -165,7 +202,8 @@ def demand_for(**changes: Any) -> Demand:
     [
         ({"gradient": "surrogate"}, "takes no surrogate gradients"),
         ({"integrate": "raw"}, "trains neurons with a clamped drive and soft reset alone"),
-        ({"layout": "4 A 4"}, "knows no AvgPool2d behind SpikingNeuron"),
+        ({"layout": "4 A A 4"}, "knows no AvgPool2d behind AvgPool2d"),
+        ({"layout": "4 A 4", "pool_on": "drive"}, "knows no AvgPool2d between synapses and neurons"),
         ({"layout": "4 M M 4"}, "knows no MaxPool2d behind MaxPool2d"),
         ({"layout": "4 M 4", "pool_on": "drive"}, "knows no MaxPool2d between synapses and neurons"),
         ({"layout": "4 M 4", "pool_gradient": "split"}, "knows no SplitTiesMaxPool behind SpikingNeuron"),

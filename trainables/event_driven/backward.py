@@ -4,7 +4,8 @@ The straight-through gradient is local in time, so that S samples, each a time s
 before others do. Masks are those of the neurons, with the routing of the pool behind them. See ``forward`` for shapes.
 
 A sample may also be a group of time steps: then spikes are means, a row of floats a pixel, and masks have ``means`` beside the
-bits that say where they are not 0; see ``networks.collapsed``. Otherwise ``means`` is empty.
+bits that say where they are not 0; see ``networks.collapsed``. Otherwise ``means`` is empty. Behind a mean pool spikes
+are a row of floats a pixel in any case: how many of its four neurons spike.
 """
 
 from typing import Any, NamedTuple

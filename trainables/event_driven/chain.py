@@ -10,7 +10,7 @@ from trainables.networks.network import INPUT, Network
 from trainables.spiking.neurons import SpikingNeuron
 from trainables.spiking.pools import LargestCountPool
 
-PoolOf = Literal["or", "largest_count"]
+PoolOf = Literal["or", "largest_count", "mean"]
 TWO_BY_TWO = ((2, 2), (2, 2), (0, 0), (1, 1), False)
 
 
@@ -91,6 +91,9 @@ def _pool(part: nn.Module | None) -> PoolOf | None:
         return "or" if _pairs(window) == TWO_BY_TWO else None
     if isinstance(part, LargestCountPool):
         return "largest_count" if _pairs(part.window) == TWO_BY_TWO else None
+    if isinstance(part, nn.AvgPool2d) and part.divisor_override is None:
+        window = part.kernel_size, part.stride, part.padding, 1, part.ceil_mode
+        return "mean" if _pairs(window) == TWO_BY_TWO else None
     return None
 
 

@@ -1,5 +1,6 @@
 """What a network's bits say of its costs: spikes, operations, and neurons that have ever been active."""
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,15 @@ def count_operations(lanes: int, spikes_NTHWV: Any, border: int, fan_out: Any, r
                     operations_T[t] += row_total[lane]
 
 
+def _met(spikes_NTHWV: Array, spikes_per_input: int) -> tuple[Array, bool]:
+    """Inputs that are not 0, as bits; and whether all of them are 1, or the mean of several spikes."""
+    if spikes_per_input == 1:
+        return spikes_NTHWV, True
+    several = [spikes_NTHWV[..., first::spikes_per_input] for first in range(spikes_per_input)]
+    some, all_ = reduce(np.bitwise_or, several), reduce(np.bitwise_and, several)
+    return some, bool((some == all_).all())
+
+
 class BatchCosts:
     """What a batch costs, gathered from every group of its images, for a ``CostMeter``."""
 
@@ -55,6 +65,7 @@ class BatchCosts:
         self._num_spikes = [np.zeros(time_steps, dtype=np.int64) for _ in shapes]
         self._ever = [words(*shape.map, num_blocks(shape.outputs)) for shape in shapes]
         self._operations = [np.zeros(time_steps) for _ in shapes]
+        self._binary = [True for _ in shapes]
         self._fan_out = [self._by_event(shape) for shape in shapes]
 
     def _by_event(self, shape: Shape) -> Array:
@@ -71,7 +82,8 @@ class BatchCosts:
             if number:
                 before = self._shapes[number - 1]
                 lanes = lanes_of(before.outputs)
-                spikes = space.results[number - 1].pooled
+                spikes, binary = _met(space.results[number - 1].pooled, shape.spikes_per_input)
+                self._binary[number] &= binary
                 total = self._operations[number]
                 count_operations(lanes, spikes, before.border, self._fan_out[number], zeros(lanes), total)
 
@@ -82,7 +94,7 @@ class BatchCosts:
         for number, shape in enumerate(self._shapes):
             layer = shape.layer
             if number:
-                meter.add_operations(layer.synapses, torch.from_numpy(self._operations[number]))
+                meter.add_operations(layer.synapses, torch.from_numpy(self._operations[number]), binary=self._binary[number])
             if layer.neuron is not None:
                 ever = np.unpackbits(self._ever[number].view(np.uint8), axis=-1, count=shape.outputs, bitorder="little")
                 meter.add_activity(layer.name, torch.from_numpy(self._num_spikes[number]), torch.from_numpy(ever.astype(bool)))

@@ -76,6 +76,7 @@ class Engine:
                 shape.layer,
                 shape.channels,
                 shape.input_map[0] * shape.input_map[1],
+                shape.spikes_per_input,
                 first=number == 0,
                 training=self.training,
             )

@@ -2,7 +2,7 @@
 
 Shapes: N images, T time steps, height and width, V words of 32 channels' bits (uint32); ``border`` zeros surround the map that a
 convolution reads. Neurons come in blocks of ``lanes`` channels, 16 or 32, one block a word. An event is a spike: the number of
-its rows of weights.
+its rows of weights. Behind a mean pool every block has four words, and its events have a quarter of the weights: see ``pooling``.
 
 A convolution takes one column of its output at a time: the events of three columns of the input stand in one piece for every row
 and step, and each of them adds three rows of weights to three drives, one above the other.
@@ -18,7 +18,7 @@ import numpy as np
 from trainables.event_driven.arrays import Array
 from trainables.event_driven.bit_lists import list_bits
 from trainables.event_driven.compiling import inlined, kernel
-from trainables.event_driven.pooling import pool_or
+from trainables.event_driven.pooling import pool_mean, pool_or
 from trainables.event_driven.vectors import add_taps, fire, move_sum, sum_rows
 
 WORD_BITS = 32
@@ -59,9 +59,10 @@ class Results(NamedTuple):
         kept: 1, or 0 for the latter.
         masks: Of the clamped drives, and of the pool's routing, ``[N, T, height, width, V]``; or one place for all.
         masks_kept: 1, or 0 for the latter.
-        pooled: The spikes behind the pool, ``[N, T, height, width, V]`` with a border.
+        pooled: The spikes behind the pool, ``[N, T, height, width, V]`` with a border; of a mean pool four times as many words.
         pooled_border: Its width.
-        pools: Whether there is such a pool, a logical OR.
+        pools: Whether there is such a pool, a logical OR or a mean.
+        mean: Whether it is a mean.
     """
 
     spikes: Array
@@ -72,6 +73,7 @@ class Results(NamedTuple):
     pooled: Array
     pooled_border: int
     pools: bool
+    mean: bool
 
 
 class Scratch(NamedTuple):
@@ -115,6 +117,8 @@ def list_rows(spikes_THWV: Any, channels: int, by_changes: bool, beginning: Any,
     With ``by_changes`` those that were not there a step before, and in ``ending`` those that were and are no more.
     """
     time_steps, height, width, num_words = spikes_THWV.shape
+    num_blocks = -(-channels // WORD_BITS)
+    per_block = num_words // num_blocks
     events, pointers = beginning
     endings, ending_pointers = ending
     for t in range(time_steps):
@@ -123,13 +127,15 @@ def list_rows(spikes_THWV: Any, channels: int, by_changes: bool, beginning: Any,
         for y in range(height):
             for x in range(width):
                 pointers[t, y, x], ending_pointers[t, y, x] = n, n_ending
-                for w in range(num_words):
-                    now, first = spikes_THWV[t, y, x, w], x * channels + w * WORD_BITS
-                    if by_changes and t > 0:
-                        before = spikes_THWV[t - 1, y, x, w]
-                        n_ending += list_bits(before & ~now, first, into_ending + 4 * n_ending)
-                        now &= ~before
-                    n += list_bits(now, first, into + 4 * n)
+                for b in range(num_blocks):
+                    first = x * channels + b * WORD_BITS
+                    for w in range(b * per_block, (b + 1) * per_block):
+                        now = spikes_THWV[t, y, x, w]
+                        if by_changes and t > 0:
+                            before = spikes_THWV[t - 1, y, x, w]
+                            n_ending += list_bits(before & ~now, first, into_ending + 4 * n_ending)
+                            now &= ~before
+                        n += list_bits(now, first, into + 4 * n)
             pointers[t, y, width], ending_pointers[t, y, width] = n, n_ending
 
 
@@ -137,11 +143,12 @@ def list_rows(spikes_THWV: Any, channels: int, by_changes: bool, beginning: Any,
 def list_all(spikes_HWV: Any, channels: int, events: Any) -> int:
     """The spikes of a whole map as ``(y · width + x) · channels + c``; how many there are."""
     height, width, num_words = spikes_HWV.shape
+    per_block = num_words // -(-channels // WORD_BITS)
     n = 0
     for pixel in range(height * width):
         for w in range(num_words):
             word = spikes_HWV[pixel // width, pixel % width, w]
-            n += list_bits(word, pixel * channels + w * WORD_BITS, events.ctypes.data + 4 * n)
+            n += list_bits(word, pixel * channels + w // per_block * WORD_BITS, events.ctypes.data + 4 * n)
     return n
 
 
@@ -164,7 +171,11 @@ def _steps_of(results: Any, image: int, first: int, last: int) -> Any:
 @kernel
 def _pool(results: Any, image: int, first: int, last: int) -> None:
     spikes, masks = _steps_of(results, image, first, last)
-    pool_or(spikes, results.pooled[image, first:last], results.pooled_border, masks, results.masks_kept)
+    pooled = results.pooled[image, first:last]
+    if results.mean:
+        pool_mean(spikes, pooled, results.pooled_border, masks, results.masks_kept)
+    else:
+        pool_or(spikes, pooled, results.pooled_border, masks, results.masks_kept)
 
 
 @kernel

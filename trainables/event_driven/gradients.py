@@ -14,7 +14,7 @@ from trainables.event_driven.arrays import Array, lanes_of, zeros
 from trainables.event_driven.budgets import EXACT_BYTES, GROUPED_BYTES
 from trainables.event_driven.engine import Engine, in_threads
 from trainables.event_driven.first_layer import image_gradient
-from trainables.event_driven.means import Groups
+from trainables.event_driven.means import Groups, sum_words
 from trainables.event_driven.weights import LayerWeights, add_image_gradient, add_weight_gradient, array
 from trainables.event_driven.workspace import TrainingWorkspace
 from trainables.networks.backends import LossOf
@@ -129,8 +129,11 @@ class TrainingEngine(Engine):
     ) -> None:
         shape, lists, new = self._shapes[number], space.backward[number], space.backward[number - 1]
         lanes, convolution = lanes_of(shape.channels), shape.layer.convolution
-        exact = self._groups is None
-        backward.weight_gradient(lanes, exact, spikes, convolution, lists.by_channel, lists.total, lists.total_bias)
+        bits, inputs = self._groups is None and not lists.sums_inputs, spikes
+        if lists.sums_inputs:
+            inputs = lists.sums[: len(spikes)]
+            sum_words(lanes, spikes, lists.offsets, lists.ones, inputs)
+        backward.weight_gradient(lanes, bits, inputs, convolution, lists.by_channel, lists.total, lists.total_bias)
         direct = not space.results[0].masks_kept
         backward.input_gradient(
             lanes,
@@ -158,7 +161,7 @@ class TrainingEngine(Engine):
             add_image_gradient(space.first_total, space.first_total_bias, first.layer)
             space.first_total[:], space.first_total_bias[:] = 0, 0
             for shape, lists in zip(self._shapes[1:], space.backward[1:], strict=True):
-                add_weight_gradient(lists.total, lists.total_bias, shape.layer, shape.channels)
+                add_weight_gradient(lists.total, lists.total_bias, shape.layer, shape.channels, shape.spikes_per_input)
                 lists.total[:], lists.total_bias[:] = 0, 0
 
 

@@ -1,4 +1,7 @@
-"""Means over groups of time steps, for the rate-collapsed backward pass; see ``networks.collapsed`` for its equations."""
+"""Means over groups of time steps, for the rate-collapsed backward pass; see ``networks.collapsed`` for its equations.
+
+And sums of the spikes behind a mean pool, see ``pooling``.
+"""
 
 from typing import Any
 
@@ -13,9 +16,10 @@ from trainables.event_driven.vectors import add_row
 def group_means(lanes: int, bits_NTHWV: Any, bounds: Any, offsets: Any, shares: Any, means: Any) -> None:
     """Write the means of groups of time steps, ``[images, groups, height, width, blocks, lanes]``.
 
-    Group g has the steps whose ``offsets`` (bytes) and ``shares`` (1 / its size) stand from ``bounds[g]`` to ``bounds[g + 1]``.
+    Group g has the words whose ``offsets`` (bytes) and ``shares`` (1 / its size) stand from ``bounds[g]`` to ``bounds[g + 1]``.
     """
     num_images, num_groups, height, width, num_words = means.shape[:5]
+    place_bytes = 4 * (bits_NTHWV.shape[4] // num_words)
     for image in range(num_images):
         bits, into = bits_NTHWV[image].ctypes.data, means[image].ctypes.data
         means[image] = 0.0
@@ -23,7 +27,17 @@ def group_means(lanes: int, bits_NTHWV: Any, bounds: Any, offsets: Any, shares: 
             for g in range(num_groups):
                 mean = into + 4 * lanes * (g * height * width * num_words + place)
                 at, share = offsets.ctypes.data + 4 * bounds[g], shares.ctypes.data + 4 * bounds[g]
-                add_row(lanes, True, mean, bits + 4 * place, at, share, bounds[g + 1] - bounds[g])
+                add_row(lanes, True, mean, bits + place_bytes * place, at, share, bounds[g + 1] - bounds[g])
+
+
+@kernel
+def sum_words(lanes: int, bits_SHWV: Any, offsets: Any, ones: Any, sums: Any) -> None:
+    """Write the sums of as many words as there are ``offsets`` (bytes), ``[S, height, width, blocks, lanes]``."""
+    bits, into, num_words = bits_SHWV.ctypes.data, sums.ctypes.data, len(offsets)
+    sums[:] = 0.0
+    for place in range(sums.size // lanes):
+        words = bits + 4 * num_words * place
+        add_row(lanes, True, into + 4 * lanes * place, words, offsets.ctypes.data, ones.ctypes.data, num_words)
 
 
 @kernel
@@ -48,9 +62,12 @@ class Groups:
         self._shares = np.repeat(1 / np.array(sizes), sizes).astype(np.float32)
 
     def write_means(self, bits_NTHWV: Array, means: Array) -> None:
-        """The mean bits of every group."""
-        offsets = (np.arange(self.bounds[-1]) * bits_NTHWV.strides[1]).astype(np.int32)
-        group_means(means.shape[-1], bits_NTHWV, self.bounds, offsets, self._shares, means)
+        """The mean bits of every group; where a block of channels has several words, the sum of theirs."""
+        per_block = bits_NTHWV.shape[-1] // means.shape[-2]
+        steps, words = np.arange(self.bounds[-1]) * bits_NTHWV.strides[1], np.arange(per_block) * bits_NTHWV.itemsize
+        offsets = np.add.outer(steps, words).ravel().astype(np.int32)
+        shares = np.repeat(self._shares, per_block)
+        group_means(means.shape[-1], bits_NTHWV, self.bounds * per_block, offsets, shares, means)
 
     def write_ever(self, bits_NTHWV: Array, ever_NKHWV: Array) -> None:
         """The bits that are set at any step of every group."""

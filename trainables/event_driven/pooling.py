@@ -1,4 +1,8 @@
-"""2x2 pools of spikes, as arithmetic on bits. See ``forward`` for shapes."""
+"""2x2 pools of spikes, as arithmetic on bits. See ``forward`` for shapes.
+
+A mean pool computes no means. Four words stand behind it where one does behind another pool, those of its window's neurons, one
+after the other: the layer that reads them takes every spike for an event of the pooled pixel, and has a quarter of its weights.
+"""
 
 from typing import Any
 
@@ -7,6 +11,7 @@ import numpy as np
 from trainables.event_driven.compiling import kernel
 
 WORD_BITS = 32
+WINDOW_PIXELS = 4
 
 
 @kernel
@@ -28,8 +33,33 @@ def pool_or(spikes_THWV: Any, pooled_THWV: Any, border: int, masks_THWV: Any, ke
                         masks[2 * y + 1, 2 * x, w] &= c & ~(a | b)
                         masks[2 * y + 1, 2 * x + 1, w] &= d & ~(a | b | c)
         if keep:
-            masks[height // 2 * 2 :] = np.uint32(0)
-            masks[:, width // 2 * 2 :] = np.uint32(0)
+            _clear_rest(masks)
+
+
+@kernel
+def pool_mean(spikes_THWV: Any, pooled_THWV: Any, border: int, masks_THWV: Any, keep: int) -> None:
+    """The words of every 2x2 neurons side by side; masks stay as they are, where a window reaches."""
+    time_steps, height, width, num_words = spikes_THWV.shape
+    for t in range(time_steps):
+        spikes, pooled = spikes_THWV[t], pooled_THWV[t]
+        for y in range(height // 2):
+            for x in range(width // 2):
+                for w in range(num_words):
+                    first = WINDOW_PIXELS * w
+                    pooled[y + border, x + border, first] = spikes[2 * y, 2 * x, w]
+                    pooled[y + border, x + border, first + 1] = spikes[2 * y, 2 * x + 1, w]
+                    pooled[y + border, x + border, first + 2] = spikes[2 * y + 1, 2 * x, w]
+                    pooled[y + border, x + border, first + 3] = spikes[2 * y + 1, 2 * x + 1, w]
+        if keep:
+            _clear_rest(masks_THWV[t])
+
+
+@kernel
+def _clear_rest(masks_HWV: Any) -> None:
+    """No gradient comes to an odd last row or column, which no window reaches."""
+    height, width = masks_HWV.shape[:2]
+    masks_HWV[height // 2 * 2 :] = np.uint32(0)
+    masks_HWV[:, width // 2 * 2 :] = np.uint32(0)
 
 
 @kernel

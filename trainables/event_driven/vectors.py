@@ -225,7 +225,8 @@ def _fire(lanes: int, *, clamped: bool, hard: bool) -> Any:
             d = builder.select(below, builder.select(above, d, zero), one)
         u = builder.fadd(load(builder, potential, row), d)
         fires = builder.fcmp_ordered(">=", u, theta)
-        store(builder, builder.bitcast(fires, word), spikes, align=1)
+        bits = builder.bitcast(fires, word)  # a whole word: memory that layers share has others' bits above
+        store(builder, bits if lanes == WIDE else builder.zext(bits, INT32), spikes, align=4)
         after = zero if hard else builder.fsub(u, theta)
         store(builder, builder.select(fires, after, u), potential)
         return context.get_dummy_value()

@@ -42,13 +42,16 @@ NONE = zeros(1, 1, 1, 1)
 
 
 @torch.no_grad()
-def weights_of(layer: Layer, channels: int, num_pixels: int, *, first: bool, training: bool) -> LayerWeights:
+def weights_of(
+    layer: Layer, channels: int, num_pixels: int, spikes_per_input: int, *, first: bool, training: bool
+) -> LayerWeights:
     """The weights of a layer.
 
     Args:
         layer: A convolution or linear layer with its neurons, if it has any.
         channels: Of its input.
         num_pixels: Of its input, for a linear layer.
+        spikes_per_input: Of so many an input is the mean: each has as much less weight.
         first: Whether its input are images.
         training: Whether gradients go out of it, unless it is the first.
     """
@@ -57,6 +60,8 @@ def weights_of(layer: Layer, channels: int, num_pixels: int, *, first: bool, tra
     threshold = neuron.firing_threshold.flatten().expand(outputs) if neuron else weight.new_ones(outputs)
     start = neuron.model.initial_membrane_potential if neuron else 0.0
     turned = NONE
+    if spikes_per_input > 1:
+        weight = weight / spikes_per_input
     if first:
         rows = _rows(layer, "rows", weight.numpy().transpose(1, 2, 3, 0), taps=1)
     elif layer.convolution:  # columns first, then channels: a row of three columns is one run of events
@@ -87,15 +92,15 @@ def _rows(layer: Layer, name: str, weights: Array, *, taps: int) -> Array:
 
 
 @torch.no_grad()
-def add_weight_gradient(total: Array, total_bias: Array, layer: Layer, channels: int) -> None:
-    """Add what ``backward.weight_gradient`` has summed up to the gradients of a layer's weights and biases."""
+def add_weight_gradient(total: Array, total_bias: Array, layer: Layer, channels: int, spikes_per_input: int) -> None:
+    """Add what ``backward.weight_gradient`` has summed up, over all spikes, to the gradients of a layer's weights and biases."""
     weight = layer.synapses.weight
     if weight.grad is None:
         weight.grad = torch.zeros_like(weight)
     grad_OCP = weight.grad.view(layer.channels, channels, -1)
     for number, some in enumerate(torch.split(grad_OCP, lanes_of(channels), dim=1)):
         summed_OPC = torch.from_numpy(total[:, number]).flatten(1, 2)
-        some.add_(summed_OPC[..., : some.shape[1]].transpose(1, 2))
+        some.add_(summed_OPC[..., : some.shape[1]].transpose(1, 2), alpha=1 / spikes_per_input)
     _add_grad(layer.synapses.bias, torch.from_numpy(total_bias))
 
 

@@ -13,6 +13,7 @@ from trainables.event_driven.backward import ByChannel, ByPlace
 from trainables.event_driven.budgets import MOST_LISTED_BYTES, MOST_SAMPLED_BYTES, MOST_STEPS
 from trainables.event_driven.chain import Layer
 from trainables.event_driven.forward import WINDOW, WORD_BITS, Events, Results, Scratch
+from trainables.event_driven.pooling import WINDOW_PIXELS
 
 Map = tuple[int, int]
 Take = Callable[..., Array]
@@ -24,11 +25,12 @@ OVERRUN = 16
 class Shape:
     """A layer's sizes: channels and map of its input, its own map, and that behind its pool.
 
-    ``border`` is the width of the zeros that the next layer reads around that.
+    ``border`` is the width of the zeros that the next layer reads around that; ``spikes_per_input`` are 4 behind a mean pool.
     """
 
     layer: Layer
     channels: int
+    spikes_per_input: int
     input_map: Map
     map: Map
     output_map: Map
@@ -40,6 +42,11 @@ class Shape:
         return self.layer.channels
 
     @property
+    def spikes_per_output(self) -> int:
+        """How many of its spikes are one input of the next layer."""
+        return WINDOW_PIXELS if self.layer.pool == "mean" else 1
+
+    @property
     def num_neurons(self) -> int:
         """Of one image."""
         return self.outputs * self.map[0] * self.map[1]
@@ -47,19 +54,20 @@ class Shape:
     def steps_at_once(self, time_steps: int) -> int:
         """How many time steps are listed together."""
         height, width = self.input_map
-        bytes_per_step = 8 * height * width * self.channels
+        bytes_per_step = 8 * height * width * self.channels * self.spikes_per_input
         return max(1, min(time_steps, MOST_STEPS, MOST_LISTED_BYTES // bytes_per_step))
 
 
 def shapes_of(layers: list[Layer], input_map: Map, channels: int) -> list[Shape]:
     """The sizes of a chain of layers for an input of so many channels."""
     shapes: list[Shape] = []
+    spikes_per_input = 1
     for number, layer in enumerate(layers):
         map_ = input_map if layer.convolution else (1, 1)
         output_map = (map_[0] // 2, map_[1] // 2) if layer.pool else map_
         border = int(number + 1 < len(layers) and layers[number + 1].convolution)
-        shapes.append(Shape(layer, channels, input_map, map_, output_map, border))
-        input_map, channels = output_map, layer.channels
+        shapes.append(Shape(layer, channels, spikes_per_input, input_map, map_, output_map, border))
+        input_map, channels, spikes_per_input = output_map, layer.channels, shapes[-1].spikes_per_output
     return shapes
 
 
@@ -87,13 +95,12 @@ class Shared:
 def results_of(shape: Shape, num_images: int, time_steps: int, take: Take, *, first: bool, training: bool) -> Results:
     """Where a layer's bits go. Only evaluation counts the spikes in front of a pool, and only training needs masks."""
     v, map_, border, pool = num_blocks(shape.outputs), shape.map, shape.border, shape.layer.pool
-    pooled = words(num_images, time_steps, *(side + 2 * border for side in shape.output_map), v)
+    pooled = words(num_images, time_steps, *(side + 2 * border for side in shape.output_map), v * shape.spikes_per_output)
     masks_kept = training and not (first and pool is None)  # without a pool, a constant drive's mask never changes
     masks = words(num_images, time_steps, *map_, v) if masks_kept else take("mask", 1, 1, *map_, v, dtype=np.uint32)
     spikes = pooled
     if pool and training:
-        name = f"unpooled {lanes_of(shape.outputs)}"  # 16 lanes write half a word, and must not find another's other half
-        spikes = take(name, 1, shape.steps_at_once(time_steps), *map_, v, dtype=np.uint32)
+        spikes = take("unpooled", 1, shape.steps_at_once(time_steps), *map_, v, dtype=np.uint32)
     elif pool:
         spikes = words(num_images, time_steps, *map_, v)
     return Results(
@@ -104,7 +111,8 @@ def results_of(shape: Shape, num_images: int, time_steps: int, take: Take, *, fi
         masks_kept=int(masks_kept),
         pooled=pooled,
         pooled_border=border,
-        pools=pool == "or",
+        pools=pool in ("or", "mean"),
+        mean=pool == "mean",
     )
 
 
@@ -156,7 +164,8 @@ class ForwardLists:
         steps, rows = (steps, height) if shape.layer.convolution else (1, 0)
 
         def events(name: str) -> Events:
-            listed = take(name, steps, height * width * shape.channels + OVERRUN, dtype=np.int32)
+            most = height * width * shape.channels * shape.spikes_per_input
+            listed = take(name, steps, most + OVERRUN, dtype=np.int32)
             return Events(listed, take(f"{name} pointers", steps, rows + 2, width + 3, dtype=np.int32))
 
         self.counts = zeros(5, WORD_BITS, dtype=np.int32)
@@ -177,7 +186,10 @@ class _Options(TypedDict):
 
 
 class BackwardLists:
-    """The gradients of a layer's neurons as events, by place and by channel, for so many samples at once."""
+    """The gradients of a layer's neurons as events, by place and by channel, for so many samples at once.
+
+    Behind a mean pool its inputs are sums of several spikes, unless they are means of groups anyway.
+    """
 
     def __init__(self, shape: Shape, num_samples: int, take: Take, *, scaled: bool, thread: int) -> None:
         height, width = shape.map
@@ -193,8 +205,14 @@ class BackwardLists:
             counts=take("counts", shape.outputs, dtype=np.int64),
         )
         words_in, lanes_in = num_blocks(shape.channels), lanes_of(shape.channels)
+        border = int(shape.layer.convolution)
+        padded = [side + 2 * border for side in shape.input_map]
+        self.sums_inputs = shape.spikes_per_input > 1 and not scaled
+        self.sums = take("sums", num_samples if self.sums_inputs else 0, *padded, words_in, lanes_in)
+        self.offsets = np.arange(0, 4 * shape.spikes_per_input, 4, dtype=np.int32)
+        self.ones = np.ones(shape.spikes_per_input, dtype=np.float32)
         self.gradient = zeros(3, shape.input_map[1], words_in, lanes_in)
-        self.strides = self._strides(shape, lanes_in if scaled else 1)
+        self.strides = self._strides(shape, lanes_in if scaled or self.sums_inputs else 1)
         rows = (3, 3) if shape.layer.convolution else (shape.input_map[0] * shape.input_map[1], 1)
         self.total = kept(shape.layer.synapses, f"gradient {thread}", shape.outputs, words_in, *rows, lanes_in)
         self.total_bias = zeros(shape.outputs)

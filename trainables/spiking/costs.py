@@ -81,10 +81,14 @@ class CostMeter:
         """How many weights of a layer each of its inputs meets, flattened; for one who counts operations without this meter."""
         return self._synapses_of(layer, module, input_shape).fan_out_N
 
-    def add_operations(self, module: nn.Module, operations_T: Tensor) -> None:
-        """Count operations on spikes in the time steps that follow, of a layer whose ``fan_out`` was asked for."""
+    def add_operations(self, module: nn.Module, operations_T: Tensor, *, binary: bool = True) -> None:
+        """Count operations in the time steps that follow, of a layer whose ``fan_out`` was asked for.
+
+        ``binary``: whether they are accumulates, on inputs in {-1, 0, 1}.
+        """
         synapses, start = self._synapses[module], self._steps_seen.get(module, 0)
         self._steps_seen[module] = start + len(operations_T)
+        synapses.binary = synapses.binary and binary
         _add(synapses.operations_T, start, operations_T)
 
     def add_activity(self, layer: str, nonzero_T: Tensor, ever_active_N: Tensor) -> None:
