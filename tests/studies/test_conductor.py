@@ -10,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
+from studies.engine.demands import GIB
 from studies.engine.halts import Halt, Meter
 from studies.engine.ledger import LedgerError, open_ledger
 from studies.engine.reading import load_study
@@ -73,6 +74,20 @@ def test_out_of_memory_is_more_memory_and_smaller_parts(tiny_study: Path) -> Non
     assert successor.ledger.entries()[identity].reason.startswith("out of memory with one image at a time")
     assert stage.tracker.close(60) == []
     assert successor.tracker.close(60) == []
+
+
+def test_memory_is_that_of_what_runs(tiny_study: Path) -> None:
+    """Without a GPU a BITnet is given what its kernels need; plain PyTorch, and a GPU's share, more."""
+    larger = ["factors.time_steps=[50,100]", "baseline.time_steps=50", "config.batch_size=2048"]
+    given = {}
+    for name, changes in {"kernels": [], "torch": ["config.backend=torch"], "gpu": ["resources.gpus=1"]}.items():
+        stage = Stage(load_study(str(tiny_study), [*larger, *changes, f"name={name}"]))
+        assignment = stage.conductor.next_assignment()
+        assert assignment
+        given[name] = (assignment["demand"]["memory"], stage.conductor._predicted[assignment["identity"]])
+        assert stage.tracker.close(60) == []
+    assert given["kernels"][0] == GIB // 2 < given["torch"][0]
+    assert given["gpu"][1] == given["torch"][1] > 10 * given["kernels"][1]
 
 
 def test_a_budget_of_replicates(tiny_study: Path) -> None:
