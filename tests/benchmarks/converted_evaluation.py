@@ -81,7 +81,7 @@ def converted(config: converted_snn.Config, dataset: Dataset) -> tuple[Network, 
 
 def shown(splits: Splits, num_images: int) -> Tensor:
     """The first validation images."""
-    images_BCHW, _ = splits.validation.batch(torch.arange(num_images))
+    images_BCHW, *_ = splits.validation.batch(torch.arange(num_images))
     return splits.normalise(images_BCHW)
 
 

@@ -165,7 +165,7 @@ def load_epoch(task: Task, recipe: Recipe, splits: Splits, epoch: int) -> None:
     train = splits.train
     order = torch.randperm(len(train), generator=generator_for(task.seed, "shuffle", epoch))
     for batch, positions in enumerate(torch.split(order, batch_sizes(train, recipe))):
-        images_BCHW, _ = train.batch(positions)
+        images_BCHW, *_ = train.batch(positions)
         images_BCHW = augment(
             images_BCHW, flip=recipe.flip, crop_padding=recipe.crop_padding, seed=task.seed, epoch=epoch, batch=batch
         )

@@ -70,6 +70,7 @@ def test_several_trainables_each_tuned(trainables_study: Path, start: Start) -> 
     assert "Tuned" in last.stdout
 
 
+@pytest.mark.slow
 def test_a_factorial_finds_what_is_there(tmp_path: Path) -> None:
     """The main effects of a half fraction on the response surface are the surface's own, and its aliases are told."""
     study = tmp_path / "half.yaml"

@@ -147,7 +147,7 @@ def test_split_is_fixed(data_folder: Path) -> None:
 def test_normalise(data_folder: Path) -> None:
     """Training images have mean 0 and standard deviation 1 per channel after normalisation."""
     splits = splits_of(prepare("digits", data_folder))
-    images, _ = splits.train.batch(torch.arange(len(splits.train)))
+    images, *_ = splits.train.batch(torch.arange(len(splits.train)))
     normalised = splits.normalise(images)
     assert normalised.mean().item() == pytest.approx(0, abs=1e-5)
     assert normalised.std(correction=0).item() == pytest.approx(1, abs=1e-4)
@@ -156,7 +156,7 @@ def test_normalise(data_folder: Path) -> None:
 def test_downscale(data_folder: Path) -> None:
     """image_downscale averages blocks of pixels."""
     digits = prepare("digits", data_folder)
-    images, _ = splits_of(digits, image_downscale=2).test.batch(torch.tensor([0]))
+    images, *_ = splits_of(digits, image_downscale=2).test.batch(torch.tensor([0]))
     expected = digits.test_images[0, :, :, 0].reshape(4, 2, 4, 2).mean(axis=(1, 3)).round()
     assert images[0, 0].tolist() == expected.tolist()
 

@@ -55,8 +55,8 @@ def test_a_converted_network_on_both_sides() -> None:
     assert result["ratio"] > 0
     assert len(result["spike_rates"]) == 2
     assert all(0 <= rate <= 1 for rate in result["spike_rates"].values())
-    average = config_of(data="digits", layout="4 A 4", epochs=1)
-    assert backend_of(average, dataset) == "torch (the event-driven backend knows no AvgPool2d behind SpikingNeuron)"
+    poisson = config_of(data="digits", layout="4 A 4", epochs=1, encoding="poisson")
+    assert backend_of(poisson, dataset) == ("torch (the event-driven backend takes inputs that are the same at every time step)")
 
 
 def test_steps_from_the_command_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

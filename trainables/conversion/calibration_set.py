@@ -58,7 +58,7 @@ def calibration_set(
     """``num_images`` random training images (all, if there are fewer)."""
     order = torch.randperm(len(splits.train), generator=generator_for("calibration", split_seed))
     positions = order[:num_images].sort().values.to(splits.train.indices.device)
-    images_BCHW, _ = splits.train.batch(positions)
+    images_BCHW, *_ = splits.train.batch(positions)
     return CalibrationSet(images_BCHW, splits.train.indices[positions], splits, encoding, seed, num_micro_batches)
 
 

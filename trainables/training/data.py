@@ -254,16 +254,16 @@ class Split:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 images ``[B, C, H, W]`` and labels ``[B]`` at these positions of this part."""
-        indices = self.indices[positions]
-        images_BCHW = self.images.index_select(0, indices).permute(0, 3, 1, 2)
-        return downscale(images_BCHW, self.image_downscale), self.labels[indices]
+    def batch(self, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """uint8 images ``[B, C, H, W]``, labels, and indices in the data set ``[B]``, at these positions of this part."""
+        indices_B = self.indices.index_select(0, positions)
+        images_BCHW = self.images.index_select(0, indices_B).permute(0, 3, 1, 2)
+        return downscale(images_BCHW, self.image_downscale), self.labels.index_select(0, indices_B), indices_B
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """All of this part in its own order: images and labels (see ``batch``), and their indices in the data set ``[B]``."""
+        """All of this part in its own order; see ``batch``."""
         for positions in torch.split(torch.arange(len(self), device=self.indices.device), batch_size):
-            yield *self.batch(positions), self.indices[positions]
+            yield self.batch(positions)
 
 
 @dataclass(frozen=True)

@@ -200,11 +200,11 @@ class Trainer:
     def step(self, epoch: int, batch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
         """One optimiser step on the training images at these positions: their mean loss, and how many were right."""
         recipe, train = self._recipe, self._splits.train
-        images_BCHW, labels_B = train.batch(positions)
+        images_BCHW, labels_B, indices_B = train.batch(positions)
         images_BCHW = augment(
             images_BCHW, flip=recipe.flip, crop_padding=recipe.crop_padding, seed=self._task.seed, epoch=epoch, batch=batch
         )
-        whole = (images_BCHW, labels_B, train.indices[positions])
+        whole = (images_BCHW, labels_B, indices_B)
         self._optimizer.zero_grad(set_to_none=True)
         if (num_parts := self._num_parts(len(positions))) == 1:
             total_loss, num_correct = self._add_gradients(epoch, *whole, share=1.0)
@@ -235,19 +235,24 @@ class Trainer:
             loss, outputs_TBK = self._engine.gradients(
                 inputs(0, 1)[0], lambda some_TBK, which: share * self._task.loss(some_TBK, labels_B[which])
             )
-            return loss, (outputs_TBK.sum(dim=0).argmax(dim=1) == labels_B).sum()
+            return loss, _num_correct(outputs_TBK, labels_B)
         outputs_TBK = self._forward(inputs)
         loss = self._task.loss(outputs_TBK, labels_B)
         if self._penalty:
             loss = loss + self._penalty.total(epoch)
         loss = loss * share if share < 1 else loss
         loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach(), (outputs_TBK.detach().sum(dim=0).argmax(dim=1) == labels_B).sum()
+        return loss.detach(), _num_correct(outputs_TBK.detach(), labels_B)
 
     def _forward(self, inputs: Inputs) -> Tensor:
         task, inputs_TBN = self._task, inputs(0, self._task.time_steps)
         observers = [observer for observer in (self._penalty, self._pruner) if observer]
         return forward_torch(self._network, inputs_TBN, task.time_steps, task.time_groups, observers, precision=task.precision)
+
+
+def _num_correct(outputs_TBK: Tensor, labels_B: Tensor) -> Tensor:
+    sums_BK = outputs_TBK.sum(dim=0) if len(outputs_TBK) > 1 else outputs_TBK[0]
+    return (sums_BK.argmax(dim=1) == labels_B).sum()
 
 
 def watched_by(task: Task) -> str | None:
