@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.benchmarks.training_step import CLASSES, RATES
+from tests.benchmarks.spike_rates import set_rates
+from tests.benchmarks.training_step import CLASSES
 from tests.benchmarks.training_step import images as digits
 from trainables import bitnet
 from trainables.event_driven.arrays import lanes_of, num_blocks
@@ -18,12 +19,10 @@ from trainables.networks.network import Network
 from trainables.networks.precision import forward_torch
 from trainables.spiking.costs import CostMeter
 from trainables.spiking.encodings import ConstantCurrent
-from trainables.spiking.neurons import SpikingNeuron
 from trainables.training.losses import mse_of_rates
 
 Step = Callable[[], object]
 CALIBRATION_IMAGES = 8
-BISECTIONS = 14
 
 
 @dataclass(frozen=True)
@@ -75,41 +74,6 @@ def subject_of(point: Point) -> Subject:
         num_words=sum(num_blocks(channels) * num_places for channels, num_places, _ in drives),
         open_share=num_open / sum(num_neurons),
     )
-
-
-@torch.no_grad()
-def set_rates(network: Network, images_BCHW: Tensor, time_steps: int) -> list[tuple[int, int, float]]:
-    """Shift the biases of every layer until its spike rate is that of ``RATES``.
-
-    Returns:
-        Of every layer its channels, the places of its map, and the share of drives within (0, 1).
-    """
-    values_TBN, rates, bias = images_BCHW[None], iter(RATES), Tensor()
-    drives: list[tuple[int, int, float]] = []
-    for step in network.steps:
-        part = network.parts[step.name] if step.operation == "module" else None
-        if isinstance(part, SpikingNeuron):
-            shift = _shift_for(next(rates), part, values_TBN, time_steps)
-            bias += shift
-            drive_TBN = values_TBN + shift
-            channels, num_places = drive_TBN.shape[2], drive_TBN[0, 0, 0].numel()
-            drives.append((channels, num_places, float(((drive_TBN > 0) & (drive_TBN < 1)).double().mean())))
-            values_TBN = part(drive_TBN, time_steps)[0]
-            continue
-        values_TBN = network.run_step(step, [values_TBN], time_steps, None)[0]
-        if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None:
-            bias = part.bias
-    return drives
-
-
-def _shift_for(rate: float, neuron: SpikingNeuron, drive_TBN: Tensor, time_steps: int) -> float:
-    """What all drives of a layer must be shifted by, by bisection."""
-    low, high = -8.0, 8.0
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        spikes_TBN, _ = neuron(drive_TBN + middle, time_steps)
-        low, high = (middle, high) if spikes_TBN.mean() < rate else (low, middle)
-    return (low + high) / 2
 
 
 def work_of(subject: Subject) -> dict[str, float]:

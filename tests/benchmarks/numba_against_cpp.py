@@ -9,7 +9,7 @@ that is less), add their rows of weights in registers, clamp, integrate, fire, r
 compiled by g++ (-O3 -march=native) into a temporary folder and called through ctypes; without a g++ the exit code is 2. Weights
 are multiples of 1/1024, so that no sum is rounded and both must fire the same spikes, which is checked first.
 
-Biases are shifted until the spike rates are ``training_step.RATES``; the rates of what comes in are stated, for all times depend
+Biases are shifted until the spike rates are ``spike_rates.RATES``; the rates of what comes in are stated, for all times depend
 on them. Both sides are measured in one process in turns; a number is the median CPU time of the turns, divided by the images.
 Beside it: how long each side takes to its first use, compiled with an empty cache, and found in the cache.
 
@@ -38,7 +38,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.benchmarks.training_step import CLASSES, SIDE, images, set_rates
+from tests.benchmarks.spike_rates import set_rates
+from tests.benchmarks.training_step import CLASSES, SIDE, images
 from trainables import bitnet
 from trainables.event_driven.arrays import Array, num_blocks, words, zeros
 from trainables.event_driven.engine import Engine

@@ -32,7 +32,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests.benchmarks.spike_rates import PUBLISHED_RATES, set_rates
 from trainables import bitnet
 from trainables.event_driven.compiling import kernel
 from trainables.event_driven.engine import Engine
@@ -50,17 +51,12 @@ from trainables.networks.collapsed import TimeGroups
 from trainables.networks.layered import initialise_spiking, synaptic_modules
 from trainables.networks.network import Network
 from trainables.spiking.costs import CostMeter
-from trainables.spiking.neurons import SpikingNeuron
 from trainables.training.losses import mse_of_rates
 from trainables.training.peaks import MemoryPeak
 
 BATCH_SIZE, SIDE, CLASSES = 32, 32, 10
 TRAINING_STEPS = 150
 TURNS = 3
-RATES = (0.23, 0.12, 0.12, 0.08, 0.02, 0.04)
-"""Of all layers."""
-PUBLISHED_RATES = (0.0965, 0.0762, 0.0352, 0.0589, 0.0144, 0.0922)
-"""What the BITnet README's sparsity on CIFAR-10 says of BITnet6 (feature scale 4): 90 to 98 % zeros."""
 Step = Callable[[], object]
 
 
@@ -108,7 +104,7 @@ def measure(*, short: bool, data: Path | None) -> dict[str, Any]:
     results["floor"] = floor(network, images_BCHW, one["inference_seconds"]["event_driven"])
     results |= memory(short=short)
     torch.set_num_threads(1)
-    set_rates(network, images_BCHW[:8], PUBLISHED_RATES)
+    set_rates(network, images_BCHW[:8], rates=PUBLISHED_RATES)
     some = {name: step_of(name, network, images_BCHW, labels_B, 16) for name in ("loop", *OURS)}
     times = timed(some, 1)
     results["published_sparsity"] = sparsity(network, images_BCHW)
@@ -156,19 +152,6 @@ def trained(images_BCHW: Tensor, labels_B: Tensor) -> Network:
 
 def _loss_of(labels_B: Tensor) -> Callable[[Tensor, slice], Tensor]:
     return lambda outputs_TBK, which: mse_of_rates(outputs_TBK, labels_B[which])
-
-
-@torch.no_grad()
-def set_rates(network: Network, images_BCHW: Tensor, rates: Sequence[float] = RATES) -> None:
-    """Shift the biases of every layer, one after the other, until its spike rate is the one that is asked for."""
-    for synapses, neurons, rate in zip(synapses_of(network), network.steps_of(SpikingNeuron), rates, strict=True):
-        assert synapses.bias is not None
-        bias, low, high = synapses.bias.clone(), -8.0, 8.0
-        for _ in range(14):
-            middle = (low + high) / 2
-            synapses.bias.copy_(bias + middle)
-            spikes_TBN, _ = network(images_BCHW[None], 16, until=neurons.name)
-            low, high = (middle, high) if spikes_TBN.mean() < rate else (low, middle)
 
 
 class _Rates:

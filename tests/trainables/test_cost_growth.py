@@ -13,9 +13,9 @@ from tests.benchmarks.growth_analysis import SERIES
 from tests.benchmarks.growth_figure import growth_figure
 from tests.benchmarks.growth_fits import cost_model, fixed_and_growing, power_law
 from tests.benchmarks.growth_page import tables
-from tests.benchmarks.growth_subject import Point, set_rates, subject_of
+from tests.benchmarks.growth_subject import Point, subject_of
 from tests.benchmarks.page_blocks import replace_block
-from tests.benchmarks.training_step import RATES
+from tests.benchmarks.spike_rates import RATES, set_rates
 from trainables.spiking.neurons import SpikingNeuron
 
 LEVELS = st.lists(st.floats(0.1, 1e6), min_size=3, max_size=8, unique_by=lambda x: round(math.log(x), 1))
