@@ -50,6 +50,7 @@ def tables(rows: Sequence[Row], addition_s: Mapping[str, float]) -> str:
     return "\n\n".join(
         [
             f"Milliseconds an image; one factor at a time is varied from {baseline}. Work is a forward pass's of one image. "
+            "What would take PyTorch more than six seconds a step is left out. "
             f"({measured_on()}; with one thread CPU time, with two wall-clock time.)",
             markdown([["", "spike rate", "M additions", "M dense MACs", *heads], *_times(rows)]),
             "Exponents, with standard errors, of the time per image against a factor, beside that of a dense network's work:",
