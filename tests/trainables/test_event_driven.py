@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from trainables import bitnet
 from trainables.event_driven import compiling, gradients, workspace
+from trainables.event_driven.arrays import zeros
 from trainables.event_driven.engine import Engine
 from trainables.event_driven.gradients import TrainingEngine
 from trainables.networks.backends import Demand, evaluation_engine, training_engine
@@ -286,3 +287,14 @@ def test_training_is_that_of_torch(gradient: str, tiny_npz: Path, data_folder: P
         assert report.facts["backend"] == report.facts["evaluation_backend"] == backend
         losses[backend] = report.metrics["train/loss"]
     assert losses["event_driven"] == pytest.approx(losses["torch"], rel=0.05)
+
+
+def test_a_forked_process_has_arrays_of_its_own() -> None:
+    """What a child writes its parent does not see."""
+    array = zeros(1000, 1000)
+    child = os.fork()
+    if child == 0:
+        array[:] = 1
+        os._exit(int(array.sum() != 1e6))
+    assert os.waitpid(child, 0)[1] == 0
+    assert not array.any()

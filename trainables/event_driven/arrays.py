@@ -1,7 +1,7 @@
 """The kernels' arrays: how channels stand in them, and memory that is aligned, or kept from one engine to the next."""
 
 import math
-from mmap import mmap
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -27,7 +27,8 @@ def num_blocks(channels: int) -> int:
 def zeros(*shape: int, dtype: Any = np.float32) -> Array:
     """An array that begins at a page; pages that are never written take no memory, as those of the C library's heap might."""
     num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    made: Array = np.frombuffer(mmap(-1, max(num_bytes, 1)), dtype=np.uint8, count=num_bytes).view(dtype).reshape(shape)
+    pages = mmap(-1, max(num_bytes, 1), MAP_PRIVATE | MAP_ANONYMOUS)
+    made: Array = np.frombuffer(pages, dtype=np.uint8, count=num_bytes).view(dtype).reshape(shape)
     return made
 
 
