@@ -3,9 +3,8 @@
 from typing import Any
 
 from trainables.event_driven.compiling import kernel
+from trainables.event_driven.forward import WINDOW
 from trainables.event_driven.vectors import sum_scaled_rows
-
-WINDOW = 3
 
 
 @kernel

@@ -18,10 +18,9 @@ import numpy as np
 from trainables.event_driven.arrays import Array
 from trainables.event_driven.bit_lists import list_bits
 from trainables.event_driven.compiling import inlined, kernel
-from trainables.event_driven.pooling import pool_mean, pool_or
+from trainables.event_driven.pooling import WORD_BITS, pool_mean, pool_or
 from trainables.event_driven.vectors import add_taps, fire, move_sum, sum_rows
 
-WORD_BITS = 32
 WINDOW = 3
 
 

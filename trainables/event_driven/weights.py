@@ -94,26 +94,25 @@ def _rows(layer: Layer, name: str, weights: Array, *, taps: int) -> Array:
 @torch.no_grad()
 def add_weight_gradient(total: Array, total_bias: Array, layer: Layer, channels: int, spikes_per_input: int) -> None:
     """Add what ``backward.weight_gradient`` has summed up, over all spikes, to the gradients of a layer's weights and biases."""
-    weight = layer.synapses.weight
-    if weight.grad is None:
-        weight.grad = torch.zeros_like(weight)
-    grad_OCP = weight.grad.view(layer.channels, channels, -1)
+    grad_OCP = _grad_of(layer.synapses.weight).view(layer.channels, channels, -1)
     for number, some in enumerate(torch.split(grad_OCP, lanes_of(channels), dim=1)):
         summed_OPC = torch.from_numpy(total[:, number]).flatten(1, 2)
         some.add_(summed_OPC[..., : some.shape[1]].transpose(1, 2), alpha=1 / spikes_per_input)
-    _add_grad(layer.synapses.bias, torch.from_numpy(total_bias))
+    if layer.synapses.bias is not None:
+        _grad_of(layer.synapses.bias).add_(torch.from_numpy(total_bias))
 
 
 @torch.no_grad()
 def add_image_gradient(total: Array, total_bias: Array, layer: Layer) -> None:
     """Add what ``first_layer.image_gradient`` has summed up to the gradients of the first layer's weights and biases."""
     weight, channels = layer.synapses.weight, layer.channels
-    _add_grad(weight, torch.from_numpy(total).flatten(1)[:, :channels].T.reshape(weight.shape))
-    _add_grad(layer.synapses.bias, torch.from_numpy(total_bias).flatten()[:channels])
+    _grad_of(weight).add_(torch.from_numpy(total).flatten(1)[:, :channels].T.reshape(weight.shape))
+    if layer.synapses.bias is not None:
+        _grad_of(layer.synapses.bias).add_(torch.from_numpy(total_bias).flatten()[:channels])
 
 
-def _add_grad(parameter: Tensor | None, grad: Tensor) -> None:
-    if parameter is not None:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-        parameter.grad += grad
+def _grad_of(parameter: Tensor) -> Tensor:
+    """Its gradient, of zeros if it has none yet."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad

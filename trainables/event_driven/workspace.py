@@ -12,8 +12,8 @@ from trainables.event_driven.arrays import Array, kept, lanes_of, num_blocks, wo
 from trainables.event_driven.backward import ByChannel, ByPlace
 from trainables.event_driven.budgets import MOST_LISTED_BYTES, MOST_SAMPLED_BYTES, MOST_STEPS
 from trainables.event_driven.chain import Layer
-from trainables.event_driven.forward import WINDOW, WORD_BITS, Events, Results, Scratch
-from trainables.event_driven.pooling import WINDOW_PIXELS
+from trainables.event_driven.forward import WINDOW, Events, Results, Scratch
+from trainables.event_driven.pooling import WINDOW_PIXELS, WORD_BITS
 
 Map = tuple[int, int]
 Take = Callable[..., Array]
