@@ -72,6 +72,7 @@ def gradients_of(
 
 @settings(max_examples=40)
 @example({"layout": "34 M 9 M", "time_steps": 7, "initial_membrane_potential": 0.5}, (8, 8, 2), 3, None)
+@example({"layout": "9 34 M", "time_steps": 20, "initial_membrane_potential": 0.0}, (8, 9, 2), 3, None)  # fired again
 @given(
     CHAINS,
     st.tuples(st.integers(4, 9), st.integers(4, 9), st.integers(1, 3)),
@@ -98,7 +99,7 @@ def test_spikes_are_equal_and_gradients_agree(
             assert nn.functional.cosine_similarity(gradient.flatten(), want.flatten(), dim=0) >= 0.9999
 
 
-@pytest.mark.parametrize("layout", ["6 M 33 M", "6 A 33"])
+@pytest.mark.parametrize("layout", ["6 M 33 M", "6 A 33", "6 33 M"])
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_neither_groups_of_images_nor_threads_matter(num_threads: int, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that goes a few images and samples at a time, in several threads, has the spikes and gradients of the whole."""
@@ -114,6 +115,22 @@ def test_neither_groups_of_images_nor_threads_matter(num_threads: int, layout: s
     for part, want in zip(parts, whole, strict=True):
         assert want.abs().max() > 0
         torch.testing.assert_close(part, want, rtol=1e-4, atol=1e-7)
+
+
+@given(st.integers(1, 100), st.integers(1, 4), st.integers(1, 40))
+def test_no_thread_waits_long_for_another(num_images: int, num_threads: int, images_at_once: int) -> None:
+    """Every image is taken once; no part is larger than it may be, or by more than an image larger than another."""
+    made = Engine(bitnet_of({"layout": "6 M", "time_steps": 2}, (4, 4, 1)), (4, 4), 2)
+    made.__dict__["_images_at_once"] = images_at_once
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "get_num_threads", lambda: num_threads)
+        rounds = list(made._rounds(num_images))
+    parts = [part for parts in rounds for part in parts]
+    sizes = [part.stop - part.start for part in parts]
+    assert [image for part in parts for image in range(part.start, part.stop)] == list(range(num_images))
+    assert max(len(parts) for parts in rounds) <= num_threads
+    assert 1 <= max(sizes) <= images_at_once
+    assert max(sizes) - min(sizes) <= 1
 
 
 @pytest.mark.parametrize("layout", ["5 M 34 M", "34 A 5 A"])

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -84,11 +85,13 @@ class Engine:
         ]
 
     def _rounds(self, num_images: int) -> Iterator[list[slice]]:
-        """What the threads do at the same time: a few images each."""
+        """What the threads do at the same time: a few images each, all about as many."""
         num_threads = torch.get_num_threads()
-        size = min(self._images_at_once, -(-num_images // num_threads))
-        parts = [slice(start, min(start + size, num_images)) for start in range(0, num_images, size)]
-        for first in range(0, len(parts), num_threads):
+        num_rounds = -(-num_images // (num_threads * self._images_at_once))
+        num_parts = min(num_images, num_rounds * num_threads)
+        bounds = [part * num_images // num_parts for part in range(num_parts + 1)]
+        parts = [slice(start, stop) for start, stop in pairwise(bounds)]
+        for first in range(0, num_parts, num_threads):
             yield parts[first : first + num_threads]
 
     @cached_property
@@ -117,10 +120,18 @@ class Engine:
         images.values[:, :, 1:-1, 1:-1] = images_NCHW
         lanes = lanes_of(first.outputs)
         image_drives(lanes, images.values, weights[0].forward, images.patch, images.taps, images.drives)
+        driven = self._driven(space, weights[0].forward)
         for number, shape in enumerate(self._shapes):
-            self._layer(number, shape, space, weights[number].forward)
+            if number or not space.fires_again:
+                self._layer(number, shape, space, weights[number].forward, driven)
 
-    def _layer(self, number: int, shape: Shape, space: Workspace, weights: forward.Weights) -> None:
+    def _driven(self, space: Workspace, weights: forward.Weights) -> forward.Driven:
+        """The first layer, for the second one to fire it again."""
+        first = self._shapes[0]
+        drives, mask, potential = space.images.drives, space.results[0].masks[0], space.first_potential
+        return forward.Driven(_kind(first), drives, weights, potential, mask, first.border, again=space.fires_again)
+
+    def _layer(self, number: int, shape: Shape, space: Workspace, weights: forward.Weights, driven: forward.Driven) -> None:
         lists, results, neuron = space.forward[number], space.results[number], shape.layer.neuron
         lanes, inputs = lanes_of(shape.outputs), space.results[number - 1].pooled
         drives = space.images.drives if number == 0 else lists.drives[: space.num_images]
@@ -128,9 +139,10 @@ class Engine:
             forward.linear_drives(lanes, inputs, shape.channels, weights, lists.scratch.beginning.events[0], drives)
         if neuron is None:
             return
-        kind = forward.Kind(lanes, neuron.model.integrate == "clamped", neuron.model.reset == "hard")
+        kind = _kind(shape)
         if number and shape.layer.convolution:
-            forward.convolution_layer(kind, inputs, shape.channels, weights, lists.scratch, results)
+            before = driven._replace(again=driven.again and number == 1)
+            forward.convolution_layer(kind, inputs, shape.channels, weights, lists.scratch, results, before)
         else:
             steps = shape.steps_at_once(self._time_steps)
             forward.driven_layer(kind, drives, weights, lists.scratch.potential, results, steps)
@@ -146,6 +158,12 @@ class Engine:
         by_step = np.ascontiguousarray(space.results[-1].pooled[:, :, 0, 0].swapaxes(0, 1))
         bits = np.unpackbits(by_step.view(np.uint8), axis=-1, count=last.outputs, bitorder="little")
         return torch.from_numpy(bits.astype(np.float32))
+
+
+def _kind(shape: Shape) -> forward.Kind:
+    neuron = shape.layer.neuron
+    assert neuron is not None
+    return forward.Kind(lanes_of(shape.outputs), neuron.model.integrate == "clamped", neuron.model.reset == "hard")
 
 
 def in_threads(function: Callable[..., None], tasks: Sequence[tuple[object, ...]]) -> None:

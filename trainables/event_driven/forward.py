@@ -5,7 +5,8 @@ convolution reads. Neurons come in blocks of ``lanes`` channels, 16 or 32, one b
 its rows of weights. Behind a mean pool every block has four words, and its events have a quarter of the weights: see ``pooling``.
 
 A convolution takes one column of its output at a time: the events of three columns of the input stand in one piece for every row
-and step, and each of them adds three rows of weights to three drives, one above the other.
+and step, and each of them adds three rows of weights to three drives, one above the other. Those stay in registers while rows
+come in from top to bottom.
 
 From one step to the next most spikes of a constant image stay as they are. Where that is so, a step's drive is the one before it
 plus the rows of the spikes that begin, less those of the spikes that end; every list of steps begins with a whole sum.
@@ -18,8 +19,9 @@ import numpy as np
 from trainables.event_driven.arrays import Array
 from trainables.event_driven.bit_lists import list_bits
 from trainables.event_driven.compiling import inlined, kernel
+from trainables.event_driven.firing import Column, fire, fire_column
 from trainables.event_driven.pooling import WORD_BITS, pool_mean, pool_or
-from trainables.event_driven.vectors import add_taps, fire, move_sum, sum_rows
+from trainables.event_driven.vectors import sum_rows
 
 WINDOW = 3
 
@@ -75,14 +77,25 @@ class Results(NamedTuple):
     mean: bool
 
 
+class Driven(NamedTuple):
+    """The first layer, whose drive is constant, ``[N, 1, pixels, blocks, lanes]``; it fires ``again`` if it keeps no spikes."""
+
+    kind: Kind
+    drive: Array
+    weights: Weights
+    potential: Array
+    mask: Array
+    border: int
+    again: bool
+
+
 class Scratch(NamedTuple):
-    """What a layer writes over: events that begin, or are there, and that end; potentials; sums of steps; one drive."""
+    """What a layer writes over: events that begin, or are there, and that end; potentials; the drives of a column."""
 
     beginning: Events
     ending: Events
     potential: Array
-    sums: Array
-    drive: Array
+    drives: Array
 
 
 WORTH_IT = 0.8
@@ -186,18 +199,33 @@ def driven_layer(kind: Any, drive: Any, weights: Any, potential: Any, results: A
         for first in range(0, time_steps, most_steps):
             last = min(first + most_steps, time_steps)
             some = drive[image, first * (drive.shape[1] > 1) :]
-            _fire_driven(kind, some, drive.shape[1] > 1, weights.threshold, potential, results, image, first, last)
+            spikes, masks = _steps_of(results, image, first, last)
+            border, keep = results.border, results.masks_kept
+            _fire_driven(kind, some, drive.shape[1] > 1, weights.threshold, potential, spikes, border, masks, keep)
             if results.pools:
                 _pool(results, image, first, last)
 
 
 @kernel
+def fire_again(driven: Any, first: int, per_image: int, spikes_SHWV: Any) -> None:
+    """The spikes of the first layer at some steps, from number ``first`` of those of all images on, ``per_image`` each.
+
+    They must be asked for in this order, for the potentials are those that the last ones have left.
+    """
+    threshold, potential = driven.weights.threshold, driven.potential
+    for s in range(spikes_SHWV.shape[0]):
+        image, t = (first + s) // per_image, (first + s) % per_image
+        if t == 0:
+            _reset(potential, driven.weights.start)
+        spikes, drive = spikes_SHWV[s : s + 1], driven.drive[image]
+        _fire_driven(driven.kind, drive, False, threshold, potential, spikes, driven.border, driven.mask, 0)
+
+
+@kernel
 def _fire_driven(
-    kind: Any, drive: Any, varies: bool, threshold: Any, potential: Any, results: Any, image: int, first: int, last: int
+    kind: Any, drive: Any, varies: bool, threshold: Any, potential: Any, spikes_THWV: Any, border: int, masks: Any, keep: int
 ) -> None:
-    spikes, masks = _steps_of(results, image, first, last)
-    border, keep = results.border, results.masks_kept
-    _, padded_height, padded_width, num_words = spikes.shape
+    time_steps, padded_height, padded_width, num_words = spikes_THWV.shape
     width, num_pixels = padded_width - 2 * border, drive.shape[1]
     row_bytes, pixel_bytes = 4 * kind.lanes, 4 * num_words
     drive_step = row_bytes * num_words * num_pixels * varies
@@ -205,10 +233,10 @@ def _fire_driven(
         for b in range(num_words):
             d = drive.ctypes.data + row_bytes * (pixel * num_words + b)
             v = potential.ctypes.data + row_bytes * (b * num_pixels + pixel)
-            s = spikes.ctypes.data
+            s = spikes_THWV.ctypes.data
             s += pixel_bytes * ((pixel // width + border) * padded_width + pixel % width + border) + 4 * b
             m = masks.ctypes.data + (pixel_bytes * pixel + 4 * b) * keep
-            for t in range(last - first):
+            for t in range(time_steps):
                 fire(
                     kind.lanes,
                     kind.clamped,
@@ -222,33 +250,36 @@ def _fire_driven(
 
 
 @kernel
-def convolution_layer(kind: Any, inputs_NTHWV: Any, channels: int, weights: Any, scratch: Any, results: Any) -> None:
+def convolution_layer(kind: Any, inputs_NTHWV: Any, channels: int, weights: Any, scratch: Any, results: Any, driven: Any) -> None:
     """Neurons that are driven by spikes through a 3x3 convolution.
 
     ``weights.rows`` are ``[blocks, 3 · channels, 3, lanes]``: of the events of three columns, and of the drives of the row above
-    them, of theirs, and of the row below.
+    them, of theirs, and of the row below. If the layer before fires again, ``inputs_NTHWV`` have only room for some of its steps.
     """
-    num_images, time_steps = inputs_NTHWV.shape[:2]
-    potential, most_steps = scratch.potential, scratch.sums.shape[0]
+    num_images, time_steps = results.pooled.shape[:2]
+    potential, most_steps = scratch.potential, len(scratch.beginning.events)
     for image in range(num_images):
         _reset(potential, weights.start)
-        scratch.sums[:] = 0.0
         for first in range(0, time_steps, most_steps):
             last = min(first + most_steps, time_steps)
-            inputs = inputs_NTHWV[image, first:last]
+            if driven.again:
+                inputs = inputs_NTHWV[0, : last - first]
+                fire_again(driven, image * time_steps + first, time_steps, inputs)
+            else:
+                inputs = inputs_NTHWV[image, first:last]
             by_changes = changes_are_fewer(inputs.reshape(last - first, -1))
             list_rows(inputs, channels, by_changes, scratch.beginning, scratch.ending)
             spikes, masks = _steps_of(results, image, first, last)
             border, keep = results.border, results.masks_kept
             for b in range(spikes.shape[3]):
                 for x in range(spikes.shape[2] - 2 * border):
-                    _fire_column(kind, b, x, channels, weights, scratch, by_changes, spikes, border, masks, keep)
+                    _fire_columns(kind, b, x, channels, weights, scratch, by_changes, spikes, border, masks, keep)
             if results.pools:
                 _pool(results, image, first, last)
 
 
 @kernel
-def _fire_column(
+def _fire_columns(
     kind: Any,
     b: int,
     x: int,
@@ -261,53 +292,37 @@ def _fire_column(
     masks: Any,
     keep: int,
 ) -> None:
-    """One block of channels of a column, at all steps: ``scratch.sums[t, y + 1]`` is summed up for the drive of row y."""
+    """One block of channels of a column, at all steps."""
     time_steps, padded_height, padded_width, num_words = spikes_THWV.shape
     height, width = padded_height - 2 * border, padded_width - 2 * border
     row_bytes, pixel_bytes = 4 * kind.lanes, 4 * num_words
-    rows = weights.rows.ctypes.data + WINDOW * row_bytes * (b * weights.rows.shape[1] - x * channels)
-    sums, sums_step = scratch.sums.ctypes.data, row_bytes * scratch.sums.shape[1]
-    drive, bias = scratch.drive.ctypes.data, weights.bias.ctypes.data + row_bytes * b
-    for y in range(height + 1):  # what comes out of row y - 1 is complete when row y has come in
-        for t in range(time_steps if y < height else 0):
-            _add_row(kind.lanes, x, y + 1, t, rows, scratch, sums + sums_step * t + row_bytes * y)
-        for t in range(time_steps if y > 0 else 0):
-            move_sum(kind.lanes, drive, drive if by_changes and t else bias, sums + sums_step * t + row_bytes * y)
-            fire(
-                kind.lanes,
-                kind.clamped,
-                kind.hard,
-                drive,
-                scratch.potential.ctypes.data + row_bytes * ((b * width + x) * height + y - 1),
-                weights.threshold.ctypes.data + row_bytes * b,
-                spikes_THWV.ctypes.data
-                + pixel_bytes * ((t * padded_height + y - 1 + border) * padded_width + x + border)
-                + 4 * b,
-                masks.ctypes.data + (pixel_bytes * ((t * height + y - 1) * width + x) + 4 * b) * keep,
-            )
-
-
-@inlined
-def _add_row(lanes: int, x: int, y: int, t: int, rows: int, scratch: Any, into: int) -> None:
-    """Add what the events of a row of the input, in the three columns from x on, give to three drives."""
     events, pointers = scratch.beginning
     ending, ending_pointers = scratch.ending
-    first, last = pointers[t, y, x], pointers[t, y, x + WINDOW]
-    first_ending, last_ending = ending_pointers[t, y, x], ending_pointers[t, y, x + WINDOW]
-    if first < last or first_ending < last_ending:
-        add_taps(
-            lanes,
-            into,
-            into + 4 * lanes,
-            into + 8 * lanes,
-            rows,
-            events.ctypes.data + 4 * events.shape[1] * t,
-            first,
-            last,
-            ending.ctypes.data + 4 * ending.shape[1] * t,
-            first_ending,
-            last_ending,
+    rows = weights.rows.ctypes.data + WINDOW * row_bytes * (b * weights.rows.shape[1] - x * channels)
+    drives: Any = np.int64(scratch.drives.ctypes.data)  # as sums of addresses are; addresses themselves are unsigned
+    for t in range(time_steps):
+        starts, starts_step = weights.bias.ctypes.data + row_bytes * b, 0
+        if by_changes and t > 0:
+            starts, starts_step = drives, row_bytes
+        column = Column(
+            rows=rows,
+            events=events.ctypes.data + 4 * events.shape[1] * t,
+            bounds=pointers.ctypes.data + 4 * (pointers.shape[1] * pointers.shape[2] * t + x),
+            ending=ending.ctypes.data + 4 * ending.shape[1] * t,
+            ending_bounds=ending_pointers.ctypes.data + 4 * (pointers.shape[1] * pointers.shape[2] * t + x),
+            bounds_step=4 * pointers.shape[2],
+            starts=starts,
+            starts_step=starts_step,
+            drives=drives,
+            potential=scratch.potential.ctypes.data + row_bytes * (b * width + x) * height,
+            threshold=weights.threshold.ctypes.data + row_bytes * b,
+            spikes=spikes_THWV.ctypes.data + pixel_bytes * ((t * padded_height + border) * padded_width + x + border) + 4 * b,
+            spikes_step=pixel_bytes * padded_width,
+            masks=masks.ctypes.data + (pixel_bytes * (t * height * width + x) + 4 * b) * keep,
+            masks_step=pixel_bytes * width * keep,
+            height=height,
         )
+        fire_column(kind.lanes, kind.clamped, kind.hard, column)
 
 
 @kernel

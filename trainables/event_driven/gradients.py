@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from trainables.event_driven import backward
+from trainables.event_driven import backward, forward
 from trainables.event_driven.arrays import Array, lanes_of, zeros
 from trainables.event_driven.budgets import EXACT_BYTES, GROUPED_BYTES
 from trainables.event_driven.engine import Engine, in_threads
@@ -94,14 +94,19 @@ class TrainingEngine(Engine):
 
     def _backward_part(self, space: TrainingWorkspace, grads_SK: Array, weights: list[LayerWeights]) -> None:
         space.first_sums[:] = 0
-        samples = self._samples(space)
+        samples, driven = self._samples(space), self._driven(space, weights[0].forward)
         for start in range(0, len(grads_SK), space.num_samples):
             some = slice(start, min(start + space.num_samples, len(grads_SK)))
             last, gates = space.backward[-1], samples[-1][1]
             backward.list_outputs(grads_SK[some], _some(gates, some), last.by_place, last.by_channel, last.strides)
             for number in range(len(self._shapes) - 1, 0, -1):
                 spikes, gates = samples[number - 1]
-                self._backward_layer(number, space, weights[number].turned, spikes[some], _some(gates, some), start)
+                if number == 1 and space.fires_again:
+                    spikes = space.results[0].pooled[0, : some.stop - some.start]
+                    forward.fire_again(driven, start, self._time_steps, spikes)
+                else:
+                    spikes = spikes[some]
+                self._backward_layer(number, space, weights[number].turned, spikes, _some(gates, some), start)
         lanes, images = lanes_of(self._shapes[0].outputs), space.images
         totals = space.first_total, space.first_total_bias
         image_gradient(lanes, images.values, images.drives, space.first_sums, space.columns, space.ones, *totals)

@@ -7,7 +7,8 @@ Addresses are in bytes, rows have ``lanes`` floats, 16 or 32, and bits begin wit
 Kernels call the functions at the end, which choose by ``lanes``: a kernel that had its intrinsics in a closure could not be kept.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
@@ -48,7 +49,7 @@ def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.call(function, [a, b, c])
 
 
-def _constant(value: float, lanes: int) -> Any:
+def constant(value: float, lanes: int) -> Any:
     return ir.Constant(ir.VectorType(FLOAT, lanes), [value] * lanes)
 
 
@@ -59,6 +60,18 @@ def _signature(num_arguments: int) -> Any:
 def address_of(builder: Any, address: Any, index: Any, size: int) -> Any:
     """The address of an element of ``size`` bytes."""
     return builder.add(address, builder.mul(index, ir.Constant(INT64, size)))
+
+
+@contextmanager
+def each_event(builder: Any, events: Any, first: Any, last: Any) -> Iterator[tuple[Any, Any]]:
+    """A loop over a short list: an event's number of its rows, and its own number.
+
+    Assembly without instructions hides the loop's count from LLVM, which would unroll it, and how a loop of four events and one
+    of the rest end are two things to guess, of which each wrong guess costs as much as two events.
+    """
+    with cgutils.for_range_slice(builder, first, last, ir.Constant(INT64, 1), INT64) as (counter, _):
+        index = builder.asm(ir.FunctionType(INT64, [INT64]), "", "=r,0", [counter], True)
+        yield builder.sext(load(builder, address_of(builder, events, index, EVENT_BYTES), INT32), INT64), index
 
 
 def _sum_rows(lanes: int, *, scaled: bool) -> Any:
@@ -90,61 +103,35 @@ def _sum_rows(lanes: int, *, scaled: bool) -> Any:
     return made
 
 
-def _add_taps(lanes: int, *, scaled: bool) -> Any:
-    """``into[k] += Σ rows[event, k]`` for the three rows of every event from first to last, one for each of three sums.
+def add_taps(builder: Any, lanes: int, sums: list[Any], rows: Any, event: Any, combine: Callable[[Any, Any], Any]) -> None:
+    """Combine the three rows of an event, one behind the other, with three sums."""
+    address = address_of(builder, rows, event, TAPS * lanes * FLOAT_BYTES)
+    row = ir.VectorType(FLOAT, lanes)
+    for tap, total in enumerate(sums):
+        more = load(builder, builder.add(address, ir.Constant(INT64, tap * lanes * FLOAT_BYTES)), row)
+        builder.store(combine(builder.load(total, typ=row), more), total)
 
-    The intrinsic takes ``(into 0, into 1, into 2, rows, events, first, last, others, start, stop)``. With ``scaled`` others are
-    the events' values, which their rows are multiplied with; else events from start to stop, whose rows are subtracted.
+
+def _add_scaled_taps(lanes: int) -> Any:
+    """``into[k] += Σ value · rows[event, k]`` for the three rows of every event from first to last, one for each of three sums.
+
+    The intrinsic takes ``(into 0, into 1, into 2, rows, events, values, first, last)``.
     """
     row = ir.VectorType(FLOAT, lanes)
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        places, (rows, events, first, last, others, start, stop) = arguments[:TAPS], arguments[TAPS:]
-        sums = [cgutils.alloca_once(builder, row) for _ in places]
-        for place, total in zip(places, sums, strict=True):
-            builder.store(load(builder, place, row), total)
-
-        def over(listed: Any, begin: Any, end: Any, combine: Callable[[Any, Any, Any], Any]) -> None:
-            with cgutils.for_range_slice(builder, begin, end, ir.Constant(INT64, 1), INT64) as (index, _):
-                event = builder.sext(load(builder, address_of(builder, listed, index, EVENT_BYTES), INT32), INT64)
-                address = address_of(builder, rows, event, TAPS * lanes * FLOAT_BYTES)
-                for tap, total in enumerate(sums):
-                    more = load(builder, builder.add(address, ir.Constant(INT64, tap * lanes * FLOAT_BYTES)), row)
-                    builder.store(combine(index, builder.load(total, typ=row), more), total)
-
-        def multiplied(index: Any, total: Any, more: Any) -> Any:
-            value = load(builder, address_of(builder, others, index, FLOAT_BYTES), FLOAT)
-            return _multiply_add(builder, splat(builder, value, lanes), more, total)
-
-        over(events, first, last, multiplied if scaled else lambda _, total, more: builder.fadd(total, more))
-        if not scaled:
-            over(others, start, stop, lambda _, total, more: builder.fsub(total, more))
+        places, (rows, events, values, first, last) = arguments[:TAPS], arguments[TAPS:]
+        sums = [cgutils.alloca_once_value(builder, load(builder, place, row)) for place in places]
+        with each_event(builder, events, first, last) as (event, index):
+            value = splat(builder, load(builder, address_of(builder, values, index, FLOAT_BYTES), FLOAT), lanes)
+            add_taps(builder, lanes, sums, rows, event, lambda so_far, more: _multiply_add(builder, value, more, so_far))
         for place, total in zip(places, sums, strict=True):
             store(builder, builder.load(total, typ=row), place)
         return context.get_dummy_value()
 
     @intrinsic
-    def made(
-        _: Any, a: Any, b: Any, c: Any, rows: Any, events: Any, first: Any, last: Any, others: Any, start: Any, stop: Any
-    ) -> Any:
-        return _signature(10), codegen
-
-    return made
-
-
-def _move_sum(lanes: int) -> Any:
-    """``into = start + more; more = 0``. The intrinsic takes ``(into, start, more)``."""
-    row = ir.VectorType(FLOAT, lanes)
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        into, start, more = arguments
-        store(builder, builder.fadd(load(builder, start, row), load(builder, more, row)), into)
-        store(builder, _constant(0.0, lanes), more)
-        return context.get_dummy_value()
-
-    @intrinsic
-    def made(_: Any, into: Any, start: Any, more: Any) -> Any:
-        return _signature(3), codegen
+    def made(_: Any, a: Any, b: Any, c: Any, rows: Any, events: Any, values: Any, first: Any, last: Any) -> Any:
+        return _signature(8), codegen
 
     return made
 
@@ -207,53 +194,16 @@ def _add_masked(lanes: int, *, bits: bool) -> Any:
     return made
 
 
-def _fire(lanes: int, *, clamped: bool, hard: bool) -> Any:
-    """One step of a row of neurons: clamp, integrate, fire, reset; see ``spiking.neurons``.
-
-    The intrinsic takes ``(drive, potential, threshold, spikes, mask)``: the membrane potential is replaced, the spikes are
-    written as bits, and with ``clamped`` so is the mask of the straight-through gradient, 0 < drive < 1.
-    """
-    row, word = ir.VectorType(FLOAT, lanes), ir.IntType(lanes)
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        drive, potential, threshold, spikes, mask = arguments
-        zero, one = _constant(0.0, lanes), _constant(1.0, lanes)
-        d, theta = load(builder, drive, row), load(builder, threshold, row)
-        if clamped:
-            above, below = builder.fcmp_ordered(">", d, zero), builder.fcmp_ordered("<", d, one)
-            store(builder, builder.bitcast(builder.and_(above, below), word), mask, align=1)
-            d = builder.select(below, builder.select(above, d, zero), one)
-        u = builder.fadd(load(builder, potential, row), d)
-        fires = builder.fcmp_ordered(">=", u, theta)
-        bits = builder.bitcast(fires, word)  # a whole word: memory that layers share has others' bits above
-        store(builder, bits if lanes == WIDE else builder.zext(bits, INT32), spikes, align=4)
-        after = zero if hard else builder.fsub(u, theta)
-        store(builder, builder.select(fires, after, u), potential)
-        return context.get_dummy_value()
-
-    @intrinsic
-    def made(_: Any, drive: Any, potential: Any, threshold: Any, spikes: Any, mask: Any) -> Any:
-        return _signature(5), codegen
-
-    return made
-
-
 NARROW, WIDE = 16, 32
 _sum_narrow, _sum_wide = (_sum_rows(lanes, scaled=False) for lanes in (NARROW, WIDE))
 _sum_scaled_narrow, _sum_scaled_wide = (_sum_rows(lanes, scaled=True) for lanes in (NARROW, WIDE))
-_add_taps_narrow, _add_taps_wide = (_add_taps(lanes, scaled=False) for lanes in (NARROW, WIDE))
-_add_scaled_taps_narrow, _add_scaled_taps_wide = (_add_taps(lanes, scaled=True) for lanes in (NARROW, WIDE))
-_move_sum_narrow, _move_sum_wide = (_move_sum(lanes) for lanes in (NARROW, WIDE))
+_add_scaled_taps_narrow, _add_scaled_taps_wide = (_add_scaled_taps(lanes) for lanes in (NARROW, WIDE))
 _add_bits_narrow, _add_bits_wide = (_add_rows(lanes, 1, bits=True) for lanes in (NARROW, WIDE))
 _add_floats_narrow, _add_floats_wide = (_add_rows(lanes, 1, bits=False) for lanes in (NARROW, WIDE))
 _add_bits_window_narrow, _add_bits_window_wide = (_add_rows(lanes, 3, bits=True) for lanes in (NARROW, WIDE))
 _add_floats_window_narrow, _add_floats_window_wide = (_add_rows(lanes, 3, bits=False) for lanes in (NARROW, WIDE))
 _add_by_bits_narrow, _add_by_bits_wide = (_add_masked(lanes, bits=True) for lanes in (NARROW, WIDE))
 _add_by_floats_narrow, _add_by_floats_wide = (_add_masked(lanes, bits=False) for lanes in (NARROW, WIDE))
-_clamp_narrow, _clamp_wide = (_fire(lanes, clamped=True, hard=False) for lanes in (NARROW, WIDE))
-_raw_narrow, _raw_wide = (_fire(lanes, clamped=False, hard=False) for lanes in (NARROW, WIDE))
-_clamp_hard_narrow, _clamp_hard_wide = (_fire(lanes, clamped=True, hard=True) for lanes in (NARROW, WIDE))
-_raw_hard_narrow, _raw_hard_wide = (_fire(lanes, clamped=False, hard=True) for lanes in (NARROW, WIDE))
 
 
 @inlined
@@ -275,32 +225,12 @@ def sum_scaled_rows(lanes: int, into: int, start: int, rows: int, events: int, v
 
 
 @inlined
-def add_taps(
-    lanes: int, a: int, b: int, c: int, rows: int, events: int, first: int, last: int, ending: int, start: int, stop: int
-) -> None:
-    """Add the three rows of every event from first to last to a, b and c, and subtract those of the ending ones."""
-    if lanes == WIDE:
-        _add_taps_wide(a, b, c, rows, events, first, last, ending, start, stop)
-    else:
-        _add_taps_narrow(a, b, c, rows, events, first, last, ending, start, stop)
-
-
-@inlined
 def add_scaled_taps(lanes: int, a: int, b: int, c: int, rows: int, events: int, first: int, last: int, values: int) -> None:
     """Add the three rows of every event from first to last, times its value, to a, b and c."""
     if lanes == WIDE:
-        _add_scaled_taps_wide(a, b, c, rows, events, first, last, values, 0, 0)
+        _add_scaled_taps_wide(a, b, c, rows, events, values, first, last)
     else:
-        _add_scaled_taps_narrow(a, b, c, rows, events, first, last, values, 0, 0)
-
-
-@inlined
-def move_sum(lanes: int, into: int, start: int, more: int) -> None:
-    """``into = start + more``, and more becomes 0."""
-    if lanes == WIDE:
-        _move_sum_wide(into, start, more)
-    else:
-        _move_sum_narrow(into, start, more)
+        _add_scaled_taps_narrow(a, b, c, rows, events, values, first, last)
 
 
 @inlined
@@ -340,27 +270,3 @@ def add_masked(lanes: int, bits: bool, into: int, row: int, mask: int) -> None:
         _add_by_bits_narrow(into, row, mask)
     else:
         _add_by_floats_narrow(into, row, mask)
-
-
-@inlined
-def fire(lanes: int, clamped: bool, hard: bool, drive: int, potential: int, threshold: int, spikes: int, mask: int) -> None:
-    """One step of a row of neurons, see ``spiking.neurons``; spikes become bits, and so does the mask of a clamped drive."""
-    if lanes == WIDE and not hard:
-        if clamped:
-            _clamp_wide(drive, potential, threshold, spikes, mask)
-        else:
-            _raw_wide(drive, potential, threshold, spikes, mask)
-    elif not hard:
-        if clamped:
-            _clamp_narrow(drive, potential, threshold, spikes, mask)
-        else:
-            _raw_narrow(drive, potential, threshold, spikes, mask)
-    elif lanes == WIDE:
-        if clamped:
-            _clamp_hard_wide(drive, potential, threshold, spikes, mask)
-        else:
-            _raw_hard_wide(drive, potential, threshold, spikes, mask)
-    elif clamped:
-        _clamp_hard_narrow(drive, potential, threshold, spikes, mask)
-    else:
-        _raw_hard_narrow(drive, potential, threshold, spikes, mask)

@@ -51,6 +51,11 @@ class Shape:
         """Of one image."""
         return self.outputs * self.map[0] * self.map[1]
 
+    def most_passing(self, *, grouped: bool) -> int:
+        """How many neurons of a channel a sample's gradient passes at most: before an OR pool, one in each window at a step."""
+        height, width = self.output_map if self.layer.pool == "or" and not grouped else self.map
+        return height * width
+
     def steps_at_once(self, time_steps: int) -> int:
         """How many time steps are listed together."""
         height, width = self.input_map
@@ -175,8 +180,7 @@ class ForwardLists:
             beginning=events("beginning"),
             ending=events("ending"),
             potential=potential,
-            sums=take("sums", steps, rows + 2, lanes),
-            drive=zeros(lanes),
+            drives=zeros(height, lanes),
         )
 
 
@@ -193,15 +197,15 @@ class BackwardLists:
 
     def __init__(self, shape: Shape, num_samples: int, take: Take, *, scaled: bool, thread: int) -> None:
         height, width = shape.map
-        pixels = height * width
+        most = shape.most_passing(grouped=scaled)
         self.by_place = ByPlace(
-            events=take("events", num_samples, pixels * shape.outputs + OVERRUN, dtype=np.int32),
-            values=take("values", num_samples, pixels * shape.outputs + OVERRUN),
+            events=take("events", num_samples, most * shape.outputs, dtype=np.int32),
+            values=take("values", num_samples, most * shape.outputs),
             pointers=take("pointers", num_samples, height, width + 3, dtype=np.int32),
         )
         self.by_channel = ByChannel(
-            offsets=take("offsets", shape.outputs, num_samples * pixels, dtype=np.int32),
-            shares=take("shares", shape.outputs, num_samples * pixels),
+            offsets=take("offsets", shape.outputs, num_samples * most, dtype=np.int32),
+            shares=take("shares", shape.outputs, num_samples * most),
             counts=take("counts", shape.outputs, dtype=np.int64),
         )
         words_in, lanes_in = num_blocks(shape.channels), lanes_of(shape.channels)
@@ -228,9 +232,14 @@ class BackwardLists:
 
 
 class Workspace:
-    """The arrays of one thread for a group of images, forward."""
+    """The arrays of one thread for a group of images, forward.
+
+    Where the first layer ``fires_again`` its spikes are not kept: they are fired anew from its constant drives when they are
+    needed, some steps at a time.
+    """
 
     training = False
+    fires_again = False
 
     def __init__(self, shapes: list[Shape], num_images: int, time_steps: int) -> None:
         self.num_images = num_images
@@ -242,12 +251,15 @@ class Workspace:
                 for number, shape in enumerate(shapes)
             ]
             self.forward = [ForwardLists(shape, num_images, time_steps, take) for shape in shapes]
+        self.first_potential = self.forward[0].scratch.potential
 
     def bytes_per_image(self) -> int:
         """What grows with the number of images."""
-        arrays = [array for results in self.results for array in (results.pooled, results.masks, results.spikes)]
-        arrays += [self.images.values, self.images.drives]
-        return sum(array.nbytes for array in arrays if array.shape[0] == self.num_images)
+        num = self.images.values.nbytes + self.images.drives.nbytes
+        for results in self.results[int(self.fires_again) :]:
+            num += results.pooled.nbytes + results.masks.nbytes * results.masks_kept
+            num += results.spikes.nbytes * (results.kept and results.spikes is not results.pooled)
+        return num
 
     def part(self, num_images: int) -> Self:
         """The same arrays for fewer images."""
@@ -271,12 +283,18 @@ class TrainingWorkspace(Workspace):
             for shape, results in zip(shapes, self.results, strict=True)
             if num_groups
         ]
-        bytes_per_sample = 8 * max(shape.num_neurons for shape in shapes[1:])
+        bytes_per_sample = 8 * max(shape.outputs * shape.most_passing(grouped=False) for shape in shapes[1:])
         self.samples_per_image = num_groups or time_steps
         self.num_samples = min(num_images * self.samples_per_image, max(1, MOST_SAMPLED_BYTES // bytes_per_sample))
         self.backward = self._backward_lists(shapes, scaled=bool(num_groups), thread=thread)
-        first = shapes[0]
+        first, second = shapes[:2]
         v, lanes, (height, width) = num_blocks(first.outputs), lanes_of(first.outputs), first.map
+        self.fires_again = not num_groups and first.layer.pool is None and second.layer.convolution
+        if self.fires_again:
+            steps, map_ = max(second.steps_at_once(time_steps), self.num_samples), self.results[0].pooled.shape[2:]
+            some = words(1, steps, *map_)
+            self.results[0] = self.results[0]._replace(spikes=some, pooled=some)
+            self.first_potential = zeros(v, height * width, lanes)
         self.first_sums = zeros(num_images, height + 2, width, v, lanes)
         self.first_total, self.first_total_bias = zeros(first.channels * WINDOW * WINDOW, v, lanes), zeros(v, lanes)
         self.columns, self.ones = np.arange(0, width * v, v, dtype=np.int32), np.ones(width, dtype=np.float32)
