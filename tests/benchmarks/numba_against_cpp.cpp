@@ -11,7 +11,7 @@
 
 namespace {
 
-constexpr int kLanes = 32, kWindow = 3, kMostSteps = 16, kOverrun = 16;
+constexpr int kLanes = 32, kWindow = 3, kMostSteps = 8, kOverrun = 16;
 #ifdef __AVX512F__
 constexpr int kWidth = 16;  // floats of a register
 #else
@@ -157,9 +157,8 @@ inline void subtract(Row& sum, const float* row) {
 }
 
 // Adds the three rows of every event to three sums, and subtracts those of the events that end.
-inline void add_taps(float* into, const float* rows, const int32_t* event, const int32_t* last, const int32_t* ending,
+inline void add_taps(Row& a, Row& b, Row& c, const float* rows, const int32_t* event, const int32_t* last, const int32_t* ending,
                      const int32_t* last_ending) {
-    Row a = load(into), b = load(into + kLanes), c = load(into + 2 * kLanes);
     for (; event < last; ++event) {
         const float* row = rows + int64_t(*event) * kWindow * kLanes;
         add(a, row);
@@ -172,9 +171,6 @@ inline void add_taps(float* into, const float* rows, const int32_t* event, const
         subtract(b, row + kLanes);
         subtract(c, row + 2 * kLanes);
     }
-    store(a, into);
-    store(b, into + kLanes);
-    store(c, into + 2 * kLanes);
 }
 
 // Clamp, integrate, fire, reset softly; spikes and the clamp's mask as bits.
@@ -195,34 +191,38 @@ inline void fire(const Row& drive, float* potential, const Row& threshold, uint3
     *mask = ~outside;
 }
 
-// One block of channels of a column, at all steps; sums are [steps, height + 2, 32], of row y at y + 1.
+// One block of channels of a column, at all steps; drives are those of its rows, [height, 32].
 __attribute__((noinline)) void fire_column(const Layer& layer, const Lists& now, const Lists& ending, bool by_changes, int first_step,
-                                           int steps, int b, int x, float* sums) {
+                                           int steps, int b, int x, float* drives) {
     const int out_width = layer.width + 2 * layer.border, stride = layer.width + 3;
     const int64_t out_step = int64_t(layer.height + 2 * layer.border) * out_width * layer.blocks;
-    const int64_t sums_step = int64_t(layer.height + 2) * kLanes;
     const Row bias = load(layer.bias + b * kLanes), threshold = load(layer.threshold + b * kLanes), nothing = {};
     const float* rows = layer.rows + (int64_t(b) * kWindow * layer.channels - int64_t(x) * layer.channels) * kWindow * kLanes;
-    for (int y = 0; y <= layer.height; ++y) {
-        for (int t = 0; y < layer.height && t < steps; ++t) {
-            const int32_t* pointer = now.pointers.data() + t * now.num_pointers + (y + 1) * stride + x;
-            const int32_t* ending_pointer = ending.pointers.data() + t * ending.num_pointers + (y + 1) * stride + x;
-            if (pointer[0] == pointer[kWindow] && ending_pointer[0] == ending_pointer[kWindow]) continue;
-            const int32_t *events = now.events.data() + t * now.most_events, *gone = ending.events.data() + t * ending.most_events;
-            add_taps(sums + t * sums_step + int64_t(y) * kLanes, rows, events + pointer[0], events + pointer[kWindow],
-                     gone + ending_pointer[0], gone + ending_pointer[kWindow]);
-        }
-        if (y == 0) continue;
-        float* potential = layer.potential + ((int64_t(b) * layer.width + x) * layer.height + y - 1) * kLanes;
-        uint32_t* spikes = layer.spikes + first_step * out_step;
-        spikes += (int64_t(y - 1 + layer.border) * out_width + x + layer.border) * layer.blocks + b;
-        Row drive = bias;
-        for (int t = 0; t < steps; ++t) {
-            float* sum = sums + t * sums_step + int64_t(y) * kLanes;
-            if (!by_changes) drive = bias;
-            add(drive, sum);
-            store(nothing, sum);
-            fire(drive, potential, threshold, spikes + t * out_step, layer.mask + b);
+    for (int t = 0; t < steps; ++t) {
+        const int32_t *events = now.events.data() + t * now.most_events, *gone = ending.events.data() + t * ending.most_events;
+        const int32_t* pointer = now.pointers.data() + t * now.num_pointers + x;
+        const int32_t* ending_pointer = ending.pointers.data() + t * ending.num_pointers + x;
+        float* potential = layer.potential + (int64_t(b) * layer.width + x) * layer.height * kLanes;
+        uint32_t* spikes = layer.spikes + (first_step + t) * out_step;
+        spikes += (int64_t(layer.border) * out_width + x + layer.border) * layer.blocks + b;
+        Row above = nothing, here = nothing, below = nothing;
+        for (int y = 1; y < layer.height + 2; ++y) {
+            pointer += stride;
+            ending_pointer += stride;
+            add_taps(above, here, below, rows, events + pointer[0], events + pointer[kWindow], gone + ending_pointer[0],
+                     gone + ending_pointer[kWindow]);
+            if (y > 1) {
+                float* kept = drives + int64_t(y - 2) * kLanes;
+                Row drive = by_changes && t ? load(kept) : bias;
+                for (int r = 0; r < kRegisters; ++r) drive.part[r] += above.part[r];
+                store(drive, kept);
+                fire(drive, potential, threshold, spikes, layer.mask + b);
+                potential += kLanes;
+                spikes += int64_t(out_width) * layer.blocks;
+            }
+            above = here;
+            here = below;
+            below = nothing;
         }
     }
 }
@@ -236,7 +236,7 @@ extern "C" void spiking_layer(const uint32_t* inputs, int64_t num_images, int64_
     Layer layer{inputs,     int(time_steps), int(height), int(width), int(words),  int(channels), int(blocks),
                 rows,       bias,            threshold,   potential,  spikes,      mask,          int(border)};
     static Lists* kept[2] = {};  // as the other side keeps its lists from call to call
-    static std::vector<float> sums;
+    static std::vector<float> drives;
     static int64_t kept_size = 0;
     const int64_t size = (int64_t(height) << 40) + (int64_t(width) << 20) + channels;
     if (size != kept_size) {
@@ -250,14 +250,14 @@ extern "C" void spiking_layer(const uint32_t* inputs, int64_t num_images, int64_
         for (int64_t b = 0; b < blocks; ++b)
             for (int64_t pixel = 0; pixel < height * width; ++pixel)
                 std::memcpy(potential + (b * height * width + pixel) * kLanes, start + b * kLanes, sizeof(float) * kLanes);
-        sums.assign(kMostSteps * (height + 2) * kLanes, 0.0f);
+        drives.resize(height * kLanes);
         for (int first = 0; first < time_steps; first += kMostSteps) {
             const int last = std::min<int>(first + kMostSteps, time_steps);
             const bool by_changes = changes_are_fewer(layer, first, last);
             list_rows(layer, first, last, by_changes, *kept[0], *kept[1]);
             for (int b = 0; b < blocks; ++b)
                 for (int x = 0; x < width; ++x)
-                    fire_column(layer, *kept[0], *kept[1], by_changes, first, last - first, b, x, sums.data());
+                    fire_column(layer, *kept[0], *kept[1], by_changes, first, last - first, b, x, drives.data());
         }
         layer.inputs += time_steps * layer.map_words();
         layer.spikes += time_steps * (height + 2 * border) * (width + 2 * border) * blocks;

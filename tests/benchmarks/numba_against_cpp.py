@@ -43,7 +43,7 @@ from tests.benchmarks.training_step import CLASSES, SIDE, images
 from trainables import bitnet
 from trainables.event_driven.arrays import Array, num_blocks, words, zeros
 from trainables.event_driven.engine import Engine
-from trainables.event_driven.forward import Kind, Results, Scratch, Weights, convolution_layer
+from trainables.event_driven.forward import Driven, Kind, Results, Scratch, Weights, convolution_layer
 from trainables.event_driven.weights import in_blocks
 from trainables.event_driven.workspace import Shape
 from trainables.networks.layered import initialise_spiking
@@ -187,6 +187,7 @@ def cases(network: Network, num_images: int, function: Compiled) -> list[Case]:
     engine = Engine(network, (SIDE, SIDE), TIME_STEPS)
     space, weights = engine._new_space(0, num_images), engine._weights()
     engine._forward([space], images(None)[0][:num_images], weights)
+    driven = engine._driven(space, weights[0].forward)
     made = []
     for number in LAYERS:
         shape, results, inputs = engine._shapes[number], space.results[number], space.results[number - 1].pooled
@@ -194,7 +195,9 @@ def cases(network: Network, num_images: int, function: Compiled) -> list[Case]:
         height, width = shape.input_map
         made.append(
             Case(
-                numba=partial(_fire, space.forward[number].scratch, shape.channels, inputs, weights[number].forward, results),
+                numba=partial(
+                    _fire, space.forward[number].scratch, shape.channels, inputs, weights[number].forward, results, driven
+                ),
                 cpp=CppLayer(function, shape, results, inputs),
                 numba_spikes=results.spikes,
                 rate=float(num_spikes.sum()) / (num_images * TIME_STEPS * shape.channels * height * width),
@@ -204,9 +207,9 @@ def cases(network: Network, num_images: int, function: Compiled) -> list[Case]:
     return made
 
 
-def _fire(scratch: Scratch, channels: int, inputs_NTHWV: Array, weights: Weights, results: Results) -> None:
+def _fire(scratch: Scratch, channels: int, inputs_NTHWV: Array, weights: Weights, results: Results, driven: Driven) -> None:
     """Our side, without the pool behind the layer."""
-    convolution_layer(Kind(WIDE, True, False), inputs_NTHWV, channels, weights, scratch, results._replace(pools=False))
+    convolution_layer(Kind(WIDE, True, False), inputs_NTHWV, channels, weights, scratch, results._replace(pools=False), driven)
 
 
 def _windows(spikes_NTHW: Array) -> int:
