@@ -37,15 +37,14 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from tests.benchmarks import growth_page
+from tests.benchmarks.addition_rate import seconds_per_addition
 from tests.benchmarks.growth_analysis import Row
 from tests.benchmarks.growth_figure import write_figure
 from tests.benchmarks.growth_subject import Point, Step, steps_of, subject_of, work_of
 from tests.benchmarks.page_blocks import replace_block
-from trainables.event_driven.vectors import WIDE, sum_rows
 
 Levels = Mapping[str, Sequence[float]]
 LEVELS: Levels = {
@@ -65,7 +64,7 @@ SHORT: Levels = {
 TURNS, MOST_SECONDS = 3, 6.0
 LEAST_SECONDS, MOST_REPEATS = 0.05, 20
 """Of one measurement: shorter steps are repeated."""
-TABLE_KIB = (32, 512, 4096, 32768, 262144)
+TABLE_KIB = (24, 512, 4096, 32768, 262144)
 """Sizes of tables of rows, from the nearest cache to memory."""
 
 
@@ -170,19 +169,7 @@ def timed(steps: Mapping[str, Step], num_threads: int, turns: int) -> tuple[dict
 
 def addition_times() -> dict[str, float]:
     """Seconds that it takes to add one weight, by the KiB of the table that its row lies in."""
-    total, num = np.zeros(WIDE, dtype=np.float32), 1_000_000
-    taken: dict[str, float] = {}
-    for kib in TABLE_KIB:
-        rows = np.ones((kib * 1024 // (4 * WIDE), WIDE), dtype=np.float32)
-        events = np.random.default_rng(0).integers(0, len(rows), num).astype(np.int32)
-        addresses = [array.ctypes.data for array in (total, total, rows, events)]
-        times = []
-        for _ in range(4):
-            start = time.process_time()
-            sum_rows(WIDE, *addresses, 0, num)
-            times.append(time.process_time() - start)
-        taken[f"{kib} KiB"] = min(times) / (num * WIDE)
-    return taken
+    return {f"{kib} KiB": seconds_per_addition(kib) for kib in TABLE_KIB}
 
 
 def described(row: Row) -> str:

@@ -16,8 +16,8 @@ All run in one process in turns; a number is the median of the turns. With one t
 processes of the machine matter less; with two it is wall-clock time. At the end, with T = 16 and one thread, the loop and ours
 are measured once more at the published sparsity (``PUBLISHED_RATES``). Memory is the peak of a process of its own above what it
 holds after a step with T = 1 and one image: libraries, weights and gradients, of ours also as the kernels order them; of every
-one the largest of three processes, for what must be there is the most that is taken (the loop's 1.6 GiB of tensors at T = 50 take
-1.7 or 2.3 GiB, as glibc's heap happens to lie; all three are in the JSON).
+one the largest of five processes, for what must be there is the most that is taken (the loop's 1.6 GiB of tensors at T = 50 take
+1.7 or 2.3 GiB, as glibc's heap happens to lie; all five are in the JSON).
 
 Floor: every spike's row of weights must be read and added, once in the forward pass. ``floor`` says how many additions and bytes
 that is, how long they take at the rate at which this machine adds rows that lie in its nearest cache, and what share that is of
@@ -43,11 +43,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests.benchmarks.addition_rate import seconds_per_addition
 from tests.benchmarks.spike_rates import PUBLISHED_RATES, set_rates
 from trainables import bitnet
-from trainables.event_driven.compiling import kernel
 from trainables.event_driven.engine import Engine
-from trainables.event_driven.firing import Column, fire_column
 from trainables.event_driven.gradients import TrainingEngine
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.layered import initialise_spiking, synaptic_modules
@@ -58,7 +57,9 @@ from trainables.training.peaks import MemoryPeak
 
 BATCH_SIZE, SIDE, CLASSES = 32, 32, 10
 TRAINING_STEPS = 150
-TURNS, PROCESSES = 3, 3
+TURNS, PROCESSES = 3, 5
+NEAREST_KIB = 24
+"""Of rows that lie in the nearest cache."""
 Step = Callable[[], object]
 
 
@@ -307,47 +308,13 @@ def timed(by_name: dict[str, Step], num_threads: int) -> dict[str, float]:
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
-@kernel
-def _add(rows: Any, events: Any, bounds: Any, neurons: Any, bits: Any) -> None:
-    """The kernels' inner loop: all events are those of one row of a column."""
-    nothing, sums = bounds[2].ctypes.data, neurons.ctypes.data
-    column = Column(
-        rows=rows.ctypes.data,
-        events=events.ctypes.data,
-        bounds=bounds.ctypes.data,
-        ending=events.ctypes.data,
-        ending_bounds=nothing,
-        bounds_step=4 * bounds.shape[1],
-        starts=sums,
-        starts_step=0,
-        drives=sums + 128,
-        potential=sums + 256,
-        threshold=sums + 384,
-        spikes=bits.ctypes.data,
-        spikes_step=0,
-        masks=bits.ctypes.data + 4,
-        masks_step=0,
-        height=1,
-    )
-    fire_column(32, True, False, column)
-
-
 def floor(network: Network, images_BCHW: Tensor, inference_s: float) -> dict[str, float]:
     """The additions of a forward pass with T = 16, and how near to their time we are."""
     meter = CostMeter()
     meter.next_batch(len(images_BCHW))
     Engine(network, (SIDE, SIDE), 16).outputs(images_BCHW, meter)
     additions = meter.metrics()["ops/effective_acs"] * len(images_BCHW)
-    num, rows = 1_000_000, np.full((64, 3, 32), 1e-6, dtype=np.float32)  # pages of zeros would be one page to the cache
-    events = np.random.default_rng(0).integers(0, len(rows), num).astype(np.int32)
-    bounds, neurons, bits = np.zeros((6, 4), dtype=np.int32), np.ones((4, 32), dtype=np.float32), np.zeros(2, dtype=np.uint32)
-    bounds[1, 3] = num
-    arguments = (rows, events, bounds, neurons, bits)
-    _add(*arguments)
-    start = time.process_time()
-    _add(*arguments)
-    seconds_per_addition = (time.process_time() - start) / (num * 96)
-    floor_s = additions * seconds_per_addition
+    floor_s = additions * seconds_per_addition(NEAREST_KIB)
     return {"additions": additions, "bytes": 4 * additions, "seconds": floor_s, "share": round(floor_s / inference_s, 2)}
 
 
