@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -91,28 +92,33 @@ def _rows(layer: Layer, name: str, weights: Array, *, taps: int) -> Array:
     return rows
 
 
-@torch.no_grad()
 def add_weight_gradient(total: Array, total_bias: Array, layer: Layer, channels: int, spikes_per_input: int) -> None:
     """Add what ``backward.weight_gradient`` has summed up, over all spikes, to the gradients of a layer's weights and biases."""
-    grad_OCP = _grad_of(layer.synapses.weight).view(layer.channels, channels, -1)
-    for number, some in enumerate(torch.split(grad_OCP, lanes_of(channels), dim=1)):
-        summed_OPC = torch.from_numpy(total[:, number]).flatten(1, 2)
-        some.add_(summed_OPC[..., : some.shape[1]].transpose(1, 2), alpha=1 / spikes_per_input)
+    grad_OCP, lanes = _grad_of(layer.synapses.weight).reshape(layer.channels, channels, -1), lanes_of(channels)
+    for number in range(total.shape[1]):
+        some = grad_OCP[:, number * lanes : (number + 1) * lanes]
+        summed_OPC = total[:, number].reshape(layer.channels, -1, lanes)[..., : some.shape[1]]
+        some += summed_OPC.swapaxes(1, 2) * np.float32(1 / spikes_per_input)
     if layer.synapses.bias is not None:
-        _grad_of(layer.synapses.bias).add_(torch.from_numpy(total_bias))
+        grad_O = _grad_of(layer.synapses.bias)
+        grad_O += total_bias
 
 
-@torch.no_grad()
 def add_image_gradient(total: Array, total_bias: Array, layer: Layer) -> None:
     """Add what ``first_layer.image_gradient`` has summed up to the gradients of the first layer's weights and biases."""
-    weight, channels = layer.synapses.weight, layer.channels
-    _grad_of(weight).add_(torch.from_numpy(total).flatten(1)[:, :channels].T.reshape(weight.shape))
+    grad_OP = _grad_of(layer.synapses.weight).reshape(layer.channels, -1)
+    grad_OP += total.reshape(len(total), -1)[:, : layer.channels].T
     if layer.synapses.bias is not None:
-        _grad_of(layer.synapses.bias).add_(torch.from_numpy(total_bias).flatten()[:channels])
+        grad_O = _grad_of(layer.synapses.bias)
+        grad_O += total_bias.reshape(-1)[: layer.channels]
 
 
-def _grad_of(parameter: Tensor) -> Tensor:
-    """Its gradient, of zeros if it has none yet."""
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    return parameter.grad
+def _grad_of(parameter: Tensor) -> Array:
+    """Its gradient, of zeros if it has none yet.
+
+    NumPy adds, for torch would do so in threads of its own, which keep a core busy for milliseconds after that.
+    """
+    grad = parameter.grad
+    parameter.grad = torch.from_numpy(np.zeros(parameter.shape, dtype=np.float32)) if grad is None else grad.contiguous()
+    made: Array = parameter.grad.numpy()
+    return made

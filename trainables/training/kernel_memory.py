@@ -1,7 +1,8 @@
 """How much memory the event-driven kernels take beside the weights: bits, and lists that are used again.
 
 See ``event_driven.workspace``. What an image needs between its forward and its backward pass is two bits for every neuron and
-time step (spike and mask), a half more with borders; floats for the first layer's constant drives and their gradients; and
+time step (spike and mask), a half more with borders (the first layer's spikes are not kept for an exact gradient, which is not
+subtracted here); floats for the first layer's constant drives and their gradients; and
 means where time steps are grouped. As many images are taken at once as fit into a budget. Lists are filled as far as neurons
 spike or pass gradients: a half of what they could hold is counted.
 """
