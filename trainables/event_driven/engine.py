@@ -56,7 +56,11 @@ class Engine:
 
     @torch.no_grad()
     def outputs(self, images_BCHW: Tensor, meter: CostMeter | None = None) -> Tensor:
-        """The outputs ``[T, B, classes]`` of images that are the same input at every step; ``meter`` is told what they cost."""
+        """The outputs ``[T, B, classes]`` of images that are the same input at every step; ``meter`` is told what they cost.
+
+        An engine that trains keeps too few spikes to tell one.
+        """
+        assert meter is None or not self.training
         weights, num_images = self._weights(), len(images_BCHW)
         outputs_TBK = torch.empty(self._time_steps, num_images, self._shapes[-1].outputs)
         costs = BatchCosts(self._shapes, self._time_steps, meter, images_BCHW) if meter else None

@@ -93,12 +93,17 @@ def _rows(layer: Layer, name: str, weights: Array, *, taps: int) -> Array:
 
 
 def add_weight_gradient(total: Array, total_bias: Array, layer: Layer, channels: int, spikes_per_input: int) -> None:
-    """Add what ``backward.weight_gradient`` has summed up, over all spikes, to the gradients of a layer's weights and biases."""
+    """Add what ``backward.weight_gradient`` has summed up, over all spikes, to the gradients of a layer's weights and biases.
+
+    ``total`` is divided in place by how many spikes an input is the mean of.
+    """
+    if spikes_per_input > 1:
+        total /= spikes_per_input
     grad_OCP, lanes = _grad_of(layer.synapses.weight).reshape(layer.channels, channels, -1), lanes_of(channels)
     for number in range(total.shape[1]):
         some = grad_OCP[:, number * lanes : (number + 1) * lanes]
         summed_OPC = total[:, number].reshape(layer.channels, -1, lanes)[..., : some.shape[1]]
-        some += summed_OPC.swapaxes(1, 2) * np.float32(1 / spikes_per_input)
+        some += summed_OPC.swapaxes(1, 2)
     if layer.synapses.bias is not None:
         grad_O = _grad_of(layer.synapses.bias)
         grad_O += total_bias

@@ -46,11 +46,6 @@ class Shape:
         """How many of its spikes are one input of the next layer."""
         return WINDOW_PIXELS if self.layer.pool == "mean" else 1
 
-    @property
-    def num_neurons(self) -> int:
-        """Of one image."""
-        return self.outputs * self.map[0] * self.map[1]
-
     def most_passing(self, *, grouped: bool) -> int:
         """How many neurons of a channel a sample's gradient passes at most: before an OR pool, one in each window at a step."""
         height, width = self.output_map if self.layer.pool == "or" and not grouped else self.map
