@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from trainables.event_driven.arrays import zeros
 from trainables.event_driven.compiling import kernel
 from trainables.event_driven.firing import Column, fire_column
 from trainables.event_driven.vectors import TAPS, WIDE
@@ -44,7 +45,8 @@ def _add(rows: Any, events: Any, bounds: Any, neurons: Any, bits: Any, height: i
 def seconds_per_addition(table_kib: int) -> float:
     """Of one weight, where the rows of all events lie anywhere in a table of so many KiB; the fastest of some turns."""
     num_rows = table_kib * 1024 // (TAPS * ROW_BYTES)
-    rows = np.full((num_rows, TAPS, WIDE), 1e-6, dtype=np.float32)  # pages of zeros might be one page, to the cache too
+    rows = zeros(num_rows, TAPS, WIDE)  # aligned as the kernels' own are
+    rows[:] = 1e-6  # pages that nobody has written are one page, to the cache too
     events = np.random.default_rng(0).integers(0, num_rows, NUM_EVENTS).astype(np.int32)
     bounds, neurons, bits = np.zeros((5, 4), dtype=np.int32), np.ones((4, WIDE), dtype=np.float32), np.zeros(2, dtype=np.uint32)
     bounds[1, TAPS] = NUM_EVENTS
