@@ -22,7 +22,7 @@ from trainables.spiking.neurons import SpikingNeuron
 from trainables.spiking.pools import SplitTiesMaxPool
 from trainables.spiking.triton_neuron import Bits, FusedPool, fire, pass_gradient, spikes_of, why_not_these
 
-FOLDED_IMAGES = 256
+FOLDED_IMAGES = 192
 """Images times time steps of a piece: enough to fill a GPU, and to outlast what starting its kernels takes."""
 IMAGES = 32
 """Of a piece, or more where there are few time steps."""
