@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -93,8 +92,7 @@ class Engine:
         num_threads = torch.get_num_threads()
         num_rounds = -(-num_images // (num_threads * self._images_at_once))
         num_parts = min(num_images, num_rounds * num_threads)
-        bounds = [part * num_images // num_parts for part in range(num_parts + 1)]
-        parts = [slice(start, stop) for start, stop in pairwise(bounds)]
+        parts = [slice(part * num_images // num_parts, (part + 1) * num_images // num_parts) for part in range(num_parts)]
         for first in range(0, num_parts, num_threads):
             yield parts[first : first + num_threads]
 
