@@ -8,7 +8,7 @@ import numpy as np
 from trainables.event_driven.arrays import zeros
 from trainables.event_driven.compiling import kernel
 from trainables.event_driven.firing import Column, fire_column
-from trainables.event_driven.vectors import TAPS, WIDE
+from trainables.event_driven.vectors import WIDE, WINDOW
 
 NUM_EVENTS, TURNS = 1_000_000, 5
 ROW_BYTES = 4 * WIDE
@@ -44,15 +44,15 @@ def _add(rows: Any, events: Any, bounds: Any, neurons: Any, bits: Any, height: i
 
 def seconds_per_addition(table_kib: int) -> float:
     """Of one weight, where the rows of all events lie anywhere in a table of so many KiB; the fastest of some turns."""
-    num_rows = table_kib * 1024 // (TAPS * ROW_BYTES)
-    rows = zeros(num_rows, TAPS, WIDE)  # aligned as the kernels' own are
+    num_rows = table_kib * 1024 // (WINDOW * ROW_BYTES)
+    rows = zeros(num_rows, WINDOW, WIDE)  # aligned as the kernels' own are
     rows[:] = 1e-6  # pages that nobody has written are one page, to the cache too
     events = np.random.default_rng(0).integers(0, num_rows, NUM_EVENTS).astype(np.int32)
     bounds, neurons, bits = np.zeros((5, 4), dtype=np.int32), np.ones((4, WIDE), dtype=np.float32), np.zeros(2, dtype=np.uint32)
-    bounds[1, TAPS] = NUM_EVENTS
+    bounds[1, WINDOW] = NUM_EVENTS
     times = []
     for _ in range(TURNS):
         start = time.process_time()
         _add(rows, events, bounds, neurons, bits, 1)
         times.append(time.process_time() - start)
-    return min(times) / (NUM_EVENTS * TAPS * WIDE)
+    return min(times) / (NUM_EVENTS * WINDOW * WIDE)

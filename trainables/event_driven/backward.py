@@ -15,9 +15,8 @@ import numpy as np
 from trainables.event_driven.arrays import Array
 from trainables.event_driven.bit_lists import lowest_bit
 from trainables.event_driven.compiling import kernel
-from trainables.event_driven.forward import WINDOW
 from trainables.event_driven.pooling import WORD_BITS
-from trainables.event_driven.vectors import add_masked, add_row, add_scaled_taps, add_window, sum_scaled_rows
+from trainables.event_driven.vectors import WINDOW, add_masked, add_row, add_scaled_taps, add_window, sum_scaled_rows
 
 
 class ByPlace(NamedTuple):

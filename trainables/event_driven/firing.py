@@ -14,12 +14,13 @@ from trainables.event_driven.vectors import (
     INT32,
     INT64,
     NARROW,
-    TAPS,
     WIDE,
+    WINDOW,
     add_taps,
     constant,
     each_event,
     load,
+    signature_of,
     splat,
     store,
 )
@@ -102,7 +103,7 @@ def _fire(lanes: int) -> Any:
 
     @intrinsic
     def made(_: Any, clamped: Any, hard: Any, drive: Any, potential: Any, threshold: Any, spikes: Any, mask: Any) -> Any:
-        return types.void(*[types.int64] * 7), codegen
+        return signature_of(7), codegen
 
     return made
 
@@ -117,14 +118,14 @@ def _fire_column(lanes: int) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         clamped, hard = (_is_set(builder, flag) for flag in arguments[:2])
         column = Column(*cgutils.unpack_tuple(builder, arguments[2]))
-        sums = [cgutils.alloca_once_value(builder, constant(0.0, lanes)) for _ in range(TAPS)]
+        sums = [cgutils.alloca_once_value(builder, constant(0.0, lanes)) for _ in range(WINDOW)]
 
         def at(address: Any, number: Any, step: Any) -> Any:
             return builder.add(address, builder.mul(number, step))
 
         def events_of(bounds: Any, y: Any, listed: Any) -> Any:
             first = at(bounds, y, column.bounds_step)
-            last = builder.add(first, ir.Constant(INT64, TAPS * INT32.width // 8))
+            last = builder.add(first, ir.Constant(INT64, WINDOW * INT32.width // 8))
             limits = [builder.sext(load(builder, place, INT32), INT64) for place in (first, last)]
             return each_event(builder, listed, *limits)
 

@@ -3,8 +3,7 @@
 from typing import Any
 
 from trainables.event_driven.compiling import kernel
-from trainables.event_driven.forward import WINDOW
-from trainables.event_driven.vectors import sum_scaled_rows
+from trainables.event_driven.vectors import WINDOW, sum_scaled_rows
 
 
 @kernel

@@ -21,9 +21,7 @@ from trainables.event_driven.bit_lists import list_bits
 from trainables.event_driven.compiling import inlined, kernel
 from trainables.event_driven.firing import Column, fire, fire_column
 from trainables.event_driven.pooling import WORD_BITS, pool_mean, pool_or
-from trainables.event_driven.vectors import sum_rows
-
-WINDOW = 3
+from trainables.event_driven.vectors import WINDOW, sum_rows
 
 
 class Kind(NamedTuple):

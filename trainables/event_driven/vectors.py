@@ -23,8 +23,8 @@ INT32 = ir.IntType(32)
 INT64 = ir.IntType(64)
 FLOAT_BYTES = 4
 EVENT_BYTES = 4
-TAPS = 3
-"""The rows of a window."""
+WINDOW = 3
+"""Its rows, and its columns."""
 
 
 def load(builder: Any, address: Any, type_: Any, align: int = 4) -> Any:
@@ -53,7 +53,8 @@ def constant(value: float, lanes: int) -> Any:
     return ir.Constant(ir.VectorType(FLOAT, lanes), [value] * lanes)
 
 
-def _signature(num_arguments: int) -> Any:
+def signature_of(num_arguments: int) -> Any:
+    """An intrinsic's that takes so many numbers."""
     return types.void(*[types.int64] * num_arguments)
 
 
@@ -98,14 +99,14 @@ def _sum_rows(lanes: int, *, scaled: bool) -> Any:
 
     @intrinsic
     def made(_: Any, into: Any, start: Any, rows: Any, events: Any, values: Any, first: Any, last: Any) -> Any:
-        return _signature(7), codegen
+        return signature_of(7), codegen
 
     return made
 
 
 def add_taps(builder: Any, lanes: int, sums: list[Any], rows: Any, event: Any, combine: Callable[[Any, Any], Any]) -> None:
     """Combine the three rows of an event, one behind the other, with three sums."""
-    address = address_of(builder, rows, event, TAPS * lanes * FLOAT_BYTES)
+    address = address_of(builder, rows, event, WINDOW * lanes * FLOAT_BYTES)
     row = ir.VectorType(FLOAT, lanes)
     for tap, total in enumerate(sums):
         more = load(builder, builder.add(address, ir.Constant(INT64, tap * lanes * FLOAT_BYTES)), row)
@@ -120,7 +121,7 @@ def _add_scaled_taps(lanes: int) -> Any:
     row = ir.VectorType(FLOAT, lanes)
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        places, (rows, events, values, first, last) = arguments[:TAPS], arguments[TAPS:]
+        places, (rows, events, values, first, last) = arguments[:WINDOW], arguments[WINDOW:]
         sums = [cgutils.alloca_once_value(builder, load(builder, place, row)) for place in places]
         with each_event(builder, events, first, last) as (event, index):
             value = splat(builder, load(builder, address_of(builder, values, index, FLOAT_BYTES), FLOAT), lanes)
@@ -131,7 +132,7 @@ def _add_scaled_taps(lanes: int) -> Any:
 
     @intrinsic
     def made(_: Any, a: Any, b: Any, c: Any, rows: Any, events: Any, values: Any, first: Any, last: Any) -> Any:
-        return _signature(8), codegen
+        return signature_of(8), codegen
 
     return made
 
@@ -167,7 +168,7 @@ def _add_rows(lanes: int, num_rows: int, *, bits: bool) -> Any:
 
     @intrinsic
     def made(_: Any, into: Any, into_stride: Any, rows: Any, stride: Any, offsets: Any, values: Any, num: Any) -> Any:
-        return _signature(7), codegen
+        return signature_of(7), codegen
 
     return made
 
@@ -189,7 +190,7 @@ def _add_masked(lanes: int, *, bits: bool) -> Any:
 
     @intrinsic
     def made(_: Any, into: Any, more: Any, mask: Any) -> Any:
-        return _signature(3), codegen
+        return signature_of(3), codegen
 
     return made
 

@@ -104,18 +104,20 @@ def add_weight_gradient(total: Array, total_bias: Array, layer: Layer, channels:
         some = grad_OCP[:, number * lanes : (number + 1) * lanes]
         summed_OPC = total[:, number].reshape(layer.channels, -1, lanes)[..., : some.shape[1]]
         some += summed_OPC.swapaxes(1, 2)
-    if layer.synapses.bias is not None:
-        grad_O = _grad_of(layer.synapses.bias)
-        grad_O += total_bias
+    _add_to_bias(layer, total_bias)
 
 
 def add_image_gradient(total: Array, total_bias: Array, layer: Layer) -> None:
     """Add what ``first_layer.image_gradient`` has summed up to the gradients of the first layer's weights and biases."""
     grad_OP = _grad_of(layer.synapses.weight).reshape(layer.channels, -1)
     grad_OP += total.reshape(len(total), -1)[:, : layer.channels].T
+    _add_to_bias(layer, total_bias.reshape(-1)[: layer.channels])
+
+
+def _add_to_bias(layer: Layer, summed_O: Array) -> None:
     if layer.synapses.bias is not None:
         grad_O = _grad_of(layer.synapses.bias)
-        grad_O += total_bias.reshape(-1)[: layer.channels]
+        grad_O += summed_O
 
 
 def _grad_of(parameter: Tensor) -> Array:

@@ -12,8 +12,9 @@ from trainables.event_driven.arrays import Array, kept, lanes_of, num_blocks, wo
 from trainables.event_driven.backward import ByChannel, ByPlace
 from trainables.event_driven.budgets import MOST_LISTED_BYTES, MOST_SAMPLED_BYTES, MOST_STEPS
 from trainables.event_driven.chain import Layer
-from trainables.event_driven.forward import WINDOW, Events, Results, Scratch
+from trainables.event_driven.forward import Events, Results, Scratch
 from trainables.event_driven.pooling import WINDOW_PIXELS, WORD_BITS
+from trainables.event_driven.vectors import WINDOW
 
 Map = tuple[int, int]
 Take = Callable[..., Array]
