@@ -9,14 +9,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from analysis.reporting import pages, tables
-from analysis.reporting.drawing import png, svg
-from analysis.reporting.gallery import gallery
-from analysis.reporting.latex import latex_files
-from analysis.reporting.markdown import markdown
-from analysis.reporting.records import NoStudyError, RecordedStudy, load_recorded_study
-from analysis.reporting.stores import without_password
-from analysis.reporting.tidy import write_tidy_records
+from analysis.records.loading import NoStudyError, RecordedStudy, load_recorded_study
+from analysis.records.mlflow_store import without_password
+from analysis.reporting.figures.all_figures import gallery
+from analysis.reporting.figures.style import png, svg
+from analysis.reporting.formats import html, terminal
+from analysis.reporting.formats.latex import latex_files
+from analysis.reporting.formats.markdown import markdown
+from analysis.reporting.formats.parquet import write_tidy_records
 from analysis.statistics.summary import Summary, summarise
 
 
@@ -30,17 +30,17 @@ def write_summary(recorded: RecordedStudy, folder: Path) -> Summary:
     for name in ("figures", "latex"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "summary.md").write_text(markdown(summary, plates), encoding="utf-8")
-    (folder / "summary.html").write_text(pages.page(summary, plates), encoding="utf-8")
+    (folder / "summary.html").write_text(html.page(summary, plates), encoding="utf-8")
     for plate in plates:
         (folder / "figures" / f"{plate.name}.svg").write_text(svg(plate.figure), encoding="utf-8")
         (folder / "figures" / f"{plate.name}.png").write_bytes(png(plate.figure))
     for name, text in latex_files(summary).items():
         (folder / "latex" / name).write_text(text, encoding="utf-8")
     if summary.rankings:
-        (folder / "configurations.csv").write_text(tables.configurations_csv(summary), encoding="utf-8")
+        (folder / "configurations.csv").write_text(terminal.configurations_csv(summary), encoding="utf-8")
     else:
-        (folder / "effects.csv").write_text(tables.effects_csv(summary), encoding="utf-8")
-    (folder / "replicates.csv").write_text(tables.replicates_csv(recorded.runs), encoding="utf-8")
+        (folder / "effects.csv").write_text(terminal.effects_csv(summary), encoding="utf-8")
+    (folder / "replicates.csv").write_text(terminal.replicates_csv(recorded.runs), encoding="utf-8")
     write_tidy_records(recorded.runs, folder)
     return summary
 
@@ -61,7 +61,7 @@ def main() -> int:
         return 2
     summary = write_summary(recorded, arguments.output / arguments.study)
     console = Console()
-    console.print(tables.terminal(summary))
+    console.print(terminal.terminal(summary))
     console.print(f"Written to {arguments.output / arguments.study}")
     return 0
 

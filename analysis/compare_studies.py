@@ -10,16 +10,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from analysis.reporting.comparison_tables import (
-    Comparison,
-    compare,
-    comparison_csv,
-    comparison_data,
-    comparison_document,
-)
-from analysis.reporting.documents import document_markdown, document_page, document_terminal
-from analysis.reporting.records import load_recorded_study
-from analysis.reporting.stores import NoStudyError, without_password
+from analysis.records.loading import load_recorded_study
+from analysis.records.mlflow_store import NoStudyError, without_password
+from analysis.reporting.formats.document import document_markdown, document_page, document_terminal
+from analysis.reporting.topics.comparison import Comparison, compare, comparison_csv, comparison_data, comparison_document
 
 StudyInStore = tuple[str, str]
 """A study's name, and the URI of its MLflow store."""

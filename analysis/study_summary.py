@@ -10,10 +10,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from analysis.reporting.documents import document_markdown, document_terminal
-from analysis.reporting.overview_tables import overview_data, overview_document
-from analysis.reporting.records import load_recorded_study
-from analysis.reporting.stores import NoStudyError, without_password
+from analysis.records.loading import load_recorded_study
+from analysis.records.mlflow_store import NoStudyError, without_password
+from analysis.reporting.formats.document import document_markdown, document_terminal
+from analysis.reporting.topics.overview import overview_data, overview_document
 from analysis.statistics.oddities import oddities
 
 

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from studies.engine.environment import settle_libraries
-from studies.engine.problems import Problem, StudyError, mask_credentials
-from studies.options import (
+from studies.commands.options import (
     JsonOption,
     NumCpusOption,
     RetryFailedOption,
@@ -29,12 +27,14 @@ from studies.options import (
     print_json,
     problems_exit_2,
 )
-from studies.trial import trial
-from studies.ui import ui
+from studies.commands.reproduce import trial
+from studies.commands.ui import ui
+from studies.engine.errors import Problem, StudyError, mask_credentials
+from studies.engine.recording.environment import settle_libraries
 
 if TYPE_CHECKING:
-    from studies.engine.stores import Stores
-    from studies.engine.study import Study
+    from studies.engine.definition.locations import Stores
+    from studies.engine.definition.study import Study
 
 settle_libraries()
 
@@ -51,10 +51,10 @@ app = typer.Typer(
 @app.command("list")
 def list_studies(storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """List the studies shipped, and the studies in the ledger with their state."""
-    from studies.engine.binding import all_presets
-    from studies.engine.documents import read_document
-    from studies.engine.ledger import list_ledger
-    from studies.engine.stores import LEDGERS, shipped_studies
+    from studies.engine.binding.trainable_modules import all_presets
+    from studies.engine.definition.locations import LEDGERS, shipped_studies
+    from studies.engine.definition.yaml_documents import read_document
+    from studies.engine.ledger.ledger import list_ledger
 
     folder = Path(storage or "results").resolve()
     with problems_exit_2():
@@ -90,9 +90,9 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Validate a study, and say what it would train, what that costs, and what effects it can detect; nothing is begun."""
-    from studies.check import as_data, page
-    from studies.engine.forecast import forecast
-    from studies.engine.warm_start import read_warm_start
+    from studies.commands.check import as_data, page
+    from studies.commands.forecast import forecast
+    from studies.engine.proposing.warm_start import read_warm_start
 
     with problems_exit_2():
         loaded = _load(study, overrides, storage, tracking_uri)
@@ -122,9 +122,9 @@ def run(
     Safe to repeat: whatever ended the last run, finished replicates are not trained again, and those in flight go on from
     their last checkpoint.
     """
-    from studies.check import parents_in_words
-    from studies.engine.halts import what_to_do
-    from studies.engine.runner import num_trained_parents, run_study
+    from studies.commands.check import parents_in_words
+    from studies.engine.execution.budget import what_to_do
+    from studies.engine.execution.runner import num_trained_parents, run_study
 
     with problems_exit_2():
         loaded = _load(study, overrides, storage, tracking_uri)
@@ -178,19 +178,19 @@ def submit(
 
     STUDY is checked here first, and then as by run. Its storage must be one that all nodes share.
     """
-    from studies.engine import submission
-    from studies.engine.reading import load_study
-    from studies.following import follow_to_its_end
+    from studies.commands.submit import follow_to_its_end
+    from studies.engine.definition.loading import load_study
+    from studies.engine.execution import ray_jobs
 
     changes = all_overrides(overrides, storage, tracking_uri)
     with problems_exit_2():
         loaded = load_study(study, changes)
-        submission.check_portable(loaded, changes)
-        variables = submission.job_variables(env or [], loaded)
-        client = submission.connect_jobs(address)
-        job = submission.submit_study(client, loaded, changes, ["--retry-failed"] * retry_failed, variables)
+        ray_jobs.check_portable(loaded, changes)
+        variables = ray_jobs.job_variables(env or [], loaded)
+        client = ray_jobs.connect_jobs(address)
+        job = ray_jobs.submit_study(client, loaded, changes, ["--retry-failed"] * retry_failed, variables)
     out.print(f"{loaded.stores.name} is job {job} of {address}", highlight=False, soft_wrap=True)
-    for purpose, command in submission.next_commands(job, address, study, changes).items():
+    for purpose, command in ray_jobs.next_commands(job, address, study, changes).items():
         out.print(f"  {purpose + ':':8}{command}", highlight=False, soft_wrap=True)
     if follow:
         raise typer.Exit(follow_to_its_end(client, job))
@@ -199,7 +199,7 @@ def submit(
 @app.command()
 def status(study: StudyArgument, overrides: SetOption = None, storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """Count a study's replicates by state, and name the best so far; works while it runs."""
-    from studies.engine.standing import standing
+    from studies.engine.execution.status import standing
     from studies.run_record import ACCURACY
 
     with problems_exit_2():
@@ -238,7 +238,7 @@ def report(
 
     Reads MLflow alone: with --tracking-uri, STUDY can be the name of a study that was run elsewhere.
     """
-    from studies.engine.lookup import find_stores
+    from studies.engine.definition.lookup import find_stores
 
     with problems_exit_2():
         _report(find_stores(study, all_overrides(overrides, storage, tracking_uri)), as_json=as_json)
@@ -262,9 +262,9 @@ def compare(
 
     Reads MLflow alone. Differences are the second minus the first, paired where they share seeds.
     """
-    from analysis.reporting.comparison_tables import comparison_data, comparison_document
-    from analysis.reporting.documents import document_terminal
-    from studies.comparing import compare_studies
+    from analysis.reporting.formats.document import document_terminal
+    from analysis.reporting.topics.comparison import comparison_data, comparison_document
+    from studies.commands.compare import compare_studies
 
     uri = other_uri or (None if other_storage else tracking_uri)
     of_first, of_second = all_overrides(None, storage, tracking_uri), all_overrides(None, other_storage or storage, uri)
@@ -291,7 +291,7 @@ def export_study(
 
     Reads MLflow alone: STUDY can be the name of a study that was run elsewhere, as for report.
     """
-    from studies.moving import export_to
+    from studies.commands.transfer import export_to
 
     with problems_exit_2():
         moved = export_to(study, all_overrides(overrides, storage, tracking_uri), file, err if as_json else out, replace=force)
@@ -311,7 +311,7 @@ def import_study(
 
     Safe to repeat: whatever ended the last import, the same command goes on, and doubles nothing.
     """
-    from studies.moving import InterruptedImportError, import_from
+    from studies.commands.transfer import InterruptedImportError, import_from
 
     with problems_exit_2():
         try:
@@ -334,13 +334,13 @@ def schema(
     space: Annotated[bool, typer.Option("--space", help="Of the files of search_spaces instead.")] = False,
 ) -> None:
     """Print the JSON Schema of study files, for editors."""
-    from studies.engine.schema import space_schema, study_schema
+    from studies.engine.definition.json_schema import space_schema, study_schema
 
     print_json(space_schema() if space else study_schema())
 
 
 def _load(study: str, overrides: Sequence[str] | None, storage: str | None, tracking_uri: str | None) -> "Study":
-    from studies.engine.opening import open_study
+    from studies.engine.execution.preflight import open_study
 
     return open_study(study, all_overrides(overrides, storage, tracking_uri))
 
@@ -348,9 +348,9 @@ def _load(study: str, overrides: Sequence[str] | None, storage: str | None, trac
 def _report(stores: "Stores", *, show: bool = True, as_json: bool = False) -> tuple[Path, str]:
     """Write the summary's files and print it; their folder, and the findings as Markdown."""
     from analysis.ablation_summary import write_summary
-    from analysis.reporting.markdown import findings
-    from analysis.reporting.records import NoStudyError, load_recorded_study
-    from analysis.reporting.tables import configurations_csv, effects_csv, terminal, verdicts
+    from analysis.records.loading import NoStudyError, load_recorded_study
+    from analysis.reporting.formats.markdown import findings
+    from analysis.reporting.formats.terminal import configurations_csv, effects_csv, terminal, verdicts
 
     try:
         recorded = load_recorded_study(stores.name, stores.tracking_uri)

@@ -1,6 +1,6 @@
 """How a study and its replicates stand in MLflow: the names, and the records that are read back.
 
-The writer (``studies.engine.tracking``) and the reader (``analysis.reporting.records``) meet here and nowhere else.
+The writer (``studies.engine.recording.tracker``) and the reader (``analysis.records.loading``) meet here and nowhere else.
 Standard library only.
 """
 

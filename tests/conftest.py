@@ -15,7 +15,7 @@ from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two tests run at a time, each with its processes: threads would wait for threads
 
-from studies.engine.environment import settle_libraries
+from studies.engine.recording.environment import settle_libraries
 
 settle_libraries()
 settings.register_profile("patient", deadline=None)  # never a timed test

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from studies.engine.environment import settle_libraries
-from studies.engine.reading import load_study
+from studies.engine.definition.loading import load_study
+from studies.engine.recording.environment import settle_libraries
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [file for package in ("search_spaces", "trainables", "studies", "analysis") for file in (ROOT / package).rglob("*.py")]

@@ -7,23 +7,23 @@ from typing import Any, Literal
 
 from torch import nn
 
+from trainables.costs.footprint import Footprint, footprint_of
+from trainables.costs.timing import Timing, timing_of
+from trainables.data.datasets import Dataset
+from trainables.data.randomness import generator_for
 from trainables.networks.activations import QCFS, ClampedReLU
 from trainables.networks.layered import initialise_analogue, layered
 from trainables.networks.layouts import NAMED_LAYOUTS, ImageShape, canonical_layout, final_map, has_pools
 from trainables.networks.network import Network
 from trainables.networks.residual import RESIDUAL_NETWORKS, residual
 from trainables.training.configs import setting, without_idle
-from trainables.training.data import Dataset
-from trainables.training.footprints import Footprint, footprint_of
+from trainables.training.epoch_report import Report
+from trainables.training.files import Location
 from trainables.training.loop import fit
 from trainables.training.losses import cross_entropy_of_logits
-from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning
-from trainables.training.reports import Report
-from trainables.training.storage import Location
 from trainables.training.task import Prepared, Task
-from trainables.training.timing import Timing, timing_of
 
 Activation = Literal["relu", "clamped_relu", "qcfs"]
 

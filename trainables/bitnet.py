@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from trainables import ann
+from trainables.costs.footprint import Footprint, footprint_of
+from trainables.costs.timing import Timing, timing_of
+from trainables.data.datasets import Dataset, Splits
+from trainables.data.randomness import generator_for
 from trainables.networks.activations import ClampedReLU
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.layered import initialise_spiking, layered
@@ -16,18 +20,14 @@ from trainables.networks.rewriting import fold_batch_norms, share_weights
 from trainables.spiking.neurons import Integrate, NeuronModel, SpikingNeuron
 from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
-from trainables.training.data import Dataset, Splits
-from trainables.training.footprints import Footprint, footprint_of
+from trainables.training.epoch_report import Report
+from trainables.training.files import Location
 from trainables.training.loop import fit
 from trainables.training.losses import SPIKE_LOSSES, Loss
-from trainables.training.parents import trained_parent
-from trainables.training.randomness import generator_for
+from trainables.training.pretraining import trained_parent
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems
-from trainables.training.reports import Report
-from trainables.training.storage import Location
 from trainables.training.task import Prepared, Task
-from trainables.training.timing import Timing, timing_of
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "BITnet6": {"layout": "bitnet", "feature_scale": 4.0, "time_steps": 50},

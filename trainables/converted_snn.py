@@ -22,6 +22,10 @@ from trainables.conversion.structure import (
     spiking_structure,
 )
 from trainables.conversion.thresholds import Balance, activation_scales, layers_at_junctions, qcfs_scales, spike_norm
+from trainables.costs.footprint import Footprint, footprint_of
+from trainables.costs.timing import Timing, timing_of
+from trainables.data.datasets import Dataset, Splits
+from trainables.data.randomness import generator_for
 from trainables.networks.layered import initialise_analogue
 from trainables.networks.layouts import ImageShape, has_pools
 from trainables.networks.network import Network
@@ -30,18 +34,14 @@ from trainables.networks.rewriting import share_weights
 from trainables.spiking.neurons import NeuronModel, Reset
 from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
-from trainables.training.data import Dataset, Splits
-from trainables.training.footprints import Footprint, footprint_of
+from trainables.training.epoch_report import Report
+from trainables.training.files import Location
 from trainables.training.loop import fit
 from trainables.training.losses import SPIKE_LOSSES, cross_entropy_of_logits
-from trainables.training.parents import trained_parent
-from trainables.training.randomness import generator_for
+from trainables.training.pretraining import trained_parent
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems
-from trainables.training.reports import Report
-from trainables.training.storage import Location
 from trainables.training.task import Encoding, Prepared, Task
-from trainables.training.timing import Timing, timing_of
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "Data norm": {"balance": "max", "reset": "soft", "encoding": "constant"},

@@ -24,16 +24,16 @@ from typing import Literal
 
 import torch
 
+from trainables.costs.footprint import Footprint
+from trainables.costs.timing import Timing
+from trainables.data.datasets import NO_IMAGES, Dataset
+from trainables.data.randomness import generator_for
 from trainables.networks.layouts import ImageShape
 from trainables.training.checkpoints import CheckpointFolder, trained_once
 from trainables.training.configs import setting, without_idle
-from trainables.training.data import NO_IMAGES, Dataset
-from trainables.training.footprints import Footprint
-from trainables.training.randomness import generator_for
+from trainables.training.epoch_report import Report
+from trainables.training.files import Location
 from trainables.training.recipe import Recipe
-from trainables.training.reports import Report
-from trainables.training.storage import Location
-from trainables.training.timing import Timing
 
 Outcome = Literal["accuracy", "sparsity"]
 

@@ -8,12 +8,12 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from analysis.statistics.cells import block_means, estimate, finite_values, group_by_levels
-from analysis.statistics.contrasts import holm, paired_contrasts
-from analysis.statistics.effects import SIGNIFICANCE
-from analysis.statistics.intervals import Estimate
-from analysis.statistics.level_cells import LevelCells, level_cells
-from analysis.statistics.outcomes import Outcome, outcomes_of
+from analysis.statistics.data.cells import block_means, estimate, finite_values, group_by_levels
+from analysis.statistics.data.estimates import Estimate
+from analysis.statistics.data.level_cells import LevelCells, level_cells
+from analysis.statistics.data.outcomes import Outcome, outcomes_of
+from analysis.statistics.effects.contrasts import holm, paired_contrasts
+from analysis.statistics.effects.level_effects import SIGNIFICANCE
 from studies.run_record import Level, RunRecord, StudyRecord
 
 FEWEST_PAIRS = 2

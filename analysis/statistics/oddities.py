@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from analysis.statistics.outcomes import Outcome, objectives_of, outcomes_of
+from analysis.statistics.data.outcomes import Outcome, objectives_of, outcomes_of
 from studies.run_record import RunRecord, StudyRecord, level_in_words, levels_in_words
 
 NUM_NAMED = 3

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from analysis.statistics.cells import group_by_levels
+from analysis.statistics.data.cells import group_by_levels
 from studies.run_record import Level, Role, RunRecord
 
 State = Literal["finished", "failed", "pruned", "running", "interrupted", "missing"]

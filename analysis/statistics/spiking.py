@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.statistics.cells import Cell, block_means, estimate, finite_values, group_by_levels
-from analysis.statistics.intervals import Estimate, mean_interval
-from analysis.statistics.level_cells import AROUND_A_BASELINE, level_cells
-from analysis.statistics.pareto import pareto_front
+from analysis.statistics.data.cells import Cell, block_means, estimate, finite_values, group_by_levels
+from analysis.statistics.data.estimates import Estimate, mean_interval
+from analysis.statistics.data.level_cells import AROUND_A_BASELINE, level_cells
+from analysis.statistics.search.pareto import pareto_front
 from studies.run_record import ACCURACY, SPARSITY, Level, Role, RunRecord, StudyRecord
 
 ONE_POINT = 0.01

@@ -3,17 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from analysis.statistics.cautions import cautions
-from analysis.statistics.configurations import Ranking, rankings
-from analysis.statistics.effects import LevelEffect, level_effects
-from analysis.statistics.exploration import Exploration, explore
-from analysis.statistics.interactions import VarianceTable, variance_table
-from analysis.statistics.level_cells import level_cells
+from analysis.statistics.data.level_cells import level_cells
+from analysis.statistics.data.outcomes import Outcome, objectives_of, outcomes_of
+from analysis.statistics.effects.interactions import VarianceTable, variance_table
+from analysis.statistics.effects.level_effects import LevelEffect, level_effects
+from analysis.statistics.effects.rank_stability import RankStability, rank_stability
 from analysis.statistics.oddities import oddities
-from analysis.statistics.outcomes import Outcome, objectives_of, outcomes_of
+from analysis.statistics.search.exploration import Exploration, explore
+from analysis.statistics.search.rankings import Ranking, rankings
+from analysis.statistics.search.tuning import TunedCell, tuned_cells
 from analysis.statistics.spiking import Spiking, spiking_of
-from analysis.statistics.stability import RankStability, rank_stability
-from analysis.statistics.tuning import TunedCell, tuned_cells
+from analysis.statistics.warnings import cautions
 from studies.run_record import PRUNED, RunRecord, StudyRecord
 
 

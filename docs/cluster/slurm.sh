@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A study on Slurm: sbatch docs/cluster/slurm.sh my_study.yaml --storage /shared/results [options of spikesweep run]
 # Run from a folder that all nodes share, with the environment in .venv (or $SPIKESWEEP_VENV).
-# Not run on a real Slurm so far: tests/studies/test_cluster_files.py runs it with stand-ins for srun and scontrol.
+# Not run on a real Slurm so far: tests/studies/engine/execution/test_cluster_files.py runs it with stand-ins for srun and scontrol.
 #SBATCH --job-name=spikesweep
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1

@@ -9,8 +9,8 @@ from typing import Any
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.trial import BaseTrial
 
+from search_spaces.language.enumeration import Listing
 from search_spaces.language.factors import Domain, Factor, Level, Levels, Range, same_level
-from search_spaces.language.listing import Listing
 
 __all__ = [
     "LARGEST_SEED",

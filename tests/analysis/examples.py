@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from analysis.reporting import pages, tables
-from analysis.reporting.markdown import markdown
+from analysis.reporting.formats import html, terminal
+from analysis.reporting.formats.markdown import markdown
 from analysis.statistics.summary import Summary
 from studies.run_record import ACCURACY, SPARSITY, TEST_ACCURACY, Level, PlannedReplicate, Role, RunRecord, StudyRecord
 
@@ -60,11 +60,11 @@ def rows(text: str) -> list[dict[str, str]]:
 def all_outputs(summary: Summary) -> str:
     """Make every output; the terminal's and Markdown's text."""
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(tables.terminal(summary))
-    page = pages.page(summary)
+    console.print(terminal.terminal(summary))
+    page = html.page(summary)
     assert "<script" not in page
     assert not re.findall(r"(?:src|href)=.(?!#)", page.replace("xlink:href", "href"))  # nothing is fetched
-    for text in (tables.effects_csv(summary), tables.configurations_csv(summary), tables.replicates_csv(summary.runs)):
+    for text in (terminal.effects_csv(summary), terminal.configurations_csv(summary), terminal.replicates_csv(summary.runs)):
         assert all(None not in row.values() and None not in row for row in rows(text))  # as wide as its header
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 80

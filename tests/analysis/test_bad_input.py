@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from analysis import ablation_summary, compare_studies, study_summary
-from analysis.reporting.records import load_recorded_study
+from analysis.records.loading import load_recorded_study
 from studies import run_record
 from studies.run_record import ACCURACY, SPARSITY, RunRecord
 from tests.analysis.conftest import MakeStore
@@ -301,7 +301,7 @@ def test_nothing_can_be_said(name: str, store: MlflowClient, tmp_path: Path, say
 
 def test_a_server_that_is_silent(monkeypatch: pytest.MonkeyPatch, say: Say) -> None:
     """One that takes the connection and answers nothing is given up in time."""
-    monkeypatch.setattr("analysis.reporting.stores.SECONDS_TO_ANSWER", 0.2)
+    monkeypatch.setattr("analysis.records.mlflow_store.SECONDS_TO_ANSWER", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         code, text = say("silent", f"http://127.0.0.1:{silent.getsockname()[1]}")
     assert (code, "does not answer within 0.2 s" in text) == (2, True)

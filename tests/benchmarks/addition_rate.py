@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from trainables.event_driven.arrays import zeros
-from trainables.event_driven.compiling import kernel
-from trainables.event_driven.firing import Column, fire_column
-from trainables.event_driven.vectors import WIDE, WINDOW
+from trainables.kernels.cpu.compiled.arrays import zeros
+from trainables.kernels.cpu.compiled.compiling import kernel
+from trainables.kernels.cpu.compiled.firing import Column, fire_column
+from trainables.kernels.cpu.compiled.vectors import WIDE, WINDOW
 
 NUM_EVENTS, TURNS = 1_000_000, 5
 ROW_BYTES = 4 * WIDE

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from analysis.statistics.effects import SIGNIFICANCE, LevelEffect, level_effects
-from analysis.statistics.interactions import VarianceTable, variance_table
-from analysis.statistics.level_cells import level_cells
-from analysis.statistics.outcomes import ACCURACY_OUTCOME
-from analysis.statistics.power import sd_of_differences, smallest_effect
-from analysis.statistics.stability import rank_stability
+from analysis.statistics.data.level_cells import level_cells
+from analysis.statistics.data.outcomes import ACCURACY_OUTCOME
+from analysis.statistics.effects.interactions import VarianceTable, variance_table
+from analysis.statistics.effects.level_effects import SIGNIFICANCE, LevelEffect, level_effects
+from analysis.statistics.effects.power import sd_of_differences, smallest_effect
+from analysis.statistics.effects.rank_stability import rank_stability
 from studies.run_record import Level, StudyRecord
 from tests.benchmarks.simulated_studies import (
     FACTORIAL,

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from trainables import converted_snn
+from trainables.data.datasets import Dataset, default_data_folder, prepare
 from trainables.training.configs import identity_of
-from trainables.training.data import Dataset, default_data_folder, prepare
-from trainables.training.reports import Report
+from trainables.training.epoch_report import Report
 
 RECIPE: Mapping[str, Any] = {
     "image_downscale": 2,

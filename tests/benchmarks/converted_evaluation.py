@@ -19,15 +19,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from studies.engine.reading import load_study
-from studies.engine.stores import shipped_studies
+from studies.engine.definition.loading import load_study
+from studies.engine.definition.locations import shipped_studies
 from trainables import ann, converted_snn
 from trainables.conversion.calibration_set import calibration_set
-from trainables.event_driven.engine import Engine
-from trainables.networks.backends import evaluation_engine
+from trainables.data.datasets import Dataset, Splits, default_data_folder, prepare
+from trainables.data.encodings import ConstantCurrent
+from trainables.kernels.choice import evaluation_engine
+from trainables.kernels.cpu.evaluation import Engine
 from trainables.networks.network import Network
-from trainables.spiking.encodings import ConstantCurrent
-from trainables.training.data import Dataset, Splits, default_data_folder, prepare
 from trainables.training.loop import Trainer, demand_of, splits_of
 
 BATCH_SIZE = 32

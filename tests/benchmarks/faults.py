@@ -32,7 +32,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from studies.engine.environment import settle_libraries
+from studies.engine.recording.environment import settle_libraries
 
 settle_libraries()
 
@@ -40,7 +40,7 @@ from mlflow import MlflowClient  # noqa: E402  # after the settings
 from optuna.storages import JournalStorage  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
 
-from studies.engine.journal import Journal  # noqa: E402
+from studies.engine.ledger.journal import Journal  # noqa: E402
 from tests.conftest import descendants, workers_of  # noqa: E402
 from tests.studies.servers import free_port, mlflow_server  # noqa: E402
 

@@ -34,13 +34,21 @@ import torch
 from torch import Tensor, nn
 
 from trainables import bitnet
+from trainables.kernels.gpu.chain import (
+    FOLDED_IMAGES,
+    FusedLayer,
+    connect,
+    fused_layers,
+    low_precision,
+    piece_of,
+    synapse_gradients,
+)
+from trainables.kernels.gpu.engine import TrainingEngine
+from trainables.kernels.gpu.memory import fused_memory
 from trainables.networks.collapsed import TimeGroups
-from trainables.networks.fused import FOLDED_IMAGES, FusedLayer, connect, fused_layers, low_precision, piece_of, synapse_gradients
-from trainables.networks.fused_memory import fused_memory
 from trainables.networks.layered import initialise_spiking
 from trainables.networks.network import Network
 from trainables.networks.shapes import step_shapes
-from trainables.networks.triton_backend import TrainingEngine
 from trainables.spiking.surrogates import spike
 from trainables.training.losses import mse_of_rates
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
-from analysis.reporting.drawing import MARKERS, OKABE_ITO, STYLE, panels, svg
+from analysis.reporting.figures.style import MARKERS, OKABE_ITO, STYLE, panels, svg
 from tests.benchmarks.growth_analysis import FACTORS, KINDS, SERIES, Row, rows_of, step_work
 from tests.benchmarks.growth_page import NAMES
 

@@ -12,13 +12,13 @@ from tests.benchmarks.spike_rates import set_rates
 from tests.benchmarks.training_step import CLASSES
 from tests.benchmarks.training_step import images as digits
 from trainables import bitnet
-from trainables.event_driven.arrays import lanes_of, num_blocks
-from trainables.networks.backends import Backend, Demand, Training, evaluation_engine, training_engine
+from trainables.data.encodings import ConstantCurrent
+from trainables.kernels.choice import Backend, Demand, Training, evaluation_engine, training_engine
+from trainables.kernels.cpu.compiled.arrays import lanes_of, num_blocks
 from trainables.networks.layered import initialise_spiking, synaptic_modules
 from trainables.networks.network import Network
 from trainables.networks.precision import forward_torch
 from trainables.spiking.costs import CostMeter
-from trainables.spiking.encodings import ConstantCurrent
 from trainables.training.losses import mse_of_rates
 
 Step = Callable[[], object]

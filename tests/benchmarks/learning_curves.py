@@ -34,11 +34,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import t as students_t
 
-from analysis.reporting.drawing import STYLE, line_style, panels, svg
+from analysis.reporting.figures.style import STYLE, line_style, panels, svg
 from tests.benchmarks.page_blocks import measured_on, replace_block
 from trainables import bitnet
-from trainables.networks.backends import Backend
-from trainables.training.data import Dataset, default_data_folder, prepare
+from trainables.data.datasets import Dataset, default_data_folder, prepare
+from trainables.kernels.choice import Backend
 
 SEEDS = (0, 1, 2)
 BACKENDS: Mapping[Backend, str] = {"torch": "torch", "event_driven": "event-driven kernels"}

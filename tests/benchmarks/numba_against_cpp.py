@@ -41,11 +41,11 @@ from torch import Tensor
 from tests.benchmarks.spike_rates import set_rates
 from tests.benchmarks.training_step import CLASSES, SIDE, images
 from trainables import bitnet
-from trainables.event_driven.arrays import Array, num_blocks, words, zeros
-from trainables.event_driven.engine import Engine
-from trainables.event_driven.forward import Driven, Kind, Results, Scratch, Weights, convolution_layer
-from trainables.event_driven.weights import in_blocks
-from trainables.event_driven.workspace import Shape
+from trainables.kernels.cpu.compiled.arrays import Array, num_blocks, words, zeros
+from trainables.kernels.cpu.compiled.forward import Driven, Kind, Results, Scratch, Weights, convolution_layer
+from trainables.kernels.cpu.evaluation import Engine
+from trainables.kernels.cpu.weights import in_blocks
+from trainables.kernels.cpu.workspace import Shape
 from trainables.networks.layered import initialise_spiking
 from trainables.networks.network import Network
 

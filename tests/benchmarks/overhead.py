@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from studies.engine.environment import settle_libraries
+from studies.engine.recording.environment import settle_libraries
 
 settle_libraries()
 
@@ -46,14 +46,14 @@ from ray.air.integrations.mlflow import MLflowLoggerCallback  # noqa: E402
 from ray.tune.search.optuna import OptunaSearch  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-from studies.engine import runner  # noqa: E402
-from studies.engine.conductor import StudyConductor  # noqa: E402
-from studies.engine.reading import load_study  # noqa: E402
-from studies.engine.runner import run_study  # noqa: E402
-from studies.engine.scheduling import ray_session  # noqa: E402
-from studies.engine.study_file import Resources  # noqa: E402
+from studies.engine.definition.file_model import Resources  # noqa: E402
+from studies.engine.definition.loading import load_study  # noqa: E402
+from studies.engine.execution import runner  # noqa: E402
+from studies.engine.execution.controller import StudyConductor  # noqa: E402
+from studies.engine.execution.ray_tune import ray_session  # noqa: E402
+from studies.engine.execution.runner import run_study  # noqa: E402
 from trainables import response_surface  # noqa: E402
-from trainables.training.data import default_data_folder, prepare  # noqa: E402
+from trainables.data.datasets import default_data_folder, prepare  # noqa: E402
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -23,15 +23,15 @@ import time
 from pathlib import Path
 from unittest.mock import patch
 
-from studies.engine.environment import settle_libraries
+from studies.engine.recording.environment import settle_libraries
 
 settle_libraries()
 
 from rich.console import Console  # noqa: E402  # after the settings
 
-from studies.engine import conductor, runner  # noqa: E402
-from studies.engine.reading import load_study  # noqa: E402
-from studies.engine.study import Study  # noqa: E402
+from studies.engine.definition.loading import load_study  # noqa: E402
+from studies.engine.definition.study import Study  # noqa: E402
+from studies.engine.execution import controller, runner  # noqa: E402
 
 STUDY = """\
 question: What does sharing parents save?
@@ -80,7 +80,7 @@ def measure(folder: Path) -> dict[str, float]:
     separate.__dict__["replicates"] = tuple(dataclasses.replace(replicate, parent=None) for replicate in separate.replicates)
     with (
         patch.object(runner, "checkpoint_folder", folder_of_its_own),
-        patch.object(conductor, "checkpoint_folder", folder_of_its_own),
+        patch.object(controller, "checkpoint_folder", folder_of_its_own),
     ):
         seconds_separate = seconds_to_run(separate)
     return {

@@ -37,10 +37,10 @@ from torch.nn import functional
 
 from tests.benchmarks import converted_evaluation
 from trainables import ann, bitnet
+from trainables.data.datasets import Dataset, Splits, augment, default_data_folder, prepare
+from trainables.data.randomness import generator_for
 from trainables.networks.network import Network
-from trainables.training.data import Dataset, Splits, augment, default_data_folder, prepare
 from trainables.training.loop import Trainer, batch_sizes, encode, splits_of
-from trainables.training.randomness import generator_for
 from trainables.training.recipe import Recipe
 from trainables.training.task import Task
 

@@ -28,7 +28,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from studies.engine.environment import settle_libraries
+from studies.engine.recording.environment import settle_libraries
 
 settle_libraries()
 
@@ -36,7 +36,7 @@ from mlflow import MlflowClient  # noqa: E402  # after the settings
 from mlflow.utils import rest_utils  # noqa: E402
 
 from analysis.ablation_summary import write_summary  # noqa: E402
-from analysis.reporting.records import load_recorded_study  # noqa: E402
+from analysis.records.loading import load_recorded_study  # noqa: E402
 from studies import run_record  # noqa: E402
 from studies.run_record import Level, PlannedReplicate, StudyRecord  # noqa: E402
 from tests.conftest import descendants, read_if_there  # noqa: E402

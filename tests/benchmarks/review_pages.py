@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studies.engine.environment import settle_libraries
+from studies.engine.recording.environment import settle_libraries
 
 settle_libraries()
 
@@ -45,18 +45,18 @@ from ray import tune  # noqa: E402
 from ray.air.integrations.mlflow import MLflowLoggerCallback  # noqa: E402
 
 from studies import run_record  # noqa: E402
-from studies.engine.reading import load_study  # noqa: E402
-from studies.engine.replicates import Replicate  # noqa: E402
-from studies.engine.saved_views import QUERY, replicates_key, saved_views  # noqa: E402
-from studies.engine.scheduling import ray_session  # noqa: E402
-from studies.engine.study import Study  # noqa: E402
-from studies.engine.study_file import Resources  # noqa: E402
-from studies.engine.study_records import study_record  # noqa: E402
-from studies.engine.tracking import Tracker, connect  # noqa: E402
-from tests.studies.browser import headless_browser, new_page  # noqa: E402
+from studies.engine.binding.replicates import Replicate  # noqa: E402
+from studies.engine.definition.file_model import Resources  # noqa: E402
+from studies.engine.definition.loading import load_study  # noqa: E402
+from studies.engine.definition.study import Study  # noqa: E402
+from studies.engine.execution.ray_tune import ray_session  # noqa: E402
+from studies.engine.recording.saved_views import QUERY, replicates_key, saved_views  # noqa: E402
+from studies.engine.recording.study_record import study_record  # noqa: E402
+from studies.engine.recording.tracker import Tracker, connect  # noqa: E402
+from tests.studies.engine.recording.browser import headless_browser, new_page  # noqa: E402
 from tests.studies.servers import free_port, mlflow_server  # noqa: E402
 from trainables import bitnet  # noqa: E402
-from trainables.training.data import default_data_folder, prepare  # noqa: E402
+from trainables.data.datasets import default_data_folder, prepare  # noqa: E402
 
 NAME = "pages"
 NUM_CELLS = 10

@@ -46,14 +46,14 @@ from torch.nn import functional
 from tests.benchmarks.addition_rate import seconds_per_addition
 from tests.benchmarks.spike_rates import PUBLISHED_RATES, set_rates
 from trainables import bitnet
-from trainables.event_driven.engine import Engine
-from trainables.event_driven.gradients import TrainingEngine
+from trainables.kernels.cpu.evaluation import Engine
+from trainables.kernels.cpu.training import TrainingEngine
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.layered import initialise_spiking, synaptic_modules
 from trainables.networks.network import Network
 from trainables.spiking.costs import CostMeter
 from trainables.training.losses import mse_of_rates
-from trainables.training.peaks import MemoryPeak
+from trainables.training.memory_peak import MemoryPeak
 
 BATCH_SIZE, SIDE, CLASSES = 32, 32, 10
 TRAINING_STEPS = 150

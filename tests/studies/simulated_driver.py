@@ -11,15 +11,15 @@ from pathlib import Path
 
 from optuna.trial import TrialState
 
-from studies.engine.adaptive import WarmStart
-from studies.engine.ledger import Entry, open_ledger, read_ledger
-from studies.engine.proposals import Past, Proposals
-from studies.engine.reading import load_study
-from studies.engine.replicates import Replicate
-from studies.engine.runner import proposals_of
-from studies.engine.study import Study
+from studies.engine.binding.replicates import Replicate
+from studies.engine.definition.loading import load_study
+from studies.engine.definition.study import Study
+from studies.engine.execution.runner import proposals_of
+from studies.engine.ledger.ledger import Entry, open_ledger, read_ledger
+from studies.engine.proposing.adaptive_search import WarmStart
+from studies.engine.proposing.proposals import Past, Proposals
 from trainables import response_surface
-from trainables.training.reports import Report
+from trainables.training.epoch_report import Report
 
 
 class KilledError(Exception):

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import strategies as st
 
 from search_spaces.language.space import Domain, Factor, Level, Levels, Range, Space, make_space
-from tests.search_spaces.strategies import assignments, spaces
+from tests.search_spaces.language.strategies import assignments, spaces
 
 STEP = 0.1
 VARIANTS = ("plain", "peaked", "steep")

@@ -6,14 +6,14 @@ import io
 from optuna.trial import TrialState
 from rich.console import Console
 
-from studies.engine.conductor import StudyConductor, checkpoint_folder
-from studies.engine.ledger import open_ledger
-from studies.engine.progress import Display, Progress
-from studies.engine.proposals import FixedProposals, Past
-from studies.engine.study import Study
-from studies.engine.tracking import Tracker, connect
+from studies.engine.definition.study import Study
+from studies.engine.execution.controller import StudyConductor, checkpoint_folder
+from studies.engine.execution.progress import Display, Progress
+from studies.engine.ledger.ledger import open_ledger
+from studies.engine.proposing.proposals import FixedProposals, Past
+from studies.engine.recording.tracker import Tracker, connect
 from trainables.training.checkpoints import CheckpointFolder
-from trainables.training.reports import Report
+from trainables.training.epoch_report import Report
 
 
 class Stage:

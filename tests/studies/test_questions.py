@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from search_spaces.language import designs
 from search_spaces.language.space import Cell, Level, cell_key
-from studies.engine.reading import load_study
-from studies.engine.search import Search
-from studies.engine.stores import shipped_studies
-from studies.engine.study import Study
-from tests.studies.mutations import FRACTION, RANDOM, RICH, SEARCH
+from studies.engine.definition.loading import load_study
+from studies.engine.definition.locations import shipped_studies
+from studies.engine.definition.study import Study
+from studies.engine.proposing.search import Search
+from tests.studies.engine.definition.mutations import FRACTION, RANDOM, RICH, SEARCH
 from tests.studies.spaces import Question, comparisons, random_designs, searches
 
 NUM_PROPOSALS = 12

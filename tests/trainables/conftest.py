@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import s3_uri
-from trainables.training.storage import Location
+from trainables.training.files import Location
 
 
 @pytest.fixture(params=["folder", "s3"])

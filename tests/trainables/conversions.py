@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from trainables import ann, converted_snn
 from trainables.conversion.calibration_set import CalibrationSet, calibration_set
+from trainables.data.datasets import Dataset, Splits, split
 from trainables.networks.layered import initialise_analogue
 from trainables.networks.network import Inputs, Network
-from trainables.training.data import Dataset, Splits, split
 from trainables.training.task import Encoding, Prepared
 
 SHAPE = (8, 8, 2)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tests.trainables.test_neurons import StraightThroughSpike
+from tests.trainables.spiking.test_neurons import StraightThroughSpike
 from trainables import bitnet
 from trainables.networks.layered import initialise_spiking
 from trainables.networks.network import Network, Step

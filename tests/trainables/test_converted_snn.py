@@ -11,13 +11,13 @@ from torch import nn
 from tests.trainables.conversions import run
 from trainables import ann, bitnet, converted_snn
 from trainables.conversion.structure import analogue_counterpart, scale_weights, spiking_structure
+from trainables.data.datasets import prepare
+from trainables.data.encodings import ConstantCurrent
 from trainables.networks.network import Network
-from trainables.spiking.encodings import ConstantCurrent
 from trainables.spiking.neurons import Integrate, NeuronModel
 from trainables.spiking.pools import LargestCountPool
 from trainables.training.configs import identity_of
-from trainables.training.data import prepare
-from trainables.training.reports import Report
+from trainables.training.epoch_report import Report
 
 
 def config_of(tiny_npz: Path, **changes: Any) -> converted_snn.Config:

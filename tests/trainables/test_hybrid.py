@@ -11,13 +11,13 @@ from torch import nn
 from tests.trainables.conversions import NUM_CLASSES, converted, random_analogue, random_calibration, run
 from trainables import bitnet, converted_snn
 from trainables.conversion.structure import normalise_weights
+from trainables.data.datasets import prepare
+from trainables.data.encodings import ConstantCurrent
 from trainables.networks.network import Network
-from trainables.spiking.encodings import ConstantCurrent
 from trainables.training.checkpoints import CheckpointFolder
-from trainables.training.data import prepare
+from trainables.training.epoch_report import Report
 from trainables.training.loop import encode
 from trainables.training.losses import cross_entropy_of_logits
-from trainables.training.reports import Report
 
 DIGITS: dict[str, Any] = {
     "data": "digits",

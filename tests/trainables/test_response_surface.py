@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.trainables.test_training import results
+from tests.trainables.training.test_loop import results
 from trainables import ann, bitnet, converted_snn
 from trainables import response_surface as surface
+from trainables.data.datasets import Dataset, prepare
 from trainables.response_surface import CUT_OFF, FACTORS, LARGEST_NOISE, Config, expected_accuracy, expected_sparsity
 from trainables.training.checkpoints import CheckpointFolder
-from trainables.training.data import Dataset, prepare
-from trainables.training.reports import Report
+from trainables.training.epoch_report import Report
 
 SEEDS = 400
 VARIANTS = get_args(get_type_hints(Config)["variant"])

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainables.data.datasets import Splits
+from trainables.data.randomness import generator_for
 from trainables.networks.network import Inputs, Network
-from trainables.training.data import Splits
 from trainables.training.loop import encode, size_of_parts
-from trainables.training.randomness import generator_for
 from trainables.training.task import Encoding
 
 BATCH_SIZE = 64

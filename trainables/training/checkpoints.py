@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.training.reports import Report
-from trainables.training.storage import Location, files_at
+from trainables.training.epoch_report import Report
+from trainables.training.files import Location, files_at
 
 CHECKPOINT = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"

@@ -8,23 +8,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.networks.backends import Demand, Evaluating, evaluation_engine, kernels_run, training_engine
+from trainables.costs.kernel_memory import Kernels
+from trainables.data.datasets import Dataset, Split, Splits, augment, split
+from trainables.data.encodings import ConstantCurrent, SignedPoisson
+from trainables.data.normalisation import Normalisation
+from trainables.data.randomness import generator_for
+from trainables.kernels.choice import Demand, Evaluating, evaluation_engine, kernels_run, training_engine
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import NORMS, Inputs, Network
 from trainables.networks.precision import Precision, forward_torch, precision_fact, rounding
 from trainables.spiking.costs import ENERGY_MODEL, CostMeter, footprint_bytes
-from trainables.spiking.encodings import ConstantCurrent, SignedPoisson
 from trainables.training.checkpoints import CheckpointFolder, trained_once
-from trainables.training.data import Dataset, Split, Splits, augment, split
-from trainables.training.images import Normalisation
-from trainables.training.kernel_memory import Kernels
-from trainables.training.machines import machine_facts
-from trainables.training.peaks import MemoryPeak
-from trainables.training.randomness import generator_for
+from trainables.training.device_facts import machine_facts
+from trainables.training.epoch_report import Report, TrainingError, steps_to_within
+from trainables.training.files import Location
+from trainables.training.memory_peak import MemoryPeak
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruner, SpikePenalty, num_pruned_filters
-from trainables.training.reports import Report, TrainingError, steps_to_within
-from trainables.training.storage import Location
 from trainables.training.task import Encoding, Prepared, Task
 
 EVALUATION_BATCH_SIZE = 64

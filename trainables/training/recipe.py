@@ -6,10 +6,10 @@ from typing import Literal
 
 import torch
 
-from trainables.networks.backends import Backend
+from trainables.data.datasets import NO_IMAGES
+from trainables.kernels.choice import Backend
 from trainables.networks.layouts import ImageShape
 from trainables.training.configs import setting
-from trainables.training.data import NO_IMAGES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from trainables.data.randomness import generator_for
 from trainables.networks.network import SYNAPSES, Network
 from trainables.training.configs import setting
-from trainables.training.randomness import generator_for
 
 Annealing = Literal["constant", "linear", "quadratic"]
 PruningScore = Literal["none", "l1", "activation", "random"]

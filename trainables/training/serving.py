@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainables.data.normalisation import Normalisation, downscale
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import Network
-from trainables.training.images import Normalisation, downscale
 from trainables.training.loop import EVALUATION_BATCH_SIZE, encode, resolve_device
 from trainables.training.recipe import Recipe
 from trainables.training.task import Task

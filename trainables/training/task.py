@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from trainables.data.datasets import Splits
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.network import Network
 from trainables.networks.precision import Precision
-from trainables.training.data import Splits
 from trainables.training.regularisers import Pruning, SpikeRegularisers
 
 Encoding = Literal["constant", "poisson"]

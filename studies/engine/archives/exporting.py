@@ -13,12 +13,12 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from studies import run_record
-from studies.engine.archives import contents, layout
-from studies.engine.archives.contents import ArchivedModel
-from studies.engine.archives.histories import read_histories
-from studies.engine.archives.layout import ArchiveWriter
-from studies.engine.parent_run import find_experiment
-from studies.engine.problems import Problem, StudyError, mask_credentials
+from studies.engine.archives import archived_run, zip_format
+from studies.engine.archives.archived_run import ArchivedModel
+from studies.engine.archives.metric_histories import read_histories
+from studies.engine.archives.zip_format import ArchiveWriter
+from studies.engine.errors import Problem, StudyError, mask_credentials
+from studies.engine.recording.study_run import find_experiment
 
 PAGE_SIZE = 250
 RunCounter = Callable[[int, int], object]
@@ -50,14 +50,14 @@ def export_study(client: MlflowClient, study: str, file: Path, *, replace: bool,
     try:
         experiment_id = find_experiment(client, study)
         found, remarks = _index(client, experiment_id, study)
-        if experiment_id is None or contents.STUDY_KEY not in found:
+        if experiment_id is None or archived_run.STUDY_KEY not in found:
             raise _no_study(client, study)
         experiment = client.get_experiment(experiment_id)
-        with layout.new_archive(file, replace=replace) as archive:
+        with zip_format.new_archive(file, replace=replace) as archive:
             num_runs = _write_runs(client, experiment_id, [entry.run_id for entry in found.values()], archive, count)
             manifest = {
-                "content": layout.CONTENT,
-                "format": layout.FORMAT,
+                "content": zip_format.CONTENT,
+                "format": zip_format.FORMAT,
                 "study": study,
                 "spikesweep": importlib.metadata.version("spikesweep"),
                 "mlflow": importlib.metadata.version("mlflow"),
@@ -67,7 +67,7 @@ def export_study(client: MlflowClient, study: str, file: Path, *, replace: bool,
                 "num_runs": num_runs,
                 "num_files": archive.num_files,
             }
-            archive.add_text(layout.MANIFEST, json.dumps(manifest, indent=2) + "\n")
+            archive.add_text(zip_format.MANIFEST, json.dumps(manifest, indent=2) + "\n")
             archive.add_sums()
     except MlflowException as error:
         rule, repair = "MLflow's store must give the study's runs and artifacts", "mend or start it, then export again"
@@ -88,12 +88,12 @@ def _index(client: MlflowClient, experiment_id: str | None, study: str) -> tuple
     found: dict[str, _Found] = {}
     copies = set()
     for run in find_runs(client, experiment_id, study) if experiment_id else ():
-        key = contents.key_of(run)
+        key = archived_run.key_of(run)
         if key in found:
             copies.add(key)
         entry = _Found(run.info.run_id, run.info.status, run.info.start_time or 0)
-        found[key] = min(found.get(key, entry), entry, key=_newest if key == contents.STUDY_KEY else _counts_first)
-    num_running = sum(entry.status not in contents.ENDED for entry in found.values())
+        found[key] = min(found.get(key, entry), entry, key=_newest if key == archived_run.STUDY_KEY else _counts_first)
+    num_running = sum(entry.status not in archived_run.ENDED for entry in found.values())
     remarks = []
     if copies:
         remarks.append(
@@ -101,7 +101,7 @@ def _index(client: MlflowClient, experiment_id: str | None, study: str) -> tuple
         )
     if num_running:
         remarks.append(f"{num_running} of {len(found)} runs have not ended: export and import again when they have")
-    order = sorted(found, key=lambda key: (key != contents.STUDY_KEY, found[key].begun_at_ms, key))
+    order = sorted(found, key=lambda key: (key != archived_run.STUDY_KEY, found[key].begun_at_ms, key))
     return {key: found[key] for key in order}, remarks
 
 
@@ -133,13 +133,13 @@ def _write_runs(
 ) -> int:
     """A group at a time, so that no more than that is ever in memory; how many there still were."""
     num_runs = 0
-    for number, first in enumerate(range(0, len(run_ids), layout.RUNS_A_FILE), 1):
-        runs = read_runs(client, experiment_id, run_ids[first : first + layout.RUNS_A_FILE])
+    for number, first in enumerate(range(0, len(run_ids), zip_format.RUNS_A_FILE), 1):
+        runs = read_runs(client, experiment_id, run_ids[first : first + zip_format.RUNS_A_FILE])
         histories = read_histories(client, {run.info.run_id: run.data.metrics for run in runs})
         lines = []
         for done, run in enumerate(runs, first + 1):
-            _write_artifacts(client, run.info.artifact_uri, layout.artifacts_of(contents.key_of(run)), archive)
-            lines.append(contents.describe(run, histories[run.info.run_id], _write_models(client, run, archive)).as_dict())
+            _write_artifacts(client, run.info.artifact_uri, zip_format.artifacts_of(archived_run.key_of(run)), archive)
+            lines.append(archived_run.describe(run, histories[run.info.run_id], _write_models(client, run, archive)).as_dict())
             count(done, len(run_ids))
         archive.add_lines(f"runs/{number:05}.jsonl", lines)
         num_runs += len(lines)
@@ -156,14 +156,14 @@ def read_runs(client: MlflowClient, experiment_id: str, run_ids: Sequence[str]) 
 
 def _write_models(client: MlflowClient, run: Run, archive: ArchiveWriter) -> list[ArchivedModel]:
     models = []
-    for number, (described, model) in enumerate(contents.models_of(client, run)):
-        _write_artifacts(client, model.artifact_location, layout.model_of(contents.key_of(run), number), archive)
+    for number, (described, model) in enumerate(archived_run.models_of(client, run)):
+        _write_artifacts(client, model.artifact_location, zip_format.model_of(archived_run.key_of(run), number), archive)
         models.append(described)
     return models
 
 
 def _write_artifacts(client: MlflowClient, location: str, name: str, archive: ArchiveWriter) -> None:
-    repository = contents.artifacts_at(client, location)
+    repository = archived_run.artifacts_at(client, location)
     if not repository.list_artifacts():
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -9,19 +9,19 @@ from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 
 from studies import run_record
-from studies.engine.archives import contents, layout
-from studies.engine.archives.comparing import compare_runs
-from studies.engine.archives.contents import PARENT_RUN, STUDY_KEY, ArchivedRun
+from studies.engine.archives import archived_run, zip_format
+from studies.engine.archives.archived_run import PARENT_RUN, STUDY_KEY, ArchivedRun
+from studies.engine.archives.differences import compare_runs
 from studies.engine.archives.exporting import Moved, RunCounter, find_runs, read_runs
-from studies.engine.archives.histories import read_histories
-from studies.engine.archives.layout import Archive, open_archive
-from studies.engine.archives.translation import Translation
+from studies.engine.archives.id_rewriting import Translation
+from studies.engine.archives.metric_histories import read_histories
 from studies.engine.archives.writing import write_run
-from studies.engine.lookup import find_stores
-from studies.engine.parent_run import find_experiment
-from studies.engine.problems import Problem, StudyError, cut, mask_credentials, shown
-from studies.engine.stores import Stores
-from studies.engine.tracking import EXPERIMENT_TAGS, connect
+from studies.engine.archives.zip_format import Archive, open_archive
+from studies.engine.definition.locations import Stores
+from studies.engine.definition.lookup import find_stores
+from studies.engine.errors import Problem, StudyError, cut, mask_credentials, shown
+from studies.engine.recording.study_run import find_experiment
+from studies.engine.recording.tracker import EXPERIMENT_TAGS, connect
 
 FOUND_BY = (run_record.KIND, run_record.STUDY, run_record.IDENTITY, PARENT_RUN)
 NUM_TOLD = 5
@@ -97,7 +97,7 @@ def _runs_there(client: MlflowClient, experiment: Experiment | None, study: str)
     """Ids by key. Of copies the first counts, which is also the driver's choice; of parent runs the newest."""
     found: dict[str, str] = {}
     for run in find_runs(client, experiment.experiment_id, study) if experiment else ():
-        key = contents.key_of(run)
+        key = archived_run.key_of(run)
         if key != STUDY_KEY or key not in found:
             found[key] = run.info.run_id
     return found
@@ -132,10 +132,10 @@ def _missing(client: MlflowClient, archive: Archive, experiment: Experiment | No
 
 def _lost_files(client: MlflowClient, archive: Archive, run: ArchivedRun, there: Run) -> list[str]:
     """What a replicate's run that has ended has fewer of than the archive, or of another size."""
-    if run.key == STUDY_KEY or there.info.status not in contents.ENDED:
+    if run.key == STUDY_KEY or there.info.status not in archived_run.ENDED:
         return []
-    files = archive.files(layout.artifacts_of(run.key))
-    sizes = dict(contents.artifact_sizes(contents.artifacts_at(client, there.info.artifact_uri))) if files else {}
+    files = archive.files(zip_format.artifacts_of(run.key))
+    sizes = dict(archived_run.artifact_sizes(archived_run.artifacts_at(client, there.info.artifact_uri))) if files else {}
     said = [f"artifact {path}" for path, size in files.items() if sizes.get(path) != size]
     num_models = len(there.outputs.model_outputs) if there.outputs else 0
     return [*said, *(["its models"] if num_models < len(run.models) else [])]
@@ -153,7 +153,7 @@ def _stored(client: MlflowClient, experiment: Experiment | None, run_ids: Sequen
         return {}
     runs = read_runs(client, experiment.experiment_id, run_ids)
     histories = read_histories(client, {run.info.run_id: run.data.metrics for run in runs})
-    return {contents.key_of(run): (run, contents.describe(run, histories[run.info.run_id], ())) for run in runs}
+    return {archived_run.key_of(run): (run, archived_run.describe(run, histories[run.info.run_id], ())) for run in runs}
 
 
 def _write_runs(
@@ -184,7 +184,7 @@ def _write_one(
     if archived.key in there:
         run = client.get_run(there[archived.key])
         histories = read_histories(client, {run.info.run_id: run.data.metrics})
-        stored = contents.describe(run, histories[run.info.run_id], ())
+        stored = archived_run.describe(run, histories[run.info.run_id], ())
         lacking = compare_runs(archived, stored).missing
     else:
         tags = {name: archived.tags[name] for name in FOUND_BY if name in archived.tags}

@@ -9,9 +9,9 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunTag
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
-from studies.engine.archives import contents, layout
-from studies.engine.archives.contents import ArchivedModel, ArchivedRun
-from studies.engine.archives.layout import Archive
+from studies.engine.archives import archived_run, zip_format
+from studies.engine.archives.archived_run import ArchivedModel, ArchivedRun
+from studies.engine.archives.zip_format import Archive
 
 MODEL_FILE = "MLmodel"
 """The one file of a model that names it and its run."""
@@ -31,8 +31,8 @@ def write_run(client: MlflowClient, archive: Archive, missing: ArchivedRun, run:
     tags = [RunTag(name, value) for name, value in missing.tags.items()]
     client.log_batch(run_id, metrics=metrics, params=params, tags=tags)
     if missing.datasets:
-        client.log_inputs(run_id, [contents.dataset_input(dataset) for dataset in missing.datasets])
-    _write_files(archive, layout.artifacts_of(missing.key), contents.artifacts_at(client, run.info.artifact_uri), {})
+        client.log_inputs(run_id, [archived_run.dataset_input(dataset) for dataset in missing.datasets])
+    _write_files(archive, zip_format.artifacts_of(missing.key), archived_run.artifacts_at(client, run.info.artifact_uri), {})
     _write_models(client, archive, missing, run)
     if missing.ended_at_ms:
         client.set_terminated(run_id, missing.status, missing.ended_at_ms)
@@ -58,7 +58,7 @@ def _write_files(archive: Archive, folder: str, repository: ArtifactRepository, 
 
 def _write_models(client: MlflowClient, archive: Archive, missing: ArchivedRun, run: Run) -> None:
     """Models that the run has no counterpart of; one that was made and not finished is finished."""
-    there = contents.search_models(client, run) if missing.models else []
+    there = archived_run.search_models(client, run) if missing.models else []
     linked = {output.model_id for output in (run.outputs.model_outputs if run.outputs else [])}
     for number, archived in enumerate(missing.models):
         made = next((model for model in there if model.name == archived.name), None)
@@ -73,7 +73,9 @@ def _write_models(client: MlflowClient, archive: Archive, missing: ArchivedRun, 
             archived.model_id: made.model_id,
             missing.run_id: run.info.run_id,
         }
-        _write_files(archive, layout.model_of(missing.key, number), contents.artifacts_at(client, made.artifact_location), names)
+        _write_files(
+            archive, zip_format.model_of(missing.key, number), archived_run.artifacts_at(client, made.artifact_location), names
+        )
         if archived.metrics:
             client.log_batch(run.info.run_id, metrics=[_metric_of(metric, made.model_id) for metric in archived.metrics])
         if archived.status != str(LoggedModelStatus.PENDING):

@@ -1,0 +1,1 @@
+"""From an MLflow store to the records of a study and its replicates."""

@@ -1,0 +1,202 @@
+"""A study as its MLflow store has it: what was asked, and a record of every replicate, missing ones among them."""
+
+import json
+import math
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from analysis.records import mlflow_store, study_plan
+from analysis.records.mlflow_store import NoStudyError, StoredRun
+from studies import run_record
+from studies.run_record import PlannedReplicate, RunRecord, StudyRecord
+
+__all__ = ["NoStudyError", "RecordedStudy", "load_recorded_study"]
+
+MISSING = "MISSING"
+MOST_HISTORIES = 2000
+"""Curves that are read as a metric's history, a request each, of runs that older versions wrote."""
+NUM_NAMED = 5
+
+
+@dataclass(frozen=True)
+class RecordedStudy:
+    """What was asked and what came of it, in the order of the plan."""
+
+    study: StudyRecord
+    runs: list[RunRecord]
+    remarks: Sequence[str] = ()
+    """Sentences on what is odd about how MLflow has it: what was left out, what could not be read."""
+
+
+def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
+    """Read one study, from any store that MLflow reads.
+
+    Raises:
+        NoStudyError: The store does not answer, or holds no study of that name.
+    """
+    try:
+        client = mlflow_store.open_store(tracking_uri)
+        experiment_id = mlflow_store.find_experiment(client, name)
+        found = _Sorted(
+            run for run in mlflow_store.stored_runs(client, experiment_id) if run.tags.get(run_record.STUDY, name) == name
+        )
+        if not found.parents and not found.replicates:
+            raise NoStudyError(f"no study {name!r} in this MLflow store: its experiment has no run that spikesweep wrote")
+        study, remarks = study_plan.read_plan(client, name, found.parents[0] if found.parents else None, found.counting)
+        records, of_curves = _with_curves(client, _records(study, found.replicates))
+    except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError, json.JSONDecodeError) as error:
+        reason = mlflow_store.reason_of(error, tracking_uri)
+        raise NoStudyError(f"the study {name!r} cannot be read from MLflow: {reason}") from None
+    return RecordedStudy(study, records, [*remarks, *found.remarks(), *_left_out(found.replicates, records), *of_curves])
+
+
+class _Sorted:
+    """The runs of an experiment by what they are."""
+
+    def __init__(self, runs: Iterable[StoredRun]) -> None:
+        self.parents: list[StoredRun] = []
+        """Newest first."""
+        self.strangers: list[StoredRun] = []
+        """Runs that spikesweep did not write, or whose tags it cannot read."""
+        copies: defaultdict[str, list[StoredRun]] = defaultdict(list)
+        for run in runs:
+            if run.tags.get(run_record.KIND) == run_record.KIND_STUDY:
+                self.parents.append(run)
+            elif _is_replicate(run):
+                copies[run.tags[run_record.IDENTITY]].append(run)
+            else:
+                self.strangers.append(run)
+        self._copies = {identity: runs for identity, runs in copies.items() if len(runs) > 1}
+        self.replicates = {identity: min(runs, key=_counts_first) for identity, runs in copies.items()}
+
+    @property
+    def counting(self) -> list[StoredRun]:
+        """One run a replicate, oldest first."""
+        return sorted(self.replicates.values(), key=lambda run: (run.begun_at_ms, run.tags[run_record.IDENTITY]))
+
+    def remarks(self) -> list[str]:
+        """A sentence for each kind of run that one would not expect."""
+        said = []
+        if len(self.parents) > 1:
+            said.append(
+                f"MLflow has {len(self.parents)} parent runs of this study; the newest ({self.parents[0].run_id}) counts."
+            )
+        if self._copies:
+            names = _some([runs[0].name for runs in self._copies.values()])
+            said.append(
+                f"{_num(len(self._copies), 'replicate has', 'replicates have')} several runs in MLflow ({names}); of each "
+                "the finished one that began first counts, and the others are left out."
+            )
+        if self.strangers:
+            names = _some([run.name for run in self.strangers])
+            said.append(
+                f"{_num(len(self.strangers), 'run', 'runs')} of the experiment ({names}) "
+                f"{'was' if len(self.strangers) == 1 else 'were'} not written by spikesweep, and "
+                f"{'is' if len(self.strangers) == 1 else 'are'} left out."
+            )
+        return said
+
+
+def _is_replicate(run: StoredRun) -> bool:
+    if run.tags.get(run_record.KIND) != run_record.KIND_REPLICATE or run_record.IDENTITY not in run.tags:
+        return False
+    try:
+        study_plan.planned_of(run)
+        json.loads(run.tags.get(run_record.CONFIG, "{}"))
+    except ValueError:
+        return False
+    return True
+
+
+def _counts_first(run: StoredRun) -> tuple[bool, int, str]:
+    return (run.status != "FINISHED", run.begun_at_ms, run.run_id)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NUM_NAMED} more" if len(names) > NUM_NAMED else ""
+    return "; ".join(names[:NUM_NAMED]) + more
+
+
+def _num(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
+def _records(study: StudyRecord, runs: Mapping[str, StoredRun]) -> list[RunRecord]:
+    """The plan's replicates, then what a search or a tuning proposed and the plan does not name, oldest first."""
+    known = {planned.identity for planned in study.replicates}
+    others = [study_plan.planned_of(run) for identity, run in runs.items() if identity not in known]
+    proposed = [other for other in others if other.role in study_plan.FOUND_BY_TAGS and study_plan.is_of_space(study, other)]
+    proposed.sort(key=lambda replicate: (runs[replicate.identity].begun_at_ms, replicate.identity))
+    return [_record(replicate, runs.get(replicate.identity)) for replicate in (*study.replicates, *proposed)]
+
+
+def _left_out(runs: Mapping[str, StoredRun], records: Sequence[RunRecord]) -> list[str]:
+    shown = {record.identity for record in records}
+    lost = [runs[identity].name for identity in runs if identity not in shown]
+    if not lost:
+        return []
+    what = f"{_num(len(lost), 'replicate is', 'replicates are')} of levels or seeds that the study no longer asks for"
+    return [f"{what} ({_some(lost)}), and left out."]
+
+
+def _record(planned: PlannedReplicate, run: StoredRun | None) -> RunRecord:
+    asked: dict[str, Any] = {"identity": planned.identity, "seed": planned.seed, "levels": planned.levels, "role": planned.role}
+    if run is None:
+        return RunRecord(**asked, tuned=planned.tuned, status=MISSING, reason="never begun")
+    tags = run.tags
+    is_pruned = run.status == "KILLED" and tags.get(run_record.STATE) == run_record.STATE_PRUNED
+    return RunRecord(
+        **asked,
+        tuned=planned.tuned or json.loads(tags.get(run_record.TUNED, "{}")),
+        status=run_record.PRUNED if is_pruned else run.status,
+        reason=tags.get(run_record.REASON, "") if run.status != "FINISHED" else "",
+        run_id=run.run_id,
+        metrics={name: _unbounded(value) for name, value in run.metrics.items()},
+        accuracy_at_t=_curve(tags),
+        data_digest=tags.get(run_record.DATA_DIGEST, ""),
+        config=json.loads(tags.get(run_record.CONFIG, "{}")),
+        versions=tags.get(run_record.VERSIONS, ""),
+        git_commit=tags.get(run_record.COMMIT, ""),
+        facts=run_record.facts_of(tags),
+        begun_at_ms=run.begun_at_ms,
+        ended_at_ms=run.ended_at_ms,
+    )
+
+
+def _unbounded(value: float) -> float:
+    """MLflow's SQL stores keep the largest number there is for infinity."""
+    return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
+
+
+def _curve(tags: Mapping[str, str]) -> tuple[float, ...]:
+    try:
+        return tuple(map(float, json.loads(tags.get(run_record.CURVE, "[]"))))
+    except (ValueError, TypeError):  # cut short by a server that takes less
+        return ()
+
+
+def _with_curves(client: MlflowClient, records: list[RunRecord]) -> tuple[list[RunRecord], list[str]]:
+    """The records with accuracy at t where their runs have it as a metric alone: those of cells and finalists."""
+    lacking = [
+        place
+        for place, record in enumerate(records)
+        if record.status == "FINISHED"
+        and record.role in ("cell", "finalist")
+        and not record.accuracy_at_t
+        and run_record.ACCURACY_AT_T in record.metrics
+    ]
+    read = lacking[:MOST_HISTORIES]
+    curves = mlflow_store.curves(client, [records[place].run_id for place in read], run_record.ACCURACY_AT_T)
+    complete = list(records)
+    for place, curve in zip(read, curves, strict=True):
+        complete[place] = replace(records[place], accuracy_at_t=curve)
+    if len(read) == len(lacking):
+        return complete, []
+    return complete, [f"Accuracy at t was read of {len(read)} of {len(lacking)} replicates that an older spikesweep wrote."]

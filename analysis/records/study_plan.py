@@ -1,0 +1,155 @@
+"""What a study asked for: its record among the artifacts of its parent run, or what can be pieced together without."""
+
+import json
+import re
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+from mlflow import MlflowClient
+
+from analysis.records.mlflow_store import StoredRun, without_password
+from studies import run_record
+from studies.run_record import Level, PlannedReplicate, Role, StudyRecord, unknown_fields
+
+FOUND_BY_TAGS = ("search", "finalist", "tuning")
+"""Roles of replicates that no plan can name before they are proposed."""
+ROUNDING = 1e-4
+"""Of bounds in words, relative to the larger of them."""
+_NUMBER = r"(-?[\d.]+(?:e[+-]?\d+)?)"
+_RANGE = re.compile(rf"{_NUMBER} to {_NUMBER}\b")
+
+
+def read_plan(
+    client: MlflowClient, name: str, parent: StoredRun | None, runs: Sequence[StoredRun]
+) -> tuple[StudyRecord, list[str]]:
+    """The study's record, and sentences on what is wrong with it; ``runs`` are its replicates, for what it does not say."""
+    if parent is None:
+        said = "The study's parent run is gone from MLflow, and what was asked with it"
+        return _pieced_together(name, "", runs), [f"{said}; it is {_PIECED}"]
+    text, problem = _record_text(client, parent)
+    if not problem:
+        try:
+            return StudyRecord.from_json(text), _newer(text)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            problem = f"{type(error).__name__}: {error}"
+    said = f"The study's record ({run_record.STUDY_ARTIFACT}) cannot be read ({problem})"
+    if design := parent.tags.get(run_record.DESIGN):
+        try:
+            study = StudyRecord.from_json(design)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            pass
+        else:
+            return _filled(study, runs), [
+                f"{said}: the design is as its parent run has it, and cells that have no run are unknown."
+            ]
+    question = parent.tags.get("mlflow.note.content", "").partition("\n")[0]
+    return _pieced_together(name, question, runs), [f"{said}; what was asked is {_PIECED}"]
+
+
+_PIECED = "pieced together from the replicates' tags: replicates that were never begun are unknown, and no baseline is."
+
+
+def _record_text(client: MlflowClient, parent: StoredRun) -> tuple[str, str]:
+    """The record's text, or why there is none."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            artifact = client.download_artifacts(parent.run_id, run_record.STUDY_ARTIFACT, folder)
+            return Path(artifact).read_text(encoding="utf-8"), ""
+        except Exception as error:  # noqa: BLE001  # artifact stores have their own kinds
+            (first, *_) = str(error).splitlines() or [""]
+            return "", without_password(f"{type(error).__name__}: {first}").removesuffix(".")
+
+
+def _newer(text: str) -> list[str]:
+    unknown = unknown_fields(text)
+    if not unknown:
+        return []
+    return [
+        f"The study was recorded by a newer spikesweep: {', '.join(unknown)} in its record mean nothing here, and are left out."
+    ]
+
+
+def _filled(study: StudyRecord, runs: Sequence[StoredRun]) -> StudyRecord:
+    """The study with a replicate for every seed in every cell of which there is a run."""
+    planned = {planned.identity: planned for planned in map(planned_of, runs) if planned.role not in FOUND_BY_TAGS}
+    cells = {_key(replicate.levels): replicate.levels for replicate in planned.values()}
+    begun = {(_key(replicate.levels), replicate.seed) for replicate in planned.values()}
+    missing = [
+        PlannedReplicate("", seed, levels) for key, levels in cells.items() for seed in study.seeds if (key, seed) not in begun
+    ]
+    ordered = sorted([*planned.values(), *missing], key=lambda replicate: list(cells).index(_key(replicate.levels)))
+    return replace(study, replicates=ordered)
+
+
+def _pieced_together(name: str, question: str, runs: Sequence[StoredRun]) -> StudyRecord:
+    planned = [planned_of(run) for run in runs]
+    factors: dict[str, list[Level]] = {}
+    for replicate in planned:
+        for factor, level in replicate.levels.items():
+            if level not in factors.setdefault(factor, []):
+                factors[factor].append(level)
+    study = StudyRecord(
+        name=name,
+        question=question or "What was asked is not recorded.",
+        trainable=", ".join(_distinct(run.tags.get(run_record.TRAINABLE, "") for run in runs)),
+        design="adaptive_search" if any(replicate.role == "search" for replicate in planned) else "random",
+        baseline={},
+        factors=factors,
+        seeds=sorted({replicate.seed for replicate in planned if replicate.role == "cell"}),
+        replicates=[],
+    )
+    return _filled(study, runs)
+
+
+def planned_of(run: StoredRun) -> PlannedReplicate:
+    """What a replicate's run says that it is.
+
+    Raises:
+        ValueError: Its tags are not ours.
+    """
+    levels, tuned = (json.loads(run.tags.get(tag, "{}")) for tag in (run_record.LEVELS, run_record.TUNED))
+    if not all(
+        isinstance(found, dict) and not any(isinstance(level, dict | list) for level in found.values())
+        for found in (levels, tuned)
+    ):
+        raise ValueError("levels must be a mapping of names to plain values")
+    role = _role(run.tags.get(run_record.ROLE, "cell"))
+    return PlannedReplicate(run.tags[run_record.IDENTITY], int(run.tags.get(run_record.SEED, "0")), levels, role, tuned)
+
+
+def is_of_space(study: StudyRecord, replicate: PlannedReplicate) -> bool:
+    """Whether its levels are of the study's factors, and its tuned values of the parameters, as they are now."""
+    parameters = study.tuning.get("parameters", {})
+    return all(
+        name in study.factors
+        and (_is_within(level, study.ranges[name]) if name in study.ranges else level in study.factors[name])
+        for name, level in replicate.levels.items()
+    ) and all(
+        not parameters or (name in parameters and _is_within(value, str(parameters[name])))
+        for name, value in replicate.tuned.items()
+    )
+
+
+def _is_within(value: Level, words: str) -> bool:
+    """Whether a value is of a range in words; of words that are no range any value may be."""
+    found = _RANGE.match(words)
+    if not found or isinstance(value, bool) or not isinstance(value, int | float):
+        return True
+    low, high = map(float, found.groups())
+    slack = ROUNDING * max(abs(low), abs(high))
+    return low - slack <= value <= high + slack
+
+
+def _role(text: str) -> Role:
+    return next((role for role in get_args(Role) if role == text), "cell")
+
+
+def _key(levels: Mapping[str, Level]) -> frozenset[tuple[str, Level]]:
+    return frozenset(levels.items())
+
+
+def _distinct(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(filter(None, texts)))

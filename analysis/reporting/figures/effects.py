@@ -1,0 +1,156 @@
+"""The figures of effects and objectives: legible in light and dark and on paper, safe for colour-blind readers."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from numpy.typing import NDArray
+
+from analysis.reporting.figures.style import (
+    INK,
+    OKABE_ITO,
+    STYLE,
+    Plate,
+    frame_accuracies,
+    line_style,
+    panels,
+    present,
+    scale_of,
+    wrapped,
+)
+from analysis.statistics.data.outcomes import Outcome
+from analysis.statistics.effects.level_effects import LevelEffect
+from analysis.statistics.summary import Summary
+from studies.run_record import ACCURACY, level_in_words
+
+MOST_FULL_BANDS = 5
+"""With more lines in a panel the bands of their intervals are fainter."""
+MOST_FINELY_TICKED = 60
+SPREAD_FOR_LOG = 12
+"""Largest over median of the bounds of differences, from which on their axis is logarithmic away from 0."""
+
+
+def effect_plates(summary: Summary) -> list[Plate]:
+    """Differences from the baseline, and accuracy against t."""
+    return present(
+        (
+            "Differences from the baseline",
+            "Mean and 95 % interval over seeds; filled where the corrected p-value decides.",
+            differences(summary),
+        ),
+        (
+            "Accuracy against t",
+            "Validation accuracy of the spike counts up to step t: means and 95 % intervals over seeds.",
+            accuracy_against_t(summary),
+        ),
+    )
+
+
+def accuracy_against_t(summary: Summary) -> Figure | None:
+    """A panel per factor, a line per level: mean validation accuracy of the spike counts up to t, with its interval.
+
+    None where no replicate's curve was read.
+    """
+    of_accuracy = next((effects for outcome, effects in summary.effects.items() if outcome.metric == ACCURACY), ())
+    curves = [effect for effect in of_accuracy if effect.accuracy_at_t]
+    factors = list(dict.fromkeys(effect.factor for effect in curves))
+    if not factors:
+        return None
+    by_factor = [[effect for effect in curves if effect.factor == factor] for factor in factors]
+    height = 3.4 + 0.19 * max(sum(_label(effect).count("\n") + 1 for effect in effects) for effects in by_factor)
+    with mpl.rc_context(STYLE):
+        figure, places = panels(len(factors), 2 if len(factors) != 3 else 3, (4.5, height))
+        for axes, effects in zip(places, by_factor, strict=True):
+            for i, effect in enumerate(effects):
+                _draw_curve(axes, effect, i, band=0.16 if len(effects) <= MOST_FULL_BANDS else 0.07)
+            _frame_curves(axes, effects)
+    return figure
+
+
+def _label(effect: LevelEffect) -> str:
+    return wrapped(level_in_words(effect.level) + (" (baseline)" if effect.is_baseline else ""), 40)
+
+
+def _draw_curve(axes: Axes, effect: LevelEffect, i: int, *, band: float) -> None:
+    steps = range(1, len(effect.accuracy_at_t) + 1)
+    mean, low, high = ([100 * getattr(estimate, bound) for estimate in effect.accuracy_at_t] for bound in ("mean", "low", "high"))
+    style = {**line_style(i), **({"color": INK, "linestyle": "-"} if effect.is_baseline else {})}
+    every = max(1, len(mean) // 12)
+    axes.plot(steps, mean, markersize=4, markevery=(min(i, every - 1), every), label=_label(effect), **style)
+    axes.fill_between(steps, low, high, color=style["color"], alpha=band, linewidth=0)
+
+
+def _frame_curves(axes: Axes, effects: Sequence[LevelEffect]) -> None:
+    axes.set(title=effects[0].factor, xlabel="time step t")
+    frame_accuracies(axes, [estimate for effect in effects for estimate in effect.accuracy_at_t])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="y")
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), borderaxespad=0, labelspacing=0.3)
+
+
+def differences(summary: Summary) -> Figure | None:
+    """A panel per outcome: every level's paired difference from the baseline, with its interval; filled where decided.
+
+    None for designs that compare no levels.
+    """
+    if not summary.effects:
+        return None
+    rows = [[effect for effect in effects if effect.num_cells] for effects in summary.effects.values()]
+    labels = [wrapped(f"{e.factor} = {level_in_words(e.level)}{' (baseline)' * e.is_baseline}", 25) for e in rows[0]]
+    height = 0.9 + sum(0.17 + 0.17 * (label.count("\n") + 1) for label in labels)
+    with mpl.rc_context(STYLE):
+        figure, places = panels(len(rows), 2, (4.0, height), sharey=True)
+        for axes, (outcome, effects) in zip(places, zip(summary.effects, rows, strict=True), strict=True):
+            for place, effect in enumerate(effects):
+                _draw_difference(axes, effect, place, outcome)
+            _frame_differences(axes, outcome, effects)
+        places[0].set_yticks(range(len(labels)), labels)
+        places[0].set_ylim(len(labels) - 0.5, -0.5)
+    return figure
+
+
+def _draw_difference(axes: Axes, effect: LevelEffect, place: int, outcome: Outcome) -> None:
+    if effect.is_baseline:
+        axes.plot([0], [place], marker="D", markersize=6, color=INK, markerfacecolor="none", linestyle="none")
+        return
+    if effect.contrast is None:
+        axes.annotate("no data", (0, place), xytext=(6, 0), textcoords="offset points", va="center")
+        return
+    is_decided, scale, difference = effect.verdict in ("higher", "lower"), scale_of(outcome), effect.contrast.difference
+    colour = OKABE_ITO[0] if is_decided else INK
+    axes.plot([scale * difference.low, scale * difference.high], [place, place], color=colour, linewidth=2)
+    face = colour if is_decided else "none"
+    axes.plot([scale * difference.mean], [place], marker="o", markersize=7, color=colour, markerfacecolor=face)
+
+
+def _frame_differences(axes: Axes, outcome: Outcome, effects: Sequence[LevelEffect]) -> None:
+    axes.axvline(0, color=INK, linewidth=1, linestyle=":")
+    what = "points" if outcome.is_fraction else "difference"
+    label = f"{what} from the baseline (95 %)"
+    found = [effect.contrast.difference for effect in effects if effect.contrast]
+    bounds = np.abs([scale_of(outcome) * bound for one in found for bound in (one.mean, one.low, one.high)])
+    bounds = bounds[np.isfinite(bounds) & (bounds > 0)]
+    if len(bounds) and bounds.max() > SPREAD_FOR_LOG * np.median(bounds):
+        label += f"\nlogarithmic beyond ±{_part_logarithmic(axes, bounds):g}"
+    for place in range(1, len(effects)):
+        if effects[place].factor != effects[place - 1].factor:
+            axes.axhline(place - 0.5, color=INK, linewidth=0.5, alpha=0.4)
+    axes.set(title=outcome.name, xlabel=label)
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
+
+
+def _part_logarithmic(axes: Axes, bounds: NDArray[np.float64]) -> float:
+    """An axis that is linear around 0 and logarithmic beyond what is returned, ticked at 1, 10, … and, if they fit, 3, 30, …."""
+    linear = float(f"{np.median(bounds):.1g}")
+    axes.set_xscale("symlog", linthresh=linear, linscale=1.5)
+    decades = 10.0 ** np.arange(np.floor(np.log10(linear)), np.ceil(np.log10(np.max(bounds))) + 1)
+    steps = (1, 3) if np.max(bounds) < MOST_FINELY_TICKED * linear else (1,)
+    beyond = [step * decade for decade in decades for step in steps if step * decade >= 2.4 * linear]
+    axes.xaxis.set_major_locator(FixedLocator([*(-tick for tick in beyond), -linear, 0, linear, *beyond]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    return linear

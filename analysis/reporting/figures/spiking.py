@@ -1,0 +1,179 @@
+"""The figures of spiking networks: accuracy against what it costs, and sparsity by layer."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+from numpy.typing import NDArray
+
+from analysis.reporting import formatting
+from analysis.reporting.figures.style import INK, OKABE_ITO, STYLE, Plate, frame_accuracies, logarithmic, panels, present, wrapped
+from analysis.reporting.topics.published import Published, matches
+from analysis.reporting.topics.spiking import numbered, row_in_words
+from analysis.statistics.data.estimates import Estimate
+from analysis.statistics.spiking import CostPoint, SpikingRow
+from analysis.statistics.summary import Summary
+
+MOST_NUMBERED = 14
+"""Of more points only those on a front have their number beside them."""
+MOST_WITH_BARS = 60
+MOST_ROWS = 30
+LONGEST_UPRIGHT = 8
+"""Characters of a layer's name that fit above its column."""
+SPREAD_FOR_LOG = 8
+"""Largest over smallest cost, from which on their axis is logarithmic."""
+PICOJOULE_PER_MICROJOULE = 1e6
+
+
+def spiking_plates(summary: Summary) -> list[Plate]:
+    """Accuracy against cost, and sparsity by layer."""
+    beneath = " Beneath the line: published numbers." if _published_with_layers(summary) else ""
+    return present(
+        (
+            "Accuracy against cost",
+            "A point per cell, numbered as in the table of that name: means and 95 % intervals over seeds, both ways; filled on "
+            "the front. Energy is a model: 4.6 pJ per MAC, 0.9 pJ per AC (45 nm).",
+            accuracy_against_cost(summary),
+        ),
+        (
+            "Sparsity by layer",
+            f"Zeros among each layer's outputs over all time steps and images, means over seeds.{beneath}",
+            sparsity_by_layer(summary),
+        ),
+    )
+
+
+def accuracy_against_cost(summary: Summary) -> Figure | None:
+    """Two panels, operations and energy: a point per cell with its intervals both ways, and the Pareto front of the means.
+
+    None where no replicate measured its cost.
+    """
+    points = summary.spiking.points
+    if not points:
+        return None
+    with mpl.rc_context(STYLE):
+        figure, (left, right) = panels(2, 2, (4.7, 4.2), sharey=True)
+        operations = [point.is_on_operations_front for point in points]
+        _draw_costs(left, points, lambda point: point.operations, operations, 1.0)
+        left.set(xlabel="synaptic operations per image")
+        energy = [point.is_on_energy_front for point in points]
+        _draw_costs(right, points, lambda point: point.energy_pj, energy, 1 / PICOJOULE_PER_MICROJOULE)
+        right.set(xlabel="energy per image (µJ, a model)")
+        frame_accuracies(left, [point.accuracy for point in points])
+        left.legend(loc="lower right")
+    return figure
+
+
+def _draw_costs(
+    axes: Axes, points: Sequence[CostPoint], cost: Callable[[CostPoint], Estimate], on_front: Sequence[bool], scale: float
+) -> None:
+    means = [scale * cost(point).mean for point in points]
+    order = sorted((i for i, is_on in enumerate(on_front) if is_on), key=lambda i: means[i])
+    accuracies = [100 * point.accuracy.mean for point in points]
+    axes.plot(
+        [means[i] for i in order],
+        [accuracies[i] for i in order],
+        drawstyle="steps-post",
+        color=OKABE_ITO[0],
+        label="Pareto front of the means",
+    )
+    for i, point in enumerate(points):
+        colour = OKABE_ITO[0] if on_front[i] else INK
+        if len(points) <= MOST_WITH_BARS:
+            _draw_bars(axes, point.accuracy, cost(point), scale, colour)
+        axes.plot(
+            means[i], accuracies[i], marker="o", markersize=5, color=colour, markerfacecolor=colour if on_front[i] else "none"
+        )
+    for number, point in numbered(points):
+        i = points.index(point)
+        if on_front[i] or len(points) <= MOST_NUMBERED:
+            axes.annotate(
+                str(number),
+                (means[i], accuracies[i]),
+                xytext=(5, 4 if on_front[i] else -11),
+                textcoords="offset points",
+                fontsize=9,
+            )
+    if max(means) > SPREAD_FOR_LOG * min(means) > 0:
+        logarithmic(axes, min(means), max(means))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axes.grid()
+
+
+def _draw_bars(axes: Axes, accuracy: Estimate, cost: Estimate, scale: float, colour: str) -> None:
+    at = (scale * cost.mean, 100 * accuracy.mean)
+    style: Any = {"color": colour, "linewidth": 1.2, "alpha": 0.55}
+    axes.plot([at[0], at[0]], [100 * accuracy.low, 100 * accuracy.high], **style)
+    axes.plot([scale * cost.low, scale * cost.high], [at[1], at[1]], **style)
+
+
+def _short(value: float) -> str:
+    """20 k, 1.5 M: an axis label of a count."""
+    for power, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= power:
+            return f"{value / power:g}{name}"
+    return f"{value:g}"
+
+
+def sparsity_by_layer(summary: Summary) -> Figure | None:
+    """A heat map of the share of zeros, in percent: a row per level or configuration, a column per layer.
+
+    Published numbers of the same model on the same data stand beneath, apart. None where no replicate has layers.
+    """
+    layers = summary.spiking.layers
+    rows = [row for row in summary.spiking.rows if row.sparsity][:MOST_ROWS]
+    if len(layers) < 2 or not rows:
+        return None
+    published = _published_with_layers(summary)
+    labels = [wrapped(row_in_words(summary.study, row), 34) for row in rows]
+    labels += [wrapped(f"published: {found.model}", 34) for found in published]
+    values = [_means(row, layers) for row in rows] + [_published_means(found, layers) for found in published]
+    heights = sum(0.16 + 0.16 * (label.count("\n") + 1) for label in labels)
+    with mpl.rc_context(STYLE):
+        figure, (axes,) = panels(1, 1, (3.1 + 0.62 * len(layers), 1.0 + heights))
+        _draw_heat_map(axes, np.array(values), num_own=len(rows))
+        turn: Any = {"rotation": 35, "ha": "right"} if max(map(len, layers)) > LONGEST_UPRIGHT else {}
+        axes.set_xticks(range(len(layers)), layers, **turn)
+        axes.set_yticks(range(len(labels)), labels)
+        axes.tick_params(length=0)
+        axes.set_title("zeros among the outputs (%)", loc="left")
+    return figure
+
+
+def _published_with_layers(summary: Summary) -> list[Published]:
+    return [found for found in matches(summary.study, summary.runs) if found.sparsity]
+
+
+def _means(row: SpikingRow, layers: Sequence[str]) -> list[float]:
+    return [100 * row.sparsity[layer].mean if layer in row.sparsity else np.nan for layer in layers]
+
+
+def _published_means(found: Published, layers: Sequence[str]) -> list[float]:
+    return [found.sparsity.get(layer, np.nan) for layer in layers]
+
+
+def _draw_heat_map(axes: Axes, values: NDArray[np.float64], num_own: int) -> None:
+    """Numbers stand in the cells; a line parts what is published from what is measured."""
+    low, high = float(np.nanmin(values)), 100.0
+    num_rows, num_columns = values.shape
+    edges = np.arange(num_columns + 1) - 0.5, np.arange(num_rows + 1) - 0.5
+    mesh = axes.pcolormesh(*edges, np.ma.masked_invalid(values), cmap="cividis", vmin=low, vmax=high, edgecolors="none")
+    axes.invert_yaxis()
+    colours = mesh.to_rgba(np.nan_to_num(values, nan=low))
+    for (i, j), value in np.ndenumerate(values):
+        text = formatting.NONE if np.isnan(value) else f"{value:.1f}"
+        colour = INK if np.isnan(value) else _readable_on(colours[i, j])
+        axes.text(j, i, text, ha="center", va="center", fontsize=9, color=colour)
+    if num_own < len(values):
+        axes.axhline(num_own - 0.5, color=INK, linewidth=2)
+    axes.spines[:].set_visible(False)
+
+
+def _readable_on(colour: NDArray[np.float64]) -> str:
+    """Black or white, whichever has the higher contrast with it (WCAG 2.2: equal at a relative luminance of 0.179)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    return "#ffffff" if 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] < 0.179 else "#000000"

@@ -1,0 +1,179 @@
+"""What all figures share: style, palette, panels; and a figure as text for the page, as SVG and PNG for a file.
+
+A figure is drawn in one set of colours. The page has its own of the same hues for light and dark (custom properties of the
+template's style), so that lines keep 3:1 and texts 4.5:1 against either paper; files have a white one.
+"""
+
+import io
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
+
+from analysis.statistics.data.estimates import Estimate
+from analysis.statistics.data.outcomes import Outcome
+
+OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Safe for colour-blind readers (Okabe and Ito 2008); the page's properties --hue-0 … --hue-5 stand for them."""
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES = ("-", "--", ":", "-.")
+INK = "#010203"
+"""Texts and axes; on the page the page's own text colour."""
+PAPER = "#ffffff"
+PNG_DPI = 200
+POINTS_PER_INCH = 72
+NEARLY_RIGHT, ERRORS_FOR_LOG = 85, 6
+"""Percent, and the largest over the smallest error, from which on an axis of accuracies is logarithmic in the error."""
+LEAST_ERROR = 0.3
+"""Percent that such an axis adds to every error, so that 100 % has a place."""
+ACCURACY_TICKS = (0, 50, 80, 90, 95, 98, 99, 99.5, 100)
+MOST_FINELY_TICKED = 300
+NARROWEST = 0.85
+"""Of its size, which the page keeps a figure at: the smallest texts, of 9 points, are then 10.2 pixels. What is wider than a
+phone scrolls."""
+
+STYLE: Any = {
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "axes.titlesize": 11,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": INK,
+    "grid.alpha": 0.15,
+    "grid.linewidth": 0.6,
+    "font.size": 10,
+    "legend.frameon": False,
+    "svg.hashsalt": "spikesweep",
+}
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A figure with what stands above and below it."""
+
+    heading: str
+    caption: str
+    figure: Figure
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        return re.sub(r"[^a-z0-9]+", "_", self.heading.lower()).strip("_")
+
+
+def present(*drawn: tuple[str, str, Figure | None]) -> list[Plate]:
+    """Of headings, captions and figures, the plates that have a figure."""
+    return [Plate(heading, caption, figure) for heading, caption, figure in drawn if figure is not None]
+
+
+def line_style(i: int) -> dict[str, Any]:
+    """Colour, marker and dashes of the i-th line, of which 24 in a row differ."""
+    num = len(OKABE_ITO)
+    turn = i // num
+    return {
+        "color": OKABE_ITO[i % num],
+        "marker": MARKERS[(i + turn) % len(MARKERS)],
+        "linestyle": DASHES[turn % len(DASHES)],
+    }
+
+
+def panels(num: int, most_in_a_row: int, size: tuple[float, float], **sharing: Any) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with so many axes of this size in inches, in rows; places that are left over in the last one stay empty.
+
+    Call it, and draw, inside ``matplotlib.rc_context(STYLE)``.
+    """
+    num_columns = min(num, most_in_a_row)
+    num_rows = -(-num // num_columns)
+    figure = Figure(figsize=(size[0] * num_columns, size[1] * num_rows), layout="constrained")
+    found: list[Axes] = list(figure.subplots(num_rows, num_columns, squeeze=False, **sharing).flat)
+    for spare in found[num:]:
+        spare.set_visible(False)
+    return figure, found[:num]
+
+
+def frame_accuracies(axes: Axes, estimates: Sequence[Estimate]) -> None:
+    """Limits, ticks and label of a vertical axis of validation accuracies.
+
+    Where some are nearly right and others far from it, the axis is logarithmic in the error: between 95 and 96 % there is more
+    to see than between 35 and 36 %. All means have a place, and their intervals as far as most of them reach: those of two or
+    three seeds may be wider than all the rest.
+    """
+    shown = [100 * estimate.mean for estimate in estimates]
+    halves = [100 * (estimate.high - estimate.mean) for estimate in estimates if estimate.num_values > 1]
+    spread = max(shown) - min(shown)
+    room = 0.5 + 0.06 * spread + min(float(np.quantile(halves, 0.8)) if halves else 0.0, spread)
+    low, high = max(0.0, min(shown) - room), min(100.0, max(shown) + room)
+    if max(shown) >= NEARLY_RIGHT and 100 - min(shown) > ERRORS_FOR_LOG * (100 - max(shown)):
+        axes.set_yscale("function", functions=(_accuracy_to_height, _height_to_accuracy))
+        low, high = max(0.0, 100 - 1.3 * (100 - min(shown))), 100 - 0.75 * (100 - max(shown))
+        axes.yaxis.set_major_locator(FixedLocator([tick for tick in ACCURACY_TICKS if low <= tick <= high]))
+        axes.set_ylabel("validation accuracy (%)\nlogarithmic in the error")
+    else:
+        axes.set_ylabel("validation accuracy (%)")
+    axes.set_ylim(low, high)
+
+
+def _accuracy_to_height(percent: Any) -> Any:
+    return -np.log10(np.maximum(100 + LEAST_ERROR - np.asarray(percent), LEAST_ERROR / 10))
+
+
+def _height_to_accuracy(height: Any) -> Any:
+    return 100 + LEAST_ERROR - 10 ** -np.asarray(height)
+
+
+def logarithmic(axes: Axes, low: float, high: float) -> None:
+    """Make a horizontal axis of positive numbers logarithmic, ticked at 1, 2, 5, 10, … (1, 10, … over three decades and more)."""
+    axes.set_xscale("log")
+    axes.set_xlim(low / 1.25, high * 1.25)
+    subs = (1.0, 2.0, 5.0) if high < MOST_FINELY_TICKED * low else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def scale_of(outcome: Outcome) -> float:
+    """What an outcome's values are multiplied with to be shown: fractions in percent, others as they are."""
+    return 100.0 if outcome.is_fraction else 1.0
+
+
+def wrapped(label: str, width: int = 26) -> str:
+    """A label in lines of at most so many characters, where its words are not longer."""
+    return "\n".join(textwrap.wrap(label, width, break_long_words=False, break_on_hyphens=False)) or label
+
+
+def svg(figure: Figure) -> str:
+    """A whole SVG file on white, the same bytes for the same figure."""
+    return _saved(figure, format="svg", facecolor=PAPER, metadata={"Date": None}).decode()
+
+
+def inline_svg(figure: Figure, label: str) -> str:
+    """An SVG element for the page, in the page's own colours, named for those who cannot see it."""
+    text = _saved(figure, format="svg", transparent=True, metadata={"Date": None}).decode()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    for i, hue in enumerate(OKABE_ITO):
+        text = text.replace(hue, f"var(--hue-{i}, {hue})")
+    narrowest = NARROWEST * float(figure.get_figwidth()) * POINTS_PER_INCH
+    return text.replace("<svg", f'<svg role="img" aria-label="{label}" style="min-width: min({narrowest:.0f}pt, 100rem)"', 1)
+
+
+def png(figure: Figure) -> bytes:
+    """A PNG file on white, 200 pixels to the inch."""
+    return _saved(figure, format="png", facecolor=PAPER, dpi=PNG_DPI)
+
+
+def _saved(figure: Figure, **how: Any) -> bytes:
+    out = io.BytesIO()
+    with mpl.rc_context(STYLE):  # ticks are made when it is drawn
+        figure.savefig(out, **how)
+    return out.getvalue()

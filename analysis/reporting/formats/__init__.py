@@ -1,0 +1,1 @@
+"""The formats of the report: terminal, Markdown, HTML, LaTeX, CSV, Parquet."""

@@ -1,0 +1,123 @@
+"""Numbers and levels in words, the same in every output."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from analysis.statistics.data.estimates import Estimate
+from analysis.statistics.data.outcomes import Outcome
+from studies.run_record import Level, StudyRecord, level_in_words, levels_in_words
+
+NONE = "–"
+MOST_DECIMALS = 6
+SMALLEST_PLAIN, LARGEST_PLAIN = 1e-4, 1e9
+"""Beyond these a number needs its power of ten."""
+
+
+def plain_number(number: float, sign: str = "") -> str:
+    """Four significant digits, written out: 12.35, 0.001235, 1235000; a sign before positive ones too where ``sign`` is +."""
+    prefix = "+" if sign and number >= 0 else ""
+    if number and not SMALLEST_PLAIN <= abs(number) < LARGEST_PLAIN:
+        return f"{prefix}{number:.3e}"
+    return prefix + np.format_float_positional(number, precision=4, unique=False, fractional=False, trim="-")
+
+
+def number(outcome: Outcome, value: float, sign: str = "") -> str:
+    """A value or a difference of an outcome: fractions in percent (or points) with two decimals, others as plain numbers."""
+    return f"{100 * value:{sign}.2f}" if outcome.is_fraction else plain_number(value, sign)
+
+
+def value(outcome: Outcome, estimate: Estimate | None) -> str:
+    """A mean with its interval: ``96.12 (95.40 to 96.84)``."""
+    return NONE if estimate is None else _with_interval(outcome, estimate, "")
+
+
+def difference(outcome: Outcome, estimate: Estimate) -> str:
+    """A difference with its interval, signed; of fractions in percentage points."""
+    return _with_interval(outcome, estimate, "+")
+
+
+def plus_minus(estimate: Estimate | None) -> str:
+    """A mean ± half of its interval, both as exact as two digits of the half are: ``248714 ± 3852``, ``1.872 ± 0.059``."""
+    if estimate is None:
+        return NONE
+    half = estimate.high - estimate.mean
+    if estimate.num_values < 2 or not half > 0:
+        return plain_number(estimate.mean)
+    num_decimals = max(0, 1 - math.floor(math.log10(half)))
+    if num_decimals > MOST_DECIMALS:
+        return f"{plain_number(estimate.mean)} ± {plain_number(half)}"
+    return f"{estimate.mean:.{num_decimals}f} ± {half:.{num_decimals}f}"
+
+
+def _with_interval(outcome: Outcome, estimate: Estimate, sign: str) -> str:
+    text = number(outcome, estimate.mean, sign)
+    if estimate.num_values < 2:
+        return text
+    return f"{text} ({number(outcome, estimate.low, sign)} to {number(outcome, estimate.high, sign)})"
+
+
+def unit(outcome: Outcome) -> str:
+    """What stands behind an outcome's name: `` %``, or nothing."""
+    return " %" if outcome.is_fraction else ""
+
+
+def difference_unit(outcome: Outcome) -> str:
+    """What stands behind a difference: `` points``, or nothing."""
+    return " points" if outcome.is_fraction else ""
+
+
+def p_value(p: float) -> str:
+    """Three decimals; smaller ones as a bound."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def level_of(study: StudyRecord, factor: str, levels: Mapping[str, Level]) -> str:
+    """A configuration's level of a factor: from a range with four digits, else as it is; a dash where the factor is inactive."""
+    if factor not in levels:
+        return NONE
+    return tuned_value(levels[factor]) if factor in study.ranges else level_in_words(levels[factor])
+
+
+def tuned_value(value: Level) -> str:
+    """A value that a sampler chose: numbers with four digits, the rest as it is."""
+    return plain_number(value) if isinstance(value, float) else level_in_words(value)
+
+
+def configuration_in_words(study: StudyRecord, levels: Mapping[str, Level]) -> str:
+    """A configuration's levels in the order of the factors, as ``level_of`` has them."""
+    return " ".join(f"{factor}={level_of(study, factor, levels)}" for factor in study.factors if factor in levels)
+
+
+def cell_in_words(study: StudyRecord, levels: Mapping[str, Level]) -> str:
+    """What a cell has other than the baseline, or ``baseline``."""
+    others = {name: level for name, level in levels.items() if study.baseline.get(name, ...) != level}
+    return levels_in_words(others) or "baseline"
+
+
+def seeds(num_finished: int, num_planned: int) -> str:
+    """How many seeds finished, and of how many if not all; a dash where none was planned."""
+    if not num_planned:
+        return NONE
+    return str(num_finished) if num_finished == num_planned else f"{num_finished} of {num_planned}"
+
+
+def named_seeds(numbers: Collection[int]) -> str:
+    """How many seeds, and which: ``2 seeds (0, 1)``."""
+    return f"{len(numbers)} seed{'s' if len(numbers) != 1 else ''} ({', '.join(map(str, sorted(numbers)))})"
+
+
+def setting(content: Any) -> str:
+    """A value of a study's options: mappings and lists spelt out, e.g. ``name tpe, seed 0``."""
+    if isinstance(content, Mapping):
+        return ", ".join(f"{name} {_inner(inner)}" for name, inner in content.items())
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        return ", ".join(_inner(inner) for inner in content)
+    return level_in_words(content)
+
+
+def _inner(content: Any) -> str:
+    text = setting(content)
+    return f"({text})" if isinstance(content, Mapping | Sequence) and not isinstance(content, str) else text

@@ -1,0 +1,1 @@
+"""One module for each topic of the report: its tables and sentences."""

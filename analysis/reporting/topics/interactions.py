@@ -1,0 +1,125 @@
+"""The analysis of variance in words: a table for every outcome of a factorial design, and a sentence on its interactions."""
+
+from collections.abc import Iterator, Sequence
+
+from analysis.reporting import formatting
+from analysis.reporting.document_model import Column, Line, Section
+from analysis.statistics.data.effect_coding import Term
+from analysis.statistics.data.outcomes import Outcome
+from analysis.statistics.effects.interactions import VarianceLine, VarianceTable
+from analysis.statistics.effects.level_effects import SIGNIFICANCE
+from analysis.statistics.effects.simple_effects import simple_effects
+from analysis.statistics.effects.variance_shares import VarianceShare
+from analysis.statistics.summary import Summary
+from studies.run_record import level_in_words
+
+COLUMNS = ("degrees of freedom", "sum of squares", "F", "p", "corrected p", "partial ω² (95 %)")
+REST = "three factors and more"
+
+
+def variance_sections(summary: Summary) -> list[Section]:
+    """A section for every outcome that has a table, and one on how factors interact where they do."""
+    sections = [_section(outcome, table) for outcome, table in summary.variances.items()]
+    return sections + [
+        _interacting(summary, outcome, pairs) for outcome in summary.variances if (pairs := _pairs(summary, outcome))
+    ]
+
+
+def _pairs(summary: Summary, outcome: Outcome) -> list[Term]:
+    """Those that are decided, and that no alias leaves open."""
+    lines = summary.variances[outcome].lines
+    return [line.term for line in lines if len(line.term) == 2 and _is_decided(line) and not line.aliases]
+
+
+def _interacting(summary: Summary, outcome: Outcome, pairs: Sequence[Term]) -> Section:
+    columns = [Column(name, is_text=True) for name in ("effect of", "where", "has the level")]
+    columns += [Column("seeds"), Column(f"difference{', points' if outcome.is_fraction else ''} (95 %)")]
+    lines = []
+    for pair in pairs:
+        for place, effect in enumerate(simple_effects(summary.study, summary.runs, pair, outcome.metric)):
+            found = effect.difference
+            shown = formatting.difference(outcome, found) if found else formatting.NONE
+            cells = [f"{effect.factor} = {level_in_words(effect.level)}", effect.beside, level_in_words(effect.beside_level)]
+            lines.append(Line([*cells, str(found.num_values if found else 0), shown], "" if place else "first"))
+    caption = (
+        "Simple effects of the pairs that interact: the paired difference from the first factor's baseline level at every level "
+        "of the second, the mean over all other factors. Intervals are each for themselves."
+    )
+    return Section(f"How factors interact: {outcome.name}", caption, columns, lines)
+
+
+def _section(outcome: Outcome, table: VarianceTable) -> Section:
+    is_aliased = any(line.aliases for line in table.lines)
+    aliased = [Column("or, which no cell tells apart", is_text=True)] if is_aliased else []
+    columns = [Column("term", is_text=True), *aliased, *map(Column, COLUMNS), Column("verdict", is_text=True)]
+    lines = [Line(_cells(line, is_aliased=is_aliased), "" if _is_decided(line) else "undecided") for line in table.lines]
+    residual = ["within cells and seeds", *([""] if is_aliased else []), str(table.residual_df)]
+    residual += [
+        formatting.plain_number(table.residual_mean_square * table.residual_df),
+        *[""] * (len(columns) - len(residual) - 1),
+    ]
+    return Section(f"Analysis of variance: {outcome.name}", _caption(table), columns, [*lines, Line(residual)])
+
+
+def _caption(table: VarianceTable) -> str:
+    said = [
+        "Which factors matter, and which pairs interact: the effect of one depends on the level of the other. These F tests take "
+        "the noise as normal and equal in all cells; the verdicts on single levels above do not."
+    ]
+    if any(line.aliases for line in table.lines):
+        said.append("The fraction gives one estimate for terms that stand in one line: it is of their sum.")
+    if partial := [_name(line.term) for line in table.lines if line.term and line.df < line.full_df]:
+        said.append(f"Only in part, since cells are missing or other terms take a part: {', '.join(partial)}.")
+    if table.not_estimable:
+        said.append(f"The cells say nothing of {', '.join(map(_name, table.not_estimable))}.")
+    if not table.has_interactions:
+        said.append("The factors have too many levels for a model with interactions; none is in the table.")
+    return " ".join(said)
+
+
+def _cells(line: VarianceLine, *, is_aliased: bool) -> list[str]:
+    return [
+        _name(line.term),
+        *([", ".join(map(_name, line.aliases)) or formatting.NONE] if is_aliased else []),
+        str(line.df),
+        formatting.plain_number(line.sum_of_squares),
+        formatting.plain_number(line.f),
+        formatting.p_value(line.p),
+        formatting.p_value(line.corrected_p),
+        _share(line.share),
+        "there is an effect" if _is_decided(line) else "undecided",
+    ]
+
+
+def _name(term: Term) -> str:
+    return " × ".join(term) or REST
+
+
+def _is_decided(line: VarianceLine) -> bool:
+    return line.corrected_p < SIGNIFICANCE
+
+
+def _share(share: VarianceShare) -> str:
+    return f"{max(0.0, share.value):.2f} ({share.low:.2f} to {share.high:.2f})"
+
+
+def variance_sentences(summary: Summary) -> Iterator[str]:
+    """One per outcome: which pairs of factors interact, as far as the design and the data tell."""
+    for outcome, table in summary.variances.items():
+        pairs = [line for line in table.lines if len(line.term) == 2]
+        if pairs:
+            yield f"{outcome.name}: {_pairs_in_words(pairs)}."
+
+
+def _pairs_in_words(pairs: Sequence[VarianceLine]) -> str:
+    decided = [line for line in pairs if _is_decided(line)]
+    others = len(pairs) - len(decided)
+    if not decided:
+        return f"no interaction of two factors is decided, of {others} tested"
+    found = ", ".join(f"{_with_aliases(line)} (partial ω² {_share(line.share)})" for line in decided)
+    rest = f"; {others} other pair{'s are' if others > 1 else ' is'} undecided" if others else ""
+    return f"factors that interact, so that the effect of one depends on the other: {found}{rest}"
+
+
+def _with_aliases(line: VarianceLine) -> str:
+    return " or ".join(map(_name, (line.term, *line.aliases)))

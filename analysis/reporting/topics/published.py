@@ -1,0 +1,154 @@
+"""Published numbers as reference: where they match a study, and how their recipe differs from its own."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import PurePath
+from typing import Any
+
+import yaml
+
+from analysis.reporting import formatting
+from analysis.reporting.document_model import Column, Line, Section
+from analysis.reporting.topics.effects import TEST_OUTCOME
+from analysis.statistics.data.cells import estimate, finite_values, group_by_levels
+from analysis.statistics.summary import Summary
+from studies.run_record import ACCURACY, TEST_ACCURACY, RunRecord, StudyRecord, level_in_words
+
+UNKNOWN = "not stated"
+USUAL: Mapping[str, Any] = {"image_downscale": 1, "num_train_images": None, "epochs": UNKNOWN}
+"""Config fields that are compared with every published number, and what these had unless their recipe says otherwise."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One network on one data set; see published.yaml."""
+
+    model: str
+    source: str
+    data: str
+    trainables: Sequence[str]
+    layouts: Sequence[str]
+    accuracy: float
+    """Percent."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    sparsity: Mapping[str, float] = field(default_factory=dict)
+    """Percent, by layer."""
+    seeds: str = UNKNOWN
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+@cache
+def published_numbers() -> tuple[Published, ...]:
+    """All that ship with the project."""
+    text = resources.files("analysis.reporting.topics").joinpath("published.yaml").read_text(encoding="utf-8")
+    return tuple(_published(content) for content in yaml.safe_load(text))
+
+
+def _published(content: Mapping[str, Any]) -> Published:
+    by_layer = {f"layer{number}": percent for number, percent in enumerate(content.get("sparsity", ()), start=1)}
+    return Published(**{**content, "sparsity": by_layer})
+
+
+def matches(study: StudyRecord, runs: Sequence[RunRecord]) -> list[Published]:
+    """The published numbers for which a replicate has the same data set, trainable and network."""
+    networks = {_network(study, run) for run in runs if run.config and run.role != "tuning"}
+    return [found for found in published_numbers() if any(_is_of(found, network) for network in networks)]
+
+
+def _network(study: StudyRecord, run: RunRecord) -> tuple[tuple[str, Any], ...]:
+    """Trainable, data set, layout, and the other fields that published numbers are matched by."""
+    data = PurePath(str(run.config.get("data", ""))).stem
+    trainable = run.levels.get("trainable", study.trainable)
+    others = [(name, run.config.get(name)) for name in _matched_fields()]
+    return (("trainable", trainable), ("data", data), ("layout", run.config.get("layout")), *others)
+
+
+@cache
+def _matched_fields() -> tuple[str, ...]:
+    return tuple(sorted({name for found in published_numbers() for name in found.config}))
+
+
+def _is_of(found: Published, network: Sequence[tuple[str, Any]]) -> bool:
+    values = dict(network)
+    return (
+        values["trainable"] in found.trainables
+        and values["data"] == found.data
+        and values["layout"] in found.layouts
+        and all(values[name] == value for name, value in found.config.items())
+    )
+
+
+def published_sections(summary: Summary) -> list[Section]:
+    """A line for every number that matches, beside the study's own best cell of that network; no section where none does."""
+    found = matches(summary.study, summary.runs)
+    if not found:
+        return []
+    caption = (
+        "For orientation, no comparison at equal recipe: single published values without an interval. “Here” is, of this "
+        "study's cells with the same data set and network, the one with the best validation accuracy."
+    )
+    columns = [
+        Column("published", is_text=True),
+        Column("accuracy %"),
+        Column("here, test accuracy % (95 %)"),
+        Column("seeds"),
+        Column("difference in recipe", is_text=True, is_long=True),
+        Column("source", is_text=True),
+    ]
+    return [Section("Published numbers", caption, columns, [_line(summary, one) for one in found])]
+
+
+def _line(summary: Summary, found: Published) -> Line:
+    runs = [run for run in summary.asked if run.config and _is_of(found, _network(summary.study, run))]
+    cells = [cell for cell in group_by_levels(runs).values() if finite_values(cell, ACCURACY)]
+    best = max(cells, key=lambda cell: _mean(finite_values(cell, ACCURACY)), default=[])
+    here = estimate(finite_values(best, TEST_ACCURACY))
+    differences = "; ".join(_differences(found, runs))
+    seeds = str(here.num_values) if here else formatting.NONE
+    name = f"{found.model}, published"
+    return Line(
+        [name, f"{found.accuracy:.2f}", formatting.value(TEST_OUTCOME, here), seeds, differences, found.source], "published"
+    )
+
+
+def _mean(values: Mapping[int, float]) -> float:
+    return sum(values.values()) / len(values)
+
+
+def _differences(found: Published, runs: Sequence[RunRecord]) -> Iterator[str]:
+    """Field by field: what it had, and what these replicates had, where that is not the same."""
+    configs = [run.config for run in runs]
+    usual = {name: value for name, value in USUAL.items() if name not in found.recipe}
+    for name, theirs in {**found.recipe, **usual}.items():
+        ours = list(dict.fromkeys(_value(config, name) for config in configs))
+        if ours != [theirs]:
+            yield f"{name} {_in_words(name, theirs)}, here {', '.join(_in_words(name, value) for value in ours)}"
+    yield f"seeds {found.seeds}, here {len({run.seed for run in runs})}"
+
+
+def _value(config: Mapping[str, Any], name: str) -> Any:
+    """Of a config field; of time_steps those of the evaluation."""
+    if name == "time_steps":
+        return config.get("eval_time_steps") or config.get("time_steps")
+    return config.get(name)
+
+
+def _in_words(name: str, value: Any) -> str:
+    return "all" if name == "num_train_images" and value is None else level_in_words(value)
+
+
+def with_published(summary: Summary, section: Section) -> Section:
+    """A section with a column of test accuracies, and beneath its lines the published numbers; others as they are."""
+    titles = [column.title for column in section.columns]
+    test_title = f"{TEST_OUTCOME.name}{formatting.unit(TEST_OUTCOME)} (95 %)"
+    if test_title not in titles:
+        return section
+    place = titles.index(test_title)
+    lines: list[Line] = []
+    for found in matches(summary.study, summary.runs):
+        cells = [formatting.NONE] * len(titles)
+        cells[0], cells[1], cells[place], cells[-1] = "published", found.model, f"{found.accuracy:.2f}", "published"
+        lines.append(Line(cells, "published first" if not lines else "published"))
+    return Section(section.title, section.caption, section.columns, [*section.lines, *lines], section.is_folded)

@@ -1,0 +1,142 @@
+"""Tables of spiking networks: how soon the answer stands and what it costs, the cells by accuracy and cost, sparsity by layer."""
+
+from collections.abc import Sequence
+
+from analysis.reporting import formatting
+from analysis.reporting.document_model import Column, Line, Section
+from analysis.reporting.topics.published import matches
+from analysis.statistics.data.estimates import Estimate
+from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, SPARSITY_OUTCOME
+from analysis.statistics.spiking import CostPoint, SpikingRow
+from analysis.statistics.summary import Summary
+from studies.run_record import StudyRecord, level_in_words
+
+MOST_LISTED = 40
+"""Of more cells only those on a front are listed."""
+MOST_UNFOLDED = 12
+
+
+def row_in_words(study: StudyRecord, row: SpikingRow) -> str:
+    """What a row stands for, in one label."""
+    if row.factor:
+        (level,) = row.levels.values()
+        return f"{row.factor} = {level_in_words(level)}{' (baseline)' if row.is_baseline else ''}"
+    return "baseline" if row.is_baseline else formatting.configuration_in_words(study, row.levels)
+
+
+def numbered(points: Sequence[CostPoint]) -> list[tuple[int, CostPoint]]:
+    """The cells that are listed, numbered from the fewest operations to the most: all, or those on a front if they are many."""
+    listed = points
+    if len(points) > MOST_LISTED:
+        listed = [point for point in points if point.is_on_operations_front or point.is_on_energy_front]
+    return list(enumerate(sorted(listed, key=lambda point: point.operations.mean), start=1))
+
+
+def spiking_sections(summary: Summary) -> list[Section]:
+    """Those for which replicates have measured something."""
+    sections = [_costs(summary), _cells(summary), _sparsity(summary)]
+    return [section for section in sections if section.lines]
+
+
+def _costs(summary: Summary) -> Section:
+    caption = (
+        "Means over seeds ± half of their 95 % intervals. Within one point: the first time step from which on the validation "
+        "accuracy stays within 1 point of the last step's. Operations and energy are of one image; AC/MAC: accumulates over the "
+        "multiply-accumulates of one pass of the same network without spikes. Energy is a model: 4.6 pJ per MAC, 0.9 pJ per AC "
+        "(45 nm)."
+    )
+    columns = [
+        Column("of", is_text=True),
+        Column("seeds"),
+        Column("time steps to within one point"),
+        Column("spikes per neuron"),
+        Column("synaptic operations"),
+        Column("AC/MAC"),
+        Column("energy, µJ"),
+    ]
+    rows = [row for row in summary.spiking.rows if row.steps_to_within or row.operations]
+    lines = [_cost_line(summary.study, row) for row in rows]
+    known = [i for i in range(len(columns)) if any(line.cells[i] != formatting.NONE for line in lines)]
+    lines = [Line([line.cells[i] for i in known], line.classes) for line in lines]
+    return Section("Time steps and cost", caption, [columns[i] for i in known], lines)
+
+
+def _cost_line(study: StudyRecord, row: SpikingRow) -> Line:
+    estimates = (row.steps_to_within, row.spikes_per_neuron, row.operations, row.ac_mac_ratio, _microjoules(row.energy_pj))
+    num_seeds = max(estimate.num_values for estimate in estimates if estimate)
+    cells = [row_in_words(study, row), str(num_seeds), *map(formatting.plus_minus, estimates)]
+    return Line(cells, "baseline" if row.is_baseline else "")
+
+
+def _microjoules(energy_pj: Estimate | None) -> Estimate | None:
+    if energy_pj is None:
+        return None
+    return Estimate(energy_pj.mean / 1e6, energy_pj.low / 1e6, energy_pj.high / 1e6, energy_pj.num_values)
+
+
+def _cells(summary: Summary) -> Section:
+    points = summary.spiking.points
+    caption = (
+        "The numbers are those of the figure; ± half of the 95 % intervals over seeds. Pareto front: no cell has fewer "
+        "operations (or less energy) at no lower accuracy, by the means; a cell whose interval overlaps a neighbour's may be on "
+        "it by chance."
+    )
+    if len(points) > MOST_LISTED:
+        caption += f" Of {len(points)} cells only those on a front."
+    columns = [
+        Column("no."),
+        Column("cell", is_text=True),
+        Column("seeds"),
+        Column(f"{ACCURACY_OUTCOME.name} % (95 %)"),
+        Column("synaptic operations"),
+        Column("energy, µJ"),
+        Column("Pareto front of", is_text=True),
+    ]
+    lines = [_cell_line(summary.study, number, point) for number, point in numbered(points)]
+    return Section("Accuracy against cost", caption, columns, lines, is_folded=len(lines) > MOST_UNFOLDED)
+
+
+def _cell_line(study: StudyRecord, number: int, point: CostPoint) -> Line:
+    fronts = {"operations": point.is_on_operations_front, "energy": point.is_on_energy_front}
+    cell = (
+        formatting.cell_in_words(study, point.levels)
+        if study.baseline
+        else formatting.configuration_in_words(study, point.levels)
+    )
+    cells = [
+        str(number),
+        cell,
+        str(point.accuracy.num_values),
+        formatting.value(ACCURACY_OUTCOME, point.accuracy),
+        formatting.plus_minus(point.operations),
+        formatting.plus_minus(_microjoules(point.energy_pj)),
+        ", ".join(name for name, is_on in fronts.items() if is_on) or formatting.NONE,
+    ]
+    return Line(cells)
+
+
+def _sparsity(summary: Summary) -> Section:
+    layers = summary.spiking.layers
+    columns = [Column("of", is_text=True), *(Column(layer) for layer in layers)]
+    lines = [
+        Line([row_in_words(summary.study, row), *(_zeros(row.sparsity.get(layer)) for layer in layers)], _class(row))
+        for row in summary.spiking.rows
+        if row.sparsity
+    ]
+    for found in matches(summary.study, summary.runs):
+        if lines and found.sparsity:
+            shown = [f"{found.sparsity[layer]:.2f}" if layer in found.sparsity else formatting.NONE for layer in layers]
+            lines.append(Line([f"{found.model}, published", *shown], "published"))
+    caption = "Zeros among the outputs of each layer over all time steps and images, %; ± half of the 95 % interval over seeds."
+    return Section("Sparsity by layer", caption, columns, lines if len(layers) > 1 else [], is_folded=True)
+
+
+def _class(row: SpikingRow) -> str:
+    return "baseline" if row.is_baseline else ""
+
+
+def _zeros(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return formatting.NONE
+    mean = formatting.number(SPARSITY_OUTCOME, estimate.mean)
+    return mean if estimate.num_values < 2 else f"{mean} ± {formatting.number(SPARSITY_OUTCOME, estimate.high - estimate.mean)}"

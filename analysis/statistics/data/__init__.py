@@ -1,0 +1,1 @@
+"""Outcomes, cells and seeds in the forms that the statistics take."""

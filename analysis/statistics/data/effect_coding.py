@@ -1,0 +1,68 @@
+"""Columns of a linear model for the cells of a factorial design."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from analysis.statistics.data.cell_by_seed import FloatArray
+from analysis.statistics.data.cells import Cell
+from analysis.statistics.data.level_cells import hangs_on
+from studies.run_record import Level, StudyRecord
+
+Term = tuple[str, ...]
+"""The factors of a main effect or of an interaction, in the study's order."""
+
+
+def levels_in(factors: Mapping[str, Sequence[Level]], cells: Sequence[Cell]) -> dict[str, list[Level]]:
+    """Of every factor the levels that at least one cell has, in the study's order."""
+    return {
+        name: [level for level in levels if any(name in cell[0].levels and cell[0].levels[name] == level for cell in cells)]
+        for name, levels in factors.items()
+    }
+
+
+def effect_codes(levels: Sequence[Level]) -> FloatArray:
+    """A row for every level: the columns of sum-to-zero coding, in which the last level is minus all others."""
+    num = len(levels)
+    return np.vstack([np.eye(num - 1), -np.ones((1, num - 1))]) if num > 1 else np.zeros((num, 0))
+
+
+def main_columns(name: str, levels: Sequence[Level], cells: Sequence[Cell]) -> FloatArray:
+    """A factor's columns, a row for every cell; 0 where the factor is inactive, so that its parent's effect averages over it."""
+    codes = effect_codes(levels)
+    columns = np.zeros((len(cells), codes.shape[1]))
+    for row, cell in enumerate(cells):
+        if name in cell[0].levels and cell[0].levels[name] in levels:
+            columns[row] = codes[levels.index(cell[0].levels[name])]
+    return columns
+
+
+def term_columns(study: StudyRecord, cells: Sequence[Cell]) -> dict[Term, FloatArray]:
+    """The columns of every main effect, then of every interaction of two factors: all products of theirs.
+
+    A factor that is only active beside some levels of another has no interaction with it.
+    """
+    present = levels_in(study.factors, cells)
+    mains = {name: main_columns(name, levels, cells) for name, levels in present.items() if len(levels) > 1}
+    pairs = [pair for pair in combinations(mains, 2) if not (hangs_on(study, *pair) or hangs_on(study, *pair[::-1]))]
+    interactions: dict[Term, FloatArray] = {(first, second): _products(mains[first], mains[second]) for first, second in pairs}
+    return {**{(name,): columns for name, columns in mains.items()}, **interactions}
+
+
+def _products(first: FloatArray, second: FloatArray) -> FloatArray:
+    return (first[:, :, None] * second[:, None, :]).reshape(len(first), -1)
+
+
+def span(columns: FloatArray) -> FloatArray:
+    """Orthonormal columns that span the same."""
+    if not columns.size:
+        return columns[:, :0]
+    basis, sizes, _ = np.linalg.svd(columns, full_matrices=False)
+    kept: FloatArray = basis[:, sizes > max(columns.shape) * np.finfo(np.float64).eps * max(sizes.max(), 1.0)]
+    return kept
+
+
+def rank(columns: FloatArray) -> int:
+    """How many of the columns are independent."""
+    return int(np.linalg.matrix_rank(columns)) if columns.size else 0

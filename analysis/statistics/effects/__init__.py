@@ -1,0 +1,1 @@
+"""What a design answers: effects of levels, interactions, ranks, verdicts, power."""

@@ -1,0 +1,1 @@
+"""What a search answers: rankings, importance, partial dependence, Pareto fronts."""

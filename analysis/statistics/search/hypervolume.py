@@ -1,0 +1,80 @@
+"""How a search went on: the hypervolume of its front, or its best value, after every trial."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from optuna._hypervolume import compute_hypervolume  # its only place; exact for three objectives and more
+
+from analysis.statistics.data.outcomes import Outcome
+from analysis.statistics.search.design_matrix import Mask, Sample
+from analysis.statistics.search.factor_axes import Array
+from analysis.statistics.search.pareto import beaten, losses_of
+
+MOST_MOMENTS = 30
+"""At which the hypervolume of three or more objectives is computed; of two it is after every trial."""
+
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Progress:
+    """After so many trials (in the order in which they were begun) what the search had reached.
+
+    With several objectives ``reached`` is a share: the hypervolume between the front and ``reference``, the worst values among
+    the trials, over the volume between ``reference`` and the best values. With one it is the best value so far (NaN before the
+    first).
+    """
+
+    num_trials: Sequence[int]
+    reached: Sequence[float]
+    reference: Mapping[Outcome, float]
+
+    def trials_until(self, share: float) -> int:
+        """The number of trials after which ``share`` of the last hypervolume was reached."""
+        reached = np.asarray(self.reached)
+        return self.num_trials[int(np.argmax(reached >= share * reached[-1] - ROUNDING))]
+
+
+def progress(sample: Sample, objectives: Sequence[Outcome], counts: Mask) -> Progress | None:
+    """Of the trials that count (those that keep the limits); None where none of them has all objectives."""
+    values_NO = np.column_stack([sample.values[objective] for objective in objectives])
+    losses_NO = losses_of(values_NO, [objective.direction for objective in objectives])
+    losses_NO[~counts] = np.nan
+    known = np.all(np.isfinite(losses_NO), axis=1, keepdims=True)[:, 0]
+    if not known.any():
+        return None
+    moments = np.arange(1, len(losses_NO) + 1)
+    if len(objectives) == 1:
+        best = np.fmin.accumulate(losses_NO[:, 0]) * (-1.0 if objectives[0].direction == "maximize" else 1.0)
+        return Progress(moments.tolist(), best.tolist(), {})
+    worst, ideal = losses_NO[known].max(axis=0), losses_NO[known].min(axis=0)
+    spread = np.where(worst > ideal, worst - ideal, 1.0)
+    unit_NO = np.where(known[:, None], (losses_NO - ideal) / spread, 1.0)  # what does not count dominates nothing
+    if len(objectives) > 2 and len(moments) > MOST_MOMENTS:
+        moments = np.unique(np.linspace(1, len(losses_NO), MOST_MOMENTS).astype(int))
+    signs = [-1.0 if objective.direction == "maximize" else 1.0 for objective in objectives]
+    reference = {objective: float(sign * bound) for objective, sign, bound in zip(objectives, signs, worst, strict=True)}
+    return Progress(moments.tolist(), _hypervolumes(unit_NO, moments.tolist()), reference)
+
+
+def _hypervolumes(unit_NO: Array, moments: Sequence[int]) -> list[float]:
+    """After each moment, of losses between 0 and 1 and the reference point 1."""
+    found: list[float] = []
+    front = np.empty((0, unit_NO.shape[1]))
+    before = 0
+    for moment in moments:
+        grown = np.unique(np.vstack([front, unit_NO[before:moment]]), axis=0)
+        grown = grown[~beaten(grown)]
+        same = len(grown) == len(front) and np.array_equal(grown, front)
+        found.append(found[-1] if same and found else hypervolume(grown))
+        front, before = grown, moment
+    return found
+
+
+def hypervolume(front_NO: Array) -> float:
+    """The share of the unit cube that a front dominates: losses between 0 and 1, sorted by the first, none of them beaten."""
+    if front_NO.shape[1] > 2:
+        return float(compute_hypervolume(front_NO, np.ones(front_NO.shape[1]), assume_pareto=True))
+    ends = np.append(front_NO[1:, 0], 1.0)
+    return float((ends - front_NO[:, 0]) @ (1 - front_NO[:, 1]))

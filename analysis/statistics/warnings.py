@@ -1,0 +1,124 @@
+"""What to keep in mind when reading a summary: the sentences that stand above its tables."""
+
+from collections.abc import Sequence
+
+from analysis.statistics.data.cells import block_means, group_by_levels
+from analysis.statistics.data.level_cells import FACTORIAL, LevelCells, unbalanced_levels
+from analysis.statistics.data.outcomes import objectives_of
+from analysis.statistics.effects.contrasts import fewest_seeds
+from analysis.statistics.effects.level_effects import SIGNIFICANCE, LevelEffect
+from analysis.statistics.search.rankings import Ranking
+from analysis.statistics.search.tuning import TunedCell
+from studies.run_record import SYNTHETIC, RunRecord, StudyRecord, level_in_words, levels_in_words
+
+
+def cautions(
+    study: StudyRecord,
+    runs: Sequence[RunRecord],
+    levels: Sequence[LevelCells],
+    effects: Sequence[LevelEffect],
+    rankings: Sequence[Ranking],
+    tuned: Sequence[TunedCell],
+) -> list[str]:
+    """All warnings; ``effects`` are those on the primary objective."""
+    found = _of_truth(study) + _of_power(study, effects)
+    found += _of_blocks(study, runs) if study.design in FACTORIAL else _of_levels(effects)
+    if study.design in FACTORIAL:
+        found += _of_balance(study, levels, is_adjusted=any(effect.is_adjusted for effect in effects))
+    found += _of_rankings(study, rankings)
+    found += _of_tuning(tuned)
+    return found + _of_sameness(study, runs)
+
+
+def _of_truth(study: StudyRecord) -> list[str]:
+    if SYNTHETIC not in study.trainable:
+        return []
+    return ["These results are synthetic: a response surface with known effects was drawn from, and nothing was trained."]
+
+
+def _of_power(study: StudyRecord, effects: Sequence[LevelEffect]) -> list[str]:
+    num_contrasts = sum(effect.is_contrast for effect in effects)
+    needed = fewest_seeds(num_contrasts, SIGNIFICANCE)
+    if not num_contrasts or len(study.seeds) >= needed:
+        return []
+    return [
+        f"With {len(study.seeds)} seeds and {num_contrasts} contrasts no corrected p-value can fall below {SIGNIFICANCE}; "
+        f"{needed} seeds can."
+    ]
+
+
+def _of_levels(effects: Sequence[LevelEffect]) -> list[str]:
+    found = []
+    for effect in effects:
+        title = f"{effect.factor} = {level_in_words(effect.level)}"
+        if effect.num_pruned:
+            found.append(
+                f"{title}: {effect.num_pruned} of {effect.num_planned} replicates were pruned; what is said of it is of those "
+                "that were not, which flatters it."
+            )
+        if num_lost := effect.num_planned - effect.num_pruned - effect.num_finished:
+            found.append(
+                f"{title}: {num_lost} of {effect.num_planned} replicates have "
+                "not finished; what is said of it is of those that have, which may flatter it."
+            )
+    return found
+
+
+def _of_blocks(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
+    cells = list(group_by_levels(run for run in runs if run.role == "cell").values())
+    num_whole = len(block_means(cells, objectives_of(study)[0].metric))
+    if num_whole == len(study.seeds):
+        return []
+    return [
+        f"{num_whole} of {len(study.seeds)} seeds are whole. In the others a cell lacks its result; such a seed counts with "
+        "what its other cells say of a level, adjusted for what is missing."
+    ]
+
+
+def _of_balance(study: StudyRecord, levels: Sequence[LevelCells], *, is_adjusted: bool) -> list[str]:
+    unbalanced = [f"{level.factor} = {level_in_words(level.level)}" for level in unbalanced_levels(study, levels)]
+    if not unbalanced:
+        return []
+    consequence = (
+        "Means and differences are adjusted for that by a linear model of main effects; they are right if the factors do not "
+        "interact."
+        if is_adjusted
+        else "No model tells these factors apart, so that the differences are of the others too."
+    )
+    return [
+        f"The design is not balanced: the cells with {', '.join(unbalanced)} have the other factors' levels in other shares than "
+        f"those with the baseline level. {consequence}"
+    ]
+
+
+def _of_rankings(study: StudyRecord, rankings: Sequence[Ranking]) -> list[str]:
+    kinds = [ranking.kind for ranking in rankings]
+    if kinds != ["search"] or not rankings[0].configurations:
+        return []
+    (primary, *_) = objectives_of(study)
+    return [
+        f"No finalist was trained with fresh seeds: the configurations shown were selected on the {primary.name} that is shown, "
+        "which flatters them."
+    ]
+
+
+def _of_tuning(tuned: Sequence[TunedCell]) -> list[str]:
+    return [
+        f"{levels_in_words(cell.levels)}: its replicates were trained with {cell.num_choices} different tuned values."
+        for cell in tuned
+        if cell.num_choices > 1
+    ]
+
+
+def _of_sameness(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
+    found = []
+    for what, values in (
+        ("versions of the packages", {run.versions for run in runs if run.versions}),
+        ("commits of the code", {run.git_commit for run in runs if run.git_commit}),
+    ):
+        if len(values) > 1:
+            found.append(f"The replicates were trained with {len(values)} {what}; see Method.")
+    digests = {run.data_digest for run in runs if run.data_digest}
+    if len(digests) > 1 and "data" not in study.factors:
+        found.append(f"The replicates were trained on {len(digests)} different data sets.")
+    return found

@@ -1,0 +1,55 @@
+"""``spikesweep ui``: MLflow's UI on a study's store."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from studies.commands.options import SetOption, StorageOption, TrackingOption, all_overrides, out, problems_exit_2
+from studies.engine.errors import mask_credentials
+
+
+def ui(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Whose store to show.")] = "quickstart",
+    overrides: SetOption = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+    host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
+) -> None:
+    """Open the MLflow UI on a study's store (until Ctrl-C), and say where in it the study is."""
+    from studies.engine.definition.lookup import find_stores
+
+    with problems_exit_2():
+        stores = find_stores(study, all_overrides(overrides, storage, tracking_uri))
+    uri = stores.tracking_uri
+    if uri.startswith(("http://", "https://")):
+        server = mask_credentials(uri)
+        out.print(
+            f"this study's tracking server has its own UI: {server}{_place_of(stores.name, uri)}", highlight=False, soft_wrap=True
+        )
+        return
+    out.print(f"MLflow UI: http://{host}:{port}{_place_of(stores.name, uri)}", highlight=False, soft_wrap=True)
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # seven processes that nothing here needs
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # not an argument: it may hold a password, and ps shows arguments
+    command = ["mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    os.execv(sys.executable, [sys.executable, "-m", *command])
+
+
+def _place_of(study: str, uri: str) -> str:
+    """The address of a study's page within the UI; nothing where the store has no such study yet.
+
+    MLflow's own first page is for language models.
+    """
+    from analysis.records.mlflow_store import NoStudyError, find_experiment, open_store
+    from studies import run_record
+
+    try:
+        client = open_store(uri)
+        experiment = find_experiment(client, study)
+    except NoStudyError:
+        return ""
+    query = f"tags.`{run_record.KIND}` = '{run_record.KIND_STUDY}' and tags.`{run_record.STUDY}` = '{study}'"
+    runs = client.search_runs([experiment], query, max_results=1)
+    return f"/#/experiments/{experiment}/runs/{runs[0].info.run_id}?workflowType=machine_learning" if runs else ""

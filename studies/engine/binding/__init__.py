@@ -1,0 +1,1 @@
+"""From the names in a study file to the code: trainables, configurations, replicates, samplers."""

@@ -1,0 +1,152 @@
+"""From a cell to what is trained: the trainable, its config, and the replicate with its identity."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+from search_spaces.language.expressions import Expression, ExpressionError
+from search_spaces.language.space import Cell, Level
+from studies.engine.binding.replicates import Replicate, make_replicate
+from studies.engine.binding.trainable_modules import Trainable, field_names, load_trainable, make_config, trainable_of
+from studies.run_record import Role
+from trainables.costs.footprint import Footprint
+from trainables.data.datasets import Dataset, split_indices
+from trainables.training.configs import identity_of
+from trainables.training.recipe import Recipe
+
+TRAINABLE = "trainable"
+"""The factor that chooses among trainables; every other one is a field of a config."""
+DERIVED = tuple(field.name for field in dataclasses.fields(Footprint))
+"""What is known of a configuration before it is trained, and may stand in constraints."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One configuration, bound to its trainable and its data."""
+
+    trainable: str
+    config: Recipe
+    dataset: Dataset
+
+    @property
+    def module(self) -> Trainable:
+        """The trainable itself."""
+        return load_trainable(self.trainable)
+
+    @cached_property
+    def footprint(self) -> Footprint:
+        """What it costs, known before training."""
+        return self.module.footprint(self.config, self.dataset.image_shape, self.dataset.num_classes)
+
+    @property
+    def identity(self) -> str:
+        """What tells trainings apart: two configurations that have the same are one network trained twice."""
+        return identity_of(self.trainable, self.config, data_digest=self.dataset.digest, seed=0)
+
+    @property
+    def parent(self) -> "Configuration | None":
+        """What has to be trained first, on the same data."""
+        config = self.module.parent(self.config)
+        return Configuration(trainable_of(config), config, self.dataset) if config else None
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Why it cannot be trained: pairs (field, rule)."""
+        yield from self.module.problems(self.config, self.dataset.image_shape)
+        config = self.config
+        num_images = len(self.dataset.train_labels)
+        if rule := _split_problem(num_images, config.validation_fraction, config.split_seed, config.num_train_images):
+            yield "num_train_images" if config.num_train_images else "validation_fraction", rule
+
+
+@cache
+def _split_problem(num_images: int, validation_fraction: float, split_seed: int, num_train_images: int | None) -> str | None:
+    """Why so many images cannot be split; the same for most configurations of a study."""
+    try:
+        split_indices(
+            num_images, validation_fraction=validation_fraction, split_seed=split_seed, num_train_images=num_train_images
+        )
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+class ConstraintError(ExpressionError):
+    """A constraint cannot be worked out for a configuration."""
+
+    def __init__(self, constraint: Expression, reason: str) -> None:
+        super().__init__(reason)
+        self.constraint = constraint
+
+
+@dataclass(frozen=True)
+class Binder:
+    """What all configurations of a study have in common, and how a cell completes it.
+
+    Attributes:
+        trainable: The one that is trained; None where it is a factor.
+        shared: Values by field; they apply to the trainables that have the field.
+        constraints: What every configuration must keep.
+        datasets: Every data set of the study, by its name in the file.
+    """
+
+    trainable: str | None
+    shared: Mapping[str, Any]
+    constraints: Sequence[Expression]
+    datasets: Mapping[str, Dataset]
+
+    def configuration(self, cell: Cell, tuned: Mapping[str, Level] | None = None) -> Configuration:
+        """The configuration of a cell, with the values of its nuisance hyperparameters if there are any."""
+        name = str(cell.get(TRAINABLE, self.trainable))
+        trainable = load_trainable(name)
+        fields = field_names(trainable.Config)
+        values = {**self.shared, **cell, **(tuned or {})}
+        config = make_config(trainable.Config, {key: value for key, value in values.items() if key in fields})
+        return Configuration(name, config, self.datasets[config.data])
+
+    def broken_constraint(self, configuration: Configuration) -> Expression | None:
+        """The first constraint that a configuration breaks; one on a field that it does not have is kept.
+
+        Raises:
+            ConstraintError: A constraint cannot be worked out for it.
+        """
+        known: dict[str, Level] = {TRAINABLE: configuration.trainable}
+        known |= {name: getattr(configuration.config, name) for name in field_names(type(configuration.config))}
+        for constraint in self.constraints:
+            if constraint.names & set(DERIVED):
+                known |= dataclasses.asdict(configuration.footprint)
+            try:
+                if constraint.names <= known.keys() and not constraint.holds(known):
+                    return constraint
+            except ExpressionError as error:
+                raise ConstraintError(constraint, str(error)) from None
+        return None
+
+    def accepts(self, cell: Cell, tuned: Mapping[str, Level] | None = None) -> bool:
+        """Whether a cell may be trained: its fields suit each other and the images, and it keeps the constraints."""
+        configuration = self.configuration(cell, tuned)
+        if next(configuration.problems(), None) is not None:
+            return False
+        try:
+            return self.broken_constraint(configuration) is None
+        except ExpressionError:
+            return False
+
+    def identity(self, cell: Cell) -> str:
+        """What tells trainings apart: two cells that have the same are one network trained twice."""
+        return self.configuration(cell).identity
+
+    def replicate(self, cell: Cell, seed: int, *, role: Role = "cell", tuned: Mapping[str, Level] | None = None) -> Replicate:
+        """A cell with a seed, ready for a worker."""
+        configuration = self.configuration(cell, tuned)
+        return make_replicate(
+            configuration.trainable,
+            cell,
+            configuration.config,
+            seed,
+            configuration.dataset,
+            role=role,
+            tuned=dict(tuned or {}),
+            parent_config=configuration.module.parent(configuration.config),
+        )

@@ -1,0 +1,156 @@
+"""Binds a study to a trainable: its name to the module, its values to the fields of the module's config."""
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Annotated, Any, Protocol, get_type_hints
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+import trainables
+from search_spaces.language.factors import LARGEST_INTEGER
+from studies.engine.errors import rule_of
+from trainables.costs.footprint import Footprint
+from trainables.costs.timing import Timing
+from trainables.data.datasets import Dataset
+from trainables.training.configs import canonical_value
+from trainables.training.epoch_report import Report
+from trainables.training.files import Location
+from trainables.training.recipe import Recipe
+
+LONGEST_TEXT = 2000
+"""Of a field: more words than any layout that could be trained."""
+
+
+class Trainable(Protocol):
+    """What a module in ``trainables`` offers; some have ``PRESETS`` too, see ``presets``; one with a network ``task_of``."""
+
+    Config: type[Recipe]
+
+    def parent(self, config: Any) -> Recipe | None: ...
+
+    def problems(self, config: Any, image_shape: tuple[int, int, int]) -> Iterator[tuple[str, str]]: ...
+
+    def footprint(
+        self, config: Any, image_shape: tuple[int, int, int], num_classes: int, num_micro_batches: int = 1
+    ) -> Footprint: ...
+
+    def timing(self, config: Any, *, seed: int, dataset: Dataset) -> Timing: ...
+
+    def train(
+        self,
+        config: Any,
+        *,
+        seed: int,
+        dataset: Dataset,
+        checkpoint_folder: Location | None = None,
+        num_micro_batches: int = 1,
+        keep_weights: bool = False,
+    ) -> Iterator[Report]: ...
+
+
+def trainable_names() -> list[str]:
+    """The trainables there are: the modules of the folder of that name."""
+    return sorted(module.name for module in pkgutil.iter_modules(trainables.__path__) if not module.ispkg)
+
+
+def load_trainable(name: str) -> Trainable:
+    """The module of a trainable that exists."""
+    module: Any = importlib.import_module(f"trainables.{name}")
+    trainable: Trainable = module
+    return trainable
+
+
+def trainable_of(config: Recipe) -> str:
+    """The name of the trainable that a config is of."""
+    return type(config).__module__.rsplit(".", maxsplit=1)[-1]
+
+
+def presets(trainable: Trainable) -> Mapping[str, Mapping[str, Any]]:
+    """Named groups of config values that a trainable offers, e.g. of a published network."""
+    offered: Mapping[str, Mapping[str, Any]] = getattr(trainable, "PRESETS", {})
+    return offered
+
+
+def all_presets() -> dict[str, dict[str, dict[str, Any]]]:
+    """The presets of every trainable that has some."""
+    offered = {name: presets(load_trainable(name)) for name in trainable_names()}
+    return {name: {preset: dict(values) for preset, values in found.items()} for name, found in offered.items() if found}
+
+
+def field_names(config_class: type[Recipe]) -> list[str]:
+    """The fields of a config, in order."""
+    return [field.name for field in dataclasses.fields(config_class)]
+
+
+def field_problem(config_class: type[Recipe], name: str, value: Any) -> str | None:
+    """What keeps ``value`` from being the value of a field, as a rule: ``epochs must be at least 1``; None if nothing does."""
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        return f"{name} must be a number up to 2**53, beyond which no record has them exactly"
+    if isinstance(value, str) and len(value) > LONGEST_TEXT:
+        return f"{name} must have at most {LONGEST_TEXT:,} characters"
+    try:
+        _adapters(config_class)[name].validate_python(value, strict=True)
+    except ValidationError as error:
+        rules = " or ".join(dict.fromkeys(rule_of(dict(problem)) for problem in error.errors()))
+        return f"{name} {rules}"
+    return None
+
+
+def field_value(config_class: type[Recipe], name: str, value: Any) -> Any:
+    """A checked value as its field has it: ``feature_scale: 1`` is 1.0, and a layout has one spelling."""
+    return canonical_value(config_class, name, _adapters(config_class)[name].validate_python(value, strict=True))
+
+
+def make_config(config_class: type[Recipe], values: Mapping[str, Any]) -> Recipe:
+    """A config of checked values, each as its field has it."""
+    return config_class(**{name: field_value(config_class, name, value) for name, value in values.items()})
+
+
+def config_schema(config_class: type[Recipe]) -> dict[str, Any]:
+    """JSON Schema of every field of a config, with its docstring and default."""
+    docs = field_docs(config_class)
+    return {
+        field.name: {
+            **_adapters(config_class)[field.name].json_schema(),
+            "default": field.default,
+            "description": docs.get(field.name, ""),
+        }
+        for field in dataclasses.fields(config_class)
+    }
+
+
+def _make_adapters(config_class: type[Recipe]) -> Mapping[str, TypeAdapter[Any]]:
+    hints = get_type_hints(config_class)
+    adapters: dict[str, TypeAdapter[Any]] = {}
+    finite = ConfigDict(allow_inf_nan=False)
+    for field in dataclasses.fields(config_class):
+        hint: Any = hints[field.name]
+        adapters[field.name] = TypeAdapter(Annotated[hint, Field(**field.metadata["rule"])], config=finite)
+    return adapters
+
+
+def _read_field_docs(config_class: type[Recipe]) -> dict[str, str]:
+    """The docstrings beneath the fields, which Python does not keep."""
+    docs: dict[str, str] = {}
+    for part in reversed(config_class.__mro__[:-1]):
+        body = ast.parse(inspect.getsource(part)).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for statement, following in zip(body.body, body.body[1:], strict=False):
+            if (
+                isinstance(statement, ast.AnnAssign)
+                and isinstance(statement.target, ast.Name)
+                and isinstance(following, ast.Expr)
+                and isinstance(following.value, ast.Constant)
+            ):
+                docs[statement.target.id] = inspect.cleandoc(str(following.value.value))
+    return docs
+
+
+_adapters: Callable[[Any], Mapping[str, TypeAdapter[Any]]] = cache(_make_adapters)
+field_docs: Callable[[Any], dict[str, str]] = cache(_read_field_docs)
+"""The docstrings beneath a config's fields, by field."""

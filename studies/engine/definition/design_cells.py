@@ -1,0 +1,267 @@
+"""From a design to its cells: those that may be trained, each a configuration of its own."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from search_spaces.language.designs import (
+    fractional_factorial,
+    full_factorial,
+    leave_one_out,
+    one_factor_at_a_time,
+    random_cells,
+    reference_cell,
+)
+from search_spaces.language.expressions import Expression
+from search_spaces.language.space import Cell, Level, Space
+from studies.engine.binding.configurations import Binder, Configuration, ConstraintError
+from studies.engine.definition.file_model import MOST_CELLS, Design, FractionalFactorial, RandomDesign
+from studies.engine.errors import Findings, rule_and_value, shown
+from studies.run_record import levels_in_words
+
+COMPARING = ("one_factor_at_a_time", "leave_one_out", "full_factorial", "fractional_factorial")
+"""Designs whose levels are compared with a baseline."""
+NUM_PROBES = 40
+"""How many random cells of a space that is searched are tried before anything runs."""
+NUM_TUNED_PROBES = 20
+"""How many random values of what is tuned are tried for every cell."""
+MOST_REFUSED = 20_000
+"""How many random cells may be refused before a random design gives up."""
+MOST_TOLD = 10
+"""Cells whose problems are told; more are of the same kind."""
+
+_ENUMERATED: Mapping[str, Callable[[Space, Mapping[str, Level]], list[Cell]]] = {
+    "one_factor_at_a_time": one_factor_at_a_time,
+    "leave_one_out": leave_one_out,
+    "full_factorial": full_factorial,
+}
+
+
+class _TooManyRefusedError(Exception):
+    """A random design has met ``MOST_REFUSED`` cells that may not be trained."""
+
+
+@dataclass
+class DesignReader:
+    """Makes the cells of a design; what is wrong goes to ``findings``.
+
+    Attributes:
+        space: What varies.
+        baseline: The reference level of every factor; empty unless the design compares.
+        tuned: The space of nuisance hyperparameters, if there are any.
+        binder: What a cell becomes.
+        constraints: The path of every constraint.
+        path_of: The path of where a field's value comes from.
+        findings: Where problems go.
+    """
+
+    space: Space
+    baseline: Cell
+    tuned: Space | None
+    binder: Binder
+    constraints: Mapping[Expression, str]
+    path_of: Callable[[str], str]
+    findings: Findings
+
+    def __post_init__(self) -> None:
+        self._num_known = len(self.findings.problems)
+        self._told: set[str] = set()
+        tuned = set(self.tuned.names()) if self.tuned else set()
+        of_cells = [constraint for constraint in self.binder.constraints if not constraint.names & tuned]
+        self._of_cells = replace(self.binder, constraints=of_cells)
+
+    def _is_well(self) -> bool:
+        """Whether nothing has been found wrong here; what was wrong before is another matter."""
+        return len(self.findings.problems) == self._num_known
+
+    def cells(self, design: Design) -> tuple[list[Cell], list[str]]:
+        """The cells of a design, none for an adaptive search, and sentences on them."""
+        if design.name == "adaptive_search":
+            return [], self._probe()
+        if isinstance(design, RandomDesign):
+            cells = self._random(design)
+            self._tell_same_trainings(cells)
+            return cells, []
+        if not self._is_countable(design.name):
+            return [], []
+        notes: list[str] = []
+        try:
+            if isinstance(design, FractionalFactorial):
+                fraction = fractional_factorial(self.space, self.baseline, resolution=design.resolution)
+                cells, notes = (
+                    list(fraction.cells),
+                    _fraction_in_words(fraction.resolution, fraction.generators, fraction.aliases),
+                )
+            else:
+                cells = _ENUMERATED[design.name](self.space, self.baseline)
+        except ValueError as error:
+            self._add_to_design(str(error), design.name)
+            return [], []
+        kept = self._allowed(cells)
+        if len(kept) < len(cells) and self._is_well():
+            notes = [*notes, *self._left_out(design, cells, kept)]
+        self._tell_same_trainings(kept)
+        self._probe_tuned(kept)
+        return kept, notes
+
+    def _add_to_design(self, message: str, value: str) -> None:
+        rule, value = rule_and_value(message, value)
+        self.findings.add("design", rule, value, "change the design, or the factors")
+
+    def _is_countable(self, design: str) -> bool:
+        """Whether a design that lists its cells has not too many; others say themselves why they have none."""
+        numbers = [factor.domain.num_values() for factor in self.space.factors]
+        if None in numbers or design not in ("one_factor_at_a_time", "full_factorial"):
+            return True
+        of_all = sum(number or 0 for number in numbers) if design == "one_factor_at_a_time" else self.space.num_cells() or 0
+        if of_all > MOST_CELLS:
+            rule, repair = f"a design may have at most {MOST_CELLS:,} cells", "fewer levels, or design: random"
+            self.findings.add("design", rule, f"{design} of {of_all:,}" if of_all < 10**15 else "far more", repair)
+        return of_all <= MOST_CELLS
+
+    def _random(self, design: RandomDesign) -> list[Cell]:
+        refused = 0
+
+        def accept(cell: Cell) -> bool:
+            nonlocal refused
+            accepted = self._accepts(cell)
+            refused += not accepted
+            if refused > MOST_REFUSED or not self._is_well():
+                raise _TooManyRefusedError
+            return accepted
+
+        try:
+            return random_cells(self.space, design.num_cells, seed=design.seed, accept=accept)
+        except (ValueError, _TooManyRefusedError) as error:
+            if self._is_well() and self._some_are_allowed():
+                message = str(error) or f"random cells must be found within {MOST_REFUSED:,} draws, but got too few"
+                rule, value = rule_and_value(message, "")
+                self.findings.add("design.num_cells", rule, value, "ask for fewer, add levels, or loosen the constraints")
+            return []
+
+    def _some_are_allowed(self) -> bool:
+        """Whether some of the space's cells may be trained, as far as random ones tell; if none of them may, why not."""
+        probes = self._probes()
+        if any(self._accepts(probe) for probe in probes):
+            return True
+        if self._is_well():
+            self._allowed(probes)
+        return False
+
+    def _probes(self) -> list[Cell]:
+        generator = Random(0)  # noqa: S311  # nothing secret
+        return [self.space.random_cell(generator) for _ in range(NUM_PROBES)]
+
+    def _accepts(self, cell: Cell) -> bool:
+        """As the binder's, but a constraint that cannot be worked out is told."""
+        configuration = self.binder.configuration(cell)
+        if next(configuration.problems(), None) is not None:
+            return False
+        try:
+            return self.binder.broken_constraint(configuration) is None
+        except ConstraintError as error:
+            self._add_constraint_error(error, cell)
+            return False
+
+    def _add_constraint_error(self, error: ConstraintError, cell: Cell) -> None:
+        rule, value = rule_and_value(str(error), "no result")
+        path = self.constraints[error.constraint]
+        if path not in self._told:
+            self._told.add(path)
+            self.findings.add(path, rule, f"{value} where {levels_in_words(cell)}", "change the constraint")
+
+    def _allowed(self, cells: Sequence[Cell]) -> list[Cell]:
+        """The cells that keep the constraints; one that could not be trained otherwise is a problem."""
+        kept, broken, num_wrong = [], dict.fromkeys(self.constraints, 0), 0
+        for cell in cells:
+            configuration = self.binder.configuration(cell)
+            wrong = list(configuration.problems())
+            for name, rule in wrong:
+                self._add_field_problem(configuration, name, rule)
+            num_wrong += bool(wrong)
+            if num_wrong >= MOST_TOLD:
+                return []
+            try:
+                constraint = None if wrong else self._of_cells.broken_constraint(configuration)
+            except ConstraintError as error:
+                self._add_constraint_error(error, cell)
+                return []
+            if constraint:
+                broken[constraint] += 1
+            elif not wrong:
+                kept.append(cell)
+        if not kept and not num_wrong:
+            constraint = max(broken, key=lambda constraint: broken[constraint])
+            rule = "some cell must keep the constraints"
+            self.findings.add(
+                self.constraints[constraint], rule, f"none of {len(cells)} does", "loosen it, or change the factors"
+            )
+        return kept
+
+    def _add_field_problem(self, configuration: Configuration, name: str, rule: str) -> None:
+        path = self.path_of(name)
+        rule, value = rule_and_value(rule, shown(getattr(configuration.config, name)))
+        self.findings.add(path, rule, value, f"change {path}")
+
+    def _left_out(self, design: Design, cells: Sequence[Cell], kept: Sequence[Cell]) -> list[str]:
+        """What it means that constraints take cells from a design that compares."""
+        if isinstance(design, FractionalFactorial):
+            rule, value = "constraints must leave a fractional factorial whole", f"{len(cells) - len(kept)} of {len(cells)} cells"
+            self.findings.add("constraints", rule, f"{value} left out", "use full_factorial, or random, or other levels")
+            return []
+        references = {"baseline": cells[0]} | {
+            name: reference_cell(self.space, self.baseline, name) for name in self.space.names()
+        }
+        for name, cell in references.items():
+            if cell not in kept:
+                broken = self._of_cells.broken_constraint(self.binder.configuration(cell))
+                what = "the baseline" if name == "baseline" else f"the cell that {name} is compared with"
+                rule = f"{what} must keep the constraints{f', but it breaks {broken.text}' if broken else ''}"
+                self.findings.add("baseline", *rule_and_value(rule, ""), "change the baseline, or the constraint")
+                return []
+        return [f"{len(cells) - len(kept)} of {len(cells)} cells are left out by the constraints."]
+
+    def _tell_same_trainings(self, cells: Iterable[Cell]) -> None:
+        """Two cells that are the same network would be one training with two names."""
+        known: dict[str, Cell] = {}
+        for cell in cells:
+            first = known.setdefault(self.binder.identity(cell), cell)
+            if first is cell:
+                continue
+            changed = [name for name in {**first, **cell} if cell.get(name) != first.get(name)]
+            path = f"factors.{changed[0]}" if changed else "factors"
+            if path not in self._told and len(self._told) < MOST_TOLD:
+                self._told.add(path)
+                rule = f"cells must differ in what is trained, but {', '.join(changed) or 'nothing'} changes nothing here"
+                value = f"{levels_in_words(first)} and {levels_in_words(cell)}"
+                repair = "say where the factor matters, e.g. {levels: […], when: {…}}, or take it out"
+                self.findings.add(path, rule, value, repair)
+
+    def _probe(self) -> list[str]:
+        """Whether a space that is searched has configurations that may be trained: random ones are looked at."""
+        accepted = sum(self._accepts(probe) for probe in self._probes())
+        if not accepted:
+            self._some_are_allowed()
+        if accepted < NUM_PROBES:
+            return [f"Of {NUM_PROBES} random configurations {accepted} are allowed; the others are not proposed."]
+        return []
+
+    def _probe_tuned(self, cells: Iterable[Cell]) -> None:
+        """Whether every cell has values of what is tuned that it may be trained with."""
+        if self.tuned is None or not self._is_well():
+            return
+        generator = Random(0)  # noqa: S311  # nothing secret
+        for cell in cells:
+            tuned = [self.tuned.random_cell(generator) for _ in range(NUM_TUNED_PROBES)]
+            if not any(self.binder.accepts(cell, values) for values in tuned):
+                rule = "every cell must have values of what is tuned that it may be trained with"
+                value = f"none of {NUM_TUNED_PROBES} random ones for {levels_in_words(cell)}"
+                self.findings.add("tuning.parameters", rule, value, "change the parameters, or the constraints")
+                return
+
+
+def _fraction_in_words(resolution: int, generators: tuple[str, ...], aliases: tuple[str, ...]) -> list[str]:
+    if not generators:
+        return ["No fraction has this resolution: all combinations are trained, and no effect is confounded with another."]
+    notes = [f"Resolution {resolution}; generated by {', '.join(generators)}."]
+    return [*notes, f"Confounded with each other: {'; '.join(aliases)}."] if aliases else notes

@@ -1,0 +1,272 @@
+"""From what a study file says of a factor to its domain: levels, a range, or the placements of pools."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_args, get_type_hints
+
+from search_spaces.language.pool_placements import num_pool_placements, pool_placements
+from search_spaces.language.space import Factor, Level, Levels, Range, Space, SpaceError, make_space
+from studies.engine.binding.configurations import TRAINABLE
+from studies.engine.binding.trainable_modules import Trainable, field_docs, field_problem, field_value, trainable_names
+from studies.engine.definition.file_model import FactorEntry, Placements, Varied
+from studies.engine.errors import Findings, closest, rule_and_value, shown
+from trainables.networks.layouts import ImageShape, final_map
+
+MOST_PLACEMENTS = 10_000
+MOST_WORDS = 100
+"""Of the convolutions that pools are placed among."""
+MOST_SHOWN = 20
+"""Levels that a message lists."""
+
+
+@dataclass
+class FactorReader:
+    """Reads entries of ``factors`` and of ``tuning.parameters``.
+
+    Attributes:
+        trainables: What may be trained, by name.
+        certain: Whether these are all of them and no others; if the study is wrong about that, what any of them takes is right.
+        input_shapes: The shapes of what the networks may see.
+        findings: Where problems go.
+        notes: Sentences for the record.
+    """
+
+    trainables: Mapping[str, Trainable]
+    certain: bool
+    input_shapes: Sequence[ImageShape]
+    findings: Findings
+    notes: list[str] = field(default_factory=list)
+
+    def factor(self, name: str, entry: FactorEntry, path: str) -> Factor | None:
+        """The factor of an entry; None if it is wrong, and then the findings say why."""
+        varied = Varied(levels=entry) if isinstance(entry, list) else entry
+        owners = self._owners(name, varied, f"{path}.when.{TRAINABLE}")
+        domain = self._domain(name, varied, path, owners, listed=isinstance(entry, list)) if owners else None
+        if domain is None:
+            return None
+        when = {key: tuple(value) if isinstance(value, list) else (value,) for key, value in varied.when.items()}
+        when = {key: tuple(self.canonical(key, level) for level in levels) for key, levels in when.items()}
+        if name == TRAINABLE and when:
+            rule, repair = "trainable must be known of every configuration", "leave out its condition"
+            self.findings.add(f"{path}.when", rule, ", ".join(when), repair)
+            return None
+        if name != TRAINABLE and self.certain and len(owners) < len(self.trainables) and TRAINABLE not in when:
+            when = {TRAINABLE: tuple(owners), **when}  # a field that only some trainables have exists only there
+        return Factor(name, domain, when)
+
+    def _owners(self, name: str, varied: Varied, path: str) -> list[str]:
+        """The trainables that have the field and may be chosen where the factor exists."""
+        if name == TRAINABLE:
+            return list(self.trainables)
+        have = [trainable for trainable in self.trainables if name in field_docs(self.trainables[trainable].Config)]
+        given = varied.when.get(TRAINABLE)
+        if given is None or not self.certain:
+            return have
+        chosen = given if isinstance(given, list) else [given]
+        lacking = [trainable for trainable in self.trainables if trainable in chosen and trainable not in have]
+        if lacking:
+            rule, repair = f"a factor must be a field of the trainables that it exists for, and {name} is of", ", ".join(have)
+            self.findings.add(path, f"{rule} {repair}", ", ".join(lacking), f"change the condition: {repair}")
+            return []
+        return [trainable for trainable in have if trainable in chosen] or have
+
+    def _domain(self, name: str, varied: Varied, path: str, owners: Sequence[str], *, listed: bool) -> Levels | Range | None:
+        given = [key for key in ("levels", "low", "high", "layouts") if getattr(varied, key) is not None]
+        kinds = {"low" if key == "high" else key for key in given}
+        if len(kinds) != 1:
+            rule = "a factor must have either levels, or low and high, or layouts"
+            repair = "keep one of the three" if given else "add one of the three"
+            self.findings.add(path, rule, ", ".join(given) or "none of them", repair)
+            return None
+        if "low" not in kinds and (varied.log or varied.step is not None):
+            key, what = "log" if varied.log else "step", "layouts" if varied.layouts else "levels"
+            repair = f"leave out {key}, or give low and high instead of {what}"
+            self.findings.add(f"{path}.{key}", "log and step belong to a range", f"{what} with {key}", repair)
+            return None
+        if varied.layouts is not None:
+            return self._placements(name, varied.layouts, f"{path}.layouts", owners)
+        if varied.levels is None:
+            return self._range(name, varied, path, owners)
+        return self._levels(name, varied.levels, path if listed else f"{path}.levels", owners)
+
+    def _levels(self, name: str, levels: Sequence[Level], path: str, owners: Sequence[str]) -> Levels | None:
+        checked = [self.check(name, level, f"{path}[{i}]", owners) for i, level in enumerate(levels)]
+        if not all(checked):
+            return None
+        canonical = [self.canonical(name, level) for level in levels]
+        distinct = {(isinstance(level, bool), level) for level in canonical}
+        if len(distinct) < max(2, len(levels)):
+            rule = "a factor must have at least 2 distinct levels"
+            if len({repr(level) for level in levels}) > len(distinct):
+                rule += "; two spellings of one value are one level"
+            repair = "remove the repeated level" if len(distinct) > 1 else f"add a level, or fix {name} {_fixed_in(name)}"
+            self.findings.add(path, rule, list(levels), repair)
+            return None
+        return Levels(tuple(canonical))
+
+    def _range(self, name: str, varied: Varied, path: str, owners: Sequence[str]) -> Range | None:
+        if varied.low is None or varied.high is None:
+            missing = "low" if varied.low is None else "high"
+            self.findings.add(path, "a range must have low and high", f"no {missing}", f"add {missing}: …")
+            return None
+        integer = name != TRAINABLE and all(self._takes(owner, name, int) for owner in owners)
+        if not integer and (name == TRAINABLE or not all(self._takes(owner, name, float) for owner in owners)):
+            rule = f"a range must be of a number, and {name} is none"
+            self.findings.add(path, rule, f"{varied.low:g} to {varied.high:g}", "give its levels instead: [first, second, …]")
+            return None
+        bounds = {
+            key: int(bound) if integer and bound.is_integer() else bound
+            for key, bound in (("low", varied.low), ("high", varied.high))
+        }
+        checked = [self.check(name, bound, f"{path}.{key}", owners) for key, bound in bounds.items()]
+        if not all(checked):
+            return None
+        domain = Range(varied.low, varied.high, log=varied.log, step=varied.step, integer=integer)
+        if problem := domain.problem():
+            rule, value = rule_and_value(problem, "")
+            key = ".step" if varied.step is not None and "step" in rule else ".low" if "positive" in rule else ""
+            self.findings.add(f"{path}{key}", rule, value, f"change {path}{key}")
+            return None
+        return domain
+
+    def _takes(self, owner: str, name: str, kind: type) -> bool:
+        hint = get_type_hints(self.trainables[owner].Config)[name]
+        return kind in (hint, *get_args(hint))
+
+    def _placements(self, name: str, placements: Placements, path: str, owners: Sequence[str]) -> Levels | None:
+        if name != "layout":
+            self.findings.add(path, "only layout has placements of pools", name, "give levels, or low and high")
+            return None
+        words = placements.convolutions.split()
+        pools = [placements.pools] if isinstance(placements.pools, int) else list(placements.pools)
+        if len(words) > MOST_WORDS or len(pools) > MOST_WORDS:
+            rule, repair = f"there may be at most {MOST_WORDS} convolutions", "fewer convolutions or numbers of pools"
+            self.findings.add(path, rule, f"{len(words)}, and {len(pools)} numbers of pools", repair)
+            return None
+        try:
+            num = num_pool_placements(words, pools, placements.kinds, mixed=placements.mixed)
+            if num > MOST_PLACEMENTS:
+                rule, repair = f"there may be at most {MOST_PLACEMENTS:,} placements", "fewer pools, kinds or convolutions"
+                self.findings.add(path, rule, f"{num:,}", repair)
+                return None
+            every = list(pool_placements(words, pools, placements.kinds, mixed=placements.mixed))
+            fitting = [layout for layout in every if self._fits(layout, placements.smallest_map)]
+        except ValueError as error:
+            rule, value = rule_and_value(str(error), placements.convolutions)
+            self.findings.add(path, rule, value, 'e.g. {convolutions: "64 64 128", pools: 2}')
+            return None
+        side = f"{placements.smallest_map}x{placements.smallest_map}"
+        if len(fitting) < len(every):
+            rest = f"{len(every) - len(fitting)} of {len(every)} placements of pools are left out"
+            self.notes.append(f"{rest}: their last map would be smaller than {side}.")
+        if len(fitting) < 2:
+            images = " or ".join(dict.fromkeys(f"{height}x{width}" for height, width, _ in self.input_shapes)) or "the"
+            rule = f"at least 2 placements must leave {images} images a map of {side}"
+            self.findings.add(
+                path, rule, f"{len(fitting)} of {len(every)} do", "other numbers of pools, or a smaller smallest_map"
+            )
+            return None
+        return self._levels(name, fitting, path, owners)
+
+    def _fits(self, layout: str, smallest_map: int) -> bool:
+        for shape in self.input_shapes:
+            try:
+                if min(final_map(layout, shape)) < smallest_map:
+                    return False
+            except ValueError as error:
+                if "meets a" not in str(error):
+                    raise
+                return False
+        return True
+
+    def check(self, name: str, value: Any, path: str, owners: Iterable[str]) -> bool:
+        """Whether a value is one that its field can take, in every one of these trainables that has it."""
+        if name == TRAINABLE:
+            if value not in trainable_names():
+                self.findings.add(path, "trainable must be one that exists", shown(value), closest(value, trainable_names()))
+                return False
+            return True
+        configs = [config for config in (self.trainables[owner].Config for owner in owners) if name in field_docs(config)]
+        wrong = [(rule, config) for config in configs if (rule := field_problem(config, name, value))]
+        if wrong and (self.certain or len(wrong) == len(configs)):
+            rule, config = wrong[0]
+            self.findings.add(path, rule, shown(value), f"change it; {name} is: {field_docs(config)[name]}")
+            return False
+        return True
+
+    def canonical(self, name: str, value: Level) -> Level:
+        """A value in its one spelling, where its field has one."""
+        for trainable in self.trainables.values():
+            if name in field_docs(trainable.Config) and field_problem(trainable.Config, name, value) is None:
+                checked: Level = field_value(trainable.Config, name, value)
+                return checked
+        return value
+
+    def baseline(self, name: str, value: Level, factor: Factor, path: str) -> Level:
+        """The reference level of a factor, which must be one that it can have."""
+        level = factor.domain.canonical(self.canonical(name, value))
+        if not factor.domain.contains(level):
+            rule, repair = "the baseline must be one of the factor's levels", f"choose {_possible(factor)}, or add it to them"
+            self.findings.add(path, rule, shown(value), repair)
+        return level
+
+
+def read_space(factors: Sequence[Factor], unknown: Iterable[str], part: str, findings: Findings) -> Space | None:
+    """The space of factors; None if their conditions are wrong, and then the findings say why, or hang on ``unknown`` ones."""
+    by_name, unknown = {factor.name: factor for factor in factors}, set(unknown)
+    sound = [factor for factor in factors if _has_sound_conditions(factor, by_name, unknown, part, findings)]
+    whole = len(sound) == len(factors) and not unknown
+    sound = _without(sound, by_name.keys() - {factor.name for factor in sound})
+    while True:
+        try:
+            space = make_space(sound)
+        except SpaceError as error:
+            rule, value = rule_and_value(error.rule, error.factor)
+            findings.add(f"{part}.{error.factor}.when", rule, value, "change one of the conditions")
+            sound = _without(sound, {error.factor})
+            whole = False
+        else:
+            return space if whole else None
+
+
+def _has_sound_conditions(
+    factor: Factor, by_name: Mapping[str, Factor], unknown: set[str], part: str, findings: Findings
+) -> bool:
+    sound = True
+    for parent, levels in factor.when.items():
+        path = f"{part}.{factor.name}.when.{parent}"
+        if parent in unknown:
+            sound = False
+        elif parent not in by_name:
+            findings.add(path, "a condition must name a factor", shown(parent), closest(parent, by_name))
+            sound = False
+        elif not levels:
+            findings.add(path, "a condition must name at least one level", "none", f"choose {_possible(by_name[parent])}")
+            sound = False
+        else:
+            domain = by_name[parent].domain
+            for level in levels:
+                if not domain.contains(domain.canonical(level)):
+                    rule = f"a condition must name levels that {parent} can have"
+                    findings.add(path, rule, shown(level), f"choose {_possible(by_name[parent])}")
+                    sound = False
+    return sound
+
+
+def _without(factors: Sequence[Factor], gone: set[str]) -> list[Factor]:
+    """The factors without some, and without those that hang on them."""
+    while more := {factor.name for factor in factors if factor.name not in gone and factor.when.keys() & gone}:
+        gone |= more
+    return [factor for factor in factors if factor.name not in gone]
+
+
+def _possible(factor: Factor) -> str:
+    if isinstance(factor.domain, Range):
+        step = f" in steps of {factor.domain.step:g}" if factor.domain.step else ""
+        return f"a value from {factor.domain.low:g} to {factor.domain.high:g}{step}"
+    values = factor.domain.values
+    return f"one of {shown(list(values))}" if len(values) <= MOST_SHOWN else f"one of its {len(values)} levels"
+
+
+def _fixed_in(name: str) -> str:
+    return "at the top of the file" if name == TRAINABLE else "in config"

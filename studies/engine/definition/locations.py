@@ -1,0 +1,116 @@
+"""Where a study's file is, and where the study keeps what. Knows no trainable, so that looking a study up is quick."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import search_spaces
+import studies
+from studies.engine.definition.file_model import NAME_PATTERN, StudyFile
+from studies.engine.errors import Problem, StudyError, closest
+from trainables.training.files import FILE, Location, inside
+
+DEFAULT_STORAGE = "results"
+CHECKPOINTS = "checkpoints"
+LEDGERS = "ledgers"
+"""The folder, in a storage, of a journal for every study."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stores:
+    """Where a study keeps what: enough to look it up without checking it whole."""
+
+    name: str
+    storage: Path
+    """The folder of everything that is not told to lie elsewhere."""
+    checkpoints: Location
+    ledger: str
+    """The path of a journal file, or the URL of a database."""
+    tracking_uri: str
+    experiment: str
+    """MLflow's, by name."""
+
+
+def shipped_studies() -> dict[str, Path]:
+    """The studies that spikesweep ships, by name."""
+    return {file.stem: file for file in sorted(Path(next(iter(studies.__path__))).glob("*.yaml"))}
+
+
+def named_spaces() -> dict[str, Path]:
+    """The search spaces that spikesweep ships, by name."""
+    return {file.stem: file for file in sorted(Path(next(iter(search_spaces.__path__))).glob("*.yaml"))}
+
+
+def locate_study(study: str) -> Path:
+    """The file of a study given by path or by the name of a shipped one.
+
+    Raises:
+        StudyError: There is neither.
+    """
+    if study in shipped_studies():
+        return shipped_studies()[study]
+    try:
+        if Path(study).is_file():
+            return Path(study)
+    except (ValueError, OSError):  # a null byte, a name that is too long
+        pass
+    repair = closest(study, shipped_studies())
+    raise StudyError([Problem(study, "STUDY must be a study file or the name of a shipped study", study, repair)])
+
+
+def stores_of(content: StudyFile, file: Path) -> Stores:
+    """Where a study of this content, read from this file, keeps what.
+
+    Raises:
+        StudyError: The name or the storage cannot be.
+    """
+    if content.name is None and not re.fullmatch(NAME_PATTERN, file.stem):
+        rule, repair = "a study's name must be letters, digits, _ and -", "rename the file, or give the study a name: …"
+        raise StudyError([Problem(str(file), rule, file.stem, repair)])
+    if "://" in content.storage and not content.storage.startswith(FILE):
+        return _stores_in_cloud(content, content.name or file.stem)
+    try:
+        storage = Path(content.storage.removeprefix(FILE)).expanduser().resolve()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise StudyError([Problem("storage", "storage must be a path", repr(content.storage), f"change it ({error})")]) from None
+    if "?" in str(storage) or "#" in str(storage):
+        rule, repair = "storage must not hold ? or #, which mean something else in database URLs", "choose another folder"
+        raise StudyError([Problem("storage", rule, str(storage), repair)])
+    name = content.name or file.stem
+    default_tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / 'mlflow.db'}"
+    return Stores(
+        name=name,
+        storage=storage,
+        checkpoints=inside(storage, CHECKPOINTS),
+        ledger=_ledger_of(content, storage, name),
+        tracking_uri=content.tracking_uri or default_tracking_uri,
+        experiment=content.experiment or name,
+    )
+
+
+def _stores_in_cloud(content: StudyFile, name: str) -> Stores:
+    """Checkpoints in an object store, where nothing else can lie; reports in the default folder."""
+    folder = Path(DEFAULT_STORAGE).resolve()
+    tracking_uri = content.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    problems = []
+    for key, given, example in (("ledger", content.ledger, "postgresql+psycopg://…"), ("tracking_uri", tracking_uri, "http://…")):
+        if not given:
+            rule = f"{key} must be given where storage is an object store, which can hold no {key}"
+            problems.append(Problem(key, rule, "nothing", f"e.g. {key}: {example}, or an absolute path"))
+    if problems or not tracking_uri:
+        raise StudyError(problems)
+    return Stores(
+        name=name,
+        storage=folder,
+        checkpoints=inside(content.storage, CHECKPOINTS),
+        ledger=_ledger_of(content, folder, name),
+        tracking_uri=tracking_uri,
+        experiment=content.experiment or name,
+    )
+
+
+def _ledger_of(content: StudyFile, storage: Path, name: str) -> str:
+    if content.ledger is None:
+        return str(storage / LEDGERS / f"{name}.journal")
+    return content.ledger if "://" in content.ledger else str(Path(content.ledger).expanduser().resolve())

@@ -1,0 +1,154 @@
+"""The shape of a study file: its keys and their types. What is wrong is told, and given up, so that the rest can be looked at."""
+
+import copy
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from studies.engine.definition.file_model import DESIGN_NAMES, DESIGNS, Part, StudyFile
+from studies.engine.definition.yaml_documents import SHORT_FORMS, Document, Keys, path_of
+from studies.engine.errors import Problem, closest, is_about, rule_of, shown
+
+_STAND_INS: Mapping[str, Any] = {"question": "?", "seeds": 1}
+"""For what every study file must have, where it has nothing that can be used."""
+_WHOLE = {"factors": 2, "baseline": 2, "config": 2}
+"""How deep a part is given up, at most: a factor goes whole, its neighbours stay."""
+_LEVELS = ("baseline", "factors", "tuning")
+_LEVEL_RULE = "must be true or false, a number, a text or null"
+_FACTOR_RULE = "must be a list of levels, or a mapping with levels, low and high, or layouts"
+
+PartT = TypeVar("PartT", bound=Part)
+
+
+@dataclass(frozen=True)
+class Shaped(Generic[PartT]):
+    """A file's content without what is wrong with its shape."""
+
+    content: PartT
+    problems: Sequence[Problem]
+    gone: Sequence[str]
+    """Paths of the parts that were given up."""
+
+
+def shape_of(document: Document, model: type[PartT]) -> Shaped[PartT]:
+    """The content of a document as a study file or a named space, as far as it has that shape."""
+    data = copy.deepcopy(document.data)
+    gone = [_give_up(data, model, keys) for keys in document.damaged]
+    problems: dict[str, Problem] = {}
+    while True:
+        try:
+            return Shaped(model.model_validate(data), list(problems.values()), gone)
+        except ValidationError as error:
+            located = [(_keys(data, dict(entry)), dict(entry)) for entry in error.errors()]
+            wrong: dict[Keys, None] = {}
+            for keys, entry in located:
+                if any(len(other) > len(keys) and other[: len(keys)] == keys for other, _ in located):
+                    continue  # of several kinds that a value may be, this is one that it is not meant to be
+                wrong[keys] = None
+                problem = _problem(document, model, keys, entry)
+                if any(is_about(problem.path, path) for path in gone):
+                    continue  # it follows from what was told before
+                if known := problems.get(problem.path):  # a value that fits no member of a union
+                    rule = known.rule if problem.rule in known.rule else f"{known.rule} or {problem.rule}"
+                    problem = dataclasses.replace(known, rule=rule)
+                problems[problem.path] = problem
+            gone += [_give_up(data, model, keys) for keys in wrong]
+
+
+def _keys(data: Any, entry: Mapping[str, Any]) -> Keys:
+    """The way to what an error is about; pydantic puts the names of union members in between."""
+    keys: list[str | int] = []
+    for key in entry["loc"]:
+        if (isinstance(data, dict) and key in data) or (isinstance(data, list) and isinstance(key, int) and key < len(data)):
+            keys.append(key)
+            data = data[key]
+    return (*keys, entry["loc"][-1]) if entry["type"] == "missing" else tuple(keys)
+
+
+def _give_up(data: dict[str, Any], model: type[Part], keys: Keys) -> str:
+    """Take a part out, or what it is in if it is not there, or in a list; the path of what was taken out."""
+    keys = ("tuning", "parameters", *keys[2:3]) if keys[:2] == ("tuning", "parameters") else keys[: _WHOLE.get(str(keys[0]))]
+    if keys[0] == "constraints" and len(keys) > 1:
+        data["constraints"][keys[1]] = "True"  # one that always holds, so that the others stay where they are
+        return path_of(keys)
+    while len(keys) > 1 and not _is_entry(data, keys):
+        keys = keys[:-1]
+    parent: Any = data
+    for key in keys[:-1]:
+        parent = parent[key]
+    parent.pop(keys[-1], None)
+    if len(keys) == 1 and keys[0] in model.model_fields and keys[0] in _STAND_INS:
+        data[str(keys[0])] = _STAND_INS[str(keys[0])]
+    return path_of(keys)
+
+
+def _is_entry(data: Any, keys: Keys) -> bool:
+    """Whether a way leads through mappings to something that is there."""
+    for key in keys:
+        if not isinstance(data, dict) or key not in data:
+            return False
+        data = data[key]
+    return True
+
+
+def _problem(document: Document, model: type[Part], keys: Keys, entry: Mapping[str, Any]) -> Problem:
+    path, kind = path_of(keys), entry["type"]
+    owner, description = _describe(document.data, model, keys)
+    where = document.where(path)
+    if kind == "extra_forbidden":
+        rule = f"a key must be one that {_owner_in_words(document.data, model, keys[:-1])} has"
+        return Problem(where, rule, shown(keys[-1]), closest(keys[-1], owner.model_fields), path)
+    if kind == "missing":
+        return Problem(where, "this key must be given", "nothing", f"add it: {description}", path)
+    if kind == "union_tag_not_found":
+        rule, repair = "a design must have a name", f"add name: one of {', '.join(DESIGN_NAMES)}"
+        return Problem(where, rule, shown(entry["input"]), repair, path)
+    if kind == "union_tag_invalid":
+        name = entry["input"]["name"]
+        return Problem(where, "design must be one that exists", shown(name), closest(name, DESIGN_NAMES), path)
+    return Problem(where, _rule(keys, entry), shown(entry["input"]), f"change it: {description}", path)
+
+
+def _rule(keys: Keys, entry: Mapping[str, Any]) -> str:
+    is_factor = (len(keys) == 2 and keys[0] == "factors") or (len(keys) == 3 and keys[:2] == ("tuning", "parameters"))
+    if is_factor and entry["type"] == "model_type":
+        return _FACTOR_RULE
+    if keys[-1] in SHORT_FORMS and entry["type"] in ("model_type", "model_attributes_type"):
+        return "must be a name, or a mapping with one"
+    if keys[0] in _LEVELS and entry["loc"][-1] in ("bool", "int", "float", "str"):  # the kinds that a level may be
+        return _LEVEL_RULE
+    return rule_of(entry)
+
+
+def _owner_in_words(data: dict[str, Any], model: type[Part], keys: Keys) -> str:
+    if keys == ("design",):
+        return f"design {data['design']['name']}"
+    return path_of(keys) or ("a study file" if issubclass(model, StudyFile) else "a named space")
+
+
+def _describe(data: Any, model: type[Part], keys: Keys) -> tuple[type[BaseModel], str]:
+    """The part of the file that a key is in, and what the file says of the nearest key above it."""
+    owner: type[BaseModel] = model
+    description = "see spikesweep schema"
+    for key in keys:
+        data = data.get(key) if isinstance(data, dict) else None
+        field = owner.model_fields.get(str(key))
+        if field is None:
+            continue
+        description = field.description or description
+        parts = _parts_in(field.annotation)
+        name = data.get("name") if isinstance(data, dict) else data
+        if key == "design":
+            parts = [DESIGNS[name]] if isinstance(name, str) and name in DESIGNS else []
+        owner = parts[0] if len(parts) == 1 else owner
+    return owner, description
+
+
+def _parts_in(annotation: Any) -> list[type[Part]]:
+    """The mappings that a type speaks of."""
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        return [annotation]
+    return [part for inner in getattr(annotation, "__args__", ()) for part in _parts_in(inner)]

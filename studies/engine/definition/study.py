@@ -1,0 +1,117 @@
+"""The validated study: from a YAML file to everything that it asks for, or to everything that is wrong with it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from search_spaces.language.space import Cell, Factor, Levels, Range, Space
+from studies.engine.binding.configurations import Binder
+from studies.engine.binding.replicates import Parent, Replicate
+from studies.engine.definition.file_model import Resources, StudyFile
+from studies.engine.definition.locations import Stores
+from studies.engine.definition.search_plans import SearchPlan, TuningPlan
+from studies.engine.definition.yaml_documents import as_yaml
+from studies.engine.errors import mask_credentials
+from studies.run_record import ACCURACY, SPARSITY, Direction, level_in_words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study that can be run: every value checked, every data set at hand, every replicate known or to be proposed."""
+
+    file: str
+    content: StudyFile
+    """The study file as resolved: with its space, overrides, and every argument of its sampler."""
+    space: Space
+    baseline: Cell
+    """The reference level of every factor, of those that are inactive in the baseline's own cell too."""
+    references: Mapping[str, Cell]
+    """The cell that each factor's levels are compared with, where the design compares."""
+    cells: tuple[Cell, ...]
+    """Of a design; empty for an adaptive search."""
+    notes: tuple[str, ...]
+    """Sentences on the design: what it can tell apart, what its constraints left out."""
+    seeds: tuple[int, ...]
+    binder: Binder
+    search: SearchPlan | None
+    tuning: TuningPlan | None
+    stores: Stores
+    text: str = field(repr=False)
+    """``content`` as YAML."""
+
+    @property
+    def question(self) -> str:
+        """What it answers, in a sentence."""
+        return self.content.question
+
+    @property
+    def resources(self) -> Resources:
+        """What one replicate is given."""
+        return self.content.resources
+
+    @property
+    def design(self) -> str:
+        """The design's name."""
+        return self.content.design.name
+
+    @property
+    def trainables(self) -> tuple[str, ...]:
+        """What may be trained."""
+        if self.binder.trainable is not None:
+            return (self.binder.trainable,)
+        domain = self.space.factor("trainable").domain
+        assert isinstance(domain, Levels)
+        return tuple(str(level) for level in domain.values)
+
+    @property
+    def objectives(self) -> Mapping[str, Direction]:
+        """What configurations are judged on, primary first; always on validation images."""
+        return self.search.objectives if self.search else {ACCURACY: "maximize", SPARSITY: "maximize"}
+
+    @cached_property
+    def replicates(self) -> tuple[Replicate, ...]:
+        """What is known before anything is trained: all cells of the first seed, then all of the second.
+
+        So an interrupted study has whole blocks. Of a study that searches or tunes, nothing is known.
+        """
+        if self.search or self.tuning:
+            return ()
+        return tuple(self.binder.replicate(cell, seed) for seed in self.seeds for cell in self.cells)
+
+    @property
+    def parents(self) -> tuple[Parent, ...]:
+        """What has to be trained first, each once, and is not itself a replicate of the study."""
+        planned = {replicate.identity for replicate in self.replicates}
+        parents = {replicate.parent.identity: replicate.parent for replicate in self.replicates if replicate.parent}
+        return tuple(parent for identity, parent in parents.items() if identity not in planned)
+
+
+def domain_in_words(factor: Factor) -> str:
+    """What a factor may be, e.g. ``4, 8, 16`` or ``0.0001 to 0.1, log``, and under which condition."""
+    if isinstance(factor.domain, Range):
+        words = f"{factor.domain.low:g} to {factor.domain.high:g}"
+        words += ", log" if factor.domain.log else ""
+        words += f" in steps of {factor.domain.step:g}" if factor.domain.step else ""
+    else:
+        words = ", ".join(map(level_in_words, factor.domain.values))
+    conditions = [f"{name} is {' or '.join(map(level_in_words, levels))}" for name, levels in factor.when.items()]
+    return f"{words} (where {' and '.join(conditions)})" if conditions else words
+
+
+def as_text(content: StudyFile, search: SearchPlan | None, tuning: TuningPlan | None, name: str) -> str:
+    """A study file's content as YAML that loads as the same study, with every argument of samplers and pruners."""
+    data = content.model_dump(exclude={"search_space"}) | {"name": name}
+    data["factors"] = {factor: _plain(entry) for factor, entry in data["factors"].items()}
+    if search:
+        data["design"] |= {"sampler": dict(search.sampler), "pruner": dict(search.pruner) if search.pruner else None}
+        data["design"]["limits"] = {metric: _plain(limit) for metric, limit in data["design"]["limits"].items()}
+    if tuning:
+        parameters = {parameter: _plain(entry) for parameter, entry in data["tuning"]["parameters"].items()}
+        data["tuning"] |= {"sampler": dict(tuning.sampler), "parameters": parameters}
+    return mask_credentials(as_yaml(_plain(data)))
+
+
+def _plain(entry: Any) -> Any:
+    """A mapping of the file without the keys that say nothing."""
+    return {key: value for key, value in entry.items() if value is not None and value != {}} if isinstance(entry, dict) else entry

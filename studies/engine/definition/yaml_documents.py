@@ -1,0 +1,245 @@
+"""YAML documents as plain data that remember their lines, and overrides from the command line."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from studies.engine.errors import Problem, StudyError, cut, shown
+
+MOST_BYTES = 200_000
+MOST_PARTS = 20_000
+"""Values of a document, those that aliases repeat counted each time."""
+DEEPEST = 40
+
+Keys = tuple[str | int, ...]
+"""The way to a part of a document: keys of mappings, positions in lists."""
+
+_YAML_1_2_FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+_YAML_1_1_WORDS = {"yes", "no", "on", "off"}
+SHORT_FORMS = {"design", "sampler", "pruner"}
+"""Keys whose plain text stands for a mapping with that name."""
+AUTO = ("resources", "auto")
+"""The key, and the text, that stand for a mapping that says nothing."""
+_COLLECTION_TAGS = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass
+class Document:
+    """Plain data from a YAML file, where each part of it stands, and what of it could not be read."""
+
+    name: str
+    data: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+    """``file:line`` of a path such as ``factors.layout[1]``."""
+    problems: list[Problem] = field(default_factory=list)
+    damaged: list[Keys] = field(default_factory=list)
+    """The parts that problems are about; something stands there in ``data``, but nothing should be made of it."""
+
+    def place(self, path: str) -> str:
+        """``file:line`` of a part, or of the nearest one around it that the document has."""
+        known = path
+        while known and known not in self.places:
+            known = known[: max(known.rfind("."), known.rfind("["), 0)]
+        return self.places.get(known, self.name)
+
+    def where(self, path: str) -> str:
+        """``file:line path`` for a message."""
+        return f"{self.place(path)} {cut(path)}".strip()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the text "1e-3", which would be read as a number."""
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"^(?:{_YAML_1_2_FLOAT.pattern})$"), list("-+.0123456789"))
+
+
+def as_yaml(data: Mapping[str, Any]) -> str:
+    """Plain data as YAML that ``read_document`` reads as the same."""
+    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+
+
+def path_of(keys: Sequence[str | int]) -> str:
+    """The way to a part as a path: ``factors.layout[1]``."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
+
+
+def read_document(file: Path) -> Document:
+    """Parse one YAML file; safe: only plain data. What is wrong with single parts is among the document's problems.
+
+    Raises:
+        StudyError: The file cannot be read, is too large or too deep, is not YAML, or is not a mapping.
+    """
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(MOST_BYTES + 1)
+        text = content[:MOST_BYTES].decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError([Problem(str(file), "the file must be readable UTF-8", str(error), "check the path")]) from None
+    if len(content) > MOST_BYTES:
+        rule, repair = f"the file must have at most {MOST_BYTES:,} bytes", "is it a study?"
+        raise StudyError([Problem(str(file), rule, "more", repair)])
+    node = _parse(text, str(file))
+    document = Document(str(file))
+    document.data = _Reader(document, has_lines=True).part(node, ())
+    if not isinstance(document.data, dict):
+        rule = "the file must be a mapping"
+        problem = Problem(str(file), rule, shown(document.data), "write key: value lines")
+        raise StudyError(document.problems or [problem])
+    return document
+
+
+def _parse(text: str, name: str) -> yaml.Node | None:
+    try:
+        return yaml.SafeLoader(text).get_single_node()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        place, repair = (f"{name}:{mark.line + 1}", "mend the line") if mark else (name, "take it out")
+        raise StudyError([Problem(place, "the file must be YAML", reason, repair)]) from None
+    except RecursionError:
+        raise StudyError([_too_deep(name)]) from None
+
+
+def _too_deep(where: str) -> Problem:
+    return Problem(where, f"parts must be nested less than {DEEPEST} deep", "deeper", "write it flatter")
+
+
+class _Reader:
+    """Turns the nodes of one text into plain data."""
+
+    def __init__(self, document: Document, *, has_lines: bool) -> None:
+        self._document, self._has_lines = document, has_lines
+        self._loader = yaml.SafeLoader("")
+        self._num_parts = 0
+
+    def part(self, node: yaml.Node | None, keys: Keys, parents: tuple[int, ...] = ()) -> Any:
+        """What stands at ``keys``."""
+        if node is None:
+            return None
+        self._document.places[path_of(keys)] = self._place(node)
+        if not self._may_be_read(node, keys, parents):
+            return None
+        parents = (*parents, id(node))
+        if isinstance(node, yaml.SequenceNode):
+            return [self.part(item, (*keys, i), parents) for i, item in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, keys, parents)
+        assert isinstance(node, yaml.ScalarNode)
+        return self._scalar(node, keys)
+
+    def _place(self, node: yaml.Node) -> str:
+        return f"{self._document.name}:{node.start_mark.line + 1}" if self._has_lines else self._document.name
+
+    def _may_be_read(self, node: yaml.Node, keys: Keys, parents: tuple[int, ...]) -> bool:
+        self._num_parts += 1
+        if self._num_parts > MOST_PARTS:
+            rule, repair = f"there must be at most {MOST_PARTS:,} values", "repeat fewer parts by aliases"
+            raise StudyError([Problem(self._document.where(path_of(keys)), rule, "more", repair)])
+        if id(node) in parents:
+            self._add(keys, "a part must not contain itself", "an alias", "write it out")
+            return False
+        if len(parents) >= DEEPEST:
+            self._problem(keys, _too_deep(self._document.where(path_of(keys))))
+            return False
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTION_TAGS:
+            self._add(keys, "a value must be plain YAML data", node.tag, "write it without the tag")
+            return False
+        return True
+
+    def _mapping(self, node: yaml.MappingNode, keys: Keys, parents: tuple[int, ...]) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = self._place(key_node)
+            if not isinstance(key_node, yaml.ScalarNode) or _SURROGATE.search(key_node.value):
+                place = f"{line} {path_of(keys)}".strip()
+                problem = Problem(place, "a key must be a word", "something else", "write word: value")
+                self._document.problems.append(problem)
+                continue
+            key = key_node.value
+            if key in mapping:
+                rule, repair = "a key must stand once", "remove one of the two"
+                self._problem((*keys, key), Problem(f"{line} {path_of((*keys, key))}", rule, cut(key), repair))
+            mapping[key] = self.part(value_node, (*keys, key), parents)
+        return mapping
+
+    def _scalar(self, node: yaml.ScalarNode, keys: Keys) -> Any:
+        plain = node.style is None
+        if plain and _YAML_1_2_FLOAT.fullmatch(node.value):  # PyYAML, after YAML 1.1, would make 1e-3 a string
+            return float(node.value)
+        if plain and ":" in node.value:  # nor is 1:30 the number 90
+            return node.value
+        if plain and node.value.lower() in _YAML_1_1_WORDS:
+            rule = "yes, no, on and off mean true or false in some YAML versions only"
+            self._add(keys, rule, node.value, f'write true or false, or quote it: "{node.value}"')
+            return None
+        try:
+            value = self._loader.construct_object(node)
+        except (yaml.YAMLError, ValueError, ArithmeticError) as error:  # a tag that is not plain data, or 2024-13-45
+            reason = cut(str(getattr(error, "problem", None) or error))
+            self._add(keys, "a value must be plain YAML data", reason, "write it plainly, or quote it")
+            return None
+        if isinstance(value, str) and _SURROGATE.search(value):
+            self._add(keys, "a text must be of whole characters", "half of a surrogate pair", "write the character itself")
+            return None
+        return value
+
+    def _add(self, keys: Keys, rule: str, value: str, repair: str) -> None:
+        self._problem(keys, Problem(self._document.where(path_of(keys)), rule, cut(value), repair))
+
+    def _problem(self, keys: Keys, problem: Problem) -> None:
+        self._document.problems.append(problem)
+        self._document.damaged.append(keys)
+
+
+def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
+    """Set ``a.b=value`` in a document, the value read as YAML.
+
+    Overrides that are not of that form, or whose path leads through something else than mappings, become problems of the
+    document.
+    """
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        where = f"--set {cut(override)}"
+        keys = path.split(".")
+        if not equals or not all(keys):
+            rule, repair = "an override must read path=value", "e.g. --set factors.time_steps=[4,8]"
+            document.problems.append(Problem(where, rule, cut(override), repair))
+            continue
+        part = _mapping_at(document.data, keys[:-1])
+        if part is None:
+            rule = "every part of the path but the last must be a mapping"
+            document.problems.append(Problem(where, rule, cut(path), "check the path"))
+            continue
+        try:
+            node = _parse(text, where)
+        except StudyError as error:
+            reason = error.problems[0].value
+            document.problems.append(Problem(where, "the value must be YAML", cut(f"{text} ({reason})"), "quote it"))
+            continue
+        inner = Document(where)
+        part[keys[-1]] = _Reader(inner, has_lines=False).part(node, tuple(keys))
+        document.problems += inner.problems
+        document.damaged += inner.damaged
+        for known in [place for place in document.places if place == path or place.startswith((f"{path}.", f"{path}["))]:
+            del document.places[known]
+        document.places[path] = where
+
+
+def _mapping_at(data: dict[str, Any], keys: Sequence[str]) -> dict[str, Any] | None:
+    """The mapping that a path leads to, made where there is nothing; None where there is something else."""
+    part: Any = data
+    for key in keys:
+        if not isinstance(part, dict):
+            return None
+        if key in SHORT_FORMS and isinstance(part.get(key), str):
+            part[key] = {"name": part[key]}
+        if part.get(key) is None or (key, part[key]) == AUTO:
+            part[key] = {}
+        part = part[key]
+    return part if isinstance(part, dict) else None

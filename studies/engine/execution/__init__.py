@@ -1,0 +1,1 @@
+"""How replicates are run: Ray Tune, resources, retries, budgets, progress."""

@@ -1,0 +1,79 @@
+"""A study that is to be run: read, checked, and its stores looked at."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from studies.engine.definition.loading import load_study
+from studies.engine.definition.locations import Stores
+from studies.engine.definition.lookup import find_stores
+from studies.engine.definition.study import Study
+from studies.engine.errors import Problem, StudyError
+from studies.engine.ledger.ledger import check_ledger, file_of
+from studies.engine.recording.tracker import connect
+from trainables.training.files import files_at, without_keys
+
+
+def open_study(study: str, overrides: Sequence[str]) -> Study:
+    """The study given by path or name.
+
+    Raises:
+        StudyError: It is wrong, or its stores are; all problems of both at once.
+    """
+    problems: list[Problem] = []
+    loaded = None
+    try:
+        loaded = load_study(study, overrides)
+    except StudyError as error:
+        problems += error.problems
+    try:
+        check_stores(loaded.stores if loaded else find_stores(study, overrides))
+    except StudyError as error:
+        problems += [problem for problem in error.problems if problem not in problems]
+    if problems or loaded is None:
+        raise StudyError(problems)
+    return loaded
+
+
+def check_stores(stores: Stores) -> None:
+    """Find out, without making anything, that servers and databases answer and the storage can be written.
+
+    Raises:
+        StudyError: Whatever is wrong.
+    """
+    problems: list[Problem] = []
+    folders = {"storage": stores.storage}
+    for key, store in (("ledger", stores.ledger), ("tracking_uri", stores.tracking_uri)):
+        if file := file_of(store):
+            folders[key] = file.parent
+    for key, folder in folders.items():
+        try:
+            with tempfile.TemporaryFile(dir=_nearest_existing(folder)) as probe:
+                probe.write(b"there is room")  # on a full disk, making a file may work
+        except OSError as error:
+            rule, repair = f"{key} must be in a folder that can be written", f"choose another with {key}: …"
+            problems.append(Problem(key, rule, f"{folder} ({error.strerror})", repair))
+    checks: list[Callable[[], object]] = [lambda: check_ledger(stores.ledger), lambda: _check_checkpoints(stores)]
+    if not stores.tracking_uri.startswith("sqlite:"):
+        checks.append(lambda: connect(stores.tracking_uri))
+    for check in checks:
+        try:
+            check()
+        except StudyError as error:
+            problems += error.problems
+    if problems:
+        raise StudyError(problems)
+
+
+def _check_checkpoints(stores: Stores) -> None:
+    """An object store must answer; a folder has been looked at."""
+    try:
+        if not isinstance(stores.checkpoints, Path):
+            files_at(stores.checkpoints).read("nothing")
+    except (OSError, ValueError) as error:
+        rule, repair = "storage must be a folder, or the URI of an object store that answers", "check the URI and your keys"
+        raise StudyError([Problem("storage", rule, f"{without_keys(stores.checkpoints)} ({error})", repair)]) from None
+
+
+def _nearest_existing(folder: Path) -> Path:
+    return folder if folder.exists() else _nearest_existing(folder.parent)

@@ -1,0 +1,223 @@
+"""Runs a study as a job of a Ray cluster: ships the code that is on disk here and the study file, and nothing else.
+
+The job is the ordinary ``spikesweep run`` on the cluster's head. It goes on when the machine that submitted it is gone.
+"""
+
+import asyncio
+import logging
+import os
+import re
+import shlex
+import shutil
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientError
+from ray.exceptions import AuthenticationError
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+
+import studies
+from studies.engine.definition.study import Study
+from studies.engine.errors import Problem, StudyError, mask_credentials
+from studies.engine.recording.environment import COMMIT_VARIABLE, git_commit
+
+PACKAGES = ("search_spaces", "trainables", "studies", "analysis")
+SHIPPED_SUFFIXES = (".py", ".yaml", ".json", ".jinja")
+"""What a package consists of; whatever else lies in its folder (data, stores, caches) stays here."""
+MOST_BYTES = 100 * 2**20
+"""Ray's job server takes no more."""
+SECONDS_TO_STOP = 60
+"""How long ``ray job stop`` waits until the driver has left no run RUNNING; then it kills."""
+SECONDS_TO_CONNECT = 10.0
+SECONDS_BETWEEN_LOOKS = 0.5
+EXIT_CODE_STOPPED = 1
+
+_STOP_AS_CTRL_C = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_STOP)}
+_OVERRULING = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+"""Variables that Ray's job client obeys rather than the address that it is given."""
+_CONNECTION_ERRORS = (OSError, RuntimeError, ValueError, AuthenticationError, ClientError)
+
+for _module in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
+    logging.getLogger(f"ray.{_module}").setLevel(logging.ERROR)  # they tell of every upload
+
+
+def connect_jobs(address: str) -> JobSubmissionClient:
+    """A client of the job server at ``address`` that has answered.
+
+    Raises:
+        StudyError: The address is not one, another one would be used, nobody answers, or a token is missing.
+    """
+    where = "--address"
+    if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", address):
+        rule = "--address must be the head's dashboard, http://HOST:8265 (the cluster's own address is for run)"
+        raise StudyError([Problem(where, rule, mask_credentials(address), "give its URL, without user and password")])
+    for name in _OVERRULING:
+        if name in os.environ:
+            rule, repair = "Ray must not be told of two clusters; it would take the variable's", f"unset {name}"
+            raise StudyError([Problem(where, rule, f"{address}, but {name} is set", repair)])
+    try:
+        with suppress(urllib.error.HTTPError):  # somebody answers, if only to ask for a token
+            # Ray itself would wait for minutes
+            urllib.request.urlopen(f"{address.rstrip('/')}/api/version", timeout=SECONDS_TO_CONNECT).close()  # noqa: S310  # http(s)
+        return JobSubmissionClient(address)
+    except AuthenticationError:
+        rule = "a cluster with a token must be given it"
+        repair = "set RAY_AUTH_MODE=token, and put the cluster's token into RAY_AUTH_TOKEN or ~/.ray/auth_token"
+        raise StudyError([Problem(where, rule, address, repair)]) from None
+    except _CONNECTION_ERRORS as error:
+        raise StudyError([_unanswered(address, error)]) from None
+
+
+def submit_study(
+    client: JobSubmissionClient, study: Study, overrides: Sequence[str], options: Sequence[str], variables: Mapping[str, str]
+) -> str:
+    """Ship the code and start the job; its id.
+
+    Args:
+        client: Of the cluster's job server.
+        study: As it was checked here.
+        overrides: Those that it was loaded with; the job repeats them.
+        options: What else ``spikesweep run`` is given.
+        variables: Of the job's environment.
+
+    Raises:
+        StudyError: What is to be shipped is too large, or the job server refused it.
+    """
+    with tempfile.TemporaryDirectory(prefix="spikesweep-job-") as staged:
+        file = stage_code(Path(study.file), Path(staged))
+        command = ["python", "-m", "studies", "run", f"./{file}", "--address", "auto", *options]
+        command += [word for override in overrides for word in ("--set", override)]
+        try:
+            job_id: str = client.submit_job(
+                entrypoint=shlex.join(command),
+                runtime_env={"working_dir": staged, "env_vars": {**_STOP_AS_CTRL_C, COMMIT_VARIABLE: git_commit(), **variables}},
+                metadata={"study": study.stores.name, "git_commit": git_commit()},
+            )
+        except _CONNECTION_ERRORS as error:
+            raise StudyError([_unanswered(client.get_address(), error)]) from None
+    return job_id
+
+
+def check_portable(study: Study, overrides: Iterable[str]) -> None:
+    """Find out whether a study means the same on the cluster's head, in a folder that is deleted after the job.
+
+    Raises:
+        StudyError: Something would be lost with that folder, or show a password.
+    """
+    content, problems = study.content, []
+    tracking_uri = content.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    places = {"storage": content.storage, "ledger": content.ledger, "tracking_uri": tracking_uri}
+    for key, place in places.items():
+        if place and _is_relative(place):
+            rule = f"{key} must be an absolute path or a URI; a job's own folder is deleted with it"
+            example = f"--storage /shared/{place}" if key == "storage" else f"/shared/{Path(place).name}"
+            repair = f"give a folder that all nodes share, e.g. {example}, or the URI of a server"
+            problems.append(Problem(key, rule, mask_credentials(place), repair))
+    for data in study.binder.datasets:
+        if data.endswith(".npz") and _is_relative(data):
+            rule, repair = "data must be an absolute path; a job has no data files with it", f"e.g. /shared/{Path(data).name}"
+            problems.append(Problem("data", rule, data, repair))
+    for override in overrides:
+        if mask_credentials(override) != override:
+            rule = "a job's command must hold no password; Ray's dashboard shows it"
+            repair = "leave it out of the URI, and pass it with --env PGPASSWORD or --env MLFLOW_TRACKING_PASSWORD"
+            problems.append(Problem(override.partition("=")[0], rule, mask_credentials(override), repair))
+    if problems:
+        raise StudyError(problems)
+
+
+def job_variables(names: Iterable[str], study: Study) -> dict[str, str]:
+    """The named variables of this environment; MLflow's address among them, if the study has it from there.
+
+    Raises:
+        StudyError: A variable is not set.
+    """
+    names = list(names)
+    rule, repair = "--env must name a variable that is set here; its value is not written", "export it, or correct the name"
+    if unknown := [name for name in names if name not in os.environ]:
+        raise StudyError([Problem("--env", rule, name.partition("=")[0], repair) for name in unknown])
+    if not study.content.tracking_uri and os.environ.get("MLFLOW_TRACKING_URI"):
+        names.append("MLFLOW_TRACKING_URI")
+    return {name: os.environ[name] for name in names}
+
+
+def stage_code(file: Path, folder: Path) -> Path:
+    """Copy the packages and the study file to a folder; the study file's path in there.
+
+    Raises:
+        StudyError: They are too large for Ray.
+    """
+    root = Path(next(iter(studies.__path__))).resolve().parent
+    sources = {source.relative_to(root): source for package in PACKAGES for source in sorted((root / package).rglob("*"))}
+    copies = {path: source for path, source in sources.items() if source.suffix in SHIPPED_SUFFIXES and source.is_file()}
+    file = file.resolve()
+    staged_file = file.relative_to(root) if file.is_relative_to(root / "studies") else Path(file.name)
+    copies[staged_file] = file
+    sizes = {path: source.stat().st_size for path, source in copies.items()}
+    if sum(sizes.values()) >= MOST_BYTES:
+        largest = max(sizes, key=lambda path: sizes[path])
+        rule = f"the code that is shipped must be less than Ray's limit of {MOST_BYTES / 2**20:g} MiB"
+        value = f"{sum(sizes.values()) / 2**20:.0f} MiB, {largest} the largest with {sizes[largest] / 2**20:.0f} MiB"
+        raise StudyError([Problem(str(root), rule, value, "move what is no code out of the four packages")])
+    for path, source in copies.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, folder / path)
+    return staged_file
+
+
+def next_commands(job_id: str, address: str, study: str, overrides: Iterable[str]) -> dict[str, str]:
+    """What to type to watch a job, to stop it, and to read its study, by purpose."""
+    job = shlex.join([job_id, "--address", address])
+    named = shlex.join([study, *(word for override in overrides for word in ("--set", override))])
+    return {
+        "watch": f"ray job logs --follow {job}",
+        "stop": f"ray job stop {job}",
+        "state": f"spikesweep status {named}",
+        "answer": f"spikesweep report {named}",
+    }
+
+
+def follow_job(client: JobSubmissionClient, job_id: str, show: Callable[[str], Any]) -> int:
+    """Show what a job prints until it ends; its exit code (1 if it was stopped).
+
+    Raises:
+        StudyError: The connection was lost; the job goes on.
+    """
+
+    async def show_logs() -> None:
+        async for text in client.tail_job_logs(job_id):
+            show(text)
+
+    try:
+        asyncio.run(show_logs())
+        while not (details := client.get_job_info(job_id)).status.is_terminal():
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+    except _CONNECTION_ERRORS as error:
+        raise StudyError([_unanswered(client.get_address(), error)]) from None
+    return _exit_code(details, show)
+
+
+def _exit_code(details: JobDetails, show: Callable[[str], Any]) -> int:
+    if details.status == JobStatus.SUCCEEDED:
+        return 0
+    if details.driver_exit_code is None and details.message:  # it never began, or its node died
+        show(f"{details.message}\n")
+    return details.driver_exit_code or EXIT_CODE_STOPPED
+
+
+def _is_relative(place: str) -> bool:
+    """Whether a path, or the path in a database's URL, depends on the folder that a command runs in."""
+    place = re.sub(r"^(sqlite(\+\w+)?:///|file:(//)?(?=[^/]))", "", place)
+    return "://" not in place and not place.startswith(("/", "~", "file:/"))
+
+
+def _unanswered(address: str, error: Exception) -> Problem:
+    reason = mask_credentials(str(error).strip().split("\n")[0])
+    rule, repair = "--address must lead to a Ray cluster's job server", "start the head with its dashboard (docs/CLUSTER.md)"
+    return Problem("--address", rule, f"{address} ({reason})", repair)

@@ -1,0 +1,117 @@
+"""Inside a Ray actor: train one replicate after another, an epoch a step.
+
+The actor is reused from replicate to replicate, so that torch is imported once.
+"""
+
+import dataclasses
+import errno
+import faulthandler
+import json
+import traceback
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from studies.engine.binding.trainable_modules import load_trainable, make_config
+from studies.engine.execution.system_metrics import SystemMetrics
+from trainables.data.datasets import prepare
+from trainables.training.epoch_report import Report, TrainingError
+from trainables.training.memory_peak import is_out_of_memory
+
+ASSIGNMENT = "assignment"
+"""The key of a trial's config that holds what ``StudyConductor`` in conductor.py says of a replicate, or of a parent."""
+IDENTITY = "identity"
+REPORT = "report"
+"""As JSON."""
+FAILURE = "failure"
+
+STDERR = 2
+"""Of this process, whatever Ray has put in its place."""
+FAILED, OUT_OF_MEMORY, STORAGE = "failed", "out of memory", "storage"
+"""Kinds of failure: the replicate's own, of its size, of the disk."""
+STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+"""No room, or not allowed to write: the same would happen to any other replicate."""
+
+
+class ReplicateWorker(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
+    """Iterates ``train()`` of the replicate that it is assigned, and hands every report to the driver.
+
+    An exception in training ends the replicate, with its kind and reason, but neither the actor nor the study. The exception
+    are errors that the machine may have made (RuntimeError, which torch raises, OSError): they end the process, as its death
+    would, and the driver gives the replicate to another. So does an epoch that takes longer than the study's deadline, even
+    where no Python runs any more.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Begin the assigned replicate."""
+        assignment = config[ASSIGNMENT]
+        self._identity: str = assignment["identity"]
+        self._deadline_s: float = assignment["deadline_s"]
+        self._reports: Iterator[Report] = _reports(assignment)
+        if assignment["log_system_metrics"]:
+            self._reports = _with_system_metrics(self._reports)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin another replicate in the same process."""
+        self.cleanup()  # of one that was stopped early
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """One epoch."""
+        faulthandler.dump_traceback_later(self._deadline_s, exit=True, file=STDERR)
+        try:
+            report = next(self._reports)
+        except Exception as error:
+            kind = _kind(error)
+            if kind is None:
+                raise
+            reason = f"{type(error).__name__}: {error}"
+            failure = {"kind": kind, "reason": reason, "traceback": traceback.format_exc()}
+            self.cleanup()
+            return {IDENTITY: self._identity, FAILURE: failure, "done": True}
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        if report.final:
+            self.cleanup()
+        # as text: Tune keeps statistics of every number that it sees, for as long as the study lasts
+        return {IDENTITY: self._identity, REPORT: json.dumps(report.as_dict()), "done": report.final}
+
+    def cleanup(self) -> None:
+        """Let go of the network and of the replicate's lock."""
+        if isinstance(self._reports, Generator):
+            self._reports.close()
+        self._reports = iter(())
+
+
+def _kind(error: Exception) -> str | None:
+    """The kind of failure that an error is; None for what the machine may have made, and another process may not meet."""
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
+    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+        return STORAGE
+    return None if isinstance(error, RuntimeError | OSError) else FAILED
+
+
+def _with_system_metrics(reports: Iterator[Report]) -> Generator[Report]:
+    with SystemMetrics() as metrics:
+        for report in reports:
+            yield dataclasses.replace(report, metrics={**report.metrics, **metrics.take()})
+
+
+def _reports(assignment: dict[str, Any]) -> Iterator[Report]:
+    trainable = load_trainable(assignment["trainable"])
+    config = make_config(trainable.Config, assignment["config"])
+    dataset = prepare(config.data, Path(assignment["data_folder"]))
+    if dataset.digest != assignment["data_digest"]:
+        raise TrainingError(f"the data {config.data} on this machine are not those that the study was checked with")
+    yield from trainable.train(
+        config,
+        seed=assignment["seed"],
+        dataset=dataset,
+        checkpoint_folder=assignment["checkpoint_folder"],
+        num_micro_batches=assignment["num_micro_batches"],
+        keep_weights=assignment["keep_weights"],
+    )

@@ -1,0 +1,1 @@
+"""The Optuna study that keeps the state of every replicate, and who may write to it."""

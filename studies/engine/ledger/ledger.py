@@ -1,0 +1,398 @@
+"""The ledger: the Optuna study that says which replicates were begun and how each of them ended. The single source of truth.
+
+One Optuna trial a replicate, with its factor levels and seed as parameters; its identity, its part in the study and what a
+sampler wants to find again as user attributes. What is still to be trained follows from the study file and the ledger. It lies
+in a file of its own (``journal.py``), or in a database that SQLAlchemy knows.
+
+An Optuna study holds one space (a categorical distribution cannot change), so a study whose factors change goes on in a new
+one; replicates that were finished before are then only repeated from their reports.
+"""
+
+import dataclasses
+import hashlib
+import time
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import optuna
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+
+from search_spaces.language.space import Cell, Space, cell_of_params, params_and_distributions
+from studies.engine.errors import Problem, StudyError, mask_credentials
+from studies.engine.ledger.journal import Journal
+from studies.run_record import OBJECTIVES, Role
+
+if TYPE_CHECKING:  # it knows the trainables, whom looking at a ledger need not wait for
+    from studies.engine.binding.replicates import Replicate
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+Written = TypeVar("Written")
+
+_STUDY_NAME = "spikesweep.study"
+_IDENTITY = "identity"
+_REASON = "reason"
+_ROLE = "role"
+_TUNED = "tuned"
+_NOTES = "notes"
+_OUT_OF_MEMORY = "num_out_of_memory"
+_METER = "meter"
+_TITLE = "title"
+_LEVELS = "levels"
+_DIGEST = "file_digest"
+_TOTAL = "num_replicates"
+_STRANGERS = "of_earlier_versions"
+_SQLITE = "sqlite:///"
+
+WITHDRAWN = "withdrawn: the study did not ask for it any more"
+"""The reason of a replicate that was in flight, and that a later version of the study left out."""
+
+_UNREACHABLE = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, ImportError, ValueError)
+"""How a ledger can be out of reach: also by a missing driver package, or by bytes that are no journal."""
+
+
+SECONDS_OF_PATIENCE = 300.0
+"""With a database that is away, because it is started anew, say; a file is there or not."""
+SECONDS_BETWEEN_TRIES = 1.0
+
+
+class LedgerError(Exception):
+    """The ledger could not be written; it is as it was before."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the ledger says of one replicate."""
+
+    trial_id: int
+    state: TrialState
+    values: Mapping[str, float]
+    """By objective, once it is COMPLETE."""
+    reason: str
+    """Why it FAILED or was PRUNED."""
+    cell: Cell
+    seed: int
+    role: Role
+    tuned: Cell
+    notes: Mapping[str, Any]
+    num_out_of_memory: int = 0
+    """How often it has run out of memory."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a person wants to know of one replicate."""
+
+    title: str
+    state: TrialState
+    values: Mapping[str, float]
+    reason: str
+    levels: Cell
+    tuned: Cell
+    seed: int
+
+
+@dataclass(frozen=True)
+class StudyOutline:
+    """What a ledger says of a study without knowing its space."""
+
+    total: int
+    """How many replicates there will be in all, as far as its last driver knew."""
+    replicates: Sequence[Outline]
+
+
+class Ledger:
+    """One study's states. Written by the study's one driver, which alone knows all of it; anyone may read.
+
+    What writes raises a LedgerError where it cannot; a database that is away is waited for.
+    """
+
+    def __init__(self, study: optuna.Study, space: Space) -> None:
+        self._study, self._space = study, space
+        self._storage = study._storage  # noqa: SLF001  # a study's own methods read the trial four times
+        self._tries = 0
+        """Of the present write, that failed."""
+        self._attributes = study.user_attrs
+        trials = study.get_trials(deepcopy=False)
+        self._entries = {trial.user_attrs[_IDENTITY]: _entry(trial, space) for trial in trials}
+
+    def entries(self) -> Mapping[str, Entry]:
+        """The newest entry of every identity, in the order in which they were begun."""
+        return self._entries
+
+    def begin(self, replicate: "Replicate") -> None:
+        """Record that a replicate is RUNNING; one that an earlier driver left so stays the same trial."""
+        known = self._entries.get(replicate.identity)
+        if known and known.state == TrialState.RUNNING:
+            return
+        params, distributions = params_and_distributions(self._space, replicate.cell, replicate.seed)
+        attributes = {
+            _IDENTITY: replicate.identity,
+            _TITLE: replicate.title,
+            _LEVELS: replicate.cell,
+            _ROLE: replicate.role,
+            _TUNED: replicate.tuned,
+            _NOTES: replicate.notes,
+        }
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params=params,
+            distributions=distributions,
+            user_attrs={name: value for name, value in attributes.items() if value},
+        )
+        trial_id = self._written(lambda: self._create(replicate.identity, trial, unlike=known))
+        self._entries[replicate.identity] = Entry(
+            trial_id=trial_id,
+            state=TrialState.RUNNING,
+            values={},
+            reason="",
+            cell=replicate.cell,
+            seed=replicate.seed,
+            role=replicate.role,
+            tuned=replicate.tuned,
+            notes=replicate.notes,
+        )
+
+    def describe(self, file_digest: str, planned: Collection[str]) -> None:
+        """Keep which version of the study file is run, and which identities are not among those that it plans."""
+        self._attribute(_DIGEST, file_digest)
+        self._attribute(_STRANGERS, [identity for identity in self._entries if identity not in planned])
+
+    def expect(self, total: int) -> None:
+        """Keep how many replicates there will be in all."""
+        self._attribute(_TOTAL, total)
+
+    def _attribute(self, name: str, value: Any) -> None:
+        if self._attributes.get(name) != value:
+            self._written(lambda: self._study.set_user_attr(name, value))
+            self._attributes[name] = value
+
+    def complete(self, identity: str, metrics: Mapping[str, float]) -> None:
+        """Record the end of a RUNNING replicate with the values of its objectives."""
+        values = {name: metrics[name] for name in OBJECTIVES}
+        self._end(identity, TrialState.COMPLETE, values)
+
+    def prune(self, identity: str, reason: str) -> None:
+        """Record that a RUNNING replicate was stopped early."""
+        self._end(identity, TrialState.PRUNED, reason=reason)
+
+    def fail(self, identity: str, reason: str) -> None:
+        """Record the failure of a RUNNING replicate."""
+        self._end(identity, TrialState.FAIL, reason=reason)
+
+    def ran_out_of_memory(self, identity: str, times: int) -> None:
+        """Record how often a RUNNING replicate has run out of memory."""
+        entry = self._entries[identity]
+        self._written(lambda: self._storage.set_trial_user_attr(entry.trial_id, _OUT_OF_MEMORY, times))
+        self._entries[identity] = dataclasses.replace(entry, num_out_of_memory=times)
+
+    def meter(self) -> Mapping[str, Any]:
+        """What ``store_meter`` was given last."""
+        meter: Mapping[str, Any] = self._attributes.get(_METER, {})
+        return meter
+
+    def store_meter(self, meter: Mapping[str, Any]) -> None:
+        """Keep what the study has cost so far."""
+        self._attribute(_METER, dict(meter))
+
+    def _create(self, identity: str, trial: FrozenTrial, *, unlike: Entry | None) -> int:
+        """The id of a new trial, or of the one that an earlier try made whose answer was lost."""
+        if self._tries:
+            for made in reversed(self._study.get_trials(deepcopy=False)):
+                if made.user_attrs.get(_IDENTITY) == identity and (unlike is None or made._trial_id != unlike.trial_id):  # noqa: SLF001
+                    return made._trial_id  # noqa: SLF001
+        trial_id: int = self._storage.create_new_trial(self._study._study_id, template_trial=trial)  # noqa: SLF001  # add_trial keeps the id to itself
+        return trial_id
+
+    def _end(self, identity: str, state: TrialState, values: Mapping[str, float] | None = None, *, reason: str = "") -> None:
+        entry = self._entries[identity]
+        if reason:
+            self._written(lambda: self._storage.set_trial_user_attr(entry.trial_id, _REASON, reason))
+        self._written(lambda: self._set_state(entry.trial_id, state, list(values.values()) if values else None))
+        self._entries[identity] = dataclasses.replace(entry, state=state, values=values or {}, reason=reason)
+
+    def _set_state(self, trial_id: int, state: TrialState, values: list[float] | None) -> None:
+        try:
+            self._storage.set_trial_state_values(trial_id, state, values)
+        except UpdateFinishedTrialError:  # by an earlier try, whose answer was lost
+            if not self._tries:
+                raise
+
+    def _written(self, write: Callable[[], Written]) -> Written:
+        """Write, again and again while a database is away."""
+        self._tries = 0
+        until = time.monotonic() + SECONDS_OF_PATIENCE
+        while True:
+            try:
+                return write()
+            except OSError as error:
+                raise LedgerError(f"the ledger could not be written ({error.strerror or error})") from error
+            except (OperationalError, InterfaceError, optuna.exceptions.StorageInternalError) as error:
+                if time.monotonic() >= until:
+                    reason = mask_credentials(str(error.__cause__ or error).strip().split("\n")[0])
+                    raise LedgerError(f"the ledger's database did not answer for {SECONDS_OF_PATIENCE:g} s ({reason})") from error
+                self._tries += 1
+                time.sleep(SECONDS_BETWEEN_TRIES)
+
+
+def read_ledger(ledger: str, study_name: str, space: Space) -> Mapping[str, Entry]:
+    """The newest entry of every identity of a study; empty where it has no ledger yet. Makes nothing.
+
+    Raises:
+        StudyError: The ledger cannot be reached.
+    """
+    if _is_absent(ledger):
+        return {}
+    try:
+        return Ledger(optuna.load_study(study_name=_name_in_ledger(study_name, space), storage=_storage(ledger)), space).entries()
+    except KeyError:
+        return {}
+    except _UNREACHABLE as error:
+        raise _unreachable(ledger, error) from None
+
+
+def outline_of(ledger: str, study_name: str, file_digest: str) -> StudyOutline | None:
+    """What the ledger says of a study; None where its last driver ran another version of the file, or there was none.
+
+    Raises:
+        StudyError: The ledger cannot be reached.
+    """
+    if _is_absent(ledger):
+        return None
+    try:
+        storage = _storage(ledger)
+        of_name = [study for study in storage.get_all_studies() if study.user_attrs.get(_STUDY_NAME) == study_name]
+        if not of_name or of_name[-1].user_attrs.get(_DIGEST) != file_digest:
+            return None
+        found = of_name[-1]  # a study's newest space comes last
+        trials = storage.get_all_trials(found._study_id, deepcopy=False)  # noqa: SLF001  # what the storage knows it by
+    except _UNREACHABLE as error:
+        raise _unreachable(ledger, error) from None
+    strangers = set(found.user_attrs[_STRANGERS])
+    newest = {trial.user_attrs[_IDENTITY]: trial for trial in trials}
+    ours = [_outline(trial) for identity, trial in newest.items() if identity not in strangers]
+    return StudyOutline(found.user_attrs[_TOTAL], ours)
+
+
+def open_ledger(ledger: str, study_name: str, space: Space) -> Ledger:
+    """The study's ledger, made if it does not exist.
+
+    Raises:
+        StudyError: The ledger cannot be reached or written.
+    """
+    try:
+        if file := file_of(ledger):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        study = optuna.create_study(
+            study_name=_name_in_ledger(study_name, space),
+            storage=_storage(ledger),
+            directions=list(OBJECTIVES.values()),
+            load_if_exists=True,
+        )
+        with warnings.catch_warnings(category=ExperimentalWarning, action="ignore"):
+            study.set_metric_names(list(OBJECTIVES))
+        study.set_user_attr(_STUDY_NAME, study_name)
+    except _UNREACHABLE as error:
+        raise _unreachable(ledger, error) from None
+    return Ledger(study, space)
+
+
+def check_ledger(ledger: str) -> None:
+    """Find out whether the ledger can be read; a file that does not exist yet is no problem.
+
+    Raises:
+        StudyError: It does not.
+    """
+    try:
+        if not _is_absent(ledger):
+            _storage(ledger)
+    except _UNREACHABLE as error:
+        raise _unreachable(ledger, error) from None
+
+
+def file_of(ledger: str) -> Path | None:
+    """The file that a ledger lies in; None where a database server keeps it."""
+    if "://" not in ledger:
+        return Path(ledger)
+    return Path(ledger.removeprefix(_SQLITE)) if ledger.startswith(_SQLITE) else None
+
+
+def list_ledger(ledger: str) -> dict[str, dict[str, int]]:
+    """The studies of a ledger by name, each with its number of trials per state; empty where there is no ledger yet.
+
+    Raises:
+        StudyError: The ledger cannot be reached.
+    """
+    if _is_absent(ledger):
+        return {}
+    try:
+        storage = _storage(ledger)
+        counts: dict[str, dict[str, int]] = {}
+        for summary in optuna.get_all_study_summaries(storage):  # a study's newest space comes last
+            if name := summary.user_attrs.get(_STUDY_NAME):
+                study = optuna.load_study(study_name=summary.study_name, storage=storage)
+                newest = {trial.user_attrs[_IDENTITY]: trial.state.name for trial in study.get_trials(deepcopy=False)}
+                states = list(newest.values())
+                counts[name] = {state: states.count(state) for state in dict.fromkeys(states)}
+    except _UNREACHABLE as error:
+        raise _unreachable(ledger, error) from None
+    return counts
+
+
+def _name_in_ledger(study_name: str, space: Space) -> str:
+    essence = "; ".join(f"{factor.name}: {factor.domain!r} {dict(factor.when)!r}" for factor in space.factors)
+    return f"{study_name}-{hashlib.sha256(essence.encode()).hexdigest()[:8]}"
+
+
+def _is_absent(ledger: str) -> bool:
+    file = file_of(ledger)
+    return file is not None and not file.exists()
+
+
+def _storage(ledger: str) -> BaseStorage:
+    if "://" not in ledger:
+        return JournalStorage(Journal(Path(ledger)))
+    timeout = {"connect_args": {"timeout": 60}} if ledger.startswith(_SQLITE) else {}
+    return RDBStorage(ledger, engine_kwargs={"pool_pre_ping": True, **timeout})
+
+
+def _outline(trial: FrozenTrial) -> Outline:
+    attributes = trial.user_attrs
+    return Outline(
+        title=attributes[_TITLE],
+        state=trial.state,
+        values=dict(zip(OBJECTIVES, trial.values or [], strict=False)),
+        reason=attributes.get(_REASON, ""),
+        levels=attributes[_LEVELS],
+        tuned=attributes.get(_TUNED, {}),
+        seed=trial.params["seed"],
+    )
+
+
+def _entry(trial: FrozenTrial, space: Space) -> Entry:
+    attributes = trial.user_attrs
+    return Entry(
+        trial_id=trial._trial_id,  # noqa: SLF001  # what the storage knows it by
+        state=trial.state,
+        values=dict(zip(OBJECTIVES, trial.values or [], strict=False)),
+        reason=attributes.get(_REASON, ""),
+        cell=cell_of_params(space, trial.params),
+        seed=trial.params["seed"],
+        role=attributes.get(_ROLE, "cell"),
+        tuned=attributes.get(_TUNED, {}),
+        notes=attributes.get(_NOTES, {}),
+        num_out_of_memory=attributes.get(_OUT_OF_MEMORY, 0),
+    )
+
+
+def _unreachable(ledger: str, error: Exception) -> StudyError:
+    reason = mask_credentials(str(error.__cause__ or error).strip().split("\n")[0])
+    rule = "the ledger must be a journal file or a database that can be read and written"
+    repair = "check the path or URL, the database server and your rights (ledger in the study file, or --set ledger=…)"
+    return StudyError([Problem("ledger", rule, f"{mask_credentials(ledger)} ({reason})", repair)])

@@ -1,0 +1,1 @@
+"""What to train next: the cells of a design, tuning, adaptive search."""

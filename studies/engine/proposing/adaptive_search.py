@@ -1,0 +1,315 @@
+"""An adaptive search: configurations as the sampler proposes them, each tried with few seeds; the best with all of them."""
+
+import dataclasses
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from optuna.trial import TrialState
+
+from search_spaces.language.space import Cell, cell_key
+from studies.engine.binding.replicates import Replicate
+from studies.engine.definition.search_plans import SearchPlan
+from studies.engine.definition.study import Study
+from studies.engine.ledger.ledger import Entry
+from studies.engine.proposing.convergence import Stagnation
+from studies.engine.proposing.early_stopping import Curve, EarlyStopping
+from studies.engine.proposing.proposals import Past
+from studies.engine.proposing.search import NUM_RANDOM_TRIES, Result, Search
+from studies.run_record import Role
+
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Warm:
+    """A configuration that is known from elsewhere, with its metrics by seed."""
+
+    cell: Cell
+    metrics: Mapping[int, Metrics]
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """What a search knows of its space before it begins, and sentences on what was left out."""
+
+    configurations: Sequence[Warm] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass
+class _Trial:
+    """One configuration: what became of the seeds that it is judged by."""
+
+    replicates: list[Replicate]
+    """Those that are asked for; once one has not gone well, only those that have begun."""
+    states: dict[int, TrialState] = field(default_factory=dict)
+    metrics: dict[int, Metrics] = field(default_factory=dict)
+    curves: dict[int, dict[int, float]] = field(default_factory=dict)
+    """The primary objective by epoch, by seed."""
+
+    def is_over(self) -> bool:
+        """Whether everything that was asked for has ended."""
+        return len(self.states) == len(self.replicates)
+
+    def has_gone_badly(self) -> bool:
+        """Whether no more seeds are worth trying."""
+        return any(state != TrialState.COMPLETE for state in self.states.values())
+
+    def state(self) -> TrialState:
+        """How it stands once it is over: as the worst of its seeds."""
+        states = self.states.values()
+        return next((state for state in (TrialState.FAIL, TrialState.PRUNED) if state in states), TrialState.COMPLETE)
+
+    def curve(self) -> dict[int, float]:
+        """Means over the seeds, at the epochs that all of them have reached."""
+        of_seeds = list(self.curves.values())
+        epochs = sorted(set.intersection(*(set(curve) for curve in of_seeds))) if of_seeds else []
+        return {epoch: _mean(curve[epoch] for curve in of_seeds) for epoch in epochs}
+
+
+class SearchProposals:
+    """The trials of a search, then its finalists.
+
+    Args:
+        study: Whose space is searched.
+        plan: How.
+        past: What earlier drivers left.
+        warm: What earlier studies have trained.
+    """
+
+    def __init__(self, study: Study, plan: SearchPlan, past: Past, warm: WarmStart) -> None:
+        self._study, self._plan, self._past = study, plan, past
+        self._search_seeds = study.seeds[: plan.seeds_per_trial]
+        self._stopping = EarlyStopping(plan.pruner, next(iter(plan.objectives.values()))) if plan.pruner else None
+        self._stagnation = Stagnation(list(plan.objectives.values()))
+        self._trials: dict[object, _Trial] = {}
+        self._num_asked = 0
+        """Replicates of all trials."""
+        self._known: set[str] = set()
+        """Identities that are trained or in training, so that no two cells are the same network trained twice."""
+        self._queue: deque[Replicate] = deque()
+        self._finalists: list[Replicate] | None = None
+        self._search = Search(study.space, plan.sampler, list(plan.objectives.values()), accept=self._accepts)
+        ours = [(cell_key(entry.cell), entry) for identity, entry in past.entries.items() if self._is_ours(identity, entry)]
+        asked = {key for key, entry in ours if entry.role == "search"}
+        self._warm_notes = list(warm.notes)
+        self._begin_with([known for known in warm.configurations if cell_key(known.cell) not in asked], "of earlier studies")
+        others = [self._warm_of(entry) for key, entry in ours if key not in asked and entry.seed in self._search_seeds]
+        self._begin_with([known for known in others if known], "that this study had trained as cells of a design")
+        for key, entry in ours:
+            if entry.role == "search" and key not in self._trials:
+                self._remember(entry.cell)
+        self._queue = deque(sorted(self._queue, key=lambda replicate: not past.is_running(replicate)))
+        self._replay()
+        self._exhausted = self._search.is_exhausted()
+        self._choose_finalists()
+
+    def _replicate(self, cell: Cell, seed: int, role: Role = "search") -> Replicate:
+        return self._study.binder.replicate(cell, seed, role=role)
+
+    def _is_ours(self, identity: str, entry: Entry) -> bool:
+        """Whether an entry is a replicate of the study as its file is now."""
+        space, binder = self._study.space, self._study.binder
+        if not space.contains(entry.cell) or not binder.accepts(entry.cell):
+            return False
+        return binder.replicate(entry.cell, entry.seed).identity == identity
+
+    def _accepts(self, cell: Cell) -> bool:
+        accepted = self._study.binder.accepts(cell)
+        return accepted and self._replicate(cell, self._search_seeds[0]).identity not in self._known
+
+    def _warm_of(self, entry: Entry) -> Warm | None:
+        identity = self._replicate(entry.cell, entry.seed).identity
+        return Warm(entry.cell, {entry.seed: self._metrics(identity)}) if entry.state == TrialState.COMPLETE else None
+
+    def _begin_with(self, configurations: Sequence[Warm], which: str) -> None:
+        by_cell: dict[object, Warm] = {}
+        for known in configurations:
+            earlier = by_cell.get(cell_key(known.cell))
+            by_cell[cell_key(known.cell)] = Warm(known.cell, {**(earlier.metrics if earlier else {}), **known.metrics})
+        new = [known for known in by_cell.values() if self._accepts(known.cell)]
+        for known in new:
+            self._known.add(self._replicate(known.cell, self._search_seeds[0]).identity)
+            result = self._result(TrialState.COMPLETE, known.metrics, {})
+            self._stagnation.know(result)
+            self._search.remember(known.cell, {}, result)
+        if new:
+            self._warm_notes.append(f"The search began with {len(new)} configurations {which}.")
+
+    def _metrics(self, identity: str) -> Metrics:
+        """Of a COMPLETE replicate: what its last report says, and in any case the ledger."""
+        reports = self._past.reports(identity)
+        return {**self._past.entries[identity].values, **(reports[-1].metrics if reports else {})}
+
+    def _open(self, cell: Cell, notes: Mapping[str, object]) -> _Trial:
+        replicates = [self._replicate(cell, seed) for seed in self._search_seeds]
+        trial = _Trial([dataclasses.replace(replicate, notes=dict(notes)) for replicate in replicates])
+        self._trials[cell_key(cell)] = trial
+        self._num_asked += len(replicates)
+        self._known.update(replicate.identity for replicate in replicates)
+        return trial
+
+    def _remember(self, cell: Cell) -> None:
+        """A trial of an earlier driver, as far as it got."""
+        entries = self._past.entries
+        first = self._replicate(cell, self._search_seeds[0]).identity
+        notes = entries[first].notes if first in entries else {}
+        trial = self._open(cell, notes)
+        for replicate in trial.replicates:
+            if replicate.identity in entries and not self._past.begins(replicate):
+                self._note(trial, replicate)
+        left = [replicate for replicate in trial.replicates if replicate.seed not in trial.states]
+        if trial.has_gone_badly():
+            for replicate in left:
+                if replicate.identity in entries and not self._past.is_running(replicate):
+                    self._note(trial, replicate)  # a failure that is not worth trying again
+            left = [replicate for replicate in left if self._past.is_running(replicate)]
+            self._ask_only(trial, [r for r in trial.replicates if r.seed in trial.states or r in left])
+        result = self._result_of(trial) if trial.is_over() else None
+        if result:
+            self._stagnation.see(result)
+        self._search.remember(cell, notes, result)
+        self._queue.extend(left)
+
+    def _ask_only(self, trial: _Trial, replicates: list[Replicate]) -> None:
+        self._num_asked += len(replicates) - len(trial.replicates)
+        trial.replicates = replicates
+
+    def _note(self, trial: _Trial, replicate: Replicate) -> None:
+        state = self._past.entries[replicate.identity].state
+        trial.states[replicate.seed] = state
+        trial.metrics[replicate.seed] = self._judged(self._metrics(replicate.identity)) if state == TrialState.COMPLETE else {}
+        trial.curves[replicate.seed] = {epoch: value for _, epoch, value in self._points(replicate)}
+
+    def _points(self, replicate: Replicate) -> list[tuple[int, int, float]]:
+        reports = self._past.reports(replicate.identity)
+        primary = self._plan.primary
+        return [(each.timestamp_ms, each.epoch, each.metrics[primary]) for each in reports if primary in each.metrics]
+
+    def _replay(self) -> None:
+        """Tell the pruner what became of all replicates of earlier drivers, in the order in which they were begun."""
+        if self._stopping is None:
+            return
+        replicates = {replicate.identity: (trial, replicate) for trial in self._trials.values() for replicate in trial.replicates}
+        curves = []
+        for identity in self._past.entries:
+            if identity in replicates:
+                trial, replicate = replicates[identity]
+                curves.append(Curve(identity, self._points(replicate), trial.states.get(replicate.seed)))
+        self._stopping.replay(curves)
+
+    def next(self) -> Replicate | None:
+        if self._queue:
+            return self._queue.popleft()
+        if not self._is_spent():
+            if proposal := self._search.ask():
+                self._queue.extend(self._open(*proposal).replicates)
+                return self._queue.popleft()
+            self._exhausted = True
+        self._choose_finalists()
+        return self._queue.popleft() if self._queue else None
+
+    def holds_back(self) -> bool:
+        return bool(self._queue) or self._finalists is None
+
+    def _is_spent(self) -> bool:
+        """Whether the sampler is asked for nothing more."""
+        return self._exhausted or len(self._trials) >= self._plan.num_trials or self._has_converged()
+
+    def _has_converged(self) -> bool:
+        return self._plan.converged_after is not None and self._stagnation.num_trials >= self._plan.converged_after
+
+    def _choose_finalists(self) -> None:
+        """Once every trial is over: the other seeds of the best, which had no part in choosing them.
+
+        Those that an earlier driver began stay finalists, whatever has been learnt since.
+        """
+        if self._finalists is not None or not self._is_spent() or not all(trial.is_over() for trial in self._trials.values()):
+            return
+        seeds = self._study.seeds[self._plan.seeds_per_trial :] if self._plan.finalists else ()
+        begun = [
+            entry for identity, entry in self._past.entries.items() if entry.role == "finalist" and self._is_ours(identity, entry)
+        ]
+        cells = {cell_key(cell): cell for cell in self._search.best(self._plan.finalists)}
+        cells |= {cell_key(entry.cell): entry.cell for entry in begun if seeds}
+        self._finalists = [self._replicate(cell, seed, "finalist") for cell in cells.values() for seed in seeds]
+        left = [replicate for replicate in self._finalists if self._past.begins(replicate)]
+        self._queue.extend(sorted(left, key=lambda replicate: not self._past.is_running(replicate)))
+
+    def reported(self, replicate: Replicate, epoch: int, metrics: Metrics) -> bool:
+        if replicate.role != "search" or self._plan.primary not in metrics:
+            return False
+        value = metrics[self._plan.primary]
+        self._trials[cell_key(replicate.cell)].curves.setdefault(replicate.seed, {})[epoch] = value
+        return self._stopping is not None and self._stopping.report(replicate.identity, epoch, value)
+
+    def ended(self, replicate: Replicate, state: TrialState, metrics: Metrics) -> None:
+        if replicate.role != "search":
+            return
+        if self._stopping:
+            self._stopping.ended(replicate.identity, state)
+        trial = self._trials[cell_key(replicate.cell)]
+        trial.states[replicate.seed] = state
+        trial.metrics[replicate.seed] = self._judged(metrics)
+        if trial.has_gone_badly():
+            waiting = {replicate.identity for replicate in self._queue}
+            self._ask_only(trial, [asked for asked in trial.replicates if asked.identity not in waiting])
+            self._queue = deque(waits for waits in self._queue if cell_key(waits.cell) != cell_key(replicate.cell))
+        if trial.is_over():
+            result = self._result_of(trial)
+            self._stagnation.see(result)
+            self._search.tell(replicate.cell, result)
+
+    def _result_of(self, trial: _Trial) -> Result:
+        return self._result(trial.state(), trial.metrics, trial.curve())
+
+    def _result(self, state: TrialState, metrics: Mapping[int, Metrics], curve: Mapping[int, float]) -> Result:
+        """Means over the seeds; a metric that some seed lacks makes the trial a failure."""
+        if state == TrialState.FAIL or (state == TrialState.COMPLETE and self._lacks_metrics(metrics)):
+            return Result(TrialState.FAIL)
+        if state == TrialState.PRUNED:
+            return Result(state, intermediate=curve)
+        means = {name: _mean(of_seed[name] for of_seed in metrics.values()) for name in self._metric_names()}
+        violations = {str(limit): limit.violation(means[limit.metric]) for limit in self._plan.limits}
+        return Result(state, [means[name] for name in self._plan.objectives], violations, curve)
+
+    def _judged(self, metrics: Metrics) -> Metrics:
+        """Those that trials are judged by; a large study keeps no others."""
+        return {name: metrics[name] for name in self._metric_names() if name in metrics}
+
+    def _metric_names(self) -> list[str]:
+        return list(dict.fromkeys([*self._plan.objectives, *(limit.metric for limit in self._plan.limits)]))
+
+    def _lacks_metrics(self, metrics: Mapping[int, Metrics]) -> bool:
+        return any(name not in of_seed for of_seed in metrics.values() for name in self._metric_names())
+
+    def planned(self) -> Sequence[Replicate]:
+        return [*(replicate for trial in self._trials.values() for replicate in trial.replicates), *(self._finalists or ())]
+
+    def total(self) -> int:
+        to_come = 0 if self._is_spent() else self._plan.num_trials - len(self._trials)
+        others = len(self._study.seeds) - len(self._search_seeds)
+        finalists = len(self._finalists) if self._finalists is not None else self._plan.finalists * others
+        return self._num_asked + to_come * len(self._search_seeds) + finalists
+
+    def notes(self) -> Sequence[str]:
+        notes = list(self._warm_notes)
+        if self._has_converged() and len(self._trials) < self._plan.num_trials:
+            why = f"the last {self._stagnation.num_trials} were no better than those before"
+            notes.append(f"The search ended after {len(self._trials)} trials: {why}.")
+        elif self._exhausted and len(self._trials) < self._plan.num_trials:
+            which = "is left" if self._search.is_exhausted() else f"was found in {NUM_RANDOM_TRIES} draws"
+            notes.append(f"The search ended after {len(self._trials)} trials: no configuration {which} that is new and allowed.")
+        complete = [trial for trial in self._trials.values() if trial.is_over() and trial.state() == TrialState.COMPLETE]
+        if lacking := sum(self._lacks_metrics(trial.metrics) for trial in complete):
+            needed = ", ".join(self._metric_names())
+            notes.append(f"The search learnt nothing from {lacking} trials, which did not report all of {needed}.")
+        return notes
+
+
+def _mean(values: Iterable[float]) -> float:
+    """The same in whatever order the values come."""
+    given = list(values)
+    return math.fsum(given) / len(given)

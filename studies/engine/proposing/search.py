@@ -1,0 +1,216 @@
+"""A search: Optuna proposes configurations in the light of those before; none is proposed twice, none that may not be.
+
+The Optuna study of a search lives in memory and is filled from the ledger when a driver starts, so that the ledger alone is
+the record and a proposal that was rejected leaves no trace. What is proposed follows from that record: the sampler is made
+anew for every proposal, with a seed that depends on how many there were, so that an interrupted search goes on as it would
+have. Two exceptions: CMA-ES keeps a state that no ledger has and starts anew, and generations of NSGA-II may be cut elsewhere
+where several replicates run at once.
+"""
+
+import random
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from search_spaces.language.space import Cell, Space, cell_key, cell_of_params, params_and_distributions
+from studies.engine.binding.samplers import GENERATION, RELATIVE, SEQUENCE, make_sampler
+from studies.run_record import Direction
+
+NUM_TRIES = 50
+"""How many proposals of the sampler may be known or refused in a row before another is drawn at random."""
+NUM_TRIES_OF_GP = 3
+"""GP takes seconds for a proposal, and proposes much the same again."""
+NUM_RANDOM_TRIES = 2_000
+"""How many draws from an infinite space (or a very large one) may be known or refused before the search ends."""
+MOST_CELLS_TO_LIST = 20_000
+_SHARED_SPACE = "_search_space"
+"""Optuna's samplers keep it there."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a configuration.
+
+    ``values`` are the objectives' (none unless COMPLETE); ``violations`` says by how much each limit is exceeded (at most 0
+    where it is kept); ``intermediate`` is the primary objective by epoch.
+    """
+
+    state: TrialState
+    values: Sequence[float] = ()
+    violations: Mapping[str, float] = field(default_factory=dict)
+    intermediate: Mapping[int, float] = field(default_factory=dict)
+
+
+class Search:
+    """Proposes cells of a space and is told their results, in whatever order they come.
+
+    Args:
+        space: What may be proposed.
+        sampler: Its name with all its arguments (``samplers.pin``).
+        directions: Of the objectives, primary first.
+        accept: Says of a cell whether it may be trained at all; one that it has refused it refuses for ever.
+    """
+
+    def __init__(
+        self, space: Space, sampler: Mapping[str, Any], directions: Sequence[Direction], *, accept: Callable[[Cell], bool]
+    ) -> None:
+        self._space, self._sampler, self._accept = space, sampler, accept
+        self._study = optuna.create_study(directions=list(directions), sampler=make_sampler(sampler, num_asked=0))
+        self._seen: set[object] = set()
+        self._open: dict[object, Trial] = {}
+
+    def remember(self, cell: Cell, sampler_notes: Mapping[str, Any], result: Result | None) -> None:
+        """A configuration of an earlier driver or study; without a result it is still to be told.
+
+        What no sampler proposed has no notes, and belongs to the first generation.
+        """
+        self._seen.add(cell_key(cell))
+        params, distributions = self._as_params(cell)
+        for name in sampler_notes:
+            if name.startswith(SEQUENCE):
+                storage, study_id = self._study._storage, self._study._study_id  # noqa: SLF001  # no public way
+                position = storage.get_study_system_attrs(study_id).get(name, -1)
+                storage.set_study_system_attr(study_id, name, max(position, sampler_notes[name]))
+        state = result.state if result else TrialState.RUNNING
+        self._study.add_trial(
+            create_trial(
+                state=state,
+                params=params,
+                distributions=distributions,
+                values=list(result.values) if result and state == TrialState.COMPLETE else None,
+                intermediate_values=self._intermediate(result),
+                system_attrs={GENERATION: sampler_notes.get(GENERATION, 0)},
+                constraints=dict(result.violations) if result and state == TrialState.COMPLETE else None,
+            )
+        )
+        if result is None:
+            frozen = self._study.get_trials(deepcopy=False)[-1]
+            self._open[cell_key(cell)] = Trial(self._study, frozen._trial_id)  # noqa: SLF001  # no public way to adopt a trial
+
+    def ask(self) -> tuple[Cell, dict[str, Any]] | None:
+        """A cell that is new and accepted, with the sampler's notes for the ledger; None once none is found."""
+        if self.is_exhausted():
+            return None
+        with warnings.catch_warnings(action="ignore"):  # notes on the sampler's fallbacks, which the record has
+            self._renew_sampler()
+            for _ in range(NUM_TRIES_OF_GP if self._sampler["name"] == "gp" else NUM_TRIES):
+                cell, trial = self._propose()
+                if self._is_new(cell):
+                    return self._keep(cell, trial)
+                self._study.tell(trial, state=TrialState.FAIL)
+            drawn = self._draw()
+            if drawn is None:
+                return None
+            self._study.enqueue_trial(self._as_params(drawn)[0])
+            return self._keep(*self._propose())
+
+    def _renew_sampler(self) -> None:
+        """Another sampler with the next seed.
+
+        What it knows of the space that all trials share is passed on: working that out means looking at every trial, and its
+        result does not depend on the seed.
+        """
+        before, self._study.sampler = self._study.sampler, make_sampler(self._sampler, num_asked=len(self._seen))
+        if hasattr(before, _SHARED_SPACE):
+            setattr(self._study.sampler, _SHARED_SPACE, getattr(before, _SHARED_SPACE))
+
+    def is_exhausted(self) -> bool:
+        """Whether every cell of the space is known or refused; where it is too large to be listed this cannot be said."""
+        return self._left is not None and self._next_left() is None
+
+    def tell(self, cell: Cell, result: Result) -> None:
+        """What became of a cell that was asked for."""
+        trial = self._open.pop(cell_key(cell))
+        with warnings.catch_warnings(action="ignore"):  # CMA-ES says of limits that it does not look at them
+            for name, violation in result.violations.items():
+                trial.set_constraint(name, violation)
+            for epoch, value in self._intermediate(result).items():
+                trial.report(value, epoch)
+            self._study.tell(trial, list(result.values) if result.state == TrialState.COMPLETE else None, state=result.state)
+
+    def best(self, num: int) -> list[Cell]:
+        """The best configurations that keep their limits: of the Pareto front, then of the one behind it, and so on.
+
+        Of a front that is longer than what is left of ``num``, some are taken, evenly along the primary objective. With one
+        objective a front is the best configuration, or those that are equally good.
+        """
+        signs = np.array([-1 if direction == StudyDirection.MAXIMIZE else 1 for direction in self._study.directions])
+        complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        left = [trial for trial in complete if all(value <= 0 for value in trial.constraints.values())]
+        left.sort(key=lambda trial: (signs[0] * trial.values[0], repr(sorted(trial.params.items()))))
+        best: list[FrozenTrial] = []
+        while left and len(best) < num:
+            losses = signs * np.array([trial.values for trial in left])
+            on_front = [not np.any(np.all(losses <= loss, axis=1) & np.any(losses < loss, axis=1)) for loss in losses]
+            best += _spread([trial for trial, on in zip(left, on_front, strict=True) if on], num - len(best))
+            left = [trial for trial, on in zip(left, on_front, strict=True) if not on]
+        return [cell_of_params(self._space, trial.params) for trial in best]
+
+    def _as_params(self, cell: Cell) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+        params, distributions = params_and_distributions(self._space, cell, 0)
+        return {name: params[name] for name in cell}, {name: distributions[name] for name in cell}
+
+    def _intermediate(self, result: Result | None) -> dict[int, float]:
+        """Optuna's own reports exist for one objective only."""
+        return dict(result.intermediate) if result and len(self._study.directions) == 1 else {}
+
+    def _propose(self) -> tuple[Cell, Trial]:
+        trial = self._study.ask()
+        return self._space.suggest(trial), trial
+
+    def _is_new(self, cell: Cell) -> bool:
+        return cell_key(cell) not in self._seen and self._accept(cell)
+
+    def _keep(self, cell: Cell, trial: Trial) -> tuple[Cell, dict[str, Any]]:
+        self._seen.add(cell_key(cell))
+        self._open[cell_key(cell)] = trial
+        storage = self._study._storage  # noqa: SLF001  # no public way
+        of_trial = storage.get_trial_system_attrs(trial._trial_id)  # noqa: SLF001
+        for name in of_trial:
+            if RELATIVE in name:
+                storage.set_trial_system_attr(trial._trial_id, name, "")  # noqa: SLF001
+        of_study = storage.get_study_system_attrs(self._study._study_id)  # noqa: SLF001
+        generation = {GENERATION: of_trial[GENERATION]} if GENERATION in of_trial else {}
+        return cell, generation | {name: note for name, note in of_study.items() if name.startswith(SEQUENCE)}
+
+    def _draw(self) -> Cell | None:
+        """A new cell at random, where the sampler found none."""
+        if self._left is not None:
+            return self._next_left()
+        generator = random.Random(f"{self._sampler['seed']}/{len(self._seen)}")  # noqa: S311  # nothing secret
+        drawn = (self._space.random_cell(generator) for _ in range(NUM_RANDOM_TRIES))
+        return next((cell for cell in drawn if self._is_new(cell)), None)
+
+    def _next_left(self) -> Cell | None:
+        """The next new cell of the list; what is known or refused goes from it for good."""
+        while self._left:
+            cell = self._space.cell_at(self._left[-1])
+            if self._is_new(cell):
+                return cell
+            self._left.pop()
+        return None
+
+    @cached_property
+    def _left(self) -> list[int] | None:
+        """Where in the list of all cells new ones may stand, in a random order; None where the list is too long."""
+        num_cells = self._space.num_cells()
+        if num_cells is None or num_cells > MOST_CELLS_TO_LIST:
+            return None
+        positions = list(range(num_cells))
+        random.Random(str(self._sampler["seed"])).shuffle(positions)  # noqa: S311  # nothing secret
+        return positions
+
+
+def _spread(front: list[FrozenTrial], num: int) -> list[FrozenTrial]:
+    """At most so many of a front, evenly from its first to its last."""
+    if len(front) <= num:
+        return front
+    return [front[round(i * (len(front) - 1) / max(1, num - 1))] for i in range(num)]

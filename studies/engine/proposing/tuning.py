@@ -1,0 +1,187 @@
+"""Cells whose nuisance hyperparameters are tuned first: a small search for each, then all cells with what it found."""
+
+import dataclasses
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from optuna.trial import TrialState
+
+from search_spaces.language.space import Cell, cell_key
+from studies.engine.binding.replicates import Replicate
+from studies.engine.definition.search_plans import TuningPlan
+from studies.engine.definition.study import Study
+from studies.engine.proposing.proposals import FixedProposals, Past
+from studies.engine.proposing.search import Result, Search
+from studies.run_record import ACCURACY, levels_in_words
+
+NOTHING = float("-inf")
+
+
+@dataclass
+class _Trial:
+    replicate: Replicate
+    is_shared: bool = False
+    """Whether it is the very network that another cell is tried with, and is trained there."""
+    state: TrialState | None = None
+    accuracy: float = NOTHING
+
+
+class _Tuning:
+    """The search of one cell."""
+
+    def __init__(self, study: Study, plan: TuningPlan, cell: Cell) -> None:
+        self.cell = cell
+        self.trials: dict[str, _Trial] = {}
+        """By identity."""
+        self._study, self._plan = study, plan
+        self._search = Search(plan.space, plan.sampler, ["maximize"], accept=self._accepts)
+        self._gave_up = False
+
+    def replicate(self, tuned: Cell) -> Replicate:
+        """The cell with these values and the seed of the tuning."""
+        return self._study.binder.replicate(self.cell, self._plan.seed, role="tuning", tuned=tuned)
+
+    def _accepts(self, tuned: Cell) -> bool:
+        """Values are new if they make another network: what does nothing in this cell need not be tried twice."""
+        return self._study.binder.accepts(self.cell, tuned) and self.replicate(tuned).identity not in self.trials
+
+    def remember(self, trial: _Trial) -> None:
+        """A trial of an earlier driver."""
+        replicate = trial.replicate
+        self.trials[replicate.identity] = trial
+        self._search.remember(replicate.tuned, replicate.notes, _result(trial) if trial.state else None)
+
+    def ask(self) -> _Trial | None:
+        """The next trial; None where there is none."""
+        if self.is_spent():
+            return None
+        proposal = self._search.ask()
+        if proposal is None:
+            self._gave_up = True
+            return None
+        replicate = dataclasses.replace(self.replicate(proposal[0]), notes=proposal[1])
+        self.trials[replicate.identity] = _Trial(replicate)
+        return self.trials[replicate.identity]
+
+    def tell(self, trial: _Trial, state: TrialState, accuracy: float) -> None:
+        """What became of a trial."""
+        trial.state, trial.accuracy = state, accuracy
+        self._search.tell(trial.replicate.tuned, _result(trial))
+
+    def is_exhausted(self) -> bool:
+        """Whether there are no more values to try."""
+        return self._gave_up or self._search.is_exhausted()
+
+    def is_spent(self) -> bool:
+        """Whether nothing more will be proposed."""
+        return len(self.trials) >= self._plan.num_trials or self.is_exhausted()
+
+    def is_over(self) -> bool:
+        """Whether everything proposed has ended, too."""
+        return self.is_spent() and all(trial.state is not None for trial in self.trials.values())
+
+    def best(self) -> Cell:
+        """The values of the highest accuracy; the first ones tried where no trial finished."""
+        return max(self.trials.values(), key=lambda trial: trial.accuracy).replicate.tuned
+
+
+class TunedProposals:
+    """Tuning replicates of all cells, then the cells themselves, block by block.
+
+    Args:
+        study: Whose cells are tuned.
+        plan: How.
+        past: What earlier drivers left.
+    """
+
+    def __init__(self, study: Study, plan: TuningPlan, past: Past) -> None:
+        self._study, self._plan, self._past = study, plan, past
+        self._tunings = {cell_key(cell): _Tuning(study, plan, cell) for cell in study.cells}
+        self._queue: deque[Replicate] = deque()
+        self._evaluation: FixedProposals | None = None
+        for identity, entry in past.entries.items():
+            if entry.role == "tuning" and plan.space.contains(entry.tuned) and cell_key(entry.cell) in self._tunings:
+                self._remember(identity, self._tunings[cell_key(entry.cell)])
+        self._queue = deque(sorted(self._queue, key=lambda replicate: not past.is_running(replicate)))
+        self._evaluate_if_tuned()
+
+    def _remember(self, identity: str, tuning: _Tuning) -> None:
+        entry = self._past.entries[identity]
+        replicate = dataclasses.replace(tuning.replicate(entry.tuned), notes=dict(entry.notes))
+        if replicate.identity != identity or not self._study.binder.accepts(tuning.cell, entry.tuned):
+            return  # of an earlier version of the study file
+        if self._past.begins(replicate):
+            self._queue.append(replicate)
+            tuning.remember(_Trial(replicate))
+        else:
+            tuning.remember(_Trial(replicate, state=entry.state, accuracy=entry.values.get(ACCURACY, NOTHING)))
+
+    def next(self) -> Replicate | None:
+        if self._queue:
+            return self._queue.popleft()
+        for tuning in sorted(self._tunings.values(), key=lambda tuning: len(tuning.trials)):
+            while trial := tuning.ask():
+                elsewhere = self._elsewhere(tuning, trial)
+                if elsewhere is None:
+                    return trial.replicate
+                trial.is_shared = True
+                if elsewhere.state is not None:
+                    tuning.tell(trial, elsewhere.state, elsewhere.accuracy)
+        self._evaluate_if_tuned()
+        return self._evaluation.next() if self._evaluation else None
+
+    def _elsewhere(self, tuning: _Tuning, trial: _Trial) -> _Trial | None:
+        """The trial of another cell that is the very same network, because the values make the cells one."""
+        others = (other.trials.get(trial.replicate.identity) for other in self._tunings.values() if other is not tuning)
+        return next((other for other in others if other), None)
+
+    def _evaluate_if_tuned(self) -> None:
+        tunings = self._tunings.values()
+        if self._evaluation or not all(tuning.is_over() for tuning in tunings):
+            return
+        tuned = [(tuning.cell, tuning.best()) for tuning in tunings if tuning.trials]
+        binder = self._study.binder
+        replicates = [binder.replicate(cell, seed, tuned=best) for seed in self._study.seeds for cell, best in tuned]
+        self._evaluation = FixedProposals(replicates, self._past)
+
+    def holds_back(self) -> bool:
+        return self._evaluation is None or self._evaluation.holds_back()
+
+    def reported(self, replicate: Replicate, epoch: int, metrics: Mapping[str, float]) -> bool:
+        return False
+
+    def ended(self, replicate: Replicate, state: TrialState, metrics: Mapping[str, float]) -> None:
+        if replicate.role != "tuning":
+            return
+        accuracy = metrics[ACCURACY] if state == TrialState.COMPLETE else NOTHING
+        for tuning in self._tunings.values():
+            if trial := tuning.trials.get(replicate.identity):
+                tuning.tell(trial, state, accuracy)
+
+    def planned(self) -> Sequence[Replicate]:
+        trials = [trial for tuning in self._tunings.values() for trial in tuning.trials.values()]
+        tried = [trial.replicate for trial in trials if not trial.is_shared]
+        return [*tried, *(self._evaluation.planned() if self._evaluation else ())]
+
+    def total(self) -> int:
+        total = 0
+        for tuning in self._tunings.values():
+            to_come = 0 if tuning.is_spent() else self._plan.num_trials - len(tuning.trials)
+            total += to_come + sum(not trial.is_shared for trial in tuning.trials.values())
+            total += len(self._study.seeds) if to_come or tuning.trials else 0
+        return total
+
+    def notes(self) -> Sequence[str]:
+        notes = []
+        for tuning in self._tunings.values():
+            if tuning.is_spent() and len(tuning.trials) < self._plan.num_trials:
+                cell, num_trials = levels_in_words(tuning.cell), len(tuning.trials)
+                what = f"was tuned with {num_trials} trials" if num_trials else "was left out"
+                notes.append(f"The cell {cell} {what}: there are no other values that change it and are allowed.")
+        return notes
+
+
+def _result(trial: _Trial) -> Result:
+    assert trial.state
+    return Result(trial.state, [trial.accuracy] if trial.state == TrialState.COMPLETE else [])

@@ -1,0 +1,150 @@
+"""Trained networks as MLflow models, among the artifacts of their runs, to be loaded and served by MLflow's own commands.
+
+A model holds the weights, what ``trainables.training.serving`` needs beside them, and the code itself as one file, so that it
+is served where spikesweep is not installed. MLflow's ``log_model`` would load every model once more, and guess its
+requirements; here they are stated. It would also keep the model apart from its run, where MLflow's UI shows no lines of Python
+that load it, and where it would not move to another store with its run.
+"""
+
+import io
+import json
+import platform
+import tempfile
+import zipfile
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import numpy as np
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import RunTag
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
+
+import trainables
+from studies import run_record
+from studies.engine.binding.replicates import Replicate
+from studies.engine.binding.trainable_modules import load_trainable
+from studies.engine.definition.study import Study
+from trainables.data.datasets import Dataset
+from trainables.data.normalisation import Normalisation
+from trainables.training import serving
+from trainables.training.checkpoints import CheckpointFolder
+from trainables.training.files import inside
+from trainables.training.loop import resolve_device, splits_of
+from trainables.training.recipe import Recipe
+
+PACKAGES = ("mlflow", "torch", "numpy")
+"""What the code needs to load and run a network."""
+HISTORY = "mlflow.log-model.history"
+"""The tag by which MLflow's UI knows which of a run's artifacts are a model."""
+DESCRIPTION = "MLmodel"
+CODE = "code/trainables.zip"
+DATA = "data"
+REQUIREMENTS, ENVIRONMENT = "requirements.txt", "python_env.yaml"
+EXAMPLE, SERVING_EXAMPLE = "input_example.json", "serving_input_example.json"
+A_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+class Models:
+    """Logs the models of a study's finished replicates; one that is logged again takes its own place."""
+
+    def __init__(self, client: MlflowClient, study: Study) -> None:
+        self._client, self._study = client, study
+        self._normalisations: dict[tuple[Any, ...], Normalisation] = {}
+        self._code = b""
+
+    def log(self, run_id: str, replicate: Replicate) -> list[RunTag]:
+        """A run gets the trained network of its replicate, if the study wants that and there is one.
+
+        Returns:
+            Tags that say so, or why not, for the run.
+        """
+        if not self._study.content.log_models or not has_network(replicate.trainable):
+            return []
+        weights = CheckpointFolder(inside(self._study.stores.checkpoints, replicate.identity)).kept_weights()
+        if weights is None:
+            return [RunTag(run_record.NO_MODEL, "the replicate's weights were not kept, or are gone")]
+        dataset = self._study.binder.configuration(replicate.cell, replicate.tuned).dataset
+        trained = serving.describe(
+            replicate.trainable, replicate.recipe, replicate.seed, dataset.image_shape, dataset.num_classes
+        )
+        with tempfile.TemporaryDirectory() as temporary:
+            path = Path(temporary)
+            serving.store(path / DATA, trained, weights, self._normalisation(replicate.recipe, dataset))
+            (path / CODE).parent.mkdir()
+            (path / CODE).write_bytes(self._zipped_code())
+            _describe(path, trained, dataset, run_id, replicate.identity)
+            self._client.log_artifacts(run_id, str(path), run_record.MODEL_ARTIFACTS)
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+        flavors: dict[str, Any] = {mlflow.pyfunc.FLAVOR_NAME: {}, replicate.trainable: {}}  # the UI shows the second one's name
+        history = {"artifact_path": run_record.MODEL_ARTIFACTS, "run_id": run_id, "utc_time_created": now, "flavors": flavors}
+        return [RunTag(HISTORY, json.dumps([history]))]
+
+    def _normalisation(self, recipe: Recipe, dataset: Dataset) -> Normalisation:
+        """That of the training images; the same for most replicates of a study."""
+        names = ("validation_fraction", "split_seed", "num_train_images", "image_downscale", "mean_per_pixel")
+        key = (dataset.digest, *(getattr(recipe, name) for name in names))
+        if key not in self._normalisations:
+            splits = splits_of(recipe, dataset, resolve_device("cpu"))
+            self._normalisations[key] = Normalisation(splits.mean, splits.std)
+        return self._normalisations[key]
+
+    def _zipped_code(self) -> bytes:
+        """The package ``trainables`` as one file, which Python imports from: a request rather than forty."""
+        if not self._code:
+            stored = io.BytesIO()
+            folder = Path(trainables.__path__[0])
+            with zipfile.ZipFile(stored, "w", zipfile.ZIP_DEFLATED) as archive:
+                for file in sorted(folder.rglob("*.py")):
+                    name = zipfile.ZipInfo(str(file.relative_to(folder.parent)), A_DATE)
+                    archive.writestr(name, file.read_bytes(), zipfile.ZIP_DEFLATED)
+            self._code = stored.getvalue()
+        return self._code
+
+
+def has_network(trainable: str) -> bool:
+    """Whether a trainable trains a network at all."""
+    return hasattr(load_trainable(trainable), "task_of")
+
+
+def _describe(path: Path, trained: serving.Trained, dataset: Dataset, run_id: str, identity: str) -> None:
+    """What MLflow wants to know: signature, requirements, how to load it, and an image to try it with."""
+    example = {serving.IMAGES: np.asarray(dataset.test_images[:1]).tolist()}
+    (path / EXAMPLE).write_text(json.dumps(example))
+    (path / SERVING_EXAMPLE).write_text(json.dumps({"inputs": example}))
+    packages = [f"{package}=={version(package).partition('+')[0]}" for package in PACKAGES]  # +cpu is another index's
+    (path / REQUIREMENTS).write_text("\n".join(packages) + "\n")
+    environment = {
+        "python": platform.python_version(),
+        "build_dependencies": ["pip"],
+        "dependencies": [f"-r {REQUIREMENTS}"],
+    }
+    (path / ENVIRONMENT).write_text(yaml.safe_dump(environment, sort_keys=False))
+    model = Model(
+        artifact_path=run_record.MODEL_ARTIFACTS,
+        run_id=run_id,
+        model_uuid=identity,
+        signature=_signature(trained),
+        saved_input_example_info={
+            "artifact_path": EXAMPLE,
+            "serving_input_path": SERVING_EXAMPLE,
+            "type": "ndarray",
+            "format": "tf-serving",
+        },
+        metadata={run_record.IDENTITY: identity, run_record.DATA_DIGEST: dataset.digest},
+    )
+    mlflow.pyfunc.add_to_model(model, loader_module=serving.__name__, data=DATA, code=CODE, python_env=ENVIRONMENT)
+    model.save(str(path / DESCRIPTION))
+
+
+def _signature(trained: serving.Trained) -> ModelSignature:
+    """uint8 images as in the data set in, class scores out; parameters where the network has a use for them."""
+    return ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *trained.image_shape), serving.IMAGES)]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, trained.num_classes))]),
+        params=ParamSchema([ParamSpec(name, "long", value) for name, value in trained.default_params().items()]),
+    )

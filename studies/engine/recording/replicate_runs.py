@@ -1,0 +1,129 @@
+"""What a replicate's MLflow run is made of: tags, params, metrics, the data that it was trained on, its description."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+
+from studies import run_record
+from studies.engine.binding.replicates import Replicate
+from studies.engine.definition.study import Study
+from studies.engine.errors import mask_credentials
+from studies.engine.recording.study_record import code_tags
+from trainables.data import datasets
+from trainables.data.datasets import NO_IMAGES
+
+DESCRIPTION = "mlflow.note.content"
+LEADING = (run_record.ACCURACY, run_record.SPARSITY, run_record.TEST_ACCURACY)
+"""Metrics that a page shows first."""
+LONGEST_DIGEST = 36
+"""Of a data set, in MLflow."""
+
+
+def tags_of(study: Study, replicate: Replicate, parent_run: str, experiment_id: str) -> dict[str, str]:
+    """All that is known before it is trained."""
+    return {
+        run_record.KIND: run_record.KIND_REPLICATE,
+        run_record.STUDY: study.stores.name,
+        run_record.TRAINABLE: replicate.trainable,
+        run_record.IDENTITY: replicate.identity,
+        run_record.ROLE: replicate.role,
+        run_record.LEVELS: json.dumps(replicate.cell),
+        run_record.SEED: str(replicate.seed),
+        run_record.CONFIG: json.dumps(replicate.config),
+        run_record.DATA_DIGEST: replicate.data_digest,
+        "mlflow.parentRunId": parent_run,
+        DESCRIPTION: _description(study, replicate, f"#/experiments/{experiment_id}/runs/{parent_run}"),
+        **({run_record.PARENT: replicate.parent.identity} if replicate.parent else {}),
+        **({run_record.TUNED: json.dumps(replicate.tuned)} if replicate.tuned else {}),
+        **code_tags(study),
+    }
+
+
+def _description(study: Study, replicate: Replicate, link: str) -> str:
+    roles = {
+        "cell": "",
+        "search": "a trial of the search",
+        "finalist": "a finalist's other seed",
+        "tuning": "a trial of the tuning",
+    }
+    what = ", ".join(part for part in (f"**{replicate.title}**", roles[replicate.role]) if part)
+    uri = study.stores.tracking_uri
+    command = f"spikesweep trial {replicate.identity}"
+    store = f" --tracking-uri '{uri}'" if mask_credentials(uri) == uri else ""  # else its user has the password
+    with_store = "" if store else ", with `MLFLOW_TRACKING_URI` naming this store"
+    return (
+        f"{what}, of the study [{study.stores.name}]({link}): {study.question}\n\n"
+        f"To train exactly this replicate again, and see whether the numbers agree{with_store}:\n\n```\n{command}{store}\n```"
+    )
+
+
+def params_of(study: Study, replicate: Replicate) -> list[Param]:
+    """The fields of the config that do something, as a study file would have them; the seed; the number of parameters."""
+    configuration = study.binder.configuration(replicate.cell, replicate.tuned)
+    idle = configuration.config.idle_fields()
+    params = {name: value for name, value in replicate.config.items() if name not in idle}
+    params |= {"seed": replicate.seed, "num_parameters": configuration.footprint.num_parameters}
+    return [Param(name, value if isinstance(value, str) else json.dumps(value)) for name, value in params.items()]
+
+
+def metrics_of(report: Mapping[str, Any]) -> list[Metric]:
+    """Of one epoch; the curves, whose step is t, are those of the last one."""
+    epoch, timestamp = report["epoch"], report["timestamp_ms"]
+    ordered = sorted(report["metrics"], key=lambda name: LEADING.index(name) if name in LEADING else len(LEADING))
+    metrics = [Metric(name, report["metrics"][name], timestamp, epoch) for name in ordered]
+    if epoch == report["num_epochs"]:
+        curves = report["curves"].items()
+        metrics += [Metric(name, value, timestamp, t) for name, curve in curves for t, value in enumerate(curve, 1)]
+    # last: MLflow splits more than 1,000, and this one says that all are there
+    return [*metrics, Metric("epoch", epoch, timestamp, epoch)]
+
+
+def final_tags(final: Mapping[str, Any] | None, first: Mapping[str, Any] | None = None) -> list[RunTag]:
+    """The facts of a last report, and its curve of accuracy; until then those of the first, as a run may never end."""
+    report = final or first
+    facts = [RunTag(run_record.FACT + name, text) for name, text in report["facts"].items()] if report else []
+    curve = json.dumps(final["curves"].get(run_record.ACCURACY_AT_T, [])) if final else ""
+    return [*facts, RunTag(run_record.CURVE, curve)] if 2 < len(curve) <= run_record.LONGEST_TAG else facts
+
+
+def dataset_input(study: Study, replicate: Replicate) -> DatasetInput | None:
+    """The data as MLflow shows them; None for what looks at no image."""
+    if replicate.dataset == NO_IMAGES:
+        return None
+    dataset = study.binder.configuration(replicate.cell, replicate.tuned).dataset
+    images, labels = dataset.train_images, dataset.train_labels
+    source = (
+        {"uri": replicate.dataset} if replicate.dataset.endswith(".npz") else {"tags": {"mlflow.source.name": replicate.dataset}}
+    )
+    shown = Dataset(
+        name=Path(replicate.dataset).stem,
+        digest=dataset.digest[:LONGEST_DIGEST],
+        source_type="local" if "uri" in source else "code",
+        source=json.dumps(source),
+        schema=json.dumps({"mlflow_tensorspec": {"features": _tensor(images), "targets": _tensor(labels)}}),
+        profile=json.dumps(
+            {
+                "num_train_and_validation_images": len(images),
+                "num_test_images": len(dataset.test_images),
+                "num_classes": dataset.num_classes,
+                "sha256": dataset.digest,
+            }
+        ),
+    )
+    return DatasetInput(shown, [InputTag("mlflow.data.context", "training, validation, test")])
+
+
+def _tensor(array: datasets.Array) -> str:
+    spec = {"dtype": str(array.dtype), "shape": [-1, *array.shape[1:]]}
+    return json.dumps([{"type": "tensor", "tensor-spec": spec}])
+
+
+def table_texts(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
+    """Each table as MLflow's ``log_table`` would write it, whose pages show it as one; but that appends if it is tried again."""
+    return {
+        f"{name}.json": json.dumps({"columns": list(rows[0]), "data": [list(row.values()) for row in rows]})
+        for name, rows in tables.items()
+    }

@@ -1,0 +1,115 @@
+"""The run of a study in MLflow: what was asked, how it stands, what was found, in words that follow it."""
+
+import json
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Run, RunTag
+
+from studies import run_record
+from studies.engine.definition.study import Study
+from studies.engine.recording import environment
+from studies.engine.recording.replicate_runs import DESCRIPTION
+from studies.engine.recording.saved_views import QUERY, TAG, named_views, saved_views
+from studies.engine.recording.study_record import code_tags, study_description
+from studies.run_record import StudyRecord
+
+PAGE_SIZE = 1000
+RUNNING = "running"
+"""How a study stands while it has a driver."""
+
+
+class ParentRun:
+    """Found, or made, and written to; every method makes requests."""
+
+    def __init__(self, client: MlflowClient, study: Study, experiment_id: str) -> None:
+        self._client, self._study, self._experiment_id = client, study, experiment_id
+        self._begun_at_ms = time.time_ns() // 1_000_000
+        self._views: dict[str, str] = {}
+        """What the experiment's saved views are, by tag."""
+        self._standing = ""
+        found = client.search_runs([experiment_id], of_kind(run_record.KIND_STUDY, study.stores.name), max_results=1)
+        tags = {run_record.KIND: run_record.KIND_STUDY, run_record.STUDY: study.stores.name, **code_tags(study)}
+        self._findings = found[0].data.tags.get(run_record.FINDINGS, "") if found else ""
+        if found:
+            self.run_id: str = found[0].info.run_id
+            client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+            client.update_run(self.run_id, status="RUNNING")
+        else:
+            self.run_id = client.create_run(experiment_id, tags=tags, run_name=study.stores.name).info.run_id
+        if study.stores.experiment == study.stores.name:  # else the first of the family would speak for all
+            client.set_experiment_tag(experiment_id, DESCRIPTION, study.question)
+        client.log_text(self.run_id, study.text, run_record.STUDY_FILE_ARTIFACT)
+
+    def write_plan(self, record: StudyRecord, counts: Counter[str], standing: str) -> None:
+        """What is asked for, how many of its replicates have which status, and how the study stands, in a word or two."""
+        said = [f"{counts[status]} {status.lower()}" for status in ("RUNNING", "FAILED", "KILLED") if counts[status]]
+        of_all = ", ".join([f"{counts['FINISHED']} of {len(record.replicates)} replicates finished", *said])
+        self._standing = f"{standing}: {of_all}"
+        content = record.as_dict()
+        self._client.log_text(self.run_id, json.dumps(content), run_record.STUDY_ARTIFACT)
+        for tag, view in saved_views(record, self._begun_at_ms).items():
+            if self._views.get(tag) != view:
+                self._client.set_experiment_tag(self._experiment_id, tag, view)
+                self._views[tag] = view
+        design = json.dumps({**content, "replicates": []})
+        tags = [RunTag(run_record.DESIGN, design)] if len(design) <= run_record.LONGEST_TAG else []
+        # with metrics, MLflow's page puts the description on top
+        now = time.time_ns() // 1_000_000
+        metrics = [Metric(f"replicates/{status.lower()}", counts[status], now, 0) for status in ("FINISHED", "FAILED", "KILLED")]
+        self._client.log_batch(self.run_id, metrics=metrics, tags=[*tags, self._description()])
+
+    def write_environment(self, nodes: Sequence[Mapping[str, Any]]) -> None:
+        """What the study is run with; see ``environment.write_environment``."""
+        with tempfile.TemporaryDirectory() as folder:
+            environment.write_environment(Path(folder), nodes)
+            self._client.log_artifacts(self.run_id, folder, run_record.ENVIRONMENT_ARTIFACTS)
+
+    def write_report(self, folder: Path, findings: str) -> None:
+        """The files of a report, and what it found, as Markdown."""
+        self._client.log_artifacts(self.run_id, str(folder), run_record.REPORT_ARTIFACTS)
+        self._findings = findings[: run_record.LONGEST_TAG]
+        self._client.log_batch(self.run_id, tags=[RunTag(run_record.FINDINGS, self._findings), self._description()])
+
+    def _description(self) -> RunTag:
+        written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        standing = f"{self._standing} (written {written})"
+        return RunTag(DESCRIPTION, study_description(self._study, standing, self._links(), self._findings))
+
+    def _links(self) -> dict[str, str]:
+        """Addresses within MLflow's pages, by what they open."""
+        runs = f"#/experiments/{self._experiment_id}/runs"
+        report = f"{runs}/{self.run_id}/artifacts/{run_record.REPORT_ARTIFACTS}/summary.html"
+        links = {"report": report} if self._findings else {}
+        for name, key in named_views(self._study.stores.name).items():
+            if TAG + key in self._views:
+                links[name] = f"{runs}?{QUERY}{key}"
+        return links
+
+
+def of_kind(kind: str, study: str) -> str:
+    """A query for the runs of one kind of a study."""
+    return f"tags.`{run_record.KIND}` = '{kind}' and tags.`{run_record.STUDY}` = '{study}'"
+
+
+def search_all_runs(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:
+    """All runs of an experiment that a query finds, page by page."""
+    page = client.search_runs([experiment_id], query, max_results=PAGE_SIZE)
+    runs: list[Run] = list(page)
+    while page.token:
+        page = client.search_runs([experiment_id], query, max_results=PAGE_SIZE, page_token=page.token)
+        runs += page
+    return runs
+
+
+def find_experiment(client: MlflowClient, study: str) -> str | None:
+    """The experiment that holds a study, its own or its family's."""
+    everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(everywhere, f"tags.`{run_record.STUDY}` = '{study}'", max_results=1)
+    return found[0].info.experiment_id if found else None

@@ -1,0 +1,1 @@
+"""A recorded replicate trained again, and compared with its record."""

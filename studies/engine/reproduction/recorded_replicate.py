@@ -1,0 +1,194 @@
+"""One replicate as MLflow has it, with the whole history of its metrics: found by its identity or by the id of its run.
+
+The store is only read, and nothing is made where there is none.
+"""
+
+import json
+import re
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studies import run_record
+from studies.engine.errors import Problem, StudyError, cut, mask_credentials
+from studies.engine.recording.environment import settle_libraries
+
+settle_libraries()
+
+from mlflow import MlflowClient  # noqa: E402  # after its settings
+from mlflow.entities import Experiment, Run  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+
+from studies.engine.recording.tracker import connect  # noqa: E402
+
+SQLITE = "sqlite:///"
+OF_THE_MACHINE = ("time/", "memory/", "system/", "cost/")
+"""What a metric's name begins with that no other training would have the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedReplicate:
+    """What trained it, and what came of it."""
+
+    run_id: str
+    identity: str
+    study: str
+    title: str
+    status: str
+    """MLflow's; PRUNED for what a pruner stopped."""
+    reason: str
+    """Why it failed, or was stopped."""
+    trainable: str
+    config: Mapping[str, Any]
+    seed: int
+    data_digest: str
+    commit: str
+    versions: Mapping[str, str]
+    facts: Mapping[str, str]
+    had_gpu: bool
+    num_epochs: int
+    """How many it has."""
+    metrics: Mapping[str, Mapping[int, float]]
+    """Values by epoch (of curves: by time step), by name; without those of the machine."""
+    num_others: int
+    """Other runs in the store with the same identity."""
+
+
+def read_recorded(run: str, tracking_uri: str) -> RecordedReplicate:
+    """The replicate of an identity or of a run's id.
+
+    Raises:
+        StudyError: The store does not answer, has no such run, or the run is none of a replicate's or lacks what is needed.
+    """
+    _check_is_there(tracking_uri)
+    client = connect(tracking_uri)
+    with _answering(tracking_uri):
+        found = _find(client, run, tracking_uri)
+        best = max(found, key=lambda each: (each.info.status == "FINISHED", _num_epochs(each), each.info.start_time or 0))
+        names = [name for name in best.data.metrics if not name.startswith(OF_THE_MACHINE) and name != "epoch"]
+        histories = {name: client.get_metric_history(best.info.run_id, name) for name in names}
+    metrics = {name: {point.step: point.value for point in history} for name, history in histories.items()}
+    return _record(best, metrics, len(found) - 1)
+
+
+def _check_is_there(uri: str) -> None:
+    """MLflow would make it, or fill it."""
+    if not uri.startswith(SQLITE):
+        return
+    file = Path(uri.removeprefix(SQLITE))
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            is_store = connection.execute("SELECT name FROM sqlite_master WHERE name = 'experiments'").fetchone()
+        reason = "" if is_store else "it is no store of MLflow's"
+    except (sqlite3.Error, ValueError) as error:
+        reason = str(error)
+    if reason:
+        rule, repair = "the tracking store must be there", "name it with --tracking-uri, or its folder with --storage"
+        raise StudyError([Problem("tracking_uri", rule, f"{uri} ({reason})", repair)])
+
+
+@contextmanager
+def _answering(uri: str) -> Iterator[None]:
+    """What MLflow says when it is asked, as a problem."""
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        reason = mask_credentials(str(error).splitlines()[0])
+        rule, repair = "the tracking server must answer", "see that it runs, and that it has what it needs"
+        raise StudyError([Problem("tracking_uri", rule, f"{mask_credentials(uri)} ({reason})", repair)]) from None
+
+
+def _find(client: MlflowClient, run: str, uri: str) -> list[Run]:
+    """The runs of a replicate: several where several studies in the store ask for it."""
+    found: list[Run] = []
+    if re.fullmatch(r"[\w-]+", run):
+        experiments = [experiment.experiment_id for experiment in _all_experiments(client)]
+        found = list(client.search_runs(experiments, f"tags.`{run_record.IDENTITY}` = '{run}'")) if experiments else []
+        found = found or _run_of_id(client, run)
+    if not found:
+        rule = "RUN must be a replicate's identity (the tag spikesweep.identity) or the id of its run in MLflow"
+        repair = "copy it from the run's page; --tracking-uri or --storage names another store"
+        raise StudyError([Problem("RUN", rule, f"{cut(run)}, which {mask_credentials(uri)} does not have", repair)])
+    return found
+
+
+def _all_experiments(client: MlflowClient) -> Iterator[Experiment]:
+    page = client.search_experiments()
+    yield from page
+    while page.token:
+        page = client.search_experiments(page_token=page.token)
+        yield from page
+
+
+def _run_of_id(client: MlflowClient, run_id: str) -> list[Run]:
+    try:
+        return [client.get_run(run_id)]
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return []
+        raise
+
+
+def _num_epochs(run: Run) -> int:
+    return int(run.data.metrics.get("epoch", 0))
+
+
+def _record(run: Run, metrics: Mapping[str, Mapping[int, float]], num_others: int) -> RecordedReplicate:
+    tags, name = run.data.tags, run.info.run_name or run.info.run_id
+    if tags.get(run_record.KIND) != run_record.KIND_REPLICATE:
+        kind = f"is the run of the study {tags[run_record.STUDY]}" if run_record.STUDY in tags else "is none of spikesweep's"
+        rule, repair = "RUN must be the run of one replicate", "choose one of the runs below a study's own"
+        raise StudyError([Problem("RUN", rule, f"{run.info.run_id} ({name}), which {kind}", repair)])
+    problems: list[Problem] = []
+
+    def tag(key: str, read: Callable[[str], Any], what: str) -> Any:
+        try:
+            return read(tags[key])
+        except (KeyError, ValueError):
+            rule = f"a replicate's run must have the tag {key}: {what}"
+            repair = "it was deleted or changed, or an earlier version wrote the run: put it back"
+            problems.append(Problem(f"run {run.info.run_id}", rule, cut(tags.get(key, "nothing")), repair))
+
+    status = "PRUNED" if tags.get(run_record.STATE) == run_record.STATE_PRUNED else run.info.status
+    record = {
+        "identity": tag(run_record.IDENTITY, str, "text"),
+        "trainable": tag(run_record.TRAINABLE, str, "the name of a trainable"),
+        "config": tag(run_record.CONFIG, _mapping, "a mapping, as JSON"),
+        "seed": tag(run_record.SEED, int, "a whole number"),
+        "data_digest": tag(run_record.DATA_DIGEST, str, "the digest of the data"),
+    }
+    if problems:
+        raise StudyError(problems)
+    return RecordedReplicate(
+        run_id=run.info.run_id,
+        study=tags.get(run_record.STUDY, ""),
+        title=name,
+        status=status,
+        reason=tags.get(run_record.REASON, ""),
+        commit=tags.get(run_record.COMMIT, ""),
+        versions=_versions(tags.get(run_record.VERSIONS, "{}")),
+        facts=run_record.facts_of(tags),
+        had_gpu=run.data.metrics.get("cost/gpu_seconds", 0) > 0,
+        num_epochs=_num_epochs(run),
+        metrics=metrics,
+        num_others=num_others,
+        **record,
+    )
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError("no mapping")  # noqa: TRY004  # as what is no JSON
+    return content
+
+
+def _versions(text: str) -> dict[str, str]:
+    """Set by hand, it is nothing."""
+    try:
+        return {package: str(version) for package, version in _mapping(text).items()}
+    except ValueError:
+        return {}

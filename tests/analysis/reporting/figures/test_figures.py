@@ -1,0 +1,96 @@
+"""Figures: what is on their axes, and that what lies close together is told apart."""
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from analysis.reporting.figures import effects, spiking, style
+from analysis.reporting.figures.style import frame_accuracies, panels
+from analysis.statistics.data.estimates import Estimate, mean_interval
+from analysis.statistics.summary import Summary, summarise
+from tests.analysis.examples import run_of, study_of
+from tests.analysis.reporting.topics.test_published import BITNET, summary_of
+from tests.analysis.statistics.test_spiking import spiking_study
+from tests.analysis.statistics.test_summary import recorded
+from tests.analysis.statistics.test_summary import summary_of as summary_of_recorded
+
+
+def texts(figure: Figure | None, panel: int = 0) -> list[str]:
+    """What stands inside a panel."""
+    assert figure is not None
+    return [text.get_text() for text in figure.axes[panel].texts]
+
+
+def by_gain(*gains: float) -> Summary:
+    """Levels of one factor that gain so much over the first, with a little noise."""
+    runs = [
+        run_of({"a": i}, seed, 0.5 + gain + 0.001 * ((seed + i) % 3)) for i, gain in enumerate((0, *gains)) for seed in range(4)
+    ]
+    return summarise(study_of("one_factor_at_a_time", {"a": list(range(len(gains) + 1))}, runs), runs)
+
+
+def test_many_levels_have_lines_of_their_own() -> None:
+    """Two dozen lines differ in colour, marker or dashes."""
+    assert len({tuple(sorted(style.line_style(i).items())) for i in range(24)}) == 24
+
+
+def test_the_baseline_is_named_in_the_differences() -> None:
+    """Every factor has its baseline level on the axis, at nought; both outcomes share the labels."""
+    figure = effects.differences(summary_of_recorded(recorded()))
+    assert figure is not None
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["time_steps = 8 (baseline)", "time_steps = 16", "layout = 64 M (baseline)", "layout = 64 <b>&|A"]
+    assert [axes.get_title() for axes in figure.axes] == ["validation accuracy", "activation sparsity"]
+
+
+def test_one_huge_difference_does_not_hide_the_others() -> None:
+    """The axis is then logarithmic away from 0, and says so; without such a difference it is not."""
+    spread, even = effects.differences(by_gain(0.4, 0.002, 0.003)), effects.differences(by_gain(0.4, 0.3, 0.2))
+    assert spread is not None
+    assert even is not None
+    assert (spread.axes[0].get_xscale(), even.axes[0].get_xscale()) == ("symlog", "linear")
+    assert "logarithmic beyond ±" in spread.axes[0].get_xlabel()
+
+
+@pytest.mark.parametrize(("percents", "scale"), [((40, 95, 96), "function"), ((40, 50), "linear"), ((94, 95, 96), "linear")])
+def test_accuracies_near_the_top_are_spread_out(percents: tuple[float, ...], scale: str) -> None:
+    """An axis is logarithmic in the error where some are nearly right and others far from it; all means are on it."""
+    _, (axes,) = panels(1, 1, (4, 3))
+    estimates = [mean_interval([percent / 100 - 0.005, percent / 100 + 0.005]) for percent in percents]
+    frame_accuracies(axes, estimates)
+    low, high = axes.get_ylim()
+    assert axes.get_yscale() == scale
+    assert low < min(percents) < max(percents) < high <= 100
+    assert ("logarithmic in the error" in axes.get_ylabel()) == (scale == "function")
+
+
+def test_perfect_accuracy_has_a_place() -> None:
+    """100 % is at a finite height on an axis that is logarithmic in the error."""
+    _, (axes,) = panels(1, 1, (4, 3))
+    frame_accuracies(axes, [Estimate(1.0, 1.0, 1.0, 3), Estimate(0.3, 0.3, 0.3, 3)])
+    assert axes.get_ylim()[1] == 100
+    assert axes.get_yscale() == "function"
+
+
+def test_points_are_numbered_as_in_the_table() -> None:
+    """From the fewest operations on, in both panels."""
+    figure = spiking.accuracy_against_cost(spiking_study())
+    assert texts(figure) == texts(figure, 1) == ["1", "2", "3"]
+
+
+def test_the_heat_map_says_its_numbers() -> None:
+    """A number in every cell, a dash where there is none; what is published stands below what was measured."""
+    figure = spiking.sparsity_by_layer(summary_of(BITNET))
+    assert figure is not None
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["baseline", "a = 1", "published: BITnet6", "published: BITnet6 Max"]
+    numbers = texts(figure)
+    assert numbers[:7] == ["80.0"] * 6 + ["90.0"]
+    assert numbers[-7:] == ["93.7", "94.9", "97.7", "94.3", "98.9", "90.8", "–"]
+
+
+def test_numbers_stand_out_from_their_cells() -> None:
+    """Black or white, whichever has the higher contrast: 4.5 to 1 or more."""
+    assert to_hex(spiking._readable_on(np.array([0.0, 0.13, 0.3, 1.0]))) == "#ffffff"
+    assert to_hex(spiking._readable_on(np.array([0.5, 0.5, 0.5, 1.0]))) == "#000000"

@@ -1,0 +1,196 @@
+"""What is said of a search's space: planted truths come out in every output, and what says nothing gets a sentence."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis.reporting.figures import search
+from analysis.reporting.formats import html
+from analysis.reporting.topics.search_sentences import ASSOCIATIONS
+from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, SPARSITY_OUTCOME
+from analysis.statistics.search.design_matrix import Sample
+from analysis.statistics.search.factor_axes import Axis
+from analysis.statistics.search.partial_dependence import Surrogate, surrogate
+from analysis.statistics.summary import Summary, summarise
+from studies.run_record import ACCURACY, PRUNED, Level, RunRecord, StudyRecord
+from tests.analysis.examples import all_outputs, run_of, study_of
+
+FACTORS: dict[str, list[Level]] = {"lr": [], "layout": ["64 M", "64 A"], "width": []}
+RANGES = {"lr": "0.001 to 0.1, log", "width": "0 to 1 (where layout is 64 A)"}
+BOUNDS = {
+    "lr": {"low": 0.001, "high": 0.1, "log": True, "step": None, "integer": False},
+    "width": {"low": 0.0, "high": 1.0, "log": False, "step": None, "integer": False},
+}
+CONDITIONS = {"width": {"layout": ["64 A"]}}
+
+
+def study_of_search(runs: Sequence[RunRecord], design: str = "adaptive_search", **others: Any) -> StudyRecord:
+    settings = {"factors": FACTORS, "baseline": {}, "ranges": RANGES, "bounds": BOUNDS, "conditions": CONDITIONS, **others}
+    return study_of(design, settings.pop("factors"), runs, **settings)
+
+
+def planted(num: int = 48) -> list[RunRecord]:
+    """Accuracy falls with the logarithm of lr, sparsity rises with it, nothing else matters; every eighth trial was pruned."""
+    generator = np.random.default_rng(6)
+    runs = []
+    for i in range(num):
+        place, layout = float(generator.random()), ("64 M", "64 A")[i % 2]
+        levels: dict[str, Level] = {"lr": 0.001 * 100**place, "layout": layout}
+        levels |= {"width": float(generator.random())} if layout == "64 A" else {}
+        noise = 0.01 * generator.normal(size=2)
+        values = {"accuracy": 0.9 - 0.3 * place + noise[0], "sparsity": 0.5 + 0.3 * place + noise[1]}
+        runs.append(run_of(levels, 0, **values, role="search", status=PRUNED if i % 8 == 7 else "FINISHED"))
+    return runs
+
+
+def finalists(of: Sequence[RunRecord]) -> list[RunRecord]:
+    """Some of them with three seeds, each of which changes all values a little."""
+    generator = np.random.default_rng(7)
+    return [
+        run_of(run.levels, seed, run.metrics[ACCURACY] + 0.01 * generator.normal(), role="finalist", sparsity=0.6 + 0.1 * i)
+        for i, run in enumerate(of)
+        for seed in (1, 2, 3)
+    ]
+
+
+@pytest.fixture(scope="module")
+def summary() -> Summary:
+    runs = planted()
+    runs += finalists(runs[:3])
+    return summarise(study_of_search(runs), runs)
+
+
+def test_importance_and_dependence_find_what_was_planted(summary: Summary) -> None:
+    """One factor has the variance of both objectives; along it the surrogate falls by 30 points, along the others by few."""
+    found = summary.exploration
+    assert found is not None
+    lr, layout, width = found.importances[ACCURACY_OUTCOME]
+    assert lr.fanova is not None
+    assert lr.fanova.value > 0.85
+    assert lr.fanova.is_above_chance
+    assert layout.fanova is not None
+    assert layout.fanova.value < 0.05
+    assert (lr.num_configurations, lr.num_ranked, width.num_configurations, width.fanova) == (42, 48, 18, None)
+    of_lr, of_layout, of_width = found.surrogates[ACCURACY_OUTCOME].dependences
+    assert of_lr.mean[0] - of_lr.mean[-1] == pytest.approx(0.3, abs=0.04)
+    assert np.ptp(of_layout.mean) < 0.03
+    assert np.ptp(of_width.mean) < 0.06
+
+
+def test_every_output_says_that_associations_are_no_effects(summary: Summary) -> None:
+    """Before the tables of importance; with the errors of the surrogates, and with what became of pruned trials."""
+    text = " ".join(all_outputs(summary).split())
+    assert text.count(ASSOCIATIONS) == 2  # the terminal and Markdown
+    assert text.rindex(ASSOCIATIONS) < text.index("## Importance of the factors") < text.index("## Partial dependence")
+    assert "validation accuracy goes most with lr (" in text
+    assert "6 configurations were pruned." in text
+    assert "Gaussian process, cross-validated RMSE" in text
+    page = html.page(summary)
+    assert page.index(ASSOCIATIONS[:60]) < page.index("Importance of the factors")
+    headings = ("against each other", "Hypervolume over time", "Validation accuracy by factor", "Activation sparsity by factor")
+    assert all(page.count(f"<h2>{heading}") or heading in page for heading in headings)
+    assert page.count("<svg") == 5
+
+
+def test_the_front_says_how_surely(summary: Summary) -> None:
+    """Finalists by their seeds; what was searched by the noise that they show."""
+    of_finalists, searched = summary.rankings
+    assert (of_finalists.front_basis, searched.front_basis) == ("seeds", "noise of the finalists")
+    assert all(0 < one.front_probability <= 1 for one in searched.front)
+    text = " ".join(all_outputs(summary).split())
+    assert "On the Pareto front of validation accuracy, activation sparsity: " in text
+    assert text.count("On the Pareto front of") == 2  # once in the terminal, once in Markdown
+    assert "The probability is over the noise between replicates that the finalists show." in text
+
+
+def test_what_breaks_a_limit_is_on_no_front(summary: Summary) -> None:
+    """The front is of those that keep it, and the sentence under it says so."""
+    study = replace(summary.study, options={"limits": {"sparsity/overall": {"at_most": 0.7, "at_least": None}}})
+    runs = [run for run in summary.runs if run.role == "search"][:12]
+    limited = summarise(study, runs)
+    (searched,) = limited.rankings
+    assert {one.keeps_limits for one in searched.configurations} == {True, False}
+    assert all(one.mean(SPARSITY_OUTCOME) <= 0.7 for one in searched.front)
+    assert "and that keep the limits" in all_outputs(limited)
+
+
+def degenerate() -> dict[str, list[RunRecord]]:
+    lr: list[dict[str, Level]] = [{"lr": 0.001 * (i + 1), "layout": "64 M"} for i in range(24)]
+    return {
+        "2 have a value": [run_of(levels, 0, 0.1 * i, role="search") for i, levels in enumerate(lr[:2])],
+        "1 has a value": [run_of(lr[0], 0, role="search")],
+        "0 have a value": [run_of(levels, 0, role="search", status="FAILED") for levels in lr],
+        "all 24 configurations have the same value": [run_of(levels, 0, role="search") for levels in lr],
+    }
+
+
+@pytest.mark.parametrize("sentence", degenerate())
+def test_what_says_nothing_gets_a_sentence(sentence: str) -> None:
+    """Few configurations, one value, or none: every output is made, and none draws what is not there."""
+    runs = degenerate()[sentence]
+    summary = summarise(study_of_search(runs), runs)
+    assert f"{sentence}." in " ".join(all_outputs(summary).split())
+    assert search.importance(summary) is None
+
+
+def test_one_factor_and_one_objective() -> None:
+    """A search over a single range has its importance, its dependence and its best value over time; no front."""
+    runs = [run_of({"lr": 0.001 * 100 ** (i / 23)}, 0, 0.5 + 0.01 * i, role="search") for i in range(24)]
+    study = study_of_search(runs, objectives={ACCURACY: "maximize"}, factors={"lr": []})
+    summary = summarise(study, runs)
+    page = html.page(summary)
+    assert "Best value over time" in page
+    assert "Pareto" not in page
+    assert "validation accuracy goes most with lr" in all_outputs(summary)
+
+
+def surrogate_of(values: list[float], places: list[float]) -> Surrogate:
+    outcome = ACCURACY_OUTCOME
+    sample = Sample([Axis("x")], np.array(places)[:, None], {outcome: np.array(values)}, np.zeros(len(values), dtype=np.bool_))
+    return surrogate(study_of("random", {"x": []}, []), sample, outcome)
+
+
+def test_the_surrogate_says_its_error() -> None:
+    """On a smooth curve it comes close: its error is of the size of the noise, and its band has the curve."""
+    generator = np.random.default_rng(10)
+    places = generator.random(60)
+    learnt = surrogate_of((np.sin(4 * places) + 0.1 * generator.normal(size=60)).tolist(), places.tolist())
+    assert learnt.scores[0].rmse == pytest.approx(0.1, rel=0.3)
+    assert learnt.scores[0].r_squared > 0.9
+    (curve,) = learnt.dependences
+    truth = np.sin(4 * np.array(curve.levels, dtype=np.float64))
+    assert np.abs(curve.mean - truth)[1:-1].max() < 0.1  # at the ends there is little to learn from
+    assert np.mean((curve.low <= truth) & (truth <= curve.high)) > 0.6
+
+
+def test_a_surrogate_that_explains_nothing_draws_nothing() -> None:
+    """On pure noise its R² is not surely above 0, there is no dependence, and the summary says so."""
+    values = np.random.default_rng(11).normal(size=40)
+    learnt = surrogate_of(values.tolist(), np.linspace(0, 1, 40).tolist())
+    assert not learnt.explains_something
+    assert learnt.dependences == ()
+    runs = [run_of({"lr": 0.001 + 0.002 * i}, 0, 0.5 + 0.01 * value, role="search") for i, value in enumerate(values)]
+    study = study_of_search(runs, objectives={ACCURACY: "maximize"}, factors={"lr": []})
+    text = " ".join(all_outputs(summarise(study, runs)).split())
+    assert "No surrogate predicts validation accuracy better than its mean does" in text
+    assert "validation accuracy goes with no factor more than by chance" in text
+    assert "## Partial dependence" not in text
+
+
+def test_random_cells_have_no_search() -> None:
+    """A random design has a front by its seeds, but neither a history nor the sentence on adaptive samples."""
+    runs = [
+        run_of({"lr": 0.001 * 100 ** (i / 11)}, seed, 0.5 + 0.01 * i, sparsity=0.9 - 0.01 * i)
+        for i in range(12)
+        for seed in (0, 1)
+    ]
+    summary = summarise(study_of_search(runs, "random", factors={"lr": []}, conditions={}), runs)
+    assert summary.exploration is not None
+    assert summary.exploration.progress is None
+    assert summary.rankings[0].front_basis == "seeds"
+    text = all_outputs(summary)
+    assert "adaptive sample" not in text
+    assert "12 of 12 cells" in " ".join(text.split())

@@ -1,0 +1,141 @@
+"""Steps, costs, fronts and sparsity by layer, against numbers worked out by hand."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.reporting.figures import spiking
+from analysis.reporting.topics.spiking import MOST_LISTED, numbered, spiking_sections
+from analysis.statistics.spiking import CostPoint, cost_points, spiking_of, steps_to_within
+from analysis.statistics.summary import Summary, summarise
+from studies.run_record import Level, Role, RunRecord
+from tests.analysis.examples import all_outputs, run_of, study_of
+
+CURVE = (0.1, 0.9, 0.5, 0.895, 0.9)
+
+
+def spiking_run(time_steps: Level, seed: int, accuracy: float, acs: float, macs: float = 100.0) -> RunRecord:
+    """A replicate with operations, their energy, and sparsity of two layers and the output."""
+    costs = {"ops/effective_acs": acs, "ops/effective_macs": macs, "ops/energy_pj": 0.9 * acs + 4.6 * macs}
+    layers = {"sparsity/layer10": 0.8, "sparsity/layer2": 0.7 + 0.1 * seed, "sparsity/output": 0.9}
+    run = run_of({"time_steps": time_steps}, seed, accuracy)
+    return replace(run, metrics={**run.metrics, **costs, **layers, "ops/ac_mac_ratio": acs / 1000})
+
+
+def spiking_study() -> Summary:
+    """Of T=4, 8 and 16 the last has more operations than the second, and no better accuracy."""
+    cells: Mapping[int, tuple[float, float]] = {4: (0.6, 500), 8: (0.8, 1000), 16: (0.7, 4000)}
+    runs = [
+        spiking_run(time_steps, seed, accuracy + 0.02 * seed, acs + 100 * seed)
+        for seed in range(3)
+        for time_steps, (accuracy, acs) in cells.items()
+    ]
+    return summarise(study_of("one_factor_at_a_time", {"time_steps": [8, 4, 16]}, runs), runs)
+
+
+def test_steps_to_within_a_point_by_hand() -> None:
+    """The last step outside counts, whether above or below; a curve that is never outside needs one step."""
+    assert steps_to_within(CURVE) == 4
+    assert steps_to_within((0.9, 0.91, 0.9)) == 1
+    assert steps_to_within((0.95, 0.9)) == 2
+    with pytest.raises(ValueError, match="needs at least 1 time step"):
+        steps_to_within(())
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_from_those_steps_on_the_accuracy_stays(curve: list[float]) -> None:
+    """From the step that is named all are within one point of the last, and the step before is not."""
+    step = steps_to_within(curve)
+    assert all(abs(accuracy - curve[-1]) <= 0.01 + 1e-9 for accuracy in curve[step - 1 :])
+    assert step == 1 or abs(curve[step - 2] - curve[-1]) > 0.01
+
+
+def test_steps_are_averaged_over_seeds() -> None:
+    """Each seed's own curve has its steps; the mean of 4 and 2 is 3; what the trainable measured counts before the curve."""
+    runs = [replace(run_of({"a": 1}, 0), accuracy_at_t=CURVE), replace(run_of({"a": 1}, 1), accuracy_at_t=(0.1, 0.9, 0.9))]
+    (row,) = spiking_of(study_of("one_factor_at_a_time", {"a": [1]}, runs), runs).rows
+    assert row.steps_to_within is not None
+    assert (row.steps_to_within.mean, row.steps_to_within.num_values) == (3, 2)
+    measured = [replace(run, metrics={**run.metrics, "val/steps_to_within_one_point": 5.0}) for run in runs]
+    (row,) = spiking_of(study_of("one_factor_at_a_time", {"a": [1]}, measured), measured).rows
+    assert row.steps_to_within is not None
+    assert row.steps_to_within.mean == 5
+
+
+def test_costs_by_hand() -> None:
+    """Operations are accumulates and multiply-accumulates together; the baseline cell stands once, first."""
+    rows = spiking_study().spiking.rows
+    assert [(row.factor, dict(row.levels), row.is_baseline) for row in rows] == [
+        ("", {}, True),
+        ("time_steps", {"time_steps": 4}, False),
+        ("time_steps", {"time_steps": 16}, False),
+    ]
+    baseline = rows[0]
+    assert baseline.operations is not None
+    assert baseline.operations.mean == pytest.approx(1100 + 100)
+    assert baseline.ac_mac_ratio is not None
+    assert baseline.ac_mac_ratio.mean == pytest.approx(1.1)
+    assert baseline.energy_pj is not None
+    assert baseline.energy_pj.mean == pytest.approx(0.9 * 1100 + 460)
+
+
+def test_the_front_by_hand() -> None:
+    """What costs more at lower accuracy is on no front; cells are numbered from the fewest operations on."""
+    points = spiking_study().spiking.points
+    on_front = {point.levels["time_steps"]: (point.is_on_operations_front, point.is_on_energy_front) for point in points}
+    assert on_front == {4: (True, True), 8: (True, True), 16: (False, False)}
+    assert [(number, point.levels["time_steps"]) for number, point in numbered(points)] == [(1, 4), (2, 8), (3, 16)]
+
+
+def test_a_point_is_of_the_seeds_that_have_everything() -> None:
+    """A seed without energy does not enter the accuracy either, and a cell without any has no point."""
+    whole, lacking = spiking_run(4, 0, 0.6, 500), spiking_run(4, 1, 0.9, 500)
+    lacking = replace(lacking, metrics={name: value for name, value in lacking.metrics.items() if name != "ops/energy_pj"})
+    (point,) = cost_points([[whole, lacking], [replace(lacking, levels={"time_steps": 8})]])
+    assert (point.accuracy.mean, point.accuracy.num_values) == (0.6, 1)
+
+
+def test_layers_stand_in_the_order_of_the_network() -> None:
+    """layer2 before layer10, then names without a number, the overall value last; means over seeds."""
+    spiking = spiking_study().spiking
+    assert spiking.layers == ["layer2", "layer10", "output", "overall"]
+    assert spiking.rows[0].sparsity["layer2"].mean == pytest.approx(0.8)
+
+
+def test_tables_say_what_was_measured() -> None:
+    """Time steps and cost, the numbered cells, sparsity by layer with half intervals."""
+    costs, cells, sparsity = spiking_sections(spiking_study())
+    assert costs.lines[0].cells[:3] == ["baseline", "3", "2"]
+    assert [line.cells[1] for line in cells.lines] == ["time_steps=4", "baseline", "time_steps=16"]
+    assert [line.cells[-1] for line in cells.lines] == ["operations, energy", "operations, energy", "–"]
+    assert sparsity.lines[0].cells[1] == "80.00 ± 24.84"  # 10 points · t(0.975, 2) / √3
+
+
+def test_many_cells_are_numbered_on_the_fronts_alone() -> None:
+    """A table of hundreds of cells would be read by nobody."""
+    runs = [spiking_run(t, 0, 0.5 + 0.001 * (t if t <= 3 else -t), 100.0 * t) for t in range(1, MOST_LISTED + 2)]
+    points = cost_points([[run] for run in runs])
+    assert [point.levels["time_steps"] for _, point in numbered(points)] == [1, 2, 3]
+
+
+def test_without_measurements_there_is_nothing() -> None:
+    """A study of accuracies alone has neither cost figure nor heat map, and no table of them but that of steps."""
+    runs = [replace(run_of({"a": a}, seed), accuracy_at_t=()) for a in (0, 1) for seed in range(3)]
+    summary = summarise(study_of("one_factor_at_a_time", {"a": [0, 1]}, runs), runs)
+    assert spiking_sections(summary) == []
+    assert spiking.accuracy_against_cost(summary) is None
+    assert spiking.sparsity_by_layer(summary) is None
+
+
+@pytest.mark.parametrize("design", ["full_factorial", "random", "adaptive_search"])
+def test_every_design_has_spiking_rows(design: str) -> None:
+    """Levels of a factorial design, configurations of the others; every output is made."""
+    role: Role = "search" if design == "adaptive_search" else "cell"
+    runs = [replace(spiking_run(t, seed, 0.5 + t / 100, 10.0 * t), role=role) for t in (4, 8) for seed in range(2)]
+    summary = summarise(study_of(design, {"time_steps": [4, 8]}, runs, seeds=[0, 1]), runs)
+    assert [row.levels["time_steps"] for row in summary.spiking.rows] == ([4, 8] if design == "full_factorial" else [8, 4])
+    assert "Time steps and cost" in all_outputs(summary)
+    assert isinstance(summary.spiking.points[0], CostPoint)

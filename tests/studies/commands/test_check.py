@@ -1,0 +1,151 @@
+"""What ``spikesweep check`` says: what is trained, what it costs, what it can find out."""
+
+import json
+import math
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from analysis.statistics.effects.power import smallest_effect
+from studies.commands.check import as_data, page, sensitivity
+from studies.commands.forecast import Forecast, forecast
+from studies.engine.definition.loading import load_study
+from studies.engine.proposing.adaptive_search import WarmStart
+from tests.conftest import SPIKESWEEP, run
+
+SURFACE = """\
+question: Does a or b matter?
+trainable: response_surface
+baseline: {a: 0, b: 0}
+factors: {a: [-1, 0, 1], b: [0, 1]}
+seeds: 10
+"""
+
+
+@pytest.fixture
+def surface_study(tmp_path: Path) -> Path:
+    """4 cells x 10 seeds of the response surface."""
+    path = tmp_path / "surface.yaml"
+    path.write_text(SURFACE + f"storage: {tmp_path / 'results'}\n")
+    return path
+
+
+def shown(path: Path, *overrides: str) -> str:
+    """The page of a study, without timing."""
+    from rich.console import Console
+
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(page(load_study(str(path), overrides), None, WarmStart()))
+    return capture.get()
+
+
+def test_check_says_all_of_it(tiny_study: Path) -> None:
+    """Cells, seeds, the first configurations in full, costs, and what can be detected; nothing is made."""
+    command = [*SPIKESWEEP, "check", str(tiny_study)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    for part in (
+        "bitnet; one factor at a time: 3 cells × 2 seeds = 6 replicates",
+        "time_steps: 2, 4",
+        "in full:",
+        "weight_decay 0.01",
+        "predicted: about",
+        "smallest effect it can detect: none, with 2 seeds and 2 contrasts",
+        "warning: 2 seeds are too few for any significance",
+        "The study is valid.",
+    ):
+        assert part in " ".join(result.stdout.split()), part
+    data = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)
+    assert [cell["levels"]["time_steps"] for cell in data["cells"]] == [4, 2, 4]
+    assert all(cell["num_parameters"] > 0 and cell["seconds"] > 0 for cell in data["cells"])
+    assert data["forecast"]["num_replicates"] == data["num_replicates"] == 6
+    assert data["forecast"]["fits"]
+    assert not (tiny_study.parent / "results").exists()
+
+
+def test_the_forecast_of_a_study_adds_up(tiny_study: Path) -> None:
+    """More operations take longer; all replicates together take what each of them takes; they run as many at once as fit."""
+    study = load_study(str(tiny_study), ["factors.time_steps=[2,4,64]", "config.layout=64 64 64", "seeds=3"])
+    found = forecast(study, num_cpus=2)
+    seconds = {each.levels["time_steps"]: each.seconds for each in found.configurations}
+    assert seconds[64] > seconds[2]
+    mean = sum(each.seconds for each in found.configurations) / len(found.configurations)
+    assert found.replicate_seconds == pytest.approx(12 * mean)
+    assert found.at_once == 2
+    assert found.wall_seconds > found.replicate_seconds / 2
+    assert forecast(study, num_cpus=1).at_once == 1
+
+
+def test_parents_are_part_of_the_forecast(tiny_study: Path) -> None:
+    """A conversion's parents are timed and counted beside it."""
+    changes = [
+        "trainable=converted_snn",
+        "factors={reset: [soft, hard]}",
+        "baseline={reset: soft}",
+        "config.calibration_images=8",
+    ]
+    found = forecast(load_study(str(tiny_study), changes), num_cpus=1)
+    assert found.num_parents == 2
+    assert found.replicate_seconds > sum(each.seconds for each in found.configurations) * 2
+
+
+def test_memory_that_does_not_fit(tiny_study: Path) -> None:
+    """More replicates at once than the memory holds is a warning."""
+    study = load_study(str(tiny_study))
+    found = Forecast(
+        configurations=[],
+        sampled=False,
+        num_replicates=6,
+        num_parents=0,
+        replicate_seconds=1,
+        at_once=4,
+        wall_seconds=1,
+        memory_bytes=2**30,
+        available_bytes=3 * 2**30,
+    )
+    (_, warning) = as_data(study, found, WarmStart())["warnings"]
+    assert warning.startswith("4 replicates at once may need 4.0 GiB, and this machine has 3.0")
+
+
+def test_the_smallest_effect(surface_study: Path) -> None:
+    """In points where the seed's standard deviation is stated, in units of it where it is not; larger with fewer seeds."""
+    text = shown(surface_study)
+    unit = smallest_effect(10, 3, 1.0)
+    assert unit is not None
+    assert f"with 80 % power: {unit:.2f} standard deviations" in text
+    stated = shown(surface_study, "seed_sd=0.01")
+    assert f"with 80 % power: {100 * unit * 0.01 * math.sqrt(2):.2f} points of accuracy (seed_sd 0.01" in stated
+    fewer = sensitivity(load_study(str(surface_study), ["seeds=8"]))
+    assert fewer
+    assert fewer.smallest_effect
+    assert fewer.smallest_effect > unit
+
+
+@pytest.mark.parametrize(("seeds", "enough"), [(5, False), (6, True)])
+def test_too_few_seeds_for_any_significance(seeds: int, enough: bool, surface_study: Path) -> None:
+    """One contrast needs six seeds for an exact paired test to reach 0.05."""
+    text = shown(surface_study, f"seeds={seeds}", "factors={b: [0, 1]}", "baseline={b: 0}")
+    assert ("are too few for any significance" in text) is not enough
+    assert ("smallest effect it can detect: none" in text) is not enough
+
+
+@pytest.mark.slow
+def test_a_measured_standard_deviation(surface_study: Path) -> None:
+    """Once the study has runs, the standard deviation is theirs: the surface's noise, without what the cells of a seed share."""
+    assert run(surface_study).returncode == 0
+    found = sensitivity(load_study(str(surface_study)))
+    assert found
+    assert found.source == "measured on the runs of this study so far"
+    assert found.sd_of_differences == pytest.approx(0.01 * math.sqrt(2), rel=0.35)
+
+
+def test_a_search_is_forecast_by_a_sample(tmp_path: Path) -> None:
+    """What will be proposed is not known: random configurations stand for it, and the counts are the budget's."""
+    study = load_study("surface_search", [f"storage={tmp_path}"])
+    data = as_data(study, forecast(study, num_cpus=1), WarmStart())
+    assert data["cells_are_a_sample"]
+    assert data["num_replicates"] == 2000 + 5 * 5
+    assert data["sensitivity"] is None
+    assert data["forecast"]["num_parents"] == 0

@@ -1,0 +1,318 @@
+"""The event-driven backend means what plain torch does: the same spikes, the same gradients, the same costs."""
+
+import importlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from trainables import bitnet
+from trainables.data.datasets import prepare
+from trainables.data.encodings import ConstantCurrent
+from trainables.kernels.choice import Demand, evaluation_engine, training_engine
+from trainables.kernels.cpu import training, workspace
+from trainables.kernels.cpu.compiled import compiling
+from trainables.kernels.cpu.compiled.arrays import zeros
+from trainables.kernels.cpu.evaluation import Engine
+from trainables.kernels.cpu.training import TrainingEngine
+from trainables.networks.collapsed import TimeGroups, forward_collapsed
+from trainables.networks.layered import initialise_spiking
+from trainables.networks.network import Network
+from trainables.spiking.costs import CostMeter
+from trainables.spiking.neurons import NeuronModel, SpikingNeuron
+from trainables.spiking.pools import LargestCountPool
+from trainables.training.losses import mse_of_rates
+
+CLASSES = 3
+LAYOUTS = ("5", "17 M", "6 33 M", "6 M 16 M 7", "33 M 6 M 7", "40 M 9 F11 F35", "3 F40", "6 A 16 A 7", "40 A 9 A F11", "6 A 17 M")
+CHAINS = st.fixed_dictionaries(
+    {
+        "layout": st.sampled_from(LAYOUTS),
+        "time_steps": st.integers(1, 20),
+        "initial_membrane_potential": st.sampled_from([0.0, 0.25, 0.5]),
+    }
+)
+
+
+def dyadic(tensor: Tensor, bits: int) -> Tensor:
+    """Rounded to so many bits behind the point, so that sums are exact in any order."""
+    scale = float(2**bits)
+    return torch.round(tensor * scale) / scale
+
+
+def bitnet_of(options: dict[str, Any], image_shape: tuple[int, int, int]) -> Network:
+    network = bitnet.build(bitnet.Config(**options), image_shape, CLASSES)
+    initialise_spiking(network, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(dyadic(parameter, 6))
+    return network
+
+
+def images_of(batch_size: int, shape: tuple[int, int, int]) -> Tensor:
+    height, width, channels = shape
+    return dyadic(torch.randn(batch_size, channels, height, width, generator=torch.Generator().manual_seed(1)), 3)
+
+
+def gradients_of(
+    network: Network, images_BCHW: Tensor, time_steps: int, groups: TimeGroups | None
+) -> tuple[Tensor, list[Tensor]]:
+    labels_B = torch.arange(len(images_BCHW)) % CLASSES
+    network.zero_grad()
+    height, width = images_BCHW.shape[2:]
+    made = TrainingEngine(network, (height, width), time_steps, groups)
+    _, outputs_TBK = made.gradients(images_BCHW, lambda some_TBK, which: mse_of_rates(some_TBK, labels_B[which]))
+    return outputs_TBK, [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+
+
+@settings(max_examples=40)
+@example({"layout": "34 M 9 M", "time_steps": 7, "initial_membrane_potential": 0.5}, (8, 8, 2), 3, None)
+@example({"layout": "9 34 M", "time_steps": 20, "initial_membrane_potential": 0.0}, (8, 9, 2), 3, None)  # fired again
+@given(
+    CHAINS,
+    st.tuples(st.integers(4, 9), st.integers(4, 9), st.integers(1, 3)),
+    st.integers(1, 5),
+    st.none() | st.integers(1, 4) | st.just("dyadic"),
+)
+def test_spikes_are_equal_and_gradients_agree(
+    options: dict[str, Any], shape: tuple[int, int, int], batch_size: int, groups: TimeGroups | None
+) -> None:
+    """With dyadic weights all spikes are equal, and every gradient is that of torch, exact or rate-collapsed."""
+    network, images_BCHW, time_steps = bitnet_of(options, shape), images_of(batch_size, shape), options["time_steps"]
+    inputs_TBN = images_BCHW[None]
+    if groups is None:
+        expected_TBK = network(inputs_TBN, time_steps)[0]
+    else:
+        expected_TBK = forward_collapsed(network, inputs_TBN, time_steps, groups)
+    loss = mse_of_rates(expected_TBK, torch.arange(batch_size) % CLASSES)
+    expected = torch.autograd.grad(loss, list(network.parameters()))
+    outputs_TBK, trained = gradients_of(network, images_BCHW, time_steps, groups)
+    assert torch.equal(outputs_TBK, expected_TBK)
+    for gradient, want in zip(trained, expected, strict=True):
+        torch.testing.assert_close(gradient, want, rtol=1e-4, atol=1e-6)
+        if want.norm() > 1e-6:
+            assert nn.functional.cosine_similarity(gradient.flatten(), want.flatten(), dim=0) >= 0.9999
+
+
+@pytest.mark.parametrize("layout", ["6 M 33 M", "6 A 33", "6 33 M"])
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_neither_groups_of_images_nor_threads_matter(num_threads: int, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that goes a few images and samples at a time, in several threads, has the spikes and gradients of the whole."""
+    network = bitnet_of({"layout": layout, "time_steps": 9}, (8, 8, 2))
+    images_BCHW = images_of(7, (8, 8, 2))
+    whole_TBK, whole = gradients_of(network, images_BCHW, 9, None)
+    whole = [gradient.clone() for gradient in whole]
+    monkeypatch.setattr(training, "EXACT_BYTES", 30_000)
+    monkeypatch.setattr(workspace, "MOST_SAMPLED_BYTES", 50_000)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
+    parts_TBK, parts = gradients_of(network, images_BCHW, 9, None)
+    assert torch.equal(parts_TBK, whole_TBK)
+    for part, want in zip(parts, whole, strict=True):
+        assert want.abs().max() > 0
+        torch.testing.assert_close(part, want, rtol=1e-4, atol=1e-7)
+
+
+@given(st.integers(0, 100), st.integers(1, 4), st.integers(1, 40))
+def test_no_thread_waits_long_for_another(num_images: int, num_threads: int, images_at_once: int) -> None:
+    """Every image is taken once; no part is larger than it may be, or by more than an image larger than another."""
+    made = Engine(bitnet_of({"layout": "6 M", "time_steps": 2}, (4, 4, 1)), (4, 4), 2)
+    made.__dict__["_images_at_once"] = images_at_once
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "get_num_threads", lambda: num_threads)
+        rounds = list(made._rounds(num_images))
+    parts = [part for parts in rounds for part in parts]
+    sizes = [part.stop - part.start for part in parts]
+    assert [image for part in parts for image in range(part.start, part.stop)] == list(range(num_images))
+    assert all(len(parts) <= num_threads for parts in rounds)
+    assert all(1 <= size <= images_at_once for size in sizes)
+    assert max(sizes, default=0) - min(sizes, default=0) <= 1
+
+
+@pytest.mark.parametrize("layout", ["5 M 34 M", "34 A 5 A"])
+def test_every_batch_is_as_good_as_the_first(layout: str) -> None:
+    """An engine whose narrow and wide layers share memory gives a batch the same spikes and gradients again."""
+    network, images_BCHW = bitnet_of({"layout": layout, "time_steps": 6}, (8, 8, 1)), images_of(2, (8, 8, 1))
+    engine = TrainingEngine(network, (8, 8), 6)
+    batches = []
+    for _ in range(2):
+        network.zero_grad()
+        _, outputs_TBK = engine.gradients(images_BCHW, lambda some_TBK, _: some_TBK.mean())
+        batches.append([outputs_TBK, *(parameter.grad for parameter in network.parameters() if parameter.grad is not None)])
+    assert len(batches[0]) == 1 + len(list(network.parameters()))
+    assert batches[0][1].abs().sum() > 0
+    assert all(torch.equal(again, first) for first, again in zip(*batches, strict=True))
+
+
+def converted(reset: str, pool: str, per: str, *, spiking_output: bool) -> Network:
+    """A network such as conversions make, with thresholds and weights of few bits, among them pruned ones and negative drives."""
+    model = NeuronModel(integrate="raw", reset=reset, initial_membrane_potential=0.5)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(3)
+
+    def neuron(channels: int, *rest: int) -> SpikingNeuron:
+        size = (channels, *rest) if per == "channel" else ()
+        return SpikingNeuron(model, 0.5 + dyadic(torch.rand(size, generator=generator), 2))
+
+    def pool_of(two: int) -> nn.Module:
+        return {"or": nn.MaxPool2d(two), "largest_count": LargestCountPool(nn.MaxPool2d(two)), "mean": nn.AvgPool2d(two)}[pool]
+
+    layers = [nn.Conv2d(2, 20, 3, padding=1, bias=False), neuron(20, 1, 1), pool_of(2), nn.Dropout(0.3)]
+    layers += [nn.Conv2d(20, 34, 3, padding=1), neuron(34, 1, 1), pool_of(2), nn.Flatten()]
+    layers += [nn.Linear(34 * 4, 18), neuron(18), nn.Linear(18, CLASSES), *([neuron(CLASSES)] if spiking_output else [])]
+    with torch.no_grad():
+        for layer in layers:
+            for parameter in layer.parameters():
+                parameter.copy_(dyadic(torch.randn(parameter.shape, generator=generator) / 4, 5))
+    convolution = layers[4]
+    assert isinstance(convolution, nn.Conv2d)
+    convolution.weight.data[:5] = 0
+    return Network(nn.Sequential(*layers)).eval()
+
+
+@pytest.mark.parametrize("reset", ["soft", "hard"])
+@pytest.mark.parametrize(
+    ("pool", "per", "spiking_output"), [("or", "layer", True), ("largest_count", "channel", False), ("mean", "channel", True)]
+)
+def test_evaluation_and_costs_are_those_of_torch(reset: str, pool: str, per: str, spiking_output: bool) -> None:
+    """Converted networks give equal outputs at every step, and a meter that is told by the kernels says what it always says."""
+    network, images_BCHW, time_steps = converted(reset, pool, per, spiking_output=spiking_output), images_of(6, (9, 9, 2)), 25
+    seen, told = CostMeter(), CostMeter()
+    seen.next_batch(6)
+    told.next_batch(6)
+    with torch.no_grad():
+        expected_TBK = torch.cat(list(network.simulate(ConstantCurrent(images_BCHW), time_steps, [seen])))
+    outputs_TBK = Engine(network, (9, 9), time_steps).outputs(images_BCHW, told)
+    assert expected_TBK.abs().sum() > 0
+    assert torch.equal(outputs_TBK, expected_TBK)
+    assert told.metrics() == seen.metrics()
+    assert list(told.metrics()) == list(seen.metrics())
+    assert told.curves() == seen.curves()
+
+
+@pytest.mark.parametrize(("image", "multiplies"), [(torch.ones(4, 4), False), (torch.eye(4), True)])
+def test_windows_that_spike_as_one_cost_accumulates(image: Tensor, multiplies: bool) -> None:
+    """A mean of four equal spikes is a spike and costs accumulates, one of spikes that differ multiplications, as for torch."""
+    convolution, linear = nn.Conv2d(1, 3, 3, padding=1, bias=False), nn.Linear(12, CLASSES)
+    convolution.weight.data.zero_()[:, :, 1, 1] = 0.5
+    model = NeuronModel()
+    network = Network(nn.Sequential(convolution, SpikingNeuron(model), nn.AvgPool2d(2), nn.Flatten(), linear)).eval()
+    seen, told = CostMeter(), CostMeter()
+    for meter in (seen, told):
+        meter.next_batch(1)
+    with torch.no_grad():
+        list(network.simulate(ConstantCurrent(image.view(1, 1, 4, 4)), 4, [seen]))
+    Engine(network, (4, 4), 4).outputs(image.view(1, 1, 4, 4), told)
+    assert told.metrics() == seen.metrics()
+    assert (told.metrics()["ops/effective_macs"] > 0) == multiplies
+
+
+def demand_for(**changes: Any) -> Demand:
+    options: dict[str, Any] = {"wanted": "auto", "input_map": (9, 9), "time_steps": 4, "constant_input": True}
+    return Demand(**options | changes)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"gradient": "surrogate"}, "takes no surrogate gradients"),
+        ({"integrate": "raw"}, "trains neurons with a clamped drive and soft reset alone"),
+        ({"layout": "4 A A 4"}, "knows no AvgPool2d behind AvgPool2d"),
+        ({"layout": "4 A 4", "pool_on": "drive"}, "knows no AvgPool2d between synapses and neurons"),
+        ({"layout": "4 M M 4"}, "knows no MaxPool2d behind MaxPool2d"),
+        ({"layout": "4 M 4", "pool_on": "drive"}, "knows no MaxPool2d between synapses and neurons"),
+        ({"layout": "4 M 4", "pool_gradient": "split"}, "knows no SplitTiesMaxPool behind SpikingNeuron"),
+        ({"layout": "4 4 S"}, "takes 3x3 convolutions with stride 1 and padding 1 alone"),
+    ],
+)
+def test_what_it_does_not_know_is_torch_s(options: dict[str, Any], reason: str) -> None:
+    """A network that the kernels do not know is trained by torch, and the record says why."""
+    network = bitnet.build(bitnet.Config(**options), (9, 9, 1), CLASSES)
+    assert training_engine(network, demand_for(), None, watched=None) == (None, f"torch (the event-driven backend {reason})")
+
+
+def test_a_demand_that_it_cannot_meet_is_torch_s() -> None:
+    """Random inputs, observers, analogue networks and the wish for torch all have their answers."""
+    network = bitnet.build(bitnet.Config(layout="4 M 4"), (9, 9, 1), CLASSES)
+    names = [
+        training_engine(network, demand_for(), None, watched="spike penalties")[1],
+        evaluation_engine(network, demand_for(constant_input=False))[1],
+        evaluation_engine(network, demand_for(wanted="torch"))[1],
+        evaluation_engine(Network(nn.Sequential(nn.Flatten(), nn.Linear(81, 2))), demand_for())[1],
+    ]
+    assert names == [
+        "torch (the event-driven backend shows no layers to spike penalties)",
+        "torch (the event-driven backend takes inputs that are the same at every time step)",
+        "torch",
+        "torch (the event-driven backend is for spiking networks)",
+    ]
+
+
+def test_without_a_compiler_torch_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the kernels cannot be had, one warning says why, and torch runs."""
+
+    def broken(_: str) -> None:
+        raise ImportError("no numba here")
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    network = bitnet.build(bitnet.Config(layout="4 M 4"), (9, 9, 1), CLASSES)
+    with pytest.warns(UserWarning, match="no numba here") as warned:
+        answers = [evaluation_engine(network, demand_for()) for _ in range(2)]
+    assert len(warned) == 1
+    assert answers == [(None, "torch (the event-driven backend cannot be compiled here (ImportError: no numba here))")] * 2
+
+
+def test_kernels_are_kept_where_one_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled kernels lie in the user's cache, under the digest of their sources; where that cannot be written, nowhere. Those
+    that nobody has used for a month go."""
+    compiling.cache_folder.cache_clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = compiling.cache_folder()
+    assert folder is not None
+    assert folder.parent == tmp_path / "spikesweep"
+    unused, used = (folder.with_name(f"kernels-{name}") / "lock" for name in ("unused", "used"))
+    for lock, days in ((unused, 31), (used, 29)):
+        lock.parent.mkdir()
+        lock.touch()
+        os.utime(lock, (time.time() - days * 24 * 3600,) * 2)
+    with compiling.one_at_a_time():
+        assert sorted(path.name for path in folder.parent.iterdir()) == sorted([folder.name, "kernels-used"])
+    compiling.cache_folder.cache_clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    assert compiling.cache_folder() is None
+    with compiling.one_at_a_time():
+        assert compiling.kernel(_twice)(4) == 8
+    compiling.cache_folder.cache_clear()
+
+
+def _twice(number: int) -> int:
+    return 2 * number
+
+
+@pytest.mark.parametrize("gradient", ["straight_through", "rate_collapsed"])
+def test_training_is_that_of_torch(gradient: str, tiny_npz: Path, data_folder: Path) -> None:
+    """Two epochs with either backend end within rounding of each other, and their reports name who did it."""
+    dataset = prepare(str(tiny_npz), data_folder)
+    losses = {}
+    for backend in ("event_driven", "torch"):
+        options: dict[str, Any] = {"gradient": gradient, "backend": backend, "data": str(tiny_npz)}
+        config = bitnet.Config(layout="6 M 9", time_steps=6, epochs=2, batch_size=16, **options)
+        *_, report = bitnet.train(config, seed=0, dataset=dataset)
+        assert report.facts["backend"] == report.facts["evaluation_backend"] == backend
+        losses[backend] = report.metrics["train/loss"]
+    assert losses["event_driven"] == pytest.approx(losses["torch"], rel=0.05)
+
+
+def test_a_forked_process_has_arrays_of_its_own() -> None:
+    """What a child writes its parent does not see."""
+    array = zeros(1000, 1000)
+    child = os.fork()
+    if child == 0:
+        array[:] = 1
+        os._exit(int(array.sum() != 1e6))
+    assert os.waitpid(child, 0)[1] == 0
+    assert not array.any()

@@ -1,0 +1,205 @@
+"""Configs: one spelling for what means the same, and one identity for what trains the same."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from studies.engine.binding.trainable_modules import make_config
+from tests.trainables.training.test_loop import results
+from trainables import ann, bitnet, converted_snn, response_surface
+from trainables.data.datasets import prepare
+from trainables.networks.layouts import NAMED_LAYOUTS, canonical_layout, parse_layout
+from trainables.training.configs import canonical_value, identity_of, without_idle
+
+OTHERS: dict[str, Any] = {
+    "surrogate": "triangle",
+    "surrogate_width": 2.0,
+    "surrogate_scale": 0.7,
+    "detach_reset": True,
+    "time_groups": 2,
+    "pretrain_lr": 0.1,
+    "pool_on": "drive",
+    "pool_gradient": "split",
+    "eval_time_steps": None,
+    "prune_fraction": 0.9,
+    "prune_schedule": "cubic",
+    "prune_epochs": 1,
+    "spike_penalty": 0.5,
+    "spike_penalty_annealing": "constant",
+    "rate_target": 0.1,
+    "rate_target_weight": 7.0,
+    "qcfs_levels": 9,
+    "junction_activation": False,
+    "num_plain_convolutions": 2,
+    "pool": "average",
+    "percentile": 20.0,
+    "spike_norm_time_steps": 3,
+    "equal_thresholds": False,
+    "max_pool": "or",
+    "finetune_lr": 0.1,
+    "finetune_gradient": "straight_through",
+    "train_neurons": True,
+    "validation_fraction": 0.5,
+    "split_seed": 7,
+    "num_train_images": 3,
+    "image_downscale": 2,
+    "mean_per_pixel": True,
+    "flip": True,
+    "crop_padding": 2,
+    "batch_size": 5,
+    "optimizer": "sgd",
+    "lr": 1.0,
+    "weight_decay": 1.0,
+    "device": "cuda",
+    "peak_width": 0.1,
+}
+"""Another value for every field that is ever idle, which would show if it did anything."""
+
+ON: list[tuple[Any, dict[str, Any], set[str]]] = [
+    (ann, {}, {"pool"}),
+    (ann, {"activation": "qcfs"}, {"qcfs_levels"}),
+    (ann, {"layout": "resnet20"}, {"junction_activation", "num_plain_convolutions"}),
+    (ann, {"prune": "l1"}, {"prune_fraction", "prune_schedule", "prune_epochs"}),
+    (ann, {"prune": "l1", "prune_schedule": "once"}, {"prune_fraction", "prune_schedule"}),
+    (bitnet, {}, {"pool_on", "pool_gradient"}),
+    (bitnet, {"gradient": "surrogate"}, {"surrogate", "surrogate_width", "surrogate_scale", "detach_reset"}),
+    (bitnet, {"gradient": "rate_collapsed"}, {"time_groups"}),
+    (bitnet, {"pretrain_epochs": 1}, {"pretrain_lr"}),
+    (bitnet, {"prune": "activation"}, {"prune_fraction", "prune_schedule", "prune_epochs"}),
+    (bitnet, {"eval_time_steps": 6}, {"eval_time_steps"}),
+    (bitnet, {"spike_penalty": 0.1}, {"spike_penalty", "spike_penalty_annealing"}),
+    (bitnet, {"rate_target": 0.4}, {"rate_target_weight", "rate_target"}),
+    (bitnet, {"layout": "4 A 4"}, {"pool_on"}),
+    (converted_snn, {}, {"max_pool", "pool"}),
+    (converted_snn, {"layout": "4 A 4"}, set()),
+    (converted_snn, {"pool": "average"}, set()),
+    (converted_snn, {"balance": "percentile"}, {"percentile"}),
+    (converted_snn, {"balance": "spike_norm", "bias": False}, {"spike_norm_time_steps"}),
+    (converted_snn, {"balance": "spike_norm", "bias": False, "layout": "resnet20"}, {"equal_thresholds"}),
+    (converted_snn, {"activation": "qcfs", "balance": "qcfs"}, {"qcfs_levels"}),
+    (
+        converted_snn,
+        {"finetune_epochs": 1, "surrogate": "arctan"},
+        {"finetune_lr", "finetune_gradient", "surrogate", "surrogate_width", "surrogate_scale", "detach_reset", "train_neurons"},
+    ),
+    (converted_snn, {"finetune_epochs": 1, "finetune_gradient": "straight_through"}, {"finetune_lr"}),
+    (
+        converted_snn,
+        {"finetune_epochs": 1, "rate_target": 0.4, "spike_penalty": 0.1},
+        {"rate_target", "rate_target_weight", "spike_penalty", "spike_penalty_annealing"},
+    ),
+    (response_surface, {}, set()),
+    (response_surface, {"variant": "peaked"}, {"peak_width"}),
+]
+"""Trainables and configs, and fields that matter then, most of which are idle without the change."""
+
+
+def config_of(trainable: Any, tiny_npz: Path, changes: dict[str, Any]) -> Any:
+    if trainable is response_surface:
+        return response_surface.Config(epochs=2, **changes)
+    common = {"data": str(tiny_npz), "validation_fraction": 0.25, "layout": "4 M 4", "epochs": 2, "batch_size": 16, "lr": 1e-2}
+    common |= {} if trainable is ann else {"time_steps": 4, "eval_time_steps": 4}
+    common |= {"calibration_images": 20, "spike_norm_time_steps": 5} if trainable is converted_snn else {}
+    resnet = {"feature_scale": 0.125} if changes.get("layout") == "resnet20" else {}
+    return trainable.Config(**{**common, **resnet, **changes, "device": "cpu"})
+
+
+NAMES = [f"{trainable.__name__}, {changes}" for trainable, changes, _ in ON]
+
+
+@pytest.mark.parametrize(("trainable", "changes", "active"), ON, ids=NAMES)
+def test_idle_fields_do_nothing(
+    trainable: Any, changes: dict[str, Any], active: set[str], tiny_npz: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    """A config whose idle fields all have other values trains to equal reports under the same identity."""
+    config = config_of(trainable, tiny_npz, changes)
+    idle = config.idle_fields() - {"device", "backend"}
+    assert idle <= OTHERS.keys()
+    assert not idle & active
+    changed = dataclasses.replace(config, **{name: OTHERS[name] for name in idle})
+    assert all(getattr(changed, name) != getattr(config, name) for name in idle)
+    dataset = prepare(config.data, data_folder)
+    folders = [tmp_path / "one", tmp_path / "other"]  # both have the parent's beside them, if there is one
+    one, other = (
+        results(list(trainable.train(c, seed=1, dataset=dataset, checkpoint_folder=folder)))
+        for c, folder in zip((config, changed), folders, strict=True)
+    )
+    assert one == other
+    name = trainable.__name__.rsplit(".", maxsplit=1)[-1]
+    assert len({identity_of(name, c, data_digest="", seed=1) for c in (config, changed, without_idle(config))}) == 1
+    assert len(list(tmp_path.iterdir())) == 2 + (trainable.parent(config) is not None)
+
+
+@pytest.mark.parametrize(("trainable", "changes", "active"), ON, ids=NAMES)
+def test_other_fields_are_identity(trainable: Any, changes: dict[str, Any], active: set[str], tiny_npz: Path) -> None:
+    """A field that does something in a config has part in its identity."""
+    config = config_of(trainable, tiny_npz, changes)
+    for name in active:
+        other = dataclasses.replace(config, **{name: OTHERS[name]})
+        assert getattr(other, name) != getattr(config, name)
+        assert len({identity_of("x", c, data_digest="", seed=1) for c in (config, other)}) == 2, name
+
+
+def test_every_idle_field_is_also_tried_in_use() -> None:
+    """Of every field of a real trainable that is idle in some config above, another config above makes use."""
+    for trainable in (ann, bitnet, converted_snn):
+        idle = {name for t, changes, _ in ON if t is trainable for name in config_of(t, Path("x.npz"), changes).idle_fields()}
+        active = {name for t, _, names in ON if t is trainable for name in names}
+        shared_with_ann = {"junction_activation", "num_plain_convolutions", "prune_fraction", "prune_schedule", "prune_epochs"}
+        missing = idle - active - {"eval_time_steps"} - (shared_with_ann if trainable is converted_snn else set())
+        assert missing == set()
+
+
+@pytest.mark.parametrize(
+    ("spelling", "canonical"),
+    [
+        ("64 64 M 128", "64 64 M 128"),
+        ("  064   64 M\t128 ", "64 64 M 128"),
+        ("bitnet", "64 64 M 128 M 256 512 M"),
+        (" bitnet ", "64 64 M 128 M 256 512 M"),
+        ("64 S F0128 F10", "64 S F128 F10"),
+        ("64 A M", "64 A M"),
+        ("resnet20", "resnet20"),
+        ("no  such", "no  such"),
+        ("M 64", "M 64"),
+        ("", ""),
+    ],
+)
+def test_canonical_layouts(spelling: str, canonical: str) -> None:
+    """A layout has one spelling; what the grammar does not know stays as it was written."""
+    assert canonical_layout(spelling) == canonical
+    for trainable in (ann, bitnet, converted_snn):
+        assert canonical_value(trainable.Config, "layout", spelling) == canonical
+        config: Any = make_config(trainable.Config, {"layout": spelling, "feature_scale": 1})
+        assert (config.layout, config.feature_scale) == (canonical, 1.0)
+    assert canonical_value(ann.Config, "feature_scale", 2.0) == 2.0
+
+
+WORDS = st.sampled_from(["64", "064", "M", "A", "S", "F10", "F010", "bitnet", "x"])
+
+
+@given(words=st.lists(WORDS, min_size=1, max_size=6), spaces=st.sampled_from([" ", "  ", "\n"]))
+def test_canonical_layouts_mean_the_same(words: list[str], spaces: str) -> None:
+    """A canonical layout has the layers of the original, is its own canonical form, and holds no name."""
+    layout = spaces.join(words)
+    canonical = canonical_layout(layout)
+    assert canonical_layout(canonical) == canonical
+    try:
+        layers = parse_layout(layout)
+    except ValueError:
+        assert canonical == layout
+    else:
+        assert parse_layout(canonical) == layers
+        assert canonical not in NAMED_LAYOUTS
+        assert canonical == " ".join(canonical.split())
+
+
+def test_two_spellings_are_one_identity() -> None:
+    """What a worker trains and where it is kept does not depend on how the study spells a layout."""
+    spellings = ["bitnet", "64 64 M 128 M 256 512 M", "64  064 M 128 M 256 512 M"]
+    identities = {identity_of("ann", make_config(ann.Config, {"layout": s}), data_digest="", seed=0) for s in spellings}
+    assert len(identities) == 1

@@ -1,0 +1,1 @@
+"""What training will cost: parameters, operations, memory, time."""

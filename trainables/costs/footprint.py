@@ -1,0 +1,78 @@
+"""What a replicate will take, known before it is trained: parameters, operations, memory.
+
+The network is built without memory (torch's meta device), so that this takes milliseconds, or tens of them for deep networks.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from trainables.costs.memory_model import memory_bytes
+from trainables.networks.layouts import ImageShape
+from trainables.networks.network import ONE_AT_A_TIME, SYNAPSES, Network
+from trainables.networks.shapes import step_lengths, step_shapes
+from trainables.spiking.costs import dense_operations
+from trainables.training.loop import kernels_for
+from trainables.training.recipe import Recipe
+from trainables.training.task import Task
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a config takes, whatever its seed.
+
+    Attributes:
+        num_parameters: Trainable parameters of the network that is judged.
+        operations_per_image: Dense synaptic operations of one evaluated image over all its time steps: what
+            ``ops/dense_operations`` will say.
+        training_operations: The same of the forward pass of one image in training; 0 where nothing is trained, as in a
+            conversion without fine-tuning. A parent's are its own.
+        memory_bytes: Predicted peak of a process beyond what it takes before it trains, on plain PyTorch (``training.memory``).
+        cpu_memory_bytes: The same on a CPU, where kernels may run that take far less (``training.kernel_memory``).
+    """
+
+    num_parameters: int
+    operations_per_image: int
+    training_operations: int
+    memory_bytes: int
+    cpu_memory_bytes: int
+
+    def memory_on(self, *, gpu: bool) -> int:
+        """The prediction for a device."""
+        return self.memory_bytes if gpu else self.cpu_memory_bytes
+
+
+def footprint_of(task: Task, recipe: Recipe, input_shape: ImageShape, *, calibration_images: int = 0) -> Footprint:
+    """The footprint of a task under a recipe.
+
+    Args:
+        task: What is trained.
+        recipe: How; no epochs, no training.
+        input_shape: Height, width, channels of what the network sees.
+        calibration_images: On how many images a conversion keeps all activations.
+    """
+    with ONE_AT_A_TIME, torch.device("meta"):  # a driver's main thread and its writer both ask
+        network = task.build()
+        shapes = step_shapes(network, input_shape)
+    predict = partial(memory_bytes, network, shapes, task, recipe, calibration_images=calibration_images)
+    trained = _operations(network, shapes, task.time_steps, constant_input=task.encoding == "constant")
+    return Footprint(
+        num_parameters=sum(parameter.numel() for parameter in network.parameters()),
+        operations_per_image=_operations(network, shapes, task.eval_time_steps, constant_input=task.encoding == "constant"),
+        training_operations=trained if recipe.epochs else 0,
+        memory_bytes=predict(),
+        cpu_memory_bytes=predict(kernels=kernels_for(task, recipe, network, input_shape)),
+    )
+
+
+def _operations(network: Network, shapes: Mapping[str, torch.Size], time_steps: int, *, constant_input: bool) -> int:
+    lengths = step_lengths(network, time_steps, constant_input=constant_input)
+    total = 0
+    for step in network.steps_of(*SYNAPSES):
+        part, (source,) = network.parts[step.name], step.inputs
+        assert isinstance(part, nn.Conv2d | nn.Linear)
+        total += dense_operations(part, shapes[source]) * lengths[source]
+    return total

@@ -1,0 +1,194 @@
+"""How much memory training will take, from the sizes of tensors alone.
+
+The peak is that of all tensors that live at once::
+
+    weights, gradients and the optimiser's state: 4 P with AdamW, 3 P with SGD; P where nothing is trained
+    + the largest of training, evaluation and calibration
+
+    training     batch · (what the backward pass needs of every layer, over all time steps + the largest result once more)
+    evaluation   64 images · (4 of the largest results over the steps that ``simulate`` folds + all membrane potentials)
+    calibration  every layer's activations twice, and the larger of evaluation and once more; 4 P of copied weights
+
+The backward pass needs what enters convolutions, linear layers, pools, norms and clamps; what leaves a ReLU; where the largest
+inputs of max pools were; of spiking neurons a mask, or with a surrogate the derivative of every step. A rate-collapsed one
+needs group means of these, and the forward pass before it holds 6 results over all time steps at once, most of them to find
+the routing of a max pool.
+
+A batch that is run in n parts (``num_micro_batches``) is the size of its largest part, in evaluation as in training; weights,
+gradients and a calibration's activations are as many as before.
+
+A process takes more than its tensors: glibc gives blocks of 32 MiB and more back at once, but smaller ones stay in a heap with
+gaps. The factors were measured on Linux, on CPUs.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from trainables.costs.kernel_memory import NO_KERNELS, TABLES, Kernels, kernel_bytes
+from trainables.networks.activations import QCFS, ClampedReLU
+from trainables.networks.collapsed import group_sizes
+from trainables.networks.network import INPUT, NORMS, NUM_FOLDED_IMAGES, POOLS, SYNAPSES, Network, Step
+from trainables.networks.shapes import step_lengths
+from trainables.spiking.neurons import SpikingNeuron
+from trainables.spiking.pools import LargestCountPool, SplitTiesMaxPool
+from trainables.training.loop import EVALUATION_BATCH_SIZE, size_of_parts
+from trainables.training.recipe import Recipe
+from trainables.training.task import Task
+
+FLOAT = 4
+INDEX = 8
+MAPPED_BYTES = 2**25
+"""The size of a block from which on it is given back."""
+MAPPED, HEAP, STEPWISE, KERNELS = 1.55, 2.2, 3.2, 1.3
+"""Peak resident memory over the tensors' own bytes where the largest of them is given back; where not; where those of single
+time steps lie among those of all, as in back-propagation through time; and where kernels do the work."""
+COLLAPSED_RESULTS = 6
+
+NEEDS_INPUT = (*SYNAPSES, *POOLS, *NORMS, ClampedReLU)
+NEEDS_OUTPUT = (nn.ReLU, SplitTiesMaxPool)
+VIEWS = (nn.Flatten, nn.Identity)
+
+
+@dataclass(frozen=True)
+class _Peak:
+    """Bytes of all tensors that are there at once, and the factor for the gaps between them."""
+
+    tensors: int
+    gaps: float
+
+    def resident(self, *, beside: int) -> int:
+        return round((self.tensors + beside) * self.gaps)
+
+
+def memory_bytes(
+    network: Network,
+    shapes: Mapping[str, torch.Size],
+    task: Task,
+    recipe: Recipe,
+    *,
+    calibration_images: int,
+    kernels: Kernels = NO_KERNELS,
+) -> int:
+    """The predicted peak of a process beyond what it takes before it trains; never more for more parts of a batch.
+
+    Args:
+        network: Its structure, on any device.
+        shapes: Of every step's result, for one image (see ``step_shapes``).
+        task: How the network is run, and in how many parts a batch.
+        recipe: How it is trained.
+        calibration_images: On how many images a conversion keeps all activations; 0 without one.
+        kernels: What plain PyTorch does not run.
+    """
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    parameters = FLOAT * sum(parameter.numel() for parameter in network.parameters())
+    copies_of_weights = (4 if recipe.optimizer == "adamw" else 3) if recipe.epochs else 1
+    predicted = [
+        max(
+            peak.resident(beside=copies_of_weights * parameters)
+            for peak in _peaks(network, sizes, task, recipe, parameters, calibration_images, num_parts, kernels)
+        )
+        for num_parts in range(1, task.num_micro_batches + 1)
+    ]
+    return min(predicted)  # where blocks become small enough for the heap, its gaps are predicted too large at first
+
+
+def _peaks(
+    network: Network,
+    sizes: Mapping[str, int],
+    task: Task,
+    recipe: Recipe,
+    parameters: int,
+    calibration_images: int,
+    num_parts: int,
+    kernels: Kernels,
+) -> Iterator[_Peak]:
+    """Of evaluation, training and calibration, beside the weights."""
+    evaluation = _evaluation(network, sizes, task, size_of_parts(EVALUATION_BATCH_SIZE, num_parts))
+    if kernels.evaluation:
+        trained = bool(recipe.epochs) and kernels.training
+        yield _Peak(TABLES * parameters + kernel_bytes(network, sizes, task, trained=trained), KERNELS)
+    else:
+        yield evaluation
+    if recipe.epochs and not kernels.training:
+        yield _training(network, sizes, task, size_of_parts(recipe.batch_size, num_parts))
+    if calibration_images:
+        activations = FLOAT * calibration_images * sum(sizes[step.name] for step in network.steps_of(SpikingNeuron))
+        copies = 4 * parameters + 2 * activations
+        yield _Peak(copies + max(activations, evaluation.tensors), evaluation.gaps)
+
+
+def _gaps(largest: int) -> float:
+    return MAPPED if largest >= MAPPED_BYTES else HEAP
+
+
+def _evaluation(network: Network, sizes: Mapping[str, int], task: Task, batch_size: int) -> _Peak:
+    folded = min(task.eval_time_steps, max(2, NUM_FOLDED_IMAGES // EVALUATION_BATCH_SIZE))
+    largest = batch_size * FLOAT * max(_elements(network, sizes, task, folded).values())
+    membrane_potentials = sum(sizes[step.name] for step in network.steps_of(SpikingNeuron))
+    return _Peak(4 * largest + batch_size * FLOAT * membrane_potentials, _gaps(largest))
+
+
+def _training(network: Network, sizes: Mapping[str, int], task: Task, batch_size: int) -> _Peak:
+    results = _elements(network, sizes, task, task.time_steps)
+    largest = batch_size * FLOAT * max(results.values())
+    if task.time_groups is None:
+        stepwise = any(neuron.model.surrogate for _, neuron in network.neurons())
+        return _Peak(batch_size * _needed(network, results, collapsed=False) + largest, STEPWISE if stepwise else _gaps(largest))
+    means = _elements(network, sizes, task, len(group_sizes(task.time_steps, task.time_groups)))
+    return _Peak(batch_size * _needed(network, means, collapsed=True) + COLLAPSED_RESULTS * largest, _gaps(largest))
+
+
+def _elements(network: Network, sizes: Mapping[str, int], task: Task, time_steps: int) -> dict[str, int]:
+    """Of every result over its time steps, for one image."""
+    lengths = step_lengths(network, time_steps, constant_input=task.encoding == "constant")
+    return {name: sizes[name] * lengths[name] for name in sizes}
+
+
+def _needed(network: Network, elements: Mapping[str, int], *, collapsed: bool) -> int:
+    """Bytes that wait for the backward pass, per image; a result that several steps need is there once."""
+    results: set[str] = set()
+    more = 0
+    for step in network.steps:
+        part = network.parts[step.name] if step.operation == "module" else None
+        if isinstance(part, NEEDS_INPUT):
+            results.add(_owner(network, step.inputs[0]))
+        if isinstance(part, NEEDS_OUTPUT):
+            results.add(step.name)
+        if isinstance(part, SpikingNeuron) and not collapsed and part.model.surrogate and part.model.integrate == "clamped":
+            results.add(_owner(network, step.inputs[0]))
+        more += _needed_beside(step, part, elements, collapsed=collapsed)
+    return FLOAT * sum(elements[name] for name in results) + more
+
+
+def _needed_beside(step: Step, part: nn.Module | None, elements: Mapping[str, int], *, collapsed: bool) -> int:
+    """Bytes that are nobody's result."""
+    source, result = elements[step.inputs[0]], elements[step.name]
+    if isinstance(part, nn.MaxPool2d | SplitTiesMaxPool):
+        return FLOAT * source if collapsed else INDEX * result
+    if isinstance(part, LargestCountPool):
+        return FLOAT * source + (INDEX + 1) * result
+    if isinstance(part, QCFS):
+        return 3 * FLOAT * result
+    if isinstance(part, SpikingNeuron):
+        return _needed_by_neurons(part, source, result, collapsed=collapsed)
+    return 0
+
+
+def _needed_by_neurons(neuron: SpikingNeuron, drive: int, spikes: int, *, collapsed: bool) -> int:
+    if collapsed:
+        return FLOAT * spikes
+    if neuron.model.surrogate is None:
+        return drive
+    return FLOAT * spikes * (1 + 2 * (neuron.model.reset == "hard") + 3 * neuron.trainable)
+
+
+def _owner(network: Network, name: str) -> str:
+    """The step whose memory a result lies in: flattening copies nothing."""
+    step = next((step for step in network.steps if step.name == name), None)
+    if name == INPUT or step is None or not (step.operation == "flatten" or network.is_a(step, *VIEWS)):
+        return name
+    return _owner(network, step.inputs[0])

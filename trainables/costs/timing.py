@@ -1,0 +1,130 @@
+"""How long a replicate will take, measured on a few of its steps."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from trainables.data.datasets import Dataset, Split, Splits
+from trainables.kernels.choice import Evaluating, evaluation_engine
+from trainables.networks.network import Network
+from trainables.spiking.costs import CostMeter
+from trainables.training.loop import EVALUATION_BATCH_SIZE, Trainer, batch_sizes, demand_of, evaluate, resolve_device, splits_of
+from trainables.training.recipe import Recipe
+from trainables.training.task import Task
+
+NUM_WARM_UPS = 1
+NUM_TIMED_STEPS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """What a replicate does how often, and how long each takes here; writing checkpoints is not counted.
+
+    Attributes:
+        seconds_per_step: One batch forward and backward, and the optimiser.
+        num_steps: Of all epochs.
+        seconds_per_evaluation_batch: 64 images over all time steps; a mean, as costs are counted on validation images alone.
+        num_evaluation_batches: Of the validation images for every report, and of the test images once.
+        seconds_once: Reading the images, making the network, its first weights or its conversion.
+    """
+
+    seconds_per_step: float = 0.0
+    num_steps: int = 0
+    seconds_per_evaluation_batch: float = 0.0
+    num_evaluation_batches: int = 0
+    seconds_once: float = 0.0
+
+    @property
+    def total_s(self) -> float:
+        """Of the whole replicate."""
+        steps_s = self.num_steps * self.seconds_per_step
+        return self.seconds_once + steps_s + self.num_evaluation_batches * self.seconds_per_evaluation_batch
+
+
+class _Clock:
+    """How long something took, once a GPU has done it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.seconds = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """While this lasts."""
+        self._wait()
+        start = time.perf_counter()
+        yield
+        self._wait()
+        self.seconds += time.perf_counter() - start
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+def timing_of(task: Task, recipe: Recipe, dataset: Dataset) -> Timing:
+    """Time a task with the code that ``fit`` runs: its preparation, 3 batches of evaluation and 3 steps, of which the first ones
+    only warm up.
+    """
+    device = resolve_device(recipe.device)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # the caller's random numbers go on as they were
+        return _timing_of(task, recipe, dataset, device)
+
+
+def _timing_of(task: Task, recipe: Recipe, dataset: Dataset, device: torch.device) -> Timing:
+    once, metered, bare = _Clock(device), _Clock(device), _Clock(device)
+    with once.running():
+        splits = splits_of(recipe, dataset, device)
+
+    def engine_of(network: Network) -> Evaluating | None:
+        return evaluation_engine(network, demand_of(task, recipe, splits, task.eval_time_steps))[0]
+
+    network = task.build().to(device)
+    _evaluate_one_batch(task, network, splits, CostMeter(), engine_of(network))
+    with once.running():
+        network = task.build().to(device)
+        task.prepare(network, splits)
+    engine = engine_of(network)
+    with metered.running():
+        _evaluate_one_batch(task, network, splits, CostMeter(), engine)
+    with bare.running():
+        _evaluate_one_batch(task, network, splits, None, engine)
+    num_metered = (recipe.epochs + task.report_prepared) * _num_batches(splits.validation)
+    num_bare = _num_batches(splits.test)
+    evaluation_s = num_metered * metered.seconds + num_bare * bare.seconds
+    return Timing(
+        seconds_per_step=_seconds_per_step(task, recipe, network, splits) if recipe.epochs else 0.0,
+        num_steps=recipe.epochs * len(batch_sizes(splits.train, recipe)),
+        seconds_per_evaluation_batch=evaluation_s / (num_metered + num_bare),
+        num_evaluation_batches=num_metered + num_bare,
+        seconds_once=once.seconds,
+    )
+
+
+def _num_batches(part: Split) -> int:
+    return math.ceil(len(part) / EVALUATION_BATCH_SIZE)
+
+
+def _evaluate_one_batch(task: Task, network: Network, splits: Splits, meter: CostMeter | None, engine: Evaluating | None) -> None:
+    part = dataclasses.replace(splits.validation, indices=splits.validation.indices[:EVALUATION_BATCH_SIZE])
+    evaluate(task, network, splits, part, purpose="validation", meter=meter, engine=engine)
+
+
+def _seconds_per_step(task: Task, recipe: Recipe, network: Network, splits: Splits) -> float:
+    num_steps = NUM_WARM_UPS + NUM_TIMED_STEPS
+    trainer = Trainer(task, dataclasses.replace(recipe, epochs=max(recipe.epochs, num_steps)), network, splits)
+    device = splits.train.labels.device
+    positions = torch.arange(batch_sizes(splits.train, recipe)[0], device=device)
+    clock = _Clock(device)
+    trainer.begin_epoch()
+    for batch in range(NUM_WARM_UPS):
+        trainer.step(1, batch, positions)
+    with clock.running():
+        for batch in range(NUM_WARM_UPS, num_steps):
+            trainer.step(1, batch, positions)
+    return clock.seconds / NUM_TIMED_STEPS

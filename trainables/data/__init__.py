@@ -1,0 +1,1 @@
+"""Images and labels, their normalisation and encoding as spikes, random numbers."""

@@ -1,0 +1,383 @@
+"""Image data sets as uint8 arrays: prepared once, cached, memory-mapped, with a digest.
+
+``prepare`` turns a named data set, or a user's own ``.npz`` file, into four ``.npy`` arrays in the data folder, from where
+every process of a machine maps the same pages. ``split`` sets the validation images aside, ``augment`` changes a batch on
+its device.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from trainables.data.normalisation import Normalisation, downscale
+from trainables.data.randomness import generator_for
+from trainables.networks.layouts import ImageShape
+
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+NUM_DIGITS_TEST_IMAGES = 360
+NO_IMAGES = "none"
+"""The data set of what looks at no image."""
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images ``[N, H, W, C]`` and labels ``[N]``, all uint8 (labels int64), in the data set's own order.
+
+    The digest is the SHA-256 of the four arrays with their shapes: equal digests, equal data.
+    """
+
+    name: str
+    digest: str
+    num_classes: int
+    train_images: Array
+    train_labels: Array
+    test_images: Array
+    test_labels: Array
+
+    @property
+    def image_shape(self) -> ImageShape:
+        """Height, width, channels."""
+        height, width, channels = self.train_images.shape[1:]
+        return height, width, channels
+
+
+class DataError(Exception):
+    """A data set that cannot be had: the rule that is broken, the value, and the repair."""
+
+    def __init__(self, rule: str, value: str, repair: str) -> None:
+        super().__init__(f"{rule}; got {value}; {repair}")
+        self.rule, self.value, self.repair = rule, value, repair
+
+
+def default_data_folder() -> Path:
+    """``$SPIKESWEEP_DATA``, else ``spikesweep`` in the user's cache folder."""
+    if folder := os.environ.get("SPIKESWEEP_DATA"):
+        return Path(folder).expanduser().resolve()
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser().resolve() / "spikesweep"
+
+
+def prepare(data: str, data_folder: Path) -> Dataset:
+    """The data set called ``data`` (a name in ``NAMES``, or the path of an ``.npz`` file), mapped from ``data_folder``.
+
+    The first call prepares it: a named one from ``<data_folder>/<name>.npz`` if the user put it there, else from
+    scikit-learn or torchvision's download. Processes may race to prepare the same one: each works in a folder of its own
+    and the first to finish wins.
+
+    Raises:
+        DataError: The name or file does not exist, the arrays are not what they must be, or the download failed.
+    """
+    source, prepared = _locate(data, data_folder)
+    if not (prepared / "dataset.json").exists():
+        _store(_read_npz(source) if source else _SOURCES[data](data_folder), prepared)
+    return _open(data, prepared)
+
+
+def _locate(data: str, data_folder: Path) -> tuple[Path | None, Path]:
+    """The .npz file to prepare from, if any, and the folder of prepared arrays."""
+    if data in _SOURCES:
+        source = data_folder / f"{data}.npz"
+        if not source.exists():
+            return None, data_folder / "prepared" / data
+    elif data.endswith(".npz"):
+        try:
+            source = Path(data).expanduser().resolve()
+            exists = source.is_file()
+        except (RuntimeError, ValueError, OSError) as error:  # ~nobody, a null byte
+            raise DataError("data must be a path", repr(data), f"change it ({error})") from None
+        if not exists:
+            raise DataError("a data file must exist", str(source), "give the path of an .npz file that does")
+    else:
+        raise DataError(
+            f"data must be one of {', '.join(NAMES)}, or the path of an .npz file",
+            repr(data),
+            f"write one of the names, or a path that ends in .npz with the arrays {', '.join(ARRAYS)}",
+        )
+    stat = source.stat()
+    version = hashlib.sha256(f"{source}\n{stat.st_size}\n{stat.st_mtime_ns}".encode()).hexdigest()[:16]
+    return source, data_folder / "prepared" / f"{source.stem}-{version}"
+
+
+def _read_npz(source: Path) -> dict[str, Array]:
+    try:
+        with np.load(source, allow_pickle=False) as file:
+            missing = [name for name in ARRAYS if name not in file.files]
+            if missing:
+                raise DataError(
+                    f"an .npz data file must hold the arrays {', '.join(ARRAYS)}",
+                    f"{source} without {', '.join(missing)}",
+                    "save it with numpy.savez(path, train_images=…, train_labels=…, test_images=…, test_labels=…)",
+                )
+            arrays = {name: file[name] for name in ARRAYS}
+    except (OSError, ValueError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError("an .npz data file must be readable by numpy.load", f"{source} ({error})", "save it again") from None
+    _check_arrays(arrays, source)
+    return arrays
+
+
+def _check_arrays(arrays: dict[str, Array], source: Path) -> None:
+    for split in ("train", "test"):
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
+            raise DataError(
+                "images must be uint8, channels last, [N, height, width, 1 or 3], N at least 1",
+                f"{split}_images of {images.dtype}, {list(images.shape)} in {source}",
+                "convert them before saving (a grey image [N, H, W] needs images[..., None])",
+            )
+        if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1] or labels.min() < 0:
+            raise DataError(
+                "labels must be whole numbers from 0, one an image",
+                f"{split}_labels of {labels.dtype}, {list(labels.shape)} for {len(images)} images in {source}",
+                "save one class index per image",
+            )
+    if arrays["train_images"].shape[1:] != arrays["test_images"].shape[1:]:
+        shapes = [list(arrays[f"{split}_images"].shape[1:]) for split in ("train", "test")]
+        raise DataError("train and test images must have one shape", f"{shapes} in {source}", "make them alike")
+
+
+def _store(arrays: dict[str, Array], prepared: Path) -> None:
+    """Write the arrays beside their final folder, then move them into place in one step."""
+    try:
+        prepared.parent.mkdir(parents=True, exist_ok=True)
+        workplace = Path(tempfile.mkdtemp(prefix=f".{prepared.name}-", dir=prepared.parent))
+    except OSError as error:
+        rule, repair = "the data folder must be one that can be written", "choose another with $SPIKESWEEP_DATA"
+        raise DataError(rule, f"{prepared.parent} ({error.strerror})", repair) from None
+    try:
+        digest = hashlib.sha256()
+        for name in ARRAYS:
+            dtype = np.uint8 if name.endswith("images") else np.int64
+            array = np.ascontiguousarray(arrays[name], dtype=dtype)
+            digest.update(f"{name} {array.shape}".encode())
+            digest.update(array.data)
+            np.save(workplace / f"{name}.npy", array)
+        num_classes = 1 + int(max(arrays["train_labels"].max(), arrays["test_labels"].max()))
+        facts = {"digest": digest.hexdigest(), "num_classes": num_classes}
+        (workplace / "dataset.json").write_text(json.dumps(facts))
+        try:
+            workplace.rename(prepared)
+        except OSError:
+            if not (prepared / "dataset.json").exists():  # nobody else was first, so this is a real failure
+                raise
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _open(data: str, prepared: Path) -> Dataset:
+    facts = json.loads((prepared / "dataset.json").read_text())
+    # mapped copy-on-write: torch takes no read-only array, and nothing ever writes to these
+    arrays = {name: np.load(prepared / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in ARRAYS}
+    return Dataset(name=Path(data).stem if data.endswith(".npz") else data, **facts, **arrays)
+
+
+def _digits(_: Path) -> dict[str, Array]:
+    """The 1,797 8x8 digits of scikit-learn, in a fixed order: the last 360 are the test images."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise DataError("data: digits needs scikit-learn", "no such package", "pip install scikit-learn") from None
+    bunch = load_digits()
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
+    order = np.random.Generator(np.random.PCG64(0)).permutation(len(images))
+    train, test = order[:-NUM_DIGITS_TEST_IMAGES], order[-NUM_DIGITS_TEST_IMAGES:]
+    labels = bunch.target
+    return dict(zip(ARRAYS, (images[train], labels[train], images[test], labels[test]), strict=True))
+
+
+def _no_images(_: Path) -> dict[str, Array]:
+    """Twelve grey images of one pixel, of two classes: no data, but what the response surface is bound to."""
+    labels = np.arange(12) % 2
+    images = (255 * labels).astype(np.uint8).reshape(-1, 1, 1, 1)
+    return dict(zip(ARRAYS, (images[:10], labels[:10], images[10:], labels[10:]), strict=True))
+
+
+def _from_torchvision(name: str, class_name: str) -> Callable[[Path], dict[str, Array]]:
+    def read(data_folder: Path) -> dict[str, Array]:
+        from torchvision import datasets
+
+        arrays: dict[str, Array] = {}
+        for split in ("train", "test"):
+            try:
+                source = getattr(datasets, class_name)(data_folder / "downloads", train=split == "train", download=True)
+            except (OSError, RuntimeError) as error:
+                raise DataError(
+                    f"torchvision must be able to download {name}",
+                    " ".join(f"{type(error).__name__}: {error}".split()),
+                    f"try again when online, or put {name}.npz ({', '.join(ARRAYS)}) into {data_folder}",
+                ) from None
+            images = np.asarray(source.data)
+            arrays[f"{split}_images"] = images[..., None] if images.ndim == 3 else images
+            arrays[f"{split}_labels"] = np.asarray(source.targets)
+        return arrays
+
+    return read
+
+
+_SOURCES: dict[str, Callable[[Path], dict[str, Array]]] = {
+    "digits": _digits,
+    "mnist": _from_torchvision("mnist", "MNIST"),
+    "fashion_mnist": _from_torchvision("fashion_mnist", "FashionMNIST"),
+    "cifar10": _from_torchvision("cifar10", "CIFAR10"),
+    "cifar100": _from_torchvision("cifar100", "CIFAR100"),
+    NO_IMAGES: _no_images,
+}
+NAMES = tuple(_SOURCES)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of a data set: which of the images ``[N, H, W, C]`` and labels ``[N]``, on the trial's device.
+
+    On a CPU the images are the memory-mapped file itself; a batch is the only copy.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+    image_downscale: int
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batch(self, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """uint8 images ``[B, C, H, W]``, labels, and indices in the data set ``[B]``, at these positions of this part."""
+        indices_B = self.indices.index_select(0, positions)
+        images_BCHW = self.images.index_select(0, indices_B).permute(0, 3, 1, 2)
+        return downscale(images_BCHW, self.image_downscale), self.labels.index_select(0, indices_B), indices_B
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """All of this part in its own order; see ``batch``."""
+        for positions in torch.split(torch.arange(len(self), device=self.indices.device), batch_size):
+            yield self.batch(positions)
+
+
+@dataclass(frozen=True)
+class Splits(Normalisation):
+    """The three parts of a data set, and what normalises its images."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+
+def split_indices(
+    num_images: int, *, validation_fraction: float, split_seed: int, num_train_images: int | None
+) -> tuple[Array, Array]:
+    """Indices of the training and of the validation images, each in ascending order.
+
+    The split depends on ``split_seed`` alone, never on a replicate's seed, so that replicates and cells stay comparable.
+
+    Raises:
+        ValueError: No image is left for validation or for training, or fewer than ``num_train_images``.
+    """
+    order = np.random.Generator(np.random.PCG64(split_seed)).permutation(num_images)
+    num_validation = round(validation_fraction * num_images)
+    validation, train = order[:num_validation], order[num_validation:]
+    num_needed = num_train_images or 1
+    if num_validation == 0 or len(train) < num_needed:
+        raise ValueError(
+            f"{num_images} training images with validation_fraction {validation_fraction:g} leave {len(train)} for training "
+            f"and {num_validation} for validation, but at least {num_needed} and 1 are needed"
+        )
+    return np.sort(train[:num_train_images]), np.sort(validation)
+
+
+def split(
+    dataset: Dataset,
+    *,
+    validation_fraction: float,
+    split_seed: int,
+    num_train_images: int | None,
+    image_downscale: int,
+    mean_per_pixel: bool = False,
+    device: torch.device,
+) -> Splits:
+    """Set a fixed part of the training images aside for validation (see ``split_indices``); keep the test images apart.
+
+    ``num_train_images`` keeps that many of the images left for training; ``image_downscale`` averages blocks of that size;
+    ``mean_per_pixel`` subtracts a mean image rather than a mean per channel.
+    """
+    train, validation = split_indices(
+        len(dataset.train_labels),
+        validation_fraction=validation_fraction,
+        split_seed=split_seed,
+        num_train_images=num_train_images,
+    )
+
+    def on_device(array: Array) -> Tensor:
+        return torch.from_numpy(array).to(device)
+
+    images, labels = on_device(dataset.train_images), on_device(dataset.train_labels)
+    train_part = Split(images, labels, on_device(train), image_downscale)
+    mean, std = _mean_and_std(train_part, mean_per_pixel=mean_per_pixel)
+    test_indices = on_device(np.arange(len(dataset.test_labels)))
+    return Splits(
+        train=train_part,
+        validation=Split(images, labels, on_device(validation), image_downscale),
+        test=Split(on_device(dataset.test_images), on_device(dataset.test_labels), test_indices, image_downscale),
+        mean=mean,
+        std=std,
+    )
+
+
+def _mean_and_std(part: Split, *, mean_per_pixel: bool) -> tuple[Tensor, Tensor]:
+    """Of pixels in [0, 1], ``[C, 1, 1]`` (the mean ``[C, H, W]`` per pixel); a constant channel counts as one grey level wide."""
+    moments: Tensor | None = None
+    for images_BCHW, _, _ in part.batches(1024):
+        pixels = images_BCHW.to(torch.float64) / 255
+        sums = torch.stack([pixels.sum(dim=0), pixels.square().sum(dim=0)]) / len(part)
+        moments = sums if moments is None else moments + sums
+    assert moments is not None  # a split leaves images to train on
+    mean_C, mean_square_C = moments.mean(dim=(2, 3), keepdim=True)
+    std_C = (mean_square_C - mean_C.square()).clamp(min=0).sqrt().clamp(min=1 / 255)
+    return (moments[0] if mean_per_pixel else mean_C).float(), std_C.float()
+
+
+def augment(images_BCHW: Tensor, *, flip: bool, crop_padding: int, seed: int, epoch: int, batch: int) -> Tensor:
+    """Flip a random half of the images left to right and crop each at a random place of its zero-padded self.
+
+    The draws come from the CPU whatever the device, so that they are the same everywhere.
+    """
+    if not (flip or crop_padding):
+        return images_BCHW
+    generator = generator_for(seed, "augment", epoch, batch)
+    num_images = len(images_BCHW)
+    flipped_B = torch.rand(num_images, generator=generator) < 0.5 if flip else None
+    if crop_padding:
+        offsets_2B = torch.randint(0, 2 * crop_padding + 1, (2, num_images, 1), generator=generator)[..., 0]
+        images_BCHW = _crop(images_BCHW, crop_padding, offsets_2B)
+    if flipped_B is not None:
+        both_BCHW = torch.cat([images_BCHW, images_BCHW.flip(3)])
+        chosen_B = torch.arange(num_images) + num_images * flipped_B
+        images_BCHW = both_BCHW.index_select(0, chosen_B.to(images_BCHW.device))
+    return images_BCHW
+
+
+def _crop(images_BCHW: Tensor, padding: int, offsets_2B: Tensor) -> Tensor:
+    """Every zero-padded image from its row and column on, channels last in memory.
+
+    A row of a crop is one piece of memory there, so that all rows of a batch are copied by their places alone: seven times as
+    fast as a gather of pixels.
+    """
+    num_images, channels, height, width = images_BCHW.shape
+    padded_BHWC = functional.pad(images_BCHW.permute(0, 2, 3, 1), (0, 0, *(padding,) * 4)).contiguous()
+    rows_BH = offsets_2B[0, :, None] + torch.arange(height) + torch.arange(num_images)[:, None] * (height + 2 * padding)
+    places_BH = rows_BH * (width + 2 * padding) + offsets_2B[1, :, None]
+    pieces = padded_BHWC.flatten().unfold(0, width * channels, channels)
+    cropped = pieces.index_select(0, places_BH.flatten().to(images_BCHW.device))
+    return cropped.view(num_images, height, width, channels).permute(0, 3, 1, 2)

@@ -1,0 +1,50 @@
+"""How an image becomes the input of T time steps."""
+
+import torch
+from torch import Tensor
+
+from trainables.data.randomness import generator_for
+
+
+class ConstantCurrent:
+    """The normalised image itself is the input current of every step.
+
+    Args:
+        images_BCHW: Normalised images.
+    """
+
+    def __init__(self, images_BCHW: Tensor) -> None:
+        self.num_images = len(images_BCHW)
+        self._images_1BCHW = images_BCHW[None]
+
+    def __call__(self, start: int, length: int) -> Tensor:
+        """``[1, B, C, H, W]``: it never changes."""
+        return self._images_1BCHW
+
+
+class SignedPoisson:
+    """s = sgn(x)·1[U ≤ |x|], U uniform in [0, 1) for every pixel and step (Sengupta et al. 2019, section 3.2).
+
+    Every image has random numbers of its own, which depend on ``names`` and its index alone: neither the batch nor the order
+    of the images matters. The steps must be asked for in order. The draws come from the CPU whatever the device.
+
+    Args:
+        images_BCHW: Images of mean 0 with values in [-1, 1].
+        indices_B: Which images of the data set they are.
+        names: What else the random numbers depend on, e.g. the replicate's seed and the purpose.
+    """
+
+    def __init__(self, images_BCHW: Tensor, indices_B: Tensor, *names: int | str) -> None:
+        self.num_images = len(images_BCHW)
+        self._images_BCHW = images_BCHW
+        self._generators = [generator_for(*names, "poisson", index) for index in indices_B.tolist()]
+        self._next = 0
+
+    def __call__(self, start: int, length: int) -> Tensor:
+        """``[length, B, C, H, W]`` in {-1, 0, 1}."""
+        if start != self._next:
+            raise ValueError(f"the steps must be asked for in order: expected {self._next}, got {start}")
+        self._next += length
+        shape = (length, *self._images_BCHW.shape[1:])
+        draws = torch.stack([torch.rand(shape, generator=generator) for generator in self._generators], dim=1)
+        return self._images_BCHW.sign() * (draws.to(self._images_BCHW.device) <= self._images_BCHW.abs())

@@ -1,0 +1,1 @@
+"""Faster ways to run a network than plain PyTorch, and the choice between them."""

@@ -1,0 +1,1 @@
+"""Event-driven kernels for CPUs."""

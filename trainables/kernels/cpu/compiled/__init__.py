@@ -1,0 +1,1 @@
+"""The inner loops of the event-driven kernels, compiled by Numba."""

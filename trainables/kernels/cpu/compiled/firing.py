@@ -1,0 +1,176 @@
+"""Neurons in vector registers: a step of a row of channels, and of a column of such rows; see ``vectors`` for how."""
+
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from trainables.kernels.cpu.compiled.compiling import inlined
+from trainables.kernels.cpu.compiled.vectors import (
+    FLOAT,
+    FLOAT_BYTES,
+    INT32,
+    INT64,
+    NARROW,
+    WIDE,
+    WINDOW,
+    add_taps,
+    constant,
+    each_event,
+    load,
+    signature_of,
+    splat,
+    store,
+)
+
+
+class Column(NamedTuple):
+    """What a column of a convolution's output needs for one step of one block of channels; addresses and distances in bytes.
+
+    Attributes:
+        rows: Weights of the events of three columns of the input, three rows each: for the drives of the row above them, of
+            theirs, and of the row below.
+        events: Those that begin, or are there.
+        bounds: Where those of a row of the input begin, and behind three columns end; the first row is a border.
+        ending: Those that end, which are subtracted.
+        ending_bounds: Theirs.
+        bounds_step: From row to row.
+        starts: What the sums are added to: the bias, or the drives of the step before.
+        starts_step: From row to row; 0 for a bias.
+        drives: Where the drives go.
+        potential: Membrane potentials, which are replaced.
+        threshold: One for all rows.
+        spikes: Where the spikes go, as bits.
+        spikes_step: From row to row.
+        masks: Where the masks go.
+        masks_step: From row to row; 0 if nobody reads them.
+        height: Of the output.
+    """
+
+    rows: int
+    events: int
+    bounds: int
+    ending: int
+    ending_bounds: int
+    bounds_step: int
+    starts: int
+    starts_step: int
+    drives: int
+    potential: int
+    threshold: int
+    spikes: int
+    spikes_step: int
+    masks: int
+    masks_step: int
+    height: int
+
+
+def _step(builder: Any, lanes: int, clamped: Any, hard: Any, drive: Any, potential: Any, threshold: Any, places: Any) -> None:
+    """Clamp, integrate, fire, reset: the potential is replaced, spikes and the mask 0 < drive < 1 are written as bits."""
+    row, word = ir.VectorType(FLOAT, lanes), ir.IntType(lanes)
+    spikes, mask = places
+    zero, one = constant(0.0, lanes), constant(1.0, lanes)
+    above, below = builder.fcmp_ordered(">", drive, zero), builder.fcmp_ordered("<", drive, one)
+    store(builder, builder.bitcast(builder.and_(above, below), word), mask, align=1)
+    least, most = (
+        splat(builder, builder.select(clamped, ir.Constant(FLOAT, bound), ir.Constant(FLOAT, infinite)), lanes)
+        for bound, infinite in ((0.0, float("-inf")), (1.0, float("inf")))
+    )
+    drive = builder.select(builder.fcmp_ordered("<", drive, least), least, drive)
+    drive = builder.select(builder.fcmp_ordered(">", drive, most), most, drive)
+    u, theta = builder.fadd(load(builder, potential, row), drive), load(builder, threshold, row)
+    fires = builder.fcmp_ordered(">=", u, theta)
+    bits = builder.bitcast(fires, word)  # a whole word: memory that layers share has others' bits above
+    store(builder, bits if lanes == WIDE else builder.zext(bits, INT32), spikes, align=4)
+    after = builder.select(hard, zero, builder.fsub(u, theta))
+    store(builder, builder.select(fires, after, u), potential)
+
+
+def _is_set(builder: Any, flag: Any) -> Any:
+    return builder.icmp_signed("!=", flag, ir.Constant(INT64, 0))
+
+
+def _fire(lanes: int) -> Any:
+    """The intrinsic takes ``(clamped, hard, drive, potential, threshold, spikes, mask)``."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        clamped, hard, drive, potential, threshold, *places = arguments
+        value = load(builder, drive, ir.VectorType(FLOAT, lanes))
+        _step(builder, lanes, _is_set(builder, clamped), _is_set(builder, hard), value, potential, threshold, places)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def made(_: Any, clamped: Any, hard: Any, drive: Any, potential: Any, threshold: Any, spikes: Any, mask: Any) -> Any:
+        return signature_of(7), codegen
+
+    return made
+
+
+def _fire_column(lanes: int) -> Any:
+    """The intrinsic takes ``(clamped, hard, Column)``.
+
+    As rows of events come in, three sums stay in registers: for the row of drives above them, for theirs, and for that below.
+    """
+    row, row_bytes, one = ir.VectorType(FLOAT, lanes), lanes * FLOAT_BYTES, ir.Constant(INT64, 1)
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        clamped, hard = (_is_set(builder, flag) for flag in arguments[:2])
+        column = Column(*cgutils.unpack_tuple(builder, arguments[2]))
+        sums = [cgutils.alloca_once_value(builder, constant(0.0, lanes)) for _ in range(WINDOW)]
+
+        def at(address: Any, number: Any, step: Any) -> Any:
+            return builder.add(address, builder.mul(number, step))
+
+        def events_of(bounds: Any, y: Any, listed: Any) -> Any:
+            first = at(bounds, y, column.bounds_step)
+            last = builder.add(first, ir.Constant(INT64, WINDOW * INT32.width // 8))
+            limits = [builder.sext(load(builder, place, INT32), INT64) for place in (first, last)]
+            return each_event(builder, listed, *limits)
+
+        stop = builder.add(column.height, ir.Constant(INT64, 2))
+        with cgutils.for_range_slice(builder, one, stop, one, INT64) as (y, _):
+            with events_of(column.bounds, y, column.events) as (event, _):
+                add_taps(builder, lanes, sums, column.rows, event, builder.fadd)
+            with events_of(column.ending_bounds, y, column.ending) as (event, _):
+                add_taps(builder, lanes, sums, column.rows, event, builder.fsub)
+            complete, *rest = (builder.load(total, typ=row) for total in sums)
+            with builder.if_then(builder.icmp_signed(">", y, one)):
+                out = builder.sub(y, ir.Constant(INT64, 2))
+                drive = builder.fadd(load(builder, at(column.starts, out, column.starts_step), row), complete)
+                store(builder, drive, at(column.drives, out, ir.Constant(INT64, row_bytes)))
+                potential = at(column.potential, out, ir.Constant(INT64, row_bytes))
+                places = at(column.spikes, out, column.spikes_step), at(column.masks, out, column.masks_step)
+                _step(builder, lanes, clamped, hard, drive, potential, column.threshold, places)
+            for total, value in zip(sums, [*rest, constant(0.0, lanes)], strict=True):
+                builder.store(value, total)
+        return context.get_dummy_value()
+
+    @intrinsic
+    def made(_: Any, clamped: Any, hard: Any, column: Any) -> Any:
+        return types.void(types.int64, types.int64, column), codegen
+
+    return made
+
+
+_fire_narrow, _fire_wide = (_fire(lanes) for lanes in (NARROW, WIDE))
+_fire_column_narrow, _fire_column_wide = (_fire_column(lanes) for lanes in (NARROW, WIDE))
+
+
+@inlined
+def fire(lanes: int, clamped: bool, hard: bool, drive: int, potential: int, threshold: int, spikes: int, mask: int) -> None:
+    """One step of a row of neurons, see ``spiking.neurons``; spikes become bits, and so does the mask of a clamped drive."""
+    if lanes == WIDE:
+        _fire_wide(clamped, hard, drive, potential, threshold, spikes, mask)
+    else:
+        _fire_narrow(clamped, hard, drive, potential, threshold, spikes, mask)
+
+
+@inlined
+def fire_column(lanes: int, clamped: bool, hard: bool, column: Any) -> None:
+    """One step of a column of rows of neurons, driven by events."""
+    if lanes == WIDE:
+        _fire_column_wide(clamped, hard, column)
+    else:
+        _fire_column_narrow(clamped, hard, column)

@@ -1,0 +1,61 @@
+"""The first layer's synapses: a 3x3 convolution of images, which are the same input at every step."""
+
+from typing import Any
+
+from trainables.kernels.cpu.compiled.compiling import kernel
+from trainables.kernels.cpu.compiled.vectors import WINDOW, sum_scaled_rows
+
+
+@kernel
+def image_drives(lanes: int, images_NCHW: Any, weights: Any, patch: Any, taps: Any, drives: Any) -> None:
+    """The drives ``[N, 1, pixels, blocks, lanes]`` of images with a border of zeros.
+
+    ``weights.rows`` are ``[blocks, C · 3 · 3, lanes]``; ``patch`` is scratch for as many values, and ``taps`` their numbers.
+    """
+    num_images, channels = images_NCHW.shape[:2]
+    width, num_blocks, num_taps = images_NCHW.shape[3] - 2, drives.shape[3], len(taps)
+    for image in range(num_images):
+        for pixel in range(drives.shape[2]):
+            y, x = pixel // width, pixel % width
+            for c in range(channels):
+                for dy in range(WINDOW):
+                    for dx in range(WINDOW):
+                        patch[(c * WINDOW + dy) * WINDOW + dx] = images_NCHW[image, c, y + dy, x + dx]
+            for b in range(num_blocks):
+                into, bias = drives[image, 0, pixel, b].ctypes.data, weights.bias.ctypes.data + 4 * lanes * b
+                rows = weights.rows.ctypes.data + 4 * lanes * b * num_taps
+                sum_scaled_rows(lanes, into, bias, rows, taps.ctypes.data, patch.ctypes.data, 0, num_taps)
+
+
+@kernel
+def image_gradient(
+    lanes: int, images_NCHW: Any, drives: Any, sums_NHWV: Any, columns: Any, ones: Any, total: Any, total_bias: Any
+) -> None:
+    """Add the gradients of weights ``[C · 3 · 3, blocks, lanes]`` and biases.
+
+    Args:
+        lanes: Of a block.
+        images_NCHW: With a border of zeros.
+        drives: What ``image_drives`` has written: the gradient passes where 0 < drive < 1.
+        sums_NHWV: Gradients of the clamped drives, summed up over time, ``[N, height + 2, width, blocks, lanes]``; written over.
+        columns: The numbers of the columns, as events of one block.
+        ones: As many ones.
+        total: Of the weights.
+        total_bias: Of the biases.
+    """
+    num_images, num_taps = images_NCHW.shape[0], total.shape[0]
+    _, padded_height, width, num_blocks, _ = sums_NHWV.shape
+    for image in range(num_images):
+        for y in range(padded_height - 2):
+            for x in range(width):
+                for b in range(num_blocks):
+                    for c in range(lanes):
+                        drive = drives[image, 0, y * width + x, b, c]
+                        sums_NHWV[image, y + 1, x, b, c] *= (drive > 0) & (drive < 1)
+            for b in range(num_blocks):
+                rows, bias = sums_NHWV[image, y + 1, 0, b].ctypes.data, total_bias[b].ctypes.data
+                sum_scaled_rows(lanes, bias, bias, rows, columns.ctypes.data, ones.ctypes.data, 0, width)
+                for tap in range(num_taps):
+                    c, dy, dx = tap // (WINDOW * WINDOW), tap // WINDOW % WINDOW, tap % WINDOW
+                    values, into = images_NCHW[image, c, y + dy, dx:].ctypes.data, total[tap, b].ctypes.data
+                    sum_scaled_rows(lanes, into, into, rows, columns.ctypes.data, values, 0, width)

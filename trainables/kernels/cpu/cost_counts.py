@@ -1,0 +1,100 @@
+"""What a network's bits say of its costs: spikes, operations, and neurons that have ever been active."""
+
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.kernels.cpu.compiled.arrays import Array, lanes_of, num_blocks, words, zeros
+from trainables.kernels.cpu.compiled.compiling import kernel
+from trainables.kernels.cpu.compiled.vectors import add_masked
+from trainables.kernels.cpu.weights import array, in_blocks
+from trainables.kernels.cpu.workspace import Shape, Workspace
+from trainables.spiking.costs import CostMeter
+
+
+@kernel
+def count_spikes(spikes_NTHWV: Any, border: int, num_spikes_T: Any, ever_HWV: Any) -> None:
+    """Add the spikes of every step, and set the bits of the neurons that have spiked."""
+    num_images, time_steps, padded_height, padded_width, num_words = spikes_NTHWV.shape
+    for image in range(num_images):
+        for t in range(time_steps):
+            for y in range(padded_height - 2 * border):
+                for x in range(padded_width - 2 * border):
+                    for w in range(num_words):
+                        word = spikes_NTHWV[image, t, y + border, x + border, w]
+                        ever_HWV[y, x, w] |= word
+                        while word != np.uint32(0):
+                            num_spikes_T[t] += 1
+                            word &= word - np.uint32(1)
+
+
+@kernel
+def count_operations(lanes: int, spikes_NTHWV: Any, border: int, fan_out: Any, row_total: Any, operations_T: Any) -> None:
+    """Add, for every step, how many weights the spikes meet: ``fan_out`` is ``[H, W, blocks, lanes]``."""
+    num_images, time_steps = spikes_NTHWV.shape[:2]
+    height, width, num_words = fan_out.shape[:3]
+    for image in range(num_images):
+        for t in range(time_steps):
+            for y in range(height):
+                row_total[:] = 0.0  # float32 is exact for a row, float64 for all
+                for x in range(width):
+                    for w in range(num_words):
+                        bits = spikes_NTHWV[image, t, y + border, x + border, w:].ctypes.data
+                        add_masked(lanes, True, row_total.ctypes.data, fan_out[y, x, w].ctypes.data, bits)
+                for lane in range(lanes):
+                    operations_T[t] += row_total[lane]
+
+
+def _met(spikes_NTHWV: Array, spikes_per_input: int) -> tuple[Array, bool]:
+    """Inputs that are not 0, as bits; and whether all of them are 1, or the mean of several spikes."""
+    if spikes_per_input == 1:
+        return spikes_NTHWV, True
+    several = [spikes_NTHWV[..., first::spikes_per_input] for first in range(spikes_per_input)]
+    some, all_ = reduce(np.bitwise_or, several), reduce(np.bitwise_and, several)
+    return some, bool((some == all_).all())
+
+
+class BatchCosts:
+    """What a batch costs, gathered from every group of its images, for a ``CostMeter``."""
+
+    def __init__(self, shapes: list[Shape], time_steps: int, meter: CostMeter, images_BCHW: Tensor) -> None:
+        self._shapes, self._meter, self._images_BCHW = shapes, meter, images_BCHW
+        self._num_spikes = [np.zeros(time_steps, dtype=np.int64) for _ in shapes]
+        self._ever = [words(*shape.map, num_blocks(shape.outputs)) for shape in shapes]
+        self._operations = [np.zeros(time_steps) for _ in shapes]
+        self._binary = [True for _ in shapes]
+        self._fan_out = [self._by_event(shape) for shape in shapes]
+
+    def _by_event(self, shape: Shape) -> Array:
+        """How many weights a spike of each input meets, ``[H, W, blocks, lanes]``."""
+        layer, size = shape.layer, (shape.channels, *shape.input_map)
+        fan_out_N = self._meter.fan_out(layer.name, layer.synapses, torch.Size(size))
+        return array(in_blocks(fan_out_N.float().view(size).permute(1, 2, 0), shape.channels))
+
+    def add(self, space: Workspace) -> None:
+        """Count the bits of a group."""
+        for number, (shape, results) in enumerate(zip(self._shapes, space.results, strict=True)):
+            if shape.layer.neuron is not None:
+                count_spikes(results.spikes, results.border, self._num_spikes[number], self._ever[number])
+            if number:
+                before = self._shapes[number - 1]
+                lanes = lanes_of(before.outputs)
+                spikes, binary = _met(space.results[number - 1].pooled, shape.spikes_per_input)
+                self._binary[number] &= binary
+                total = self._operations[number]
+                count_operations(lanes, spikes, before.border, self._fan_out[number], zeros(lanes), total)
+
+    def tell(self) -> None:
+        """Give the meter all that was counted."""
+        meter, first = self._meter, self._shapes[0].layer
+        meter.inputs(first.name, first.synapses, self._images_BCHW[None])
+        for number, shape in enumerate(self._shapes):
+            layer = shape.layer
+            if number:
+                meter.add_operations(layer.synapses, torch.from_numpy(self._operations[number]), binary=self._binary[number])
+            if layer.neuron is not None:
+                ever = np.unpackbits(self._ever[number].view(np.uint8), axis=-1, count=shape.outputs, bitorder="little")
+                meter.add_activity(layer.name, torch.from_numpy(self._num_spikes[number]), torch.from_numpy(ever.astype(bool)))

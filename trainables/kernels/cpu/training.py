@@ -1,0 +1,188 @@
+"""The gradients of a batch on the event-driven kernels, a few images at a time in every thread.
+
+A loss is a mean over images, so that a group of them goes forward and backward before the next one does.
+"""
+
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from trainables.kernels.choice import LossOf
+from trainables.kernels.cpu.compiled import backward, forward
+from trainables.kernels.cpu.compiled.arrays import Array, lanes_of, zeros
+from trainables.kernels.cpu.compiled.first_layer import image_gradient
+from trainables.kernels.cpu.compiled.group_means import Groups, sum_words
+from trainables.kernels.cpu.evaluation import Engine, in_threads
+from trainables.kernels.cpu.memory_limits import EXACT_BYTES, GROUPED_BYTES
+from trainables.kernels.cpu.weights import LayerWeights, add_image_gradient, add_weight_gradient, array
+from trainables.kernels.cpu.workspace import TrainingWorkspace
+from trainables.networks.collapsed import TimeGroups, group_sizes
+from trainables.networks.network import Network
+
+NO_MEANS = zeros(0, 1, 1, 1, 1)
+
+
+class TrainingEngine(Engine):
+    """The event-driven forward and backward pass of a network.
+
+    Args:
+        network: A chain of layers; its weights may change from call to call.
+        input_map: Height and width of its images.
+        time_steps: T.
+        groups: Of time steps, for the rate-collapsed gradient; None for the exact one.
+
+    Raises:
+        NotAChainError: The kernels do not know the network.
+    """
+
+    training = True
+
+    def __init__(self, network: Network, input_map: tuple[int, int], time_steps: int, groups: TimeGroups | None = None) -> None:
+        super().__init__(network, input_map, time_steps)
+        self._groups = Groups(group_sizes(time_steps, groups)) if groups is not None else None
+        self.most_bytes = EXACT_BYTES if groups is None else GROUPED_BYTES
+
+    def _warm_up(self, images_BCHW: Tensor) -> None:
+        parameters = [(parameter, parameter.grad) for shape in self._shapes for parameter in shape.layer.synapses.parameters()]
+        self.gradients(images_BCHW, lambda outputs_TBK, _: outputs_TBK.mean())
+        for parameter, grad in parameters:
+            parameter.grad = grad
+
+    def _spaces(self, parts: list[slice]) -> list[TrainingWorkspace]:
+        return [cast("TrainingWorkspace", space) for space in super()._spaces(parts)]
+
+    def _whole_spaces(self) -> Iterator[TrainingWorkspace]:
+        return (cast("TrainingWorkspace", space) for space in self._spaces_by_thread.values())
+
+    def _new_space(self, number: int, num_images: int) -> TrainingWorkspace:
+        num_groups = len(self._groups.sizes) if self._groups else None
+        return TrainingWorkspace(self._shapes, num_images, self._time_steps, num_groups, thread=number)
+
+    def gradients(self, images_BCHW: Tensor, loss_of: LossOf) -> tuple[Tensor, Tensor]:
+        """The mean loss over a batch and the outputs ``[T, B, classes]``; gradients are added to the parameters'.
+
+        Args:
+            images_BCHW: The same input at every time step.
+            loss_of: Of outputs ``[T, B', classes]`` and which images of the batch they are of: their mean loss.
+        """
+        num_images, weights = len(images_BCHW), self._weights()
+        total_loss = images_BCHW.new_zeros(())
+        all_TBK = torch.empty(self._time_steps, num_images, self._shapes[-1].outputs)
+        for parts in self._rounds(num_images):
+            some, spaces = slice(parts[0].start, parts[-1].stop), self._spaces(parts)
+            images = images_BCHW[some]
+            self._forward(spaces, images, weights)
+            outputs_TBK = torch.cat([self._outputs(space) for space in spaces], dim=1)
+            loss, grad_TBK = _loss_and_gradient(outputs_TBK, some, loss_of, len(images) / num_images)
+            self._backward(spaces, grad_TBK, weights)
+            total_loss += loss
+            all_TBK[:, some] = outputs_TBK
+        self._add_summed()
+        return total_loss, all_TBK
+
+    def _backward(self, spaces: list[TrainingWorkspace], grad_TBK: Tensor, weights: list[LayerWeights]) -> None:
+        start, tasks = 0, []
+        if self._groups:
+            grad_TBK = torch.stack([group.sum(dim=0) for group in torch.split(grad_TBK, self._groups.sizes)])
+        for space in spaces:
+            grads = grad_TBK[:, start : start + space.num_images].transpose(0, 1).flatten(0, 1)
+            tasks.append((space, array(grads), weights))
+            start += space.num_images
+        in_threads(self._backward_part, tasks)
+
+    def _backward_part(self, space: TrainingWorkspace, grads_SK: Array, weights: list[LayerWeights]) -> None:
+        space.first_sums[:] = 0
+        samples, driven = self._samples(space), self._driven(space, weights[0].forward)
+        for start in range(0, len(grads_SK), space.num_samples):
+            some = slice(start, min(start + space.num_samples, len(grads_SK)))
+            last, gates = space.backward[-1], samples[-1][1]
+            backward.list_outputs(grads_SK[some], _some(gates, some), last.by_place, last.by_channel, last.strides)
+            for number in range(len(self._shapes) - 1, 0, -1):
+                spikes, gates = samples[number - 1]
+                if number == 1 and space.fires_again:
+                    spikes = space.results[0].pooled[0, : some.stop - some.start]
+                    forward.fire_again(driven, start, self._time_steps, spikes)
+                else:
+                    spikes = spikes[some]
+                self._backward_layer(number, space, weights[number].turned, spikes, _some(gates, some), start)
+        lanes, images = lanes_of(self._shapes[0].outputs), space.images
+        totals = space.first_total, space.first_total_bias
+        image_gradient(lanes, images.values, images.drives, space.first_sums, space.columns, space.ones, *totals)
+
+    def _samples(self, space: TrainingWorkspace) -> list[tuple[Array, backward.Gates]]:
+        """Of every layer by sample: spikes, behind the pool, and where gradients pass."""
+        spans = [2 if shape.layer.pool else 1 for shape in self._shapes]
+        if self._groups is None:
+            return [
+                (_by_sample(results.pooled), backward.Gates(_by_sample(results.masks), NO_MEANS, span))
+                for results, span in zip(space.results, spans, strict=True)
+            ]
+        for results, means in zip(space.results, space.means, strict=True):
+            self._groups.write_means(results.pooled, means.spikes)
+            if results.masks_kept:
+                self._groups.write_means(results.masks, means.masks)
+                self._groups.write_ever(results.masks, means.ever)
+        return [
+            (_by_sample(means.spikes), backward.Gates(_by_sample(means.ever), _by_sample(means.masks), span))
+            for means, span in zip(space.means, spans, strict=True)
+        ]
+
+    def _backward_layer(
+        self, number: int, space: TrainingWorkspace, turned: Array, spikes: Array, gates: backward.Gates, first_sample: int
+    ) -> None:
+        shape, lists, new = self._shapes[number], space.backward[number], space.backward[number - 1]
+        lanes, convolution = lanes_of(shape.channels), shape.layer.convolution
+        bits, inputs = self._groups is None and not lists.sums_inputs, spikes
+        if lists.sums_inputs:
+            inputs = lists.sums[: len(spikes)]
+            sum_words(lanes, spikes, lists.offsets, lists.ones, inputs)
+        backward.weight_gradient(lanes, bits, inputs, convolution, lists.by_channel, lists.total, lists.total_bias)
+        direct = not space.results[0].masks_kept
+        backward.input_gradient(
+            lanes,
+            len(spikes),
+            shape.outputs,
+            convolution,
+            shape.input_map[0],
+            turned,
+            lists.by_place,
+            gates,
+            lists.gradient,
+            number == 1,
+            first_sample,
+            backward.Sums(space.first_sums, space.samples_per_image, direct),
+            self._shapes[number - 1].outputs,
+            new.by_place,
+            new.by_channel,
+            new.strides,
+        )
+
+    def _add_summed(self) -> None:
+        """The gradients of all layers, which every thread has summed up for itself."""
+        first = self._shapes[0]
+        for space in self._whole_spaces():
+            add_image_gradient(space.first_total, space.first_total_bias, first.layer)
+            space.first_total[:], space.first_total_bias[:] = 0, 0
+            for shape, lists in zip(self._shapes[1:], space.backward[1:], strict=True):
+                add_weight_gradient(lists.total, lists.total_bias, shape.layer, shape.channels, shape.spikes_per_input)
+                lists.total[:], lists.total_bias[:] = 0, 0
+
+
+def _loss_and_gradient(outputs_TBK: Tensor, some: slice, loss_of: LossOf, share: float) -> tuple[Tensor, Tensor]:
+    """The share that some images have in a batch's loss, and the gradient of their outputs."""
+    with torch.enable_grad():
+        leaf_TBK = outputs_TBK.detach().requires_grad_()
+        loss = loss_of(leaf_TBK, some) * share
+        (grad_TBK,) = torch.autograd.grad(loss, leaf_TBK)
+    return loss.detach(), grad_TBK
+
+
+def _by_sample(bits: Array) -> Array:
+    """``[images, T, …]`` as ``[images · T, …]``."""
+    return bits.reshape(-1, *bits.shape[2:])
+
+
+def _some(gates: backward.Gates, samples: slice) -> backward.Gates:
+    return gates._replace(masks=gates.masks[samples], means=gates.means[samples])

@@ -1,0 +1,131 @@
+"""Weights as the kernels read them: rows for every event, channels in blocks of 16 or 32; and gradients back from there."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainables.kernels.cpu.compiled.arrays import Array, kept, lanes_of, num_blocks, zeros
+from trainables.kernels.cpu.compiled.forward import Weights
+from trainables.kernels.cpu.supported import Layer
+
+
+def in_blocks(values_C: Tensor, channels: int, fill: float = 0.0) -> Tensor:
+    """The last dimension, padded, as ``[…, blocks, lanes]``."""
+    lanes, blocks = lanes_of(channels), num_blocks(channels)
+    padded = functional.pad(values_C, (0, lanes * blocks - channels), value=fill)
+    return padded.reshape(*values_C.shape[:-1], blocks, lanes)
+
+
+def array(tensor: Tensor) -> Array:
+    """A contiguous array."""
+    made: Array = tensor.contiguous().numpy()
+    return made
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """Of one layer.
+
+    Attributes:
+        forward: For what comes in; rows are empty where they are not asked for.
+        turned: For the gradients that go out: see ``backward.input_gradient``. Empty where no gradient is asked for.
+    """
+
+    forward: Weights
+    turned: Array
+
+
+NONE = zeros(1, 1, 1, 1)
+
+
+@torch.no_grad()
+def weights_of(
+    layer: Layer, channels: int, num_pixels: int, spikes_per_input: int, *, first: bool, training: bool
+) -> LayerWeights:
+    """The weights of a layer.
+
+    Args:
+        layer: A convolution or linear layer with its neurons, if it has any.
+        channels: Of its input.
+        num_pixels: Of its input, for a linear layer.
+        spikes_per_input: Of so many an input is the mean: each has as much less weight.
+        first: Whether its input are images.
+        training: Whether gradients go out of it, unless it is the first.
+    """
+    outputs, weight, neuron = layer.channels, layer.synapses.weight.detach(), layer.neuron
+    bias = layer.synapses.bias if layer.synapses.bias is not None else weight.new_zeros(outputs)
+    threshold = neuron.firing_threshold.flatten().expand(outputs) if neuron else weight.new_ones(outputs)
+    start = neuron.model.initial_membrane_potential if neuron else 0.0
+    turned = NONE
+    if spikes_per_input > 1:
+        weight = weight / spikes_per_input
+    if first:
+        rows = _rows(layer, "rows", weight.numpy().transpose(1, 2, 3, 0), taps=1)
+    elif layer.convolution:  # columns first, then channels: a row of three columns is one run of events
+        rows = _rows(layer, "rows", weight.numpy()[:, :, ::-1].transpose(3, 1, 2, 0), taps=3)
+        turned = _rows(layer, "turned", weight.numpy()[:, :, :, ::-1].transpose(3, 0, 2, 1), taps=3) if training else turned
+    else:
+        by_pixel = weight.numpy().reshape(outputs, channels, num_pixels)
+        rows = _rows(layer, "rows", by_pixel.transpose(2, 1, 0), taps=1)
+        turned = _rows(layer, "turned", by_pixel.transpose(2, 0, 1), taps=1) if training else turned
+    forward = Weights(
+        rows=rows,
+        bias=array(in_blocks(bias, outputs)),
+        threshold=array(in_blocks(threshold, outputs, fill=1.0)),
+        start=array(in_blocks(threshold * start, outputs)),
+    )
+    return LayerWeights(forward, turned)
+
+
+def _rows(layer: Layer, name: str, weights: Array, *, taps: int) -> Array:
+    """Weights whose last dimension is channels, as ``[blocks, events, taps, lanes]``."""
+    *events, channels = weights.shape
+    lanes = lanes_of(channels)
+    rows = kept(layer.synapses, name, num_blocks(channels), math.prod(events) // taps, taps, lanes)
+    for number, block in enumerate(rows):
+        some = weights[..., number * lanes : (number + 1) * lanes]
+        block.reshape(*events, lanes)[..., : some.shape[-1]] = some
+    return rows
+
+
+def add_weight_gradient(total: Array, total_bias: Array, layer: Layer, channels: int, spikes_per_input: int) -> None:
+    """Add what ``backward.weight_gradient`` has summed up, over all spikes, to the gradients of a layer's weights and biases.
+
+    ``total`` is divided in place by how many spikes an input is the mean of.
+    """
+    if spikes_per_input > 1:
+        total /= spikes_per_input
+    grad_OCP, lanes = _grad_of(layer.synapses.weight).reshape(layer.channels, channels, -1), lanes_of(channels)
+    for number in range(total.shape[1]):
+        some = grad_OCP[:, number * lanes : (number + 1) * lanes]
+        summed_OPC = total[:, number].reshape(layer.channels, -1, lanes)[..., : some.shape[1]]
+        some += summed_OPC.swapaxes(1, 2)
+    _add_to_bias(layer, total_bias)
+
+
+def add_image_gradient(total: Array, total_bias: Array, layer: Layer) -> None:
+    """Add what ``first_layer.image_gradient`` has summed up to the gradients of the first layer's weights and biases."""
+    grad_OP = _grad_of(layer.synapses.weight).reshape(layer.channels, -1)
+    grad_OP += total.reshape(len(total), -1)[:, : layer.channels].T
+    _add_to_bias(layer, total_bias.reshape(-1)[: layer.channels])
+
+
+def _add_to_bias(layer: Layer, summed_O: Array) -> None:
+    if layer.synapses.bias is not None:
+        grad_O = _grad_of(layer.synapses.bias)
+        grad_O += summed_O
+
+
+def _grad_of(parameter: Tensor) -> Array:
+    """Its gradient, of zeros if it has none yet.
+
+    NumPy adds, for torch would do so in threads of its own, which keep a core busy for milliseconds after that.
+    """
+    grad = parameter.grad
+    parameter.grad = torch.from_numpy(np.zeros(parameter.shape, dtype=np.float32)) if grad is None else grad.contiguous()
+    made: Array = parameter.grad.numpy()
+    return made

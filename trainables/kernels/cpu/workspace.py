@@ -1,0 +1,316 @@
+"""The arrays that one thread needs to take a group of images forward and backward: bits, and lists that are used again."""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self, TypedDict
+
+import numpy as np
+
+from trainables.kernels.cpu.compiled.arrays import Array, kept, lanes_of, num_blocks, words, zeros
+from trainables.kernels.cpu.compiled.backward import ByChannel, ByPlace
+from trainables.kernels.cpu.compiled.forward import Events, Results, Scratch
+from trainables.kernels.cpu.compiled.pooling import WINDOW_PIXELS, WORD_BITS
+from trainables.kernels.cpu.compiled.vectors import WINDOW
+from trainables.kernels.cpu.memory_limits import MOST_LISTED_BYTES, MOST_SAMPLED_BYTES, MOST_STEPS
+from trainables.kernels.cpu.supported import Layer
+
+Map = tuple[int, int]
+Take = Callable[..., Array]
+OVERRUN = 16
+"""What ``bit_lists.list_bits`` may write behind a list."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A layer's sizes: channels and map of its input, its own map, and that behind its pool.
+
+    ``border`` is the width of the zeros that the next layer reads around that; ``spikes_per_input`` are 4 behind a mean pool.
+    """
+
+    layer: Layer
+    channels: int
+    spikes_per_input: int
+    input_map: Map
+    map: Map
+    output_map: Map
+    border: int
+
+    @property
+    def outputs(self) -> int:
+        """Its channels."""
+        return self.layer.channels
+
+    @property
+    def spikes_per_output(self) -> int:
+        """How many of its spikes are one input of the next layer."""
+        return WINDOW_PIXELS if self.layer.pool == "mean" else 1
+
+    def most_passing(self, *, grouped: bool) -> int:
+        """How many neurons of a channel a sample's gradient passes at most: before an OR pool, one in each window at a step."""
+        height, width = self.output_map if self.layer.pool == "or" and not grouped else self.map
+        return height * width
+
+    def steps_at_once(self, time_steps: int) -> int:
+        """How many time steps are listed together."""
+        height, width = self.input_map
+        bytes_per_step = 8 * height * width * self.channels * self.spikes_per_input
+        return max(1, min(time_steps, MOST_STEPS, MOST_LISTED_BYTES // bytes_per_step))
+
+
+def shapes_of(layers: list[Layer], input_map: Map, channels: int) -> list[Shape]:
+    """The sizes of a chain of layers for an input of so many channels."""
+    shapes: list[Shape] = []
+    spikes_per_input = 1
+    for number, layer in enumerate(layers):
+        map_ = input_map if layer.convolution else (1, 1)
+        output_map = (map_[0] // 2, map_[1] // 2) if layer.pool else map_
+        border = int(number + 1 < len(layers) and layers[number + 1].convolution)
+        shapes.append(Shape(layer, channels, spikes_per_input, input_map, map_, output_map, border))
+        input_map, channels, spikes_per_input = output_map, layer.channels, shapes[-1].spikes_per_output
+    return shapes
+
+
+class Shared:
+    """Arrays that layers use one after the other: those of one name lie in the same memory."""
+
+    def __init__(self) -> None:
+        self._num_bytes: dict[str, int] = {}
+        self._memory: dict[str, Array] = {}
+
+    def reserve(self, name: str, *shape: int, dtype: Any = np.float32) -> Array:
+        """Say what a layer will take; before any does."""
+        self._num_bytes[name] = max(self._num_bytes.get(name, 0), math.prod(shape) * np.dtype(dtype).itemsize)
+        return zeros(*[0] * len(shape), dtype=dtype)
+
+    def take(self, name: str, *shape: int, dtype: Any = np.float32) -> Array:
+        """An array of any values."""
+        if name not in self._memory:
+            self._memory[name] = zeros(self._num_bytes[name], dtype=np.uint8)
+        num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        made: Array = self._memory[name][:num_bytes].view(dtype).reshape(shape)
+        return made
+
+
+def results_of(shape: Shape, num_images: int, time_steps: int, take: Take, *, first: bool, training: bool) -> Results:
+    """Where a layer's bits go. Only evaluation counts the spikes in front of a pool, and only training needs masks."""
+    v, map_, border, pool = num_blocks(shape.outputs), shape.map, shape.border, shape.layer.pool
+    pooled = words(num_images, time_steps, *(side + 2 * border for side in shape.output_map), v * shape.spikes_per_output)
+    masks_kept = training and not (first and pool is None)  # without a pool, a constant drive's mask never changes
+    masks = words(num_images, time_steps, *map_, v) if masks_kept else take("mask", 1, 1, *map_, v, dtype=np.uint32)
+    spikes = pooled
+    if pool and training:
+        spikes = take("unpooled", 1, shape.steps_at_once(time_steps), *map_, v, dtype=np.uint32)
+    elif pool:
+        spikes = words(num_images, time_steps, *map_, v)
+    return Results(
+        spikes=spikes,
+        border=0 if pool else border,
+        kept=int(not (pool and training)),
+        masks=masks,
+        masks_kept=int(masks_kept),
+        pooled=pooled,
+        pooled_border=border,
+        pools=pool in ("or", "mean"),
+        mean=pool == "mean",
+    )
+
+
+def part_of(results: Results, num_images: int) -> Results:
+    """Those of the first images."""
+    masks, spikes = results.masks[:num_images], results.spikes[:num_images]
+    return results._replace(masks=masks, spikes=spikes, pooled=results.pooled[:num_images])
+
+
+class Means:
+    """What stands for the bits of a layer where time steps are grouped: mean spikes and masks, and where masks are not 0."""
+
+    def __init__(self, shape: Shape, num_images: int, num_groups: int, *, with_masks: bool) -> None:
+        v, lanes, border = num_blocks(shape.outputs), lanes_of(shape.outputs), shape.border
+        self.spikes = zeros(num_images, num_groups, *(side + 2 * border for side in shape.output_map), v, lanes)
+        self.masks = zeros(num_images if with_masks else 0, num_groups, *shape.map, v, lanes)
+        self.ever = words(num_images if with_masks else 0, num_groups, *shape.map, v)
+
+    def part(self, num_images: int) -> "Means":
+        """Those of the first images."""
+        smaller = copy.copy(self)
+        smaller.spikes, smaller.masks, smaller.ever = self.spikes[:num_images], self.masks[:num_images], self.ever[:num_images]
+        return smaller
+
+
+class Images:
+    """The images of a group with a border of zeros, and the drives that they are to the first layer."""
+
+    def __init__(self, shape: Shape, num_images: int) -> None:
+        height, width = shape.map
+        num_taps = shape.channels * WINDOW * WINDOW
+        self.values = zeros(num_images, shape.channels, height + 2, width + 2)
+        self.drives = zeros(num_images, 1, height * width, num_blocks(shape.outputs), lanes_of(shape.outputs))
+        self.patch, self.taps = zeros(num_taps), np.arange(num_taps, dtype=np.int32)
+
+    def part(self, num_images: int) -> "Images":
+        """The first ones."""
+        smaller = copy.copy(self)
+        smaller.values, smaller.drives = self.values[:num_images], self.drives[:num_images]
+        return smaller
+
+
+class ForwardLists:
+    """What a layer writes over on its way forward; ``drives`` are those of a linear layer."""
+
+    def __init__(self, shape: Shape, num_images: int, time_steps: int, take: Take) -> None:
+        height, width = shape.input_map
+        lanes, v, steps = lanes_of(shape.outputs), num_blocks(shape.outputs), shape.steps_at_once(time_steps)
+        steps, rows = (steps, height) if shape.layer.convolution else (1, 0)
+
+        def events(name: str) -> Events:
+            most = height * width * shape.channels * shape.spikes_per_input
+            listed = take(name, steps, most + OVERRUN, dtype=np.int32)
+            return Events(listed, take(f"{name} pointers", steps, rows + 2, width + 3, dtype=np.int32))
+
+        self.counts = zeros(5, WORD_BITS, dtype=np.int32)
+        self.drives = take("drives", *((0,) if shape.layer.convolution else (num_images,)), time_steps, 1, v, lanes)
+        potential = take("potential", v, shape.map[0] * shape.map[1], lanes)
+        self.scratch = Scratch(
+            beginning=events("beginning"),
+            ending=events("ending"),
+            potential=potential,
+            drives=zeros(height, lanes),
+        )
+
+
+class _Options(TypedDict):
+    scaled: bool
+    thread: int
+
+
+class BackwardLists:
+    """The gradients of a layer's neurons as events, by place and by channel, for so many samples at once.
+
+    Behind a mean pool its inputs are sums of several spikes, unless they are means of groups anyway.
+    """
+
+    def __init__(self, shape: Shape, num_samples: int, take: Take, *, scaled: bool, thread: int) -> None:
+        height, width = shape.map
+        most = shape.most_passing(grouped=scaled)
+        self.by_place = ByPlace(
+            events=take("events", num_samples, most * shape.outputs, dtype=np.int32),
+            values=take("values", num_samples, most * shape.outputs),
+            pointers=take("pointers", num_samples, height, width + 3, dtype=np.int32),
+        )
+        self.by_channel = ByChannel(
+            offsets=take("offsets", shape.outputs, num_samples * most, dtype=np.int32),
+            shares=take("shares", shape.outputs, num_samples * most),
+            counts=take("counts", shape.outputs, dtype=np.int64),
+        )
+        words_in, lanes_in = num_blocks(shape.channels), lanes_of(shape.channels)
+        border = int(shape.layer.convolution)
+        padded = [side + 2 * border for side in shape.input_map]
+        self.sums_inputs = shape.spikes_per_input > 1 and not scaled
+        self.sums = take("sums", num_samples if self.sums_inputs else 0, *padded, words_in, lanes_in)
+        self.offsets = np.arange(0, 4 * shape.spikes_per_input, 4, dtype=np.int32)
+        self.ones = np.ones(shape.spikes_per_input, dtype=np.float32)
+        self.gradient = zeros(3, shape.input_map[1], words_in, lanes_in)
+        self.strides = self._strides(shape, lanes_in if scaled or self.sums_inputs else 1)
+        rows = (3, 3) if shape.layer.convolution else (shape.input_map[0] * shape.input_map[1], 1)
+        self.total = kept(shape.layer.synapses, f"gradient {thread}", shape.outputs, words_in, *rows, lanes_in)
+        self.total_bias = zeros(shape.outputs)
+
+    @staticmethod
+    def _strides(shape: Shape, words_per_block: int) -> Array:
+        """Bytes of the layer's input from sample to sample, row to row and pixel to pixel; and the border of its events."""
+        pixel = 4 * num_blocks(shape.channels) * words_per_block
+        height, width = shape.input_map
+        if shape.layer.convolution:
+            return np.array([pixel * (height + 2) * (width + 2), pixel * (width + 2), pixel, 1])
+        return np.array([pixel * height * width, 0, 0, 0])
+
+
+class Workspace:
+    """The arrays of one thread for a group of images, forward.
+
+    Where the first layer ``fires_again`` its spikes are not kept: they are fired anew from its constant drives when they are
+    needed, some steps at a time.
+    """
+
+    training = False
+    fires_again = False
+
+    def __init__(self, shapes: list[Shape], num_images: int, time_steps: int) -> None:
+        self.num_images = num_images
+        self.images = Images(shapes[0], num_images)
+        shared = Shared()
+        for take in (shared.reserve, shared.take):
+            self.results = [
+                results_of(shape, num_images, time_steps, take, first=number == 0, training=self.training)
+                for number, shape in enumerate(shapes)
+            ]
+            self.forward = [ForwardLists(shape, num_images, time_steps, take) for shape in shapes]
+        self.first_potential = self.forward[0].scratch.potential
+
+    def bytes_per_image(self) -> int:
+        """What grows with the number of images."""
+        num = self.images.values.nbytes + self.images.drives.nbytes
+        for results in self.results[int(self.fires_again) :]:
+            num += results.pooled.nbytes + results.masks.nbytes * results.masks_kept
+            num += results.spikes.nbytes * (results.kept and results.spikes is not results.pooled)
+        return num
+
+    def part(self, num_images: int) -> Self:
+        """The same arrays for fewer images."""
+        if num_images == self.num_images:
+            return self
+        smaller = copy.copy(self)
+        smaller.num_images, smaller.images = num_images, self.images.part(num_images)
+        smaller.results = [part_of(results, num_images) for results in self.results]
+        return smaller
+
+
+class TrainingWorkspace(Workspace):
+    """The same, and what goes backward: samples are time steps, or so many groups of them."""
+
+    training = True
+
+    def __init__(self, shapes: list[Shape], num_images: int, time_steps: int, num_groups: int | None, thread: int) -> None:
+        super().__init__(shapes, num_images, time_steps)
+        self.means = [
+            Means(shape, num_images, num_groups, with_masks=bool(results.masks_kept))
+            for shape, results in zip(shapes, self.results, strict=True)
+            if num_groups
+        ]
+        bytes_per_sample = 8 * max(shape.outputs * shape.most_passing(grouped=False) for shape in shapes[1:])
+        self.samples_per_image = num_groups or time_steps
+        self.num_samples = min(num_images * self.samples_per_image, max(1, MOST_SAMPLED_BYTES // bytes_per_sample))
+        self.backward = self._backward_lists(shapes, scaled=bool(num_groups), thread=thread)
+        first, second = shapes[:2]
+        v, lanes, (height, width) = num_blocks(first.outputs), lanes_of(first.outputs), first.map
+        self.fires_again = not num_groups and first.layer.pool is None and second.layer.convolution
+        if self.fires_again:
+            steps, map_ = max(second.steps_at_once(time_steps), self.num_samples), self.results[0].pooled.shape[2:]
+            some = words(1, steps, *map_)
+            self.results[0] = self.results[0]._replace(spikes=some, pooled=some)
+            self.first_potential = zeros(v, height * width, lanes)
+        self.first_sums = zeros(num_images, height + 2, width, v, lanes)
+        self.first_total, self.first_total_bias = zeros(first.channels * WINDOW * WINDOW, v, lanes), zeros(v, lanes)
+        self.columns, self.ones = np.arange(0, width * v, v, dtype=np.int32), np.ones(width, dtype=np.float32)
+
+    def _backward_lists(self, shapes: list[Shape], *, scaled: bool, thread: int) -> list[BackwardLists]:
+        """A layer's are needed until those of the one before it are there, so that every other layer uses the same."""
+        shared, options = (Shared(), Shared()), _Options(scaled=scaled, thread=thread)
+        for number, shape in enumerate(shapes):
+            BackwardLists(shape, self.num_samples, shared[number % 2].reserve, **options)
+        return [BackwardLists(shape, self.num_samples, shared[number % 2].take, **options) for number, shape in enumerate(shapes)]
+
+    def bytes_per_image(self) -> int:
+        """What grows with the number of images."""
+        arrays = [array for means in self.means for array in (means.spikes, means.masks, means.ever)]
+        return super().bytes_per_image() + sum(array.nbytes for array in [*arrays, self.first_sums])
+
+    def part(self, num_images: int) -> Self:
+        """The same arrays for fewer images."""
+        smaller = super().part(num_images)
+        if smaller is not self:
+            smaller.means = [means.part(num_images) for means in self.means]
+            smaller.first_sums = self.first_sums[:num_images]
+        return smaller

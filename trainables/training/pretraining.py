@@ -1,0 +1,49 @@
+"""Trained parents: what a trainable starts from when another one has to be trained first.
+
+A parent is a replicate like any other, known by its identity and kept in the folder beside its children's. It is trained by
+whoever needs it first; everyone else finds it, and verifies its weights before using them.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from torch import Tensor
+
+from trainables.data.datasets import Dataset
+from trainables.training.checkpoints import CheckpointFolder
+from trainables.training.configs import identity_of
+from trainables.training.epoch_report import Report
+from trainables.training.files import Location, beside
+from trainables.training.recipe import Recipe
+
+Train = Callable[..., Iterator[Report]]
+"""A trainable's ``train``, of a trainable that keeps its weights."""
+
+
+def trained_parent(
+    train: Train,
+    config: Recipe,
+    *,
+    trainable: str,
+    seed: int,
+    dataset: Dataset,
+    checkpoint_folder: Location | None,
+    num_micro_batches: int = 1,
+) -> tuple[dict[str, Tensor], list[Report]]:
+    """The weights and reports of a parent, which is trained now unless it is there already.
+
+    ``train``, ``config`` and ``trainable`` are the parent's, ``checkpoint_folder`` is the child's: the parent's lies beside
+    it. Without one, the parent is trained for this child alone. ``num_micro_batches`` is for both (see ``Task``).
+
+    Raises:
+        TrainingError: The parent cannot be trained.
+    """
+    identity = identity_of(trainable, config, data_digest=dataset.digest, seed=seed)
+    with ExitStack() as stack:
+        child = checkpoint_folder or Path(stack.enter_context(tempfile.TemporaryDirectory()), "child")
+        folder = beside(child, identity)
+        options = {"checkpoint_folder": folder, "num_micro_batches": num_micro_batches}
+        reports = list(train(config, seed=seed, dataset=dataset, **options))
+        return CheckpointFolder(folder).weights(), reports
