@@ -1,4 +1,4 @@
-"""The house stands as docs/ARCHITECTURE.md says."""
+"""The house stands as docs/architecture.md says."""
 
 import ast
 import subprocess

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.cost_growth --json              all levels (about ten minutes)
     python -m tests.benchmarks.cost_growth --short --json      small levels alone (a minute)
-      … --markdown docs/SPEED.md --figure docs/figures/cost_growth.svg    write the page's tables and figure anew
+      … --markdown docs/speed.md --figure docs/figures/cost_growth.svg    write the page's tables and figure anew
       … --results FILE.json    keep every point that is measured, and do not measure again what the file has
 
 One factor at a time is varied from T=16, feature_scale 0.5, 32x32 images, a batch of 16, one thread. *ours* is what the trainer
@@ -23,7 +23,7 @@ factor, and of the time per step against its work; ``fixed + slope · work`` per
 Floor: time in proportion to work, an exponent of 1 against it; and every weight must be added once per spike: ``floor_shares``
 says how much of our inference that takes, at the rate at which this machine adds rows from its nearest cache. How much
 longer rows take from larger tables is measured beside it, and the share of CPU time that the operating system takes, as it does
-for pages of memory that are fetched anew in every step. Acceptance: exponents have errors, and docs/SPEED.md explains those
+for pages of memory that are fetched anew in every step. Acceptance: exponents have errors, and docs/speed.md explains those
 that are not 1 against the work.
 """
 

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.learning_curves --json            (seven minutes with two threads)
     python -m tests.benchmarks.learning_curves --short --json    (a minute)
-      … --markdown docs/SPEED.md --figure docs/figures/backends_learn_alike.svg    write the page's paragraph and figure anew
+      … --markdown docs/speed.md --figure docs/figures/backends_learn_alike.svg    write the page's paragraph and figure anew
 
 BITnet6 at feature_scale 0.25, T=8, images of 16x16, 5,000 of them, 8 epochs; 2,000 validation images, set aside as for any
 study. Compared: ``backend: torch`` (the definition) and ``backend: event_driven``, trained by the same ``bitnet.train`` as any

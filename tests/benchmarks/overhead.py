@@ -18,7 +18,7 @@ given its parameters, and is ended).
 
 The floor is what MLflow's own store takes to make, fill and end one run, in one process: ``mlflow_floor_s``.
 
-Machine of the figures in docs/LOG.md: 2 virtual cores, Python 3.11, Ray 2.60, Optuna 5.0, MLflow 3.17.
+Machine of the figures in docs/log.md: 2 virtual cores, Python 3.11, Ray 2.60, Optuna 5.0, MLflow 3.17.
 """
 
 import argparse

@@ -9,7 +9,7 @@ hundred. Memory is the driver's resident size when a tenth of the trials were co
 
 What must grow: the driver keeps of every trial what it planned and what became of it, some kilobytes.
 
-Machine of the figures in docs/LOG.md: 2 virtual cores.
+Machine of the figures in docs/log.md: 2 virtual cores.
 """
 
 import argparse

@@ -65,7 +65,7 @@ def postgresql() -> Iterator[Database]:
 
 @contextmanager
 def mlflow_on(database: Database, folder: Path) -> Iterator[str]:
-    """The URL of a real MLflow server with one worker, as docs/CLUSTER.md has it; killed (-9) at the end."""
+    """The URL of a real MLflow server with one worker, as docs/clusters.md has it; killed (-9) at the end."""
     port = free_port()
     with mlflow_server(folder, port, database.url("mlflow")):
         yield f"http://127.0.0.1:{port}"

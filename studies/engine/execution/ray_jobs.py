@@ -219,5 +219,5 @@ def _is_relative(place: str) -> bool:
 
 def _unanswered(address: str, error: Exception) -> Problem:
     reason = mask_credentials(str(error).strip().split("\n")[0])
-    rule, repair = "--address must lead to a Ray cluster's job server", "start the head with its dashboard (docs/CLUSTER.md)"
+    rule, repair = "--address must lead to a Ray cluster's job server", "start the head with its dashboard (docs/clusters.md)"
     return Problem("--address", rule, f"{address} ({reason})", repair)

@@ -94,8 +94,8 @@ def test_markers_must_be_there(text: str, tmp_path: Path) -> None:
 
 def test_page_has_its_blocks(tmp_path: Path) -> None:
     """The page on speed has a place for what both benchmarks write."""
-    page = tmp_path / "SPEED.md"
-    page.write_text((Path(__file__).parents[2] / "docs" / "SPEED.md").read_text())
+    page = tmp_path / "speed.md"
+    page.write_text((Path(__file__).parents[3] / "docs" / "speed.md").read_text())
     for name in ("cost_growth", "backends_learn_alike"):
         replace_block(page, name, f"new {name}")
         assert f"new {name}" in page.read_text()

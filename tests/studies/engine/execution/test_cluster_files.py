@@ -1,4 +1,4 @@
-"""What docs/cluster has for Kubernetes and Slurm, as far as it can be tried without them; and that docs/CLUSTER.md is true."""
+"""What docs/cluster has for Kubernetes and Slurm, as far as it can be tried without them; and that docs/clusters.md is true."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from tests.conftest import PATIENCE_S, descendants, read_if_there
 from tests.studies.engine.execution.test_runner import assert_whole, mlflow_runs
 from tests.studies.namespaces import Namespace, namespace, needs_namespaces, wait_until_files
 
-FOLDER = Path(__file__).parent.parent.parent / "docs" / "cluster"
+FOLDER = Path(__file__).parents[4] / "docs" / "cluster"
 WIDE = {**os.environ, "COLUMNS": "200"}
 STAND_INS = {
     "srun": """\
@@ -64,8 +64,8 @@ def test_the_manifest_is_a_rayjob() -> None:
 
 
 def test_the_commands_of_the_page_exist() -> None:
-    """Every option that docs/CLUSTER.md gives to spikesweep, Ray or MLflow is one of that command."""
-    page = (FOLDER.parent / "CLUSTER.md").read_text()
+    """Every option that docs/clusters.md gives to spikesweep, Ray or MLflow is one of that command."""
+    page = (FOLDER.parent / "clusters.md").read_text()
     lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
     options: dict[tuple[str, ...], set[str]] = {}
     for line in lines:
