@@ -44,7 +44,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 class AnalogueNetwork:
     """Which network; the fields that a converted SNN shares with its parent."""
 
-    layout: str = setting("bitnet", canonical=canonical_layout)
+    layout: str = setting("bitnet", canonical=canonical_layout, section="network")
     """Words such as "64 64 M 128 M F256" (see spikesweep's layouts), or a name: bitnet, bitnet_64px, bitnet_v101, vgg11, vgg13,
     vgg16, vgg19, resnet18, resnet20, resnet34."""
 

@@ -39,14 +39,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 class Config(Recipe, SpikeRegularisers, Pruning):
     """A BITnet and its training; see ``PRESETS`` for the published ones."""
 
-    layout: str = setting("64 64 M 128 M 256 512 M", canonical=canonical_layout)
+    layout: str = setting("64 64 M 128 M 256 512 M", canonical=canonical_layout, section="network")
     """3x3 convolutions by their channels; M for a max pool, A for an average pool, S to stride the convolution before it; F128
     for a fully connected layer; or a name: bitnet, bitnet_64px, bitnet_v101, vgg11, …. The spiking output layer follows."""
 
     feature_scale: float = setting(1.0, above=0, below=1000)
     """Multiplies every channel count of the layout."""
 
-    time_steps: int = setting(8, at_least=1)
+    time_steps: int = setting(8, at_least=1, section="neurons")
     """T, the steps that each image is shown for in training."""
 
     eval_time_steps: int | None = setting(None, at_least=1)
@@ -64,7 +64,7 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     pool_gradient: Literal["one", "split"] = setting("one")
     """A max pool's gradient goes to the first of its largest inputs, or is shared among them."""
 
-    loss: Loss = setting("mse")
+    loss: Loss = setting("mse", section="learning rule")
     """mse: mean squared error of spike rates (the README's); cross_entropy: of softmax(10 · spike rates)."""
 
     gradient: Literal["straight_through", "rate_collapsed", "surrogate"] = setting("straight_through")
@@ -89,7 +89,7 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     detach_reset: bool = setting(False)
     """surrogate: whether the gradient passes by the reset."""
 
-    pretrain_epochs: int = setting(0, at_least=0)
+    pretrain_epochs: int = setting(0, at_least=0, section="pretraining")
     """Epochs of the analogue network (clamped ReLU, batch norms) that the BITnet starts from; 0 to start from scratch."""
 
     pretrain_lr: float = setting(5e-3, above=0)

@@ -64,7 +64,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
     """The parent's network and recipe (epochs, lr, … are the parent's), its conversion, and fine-tuning if there is any."""
 
-    time_steps: int = setting(32, at_least=1)
+    time_steps: int = setting(32, at_least=1, section="conversion")
     """T, the steps that each image is shown for: what corrections and fine-tuning are made for."""
 
     eval_time_steps: int | None = setting(None, at_least=1)
@@ -117,7 +117,7 @@ class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
     spike_norm_time_steps: int = setting(2500, at_least=1)
     """Time steps over which spike_norm looks for the largest input."""
 
-    finetune_epochs: int = setting(0, at_least=0)
+    finetune_epochs: int = setting(0, at_least=0, section="fine-tuning")
     """Epochs of training the converted network in the spiking domain; 0 for none."""
 
     finetune_lr: float = setting(1e-3, above=0)

@@ -71,7 +71,7 @@ class Config(Recipe):
     epochs: int = setting(1, at_least=1)
     """Reports; the last one is the same whatever their number."""
 
-    a: float = setting(0.0, at_least=-1, at_most=1)
+    a: float = setting(0.0, at_least=-1, at_most=1, section="response surface")
     """More accurate, less sparse, more operations; helps more where b is high."""
 
     b: float = setting(0.0, at_least=-1, at_most=1)

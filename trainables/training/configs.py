@@ -6,7 +6,23 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
+
+Section = Literal[
+    "data",
+    "network",
+    "neurons",
+    "learning rule",
+    "conversion",
+    "response surface",
+    "training",
+    "pretraining",
+    "fine-tuning",
+    "regularisation",
+    "pruning",
+    "computation",
+]
+"""The sections of configs, in the order in which they are shown."""
 
 
 def setting(
@@ -18,21 +34,40 @@ def setting(
     below: float | None = None,
     identity: bool = True,
     canonical: Callable[[Any], Any] | None = None,
+    section: Section | None = None,
 ) -> Any:
     """A config field: its default, the rule its value must keep, and whether it changes the result.
 
     Fields with ``identity=False`` (where to compute, say) are left out of a replicate's identity. ``canonical`` gives the one
-    spelling of a value that has several; see ``canonical_value``.
+    spelling of a value that has several; see ``canonical_value``. ``section`` begins a section of the config, to which the fields
+    below it in its class belong too; see ``config_sections``.
     """
     rule = {"ge": at_least, "le": at_most, "gt": above, "lt": below}
     rule = {name: bound for name, bound in rule.items() if bound is not None}
-    return dataclasses.field(default=default, metadata={"rule": rule, "identity": identity, "canonical": canonical})
+    return dataclasses.field(
+        default=default, metadata={"rule": rule, "identity": identity, "canonical": canonical, "section": section}
+    )
 
 
 def canonical_value(config_class: Any, name: str, value: Any) -> Any:
     """The one spelling of a value that the field called ``name`` allows: two that mean the same are one config."""
     canonical = config_class.__dataclass_fields__[name].metadata["canonical"]
     return canonical(value) if canonical else value
+
+
+def config_sections(config_class: Any) -> dict[Section, list[str]]:
+    """The fields of a config by section, as ``spikesweep check --full`` and the docs group them.
+
+    A field that a subclass declares again stays in its section unless the subclass begins another.
+    """
+    section_of: dict[str, Section] = {}
+    for part in reversed(config_class.__mro__):
+        section = None
+        for name in vars(part).get("__annotations__", {}):
+            section = part.__dataclass_fields__[name].metadata["section"] or section
+            section_of[name] = section or section_of[name]
+    sections = {section: [name for name, other in section_of.items() if other == section] for section in get_args(Section)}
+    return {section: names for section, names in sections.items() if names}
 
 
 def identity_field_names(config_class: Any) -> set[str]:

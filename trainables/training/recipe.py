@@ -19,7 +19,7 @@ class Recipe:
     Nothing is selected on the way, so the test images are looked at once, after the last epoch.
     """
 
-    data: str = setting("digits")
+    data: str = setting("digits", section="data")
     """digits, mnist, fashion_mnist, cifar10, cifar100, or the path of an .npz file with your own arrays (none is no data: it is
     for the response surface alone)."""
 
@@ -44,7 +44,7 @@ class Recipe:
     crop_padding: int = setting(0, at_least=0)
     """Crop training images at a random place after padding them by this many pixels."""
 
-    epochs: int = setting(10, at_least=1)
+    epochs: int = setting(10, at_least=1, section="training")
     """Passes over the training images."""
 
     batch_size: int = setting(64, at_least=1)
@@ -60,7 +60,7 @@ class Recipe:
     weight_decay: float = setting(0.01, at_least=0)
     """AdamW's decoupled weight decay, or SGD's L2 penalty."""
 
-    device: str = setting("auto", identity=False)
+    device: str = setting("auto", identity=False, section="computation")
     """cpu, a CUDA device such as cuda:0, or auto: in a study a GPU if resources ask for one; else a GPU if there is one."""
 
     backend: Backend = setting("auto", identity=False)

@@ -20,7 +20,7 @@ Schedule = Literal["once", "linear", "cubic"]
 class SpikeRegularisers:
     """Terms beside the loss, on the spikes of all layers."""
 
-    spike_penalty: float = setting(0.0, at_least=0)
+    spike_penalty: float = setting(0.0, at_least=0, section="regularisation")
     """Weight of the mean over layers of the spikes per neuron and image; 0 for none."""
 
     spike_penalty_annealing: Annealing = setting("linear")
@@ -84,7 +84,7 @@ def hidden_layers(network: Network) -> list[str]:
 class Pruning:
     """Filters of convolutions that are set to 0 while training, without any retraining."""
 
-    prune: PruningScore = setting("none")
+    prune: PruningScore = setting("none", section="pruning")
     """Which filters go first: those of the smallest L1 norm, of the least active outputs, or at random; none for no pruning."""
 
     prune_fraction: float = setting(0.5, above=0, below=1)
