@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)
+from studies.engine.binding.optuna_internals import generation_note
 
 
 class OrderedNSGAIISampler(optuna.samplers.NSGAIISampler):
@@ -47,12 +47,8 @@ PRUNERS: Mapping[str, type[BasePruner]] = {
     "patient": optuna.pruners.PatientPruner,
 }
 
-GENERATION = f"{OrderedNSGAIISampler.__name__}:generation"
-"""Under what name NSGA-II keeps a trial's generation with it."""
-SEQUENCE = "qmc:"
-"""How the names begin under which QMC keeps, with the study, how far it is in its sequence."""
-RELATIVE = ":relative_params:"
-"""Part of the names under which TPE and GP keep what they drew for a trial in flight, also for factors that turned out idle."""
+GENERATION = generation_note(OrderedNSGAIISampler)
+"""The name of the note in which NSGA-II keeps a trial's generation. It is in ledgers, and so the class keeps its name."""
 
 _OUR_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "tpe": {"multivariate": True, "group": True},  # group: it knows conditions

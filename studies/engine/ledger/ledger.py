@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from search_spaces.language.space import Cell, Space, cell_of_params, params_and_distributions
+from studies.engine.binding.optuna_internals import storage_of, study_id_of, trial_id_of
 from studies.engine.errors import Problem, StudyError, mask_credentials
 from studies.engine.ledger.journal import Journal
 from studies.run_record import OBJECTIVES, Role
@@ -31,7 +32,6 @@ from studies.run_record import OBJECTIVES, Role
 if TYPE_CHECKING:  # it knows the trainables, whom looking at a ledger need not wait for
     from studies.engine.binding.replicates import Replicate
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 Written = TypeVar("Written")
 
@@ -115,7 +115,7 @@ class Ledger:
 
     def __init__(self, study: optuna.Study, space: Space) -> None:
         self._study, self._space = study, space
-        self._storage = study._storage  # noqa: SLF001  # a study's own methods read the trial four times
+        self._storage = storage_of(study)  # a study's own methods read the trial four times
         self._tries = 0
         """Of the present write, that failed."""
         self._attributes = study.user_attrs
@@ -205,9 +205,11 @@ class Ledger:
         """The id of a new trial, or of the one that an earlier try made whose answer was lost."""
         if self._tries:
             for made in reversed(self._study.get_trials(deepcopy=False)):
-                if made.user_attrs.get(_IDENTITY) == identity and (unlike is None or made._trial_id != unlike.trial_id):  # noqa: SLF001
-                    return made._trial_id  # noqa: SLF001
-        trial_id: int = self._storage.create_new_trial(self._study._study_id, template_trial=trial)  # noqa: SLF001  # add_trial keeps the id to itself
+                if made.user_attrs.get(_IDENTITY) == identity and (unlike is None or trial_id_of(made) != unlike.trial_id):
+                    return trial_id_of(made)
+        trial_id: int = self._storage.create_new_trial(
+            study_id_of(self._study), template_trial=trial
+        )  # add_trial does not tell the id
         return trial_id
 
     def _end(self, identity: str, state: TrialState, values: Mapping[str, float] | None = None, *, reason: str = "") -> None:
@@ -271,7 +273,7 @@ def outline_of(ledger: str, study_name: str, file_digest: str) -> StudyOutline |
         if not of_name or of_name[-1].user_attrs.get(_DIGEST) != file_digest:
             return None
         found = of_name[-1]  # a study's newest space comes last
-        trials = storage.get_all_trials(found._study_id, deepcopy=False)  # noqa: SLF001  # what the storage knows it by
+        trials = storage.get_all_trials(study_id_of(found), deepcopy=False)
     except _UNREACHABLE as error:
         raise _unreachable(ledger, error) from None
     strangers = set(found.user_attrs[_STRANGERS])
@@ -378,7 +380,7 @@ def _outline(trial: FrozenTrial) -> Outline:
 def _entry(trial: FrozenTrial, space: Space) -> Entry:
     attributes = trial.user_attrs
     return Entry(
-        trial_id=trial._trial_id,  # noqa: SLF001  # what the storage knows it by
+        trial_id=trial_id_of(trial),
         state=trial.state,
         values=dict(zip(OBJECTIVES, trial.values or [], strict=False)),
         reason=attributes.get(_REASON, ""),

@@ -21,7 +21,17 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from search_spaces.language.space import Cell, Space, cell_key, cell_of_params, params_and_distributions
-from studies.engine.binding.samplers import GENERATION, RELATIVE, SEQUENCE, make_sampler
+from studies.engine.binding.optuna_internals import (
+    QMC_POSITION,
+    RELATIVE_PARAMS,
+    notes_of_study,
+    notes_of_trial,
+    open_trial,
+    pass_on_search_space,
+    set_note_of_study,
+    set_note_of_trial,
+)
+from studies.engine.binding.samplers import GENERATION, make_sampler
 from studies.run_record import Direction
 
 NUM_TRIES = 50
@@ -31,8 +41,6 @@ NUM_TRIES_OF_GP = 3
 NUM_RANDOM_TRIES = 2_000
 """How many draws from an infinite space (or a very large one) may be known or refused before the search ends."""
 MOST_CELLS_TO_LIST = 20_000
-_SHARED_SPACE = "_search_space"
-"""Optuna's samplers keep it there."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +83,9 @@ class Search:
         self._seen.add(cell_key(cell))
         params, distributions = self._as_params(cell)
         for name in sampler_notes:
-            if name.startswith(SEQUENCE):
-                storage, study_id = self._study._storage, self._study._study_id  # noqa: SLF001  # no public way
-                position = storage.get_study_system_attrs(study_id).get(name, -1)
-                storage.set_study_system_attr(study_id, name, max(position, sampler_notes[name]))
+            if name.startswith(QMC_POSITION):
+                position = max(notes_of_study(self._study).get(name, -1), sampler_notes[name])
+                set_note_of_study(self._study, name, position)
         state = result.state if result else TrialState.RUNNING
         self._study.add_trial(
             create_trial(
@@ -93,7 +100,7 @@ class Search:
         )
         if result is None:
             frozen = self._study.get_trials(deepcopy=False)[-1]
-            self._open[cell_key(cell)] = Trial(self._study, frozen._trial_id)  # noqa: SLF001  # no public way to adopt a trial
+            self._open[cell_key(cell)] = open_trial(self._study, frozen)
 
     def ask(self) -> tuple[Cell, dict[str, Any]] | None:
         """A cell that is new and accepted, with the sampler's notes for the ledger; None once none is found."""
@@ -113,14 +120,9 @@ class Search:
             return self._keep(*self._propose())
 
     def _renew_sampler(self) -> None:
-        """Another sampler with the next seed.
-
-        What it knows of the space that all trials share is passed on: working that out means looking at every trial, and its
-        result does not depend on the seed.
-        """
+        """Another sampler with the next seed, which need not read every trial again."""
         before, self._study.sampler = self._study.sampler, make_sampler(self._sampler, num_asked=len(self._seen))
-        if hasattr(before, _SHARED_SPACE):
-            setattr(self._study.sampler, _SHARED_SPACE, getattr(before, _SHARED_SPACE))
+        pass_on_search_space(before, self._study.sampler)
 
     def is_exhausted(self) -> bool:
         """Whether every cell of the space is known or refused; where it is too large to be listed this cannot be said."""
@@ -172,14 +174,13 @@ class Search:
     def _keep(self, cell: Cell, trial: Trial) -> tuple[Cell, dict[str, Any]]:
         self._seen.add(cell_key(cell))
         self._open[cell_key(cell)] = trial
-        storage = self._study._storage  # noqa: SLF001  # no public way
-        of_trial = storage.get_trial_system_attrs(trial._trial_id)  # noqa: SLF001
+        of_trial = notes_of_trial(trial)
         for name in of_trial:
-            if RELATIVE in name:
-                storage.set_trial_system_attr(trial._trial_id, name, "")  # noqa: SLF001
-        of_study = storage.get_study_system_attrs(self._study._study_id)  # noqa: SLF001
+            if RELATIVE_PARAMS in name:  # also for factors that turned out to be inactive in this cell
+                set_note_of_trial(trial, name, "")
         generation = {GENERATION: of_trial[GENERATION]} if GENERATION in of_trial else {}
-        return cell, generation | {name: note for name, note in of_study.items() if name.startswith(SEQUENCE)}
+        of_study = notes_of_study(self._study)
+        return cell, generation | {name: note for name, note in of_study.items() if name.startswith(QMC_POSITION)}
 
     def _draw(self) -> Cell | None:
         """A new cell at random, where the sampler found none."""

@@ -1,0 +1,56 @@
+"""Each fence around a library's private parts is for the versions that pyproject.toml allows and that are installed."""
+
+import importlib
+import re
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+FILES = [
+    file.relative_to(ROOT)
+    for package in ("studies", "analysis", "trainables", "search_spaces")
+    for file in sorted((ROOT / package).rglob("*.py"))
+]
+FENCES = [file for file in FILES if file.name.endswith("_internals.py") or file.name == "ray_patches.py"]
+
+
+@pytest.fixture(name="fence", params=FENCES, ids=str)
+def imported_fence(request: pytest.FixtureRequest) -> ModuleType:
+    return importlib.import_module(".".join(request.param.with_suffix("").parts))
+
+
+def test_fence_is_for_the_versions_that_are_allowed(fence: ModuleType) -> None:
+    """Whoever raises a bound in pyproject.toml has to look at the fence before this test passes again."""
+    checked = Requirement(fence.CHECKED_FOR)
+    asked = {Requirement(line).name: line for line in _dependencies()}[checked.name]
+    assert asked == fence.CHECKED_FOR, (
+        f"pyproject.toml asks for {asked}, but {fence.__name__} was checked for {fence.CHECKED_FOR}: read in the new version "
+        f"what each function of {fence.__name__} uses, run the tests of the modules that import it, then change CHECKED_FOR"
+    )
+    assert any(bound.operator == "<" for bound in checked.specifier), f"{checked} needs an upper bound: private parts change"
+
+
+def test_fence_is_for_the_version_that_is_installed(fence: ModuleType) -> None:
+    """The installed version is one of those, and has all that the fence uses."""
+    checked = Requirement(fence.CHECKED_FOR)
+    assert checked.specifier.contains(version(checked.name))
+    fence.check()
+
+
+def test_optuna_has_a_fence() -> None:
+    """What is looked for is found, and Optuna's private parts are used nowhere else."""
+    assert Path("studies/engine/binding/optuna_internals.py") in FENCES
+    private = re.compile(r"(?<!self)\._(storage|study_id|trial_id|search_space)\b")
+    users = {file for file in FILES if private.search((ROOT / file).read_text())}
+    assert users <= set(FENCES)
+
+
+def _dependencies() -> list[str]:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        dependencies: list[str] = tomllib.load(file)["project"]["dependencies"]
+    return dependencies
