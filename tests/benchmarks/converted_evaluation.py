@@ -4,7 +4,7 @@
 
 VGG-11 at feature_scale 0.5 (with --short 0.25) with batch norms, trained for a few epochs on CIFAR-10 images and converted by
 percentile, the image a constant current, max pools by the largest count, as the shipped conversions have them. Compared on the
-same 32 images at T = 50 and 200: ``Engine.outputs``, and what ``evaluate`` does without an engine, ``Network.simulate``; both
+same 32 images at T = 50 and 200: ``EventDrivenEvaluator.outputs``, and ``Network.simulate``, which plain PyTorch runs; both
 give the outputs of every step. Drives are summed in other orders, so that a membrane potential may cross its threshold a step
 later: at least nine of ten images must be given the same class at the end, which is checked.
 Floor: a row of weights added for every spike. Acceptance: the kernels are faster, or the table of shipped studies says why they
@@ -26,9 +26,9 @@ from trainables.conversion.calibration_set import calibration_set
 from trainables.data.datasets import Dataset, Splits, default_data_folder, prepare
 from trainables.data.encodings import ConstantCurrent
 from trainables.kernels.choice import evaluation_engine
-from trainables.kernels.cpu.evaluation import Engine
+from trainables.kernels.cpu.evaluation import EventDrivenEvaluator
 from trainables.networks.network import Network
-from trainables.training.loop import Trainer, demand_of, splits_of
+from trainables.training.loop import Trainer, backend_request, splits_of
 
 BATCH_SIZE = 32
 SAME_CLASS = 0.9
@@ -92,7 +92,7 @@ def compared(network: Network, images_BCHW: Tensor, time_steps: int, clock: Call
     Raises:
         ValueError: Too few images have the same class.
     """
-    engine = Engine(network, (images_BCHW.shape[2], images_BCHW.shape[3]), time_steps)
+    engine = EventDrivenEvaluator(network, (images_BCHW.shape[2], images_BCHW.shape[3]), time_steps)
     engine.warm_up()
     rates = _Rates()
 
@@ -158,4 +158,4 @@ def backend_of(config: converted_snn.Config, dataset: Dataset) -> str:
     """What evaluates a conversion, and why it is torch where it is."""
     task = converted_snn.task_of(config, dataset.image_shape, dataset.num_classes)
     splits = splits_of(config, dataset, torch.device("cpu"))
-    return evaluation_engine(task.build(), demand_of(task, config, splits, task.eval_time_steps))[1]
+    return evaluation_engine(task.build(), backend_request(task, config, splits, task.eval_time_steps))[1]

@@ -43,7 +43,7 @@ from trainables.kernels.gpu.chain import (
     piece_of,
     synapse_gradients,
 )
-from trainables.kernels.gpu.engine import TrainingEngine
+from trainables.kernels.gpu.engine import TritonTrainer
 from trainables.kernels.gpu.memory import fused_memory
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.layered import initialise_spiking
@@ -182,7 +182,7 @@ def sides(network: Network, batch_size: int) -> Iterator[tuple[str, Train]]:
 
 def train_ours(network: Network, images_BCHW: Tensor, labels_B: Tensor, time_steps: int, groups: TimeGroups | None) -> Tensor:
     """The outputs of a training step of the Triton backend."""
-    engine = TrainingEngine(network, time_steps, groups)
+    engine = TritonTrainer(network, time_steps, groups)
     return engine.gradients(images_BCHW, lambda outputs_TBK, which: mse_of_rates(outputs_TBK, labels_B[which]))[1]
 
 

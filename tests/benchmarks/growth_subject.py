@@ -13,8 +13,9 @@ from tests.benchmarks.training_step import CLASSES
 from tests.benchmarks.training_step import images as digits
 from trainables import bitnet
 from trainables.data.encodings import ConstantCurrent
-from trainables.kernels.choice import Backend, Demand, Training, evaluation_engine, training_engine
+from trainables.kernels.choice import evaluation_engine, training_engine
 from trainables.kernels.cpu.compiled.arrays import lanes_of, num_blocks
+from trainables.kernels.interface import Backend, BackendRequest, Training
 from trainables.networks.layered import initialise_spiking, synaptic_modules
 from trainables.networks.network import Network
 from trainables.networks.precision import forward_torch
@@ -84,7 +85,7 @@ def work_of(subject: Subject) -> dict[str, float]:
     of its first layer, ``neurons``, ``words`` of bits a time step, ``weights``, and the mean ``spike_rate``.
     """
     network, meter = subject.network, CostMeter()
-    engine, _ = evaluation_engine(network, demand_of(subject.point, "auto"))
+    engine, _ = evaluation_engine(network, backend_request(subject.point, "auto"))
     meter.next_batch(len(subject.images_BCHW))
     if engine:
         engine.outputs(subject.images_BCHW, meter)
@@ -107,23 +108,23 @@ def work_of(subject: Subject) -> dict[str, float]:
     }
 
 
-def demand_of(point: Point, wanted: Backend) -> Demand:
+def backend_request(point: Point, wanted: Backend) -> BackendRequest:
     """What the trainer asks a backend for."""
-    return Demand(wanted=wanted, input_map=(point.side, point.side), time_steps=point.time_steps, constant_input=True)
+    return BackendRequest(wanted=wanted, input_map=(point.side, point.side), time_steps=point.time_steps, constant_input=True)
 
 
 def steps_of(subject: Subject) -> tuple[dict[str, Step], str]:
     """Training steps without the optimiser and inference, ours and torch's, by name; and the name of our backend."""
     network, images_BCHW = subject.network, subject.images_BCHW
     made: dict[str, Step] = {}
-    demand = demand_of(subject.point, "auto")
+    request = backend_request(subject.point, "auto")
     for name, groups in (("exact", None), ("collapsed", 1)):
-        training, backend = training_engine(network, demand, groups, watched=None)
+        training, backend = training_engine(network, request, groups, watched=None)
         if training is None:
             raise RuntimeError(f"the default backend must be a fast one, but it is {backend}")
         made[f"ours {name}"] = partial(_kernel_step, subject, training)
         made[f"torch {name}"] = partial(_torch_step, subject, groups)
-    evaluating, backend = evaluation_engine(network, demand)
+    evaluating, backend = evaluation_engine(network, request)
     assert evaluating
     made["ours inference"] = lambda: evaluating.outputs(images_BCHW)
     made["torch inference"] = lambda: torch_outputs(subject)

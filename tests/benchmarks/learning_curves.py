@@ -38,7 +38,7 @@ from analysis.reporting.figures.style import STYLE, line_style, panels, svg
 from tests.benchmarks.page_blocks import measured_on, replace_block
 from trainables import bitnet
 from trainables.data.datasets import Dataset, default_data_folder, prepare
-from trainables.kernels.choice import Backend
+from trainables.kernels.interface import Backend
 
 SEEDS = (0, 1, 2)
 BACKENDS: Mapping[Backend, str] = {"torch": "torch", "event_driven": "event-driven kernels"}

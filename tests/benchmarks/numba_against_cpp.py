@@ -43,7 +43,7 @@ from tests.benchmarks.training_step import CLASSES, SIDE, images
 from trainables import bitnet
 from trainables.kernels.cpu.compiled.arrays import Array, num_blocks, words, zeros
 from trainables.kernels.cpu.compiled.forward import Driven, Kind, Results, Scratch, Weights, convolution_layer
-from trainables.kernels.cpu.evaluation import Engine
+from trainables.kernels.cpu.evaluation import EventDrivenEvaluator
 from trainables.kernels.cpu.weights import in_blocks
 from trainables.kernels.cpu.workspace import Shape
 from trainables.networks.layered import initialise_spiking
@@ -184,7 +184,7 @@ class Case:
 
 def cases(network: Network, num_images: int, function: Compiled) -> list[Case]:
     """Layers 2 to 5, each with the spikes that the layer before it has fired in our engine."""
-    engine = Engine(network, (SIDE, SIDE), TIME_STEPS)
+    engine = EventDrivenEvaluator(network, (SIDE, SIDE), TIME_STEPS)
     space, weights = engine._new_space(0, num_images), engine._weights()
     engine._forward([space], images(None)[0][:num_images], weights)
     driven = engine._driven(space, weights[0].forward)
@@ -277,7 +277,7 @@ def _first_use(feature_scale: float) -> float:
     """Import the kernels and warm up an engine; a process of its own does it."""
     network = bitnet.build(bitnet.Config(layout="bitnet", feature_scale=feature_scale), (SIDE, SIDE, 3), CLASSES)
     start = time.perf_counter()
-    Engine(network, (SIDE, SIDE), TIME_STEPS).warm_up()
+    EventDrivenEvaluator(network, (SIDE, SIDE), TIME_STEPS).warm_up()
     return round(time.perf_counter() - start, 2)
 
 

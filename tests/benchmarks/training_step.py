@@ -46,8 +46,8 @@ from torch.nn import functional
 from tests.benchmarks.addition_rate import seconds_per_addition
 from tests.benchmarks.spike_rates import PUBLISHED_RATES, set_rates
 from trainables import bitnet
-from trainables.kernels.cpu.evaluation import Engine
-from trainables.kernels.cpu.training import TrainingEngine
+from trainables.kernels.cpu.evaluation import EventDrivenEvaluator
+from trainables.kernels.cpu.training import EventDrivenTrainer
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.layered import initialise_spiking, synaptic_modules
 from trainables.networks.network import Network
@@ -141,7 +141,7 @@ def untrained() -> Network:
 def trained(images_BCHW: Tensor, labels_B: Tensor) -> Network:
     """The network after a short training with T = 8."""
     network, generator = untrained(), torch.Generator().manual_seed(1)
-    engine = TrainingEngine(network, (SIDE, SIDE), 8, 1)
+    engine = EventDrivenTrainer(network, (SIDE, SIDE), 8, 1)
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=TRAINING_STEPS)
     for _ in range(TRAINING_STEPS):
@@ -268,7 +268,7 @@ OURS: dict[str, TimeGroups | None] = {"exact": None, "collapsed": 1, "dyadic": "
 def step_of(name: str, network: Network, images_BCHW: Tensor, labels_B: Tensor, time_steps: int) -> Step:
     """A training step without the optimiser."""
     if name in OURS:
-        engine = TrainingEngine(network, (SIDE, SIDE), time_steps, OURS[name])
+        engine = EventDrivenTrainer(network, (SIDE, SIDE), time_steps, OURS[name])
         return lambda: engine.gradients(images_BCHW, _loss_of(labels_B))
     run = THEIRS[name](network)
 
@@ -291,7 +291,7 @@ def inferences(network: Network, images_BCHW: Tensor, time_steps: int) -> dict[s
         outputs_TBK: Tensor = network(images_BCHW[None], time_steps)[0]
         return outputs_TBK
 
-    engine = Engine(network, (SIDE, SIDE), time_steps)
+    engine = EventDrivenEvaluator(network, (SIDE, SIDE), time_steps)
     return {"loop": stepwise, "torch": folded, "event_driven": lambda: engine.outputs(images_BCHW)}
 
 
@@ -312,7 +312,7 @@ def floor(network: Network, images_BCHW: Tensor, inference_s: float) -> dict[str
     """The additions of a forward pass with T = 16, and how near to their time we are."""
     meter = CostMeter()
     meter.next_batch(len(images_BCHW))
-    Engine(network, (SIDE, SIDE), 16).outputs(images_BCHW, meter)
+    EventDrivenEvaluator(network, (SIDE, SIDE), 16).outputs(images_BCHW, meter)
     additions = meter.metrics()["ops/effective_acs"] * len(images_BCHW)
     floor_s = additions * seconds_per_addition(NEAREST_KIB)
     return {"additions": additions, "bytes": 4 * additions, "seconds": floor_s, "share": round(floor_s / inference_s, 2)}

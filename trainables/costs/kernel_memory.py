@@ -32,14 +32,14 @@ FILLED = 0.5
 
 
 @dataclass(frozen=True)
-class Kernels:
+class KernelUse:
     """What the kernels run, and plain PyTorch does not."""
 
     training: bool
     evaluation: bool
 
 
-NO_KERNELS = Kernels(training=False, evaluation=False)
+NO_KERNELS = KernelUse(training=False, evaluation=False)
 
 
 def kernel_bytes(network: Network, sizes: Mapping[str, int], task: Task, *, trained: bool) -> int:

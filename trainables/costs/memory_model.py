@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from trainables.costs.kernel_memory import NO_KERNELS, TABLES, Kernels, kernel_bytes
+from trainables.costs.kernel_memory import NO_KERNELS, TABLES, KernelUse, kernel_bytes
 from trainables.networks.activations import QCFS, ClampedReLU
 from trainables.networks.collapsed import group_sizes
 from trainables.networks.network import INPUT, NORMS, NUM_FOLDED_IMAGES, POOLS, SYNAPSES, Network, Step
@@ -71,7 +71,7 @@ def memory_bytes(
     recipe: Recipe,
     *,
     calibration_images: int,
-    kernels: Kernels = NO_KERNELS,
+    kernels: KernelUse = NO_KERNELS,
 ) -> int:
     """The predicted peak of a process beyond what it takes before it trains; never more for more parts of a batch.
 
@@ -104,7 +104,7 @@ def _peaks(
     parameters: int,
     calibration_images: int,
     num_parts: int,
-    kernels: Kernels,
+    kernels: KernelUse,
 ) -> Iterator[_Peak]:
     """Of evaluation, training and calibration, beside the weights."""
     evaluation = _evaluation(network, sizes, task, size_of_parts(EVALUATION_BATCH_SIZE, num_parts))

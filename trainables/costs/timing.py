@@ -10,10 +10,19 @@ from dataclasses import dataclass
 import torch
 
 from trainables.data.datasets import Dataset, Split, Splits
-from trainables.kernels.choice import Evaluating, evaluation_engine
+from trainables.kernels.choice import evaluation_engine
+from trainables.kernels.interface import Evaluating
 from trainables.networks.network import Network
 from trainables.spiking.costs import CostMeter
-from trainables.training.loop import EVALUATION_BATCH_SIZE, Trainer, batch_sizes, demand_of, evaluate, resolve_device, splits_of
+from trainables.training.loop import (
+    EVALUATION_BATCH_SIZE,
+    Trainer,
+    backend_request,
+    batch_sizes,
+    evaluate,
+    resolve_device,
+    splits_of,
+)
 from trainables.training.recipe import Recipe
 from trainables.training.task import Task
 
@@ -82,7 +91,7 @@ def _timing_of(task: Task, recipe: Recipe, dataset: Dataset, device: torch.devic
         splits = splits_of(recipe, dataset, device)
 
     def engine_of(network: Network) -> Evaluating | None:
-        return evaluation_engine(network, demand_of(task, recipe, splits, task.eval_time_steps))[0]
+        return evaluation_engine(network, backend_request(task, recipe, splits, task.eval_time_steps))[0]
 
     network = task.build().to(device)
     _evaluate_one_batch(task, network, splits, CostMeter(), engine_of(network))

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.costs.kernel_memory import Kernels
+from trainables.costs.kernel_memory import KernelUse
 from trainables.data.datasets import Dataset, Split, Splits, augment, split
 from trainables.data.encodings import ConstantCurrent, SignedPoisson
 from trainables.data.normalisation import Normalisation
 from trainables.data.randomness import generator_for
-from trainables.kernels.choice import Demand, Evaluating, evaluation_engine, kernels_run, training_engine
+from trainables.kernels.choice import evaluation_engine, kernels_run, training_engine
+from trainables.kernels.interface import BackendRequest, Evaluating
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import NORMS, Inputs, Network
 from trainables.networks.precision import Precision, forward_torch, precision_fact, rounding
@@ -68,7 +69,7 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
         trainer.load_state_dict(checkpoint[0])
     yield from reports
 
-    evaluation, evaluated_by = evaluation_engine(network, demand_of(task, recipe, splits, task.eval_time_steps))
+    evaluation, evaluated_by = evaluation_engine(network, backend_request(task, recipe, splits, task.eval_time_steps))
     backends = {
         "backend": trainer.backend if trainer else evaluated_by,
         "evaluation_backend": evaluated_by,
@@ -151,8 +152,8 @@ class Trainer:
         self._pruner: Pruner | None = None
         if pruning and pruning.prune != "none":
             self._pruner = Pruner(pruning, network, task.seed, is_over=task.pruning_is_over)
-        demand = demand_of(task, recipe, splits, task.time_steps)
-        self._engine, self.backend = training_engine(network, demand, task.time_groups, watched=watched_by(task))
+        request = backend_request(task, recipe, splits, task.time_steps)
+        self._engine, self.backend = training_engine(network, request, task.time_groups, watched=watched_by(task))
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the network."""
@@ -262,15 +263,15 @@ def watched_by(task: Task) -> str | None:
     return "spike penalties" if task.regularisers and task.regularisers.penalise else None
 
 
-def demand_of(task: Task, recipe: Recipe, splits: Splits, time_steps: int) -> Demand:
+def backend_request(task: Task, recipe: Recipe, splits: Splits, time_steps: int) -> BackendRequest:
     """What a network is run for."""
     height, width, channels = splits.train.images.shape[1:]
-    return demand_for(task, recipe, recipe.input_shape((height, width, channels)), time_steps)
+    return backend_request_for(task, recipe, recipe.input_shape((height, width, channels)), time_steps)
 
 
-def demand_for(task: Task, recipe: Recipe, input_shape: ImageShape, time_steps: int) -> Demand:
+def backend_request_for(task: Task, recipe: Recipe, input_shape: ImageShape, time_steps: int) -> BackendRequest:
     """The same, for a shape of what the network sees."""
-    return Demand(
+    return BackendRequest(
         wanted=recipe.backend,
         input_map=input_shape[:2],
         time_steps=time_steps,
@@ -279,10 +280,12 @@ def demand_for(task: Task, recipe: Recipe, input_shape: ImageShape, time_steps: 
     )
 
 
-def kernels_for(task: Task, recipe: Recipe, network: Network, input_shape: ImageShape) -> Kernels:
+def kernels_for(task: Task, recipe: Recipe, network: Network, input_shape: ImageShape) -> KernelUse:
     """What of a task the kernels for CPUs run there; the network may be on any device."""
-    training, evaluation = (demand_for(task, recipe, input_shape, steps) for steps in (task.time_steps, task.eval_time_steps))
-    return Kernels(
+    training, evaluation = (
+        backend_request_for(task, recipe, input_shape, steps) for steps in (task.time_steps, task.eval_time_steps)
+    )
+    return KernelUse(
         training=kernels_run(network, training, training=True) and watched_by(task) is None,
         evaluation=kernels_run(network, evaluation, training=False),
     )

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from trainables.data.datasets import NO_IMAGES
-from trainables.kernels.choice import Backend
+from trainables.kernels.interface import Backend
 from trainables.networks.layouts import ImageShape
 from trainables.training.configs import setting
 

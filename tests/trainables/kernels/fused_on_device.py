@@ -176,7 +176,7 @@ def test_evaluation_counts_the_same() -> None:
     with torch.no_grad():
         expected_TBK = torch.cat(list(network.simulate(inputs, T, [theirs])))
     assert torch.equal(outputs_TBK, expected_TBK)
-    assert torch.equal(engine.Engine(network, T).outputs(inputs(0, 1)[0]), expected_TBK)
+    assert torch.equal(engine.TritonEvaluator(network, T).outputs(inputs(0, 1)[0]), expected_TBK)
     assert ours.metrics() == pytest.approx(theirs.metrics())
 
 
@@ -197,7 +197,7 @@ def test_engine_adds_up_pieces(groups: TimeGroups | None, monkeypatch: pytest.Mo
         seen.append(which)
         return mse_of_rates(outputs_TBK, labels_B[which])
 
-    made = engine.TrainingEngine(network, T, groups, precision="float32")
+    made = engine.TritonTrainer(network, T, groups, precision="float32")
     loss, outputs_TBK = made.gradients(images_BCHW, loss_of)
     assert seen == [slice(0, 2), slice(2, 3)]
     assert torch.equal(outputs_TBK, expected_TBK)

@@ -1,7 +1,8 @@
 """The event-driven backend means what plain torch does: the same spikes, the same gradients, the same costs."""
 
-import importlib
+import ast
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from torch import Tensor, nn
 from trainables import bitnet
 from trainables.data.datasets import prepare
 from trainables.data.encodings import ConstantCurrent
-from trainables.kernels.choice import Demand, evaluation_engine, training_engine
+from trainables.kernels.choice import evaluation_engine, training_engine
 from trainables.kernels.cpu import training, workspace
 from trainables.kernels.cpu.compiled import compiling
 from trainables.kernels.cpu.compiled.arrays import zeros
-from trainables.kernels.cpu.evaluation import Engine
-from trainables.kernels.cpu.training import TrainingEngine
+from trainables.kernels.cpu.evaluation import EventDrivenEvaluator
+from trainables.kernels.cpu.training import EventDrivenTrainer
+from trainables.kernels.interface import BackendRequest
 from trainables.networks.collapsed import TimeGroups, forward_collapsed
 from trainables.networks.layered import initialise_spiking
 from trainables.networks.network import Network
@@ -66,7 +68,7 @@ def gradients_of(
     labels_B = torch.arange(len(images_BCHW)) % CLASSES
     network.zero_grad()
     height, width = images_BCHW.shape[2:]
-    made = TrainingEngine(network, (height, width), time_steps, groups)
+    made = EventDrivenTrainer(network, (height, width), time_steps, groups)
     _, outputs_TBK = made.gradients(images_BCHW, lambda some_TBK, which: mse_of_rates(some_TBK, labels_B[which]))
     return outputs_TBK, [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
 
@@ -121,7 +123,7 @@ def test_neither_groups_of_images_nor_threads_matter(num_threads: int, layout: s
 @given(st.integers(0, 100), st.integers(1, 4), st.integers(1, 40))
 def test_no_thread_waits_long_for_another(num_images: int, num_threads: int, images_at_once: int) -> None:
     """Every image is taken once; no part is larger than it may be, or by more than an image larger than another."""
-    made = Engine(bitnet_of({"layout": "6 M", "time_steps": 2}, (4, 4, 1)), (4, 4), 2)
+    made = EventDrivenEvaluator(bitnet_of({"layout": "6 M", "time_steps": 2}, (4, 4, 1)), (4, 4), 2)
     made.__dict__["_images_at_once"] = images_at_once
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "get_num_threads", lambda: num_threads)
@@ -138,7 +140,7 @@ def test_no_thread_waits_long_for_another(num_images: int, num_threads: int, ima
 def test_every_batch_is_as_good_as_the_first(layout: str) -> None:
     """An engine whose narrow and wide layers share memory gives a batch the same spikes and gradients again."""
     network, images_BCHW = bitnet_of({"layout": layout, "time_steps": 6}, (8, 8, 1)), images_of(2, (8, 8, 1))
-    engine = TrainingEngine(network, (8, 8), 6)
+    engine = EventDrivenTrainer(network, (8, 8), 6)
     batches = []
     for _ in range(2):
         network.zero_grad()
@@ -186,7 +188,7 @@ def test_evaluation_and_costs_are_those_of_torch(reset: str, pool: str, per: str
     told.next_batch(6)
     with torch.no_grad():
         expected_TBK = torch.cat(list(network.simulate(ConstantCurrent(images_BCHW), time_steps, [seen])))
-    outputs_TBK = Engine(network, (9, 9), time_steps).outputs(images_BCHW, told)
+    outputs_TBK = EventDrivenEvaluator(network, (9, 9), time_steps).outputs(images_BCHW, told)
     assert expected_TBK.abs().sum() > 0
     assert torch.equal(outputs_TBK, expected_TBK)
     assert told.metrics() == seen.metrics()
@@ -206,14 +208,14 @@ def test_windows_that_spike_as_one_cost_accumulates(image: Tensor, multiplies: b
         meter.next_batch(1)
     with torch.no_grad():
         list(network.simulate(ConstantCurrent(image.view(1, 1, 4, 4)), 4, [seen]))
-    Engine(network, (4, 4), 4).outputs(image.view(1, 1, 4, 4), told)
+    EventDrivenEvaluator(network, (4, 4), 4).outputs(image.view(1, 1, 4, 4), told)
     assert told.metrics() == seen.metrics()
     assert (told.metrics()["ops/effective_macs"] > 0) == multiplies
 
 
-def demand_for(**changes: Any) -> Demand:
+def request_for(**changes: Any) -> BackendRequest:
     options: dict[str, Any] = {"wanted": "auto", "input_map": (9, 9), "time_steps": 4, "constant_input": True}
-    return Demand(**options | changes)
+    return BackendRequest(**options | changes)
 
 
 @pytest.mark.parametrize(
@@ -232,17 +234,17 @@ def demand_for(**changes: Any) -> Demand:
 def test_what_it_does_not_know_is_torch_s(options: dict[str, Any], reason: str) -> None:
     """A network that the kernels do not know is trained by torch, and the record says why."""
     network = bitnet.build(bitnet.Config(**options), (9, 9, 1), CLASSES)
-    assert training_engine(network, demand_for(), None, watched=None) == (None, f"torch (the event-driven backend {reason})")
+    assert training_engine(network, request_for(), None, watched=None) == (None, f"torch (the event-driven backend {reason})")
 
 
 def test_a_demand_that_it_cannot_meet_is_torch_s() -> None:
     """Random inputs, observers, analogue networks and the wish for torch all have their answers."""
     network = bitnet.build(bitnet.Config(layout="4 M 4"), (9, 9, 1), CLASSES)
     names = [
-        training_engine(network, demand_for(), None, watched="spike penalties")[1],
-        evaluation_engine(network, demand_for(constant_input=False))[1],
-        evaluation_engine(network, demand_for(wanted="torch"))[1],
-        evaluation_engine(Network(nn.Sequential(nn.Flatten(), nn.Linear(81, 2))), demand_for())[1],
+        training_engine(network, request_for(), None, watched="spike penalties")[1],
+        evaluation_engine(network, request_for(constant_input=False))[1],
+        evaluation_engine(network, request_for(wanted="torch"))[1],
+        evaluation_engine(Network(nn.Sequential(nn.Flatten(), nn.Linear(81, 2))), request_for())[1],
     ]
     assert names == [
         "torch (the event-driven backend shows no layers to spike penalties)",
@@ -254,16 +256,26 @@ def test_a_demand_that_it_cannot_meet_is_torch_s() -> None:
 
 def test_without_a_compiler_torch_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the kernels cannot be had, one warning says why, and torch runs."""
-
-    def broken(_: str) -> None:
-        raise ImportError("no numba here")
-
-    monkeypatch.setattr(importlib, "import_module", broken)
+    monkeypatch.setitem(sys.modules, "trainables.kernels.cpu.evaluation", None)  # so that its import fails, as without Numba
     network = bitnet.build(bitnet.Config(layout="4 M 4"), (9, 9, 1), CLASSES)
-    with pytest.warns(UserWarning, match="no numba here") as warned:
-        answers = [evaluation_engine(network, demand_for()) for _ in range(2)]
+    with pytest.warns(UserWarning, match="import of trainables.kernels.cpu.evaluation halted") as warned:
+        answers = [evaluation_engine(network, request_for()) for _ in range(2)]
     assert len(warned) == 1
-    assert answers == [(None, "torch (the event-driven backend cannot be compiled here (ImportError: no numba here))")] * 2
+    failure = "ModuleNotFoundError: import of trainables.kernels.cpu.evaluation halted; None in sys.modules"
+    assert answers == [(None, f"torch (the event-driven backend cannot be compiled here ({failure}))")] * 2
+
+
+def test_all_compiled_functions_lie_where_the_cache_looks() -> None:
+    """Numba compiles functions of ``kernels/cpu/compiled`` alone: the digest of these files is that of the cache."""
+    for source in (Path(compiling.__file__).parents[2]).rglob("*.py"):
+        if source.parent != compiling.SOURCES:
+            decorators = {
+                ast.unparse(decorator).partition("(")[0]
+                for node in ast.walk(ast.parse(source.read_text()))
+                if isinstance(node, ast.FunctionDef)
+                for decorator in node.decorator_list
+            }
+            assert not decorators & {"kernel", "inlined", "njit", "intrinsic"}, source
 
 
 def test_kernels_are_kept_where_one_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from trainables.networks.network import Network
 from trainables.spiking.costs import CostMeter
 
 
-class Engine:
+class EventDrivenEvaluator:
     """The event-driven forward pass of a network.
 
     Args:

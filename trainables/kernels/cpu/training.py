@@ -9,22 +9,22 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from trainables.kernels.choice import LossOf
 from trainables.kernels.cpu.compiled import backward, forward
 from trainables.kernels.cpu.compiled.arrays import Array, lanes_of, zeros
 from trainables.kernels.cpu.compiled.first_layer import image_gradient
 from trainables.kernels.cpu.compiled.group_means import Groups, sum_words
-from trainables.kernels.cpu.evaluation import Engine, in_threads
+from trainables.kernels.cpu.evaluation import EventDrivenEvaluator, in_threads
 from trainables.kernels.cpu.memory_limits import EXACT_BYTES, GROUPED_BYTES
 from trainables.kernels.cpu.weights import LayerWeights, add_image_gradient, add_weight_gradient, array
 from trainables.kernels.cpu.workspace import TrainingWorkspace
+from trainables.kernels.interface import LossOf
 from trainables.networks.collapsed import TimeGroups, group_sizes
 from trainables.networks.network import Network
 
 NO_MEANS = zeros(0, 1, 1, 1, 1)
 
 
-class TrainingEngine(Engine):
+class EventDrivenTrainer(EventDrivenEvaluator):
     """The event-driven forward and backward pass of a network.
 
     Args:

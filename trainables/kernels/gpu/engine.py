@@ -86,7 +86,7 @@ def simulate_triton(
     return simulate_fused(network, inputs, time_steps, observers, dtype=DTYPES[precision], num_micro_batches=num_micro_batches)
 
 
-class Engine:
+class TritonEvaluator:
     """Evaluates a network.
 
     Args:
@@ -105,7 +105,7 @@ class Engine:
         return torch.cat(list(simulate_triton(self._network, inputs, self._time_steps, observers, precision=self._precision)))
 
 
-class TrainingEngine(Engine):
+class TritonTrainer(TritonEvaluator):
     """Runs a network forward and backward.
 
     Args:

@@ -274,7 +274,7 @@ def spikes_of(kept: Bits | Counts, dtype: torch.dtype) -> Tensor:
 
 
 def _kernels() -> ModuleType:
-    from trainables.kernels.gpu import triton_kernels  # noqa: PLC0415  # Triton is not everywhere
+    from trainables.kernels.gpu import triton_kernels  # Triton is not everywhere
 
     return triton_kernels
 
