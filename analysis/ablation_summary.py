@@ -7,10 +7,11 @@ import argparse
 import sys
 from pathlib import Path
 
+import studies.library_settings
+
 from rich.console import Console
 
 from analysis.records.loading import NoStudyError, RecordedStudy, load_recorded_study
-from analysis.records.mlflow_store import without_password
 from analysis.reporting.figures.all_figures import gallery
 from analysis.reporting.figures.style import png, svg
 from analysis.reporting.formats import html, terminal
@@ -18,6 +19,7 @@ from analysis.reporting.formats.latex import latex_files
 from analysis.reporting.formats.markdown import markdown
 from analysis.reporting.formats.parquet import write_tidy_records
 from analysis.statistics.summary import Summary, summarise
+from studies.credentials import mask_credentials
 
 
 def write_summary(recorded: RecordedStudy, folder: Path) -> Summary:
@@ -57,7 +59,7 @@ def main() -> int:
     try:
         recorded = load_recorded_study(arguments.study, arguments.tracking_uri)
     except NoStudyError as error:
-        print(f"error: {arguments.study} in {without_password(arguments.tracking_uri)}: {error}", file=sys.stderr)
+        print(f"error: {arguments.study} in {mask_credentials(arguments.tracking_uri)}: {error}", file=sys.stderr)
         return 2
     summary = write_summary(recorded, arguments.output / arguments.study)
     console = Console()

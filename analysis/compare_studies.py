@@ -8,12 +8,15 @@ import json
 import sys
 from pathlib import Path
 
+import studies.library_settings
+
 from rich.console import Console
 
 from analysis.records.loading import load_recorded_study
-from analysis.records.mlflow_store import NoStudyError, without_password
+from analysis.records.mlflow_store import NoStudyError
 from analysis.reporting.formats.document import document_markdown, document_page, document_terminal
 from analysis.reporting.topics.comparison import Comparison, compare, comparison_csv, comparison_data, comparison_document
+from studies.credentials import mask_credentials
 
 StudyInStore = tuple[str, str]
 """A study's name, and the URI of its MLflow store."""
@@ -26,13 +29,13 @@ def load_comparison(first: StudyInStore, second: StudyInStore) -> Comparison:
         NoStudyError: One of them cannot be read, or they are the same; the message names it.
     """
     if first == second:
-        raise NoStudyError(f"two studies are needed, but both are {first[0]} in {without_password(first[1])}")
+        raise NoStudyError(f"two studies are needed, but both are {first[0]} in {mask_credentials(first[1])}")
     recorded = []
     for name, uri in (first, second):
         try:
             recorded.append(load_recorded_study(name, uri))
         except NoStudyError as error:
-            raise NoStudyError(f"{name} in {without_password(uri)}: {error}") from None
+            raise NoStudyError(f"{name} in {mask_credentials(uri)}: {error}") from None
     return compare(*recorded)
 
 

@@ -8,13 +8,16 @@ import json
 import sys
 from pathlib import Path
 
+import studies.library_settings
+
 from rich.console import Console
 
 from analysis.records.loading import load_recorded_study
-from analysis.records.mlflow_store import NoStudyError, without_password
+from analysis.records.mlflow_store import NoStudyError
 from analysis.reporting.formats.document import document_markdown, document_terminal
 from analysis.reporting.topics.overview import overview_data, overview_document
 from analysis.statistics.oddities import oddities
+from studies.credentials import mask_credentials
 
 
 def main() -> int:
@@ -28,7 +31,7 @@ def main() -> int:
     try:
         recorded = load_recorded_study(arguments.study, arguments.tracking_uri)
     except NoStudyError as error:
-        print(f"error: {arguments.study} in {without_password(arguments.tracking_uri)}: {error}", file=sys.stderr)
+        print(f"error: {arguments.study} in {mask_credentials(arguments.tracking_uri)}: {error}", file=sys.stderr)
         return 2
     remarks = [*recorded.remarks, *oddities(recorded.study, recorded.runs)]
     if arguments.json:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import studies.library_settings
+
 import typer
 
 from studies.commands.options import (
@@ -29,14 +31,13 @@ from studies.commands.options import (
 )
 from studies.commands.reproduce import trial
 from studies.commands.ui import ui
-from studies.engine.errors import Problem, StudyError, mask_credentials
-from studies.engine.recording.environment import settle_libraries
+from studies.credentials import mask_credentials
+from studies.engine.errors import Problem, StudyError
 
 if TYPE_CHECKING:
     from studies.engine.definition.locations import Stores
     from studies.engine.definition.study import Study
 
-settle_libraries()
 
 app = typer.Typer(
     help="Ablations of spiking networks: one YAML file in, an answer with intervals out.\n\n"

@@ -15,9 +15,8 @@ from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two tests run at a time, each with its processes: threads would wait for threads
 
-from studies.engine.recording.environment import settle_libraries
+import studies.library_settings
 
-settle_libraries()
 settings.register_profile("patient", deadline=None)  # never a timed test
 settings.load_profile("patient")
 SPIKESWEEP = [sys.executable, "-m", "studies"]

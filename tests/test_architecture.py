@@ -38,9 +38,10 @@ def test_trainables_know_no_orchestration() -> None:
         assert imported(file) <= allowed, file
 
 
-def test_run_record_is_standard_library_only() -> None:
-    """Writer and reader meet in a module that needs nothing."""
-    assert imported(ROOT / "studies/run_record.py") <= sys.stdlib_module_names
+@pytest.mark.parametrize("module", ["run_record", "credentials", "library_settings"])
+def test_what_engine_and_analysis_share_is_standard_library_only(module: str) -> None:
+    """Writer and reader meet in modules that need nothing."""
+    assert imported(ROOT / "studies" / f"{module}.py") <= sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("file", [file for file in SOURCES if file.name == "__init__.py"], ids=str)

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import studies.library_settings
+
 import pytest
 
 from studies.engine.definition.loading import load_study
-from studies.engine.recording.environment import settle_libraries
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [file for package in ("search_spaces", "trainables", "studies", "analysis") for file in (ROOT / package).rglob("*.py")]
@@ -48,7 +49,7 @@ def test_no_telemetry_unless_the_user_wants_it() -> None:
     for given, expected in (({}, "0 true"), ({"RAY_USAGE_STATS_ENABLED": "1"}, "1 true")):
         command = [sys.executable, "-c", show]
         assert subprocess.run(command, env=bare | given, capture_output=True, text=True, check=True).stdout.strip() == expected
-    settle_libraries()
+    studies.library_settings.set_library_defaults()
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 

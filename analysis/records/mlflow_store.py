@@ -3,8 +3,6 @@
 import gc
 import http.client
 import itertools
-import os
-import re
 import sqlite3
 import ssl
 import urllib.request
@@ -16,22 +14,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import studies.library_settings
+
 import sqlalchemy
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.utils import rest_utils
 
-_SETTINGS = {
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the default tries for four minutes
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-}
-for _name, _value in _SETTINGS.items():
-    os.environ.setdefault(_name, _value)
-
-from mlflow import MlflowClient  # noqa: E402  # after its settings
-from mlflow.entities import Run  # noqa: E402
-from mlflow.utils import rest_utils  # noqa: E402
-
-from studies import run_record  # noqa: E402
+from studies import run_record
+from studies.credentials import mask_credentials
 
 SECONDS_TO_ANSWER = 10
 PAGE_SIZE = 250
@@ -77,15 +68,10 @@ def open_store(uri: str) -> MlflowClient:
     return MlflowClient(uri)
 
 
-def without_password(text: str) -> str:
-    """A text in which no URI shows its password."""
-    return re.sub(r"(://[^/\s:@]*):[^/\s]*@", r"\1:***@", text)
-
-
 def reason_of(error: Exception, uri: str) -> str:
     """What a store's error says in its first line, without the store's URI, which may hold a password."""
     (first, *_) = str(error).splitlines() or [type(error).__name__]
-    return without_password(first.replace(uri, "its store"))
+    return mask_credentials(first.replace(uri, "its store"))
 
 
 def _check_file(file: Path) -> None:
@@ -112,7 +98,7 @@ def _check_server(uri: str) -> None:
             connection.getresponse()
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = str(error) or type(error).__name__
-        raise NoStudyError(f"the server does not answer within {SECONDS_TO_ANSWER} s ({without_password(reason)})") from None
+        raise NoStudyError(f"the server does not answer within {SECONDS_TO_ANSWER} s ({mask_credentials(reason)})") from None
 
 
 def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:

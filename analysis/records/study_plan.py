@@ -10,8 +10,9 @@ from typing import get_args
 
 from mlflow import MlflowClient
 
-from analysis.records.mlflow_store import StoredRun, without_password
+from analysis.records.mlflow_store import StoredRun
 from studies import run_record
+from studies.credentials import mask_credentials
 from studies.run_record import Level, PlannedReplicate, Role, StudyRecord, unknown_fields
 
 FOUND_BY_TAGS = ("search", "finalist", "tuning")
@@ -60,7 +61,7 @@ def _record_text(client: MlflowClient, parent: StoredRun) -> tuple[str, str]:
             return Path(artifact).read_text(encoding="utf-8"), ""
         except Exception as error:  # noqa: BLE001  # artifact stores have their own kinds
             (first, *_) = str(error).splitlines() or [""]
-            return "", without_password(f"{type(error).__name__}: {first}").removesuffix(".")
+            return "", mask_credentials(f"{type(error).__name__}: {first}").removesuffix(".")
 
 
 def _newer(text: str) -> list[str]:

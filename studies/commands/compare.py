@@ -6,8 +6,9 @@ from pathlib import Path
 from analysis.compare_studies import load_comparison, write_comparison
 from analysis.records.mlflow_store import NoStudyError
 from analysis.reporting.topics.comparison import Comparison
+from studies.credentials import mask_credentials
 from studies.engine.definition.lookup import find_stores
-from studies.engine.errors import Problem, StudyError, mask_credentials
+from studies.engine.errors import Problem, StudyError
 
 
 def compare_studies(first: str, second: str, of_first: Sequence[str], of_second: Sequence[str]) -> tuple[Comparison, Path]:

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from analysis.records.mlflow_store import NoStudyError, open_store
+from studies.credentials import mask_credentials
 from studies.engine.archives.exporting import Moved, RunCounter, export_study
 from studies.engine.archives.importing import InterruptedImportError, import_study
 from studies.engine.definition.lookup import find_stores
-from studies.engine.errors import Problem, StudyError, mask_credentials
+from studies.engine.errors import Problem, StudyError
 
 __all__ = ["InterruptedImportError", "Moved", "export_to", "import_from"]
 

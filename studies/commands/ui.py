@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from studies.commands.options import SetOption, StorageOption, TrackingOption, all_overrides, out, problems_exit_2
-from studies.engine.errors import mask_credentials
+from studies.credentials import mask_credentials
 
 
 def ui(

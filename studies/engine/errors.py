@@ -1,7 +1,6 @@
 """What is wrong with a study, said before anything runs: where, the rule, the value, the repair."""
 
 import difflib
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,8 +116,3 @@ def nearest(word: Any, possibilities: Iterable[str]) -> str | None:
     """The one of these words that a wrong one is most like; None if it is like none of them."""
     near = difflib.get_close_matches(shown(word)[:LONGEST_SHOWN].strip("'\""), list(possibilities), n=1)
     return near[0] if near else None
-
-
-def mask_credentials(text: str) -> str:
-    """A text in which no URI shows its password, fit for logs, messages and records."""
-    return re.sub(r"(://[^/\s:@]*):[^/\s]*@", r"\1:***@", text)

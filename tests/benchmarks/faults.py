@@ -32,17 +32,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from studies.engine.recording.environment import settle_libraries
+import studies.library_settings
 
-settle_libraries()
+from mlflow import MlflowClient
+from optuna.storages import JournalStorage
+from optuna.trial import TrialState
 
-from mlflow import MlflowClient  # noqa: E402  # after the settings
-from optuna.storages import JournalStorage  # noqa: E402
-from optuna.trial import TrialState  # noqa: E402
-
-from studies.engine.ledger.journal import Journal  # noqa: E402
-from tests.conftest import descendants, workers_of  # noqa: E402
-from tests.studies.servers import free_port, mlflow_server  # noqa: E402
+from studies.engine.ledger.journal import Journal
+from tests.conftest import descendants, workers_of
+from tests.studies.servers import free_port, mlflow_server
 
 NUM_REPLICATES, NUM_EPOCHS, SECONDS_PER_EPOCH = 12, 8, 0.1
 PATIENCE_S = 240.0

@@ -34,26 +34,24 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from studies.engine.recording.environment import settle_libraries
+import studies.library_settings
 
-settle_libraries()
+import optuna
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+from ray import tune
+from ray.air.integrations.mlflow import MLflowLoggerCallback
+from ray.tune.search.optuna import OptunaSearch
+from rich.console import Console
 
-import optuna  # noqa: E402  # after the settings
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Metric, Param  # noqa: E402
-from ray import tune  # noqa: E402
-from ray.air.integrations.mlflow import MLflowLoggerCallback  # noqa: E402
-from ray.tune.search.optuna import OptunaSearch  # noqa: E402
-from rich.console import Console  # noqa: E402
-
-from studies.engine.definition.file_model import Resources  # noqa: E402
-from studies.engine.definition.loading import load_study  # noqa: E402
-from studies.engine.execution import runner  # noqa: E402
-from studies.engine.execution.controller import StudyConductor  # noqa: E402
-from studies.engine.execution.ray_tune import ray_session  # noqa: E402
-from studies.engine.execution.runner import run_study  # noqa: E402
-from trainables import response_surface  # noqa: E402
-from trainables.data.datasets import default_data_folder, prepare  # noqa: E402
+from studies.engine.definition.file_model import Resources
+from studies.engine.definition.loading import load_study
+from studies.engine.execution import runner
+from studies.engine.execution.controller import StudyConductor
+from studies.engine.execution.ray_tune import ray_session
+from studies.engine.execution.runner import run_study
+from trainables import response_surface
+from trainables.data.datasets import default_data_folder, prepare
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -23,15 +23,13 @@ import time
 from pathlib import Path
 from unittest.mock import patch
 
-from studies.engine.recording.environment import settle_libraries
+import studies.library_settings
 
-settle_libraries()
+from rich.console import Console
 
-from rich.console import Console  # noqa: E402  # after the settings
-
-from studies.engine.definition.loading import load_study  # noqa: E402
-from studies.engine.definition.study import Study  # noqa: E402
-from studies.engine.execution import controller, runner  # noqa: E402
+from studies.engine.definition.loading import load_study
+from studies.engine.definition.study import Study
+from studies.engine.execution import controller, runner
 
 STUDY = """\
 question: What does sharing parents save?

@@ -28,19 +28,17 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from studies.engine.recording.environment import settle_libraries
+import studies.library_settings
 
-settle_libraries()
+from mlflow import MlflowClient
+from mlflow.utils import rest_utils
 
-from mlflow import MlflowClient  # noqa: E402  # after the settings
-from mlflow.utils import rest_utils  # noqa: E402
-
-from analysis.ablation_summary import write_summary  # noqa: E402
-from analysis.records.loading import load_recorded_study  # noqa: E402
-from studies import run_record  # noqa: E402
-from studies.run_record import Level, PlannedReplicate, StudyRecord  # noqa: E402
-from tests.conftest import descendants, read_if_there  # noqa: E402
-from tests.studies.servers import free_port, mlflow_server  # noqa: E402
+from analysis.ablation_summary import write_summary
+from analysis.records.loading import load_recorded_study
+from studies import run_record
+from studies.run_record import Level, PlannedReplicate, StudyRecord
+from tests.conftest import descendants, read_if_there
+from tests.studies.servers import free_port, mlflow_server
 
 NAME = "large"
 HTTP = "HTTP"

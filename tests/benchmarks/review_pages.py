@@ -34,29 +34,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studies.engine.recording.environment import settle_libraries
+import studies.library_settings
 
-settle_libraries()
+from mlflow import MlflowClient
+from optuna.trial import TrialState
+from playwright.sync_api import Browser, Page
+from ray import tune
+from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-from mlflow import MlflowClient  # noqa: E402  # after the settings
-from optuna.trial import TrialState  # noqa: E402
-from playwright.sync_api import Browser, Page  # noqa: E402
-from ray import tune  # noqa: E402
-from ray.air.integrations.mlflow import MLflowLoggerCallback  # noqa: E402
-
-from studies import run_record  # noqa: E402
-from studies.engine.binding.replicates import Replicate  # noqa: E402
-from studies.engine.definition.file_model import Resources  # noqa: E402
-from studies.engine.definition.loading import load_study  # noqa: E402
-from studies.engine.definition.study import Study  # noqa: E402
-from studies.engine.execution.ray_tune import ray_session  # noqa: E402
-from studies.engine.recording.saved_views import QUERY, replicates_key, saved_views  # noqa: E402
-from studies.engine.recording.study_record import study_record  # noqa: E402
-from studies.engine.recording.tracker import Tracker, connect  # noqa: E402
-from tests.studies.engine.recording.browser import headless_browser, new_page  # noqa: E402
-from tests.studies.servers import free_port, mlflow_server  # noqa: E402
-from trainables import bitnet  # noqa: E402
-from trainables.data.datasets import default_data_folder, prepare  # noqa: E402
+from studies import run_record
+from studies.engine.binding.replicates import Replicate
+from studies.engine.definition.file_model import Resources
+from studies.engine.definition.loading import load_study
+from studies.engine.definition.study import Study
+from studies.engine.execution.ray_tune import ray_session
+from studies.engine.recording.saved_views import QUERY, replicates_key, saved_views
+from studies.engine.recording.study_record import study_record
+from studies.engine.recording.tracker import Tracker, connect
+from tests.studies.engine.recording.browser import headless_browser, new_page
+from tests.studies.servers import free_port, mlflow_server
+from trainables import bitnet
+from trainables.data.datasets import default_data_folder, prepare
 
 NAME = "pages"
 NUM_CELLS = 10

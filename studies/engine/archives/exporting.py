@@ -13,11 +13,12 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from studies import run_record
+from studies.credentials import mask_credentials
 from studies.engine.archives import archived_run, zip_format
 from studies.engine.archives.archived_run import ArchivedModel
 from studies.engine.archives.metric_histories import read_histories
 from studies.engine.archives.zip_format import ArchiveWriter
-from studies.engine.errors import Problem, StudyError, mask_credentials
+from studies.engine.errors import Problem, StudyError
 from studies.engine.recording.study_run import find_experiment
 
 PAGE_SIZE = 250

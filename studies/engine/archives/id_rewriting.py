@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from studies.engine.errors import mask_credentials
+from studies.credentials import mask_credentials
 
 
 @dataclass

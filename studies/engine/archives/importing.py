@@ -9,6 +9,7 @@ from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 
 from studies import run_record
+from studies.credentials import mask_credentials
 from studies.engine.archives import archived_run, zip_format
 from studies.engine.archives.archived_run import PARENT_RUN, STUDY_KEY, ArchivedRun
 from studies.engine.archives.differences import compare_runs
@@ -19,7 +20,7 @@ from studies.engine.archives.writing import write_run
 from studies.engine.archives.zip_format import Archive, open_archive
 from studies.engine.definition.locations import Stores
 from studies.engine.definition.lookup import find_stores
-from studies.engine.errors import Problem, StudyError, cut, mask_credentials, shown
+from studies.engine.errors import Problem, StudyError, cut, shown
 from studies.engine.recording.study_run import find_experiment
 from studies.engine.recording.tracker import EXPERIMENT_TAGS, connect
 

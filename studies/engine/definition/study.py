@@ -6,13 +6,13 @@ from functools import cached_property
 from typing import Any
 
 from search_spaces.language.space import Cell, Factor, Levels, Range, Space
+from studies.credentials import mask_credentials
 from studies.engine.binding.configurations import Binder
 from studies.engine.binding.replicates import Parent, Replicate
 from studies.engine.definition.file_model import Resources, StudyFile
 from studies.engine.definition.locations import Stores
 from studies.engine.definition.search_plans import SearchPlan, TuningPlan
 from studies.engine.definition.yaml_documents import as_yaml
-from studies.engine.errors import mask_credentials
 from studies.run_record import ACCURACY, SPARSITY, Direction, level_in_words
 
 

@@ -23,8 +23,9 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 import studies
+from studies.credentials import mask_credentials
 from studies.engine.definition.study import Study
-from studies.engine.errors import Problem, StudyError, mask_credentials
+from studies.engine.errors import Problem, StudyError
 from studies.engine.recording.environment import COMMIT_VARIABLE, git_commit
 
 PACKAGES = ("search_spaces", "trainables", "studies", "analysis")

@@ -24,8 +24,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from search_spaces.language.space import Cell, Space, cell_of_params, params_and_distributions
+from studies.credentials import mask_credentials
 from studies.engine.binding.optuna_internals import storage_of, study_id_of, trial_id_of
-from studies.engine.errors import Problem, StudyError, mask_credentials
+from studies.engine.errors import Problem, StudyError
 from studies.engine.ledger.journal import Journal
 from studies.run_record import OBJECTIVES, Role
 

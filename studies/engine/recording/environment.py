@@ -1,4 +1,4 @@
-"""Where a study ran: package versions, git commit, hardware. And the settings of the libraries that we drive."""
+"""Where a study ran: package versions, git commit, hardware."""
 
 import importlib.metadata
 import json
@@ -15,30 +15,6 @@ PACKAGES = ("spikesweep", "torch", "torchvision", "ray", "optuna", "mlflow", "nu
 
 COMMIT_VARIABLE = "SPIKESWEEP_COMMIT"
 """Names the commit where code was shipped without its history."""
-
-_QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry unless the user turns it on
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # we log to MLflow ourselves
-    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # all workers start at once; how many, is ours to say
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours lets an epoch end first
-    "RAY_AIR_NEW_OUTPUT": "0",  # Tune's old output keeps quiet when told to; we show progress ourselves
-    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # its snapshots, which nobody restores, grow with the study
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean what they mean to the user
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what Ray 2.60 asks for, instead of a warning
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the default blocks a call for four minutes; our writer retries itself
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
-
-
-def settle_libraries() -> None:
-    """Set what Ray and MLflow read from the environment, where the user has not; before they are imported."""
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
 
 
 @cache

@@ -8,9 +8,9 @@ from typing import Any
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 from studies import run_record
+from studies.credentials import mask_credentials
 from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.study import Study
-from studies.engine.errors import mask_credentials
 from studies.engine.recording.study_record import code_tags
 from trainables.data import datasets
 from trainables.data.datasets import NO_IMAGES

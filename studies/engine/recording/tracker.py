@@ -14,24 +14,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import studies.library_settings
+
+import mlflow.exceptions
 import sqlalchemy
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, Metric, Run, RunTag
+from optuna.trial import TrialState
 
 from studies import run_record
+from studies.credentials import mask_credentials
 from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.study import Study
-from studies.engine.errors import Problem, StudyError, mask_credentials
-from studies.engine.recording import environment
-from studies.run_record import StudyRecord
-
-environment.settle_libraries()
-
-import mlflow.exceptions  # noqa: E402  # after its settings
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Experiment, Metric, Run, RunTag  # noqa: E402
-from optuna.trial import TrialState  # noqa: E402
-
-from studies.engine.recording.logged_models import Models  # noqa: E402
-from studies.engine.recording.replicate_runs import (  # noqa: E402
+from studies.engine.errors import Problem, StudyError
+from studies.engine.recording.logged_models import Models
+from studies.engine.recording.replicate_runs import (
     DESCRIPTION,
     dataset_input,
     final_tags,
@@ -40,9 +37,10 @@ from studies.engine.recording.replicate_runs import (  # noqa: E402
     table_texts,
     tags_of,
 )
-from studies.engine.recording.study_record import command, study_record  # noqa: E402
-from studies.engine.recording.study_run import RUNNING, ParentRun, find_experiment, of_kind, search_all_runs  # noqa: E402
-from studies.engine.recording.write_queue import Delivery  # noqa: E402
+from studies.engine.recording.study_record import command, study_record
+from studies.engine.recording.study_run import RUNNING, ParentRun, find_experiment, of_kind, search_all_runs
+from studies.engine.recording.write_queue import Delivery
+from studies.run_record import StudyRecord
 
 logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # what it refuses we say ourselves
 logging.getLogger("alembic").setLevel(logging.ERROR)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import mlflow.exceptions
 
-from studies.engine.errors import mask_credentials
+from studies.credentials import mask_credentials
 
 PASSING_ERRORS = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
 SECONDS_BETWEEN_TRIES = 2.0

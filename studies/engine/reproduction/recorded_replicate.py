@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import studies.library_settings
+
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, Run
+from mlflow.exceptions import MlflowException
+
 from studies import run_record
-from studies.engine.errors import Problem, StudyError, cut, mask_credentials
-from studies.engine.recording.environment import settle_libraries
-
-settle_libraries()
-
-from mlflow import MlflowClient  # noqa: E402  # after its settings
-from mlflow.entities import Experiment, Run  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-
-from studies.engine.recording.tracker import connect  # noqa: E402
+from studies.credentials import mask_credentials
+from studies.engine.errors import Problem, StudyError, cut
+from studies.engine.recording.tracker import connect
 
 SQLITE = "sqlite:///"
 OF_THE_MACHINE = ("time/", "memory/", "system/", "cost/")

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from studies.credentials import mask_credentials
 from studies.engine.binding.trainable_modules import all_presets, trainable_names
 from studies.engine.definition.json_schema import study_schema
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.locations import shipped_studies
 from studies.engine.definition.lookup import find_stores
-from studies.engine.errors import StudyError, mask_credentials
+from studies.engine.errors import StudyError
 from trainables import bitnet
 
 
