@@ -130,6 +130,7 @@ def _frame_differences(axes: Axes, outcome: Outcome, effects: Sequence[LevelEffe
     axes.axvline(0, color=INK, linewidth=1, linestyle=":")
     what = "points" if outcome.is_fraction else "difference"
     label = f"{what} from the baseline (95 %)"
+    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     found = [effect.contrast.difference for effect in effects if effect.contrast]
     bounds = np.abs([scale_of(outcome) * bound for one in found for bound in (one.mean, one.low, one.high)])
     bounds = bounds[np.isfinite(bounds) & (bounds > 0)]
@@ -146,11 +147,12 @@ def _frame_differences(axes: Axes, outcome: Outcome, effects: Sequence[LevelEffe
 def _part_logarithmic(axes: Axes, bounds: NDArray[np.float64]) -> float:
     """An axis that is linear around 0 and logarithmic beyond what is returned, ticked at 1, 10, … and, if they fit, 3, 30, …."""
     linear = float(f"{np.median(bounds):.1g}")
-    axes.set_xscale("symlog", linthresh=linear, linscale=1.5)
+    axes.set_xscale("symlog", linthresh=linear, linscale=1.0)
+    axes.margins(x=0.03)  # also fits the limits, which were those of a linear axis
     decades = 10.0 ** np.arange(np.floor(np.log10(linear)), np.ceil(np.log10(np.max(bounds))) + 1)
     steps = (1, 3) if np.max(bounds) < MOST_FINELY_TICKED * linear else (1,)
     beyond = [step * decade for decade in decades for step in steps if step * decade >= 2.4 * linear]
     axes.xaxis.set_major_locator(FixedLocator([*(-tick for tick in beyond), -linear, 0, linear, *beyond]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
     axes.xaxis.set_minor_locator(NullLocator())
     return linear

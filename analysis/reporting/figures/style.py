@@ -55,6 +55,8 @@ STYLE: Any = {
     "grid.linewidth": 0.6,
     "font.size": 10,
     "legend.frameon": False,
+    "figure.constrained_layout.w_pad": 0.08,  # inches: a white file on a dark page needs a margin
+    "figure.constrained_layout.h_pad": 0.08,
     "svg.hashsalt": "spikesweep",
 }
 

@@ -1,7 +1,11 @@
 """Figures: what is on their axes, and that what lies close together is told apart."""
 
+import struct
+from pathlib import Path
+
 import numpy as np
 import pytest
+from matplotlib import image
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
@@ -14,6 +18,9 @@ from tests.analysis.reporting.topics.test_published import BITNET, summary_of
 from tests.analysis.statistics.test_spiking import spiking_study
 from tests.analysis.statistics.test_summary import recorded
 from tests.analysis.statistics.test_summary import summary_of as summary_of_recorded
+
+PICTURE = Path(__file__).parents[4] / "docs" / "figures" / "summary.png"
+"""``figures/differences_from_the_baseline.png`` of the quickstart's report, as ``spikesweep report quickstart`` writes it."""
 
 
 def texts(figure: Figure | None, panel: int = 0) -> list[str]:
@@ -51,6 +58,25 @@ def test_one_huge_difference_does_not_hide_the_others() -> None:
     assert even is not None
     assert (spread.axes[0].get_xscale(), even.axes[0].get_xscale()) == ("symlog", "linear")
     assert "logarithmic beyond ±" in spread.axes[0].get_xlabel()
+
+
+def test_a_logarithmic_axis_shows_whole_intervals() -> None:
+    """Its limits lie outside of every interval, also outside of the widest."""
+    summary = by_gain(-0.4, 0.002, 0.003)
+    figure = effects.differences(summary)
+    assert figure is not None
+    low, high = figure.axes[0].get_xlim()
+    found = [effect.contrast.difference for effect in next(iter(summary.effects.values())) if effect.contrast]
+    assert low < min(100 * one.low for one in found)
+    assert high > max(100 * one.high for one in found)
+
+
+def test_the_picture_of_the_readme() -> None:
+    """The quickstart's differences from the baseline: twice as wide as it is shown, opaque, and small enough to load at once."""
+    data = PICTURE.read_bytes()
+    assert struct.unpack(">I", data[16:20]) == (1600,)
+    assert len(data) < 200 * 1024
+    assert image.imread(PICTURE)[..., -1].min() == 1
 
 
 @pytest.mark.parametrize(("percents", "scale"), [((40, 95, 96), "function"), ((40, 50), "linear"), ((94, 95, 96), "linear")])
