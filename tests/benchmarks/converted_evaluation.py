@@ -157,5 +157,5 @@ def _backends(study: str) -> Iterator[str]:
 def backend_of(config: converted_snn.Config, dataset: Dataset) -> str:
     """What evaluates a conversion, and why it is torch where it is."""
     task = converted_snn.task_of(config, dataset.image_shape, dataset.num_classes)
-    splits = splits_of(config, dataset, torch.device("cpu"))
-    return evaluation_engine(task.build(), backend_request(task, config, splits, task.eval_time_steps))[1]
+    request = backend_request(task, config, config.input_shape(dataset.image_shape), task.eval_time_steps)
+    return evaluation_engine(task.build(), request)[1]

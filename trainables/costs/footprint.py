@@ -10,12 +10,14 @@ from functools import partial
 import torch
 from torch import nn
 
+from trainables.costs.kernel_memory import KernelUse
 from trainables.costs.memory_model import memory_bytes
+from trainables.kernels.choice import kernels_support
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import ONE_AT_A_TIME, SYNAPSES, Network
 from trainables.networks.shapes import step_lengths, step_shapes
 from trainables.spiking.costs import dense_operations
-from trainables.training.loop import kernels_for
+from trainables.training.loop import backend_request, needs_layer_observers
 from trainables.training.recipe import Recipe
 from trainables.training.task import Task
 
@@ -65,6 +67,17 @@ def footprint_of(task: Task, recipe: Recipe, input_shape: ImageShape, *, calibra
         training_operations=trained if recipe.epochs else 0,
         memory_bytes=predict(),
         cpu_memory_bytes=predict(kernels=kernels_for(task, recipe, network, input_shape)),
+    )
+
+
+def kernels_for(task: Task, recipe: Recipe, network: Network, input_shape: ImageShape) -> KernelUse:
+    """Which parts of a task the kernels for CPUs would run on a CPU; the network may be on any device."""
+    training, evaluation = (
+        backend_request(task, recipe, input_shape, steps) for steps in (task.time_steps, task.eval_time_steps)
+    )
+    return KernelUse(
+        training=kernels_support(network, training, training=True) and needs_layer_observers(task) is None,
+        evaluation=kernels_support(network, evaluation, training=False),
     )
 
 

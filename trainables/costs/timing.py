@@ -91,7 +91,9 @@ def _timing_of(task: Task, recipe: Recipe, dataset: Dataset, device: torch.devic
         splits = splits_of(recipe, dataset, device)
 
     def engine_of(network: Network) -> Evaluating | None:
-        return evaluation_engine(network, backend_request(task, recipe, splits, task.eval_time_steps))[0]
+        return evaluation_engine(
+            network, backend_request(task, recipe, recipe.input_shape(splits.image_shape), task.eval_time_steps)
+        )[0]
 
     network = task.build().to(device)
     _evaluate_one_batch(task, network, splits, CostMeter(), engine_of(network))

@@ -274,6 +274,12 @@ class Splits(Normalisation):
     validation: Split
     test: Split
 
+    @property
+    def image_shape(self) -> ImageShape:
+        """Of the images as they are stored, before any downscaling: height, width, channels."""
+        height, width, channels = self.train.images.shape[1:]
+        return height, width, channels
+
 
 def split_indices(
     num_images: int, *, validation_fraction: float, split_seed: int, num_train_images: int | None

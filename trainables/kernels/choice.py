@@ -39,7 +39,7 @@ def training_engine(
     return _engine(network, request, groups, training=True)
 
 
-def kernels_run(network: Network, request: BackendRequest, *, training: bool) -> bool:
+def kernels_support(network: Network, request: BackendRequest, *, training: bool) -> bool:
     """Whether the kernels for CPUs will run a network there, if they can be compiled; the network may be on any device."""
     return next(_reasons_against("event_driven", network, request, None, training=training), None) is None
 

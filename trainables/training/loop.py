@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.costs.kernel_memory import KernelUse
 from trainables.data.datasets import Dataset, Split, Splits, augment, split
 from trainables.data.encodings import ConstantCurrent, SignedPoisson
 from trainables.data.normalisation import Normalisation
 from trainables.data.randomness import generator_for
-from trainables.kernels.choice import evaluation_engine, kernels_run, training_engine
+from trainables.kernels.choice import evaluation_engine, training_engine
 from trainables.kernels.interface import BackendRequest, Evaluating
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import NORMS, Inputs, Network
@@ -69,7 +68,9 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
         trainer.load_state_dict(checkpoint[0])
     yield from reports
 
-    evaluation, evaluated_by = evaluation_engine(network, backend_request(task, recipe, splits, task.eval_time_steps))
+    evaluation, evaluated_by = evaluation_engine(
+        network, backend_request(task, recipe, recipe.input_shape(splits.image_shape), task.eval_time_steps)
+    )
     backends = {
         "backend": trainer.backend if trainer else evaluated_by,
         "evaluation_backend": evaluated_by,
@@ -152,8 +153,8 @@ class Trainer:
         self._pruner: Pruner | None = None
         if pruning and pruning.prune != "none":
             self._pruner = Pruner(pruning, network, task.seed, is_over=task.pruning_is_over)
-        request = backend_request(task, recipe, splits, task.time_steps)
-        self._engine, self.backend = training_engine(network, request, task.time_groups, watched=watched_by(task))
+        request = backend_request(task, recipe, recipe.input_shape(splits.image_shape), task.time_steps)
+        self._engine, self.backend = training_engine(network, request, task.time_groups, watched=needs_layer_observers(task))
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the network."""
@@ -256,38 +257,21 @@ def _num_correct(outputs_TBK: Tensor, labels_B: Tensor) -> Tensor:
     return (sums_BK.argmax(dim=1) == labels_B).sum()
 
 
-def watched_by(task: Task) -> str | None:
+def needs_layer_observers(task: Task) -> str | None:
     """Who must see every layer's spikes while the network learns, if anybody."""
     if task.pruning and task.pruning.prune == "activation":
         return "pruning by activation"
     return "spike penalties" if task.regularisers and task.regularisers.penalise else None
 
 
-def backend_request(task: Task, recipe: Recipe, splits: Splits, time_steps: int) -> BackendRequest:
-    """What a network is run for."""
-    height, width, channels = splits.train.images.shape[1:]
-    return backend_request_for(task, recipe, recipe.input_shape((height, width, channels)), time_steps)
-
-
-def backend_request_for(task: Task, recipe: Recipe, input_shape: ImageShape, time_steps: int) -> BackendRequest:
-    """The same, for a shape of what the network sees."""
+def backend_request(task: Task, recipe: Recipe, input_shape: ImageShape, time_steps: int) -> BackendRequest:
+    """How a task's network is run for ``time_steps`` on images of ``input_shape`` (height, width, channels)."""
     return BackendRequest(
         wanted=recipe.backend,
         input_map=input_shape[:2],
         time_steps=time_steps,
         constant_input=task.encoding == "constant",
         precision=task.precision,
-    )
-
-
-def kernels_for(task: Task, recipe: Recipe, network: Network, input_shape: ImageShape) -> KernelUse:
-    """What of a task the kernels for CPUs run there; the network may be on any device."""
-    training, evaluation = (
-        backend_request_for(task, recipe, input_shape, steps) for steps in (task.time_steps, task.eval_time_steps)
-    )
-    return KernelUse(
-        training=kernels_run(network, training, training=True) and watched_by(task) is None,
-        evaluation=kernels_run(network, evaluation, training=False),
     )
 
 
