@@ -50,7 +50,7 @@ def import_graph() -> dict[str, set[str]]:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
             elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-                names |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
+                names |= {str(argument.value) for argument in node.args if isinstance(argument, ast.Constant)}
         graph[module] = names & files.keys()
     return graph
 
