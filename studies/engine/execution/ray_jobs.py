@@ -4,7 +4,6 @@ The job is the ordinary ``spikesweep run`` on the cluster's head. It goes on whe
 """
 
 import asyncio
-import logging
 import os
 import re
 import shlex
@@ -26,6 +25,7 @@ import studies
 from studies.credentials import mask_credentials
 from studies.engine.definition.study import Study
 from studies.engine.errors import Problem, StudyError
+from studies.engine.execution.ray_patches import silence_job_client
 from studies.engine.recording.environment import COMMIT_VARIABLE, git_commit
 
 PACKAGES = ("search_spaces", "trainables", "studies", "analysis")
@@ -44,9 +44,6 @@ _OVERRULING = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 """Variables that Ray's job client obeys rather than the address that it is given."""
 _CONNECTION_ERRORS = (OSError, RuntimeError, ValueError, AuthenticationError, ClientError)
 
-for _module in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
-    logging.getLogger(f"ray.{_module}").setLevel(logging.ERROR)  # they tell of every upload
-
 
 def connect_jobs(address: str) -> JobSubmissionClient:
     """A client of the job server at ``address`` that has answered.
@@ -54,6 +51,7 @@ def connect_jobs(address: str) -> JobSubmissionClient:
     Raises:
         StudyError: The address is not one, another one would be used, nobody answers, or a token is missing.
     """
+    silence_job_client()
     where = "--address"
     if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", address):
         rule = "--address must be the head's dashboard, http://HOST:8265 (the cluster's own address is for run)"

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -20,7 +20,6 @@ from typing import Any, Protocol
 
 import ray
 from ray import tune
-from ray.tune.execution.tune_controller import TuneController
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
@@ -28,6 +27,7 @@ from ray.tune.search import Searcher
 from studies.engine.definition.file_model import Resources
 from studies.engine.errors import Problem, StudyError
 from studies.engine.execution.budget import Halt
+from studies.engine.execution.ray_patches import forget_finished_trials, let_workers_start, loopback_options
 from studies.engine.execution.resource_requests import GIB, Demand, Node, NodeCapacity
 from studies.engine.execution.worker import ASSIGNMENT, FAILURE, IDENTITY, REPORT, ReplicateWorker
 
@@ -78,8 +78,7 @@ def ray_session(address: str | None, num_cpus: int | None, resources: Resources)
     """
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        _bind_loopback_only()
-        options |= {"num_cpus": num_cpus, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        options |= {"num_cpus": num_cpus, "include_dashboard": False, **loopback_options()}
     try:
         _check_somebody_listens(address)
         ray.init(address or "local", **options)
@@ -99,13 +98,6 @@ def _check_somebody_listens(address: str | None) -> None:
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host, int(port)), timeout=SECONDS_TO_CONNECT).close()
-
-
-def _bind_loopback_only() -> None:
-    """Keep Ray from turning 127.0.0.1 into the machine's outer address, which its servers would then bind to."""
-    from ray._private import services  # noqa: PLC0415  # private: only when it is needed
-
-    services.resolve_ip_for_localhost = lambda host: host
 
 
 def nodes() -> list[dict[str, Any]]:
@@ -153,7 +145,7 @@ def run_replicates(conductor: Conductor) -> None:
     became of each replicate is the conductor's to say.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what goes wrong is in the ledger, with its reason
-    _let_workers_start()
+    let_workers_start()
     with _interruptible(conductor), tempfile.TemporaryDirectory(prefix="spikesweep-tune-") as scratch:
         tune.Tuner(
             tune.with_resources(ReplicateWorker, _resources_of),
@@ -173,26 +165,6 @@ def run_replicates(conductor: Conductor) -> None:
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
         ).fit()
-
-
-def _let_workers_start() -> None:
-    """Keep Tune from ending workers that are starting.
-
-    Once a replicate ends, Tune gives its worker the trial that waits for another one to start, and ends that one (Ray 2.60,
-    ``TuneController._maybe_reuse_cached_actor``). Where replicates are shorter than the seconds of a start, no second worker
-    ever gets there, and a study runs one at a time.
-    """
-    reuse = TuneController._maybe_reuse_cached_actor  # noqa: SLF001  # there is no setting for it
-    if getattr(reuse, "lets_workers_start", False):
-        return
-
-    def reuse_unless_one_starts(self: Any, trial: Any) -> bool:
-        worker = self._trial_to_actor.get(trial)  # it may also wait for room, which a free worker holds: then that one is taken
-        is_starting = worker in self._actor_manager._live_actors_to_ray_actors_resources  # noqa: SLF001
-        return not is_starting and bool(reuse(self, trial))
-
-    reuse_unless_one_starts.lets_workers_start = True  # type: ignore[attr-defined]
-    TuneController._maybe_reuse_cached_actor = reuse_unless_one_starts  # noqa: SLF001
 
 
 @contextmanager
@@ -301,21 +273,10 @@ class _AsAssigned(TrialScheduler):  # type: ignore[misc]  # Ray ships no types
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """The conductor's to know; Tune needs to know no more of those that ended before this one."""
-        _forget_ended(tune_controller)
+        forget_finished_trials(tune_controller)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """The conductor's to know."""
-
-
-def _forget_ended(controller: Any) -> None:
-    """Take from Tune the trials that have ended: it keeps all of them, some 40 KiB each, and looks through them at every step."""
-    with suppress(AttributeError):  # the attributes are Tune's own affair, and another version may have others
-        for trial in controller._stopped_trials | controller._failed_trials:  # noqa: SLF001
-            controller._trials.remove(trial)  # noqa: SLF001
-            controller._live_trials.discard(trial)  # noqa: SLF001
-            controller._trials_to_cache.discard(trial)  # noqa: SLF001
-        controller._stopped_trials.clear()  # noqa: SLF001
-        controller._failed_trials.clear()  # noqa: SLF001
 
 
 class _Stopper(tune.Stopper):  # type: ignore[misc]  # Ray ships no types
