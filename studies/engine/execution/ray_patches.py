@@ -18,7 +18,7 @@ import ray
 from studies.engine.errors import Problem, StudyError
 
 CHECKED_FOR = "ray[default,tune]>=2.60,<2.61"
-"""The requirement in pyproject.toml. Before its bound is raised, ``check`` must find nothing, and the sources must be read."""
+"""The requirement in pyproject.toml. Before its bound is raised, ``check`` must pass, and Ray's sources must be read."""
 
 _INIT = "ray._private.worker:init"
 _SERVICES = "ray._private.services"
@@ -28,15 +28,22 @@ _TRIALS = ("_trials", "_live_trials", "_stopped_trials", "_failed_trials", "_tri
 _JOB_CLIENT = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging")
 
 
-def check() -> list[str]:
-    """A sentence for each private part that is used here and that the installed Ray lacks; empty if it has them all."""
+def check() -> None:
+    """Look whether the installed Ray has all private parts that this module uses, as it expects them.
+
+    A study does not call this: each function below looks for its own parts, and most have another way without them.
+
+    Raises:
+        RuntimeError: Parts are missing or different; the message names them and the installed version.
+    """
     missing = [
         *_missing_for_loopback(),
         *_missing_for_starting_workers(),
         *_missing_for_forgetting(),
         *(module for module in _JOB_CLIENT if _part(module) is None),
     ]
-    return [f"ray {ray.__version__} has no {part}" for part in missing]
+    if missing:
+        raise RuntimeError(f"{_lacks(missing)}; install {CHECKED_FOR}, or adapt studies/engine/execution/ray_patches.py")
 
 
 def loopback_options() -> dict[str, Any]:
@@ -49,9 +56,8 @@ def loopback_options() -> dict[str, Any]:
     """
     if missing := _missing_for_loopback():
         rule = "a Ray that is started on this machine must listen on the loopback interface alone"
-        value = f"ray {ray.__version__} has no {' and no '.join(missing)}"
         repair = f"install {CHECKED_FOR}, or start Ray yourself and give its --address"
-        raise StudyError([Problem("ray", rule, value, repair)])
+        raise StudyError([Problem("ray", rule, _lacks(missing), repair)])
     resolve_name(_SERVICES).resolve_ip_for_localhost = lambda host: host
     return {"_node_ip_address": "127.0.0.1"}
 
@@ -110,8 +116,12 @@ def _can_forget() -> bool:
 
 
 def _warn(missing: Sequence[str], consequence: str) -> None:
-    lacks = f"ray {ray.__version__} has no {' and no '.join(missing)}"
-    warnings.warn(f"{lacks}: {consequence} (spikesweep was checked with {CHECKED_FOR})", RuntimeWarning, stacklevel=3)
+    message = f"{_lacks(missing)}: {consequence} (spikesweep was checked with {CHECKED_FOR})"
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
+def _lacks(missing: Sequence[str]) -> str:
+    return f"ray {ray.__version__} has no {' and no '.join(missing)}"
 
 
 def _missing_for_loopback() -> list[str]:

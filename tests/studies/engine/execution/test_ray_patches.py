@@ -1,7 +1,5 @@
 """Ray's internals: the installed version has all that is used, and another that lacks some of it is told about in words."""
 
-import tomllib
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,8 +9,6 @@ from ray.tune.execution.tune_controller import TuneController
 
 from studies.engine.errors import StudyError
 from studies.engine.execution import ray_patches
-
-PYPROJECT = Path(__file__).parents[4] / "pyproject.toml"
 
 
 class OtherController:
@@ -26,23 +22,22 @@ class OtherController:
 
 
 def test_the_installed_ray_has_every_private_part() -> None:
-    """It is of the version that pyproject.toml asks for, and lacks nothing."""
-    assert ray_patches.check() == []
-    assert ray_patches.CHECKED_FOR in tomllib.loads(PYPROJECT.read_text())["project"]["dependencies"]
+    """Nothing is missing or different."""
+    ray_patches.check()
 
 
 def test_a_missing_part_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every attribute that is gone, every function with other parameters, and every module that moved."""
+    """Every attribute that is gone, every function with other parameters, and every module that moved; what is there is not."""
     monkeypatch.setattr("ray.tune.execution.tune_controller.TuneController", OtherController)
     monkeypatch.delattr(services, "resolve_ip_for_localhost")
     monkeypatch.setattr(ray_patches, "_JOB_CLIENT", ("ray.moved",))
-    said = ray_patches.check()
-    assert all(line.startswith(f"ray {ray.__version__} has no ") for line in said)
-    names = {line.split()[-1].rpartition(".")[2].rpartition(":")[2] for line in said if "(" not in line}
-    assert names == {"_trial_to_actor", "_actor_manager", "moved", *ray_patches._TRIALS} - {"_trials"}
-    functions = " ".join(line for line in said if "(" in line)
-    assert "_maybe_reuse_cached_actor(self, trial)" in functions
-    assert "resolve_ip_for_localhost(host)" in functions
+    with pytest.raises(RuntimeError, match=f"ray {ray.__version__} has no ") as caught:
+        ray_patches.check()
+    said = str(caught.value)
+    gone = {"_trial_to_actor", "_actor_manager", "_live_trials", "_stopped_trials", "_failed_trials", "_trials_to_cache"}
+    changed = {"_maybe_reuse_cached_actor(self, trial)", "resolve_ip_for_localhost(host)"}
+    assert not {name for name in (*gone, *changed, "ray.moved", ray_patches.CHECKED_FOR) if name not in said}
+    assert "TuneController._trials " not in said
 
 
 def test_an_unknown_ray_is_not_started_where_others_might_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +59,7 @@ def test_a_ray_without_the_parts_of_tune_runs_more_slowly(monkeypatch: pytest.Mo
         ray_patches.let_workers_start()
     assert OtherController._maybe_reuse_cached_actor is untouched
     with pytest.warns(RuntimeWarning, match="more memory") as told:
-        [ray_patches.forget_finished_trials(OtherController()) for _ in range(2)]
+        any(map(ray_patches.forget_finished_trials, [OtherController(), OtherController()]))
     assert len(told) == 1
     ray_patches._can_forget.cache_clear()
 
