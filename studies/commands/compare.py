@@ -1,28 +1,63 @@
-"""``spikesweep compare``: two studies, each found as every command finds one, compared by the analysis."""
+"""``spikesweep compare``: two studies, or one before and after a change."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import Annotated
 
-from analysis.compare_studies import load_comparison, write_comparison
-from analysis.records.mlflow_store import NoStudyError
-from analysis.reporting.topics.comparison import Comparison
-from studies.credentials import mask_credentials
-from studies.engine.definition.lookup import find_stores
-from studies.engine.errors import Problem, StudyError
+import typer
+
+from studies.commands.options import (
+    JsonOption,
+    StorageOption,
+    StudyArgument,
+    TrackingOption,
+    all_overrides,
+    out,
+    print_json,
+    problems_exit_2,
+)
 
 
-def compare_studies(first: str, second: str, of_first: Sequence[str], of_second: Sequence[str]) -> tuple[Comparison, Path]:
-    """The comparison of two studies under their overrides, and the folder where its files are now.
+def compare(
+    first: StudyArgument,
+    second: StudyArgument,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+    other_storage: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Storage of the second study, if it is another one.")
+    ] = None,
+    other_uri: Annotated[
+        str | None, typer.Option(metavar="URI", help="MLflow store of the second study, if it is another one.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two studies, or one before and after a change.
 
-    Raises:
-        StudyError: One of them cannot be read, or they are the same.
+    Says first how the two differ in recipe, versions, commit and data, then compares every cell or level that both have.
+    Differences are the second study minus the first, paired where they share seeds. Reads MLflow alone, and writes the
+    comparison into FOLDER/reports.
+
+    Exit codes: 0 they were compared; 2 one of them is not in MLflow.
+
+    Example: spikesweep compare quickstart quickstart --other-storage before
     """
-    ours, theirs = find_stores(first, of_first), find_stores(second, of_second)
-    try:
-        comparison = load_comparison((ours.name, ours.tracking_uri), (theirs.name, theirs.tracking_uri))
-    except NoStudyError as error:
-        rule, repair = "compare needs two studies that MLflow has", "run them first, or name their stores (--help)"
-        raise StudyError([Problem("STUDY", rule, mask_credentials(str(error)), repair)]) from None
+    from analysis.compare_studies import load_comparison, write_comparison
+    from analysis.records.mlflow_store import NoStudyError
+    from analysis.reporting.formats.document import document_terminal
+    from analysis.reporting.topics.comparison import comparison_data, comparison_document
+    from studies.engine.definition.lookup import find_stores
+    from studies.engine.errors import not_recorded
+
+    uri = other_uri or (None if other_storage else tracking_uri)
+    with problems_exit_2():
+        ours = find_stores(first, all_overrides(None, storage, tracking_uri))
+        theirs = find_stores(second, all_overrides(None, other_storage or storage, uri))
+        try:
+            comparison = load_comparison((ours.name, ours.tracking_uri), (theirs.name, theirs.tracking_uri))
+        except NoStudyError as error:
+            raise not_recorded("compare", str(error)) from None
     folder = ours.storage / "reports" / f"{theirs.name}_against_{ours.name}"
     write_comparison(comparison, folder)
-    return comparison, folder
+    if as_json:
+        print_json(comparison_data(comparison))
+        return
+    out.print(document_terminal(comparison_document(comparison, is_narrow=True)))
+    out.print(f"Written to {folder}: comparison.md, comparison.html, comparison.csv", highlight=False, soft_wrap=True)

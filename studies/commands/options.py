@@ -1,47 +1,82 @@
-"""What all commands share: their options, where they print, and how problems are told."""
+"""What all commands share: their options, the completion of study names, and how they print results, JSON and problems."""
 
+import dataclasses
+import enum
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+import studies
 from studies.engine.errors import StudyError
 
 out = Console(markup=False)  # texts of studies are shown as they are
 err = Console(stderr=True, markup=False)
 
-StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a shipped study.")]
+
+def complete_study(incomplete: str) -> list[str]:
+    """What a STUDY that begins so may be: shipped studies by name, and YAML files; for the completion of shells."""
+    shipped = sorted(file.stem for file in Path(next(iter(studies.__path__))).glob("*.yaml"))
+    folder, _, beginning = incomplete.rpartition("/")
+    try:
+        names = sorted(file.name for file in Path(folder or ".").glob("*.yaml"))
+    except (OSError, ValueError):
+        names = []
+    files = [f"{incomplete[: len(incomplete) - len(beginning)]}{name}" for name in names]
+    return [word for word in [*shipped, *files] if word.startswith(incomplete)]
+
+
+StudyArgument = Annotated[
+    str,
+    typer.Argument(metavar="STUDY", help="A study file, or the name of a shipped study.", autocompletion=complete_study),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="PATH=VALUE",
-        help="Override a value of the study file for this command, e.g. --set factors.time_steps=[4,8].",
+        help="Override a value of the study file, e.g. --set config.epochs=5; may be repeated.",
     ),
 ]
 StorageOption = Annotated[
-    str | None, typer.Option(metavar="FOLDER", help="Folder of ledger, MLflow store, checkpoints and reports.")
+    str | None,
+    typer.Option(
+        metavar="FOLDER", help="Folder of ledger, MLflow store, checkpoints and reports, instead of the study file's (results)."
+    ),
 ]
 TrackingOption = Annotated[
     str | None,
-    typer.Option("--tracking-uri", metavar="URI", help="MLflow's store, instead of a file in the storage folder."),
+    typer.Option(
+        "--tracking-uri", metavar="URI", help="MLflow store, instead of the study file's (a file in the storage folder)."
+    ),
 ]
-NumCpusOption = Annotated[int | None, typer.Option(min=1, help="CPU cores to use on this machine; all of them unless given.")]
+NumCpusOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="CPU cores to use on this machine (default: all).")]
 RetryFailedOption = Annotated[bool, typer.Option("--retry-failed", help="Train failed replicates again.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text.")]
+
+
+def print_version(wanted: bool) -> None:
+    """``--version``: the installed version, and nothing else is done."""
+    if wanted:
+        import importlib.metadata
+
+        print(f"spikesweep {importlib.metadata.version('spikesweep')}")
+        raise typer.Exit
 
 
 @contextmanager
 def problems_exit_2() -> Iterator[None]:
-    """Whatever is wrong with the input is told, and ends the command with exit code 2."""
+    """Tell whatever is wrong with the input, and end the command with exit code 2."""
     try:
         yield
     except StudyError as error:
         num = len(error.problems)
-        err.print(f"error: {num} problem{'s' if num > 1 else ''}; nothing was begun", style="bold red")
+        err.print(f"error: {num} problem{'s' if num > 1 else ''}; nothing was started", style="bold red")
         for problem in error.problems:
             err.print(str(problem), highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
@@ -54,5 +89,32 @@ def all_overrides(overrides: Sequence[str] | None, storage: str | None, tracking
 
 
 def print_json(content: Any) -> None:
-    """For a script."""
-    print(json.dumps(content, indent=2))
+    """Print what a command found, for scripts: the one place that writes the JSON of all commands.
+
+    Dataclasses and mappings are objects, sequences are lists, enums are their names, paths are text; what JSON has no number
+    for (NaN, infinity) is null.
+    """
+    print(json.dumps(_plain(content), indent=2, allow_nan=False))
+
+
+def _plain(content: Any) -> Any:
+    if dataclasses.is_dataclass(content):
+        content = {field.name: getattr(content, field.name) for field in dataclasses.fields(content)}
+    match content:
+        case Mapping():
+            return {str(key): _plain(value) for key, value in content.items()}
+        case enum.Enum():
+            return content.name
+        case float():
+            return content if math.isfinite(content) else None
+        case str() | int() | None:
+            return content
+        case Sequence():
+            return [_plain(value) for value in content]
+        case _:
+            return str(content)
+
+
+def counts_in_words(counts: Mapping[str, int]) -> str:
+    """Replicates by state, e.g. ``6 complete, 3 planned``."""
+    return ", ".join(f"{count} {state.lower()}" for state, count in counts.items()) or "nothing yet"

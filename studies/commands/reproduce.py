@@ -1,4 +1,4 @@
-"""``spikesweep trial``: a replicate of MLflow's is trained again, here and without Ray, beside the numbers that its run has."""
+"""``spikesweep reproduce``: a recorded replicate is trained again, without Ray, and compared with the numbers of its run."""
 
 import dataclasses
 import re
@@ -36,25 +36,31 @@ COMMIT = re.compile(r"\b([0-9a-f]{10})[0-9a-f]{30}\b")
 """Of which a reader needs no more than its beginning."""
 
 
-def trial(
+def reproduce(
     replicate: Annotated[
         str,
-        typer.Argument(metavar="RUN", help="A replicate's identity (the tag spikesweep.identity), or its run's id in MLflow."),
+        typer.Argument(metavar="RUN", help="A replicate's run id in MLflow, or its identity (the tag spikesweep.identity)."),
     ],
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
     data: Annotated[
-        str | None, typer.Option(metavar="DATA", help="Where the data are, if not where the run says; they must be the same.")
+        str | None,
+        typer.Option(metavar="DATA", help="Where the data are, if not where the run says; they must be the same data."),
     ] = None,
     num_threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of torch, instead of as many as the run had (1 if it does not say).")
+        int | None, typer.Option(min=1, metavar="N", help="Threads of torch (default: as many as the run had, or 1).")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one replicate of a study again, exactly as its run in MLflow says, and say whether the numbers agree.
+    """Train a recorded replicate again and compare its numbers.
 
-    Needs no Ray, and writes nothing to the study's storage or to MLflow. What failed or was stopped is compared as far as it
-    went. Exit codes: 0 the numbers agree to the last digit; 1 they differ, or training fails where the run's did not.
+    Trains exactly what the run in MLflow says, here and without Ray, and shows every epoch beside the run's. A run that failed
+    or was stopped is compared as far as it went. Writes nothing to the study's storage or to MLflow.
+
+    Exit codes: 0 the numbers agree to the last digit; 1 they differ, or training fails where the run's did not; 2 the input is
+    wrong, and nothing was started.
+
+    Example: spikesweep reproduce 0a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d
     """
     from studies.engine.definition.lookup import find_stores
     from studies.engine.reproduction.recorded_replicate import read_recorded

@@ -6,19 +6,36 @@ from typing import Annotated
 
 import typer
 
-from studies.commands.options import SetOption, StorageOption, TrackingOption, all_overrides, out, problems_exit_2
+from studies.commands.options import (
+    SetOption,
+    StorageOption,
+    TrackingOption,
+    all_overrides,
+    complete_study,
+    out,
+    problems_exit_2,
+)
 from studies.credentials import mask_credentials
 
 
 def ui(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="Whose store to show.")] = "quickstart",
+    study: Annotated[
+        str,
+        typer.Argument(metavar="STUDY", help="The study to show: a file, or a shipped study.", autocompletion=complete_study),
+    ] = "quickstart",
     overrides: SetOption = None,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
-    host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
+    host: Annotated[str, typer.Option(metavar="HOST", help="Network interface to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, metavar="PORT", help="Port to listen on.")] = 5000,
 ) -> None:
-    """Open the MLflow UI on a study's store (until Ctrl-C), and say where in it the study is."""
+    """Start MLflow's web UI on a study's store.
+
+    Prints the address of the study's page, and serves it until Ctrl-C. Where a study is recorded on a tracking server, which
+    has its own UI, only the address is printed.
+
+    Example: spikesweep ui quickstart --port 5001
+    """
     from studies.engine.definition.lookup import find_stores
 
     with problems_exit_2():

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from studies.credentials import mask_credentials
+
 LONGEST_SHOWN = 200
 """Characters of a value that a message shows."""
 
@@ -43,6 +45,12 @@ class StudyError(Exception):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = tuple(problems)
+
+
+def not_recorded(command: str, study: str) -> StudyError:
+    """The error of a command that reads MLflow: its STUDY is not there; ``study`` is which one, in which store, and why not."""
+    rule, repair = f"{command} needs a study that MLflow has", "run it first, or name its store with --storage or --tracking-uri"
+    return StudyError([Problem("STUDY", rule, mask_credentials(study), repair)])
 
 
 class Findings:

@@ -18,7 +18,7 @@ from studies.engine.archives import archived_run, zip_format
 from studies.engine.archives.archived_run import ArchivedModel
 from studies.engine.archives.metric_histories import read_histories
 from studies.engine.archives.zip_format import ArchiveWriter
-from studies.engine.errors import Problem, StudyError
+from studies.engine.errors import Problem, StudyError, not_recorded
 from studies.engine.recording.study_run import find_experiment
 
 PAGE_SIZE = 250
@@ -79,9 +79,7 @@ def export_study(client: MlflowClient, study: str, file: Path, *, replace: bool,
 
 def _no_study(client: MlflowClient, study: str) -> StudyError:
     others = ", ".join(other.name for other in client.search_experiments()) or "none"
-    rule, repair = "export needs a study that MLflow has", "run it first, or name its store with --tracking-uri"
-    value = f"{study} in {mask_credentials(client.tracking_uri)}, which has the experiments: {others}"
-    return StudyError([Problem("STUDY", rule, value, repair)])
+    return not_recorded("export", f"{study} in {client.tracking_uri}, which has the experiments: {others}")
 
 
 def _index(client: MlflowClient, experiment_id: str | None, study: str) -> tuple[dict[str, _Found], list[str]]:

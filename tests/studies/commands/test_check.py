@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from analysis.statistics.effects.power import smallest_effect
-from studies.commands.check import as_data, page, sensitivity
+from studies.commands.check_page import as_data, page, sensitivity
 from studies.commands.forecast import Forecast, forecast
 from studies.engine.definition.loading import load_study
 from studies.engine.proposing.adaptive_search import WarmStart

@@ -288,7 +288,7 @@ def test_the_command_without_ray(store: Store) -> None:
         "try: app()\n"
         "except SystemExit as end: print('ray' in sys.modules, end.code, file=sys.stderr)"
     )
-    command = [sys.executable, "-c", code, "trial", store.good, "--storage", str(store.storage)]
+    command = [sys.executable, "-c", code, "reproduce", store.good, "--storage", str(store.storage)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.stderr.splitlines()[-1:] == ["False 0"], done.stderr
     assert "The numbers agree to the last digit: " in done.stdout
@@ -318,7 +318,7 @@ def test_the_command_says_what_differs(store: Store) -> None:
     """For people: the metric, where, the values, the final accuracy, what may be why; as JSON the same; exit code 1."""
     recorded = altered(store)
     runner = CliRunner()
-    arguments = ["trial", recorded.run_id, "--tracking-uri", store.uri]
+    arguments = ["reproduce", recorded.run_id, "--tracking-uri", store.uri]
     shown = runner.invoke(app, arguments)
     assert shown.exit_code == 1, shown.output
     words = " ".join(shown.stdout.split())
@@ -331,7 +331,7 @@ def test_the_command_says_what_differs(store: Store) -> None:
     assert (difference["name"], difference["first_at"], content["agrees"]) == ("train/loss", 2, False)
     assert difference["recorded"] == pytest.approx(difference["now"] + 1)
     assert content["unlike"]["identity"] == {"run": "altered", "now": read_recorded(store.good, store.uri).identity}
-    wrong = runner.invoke(app, ["trial", "nobody", "--tracking-uri", store.uri])
+    wrong = runner.invoke(app, ["reproduce", "nobody", "--tracking-uri", store.uri])
     assert wrong.exit_code == 2
     assert "RUN must be a replicate's identity" in wrong.stderr
 

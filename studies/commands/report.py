@@ -1,0 +1,72 @@
+"""``spikesweep report``: the ablation summary of a study, printed and written as a report."""
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from studies.commands.options import (
+    JsonOption,
+    SetOption,
+    StorageOption,
+    StudyArgument,
+    TrackingOption,
+    all_overrides,
+    out,
+    print_json,
+    problems_exit_2,
+)
+
+if TYPE_CHECKING:
+    from studies.engine.definition.locations import Stores
+
+
+def report(
+    study: StudyArgument,
+    overrides: SetOption = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the ablation summary, and write it as a report.
+
+    The report is an HTML page with figures, and the same as Markdown, CSV, Parquet and LaTeX tables, in FOLDER/reports/STUDY.
+    Reads MLflow alone: with --tracking-uri, STUDY can be the name of a study that was run elsewhere.
+
+    Exit codes: 0 the report was written; 2 MLflow has no such study.
+
+    Example: spikesweep report quickstart
+    """
+    from studies.engine.definition.lookup import find_stores
+
+    with problems_exit_2():
+        write_report(find_stores(study, all_overrides(overrides, storage, tracking_uri)), as_json=as_json)
+
+
+def write_report(stores: "Stores", *, show: bool = True, as_json: bool = False) -> tuple[Path, str]:
+    """Write the summary's files and print it; their folder, and the findings as Markdown.
+
+    Raises:
+        StudyError: MLflow has no such study.
+    """
+    from analysis.ablation_summary import write_summary
+    from analysis.records.loading import NoStudyError, load_recorded_study
+    from analysis.reporting.formats.markdown import findings
+    from analysis.reporting.formats.terminal import configurations_csv, effects_csv, terminal, verdicts
+    from studies.engine.errors import not_recorded
+
+    try:
+        recorded = load_recorded_study(stores.name, stores.tracking_uri)
+    except NoStudyError as error:
+        raise not_recorded("report", f"{stores.name} in {stores.tracking_uri} ({error})") from None
+    folder = stores.storage / "reports" / stores.name
+    summary = write_summary(recorded, folder)
+    if as_json:
+        tables = {"effects": effects_csv(summary), "configurations": configurations_csv(summary)}
+        rows = {name: list(csv.DictReader(io.StringIO(text))) for name, text in tables.items()}
+        print_json({"verdicts": list(verdicts(summary)), "warnings": list(summary.warnings), **rows})
+    elif show:
+        out.print(terminal(summary))
+        files = ", ".join(sorted(file.name for file in folder.iterdir()))
+        out.print(f"Written to {folder}: {files}", highlight=False, soft_wrap=True)
+    return folder, findings(summary)

@@ -1,0 +1,96 @@
+"""``spikesweep run``: train what a study asks for and is not trained yet, then report."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from studies.commands.options import (
+    JsonOption,
+    NumCpusOption,
+    RetryFailedOption,
+    SetOption,
+    StorageOption,
+    StudyArgument,
+    TrackingOption,
+    all_overrides,
+    err,
+    out,
+    print_json,
+    problems_exit_2,
+)
+
+if TYPE_CHECKING:
+    from studies.engine.definition.study import Study
+    from studies.engine.execution.runner import Outcome
+
+
+def run(
+    study: StudyArgument,
+    overrides: SetOption = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Ray cluster to run on; auto is the one of this machine (default: this machine alone)."
+        ),
+    ] = None,
+    num_cpus: NumCpusOption = None,
+    retry_failed: RetryFailedOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a study, or finish what is left of it.
+
+    Trains every replicate that is not trained yet, records each in MLflow, prints the ablation summary and writes it as a
+    report. Safe to repeat after any interruption: finished replicates are not trained again, and the others go on from their
+    last checkpoint. Ctrl-C stops after the epochs in progress.
+
+    Exit codes: 0 all replicates are trained, or the study's budget is spent; 1 some failed, are left, or are not in MLflow; 2
+    the input is wrong, and nothing was started.
+
+    Example: spikesweep run quickstart --set seeds=12
+    """
+    from studies.commands.check_page import parents_in_words
+    from studies.commands.report import write_report
+    from studies.engine.execution.preflight import open_study
+    from studies.engine.execution.runner import run_study
+
+    with problems_exit_2():
+        loaded = open_study(study, all_overrides(overrides, storage, tracking_uri))
+        console = err if as_json else out
+        if loaded.parents:
+            console.print(parents_in_words(loaded), highlight=False)
+        outcome = run_study(
+            loaded,
+            console,
+            address=address,
+            num_cpus=num_cpus,
+            retry_failed=retry_failed,
+            write_report=lambda: write_report(loaded.stores, show=not as_json),
+        )
+    if as_json:
+        print_json(_as_data(loaded, outcome))
+    _tell_what_is_left(outcome)
+    raise typer.Exit(0 if outcome.is_whole else 1)
+
+
+def _as_data(study: "Study", outcome: "Outcome") -> dict[str, Any]:
+    from studies.engine.execution.runner import num_trained_parents
+
+    names = ("num_replicates", "num_complete", "num_pruned", "num_failed", "num_left", "halted", "failures", "undelivered")
+    parents = {"num_parents": len(study.parents), "num_parents_trained": num_trained_parents(study)}
+    return {name: getattr(outcome, name) for name in names} | parents
+
+
+def _tell_what_is_left(outcome: "Outcome") -> None:
+    """What a person should do next, if all is not well."""
+    from studies.engine.execution.budget import what_to_do
+
+    if outcome.num_left:
+        err.print(f"{outcome.num_left} replicates are left: {what_to_do(outcome.halted)}", style="yellow", soft_wrap=True)
+    if outcome.num_failed:
+        err.print(f"{outcome.num_failed} replicates failed; --retry-failed trains them again", style="red")
+    if outcome.undelivered:
+        reasons = "; ".join(dict.fromkeys(outcome.undelivered))
+        words = f"{len(outcome.undelivered)} records did not reach MLflow ({reasons}): run the same command again to deliver them"
+        err.print(words, style="yellow")

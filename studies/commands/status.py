@@ -1,0 +1,39 @@
+"""``spikesweep status``: how far a study is, by its ledger; quick, and right while it runs."""
+
+from studies.commands.options import (
+    JsonOption,
+    SetOption,
+    StorageOption,
+    StudyArgument,
+    all_overrides,
+    counts_in_words,
+    out,
+    print_json,
+    problems_exit_2,
+)
+
+
+def status(study: StudyArgument, overrides: SetOption = None, storage: StorageOption = None, as_json: JsonOption = False) -> None:
+    """Show how far a study is, and its best replicate so far.
+
+    Counts replicates by state (planned, running, complete, pruned, failed), and gives the reason of every failure. Can be
+    called while the study runs.
+
+    Exit codes: 0 the study was found, whatever its state; 2 the input is wrong.
+
+    Example: spikesweep status quickstart
+    """
+    from studies.engine.execution.status import standing
+    from studies.run_record import ACCURACY
+
+    with problems_exit_2():
+        found = standing(study, all_overrides(overrides, storage, None))
+    if as_json:
+        print_json(found)
+        return
+    out.print(f"{found.name}: {found.num_replicates} replicates: {counts_in_words(found.states)}", highlight=False)
+    if found.best:
+        words = f"best so far {100 * found.best.values[ACCURACY]:.2f} % validation accuracy: {found.best.title}"
+        out.print(words, highlight=False, soft_wrap=True)
+    for title, reason in found.failures.items():
+        out.print(f"failed: {title}: {reason}", style="red", highlight=False, soft_wrap=True)
