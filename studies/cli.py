@@ -41,7 +41,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 for name, command in COMMANDS.items():
     app.command(name)(command)
-app.command("trial", hidden=True)(reproduce)  # the name of reproduce before version 0.2
+app.command("trial", hidden=True)(reproduce)  # its earlier name
 
 
 @app.callback()
