@@ -4,7 +4,10 @@ import json
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.faults
 def test_the_short_campaign() -> None:
     """`python -m tests.benchmarks.faults --short --json` injects every kind of fault, and counts no harm."""
     command = [sys.executable, "-m", "tests.benchmarks.faults", "--short", "--json"]
