@@ -1,7 +1,6 @@
 """Identities are what a replicate is found by again: a digest that changes means that everything is trained again."""
 
 import hashlib
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +19,7 @@ DIGESTS = {
 
 
 @pytest.mark.parametrize("name", DIGESTS)
-def test_identities_do_not_change(name: str, data_folder: Path) -> None:
+def test_identities_do_not_change(name: str) -> None:
     """A change of code leaves every identity as it was; where one must change, CHANGELOG says so, and these digests follow."""
     identities = sorted(replicate.identity for replicate in load_study(name, []).replicates)
     assert (len(identities), hashlib.sha256("\n".join(identities).encode()).hexdigest()[:16]) == DIGESTS[name]
