@@ -16,8 +16,8 @@ from trainables.networks.layered import initialise_analogue, layered
 from trainables.networks.layouts import NAMED_LAYOUTS, ImageShape, canonical_layout, final_map, has_pools
 from trainables.networks.network import Network
 from trainables.networks.residual import RESIDUAL_NETWORKS, residual
-from trainables.training.configs import setting, without_idle
-from trainables.training.epoch_report import Report
+from trainables.training.configs import setting, without_inactive
+from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location
 from trainables.training.loop import fit
 from trainables.training.losses import cross_entropy_of_logits
@@ -75,20 +75,20 @@ class AnalogueNetwork:
     num_plain_convolutions: int = setting(1, at_least=1)
     """Residual networks: 3x3 convolutions before the first unit; 3 is Sengupta et al.'s constraint 3."""
 
-    def idle_network_fields(self) -> set[str]:
+    def inactive_network_fields(self) -> set[str]:
         """The fields that another kind of network has a use for."""
-        idle = set() if self.activation == "qcfs" else {"qcfs_levels"}
-        idle |= set() if self.layout in RESIDUAL_NETWORKS else {"junction_activation", "num_plain_convolutions"}
-        return idle if has_pools(self.layout, "M") else idle | {"pool"}
+        inactive = set() if self.activation == "qcfs" else {"qcfs_levels"}
+        inactive |= set() if self.layout in RESIDUAL_NETWORKS else {"junction_activation", "num_plain_convolutions"}
+        return inactive if has_pools(self.layout, "M") else inactive | {"pool"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Recipe, AnalogueNetwork, Pruning):
     """An analogue network and its training by cross-entropy."""
 
-    def idle_fields(self) -> set[str]:
+    def inactive_fields(self) -> set[str]:
         """Of the network and of pruning."""
-        return self.idle_network_fields() | self.idle_pruning()
+        return self.inactive_network_fields() | self.inactive_pruning()
 
 
 def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
@@ -137,7 +137,7 @@ def train(
     checkpoint_folder: Location | None = None,
     num_micro_batches: int = 1,
     keep_weights: bool = False,
-) -> Iterator[Report]:
+) -> Iterator[EpochReport]:
     """Train one replicate; see ``training.loop.fit`` for reports, checkpoints and errors.
 
     The weights are kept whatever ``keep_weights`` says: others may start from them.
@@ -211,7 +211,7 @@ def config_of_parent(config: Any, **changes: Any) -> Config:
     Fields that do nothing are as they are by default: what is the same network has one config.
     """
     shared = {field.name: getattr(config, field.name) for field in dataclasses.fields(Config) if hasattr(config, field.name)}
-    parent: Config = without_idle(Config(**{**shared, **changes}))
+    parent: Config = without_inactive(Config(**{**shared, **changes}))
     return parent
 
 

@@ -20,7 +20,7 @@ from trainables.networks.rewriting import fold_batch_norms, share_weights
 from trainables.spiking.neurons import Integrate, NeuronModel, SpikingNeuron
 from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location
 from trainables.training.loop import fit
 from trainables.training.losses import SPIKE_LOSSES, Loss
@@ -95,15 +95,15 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     pretrain_lr: float = setting(5e-3, above=0)
     """The peak learning rate of these."""
 
-    def idle_fields(self) -> set[str]:
+    def inactive_fields(self) -> set[str]:
         """Of gradients, pools, terms and epochs that there are none of."""
-        idle = self.idle_spike_terms() | self.idle_pruning()
-        idle |= set() if self.gradient == "surrogate" else {"surrogate", "surrogate_width", "surrogate_scale", "detach_reset"}
-        idle |= set() if self.gradient == "rate_collapsed" else {"time_groups"}
-        idle |= set() if self.pretrain_epochs else {"pretrain_lr"}
-        idle |= set() if has_pools(self.layout, "M", "A") else {"pool_on"}
-        idle |= set() if has_pools(self.layout, "M") else {"pool_gradient"}
-        return idle | {"eval_time_steps"} if self.eval_time_steps == self.time_steps else idle
+        inactive = self.inactive_spike_terms() | self.inactive_pruning()
+        inactive |= set() if self.gradient == "surrogate" else {"surrogate", "surrogate_width", "surrogate_scale", "detach_reset"}
+        inactive |= set() if self.gradient == "rate_collapsed" else {"time_groups"}
+        inactive |= set() if self.pretrain_epochs else {"pretrain_lr"}
+        inactive |= set() if has_pools(self.layout, "M", "A") else {"pool_on"}
+        inactive |= set() if has_pools(self.layout, "M") else {"pool_gradient"}
+        return inactive | {"eval_time_steps"} if self.eval_time_steps == self.time_steps else inactive
 
 
 def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
@@ -158,7 +158,7 @@ def train(
     checkpoint_folder: Location | None = None,
     num_micro_batches: int = 1,
     keep_weights: bool = False,
-) -> Iterator[Report]:
+) -> Iterator[EpochReport]:
     """Train one replicate; see ``training.loop.fit`` for reports, checkpoints and errors."""
     task = task_of(config, dataset.image_shape, dataset.num_classes, seed, num_micro_batches)
 
@@ -179,7 +179,7 @@ def train(
         analogue = ann.build(start, start.input_shape(dataset.image_shape), dataset.num_classes)
         analogue.load_state_dict(weights)
         share_weights(fold_batch_norms(analogue), network)
-        return Prepared(facts={"parent_accuracy": str(reports[-1].metrics["val/accuracy"])})
+        return Prepared(run_facts={"parent_accuracy": str(reports[-1].metrics["val/accuracy"])})
 
     started = dataclasses.replace(task, prepare=prepare, keep_weights=keep_weights)
     return fit(started, config, dataset=dataset, checkpoint_folder=checkpoint_folder)

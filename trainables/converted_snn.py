@@ -34,7 +34,7 @@ from trainables.networks.rewriting import share_weights
 from trainables.spiking.neurons import NeuronModel, Reset
 from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location
 from trainables.training.loop import fit
 from trainables.training.losses import SPIKE_LOSSES, cross_entropy_of_logits
@@ -141,17 +141,19 @@ class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
     train_neurons: bool = setting(False)
     """Learn a firing threshold and a leak for every layer while fine-tuning (Diet-SNN), from where they stand then."""
 
-    def idle_fields(self) -> set[str]:
+    def inactive_fields(self) -> set[str]:
         """Of the parent, and of balances, pools and fine-tuning that there are none of."""
-        idle = self.idle_network_fields() | self.idle_pruning() | self.idle_spike_terms() | self._idle_fine_tuning()
-        idle |= set() if self.balance == "percentile" else {"percentile"}
-        idle |= set() if self.balance == "spike_norm" else {"spike_norm_time_steps"}
+        inactive = (
+            self.inactive_network_fields() | self.inactive_pruning() | self.inactive_spike_terms() | self._inactive_fine_tuning()
+        )
+        inactive |= set() if self.balance == "percentile" else {"percentile"}
+        inactive |= set() if self.balance == "spike_norm" else {"spike_norm_time_steps"}
         meets = self.balance == "spike_norm" and self.layout in RESIDUAL_NETWORKS
-        idle |= set() if meets else {"equal_thresholds"}
-        idle |= set() if self.pool == "layout" and has_pools(self.layout, "M") else {"max_pool"}
-        return idle | {"eval_time_steps"} if self.eval_time_steps == self.time_steps else idle
+        inactive |= set() if meets else {"equal_thresholds"}
+        inactive |= set() if self.pool == "layout" and has_pools(self.layout, "M") else {"max_pool"}
+        return inactive | {"eval_time_steps"} if self.eval_time_steps == self.time_steps else inactive
 
-    def _idle_fine_tuning(self) -> set[str]:
+    def _inactive_fine_tuning(self) -> set[str]:
         of_surrogate = {"surrogate", "surrogate_width", "surrogate_scale", "detach_reset"}
         if self.finetune_epochs:
             return set() if self.finetune_gradient == "surrogate" else of_surrogate
@@ -217,7 +219,7 @@ def train(
     checkpoint_folder: Location | None = None,
     num_micro_batches: int = 1,
     keep_weights: bool = False,
-) -> Iterator[Report]:
+) -> Iterator[EpochReport]:
     """Convert the trained parent, which is trained first unless it is there already, and fine-tune it if asked to.
 
     The first report is the conversion's; every epoch of fine-tuning has one more. See ``training.loop.fit``.

@@ -30,8 +30,8 @@ from trainables.data.datasets import NO_IMAGES, Dataset
 from trainables.data.randomness import generator_for
 from trainables.networks.layouts import ImageShape
 from trainables.training.checkpoints import CheckpointFolder, trained_once
-from trainables.training.configs import setting, without_idle
-from trainables.training.epoch_report import Report
+from trainables.training.configs import setting, without_inactive
+from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location
 from trainables.training.recipe import Recipe
 
@@ -110,10 +110,10 @@ class Config(Recipe):
     seconds_per_epoch: float = setting(0.0, at_least=0, identity=False)
     """How long every epoch sleeps."""
 
-    def idle_fields(self) -> set[str]:
+    def inactive_fields(self) -> set[str]:
         """The recipe, but for its epochs; the width of a peak that is not there."""
-        idle = {field.name for field in dataclasses.fields(Recipe)} - {"data", "epochs"}
-        return idle if self.variant == "peaked" else idle | {"peak_width"}
+        inactive = {field.name for field in dataclasses.fields(Recipe)} - {"data", "epochs"}
+        return inactive if self.variant == "peaked" else inactive | {"peak_width"}
 
 
 def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str]]:  # noqa: ARG001  # no image is looked at
@@ -141,7 +141,7 @@ def train(
     checkpoint_folder: Location | None = None,
     num_micro_batches: int = 1,  # noqa: ARG001  # there is no batch
     keep_weights: bool = False,  # noqa: ARG001  # nor a weight
-) -> Iterator[Report]:
+) -> Iterator[EpochReport]:
     """One replicate's reports, resumable as a real one's are."""
     return trained_once(checkpoint_folder, lambda folder: _train(config, seed, folder))
 
@@ -177,7 +177,7 @@ def _polynomial(config: Config, outcome: Outcome) -> float:
     return BASE[outcome] + main + interactions + sum(effect * x[name] ** 2 for name, effect in QUADRATIC[outcome].items())
 
 
-def _train(config: Config, seed: int, folder: CheckpointFolder | None) -> Iterator[Report]:
+def _train(config: Config, seed: int, folder: CheckpointFolder | None) -> Iterator[EpochReport]:
     checkpoint = folder.load() if folder else None
     reports = checkpoint[1] if checkpoint else []
     yield from reports
@@ -192,7 +192,7 @@ def _train(config: Config, seed: int, folder: CheckpointFolder | None) -> Iterat
         yield report
 
 
-def _report(config: Config, seed: int, epoch: int) -> Report:
+def _report(config: Config, seed: int, epoch: int) -> EpochReport:
     learnt = (epoch / config.epochs) ** (RISE + SLOWNESS * config.c)
     accuracy = learnt * (expected_accuracy(config) + _noise(config, seed, "val/accuracy"))
     sparsity = expected_sparsity(config) + _noise(config, seed, "sparsity")
@@ -208,12 +208,12 @@ def _report(config: Config, seed: int, epoch: int) -> Report:
     if epoch == config.epochs:
         metrics["test/accuracy"] = expected_accuracy(config) + _noise(config, seed, "test/accuracy")
     curves = {"accuracy_at_t": [accuracy * (t / TIME_STEPS) ** RISE for t in range(1, TIME_STEPS + 1)]}
-    return Report(epoch, time.time_ns() // 1_000_000, metrics, curves, config.epochs, {"synthetic": "true"})
+    return EpochReport(epoch, time.time_ns() // 1_000_000, metrics, curves, config.epochs, {"synthetic": "true"})
 
 
 def _noise(config: Config, seed: int, metric: str) -> float:
     factors = [str(float(getattr(config, name))) for name in FACTORS]
-    width = str(float(without_idle(config).peak_width))
+    width = str(float(without_inactive(config).peak_width))
     of_seed = _normal(seed, metric)
     return config.block_noise * of_seed + config.noise * _normal(seed, metric, *factors, config.variant, width)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from studies.engine.reproduction.agreement import Comparison
     from studies.engine.reproduction.recorded_replicate import RecordedReplicate
     from studies.engine.reproduction.retraining import Reproduction
-    from trainables.training.epoch_report import Report
+    from trainables.training.epoch_report import EpochReport
 
 MOST_SHOWN = 10
 """Metrics that differ; --json has all of them."""
@@ -93,12 +93,12 @@ def _show_beginning(console: Console, reproduction: "Reproduction") -> None:
     console.print(f"{'epoch':>7}{'run':>12}{'now':>12}{'run':>13}{'now':>13}", highlight=False)
 
 
-def _shower(console: Console, recorded: "RecordedReplicate") -> "Callable[[Report], None]":
+def _shower(console: Console, recorded: "RecordedReplicate") -> "Callable[[EpochReport], None]":
     """Shows an epoch beside what the run has."""
     from studies.engine.reproduction.agreement import agreement_at
     from studies.run_record import ACCURACY
 
-    def show(report: "Report") -> None:
+    def show(report: "EpochReport") -> None:
         num, num_unlike = agreement_at(recorded, report)
         words = f"{num_unlike} of {num} differ" if num_unlike else f"{num} agree"
         accuracy, loss = (_pair(recorded, report, metric) for metric in (ACCURACY, LOSS))
@@ -109,7 +109,7 @@ def _shower(console: Console, recorded: "RecordedReplicate") -> "Callable[[Repor
     return show
 
 
-def _pair(recorded: "RecordedReplicate", report: "Report", metric: str) -> tuple[str, str]:
+def _pair(recorded: "RecordedReplicate", report: "EpochReport", metric: str) -> tuple[str, str]:
     values = recorded.metrics.get(metric, {}).get(report.epoch), report.metrics.get(metric)
     one, other = ("–" if value is None else f"{value:.7g}" for value in values)
     return one, other

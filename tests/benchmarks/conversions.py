@@ -20,7 +20,7 @@ from typing import Any
 from trainables import converted_snn
 from trainables.data.datasets import Dataset, default_data_folder, prepare
 from trainables.training.configs import identity_of
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 
 RECIPE: Mapping[str, Any] = {
     "image_downscale": 2,
@@ -87,7 +87,7 @@ def main() -> None:
     changes = {name: json.loads(value) for name, value in (change.split("=", 1) for change in arguments.set)}
     dataset = _with_fewer_test_images(prepare(arguments.data, default_data_folder()), arguments.num_test_images)
     chosen = {name: options for name, options in CONVERSIONS.items() if arguments.only in name}
-    reports: dict[str, list[list[Report]]] = {name: [] for name in chosen}
+    reports: dict[str, list[list[EpochReport]]] = {name: [] for name in chosen}
     for seed in range(arguments.seeds):
         for name, options in chosen.items():
             config = converted_snn.Config(data=arguments.data, **{**RECIPE, **options, **changes})
@@ -112,7 +112,7 @@ def _with_fewer_test_images(dataset: Dataset, num: int | None) -> Dataset:
     return dataclasses.replace(dataset, digest=digest, test_images=images, test_labels=labels)
 
 
-def _figures(reports: Sequence[Report]) -> dict[str, float]:
+def _figures(reports: Sequence[EpochReport]) -> dict[str, float]:
     first, last = reports[0], reports[-1]
     curve = last.curves["accuracy_at_t"]
     at_t = {f"val_at_{t}": curve[t - 1] for t in (1, 2, 4, 8, 16, 32, 64) if t <= len(curve)}
@@ -133,7 +133,7 @@ def _figures(reports: Sequence[Report]) -> dict[str, float]:
     }
 
 
-def _table(reports: Mapping[str, Sequence[Sequence[Report]]]) -> str:
+def _table(reports: Mapping[str, Sequence[Sequence[EpochReport]]]) -> str:
     lines = [
         "| conversion | ANN test | SNN test | loss, points (range) | t = 1 | 2 | 4 | 8 | 16 | 32 | 64 "
         "| ACs / ANN MACs | MMACs | nJ |",

@@ -25,7 +25,7 @@ from trainables import ann, converted_snn
 from trainables.conversion.calibration_set import calibration_set
 from trainables.data.datasets import Dataset, Splits, default_data_folder, prepare
 from trainables.data.encodings import ConstantCurrent
-from trainables.kernels.choice import evaluation_engine
+from trainables.kernels.choice import evaluator_for
 from trainables.kernels.cpu.evaluation import EventDrivenEvaluator
 from trainables.networks.network import Network
 from trainables.training.loop import Trainer, backend_request, splits_of
@@ -92,18 +92,18 @@ def compared(network: Network, images_BCHW: Tensor, time_steps: int, clock: Call
     Raises:
         ValueError: Too few images have the same class.
     """
-    engine = EventDrivenEvaluator(network, (images_BCHW.shape[2], images_BCHW.shape[3]), time_steps)
-    engine.warm_up()
+    evaluator = EventDrivenEvaluator(network, (images_BCHW.shape[2], images_BCHW.shape[3]), time_steps)
+    evaluator.warm_up()
     rates = _Rates()
 
     def by_torch(*observers: _Rates) -> Tensor:
         return torch.cat([*network.simulate(ConstantCurrent(images_BCHW), time_steps, observers)])
 
-    classes = [outputs_TBK.sum(dim=0).argmax(dim=1) for outputs_TBK in (engine.outputs(images_BCHW), by_torch(rates))]
+    classes = [outputs_TBK.sum(dim=0).argmax(dim=1) for outputs_TBK in (evaluator.outputs(images_BCHW), by_torch(rates))]
     same = float((classes[0] == classes[1]).float().mean())
     if same < SAME_CLASS:
         raise ValueError(f"at least {SAME_CLASS:.0%} of the images must have the same class on both sides, but {same:.0%} have")
-    sides: dict[str, Callable[[], Tensor]] = {"event_driven": lambda: engine.outputs(images_BCHW), "torch": by_torch}
+    sides: dict[str, Callable[[], Tensor]] = {"event_driven": lambda: evaluator.outputs(images_BCHW), "torch": by_torch}
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(turns):
         for name, run in sides.items():
@@ -158,4 +158,4 @@ def backend_of(config: converted_snn.Config, dataset: Dataset) -> str:
     """What evaluates a conversion, and why it is torch where it is."""
     task = converted_snn.task_of(config, dataset.image_shape, dataset.num_classes)
     request = backend_request(task, config, config.input_shape(dataset.image_shape), task.eval_time_steps)
-    return evaluation_engine(task.build(), request)[1]
+    return evaluator_for(task.build(), request)[1]

@@ -6,7 +6,7 @@
       … --results FILE.json    keep every point that is measured, and do not measure again what the file has
 
 One factor at a time is varied from T=16, feature_scale 0.5, 32x32 images, a batch of 16, one thread. *ours* is what the trainer
-takes by default on a CPU (``training_engine`` and ``evaluation_engine``), *torch* what it does with ``backend: torch``: the
+takes by default on a CPU (``trainer_for`` and ``evaluator_for``), *torch* what it does with ``backend: torch``: the
 network's own time-folded run and autograd. Both have the same network, images and loss, and take a step without the optimiser:
 exact (straight through), collapsed (one group of all time steps), and inference without gradients. Weights are drawn, not
 trained; then biases are shifted, at every point for its own T and images, until the layers' spike rates are ``RATES``: so spikes,

@@ -43,8 +43,8 @@ from trainables.kernels.gpu.chain import (
     piece_of,
     synapse_gradients,
 )
-from trainables.kernels.gpu.engine import TritonTrainer
 from trainables.kernels.gpu.memory import fused_memory
+from trainables.kernels.gpu.triton_backend import TritonTrainer
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.layered import initialise_spiking
 from trainables.networks.network import Network
@@ -182,8 +182,8 @@ def sides(network: Network, batch_size: int) -> Iterator[tuple[str, Train]]:
 
 def train_ours(network: Network, images_BCHW: Tensor, labels_B: Tensor, time_steps: int, groups: TimeGroups | None) -> Tensor:
     """The outputs of a training step of the Triton backend."""
-    engine = TritonTrainer(network, time_steps, groups)
-    return engine.gradients(images_BCHW, lambda outputs_TBK, which: mse_of_rates(outputs_TBK, labels_B[which]))[1]
+    trainer = TritonTrainer(network, time_steps, groups)
+    return trainer.gradients(images_BCHW, lambda outputs_TBK, which: mse_of_rates(outputs_TBK, labels_B[which]))[1]
 
 
 def trained(forward: Forward) -> Train:

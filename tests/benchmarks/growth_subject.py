@@ -13,13 +13,13 @@ from tests.benchmarks.training_step import CLASSES
 from tests.benchmarks.training_step import images as digits
 from trainables import bitnet
 from trainables.data.encodings import ConstantCurrent
-from trainables.kernels.choice import evaluation_engine, training_engine
+from trainables.kernels.choice import evaluator_for, trainer_for
 from trainables.kernels.cpu.compiled.arrays import lanes_of, num_blocks
 from trainables.kernels.interface import Backend, BackendRequest, Training
 from trainables.networks.layered import initialise_spiking, synaptic_modules
 from trainables.networks.network import Network
 from trainables.networks.precision import forward_torch
-from trainables.spiking.costs import CostMeter
+from trainables.spiking.costs import OperationCounter
 from trainables.training.losses import mse_of_rates
 
 Step = Callable[[], object]
@@ -84,14 +84,14 @@ def work_of(subject: Subject) -> dict[str, float]:
     fill them or not), ``dense_macs`` of a network without spikes that sees an image once and all else T times, ``first_macs``
     of its first layer, ``neurons``, ``words`` of bits a time step, ``weights``, and the mean ``spike_rate``.
     """
-    network, meter = subject.network, CostMeter()
-    engine, _ = evaluation_engine(network, backend_request(subject.point, "auto"))
-    meter.next_batch(len(subject.images_BCHW))
-    if engine:
-        engine.outputs(subject.images_BCHW, meter)
+    network, counter = subject.network, OperationCounter()
+    evaluator, _ = evaluator_for(network, backend_request(subject.point, "auto"))
+    counter.next_batch(len(subject.images_BCHW))
+    if evaluator:
+        evaluator.outputs(subject.images_BCHW, counter)
     else:
-        torch_outputs(subject, meter)
-    metrics, places = meter.metrics(), 0.0
+        torch_outputs(subject, counter)
+    metrics, places = counter.metrics(), 0.0
     for step, module in zip(network.steps_of(nn.Conv2d, nn.Linear), synaptic_modules(network), strict=True):
         channels = module.weight.shape[0]
         places += metrics[f"effective_acs/{network.layers[step.name]}"] * num_blocks(channels) * lanes_of(channels) / channels
@@ -119,21 +119,21 @@ def steps_of(subject: Subject) -> tuple[dict[str, Step], str]:
     made: dict[str, Step] = {}
     request = backend_request(subject.point, "auto")
     for name, groups in (("exact", None), ("collapsed", 1)):
-        training, backend = training_engine(network, request, groups, watched=None)
+        training, backend = trainer_for(network, request, groups, observed_by=None)
         if training is None:
             raise RuntimeError(f"the default backend must be a fast one, but it is {backend}")
         made[f"ours {name}"] = partial(_kernel_step, subject, training)
         made[f"torch {name}"] = partial(_torch_step, subject, groups)
-    evaluating, backend = evaluation_engine(network, request)
+    evaluating, backend = evaluator_for(network, request)
     assert evaluating
     made["ours inference"] = lambda: evaluating.outputs(images_BCHW)
     made["torch inference"] = lambda: torch_outputs(subject)
     return made, backend
 
 
-def _kernel_step(subject: Subject, engine: Training) -> None:
+def _kernel_step(subject: Subject, trainer: Training) -> None:
     subject.network.zero_grad(set_to_none=True)
-    engine.gradients(subject.images_BCHW, lambda outputs_TBK, which: mse_of_rates(outputs_TBK, subject.labels_B[which]))
+    trainer.gradients(subject.images_BCHW, lambda outputs_TBK, which: mse_of_rates(outputs_TBK, subject.labels_B[which]))
 
 
 def _torch_step(subject: Subject, groups: int | None) -> None:
@@ -144,9 +144,9 @@ def _torch_step(subject: Subject, groups: int | None) -> None:
 
 
 @torch.no_grad()
-def torch_outputs(subject: Subject, meter: CostMeter | None = None) -> Tensor:
+def torch_outputs(subject: Subject, counter: OperationCounter | None = None) -> Tensor:
     """As the trainer evaluates without kernels, in pieces of time."""
     pieces: Iterator[Tensor] = subject.network.simulate(
-        ConstantCurrent(subject.images_BCHW), subject.point.time_steps, [meter] if meter else ()
+        ConstantCurrent(subject.images_BCHW), subject.point.time_steps, [counter] if counter else ()
     )
     return torch.cat(list(pieces))

@@ -100,7 +100,7 @@ def trained(recipe: Mapping[str, Any], dataset: Dataset, storage: Path, seeds: S
             name = hashlib.sha256(repr((config, seed, torch.get_num_threads())).encode()).hexdigest()[:16]
             folder = storage / f"{backend}-{seed}-{name}"
             reports = list(bitnet.train(config, seed=seed, dataset=dataset, checkpoint_folder=folder, keep_weights=True))
-            assert reports[-1].facts["backend"] == backend, reports[-1].facts["backend"]
+            assert reports[-1].run_facts["backend"] == backend, reports[-1].run_facts["backend"]
             for metric, of_seeds in curves[backend].items():
                 of_seeds.append([report.metrics[metric] for report in reports])
             digests[backend].append(digest_of(folder / "weights.pt"))

@@ -4,7 +4,7 @@
     python -m tests.benchmarks.numba_against_cpp --short --json    4 images, 5 turns (under a minute)
 
 Layers 2 to 5 of BITnet6 at feature_scale 0.5 on 32x32 images, T = 16, one thread. Both sides get the same packed spikes, which
-our engine's earlier layers have fired, and do the same: list the spikes of every row (or what changes from step to step, where
+our kernels' earlier layers have fired, and do the same: list the spikes of every row (or what changes from step to step, where
 that is less), add their rows of weights in registers, clamp, integrate, fire, reset, pack the bits. ``numba_against_cpp.cpp`` is
 compiled by g++ (-O3 -march=native) into a temporary folder and called through ctypes; without a g++ the exit code is 2. Weights
 are multiples of 1/1024, so that no sum is rounded and both must fire the same spikes, which is checked first.
@@ -121,7 +121,7 @@ class CppLayer:
     Args:
         function: What ``compiled`` returns.
         shape: Of the layer, with more than 16 channels.
-        results: Of the layer in our engine; the spikes get an array of the same shape.
+        results: Of the layer on our kernels; the spikes get an array of the same shape.
         inputs_NTHWV: Packed spikes with a border.
     """
 
@@ -183,14 +183,14 @@ class Case:
 
 
 def cases(network: Network, num_images: int, function: Compiled) -> list[Case]:
-    """Layers 2 to 5, each with the spikes that the layer before it has fired in our engine."""
-    engine = EventDrivenEvaluator(network, (SIDE, SIDE), TIME_STEPS)
-    space, weights = engine._new_space(0, num_images), engine._weights()
-    engine._forward([space], images(None)[0][:num_images], weights)
-    driven = engine._driven(space, weights[0].forward)
+    """Layers 2 to 5, each with the spikes that the layer before it has fired on our kernels."""
+    evaluator = EventDrivenEvaluator(network, (SIDE, SIDE), TIME_STEPS)
+    space, weights = evaluator._new_space(0, num_images), evaluator._weights()
+    evaluator._forward([space], images(None)[0][:num_images], weights)
+    driven = evaluator._driven(space, weights[0].forward)
     made = []
     for number in LAYERS:
-        shape, results, inputs = engine._shapes[number], space.results[number], space.results[number - 1].pooled
+        shape, results, inputs = evaluator._shapes[number], space.results[number], space.results[number - 1].pooled
         num_spikes = np.unpackbits(inputs.view(np.uint8)).reshape(*inputs.shape[:4], -1).sum(axis=-1, dtype=np.int64)
         height, width = shape.input_map
         made.append(
@@ -261,7 +261,7 @@ def timed(sides: dict[str, Callable[[], None]], turns: int, num_images: int) -> 
 
 
 def first_uses(feature_scale: float) -> dict[str, float]:
-    """How long our engine takes until it can run, in a fresh process: with an empty cache, and with a full one."""
+    """How long our kernels take until they can run, in a fresh process: with an empty cache, and with a full one."""
     with tempfile.TemporaryDirectory() as cache:
         command = [sys.executable, "-m", "tests.benchmarks.numba_against_cpp", "--first-use"]
         command += ["--feature-scale", str(feature_scale)]
@@ -274,7 +274,7 @@ def first_uses(feature_scale: float) -> dict[str, float]:
 
 
 def _first_use(feature_scale: float) -> float:
-    """Import the kernels and warm up an engine; a process of its own does it."""
+    """Import the kernels and warm up an evaluator; a process of its own does it."""
     network = bitnet.build(bitnet.Config(layout="bitnet", feature_scale=feature_scale), (SIDE, SIDE, 3), CLASSES)
     start = time.perf_counter()
     EventDrivenEvaluator(network, (SIDE, SIDE), TIME_STEPS).warm_up()

@@ -51,7 +51,7 @@ from trainables.kernels.cpu.training import EventDrivenTrainer
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.layered import initialise_spiking, synaptic_modules
 from trainables.networks.network import Network
-from trainables.spiking.costs import CostMeter
+from trainables.spiking.costs import OperationCounter
 from trainables.training.losses import mse_of_rates
 from trainables.training.memory_peak import MemoryPeak
 
@@ -141,13 +141,13 @@ def untrained() -> Network:
 def trained(images_BCHW: Tensor, labels_B: Tensor) -> Network:
     """The network after a short training with T = 8."""
     network, generator = untrained(), torch.Generator().manual_seed(1)
-    engine = EventDrivenTrainer(network, (SIDE, SIDE), 8, 1)
+    trainer = EventDrivenTrainer(network, (SIDE, SIDE), 8, 1)
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=TRAINING_STEPS)
     for _ in range(TRAINING_STEPS):
         some = torch.randint(len(labels_B), (BATCH_SIZE,), generator=generator)
         optimizer.zero_grad()
-        engine.gradients(images_BCHW[some], _loss_of(labels_B[some]))
+        trainer.gradients(images_BCHW[some], _loss_of(labels_B[some]))
         optimizer.step()
         schedule.step()
     return network
@@ -268,8 +268,8 @@ OURS: dict[str, TimeGroups | None] = {"exact": None, "collapsed": 1, "dyadic": "
 def step_of(name: str, network: Network, images_BCHW: Tensor, labels_B: Tensor, time_steps: int) -> Step:
     """A training step without the optimiser."""
     if name in OURS:
-        engine = EventDrivenTrainer(network, (SIDE, SIDE), time_steps, OURS[name])
-        return lambda: engine.gradients(images_BCHW, _loss_of(labels_B))
+        trainer = EventDrivenTrainer(network, (SIDE, SIDE), time_steps, OURS[name])
+        return lambda: trainer.gradients(images_BCHW, _loss_of(labels_B))
     run = THEIRS[name](network)
 
     def step() -> None:
@@ -291,8 +291,8 @@ def inferences(network: Network, images_BCHW: Tensor, time_steps: int) -> dict[s
         outputs_TBK: Tensor = network(images_BCHW[None], time_steps)[0]
         return outputs_TBK
 
-    engine = EventDrivenEvaluator(network, (SIDE, SIDE), time_steps)
-    return {"loop": stepwise, "torch": folded, "event_driven": lambda: engine.outputs(images_BCHW)}
+    evaluator = EventDrivenEvaluator(network, (SIDE, SIDE), time_steps)
+    return {"loop": stepwise, "torch": folded, "event_driven": lambda: evaluator.outputs(images_BCHW)}
 
 
 def timed(by_name: dict[str, Step], num_threads: int) -> dict[str, float]:
@@ -310,10 +310,10 @@ def timed(by_name: dict[str, Step], num_threads: int) -> dict[str, float]:
 
 def floor(network: Network, images_BCHW: Tensor, inference_s: float) -> dict[str, float]:
     """The additions of a forward pass with T = 16, and how near to their time we are."""
-    meter = CostMeter()
-    meter.next_batch(len(images_BCHW))
-    EventDrivenEvaluator(network, (SIDE, SIDE), 16).outputs(images_BCHW, meter)
-    additions = meter.metrics()["ops/effective_acs"] * len(images_BCHW)
+    counter = OperationCounter()
+    counter.next_batch(len(images_BCHW))
+    EventDrivenEvaluator(network, (SIDE, SIDE), 16).outputs(images_BCHW, counter)
+    additions = counter.metrics()["ops/effective_acs"] * len(images_BCHW)
     floor_s = additions * seconds_per_addition(NEAREST_KIB)
     return {"additions": additions, "bytes": 4 * additions, "seconds": floor_s, "share": round(floor_s / inference_s, 2)}
 

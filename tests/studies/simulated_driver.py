@@ -4,6 +4,7 @@ What a real driver leaves behind survives a kill: the ledger (a real one) and th
 on nothing else, so that an interrupted simulation can be compared with an undisturbed one.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from studies.engine.ledger.ledger import Entry, open_ledger, read_ledger
 from studies.engine.proposing.adaptive_search import WarmStart
 from studies.engine.proposing.proposals import Past, Proposals
 from trainables import response_surface
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 
 
 class KilledError(Exception):
@@ -30,7 +31,7 @@ class KilledError(Exception):
 class Shelf:
     """What outlives a driver, beside its ledger, and what is written down for the tests."""
 
-    reports: dict[str, list[Report]] = field(default_factory=dict)
+    reports: dict[str, list[EpochReport]] = field(default_factory=dict)
     begun: list[str] = field(default_factory=list)
     """Identities, in the order in which drivers began them; one that was taken up again is there again."""
     verdicts: dict[tuple[str, int], bool] = field(default_factory=dict)
@@ -136,11 +137,11 @@ class Driver:
         config = response_surface.Config(**replicate.config)
         report = response_surface._report(config, replicate.seed, len(reports) + 1)
         self._shelf.clock_ms += 1
-        reports.append(Report(**{**report.as_dict(), "timestamp_ms": self._shelf.clock_ms}))
+        reports.append(dataclasses.replace(report, timestamp_ms=self._shelf.clock_ms))
         self._moment()
         self._report(replicate, reports[-1])
 
-    def _report(self, replicate: Replicate, report: Report) -> None:
+    def _report(self, replicate: Replicate, report: EpochReport) -> None:
         identity = replicate.identity
         stop = self.proposals.reported(replicate, report.epoch, report.metrics) and not report.final
         assert self._shelf.verdicts.setdefault((identity, report.epoch), stop) == stop

@@ -13,7 +13,7 @@ from studies.engine.ledger.ledger import open_ledger
 from studies.engine.proposing.proposals import FixedProposals, Past
 from studies.engine.recording.tracker import Tracker, connect
 from trainables.training.checkpoints import CheckpointFolder
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 
 
 class Stage:
@@ -56,6 +56,6 @@ class Stage:
         return {identity: entry.state for identity, entry in self.ledger.entries().items()}
 
 
-def last_report() -> Report:
+def last_report() -> EpochReport:
     metrics = {"val/accuracy": 0.5, "sparsity/overall": 0.9}
-    return Report(1, 1_700_000_000_000, metrics, {}, 1, {"calibration": "abc"})
+    return EpochReport(1, 1_700_000_000_000, metrics, {}, 1, {"calibration": "abc"})

@@ -17,7 +17,7 @@ from trainables.networks.network import Network
 from trainables.spiking.neurons import Integrate, NeuronModel
 from trainables.spiking.pools import LargestCountPool
 from trainables.training.configs import identity_of
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 
 
 def config_of(tiny_npz: Path, **changes: Any) -> converted_snn.Config:
@@ -32,7 +32,7 @@ def config_of(tiny_npz: Path, **changes: Any) -> converted_snn.Config:
     return converted_snn.Config(**{"data": str(tiny_npz), "time_steps": 4, **options, **changes})
 
 
-def reports_of(config: converted_snn.Config, data_folder: Path, folder: Path | None = None, seed: int = 0) -> list[Report]:
+def reports_of(config: converted_snn.Config, data_folder: Path, folder: Path | None = None, seed: int = 0) -> list[EpochReport]:
     dataset = prepare(config.data, data_folder)
     return list(converted_snn.train(config, seed=seed, dataset=dataset, checkpoint_folder=folder))
 
@@ -71,9 +71,9 @@ def test_calibration_depends_on_the_split_alone(tiny_npz: Path, data_folder: Pat
     same: list[dict[str, Any]] = [{}, {"batch_size": 7}, {"encoding": "poisson"}, {"time_steps": 2}]
     digests = [reports_of(config_of(tiny_npz, **c), data_folder, tmp_path / str(n)) for n, c in enumerate(same)]
     digests += [reports_of(config_of(tiny_npz), data_folder, tmp_path / "seed", seed=1)]
-    assert len({reports[0].facts["calibration_digest"] for reports in digests}) == 1
+    assert len({reports[0].run_facts["calibration_digest"] for reports in digests}) == 1
     (other,) = reports_of(config_of(tiny_npz, split_seed=1), data_folder, tmp_path / "split")
-    assert other.facts["calibration_digest"] != digests[0][0].facts["calibration_digest"]
+    assert other.run_facts["calibration_digest"] != digests[0][0].run_facts["calibration_digest"]
 
 
 @pytest.mark.parametrize(

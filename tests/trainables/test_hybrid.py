@@ -15,7 +15,7 @@ from trainables.data.datasets import prepare
 from trainables.data.encodings import ConstantCurrent
 from trainables.networks.network import Network
 from trainables.training.checkpoints import CheckpointFolder
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 from trainables.training.loop import encode
 from trainables.training.losses import cross_entropy_of_logits
 
@@ -32,7 +32,7 @@ DIGITS: dict[str, Any] = {
 }
 
 
-def digits(data_folder: Path, **changes: Any) -> list[Report]:
+def digits(data_folder: Path, **changes: Any) -> list[EpochReport]:
     config = converted_snn.Config(**{**DIGITS, **changes})
     return list(converted_snn.train(config, seed=0, dataset=prepare("digits", data_folder)))
 
@@ -149,8 +149,8 @@ def test_a_bitnet_starts_from_its_parent(data_folder: Path) -> None:
         for more in starts
     )
     assert started[-1].metrics["val/accuracy"] > scratch[-1].metrics["val/accuracy"] + 0.1
-    assert float(started[0].facts["parent_accuracy"]) > 0.6
-    assert "parent_accuracy" not in scratch[0].facts
+    assert float(started[0].run_facts["parent_accuracy"]) > 0.6
+    assert "parent_accuracy" not in scratch[0].run_facts
 
 
 def test_a_conversion_leaves_its_source_alone() -> None:

@@ -16,7 +16,7 @@ from trainables import response_surface as surface
 from trainables.data.datasets import Dataset, prepare
 from trainables.response_surface import CUT_OFF, FACTORS, LARGEST_NOISE, Config, expected_accuracy, expected_sparsity
 from trainables.training.checkpoints import CheckpointFolder
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 
 SEEDS = 400
 VARIANTS = get_args(get_type_hints(Config)["variant"])
@@ -35,7 +35,7 @@ def dataset(data_folder: Path) -> Dataset:
     return prepare("none", data_folder)
 
 
-def last(config: Config, seed: int, dataset: Dataset) -> Report:
+def last(config: Config, seed: int, dataset: Dataset) -> EpochReport:
     *_, report = surface.train(config, seed=seed, dataset=dataset)
     return report
 
@@ -148,7 +148,7 @@ def test_reports(dataset: Dataset, tmp_path: Path) -> None:
     }
     digits = prepare("digits", tmp_path / "data")
     (real,) = bitnet.train(bitnet.Config(**options), seed=0, dataset=digits)
-    assert {first.facts["synthetic"], second.facts["synthetic"]} == {"true"}
+    assert {first.run_facts["synthetic"], second.run_facts["synthetic"]} == {"true"}
     assert set(second.metrics) == {*first.metrics, "test/accuracy"}
     assert set(second.metrics) < set(real.metrics)
     assert set(second.curves) < set(real.curves)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 
 from trainables.data.datasets import Dataset, Split, Splits
-from trainables.kernels.choice import evaluation_engine
+from trainables.kernels.choice import evaluator_for
 from trainables.kernels.interface import Evaluating
 from trainables.networks.network import Network
-from trainables.spiking.costs import CostMeter
+from trainables.spiking.costs import OperationCounter
 from trainables.training.loop import (
     EVALUATION_BATCH_SIZE,
     Trainer,
@@ -86,33 +86,33 @@ def timing_of(task: Task, recipe: Recipe, dataset: Dataset) -> Timing:
 
 
 def _timing_of(task: Task, recipe: Recipe, dataset: Dataset, device: torch.device) -> Timing:
-    once, metered, bare = _Clock(device), _Clock(device), _Clock(device)
+    once, counted, bare = _Clock(device), _Clock(device), _Clock(device)
     with once.running():
         splits = splits_of(recipe, dataset, device)
 
-    def engine_of(network: Network) -> Evaluating | None:
-        return evaluation_engine(
+    def evaluator_of(network: Network) -> Evaluating | None:
+        return evaluator_for(
             network, backend_request(task, recipe, recipe.input_shape(splits.image_shape), task.eval_time_steps)
         )[0]
 
     network = task.build().to(device)
-    _evaluate_one_batch(task, network, splits, CostMeter(), engine_of(network))
+    _evaluate_one_batch(task, network, splits, OperationCounter(), evaluator_of(network))
     with once.running():
         network = task.build().to(device)
         task.prepare(network, splits)
-    engine = engine_of(network)
-    with metered.running():
-        _evaluate_one_batch(task, network, splits, CostMeter(), engine)
+    evaluator = evaluator_of(network)
+    with counted.running():
+        _evaluate_one_batch(task, network, splits, OperationCounter(), evaluator)
     with bare.running():
-        _evaluate_one_batch(task, network, splits, None, engine)
-    num_metered = (recipe.epochs + task.report_prepared) * _num_batches(splits.validation)
+        _evaluate_one_batch(task, network, splits, None, evaluator)
+    num_counted = (recipe.epochs + task.report_prepared) * _num_batches(splits.validation)
     num_bare = _num_batches(splits.test)
-    evaluation_s = num_metered * metered.seconds + num_bare * bare.seconds
+    evaluation_s = num_counted * counted.seconds + num_bare * bare.seconds
     return Timing(
         seconds_per_step=_seconds_per_step(task, recipe, network, splits) if recipe.epochs else 0.0,
         num_steps=recipe.epochs * len(batch_sizes(splits.train, recipe)),
-        seconds_per_evaluation_batch=evaluation_s / (num_metered + num_bare),
-        num_evaluation_batches=num_metered + num_bare,
+        seconds_per_evaluation_batch=evaluation_s / (num_counted + num_bare),
+        num_evaluation_batches=num_counted + num_bare,
         seconds_once=once.seconds,
     )
 
@@ -121,9 +121,11 @@ def _num_batches(part: Split) -> int:
     return math.ceil(len(part) / EVALUATION_BATCH_SIZE)
 
 
-def _evaluate_one_batch(task: Task, network: Network, splits: Splits, meter: CostMeter | None, engine: Evaluating | None) -> None:
+def _evaluate_one_batch(
+    task: Task, network: Network, splits: Splits, counter: OperationCounter | None, evaluator: Evaluating | None
+) -> None:
     part = dataclasses.replace(splits.validation, indices=splits.validation.indices[:EVALUATION_BATCH_SIZE])
-    evaluate(task, network, splits, part, purpose="validation", meter=meter, engine=engine)
+    evaluate(task, network, splits, part, purpose="validation", counter=counter, evaluator=evaluator)
 
 
 def _seconds_per_step(task: Task, recipe: Recipe, network: Network, splits: Splits) -> float:

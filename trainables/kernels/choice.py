@@ -12,19 +12,19 @@ from typing import Any
 import torch
 
 from trainables.kernels.cpu.supported import NotAChainError, chain_of
-from trainables.kernels.gpu import engine
+from trainables.kernels.gpu import triton_backend
 from trainables.kernels.interface import Backend, BackendRequest, Evaluating, KernelBackend, Training
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.network import Network
 
 
-def evaluation_engine(network: Network, request: BackendRequest) -> tuple[Evaluating | None, str]:
+def evaluator_for(network: Network, request: BackendRequest) -> tuple[Evaluating | None, str]:
     """What evaluates a network, None for torch; and its name, with the reason if it is not the one that was wanted."""
-    return _engine(network, request, None, training=False)
+    return _backend_for(network, request, None, training=False)
 
 
-def training_engine(
-    network: Network, request: BackendRequest, groups: TimeGroups | None, *, watched: str | None
+def trainer_for(
+    network: Network, request: BackendRequest, groups: TimeGroups | None, *, observed_by: str | None
 ) -> tuple[Training | None, str]:
     """What trains a network, None for torch; and its name, with the reason if it is not the one that was wanted.
 
@@ -32,11 +32,11 @@ def training_engine(
         network: With gradients.
         request: What it is run for.
         groups: Of time steps, for the rate-collapsed gradient; None for the exact one.
-        watched: Who must see every layer's spikes while it learns, if anybody: the kernels show them to nobody.
+        observed_by: Who must see every layer's spikes while it learns, if anybody: the kernels show them to nobody.
     """
-    if watched:
-        return None, _torch_instead_of(_kernels_for(network), request.wanted, f"shows no layers to {watched}")
-    return _engine(network, request, groups, training=True)
+    if observed_by:
+        return None, _torch_instead_of(_kernels_for(network), request.wanted, f"shows no layers to {observed_by}")
+    return _backend_for(network, request, groups, training=True)
 
 
 def kernels_support(network: Network, request: BackendRequest, *, training: bool) -> bool:
@@ -44,7 +44,7 @@ def kernels_support(network: Network, request: BackendRequest, *, training: bool
     return next(_reasons_against("event_driven", network, request, None, training=training), None) is None
 
 
-def _engine(network: Network, request: BackendRequest, groups: TimeGroups | None, *, training: bool) -> tuple[Any, str]:
+def _backend_for(network: Network, request: BackendRequest, groups: TimeGroups | None, *, training: bool) -> tuple[Any, str]:
     backend = _kernels_for(network)
     reason = next(_reasons_against(backend, network, request, groups, training=training), None)
     if reason is None:
@@ -78,11 +78,11 @@ def _make_event_driven(network: Network, request: BackendRequest, groups: TimeGr
 
 
 def _make_triton(network: Network, request: BackendRequest, groups: TimeGroups | None, training: bool) -> Any:
-    if reason := engine.why_kernels_fail(next(network.parameters()).device):
+    if reason := triton_backend.why_kernels_fail(next(network.parameters()).device):
         raise RuntimeError(reason)
     if training:
-        return engine.TritonTrainer(network, request.time_steps, groups, precision=request.precision)
-    return engine.TritonEvaluator(network, request.time_steps, precision=request.precision)
+        return triton_backend.TritonTrainer(network, request.time_steps, groups, precision=request.precision)
+    return triton_backend.TritonEvaluator(network, request.time_steps, precision=request.precision)
 
 
 _MAKERS: dict[KernelBackend, Callable[[Network, BackendRequest, TimeGroups | None, bool], Any]] = {
@@ -102,7 +102,7 @@ def _reasons_against(
     if not request.constant_input:
         yield "takes inputs that are the same at every time step"
     if backend == "triton":
-        if reason := engine.why_not(network, next(network.parameters()).device, groups):
+        if reason := triton_backend.why_not(network, next(network.parameters()).device, groups):
             yield reason
         return
     if next(network.parameters()).dtype != torch.float32 or request.precision != "float32":

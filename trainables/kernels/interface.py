@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 from trainables.networks.precision import Precision
-from trainables.spiking.costs import CostMeter
+from trainables.spiking.costs import OperationCounter
 
 Backend = Literal["auto", "torch", "event_driven", "triton"]
 """What a config may ask for."""
@@ -24,8 +24,8 @@ LossOf = Callable[[Tensor, slice], Tensor]
 class Evaluating(Protocol):
     """Runs a network without gradients."""
 
-    def outputs(self, images_BCHW: Tensor, meter: CostMeter | None = None) -> Tensor:
-        """The outputs ``[T, B, classes]`` for images that are the same input at every time step; ``meter`` counts their cost."""
+    def outputs(self, images_BCHW: Tensor, counter: OperationCounter | None = None) -> Tensor:
+        """The outputs ``[T, B, classes]`` of images that are the same input at every time step; ``counter`` counts the cost."""
 
 
 class Training(Protocol):

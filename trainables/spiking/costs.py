@@ -42,7 +42,7 @@ class _Synapses:
     constant: bool = False
 
 
-class CostMeter:
+class OperationCounter:
     """Observes a network over all batches that it is shown, and says what it cost.
 
     Call ``next_batch`` before every batch; time steps of one batch may come in several pieces.
@@ -78,7 +78,7 @@ class CostMeter:
         self.add_activity(layer, num_nonzero_TN.flatten(1).sum(dim=1), num_nonzero_TN.sum(dim=0) > 0)
 
     def fan_out(self, layer: str, module: nn.Module, input_shape: torch.Size) -> Tensor:
-        """How many weights of a layer each of its inputs meets, flattened; for one who counts operations without this meter."""
+        """How many weights of a layer each of its inputs meets, flattened; for one who counts operations without this counter."""
         return self._synapses_of(layer, module, input_shape).fan_out_N
 
     def add_operations(self, module: nn.Module, operations_T: Tensor, *, binary: bool = True) -> None:

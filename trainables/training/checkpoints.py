@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location, files_at
 
 CHECKPOINT = "checkpoint.pt"
@@ -50,7 +50,7 @@ class CheckpointFolder:
         """
         return self._files.lock()
 
-    def finished_reports(self, *, weights_too: bool = True) -> list[Report]:
+    def finished_reports(self, *, weights_too: bool = True) -> list[EpochReport]:
         """All reports of a finished replicate; empty if it has not finished, or if what it left is damaged.
 
         Its weights, where it kept some, count as a part of that, unless nobody wants them.
@@ -58,7 +58,7 @@ class CheckpointFolder:
         finished = self._finished() if weights_too else self._read_reports()
         return finished[0] if finished else []
 
-    def reports(self) -> list[Report]:
+    def reports(self) -> list[EpochReport]:
         """All reports there are, whether or not the replicate has finished."""
         if finished := self.finished_reports(weights_too=False):
             return finished
@@ -84,7 +84,7 @@ class CheckpointFolder:
         weights: dict[str, Tensor] = torch.load(io.BytesIO(finished[1]), map_location="cpu", weights_only=True)
         return weights
 
-    def _finished(self) -> tuple[list[Report], bytes | None] | None:
+    def _finished(self) -> tuple[list[EpochReport], bytes | None] | None:
         """Reports and the bytes of the weights of a finished replicate, verified."""
         if (found := self._read_reports()) is None:
             return None
@@ -94,21 +94,21 @@ class CheckpointFolder:
         weights = self._files.read(WEIGHTS)
         return (reports, weights) if weights is not None and hashlib.sha256(weights).hexdigest() == digest else None
 
-    def _read_reports(self) -> tuple[list[Report], str | None] | None:
+    def _read_reports(self) -> tuple[list[EpochReport], str | None] | None:
         """Reports of a finished replicate, and the digest of its weights if it kept them."""
         try:
             content = json.loads(self._files.read(REPORTS) or b"")
-            return [Report(**report) for report in content["reports"]], content["weights_sha256"]
+            return [EpochReport.from_dict(report) for report in content["reports"]], content["weights_sha256"]
         except (ValueError, KeyError, TypeError):
             return None
 
-    def load(self) -> tuple[dict[str, Any], list[Report]] | None:
+    def load(self) -> tuple[dict[str, Any], list[EpochReport]] | None:
         """The last state, on the CPU, with the reports up to it; None where there is none that is whole."""
         newest = _whole(self._files.read(CHECKPOINT))
         self._newest_is_damaged = newest is None
         return newest or _whole(self._files.read(PREVIOUS))
 
-    def save(self, state: dict[str, Any], reports: Sequence[Report]) -> None:
+    def save(self, state: dict[str, Any], reports: Sequence[EpochReport]) -> None:
         """Keep the state after the last of ``reports``, and the one before."""
         if not self._newest_is_damaged:  # else the one before is all there is
             self._files.keep(CHECKPOINT, PREVIOUS)
@@ -116,7 +116,7 @@ class CheckpointFolder:
         self._files.put(CHECKPOINT, lambda file: torch.save(content, file))
         self._newest_is_damaged = False
 
-    def finish(self, reports: Sequence[Report], weights: dict[str, Tensor] | None = None) -> None:
+    def finish(self, reports: Sequence[EpochReport], weights: dict[str, Tensor] | None = None) -> None:
         """Keep the reports of the finished replicate, and its weights if they are wanted; drop the checkpoints."""
         digest = None
         if weights is not None:  # first: reports.json says that all is there
@@ -133,7 +133,7 @@ class CheckpointFolder:
         return hashlib.sha256(stored.getbuffer()).hexdigest()
 
 
-def _whole(stored: bytes | None) -> tuple[dict[str, Any], list[Report]] | None:
+def _whole(stored: bytes | None) -> tuple[dict[str, Any], list[EpochReport]] | None:
     """What a checkpoint's bytes hold; None where they are missing or damaged."""
     if stored is None:
         return None
@@ -141,14 +141,14 @@ def _whole(stored: bytes | None) -> tuple[dict[str, Any], list[Report]] | None:
         if zipfile.ZipFile(io.BytesIO(stored)).testzip() is not None:  # torch itself looks at no checksum
             return None
         content = torch.load(io.BytesIO(stored), map_location="cpu", weights_only=True)
-        return content["state"], [Report(**report) for report in content["reports"]]
+        return content["state"], [EpochReport.from_dict(report) for report in content["reports"]]
     except Exception:  # noqa: BLE001  # damaged bytes raise whatever they happen to hit
         return None
 
 
 def trained_once(
-    checkpoint_folder: Location | None, train: Callable[[CheckpointFolder | None], Iterator[Report]]
-) -> Iterator[Report]:
+    checkpoint_folder: Location | None, train: Callable[[CheckpointFolder | None], Iterator[EpochReport]]
+) -> Iterator[EpochReport]:
     """The reports of a replicate that ``train`` trains, which is called only where they are not there already.
 
     Whoever finds another training the same replicate waits, and then repeats its reports; in an object store, trains it too.

@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 
 class TrainingError(Exception):
@@ -11,7 +12,7 @@ class TrainingError(Exception):
 
 
 @dataclass(frozen=True)
-class Report:
+class EpochReport:
     """One epoch of one replicate.
 
     Attributes:
@@ -22,7 +23,7 @@ class Report:
         curves: What was measured up to time step t, for t = 1 … T, under stable names: ``accuracy_at_t`` of the validation
             images, ``test/accuracy_at_t`` in the last report only (the one time the test images are looked at), ….
         num_epochs: How many reports the replicate has in all.
-        facts: What is worth knowing of the replicate beside its config, as text, e.g. the digest of a calibration set.
+        run_facts: What is worth knowing of the replicate beside its config, as text, e.g. the digest of a calibration set.
         tables: Rows of equal keys, by name, e.g. how every layer of a converted network agrees with its parent's.
 
     The last report is the one whose epoch is ``num_epochs``.
@@ -33,7 +34,7 @@ class Report:
     metrics: dict[str, float]
     curves: dict[str, list[float]]
     num_epochs: int
-    facts: dict[str, str] = field(default_factory=dict)
+    run_facts: dict[str, str] = field(default_factory=dict)
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -47,8 +48,18 @@ class Report:
         return self.epoch == self.num_epochs
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
-        return dataclasses.asdict(self)
+        """Plain data, for JSON, as checkpoints keep it: there ``run_facts`` are called facts."""
+        fields = dataclasses.asdict(self)
+        return {("facts" if name == "run_facts" else name): value for name, value in fields.items()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """The report of which ``as_dict`` made ``stored``.
+
+        Raises:
+            TypeError: It is none.
+        """
+        return cls(**{("run_facts" if name == "facts" else name): value for name, value in stored.items()})
 
 
 def steps_to_within(accuracy_at_t: list[float], margin: float) -> int:

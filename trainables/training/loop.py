@@ -12,15 +12,15 @@ from trainables.data.datasets import Dataset, Split, Splits, augment, split
 from trainables.data.encodings import ConstantCurrent, SignedPoisson
 from trainables.data.normalisation import Normalisation
 from trainables.data.randomness import generator_for
-from trainables.kernels.choice import evaluation_engine, training_engine
+from trainables.kernels.choice import evaluator_for, trainer_for
 from trainables.kernels.interface import BackendRequest, Evaluating
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import NORMS, Inputs, Network
 from trainables.networks.precision import Precision, forward_torch, precision_fact, rounding
-from trainables.spiking.costs import ENERGY_MODEL, CostMeter, footprint_bytes
+from trainables.spiking.costs import ENERGY_MODEL, OperationCounter, footprint_bytes
 from trainables.training.checkpoints import CheckpointFolder, trained_once
 from trainables.training.device_facts import machine_facts
-from trainables.training.epoch_report import Report, TrainingError, steps_to_within
+from trainables.training.epoch_report import EpochReport, TrainingError, steps_to_within
 from trainables.training.files import Location
 from trainables.training.memory_peak import MemoryPeak
 from trainables.training.recipe import Recipe
@@ -38,7 +38,7 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def fit(task: Task, recipe: Recipe, *, dataset: Dataset, checkpoint_folder: Location | None) -> Iterator[Report]:
+def fit(task: Task, recipe: Recipe, *, dataset: Dataset, checkpoint_folder: Location | None) -> Iterator[EpochReport]:
     """Train a task and yield a report after every epoch.
 
     With a ``checkpoint_folder``, a path or a URI, every epoch is stored before it is reported. A later call with the same
@@ -51,24 +51,24 @@ def fit(task: Task, recipe: Recipe, *, dataset: Dataset, checkpoint_folder: Loca
     return trained_once(checkpoint_folder, lambda folder: _fit(task, recipe, dataset=dataset, folder=folder))
 
 
-def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFolder | None) -> Iterator[Report]:
+def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFolder | None) -> Iterator[EpochReport]:
     device = resolve_device(recipe.device)
     peak = MemoryPeak(device)
     splits = splits_of(recipe, dataset, device)
     network = task.build().to(device)
     checkpoint = folder.load() if folder else None
     if checkpoint is None:
-        prepared, reports = task.prepare(network, splits), list[Report]()
+        prepared, reports = task.prepare(network, splits), list[EpochReport]()
     else:
         state, reports = checkpoint
         network.load_state_dict(state["network"])
-        prepared = Prepared(facts=state["facts"], tables=state["tables"])
+        prepared = Prepared(run_facts=state["facts"], tables=state["tables"])
     trainer = Trainer(task, recipe, network, splits) if recipe.epochs else None
     if checkpoint is not None and trainer:
         trainer.load_state_dict(checkpoint[0])
     yield from reports
 
-    evaluation, evaluated_by = evaluation_engine(
+    evaluation, evaluated_by = evaluator_for(
         network, backend_request(task, recipe, recipe.input_shape(splits.image_shape), task.eval_time_steps)
     )
     backends = {
@@ -87,15 +87,15 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
                 # spikes are finite whatever the weights are, so that no loss would ever show it
                 raise TrainingError(f"epoch {epoch}: the weights are no longer finite numbers; a lower lr may help")
         metrics, curves = _judge(task, network, splits, evaluation, final=epoch == num_epochs)
-        earlier = reports[-1].facts if reports else {}
-        report = Report(
+        earlier = reports[-1].run_facts if reports else {}
+        report = EpochReport(
             epoch,
             time.time_ns() // 1_000_000,
             {**train_metrics, **metrics, **(prepared.metrics if epoch < first_trained else {}), **peak.metrics()},
             curves,
             num_epochs,
             {
-                **prepared.facts,
+                **prepared.run_facts,
                 **_facts_of_parts(task, network),
                 **machine_facts(device, earlier),
                 **backends,
@@ -107,7 +107,7 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
         if folder and report.final:
             folder.finish(reports, weights=network.state_dict() if task.keep_weights else None)
         elif folder:
-            state = {"network": network.state_dict(), "facts": prepared.facts, "tables": prepared.tables}
+            state = {"network": network.state_dict(), "facts": prepared.run_facts, "tables": prepared.tables}
             folder.save(state | (trainer.state_dict() if trainer else {}), reports)
         yield report
 
@@ -154,7 +154,7 @@ class Trainer:
         if pruning and pruning.prune != "none":
             self._pruner = Pruner(pruning, network, task.seed, is_over=task.pruning_is_over)
         request = backend_request(task, recipe, recipe.input_shape(splits.image_shape), task.time_steps)
-        self._engine, self.backend = training_engine(network, request, task.time_groups, watched=needs_layer_observers(task))
+        self._trainer, self.backend = trainer_for(network, request, task.time_groups, observed_by=needs_layer_observers(task))
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the network."""
@@ -233,8 +233,8 @@ class Trainer:
     ) -> tuple[Tensor, Tensor]:
         """Run a part of a batch forward and backward: its share of the loss, and how many were right."""
         inputs = encode(self._task.encoding, self._splits, images_BCHW, indices_B, self._task.seed, "train", epoch)
-        if self._engine:
-            loss, outputs_TBK = self._engine.gradients(
+        if self._trainer:
+            loss, outputs_TBK = self._trainer.gradients(
                 inputs(0, 1)[0], lambda some_TBK, which: share * self._task.loss(some_TBK, labels_B[which])
             )
             return loss, _num_correct(outputs_TBK, labels_B)
@@ -302,22 +302,22 @@ def encode(encoding: Encoding, normalisation: Normalisation, images_BCHW: Tensor
 
 
 def _judge(
-    task: Task, network: Network, splits: Splits, engine: Evaluating | None, *, final: bool
+    task: Task, network: Network, splits: Splits, evaluator: Evaluating | None, *, final: bool
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
     """The metrics and curves of a report: of the validation images, and once of the test images."""
-    meter = CostMeter()
-    accuracy_at_t = evaluate(task, network, splits, splits.validation, purpose="validation", meter=meter, engine=engine)
+    counter = OperationCounter()
+    accuracy_at_t = evaluate(task, network, splits, splits.validation, purpose="validation", counter=counter, evaluator=evaluator)
     metrics = {
         "val/accuracy": accuracy_at_t[-1],
-        **meter.metrics(),
+        **counter.metrics(),
         "footprint_bytes": float(footprint_bytes(network)),
     }
-    curves = {"accuracy_at_t": accuracy_at_t, **meter.curves()}
+    curves = {"accuracy_at_t": accuracy_at_t, **counter.curves()}
     if task.eval_time_steps > 1:
         metrics["val/steps_to_within_one_point"] = float(steps_to_within(accuracy_at_t, ONE_POINT))
         metrics["val/mean_accuracy_over_t"] = sum(accuracy_at_t) / len(accuracy_at_t)
     if final:
-        curves["test/accuracy_at_t"] = evaluate(task, network, splits, splits.test, purpose="test", engine=engine)
+        curves["test/accuracy_at_t"] = evaluate(task, network, splits, splits.test, purpose="test", evaluator=evaluator)
         metrics["test/accuracy"] = curves["test/accuracy_at_t"][-1]
     return metrics, curves
 
@@ -330,27 +330,27 @@ def evaluate(
     part: Split,
     *,
     purpose: str,
-    meter: CostMeter | None = None,
-    engine: Evaluating | None = None,
+    counter: OperationCounter | None = None,
+    evaluator: Evaluating | None = None,
 ) -> list[float]:
-    """Accuracy of the outputs summed up to step t, for t = 1 … eval_time_steps, from one pass; of ``engine``, or else of torch.
+    """Accuracy of the outputs summed up to step t, for t = 1 … eval_time_steps, in one pass.
 
-    Equal sums go to the lower class index.
+    ``evaluator`` runs the network, or plain torch if it is None. Equal sums go to the lower class index.
     """
     network.eval()
     correct_T: list[int] = [0] * task.eval_time_steps
     for images_BCHW, labels_B, indices_B in part.batches(size_of_parts(EVALUATION_BATCH_SIZE, task.num_micro_batches)):
-        if meter:
-            meter.next_batch(len(labels_B))
+        if counter:
+            counter.next_batch(len(labels_B))
         inputs = encode(task.encoding, splits, images_BCHW, indices_B, task.seed, purpose)
         sums_BK: Tensor | float = 0.0
         t = 0
         pieces: Iterable[Tensor]
-        if engine:
-            pieces = [engine.outputs(inputs(0, 1)[0], meter)]
+        if evaluator:
+            pieces = [evaluator.outputs(inputs(0, 1)[0], counter)]
         else:
             pieces = network.simulate(
-                inputs, task.eval_time_steps, [meter] if meter else (), num_micro_batches=task.num_micro_batches
+                inputs, task.eval_time_steps, [counter] if counter else (), num_micro_batches=task.num_micro_batches
             )
         for outputs_TBK in _rounded(pieces, task.precision, images_BCHW.device):
             sums_TBK = outputs_TBK.cumsum(dim=0) + sums_BK

@@ -14,11 +14,11 @@ from torch import Tensor
 from trainables.data.datasets import Dataset
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.configs import identity_of
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location, beside
 from trainables.training.recipe import Recipe
 
-Train = Callable[..., Iterator[Report]]
+Train = Callable[..., Iterator[EpochReport]]
 """A trainable's ``train``, of a trainable that keeps its weights."""
 
 
@@ -31,7 +31,7 @@ def trained_parent(
     dataset: Dataset,
     checkpoint_folder: Location | None,
     num_micro_batches: int = 1,
-) -> tuple[dict[str, Tensor], list[Report]]:
+) -> tuple[dict[str, Tensor], list[EpochReport]]:
     """The weights and reports of a parent, which is trained now unless it is there already.
 
     ``train``, ``config`` and ``trainable`` are the parent's, ``checkpoint_folder`` is the child's: the parent's lies beside

@@ -81,7 +81,7 @@ class Recipe:
         if not known:
             yield "device", "device must be auto, cpu, or a CUDA device such as cuda:0"
 
-    def idle_fields(self) -> set[str]:
+    def inactive_fields(self) -> set[str]:
         """The fields that do nothing in this config, or what their defaults would do: they are no part of its identity."""
         return set()
 

@@ -38,10 +38,10 @@ class SpikeRegularisers:
         """Whether there is any such term."""
         return bool(self.spike_penalty) or self.rate_target is not None
 
-    def idle_spike_terms(self) -> set[str]:
+    def inactive_spike_terms(self) -> set[str]:
         """The fields of terms that are off."""
-        idle = set() if self.spike_penalty else {"spike_penalty_annealing"}
-        return idle if self.rate_target is not None else idle | {"rate_target_weight"}
+        inactive = set() if self.spike_penalty else {"spike_penalty_annealing"}
+        return inactive if self.rate_target is not None else inactive | {"rate_target_weight"}
 
 
 def rate_targets(config: SpikeRegularisers, num_layers: int) -> list[float]:
@@ -96,7 +96,7 @@ class Pruning:
     prune_epochs: int = setting(5, at_least=1)
     """After how many epochs the whole fraction is gone."""
 
-    def idle_pruning(self) -> set[str]:
+    def inactive_pruning(self) -> set[str]:
         """All fields but ``prune`` where nothing is pruned; where all is pruned at once, when that is complete."""
         if self.prune == "none":
             return {"prune_fraction", "prune_schedule", "prune_epochs"}

@@ -20,7 +20,7 @@ class Prepared:
     """What making a network ready (initial weights, a conversion) has to say."""
 
     metrics: dict[str, float] = field(default_factory=dict)
-    facts: dict[str, str] = field(default_factory=dict)
+    run_facts: dict[str, str] = field(default_factory=dict)
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 

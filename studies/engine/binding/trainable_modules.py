@@ -18,7 +18,7 @@ from trainables.costs.footprint import Footprint
 from trainables.costs.timing import Timing
 from trainables.data.datasets import Dataset
 from trainables.training.configs import canonical_value
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location
 from trainables.training.recipe import Recipe
 
@@ -50,7 +50,7 @@ class Trainable(Protocol):
         checkpoint_folder: Location | None = None,
         num_micro_batches: int = 1,
         keep_weights: bool = False,
-    ) -> Iterator[Report]: ...
+    ) -> Iterator[EpochReport]: ...
 
 
 def trainable_names() -> list[str]:

@@ -17,7 +17,7 @@ from ray import tune
 from studies.engine.binding.trainable_modules import load_trainable, make_config
 from studies.engine.execution.system_metrics import SystemMetrics
 from trainables.data.datasets import prepare
-from trainables.training.epoch_report import Report, TrainingError
+from trainables.training.epoch_report import EpochReport, TrainingError
 from trainables.training.memory_peak import is_out_of_memory
 
 ASSIGNMENT = "assignment"
@@ -49,7 +49,7 @@ class ReplicateWorker(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
         assignment = config[ASSIGNMENT]
         self._identity: str = assignment["identity"]
         self._deadline_s: float = assignment["deadline_s"]
-        self._reports: Iterator[Report] = _reports(assignment)
+        self._reports: Iterator[EpochReport] = _reports(assignment)
         if assignment["log_system_metrics"]:
             self._reports = _with_system_metrics(self._reports)
 
@@ -95,13 +95,13 @@ def _kind(error: Exception) -> str | None:
     return None if isinstance(error, RuntimeError | OSError) else FAILED
 
 
-def _with_system_metrics(reports: Iterator[Report]) -> Generator[Report]:
+def _with_system_metrics(reports: Iterator[EpochReport]) -> Generator[EpochReport]:
     with SystemMetrics() as metrics:
         for report in reports:
             yield dataclasses.replace(report, metrics={**report.metrics, **metrics.take()})
 
 
-def _reports(assignment: dict[str, Any]) -> Iterator[Report]:
+def _reports(assignment: dict[str, Any]) -> Iterator[EpochReport]:
     trainable = load_trainable(assignment["trainable"])
     config = make_config(trainable.Config, assignment["config"])
     dataset = prepare(config.data, Path(assignment["data_folder"]))

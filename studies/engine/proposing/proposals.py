@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from studies.engine.binding.replicates import Replicate
 from studies.engine.ledger.ledger import WITHDRAWN, Entry
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Past:
     """What earlier drivers left: the ledger's entries by identity, and a replicate's reports."""
 
     entries: Mapping[str, Entry]
-    reports: Callable[[str], Sequence[Report]]
+    reports: Callable[[str], Sequence[EpochReport]]
     retry_failed: bool = False
 
     def begins(self, replicate: Replicate) -> bool:

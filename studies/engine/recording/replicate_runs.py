@@ -63,8 +63,8 @@ def _description(study: Study, replicate: Replicate, link: str) -> str:
 def params_of(study: Study, replicate: Replicate) -> list[Param]:
     """The fields of the config that do something, as a study file would have them; the seed; the number of parameters."""
     configuration = study.binder.configuration(replicate.cell, replicate.tuned)
-    idle = configuration.config.idle_fields()
-    params = {name: value for name, value in replicate.config.items() if name not in idle}
+    inactive = configuration.config.inactive_fields()
+    params = {name: value for name, value in replicate.config.items() if name not in inactive}
     params |= {"seed": replicate.seed, "num_parameters": configuration.footprint.num_parameters}
     return [Param(name, value if isinstance(value, str) else json.dumps(value)) for name, value in params.items()]
 

@@ -8,7 +8,7 @@ from studies.engine.recording import environment
 from studies.engine.reproduction.recorded_replicate import OF_THE_MACHINE, RecordedReplicate
 from studies.run_record import ACCURACY
 from trainables.training.device_facts import DEVICE, NUM_THREADS
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 
 NUM_MICRO_BATCHES = "num_micro_batches"
 UNKNOWN = "not recorded"
@@ -48,7 +48,7 @@ class Comparison:
     """
 
     recorded: RecordedReplicate
-    reports: Sequence[Report]
+    reports: Sequence[EpochReport]
     identity: str
     failure: str = ""
 
@@ -129,7 +129,7 @@ class Comparison:
     @cached_property
     def unlike(self) -> dict[str, tuple[str, str]]:
         """What is not the same beside the numbers, and might be why they are not: in the record, and here."""
-        facts = self.reports[-1].facts if self.reports else {}
+        facts = self.reports[-1].run_facts if self.reports else {}
         here = {"commit": environment.git_commit(), **environment.versions(), **facts, "identity": self.identity}
         there = {"commit": self.recorded.commit, **self.recorded.versions, **self.recorded.facts}
         there["identity"] = self.recorded.identity
@@ -145,7 +145,7 @@ class Comparison:
         return found
 
 
-def agreement_at(recorded: RecordedReplicate, report: Report) -> tuple[int, int]:
+def agreement_at(recorded: RecordedReplicate, report: EpochReport) -> tuple[int, int]:
     """Of one epoch: how many metrics both have, and how many of them are not the same."""
     both = [
         (value, recorded.metrics[name][report.epoch])

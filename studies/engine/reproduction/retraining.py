@@ -27,7 +27,7 @@ from studies.engine.reproduction.recorded_replicate import RecordedReplicate
 from trainables.data.datasets import DataError, Dataset, default_data_folder, prepare
 from trainables.training.configs import identity_of
 from trainables.training.device_facts import DEVICE, NUM_THREADS, first_of
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 from trainables.training.recipe import Recipe
 
 USUAL_NUM_THREADS = 1
@@ -55,7 +55,7 @@ class Reproduction:
         digest, seed = self.dataset.digest, self.recorded.seed
         return identity_of(self.recorded.trainable, self.config, data_digest=digest, seed=seed)
 
-    def reports(self) -> Generator[Report]:
+    def reports(self) -> Generator[EpochReport]:
         """Its training, an epoch each, with as many threads as the record says."""
         with _threads(self.num_threads):
             yield from self.module.train(
@@ -133,9 +133,9 @@ def _device(asked: str, recorded: RecordedReplicate) -> str:
     return asked if asked.startswith("cuda") and torch.device(asked).index in range(torch.cuda.device_count()) else "cuda"
 
 
-def train_again(reproduction: Reproduction, show: Callable[[Report], None]) -> Comparison:
+def train_again(reproduction: Reproduction, show: Callable[[EpochReport], None]) -> Comparison:
     """Train as far as the record goes, and one epoch further where it failed; every report is shown as it comes."""
-    recorded, reports, failure = reproduction.recorded, list[Report](), ""
+    recorded, reports, failure = reproduction.recorded, list[EpochReport](), ""
     training = reproduction.reports()
     try:
         for report in itertools.islice(training, recorded.num_epochs + (recorded.status == "FAILED")):

@@ -15,17 +15,17 @@ from torch.nn import functional
 
 from tests.trainables.kernels.chains import SHAPE, chain_of, inputs_of, labels_of
 from trainables.data.encodings import ConstantCurrent
-from trainables.kernels.gpu import engine, neurons
+from trainables.kernels.gpu import neurons, triton_backend
 from trainables.kernels.gpu.chain import forward_fused
 from trainables.kernels.gpu.collapsed import forward_fused_collapsed
-from trainables.kernels.gpu.engine import forward_triton, simulate_triton, why_kernels_fail, why_not
 from trainables.kernels.gpu.memory import fused_memory
 from trainables.kernels.gpu.neurons import FusedPool, counts_for, fire, pass_gradient, shares_of, spikes_of
+from trainables.kernels.gpu.triton_backend import forward_triton, simulate_triton, why_kernels_fail, why_not
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.network import Network
 from trainables.networks.precision import DTYPES, Precision, forward_torch
 from trainables.networks.shapes import step_shapes
-from trainables.spiking.costs import CostMeter
+from trainables.spiking.costs import OperationCounter
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
 from trainables.spiking.pools import SplitTiesMaxPool
 from trainables.training.losses import mse_of_rates
@@ -169,21 +169,21 @@ def test_observers_see_spikes_with_gradient() -> None:
 def test_evaluation_counts_the_same() -> None:
     """Accuracy at every step, sparsity and synaptic operations are those of the network's own simulation, in pieces or not."""
     network, inputs = chain_of(layout="8 M 8 A 8").to(DEVICE), ConstantCurrent(inputs_of("constant", T)[0].to(DEVICE))
-    ours, theirs = CostMeter(), CostMeter()
-    for meter in (ours, theirs):
-        meter.next_batch(inputs.num_images)
+    ours, theirs = OperationCounter(), OperationCounter()
+    for counter in (ours, theirs):
+        counter.next_batch(inputs.num_images)
     outputs_TBK = torch.cat(list(simulate_triton(network, inputs, T, [ours], num_micro_batches=128)))
     with torch.no_grad():
         expected_TBK = torch.cat(list(network.simulate(inputs, T, [theirs])))
     assert torch.equal(outputs_TBK, expected_TBK)
-    assert torch.equal(engine.TritonEvaluator(network, T).outputs(inputs(0, 1)[0]), expected_TBK)
+    assert torch.equal(triton_backend.TritonEvaluator(network, T).outputs(inputs(0, 1)[0]), expected_TBK)
     assert ours.metrics() == pytest.approx(theirs.metrics())
 
 
 @pytest.mark.parametrize("groups", [None, 1])
 def test_engine_adds_up_pieces(groups: TimeGroups | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch in pieces of two images has the outputs, the loss and the gradient of the whole, added to what is there."""
-    monkeypatch.setattr(engine, "FOLDED_IMAGES", 2)
+    monkeypatch.setattr(triton_backend, "FOLDED_IMAGES", 2)
     network, images_BCHW = chain_of(layout="8 M 8").to(DEVICE), inputs_of("constant", T)[0].to(DEVICE)
     labels_B = labels_of(len(images_BCHW)).to(DEVICE)
     expected_TBK = forward_torch(network, images_BCHW[None], T, groups)
@@ -197,7 +197,7 @@ def test_engine_adds_up_pieces(groups: TimeGroups | None, monkeypatch: pytest.Mo
         seen.append(which)
         return mse_of_rates(outputs_TBK, labels_B[which])
 
-    made = engine.TritonTrainer(network, T, groups, precision="float32")
+    made = triton_backend.TritonTrainer(network, T, groups, precision="float32")
     loss, outputs_TBK = made.gradients(images_BCHW, loss_of)
     assert seen == [slice(0, 2), slice(2, 3)]
     assert torch.equal(outputs_TBK, expected_TBK)

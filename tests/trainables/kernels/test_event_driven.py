@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from trainables import bitnet
 from trainables.data.datasets import prepare
 from trainables.data.encodings import ConstantCurrent
-from trainables.kernels.choice import evaluation_engine, training_engine
+from trainables.kernels.choice import evaluator_for, trainer_for
 from trainables.kernels.cpu import training, workspace
 from trainables.kernels.cpu.compiled import compiling
 from trainables.kernels.cpu.compiled.arrays import zeros
@@ -26,7 +26,7 @@ from trainables.kernels.interface import BackendRequest
 from trainables.networks.collapsed import TimeGroups, forward_collapsed
 from trainables.networks.layered import initialise_spiking
 from trainables.networks.network import Network
-from trainables.spiking.costs import CostMeter
+from trainables.spiking.costs import OperationCounter
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
 from trainables.spiking.pools import LargestCountPool
 from trainables.training.losses import mse_of_rates
@@ -138,13 +138,13 @@ def test_no_thread_waits_long_for_another(num_images: int, num_threads: int, ima
 
 @pytest.mark.parametrize("layout", ["5 M 34 M", "34 A 5 A"])
 def test_every_batch_is_as_good_as_the_first(layout: str) -> None:
-    """An engine whose narrow and wide layers share memory gives a batch the same spikes and gradients again."""
+    """A trainer whose narrow and wide layers share memory gives a batch the same spikes and gradients again."""
     network, images_BCHW = bitnet_of({"layout": layout, "time_steps": 6}, (8, 8, 1)), images_of(2, (8, 8, 1))
-    engine = EventDrivenTrainer(network, (8, 8), 6)
+    trainer = EventDrivenTrainer(network, (8, 8), 6)
     batches = []
     for _ in range(2):
         network.zero_grad()
-        _, outputs_TBK = engine.gradients(images_BCHW, lambda some_TBK, _: some_TBK.mean())
+        _, outputs_TBK = trainer.gradients(images_BCHW, lambda some_TBK, _: some_TBK.mean())
         batches.append([outputs_TBK, *(parameter.grad for parameter in network.parameters() if parameter.grad is not None)])
     assert len(batches[0]) == 1 + len(list(network.parameters()))
     assert batches[0][1].abs().sum() > 0
@@ -181,9 +181,9 @@ def converted(reset: str, pool: str, per: str, *, spiking_output: bool) -> Netwo
     ("pool", "per", "spiking_output"), [("or", "layer", True), ("largest_count", "channel", False), ("mean", "channel", True)]
 )
 def test_evaluation_and_costs_are_those_of_torch(reset: str, pool: str, per: str, spiking_output: bool) -> None:
-    """Converted networks give equal outputs at every step, and a meter that is told by the kernels says what it always says."""
+    """Converted networks give equal outputs at every step, and a counter that is told by the kernels says what it always says."""
     network, images_BCHW, time_steps = converted(reset, pool, per, spiking_output=spiking_output), images_of(6, (9, 9, 2)), 25
-    seen, told = CostMeter(), CostMeter()
+    seen, told = OperationCounter(), OperationCounter()
     seen.next_batch(6)
     told.next_batch(6)
     with torch.no_grad():
@@ -203,9 +203,9 @@ def test_windows_that_spike_as_one_cost_accumulates(image: Tensor, multiplies: b
     convolution.weight.data.zero_()[:, :, 1, 1] = 0.5
     model = NeuronModel()
     network = Network(nn.Sequential(convolution, SpikingNeuron(model), nn.AvgPool2d(2), nn.Flatten(), linear)).eval()
-    seen, told = CostMeter(), CostMeter()
-    for meter in (seen, told):
-        meter.next_batch(1)
+    seen, told = OperationCounter(), OperationCounter()
+    for counter in (seen, told):
+        counter.next_batch(1)
     with torch.no_grad():
         list(network.simulate(ConstantCurrent(image.view(1, 1, 4, 4)), 4, [seen]))
     EventDrivenEvaluator(network, (4, 4), 4).outputs(image.view(1, 1, 4, 4), told)
@@ -234,17 +234,17 @@ def request_for(**changes: Any) -> BackendRequest:
 def test_what_it_does_not_know_is_torch_s(options: dict[str, Any], reason: str) -> None:
     """A network that the kernels do not know is trained by torch, and the record says why."""
     network = bitnet.build(bitnet.Config(**options), (9, 9, 1), CLASSES)
-    assert training_engine(network, request_for(), None, watched=None) == (None, f"torch (the event-driven backend {reason})")
+    assert trainer_for(network, request_for(), None, observed_by=None) == (None, f"torch (the event-driven backend {reason})")
 
 
 def test_a_demand_that_it_cannot_meet_is_torch_s() -> None:
     """Random inputs, observers, analogue networks and the wish for torch all have their answers."""
     network = bitnet.build(bitnet.Config(layout="4 M 4"), (9, 9, 1), CLASSES)
     names = [
-        training_engine(network, request_for(), None, watched="spike penalties")[1],
-        evaluation_engine(network, request_for(constant_input=False))[1],
-        evaluation_engine(network, request_for(wanted="torch"))[1],
-        evaluation_engine(Network(nn.Sequential(nn.Flatten(), nn.Linear(81, 2))), request_for())[1],
+        trainer_for(network, request_for(), None, observed_by="spike penalties")[1],
+        evaluator_for(network, request_for(constant_input=False))[1],
+        evaluator_for(network, request_for(wanted="torch"))[1],
+        evaluator_for(Network(nn.Sequential(nn.Flatten(), nn.Linear(81, 2))), request_for())[1],
     ]
     assert names == [
         "torch (the event-driven backend shows no layers to spike penalties)",
@@ -259,7 +259,7 @@ def test_without_a_compiler_torch_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trainables.kernels.cpu.evaluation", None)  # so that its import fails, as without Numba
     network = bitnet.build(bitnet.Config(layout="4 M 4"), (9, 9, 1), CLASSES)
     with pytest.warns(UserWarning, match="import of trainables.kernels.cpu.evaluation halted") as warned:
-        answers = [evaluation_engine(network, request_for()) for _ in range(2)]
+        answers = [evaluator_for(network, request_for()) for _ in range(2)]
     assert len(warned) == 1
     failure = "ModuleNotFoundError: import of trainables.kernels.cpu.evaluation halted; None in sys.modules"
     assert answers == [(None, f"torch (the event-driven backend cannot be compiled here ({failure}))")] * 2
@@ -314,7 +314,7 @@ def test_training_is_that_of_torch(gradient: str, tiny_npz: Path, data_folder: P
         options: dict[str, Any] = {"gradient": gradient, "backend": backend, "data": str(tiny_npz)}
         config = bitnet.Config(layout="6 M 9", time_steps=6, epochs=2, batch_size=16, **options)
         *_, report = bitnet.train(config, seed=0, dataset=dataset)
-        assert report.facts["backend"] == report.facts["evaluation_backend"] == backend
+        assert report.run_facts["backend"] == report.run_facts["evaluation_backend"] == backend
         losses[backend] = report.metrics["train/loss"]
     assert losses["event_driven"] == pytest.approx(losses["torch"], rel=0.05)
 

@@ -20,8 +20,8 @@ from trainables import bitnet
 from trainables.kernels.gpu import neurons
 from trainables.kernels.gpu.chain import UnfusableError, forward_fused, fused_layers, piece_of
 from trainables.kernels.gpu.collapsed import forward_fused_collapsed
-from trainables.kernels.gpu.engine import why_kernels_fail, why_not
 from trainables.kernels.gpu.memory import FusedMemory, fused_memory
+from trainables.kernels.gpu.triton_backend import why_kernels_fail, why_not
 from trainables.networks.activations import ClampedReLU
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.network import Network, replace_activations

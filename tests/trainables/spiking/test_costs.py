@@ -12,7 +12,7 @@ from trainables.data.encodings import ConstantCurrent, SignedPoisson
 from trainables.networks import network as network_module
 from trainables.networks.layered import initialise_spiking
 from trainables.networks.network import Inputs, Network, replace_activations
-from trainables.spiking.costs import CostMeter, footprint_bytes
+from trainables.spiking.costs import OperationCounter, footprint_bytes
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
 
 DENSE_CONV = 2 * (4 * 4 + 4 * 6 + 1 * 9)  # two channels: kernel positions within a 3x3 map from corners, edges, centre
@@ -29,12 +29,12 @@ def two_layers() -> Network:
     return network
 
 
-def metered(network: Network, inputs_TBN: Tensor, time_steps: int) -> CostMeter:
-    meter = CostMeter()
-    meter.next_batch(inputs_TBN.shape[1])
+def counted(network: Network, inputs_TBN: Tensor, time_steps: int) -> OperationCounter:
+    counter = OperationCounter()
+    counter.next_batch(inputs_TBN.shape[1])
     with torch.no_grad():
-        network(inputs_TBN, time_steps, observers=[meter])
-    return meter
+        network(inputs_TBN, time_steps, observers=[counter])
+    return counter
 
 
 def corner_and_centre() -> Tensor:
@@ -49,8 +49,8 @@ def test_counts_by_hand() -> None:
     first_BCHW = corner_and_centre()
     later_BCHW = -first_BCHW
     later_BCHW[0] = 0
-    meter = metered(two_layers(), torch.stack([first_BCHW, later_BCHW, later_BCHW]), 3)
-    metrics, curves = meter.metrics(), meter.curves()
+    counter = counted(two_layers(), torch.stack([first_BCHW, later_BCHW, later_BCHW]), 3)
+    metrics, curves = counter.metrics(), counter.curves()
     # two channels, two images: the corner's pixel meets 4 kernel positions in the map, at the first step; the centre's 9, always
     conv_at_t = [2 * (4 + 9) / 2, 2 * (4 + 9 + 9) / 2, 2 * (4 + 9 + 9 + 9) / 2]
     # a window with the pixel drives its neuron by 1, and it spikes, at the first step alone; each spike goes to 3 units
@@ -73,18 +73,18 @@ def test_counts_by_hand() -> None:
 
 def test_dead_neurons_by_hand() -> None:
     """A neuron is dead if no image of any batch ever makes it spike: the five positions that no corner pixel reaches."""
-    meter = CostMeter()
+    counter = OperationCounter()
     network, corner_1BCHW = two_layers(), corner_and_centre()[None, :1]
     for images in (corner_1BCHW, torch.zeros_like(corner_1BCHW)):
-        meter.next_batch(1)
-        network(images, 2, observers=[meter])
-    assert meter.metrics()["dead_neurons/layer1"] == pytest.approx(5 / 9)
+        counter.next_batch(1)
+        network(images, 2, observers=[counter])
+    assert counter.metrics()["dead_neurons/layer1"] == pytest.approx(5 / 9)
 
 
 def test_a_constant_image_is_multiplied_once() -> None:
     """The operations of an image that is not binary are MACs, done at the first step; those of its spikes are ACs."""
-    meter = metered(two_layers(), corner_and_centre()[None] / 2, 4)
-    metrics, curves = meter.metrics(), meter.curves()
+    counter = counted(two_layers(), corner_and_centre()[None] / 2, 4)
+    metrics, curves = counter.metrics(), counter.curves()
     assert metrics["effective_macs/layer1"] == metrics["ops/effective_macs"] == 4 + 9
     assert metrics["ops/dense_operations"] == DENSE_CONV + 4 * DENSE_LINEAR
     # a drive of 1/2 spikes at the second and the fourth step
@@ -102,7 +102,7 @@ def test_averaged_spikes_are_multiplied() -> None:
         assert isinstance(conv, nn.Conv2d)
         nn.init.ones_(conv.weight)
         replace_activations(network, lambda *_: SpikingNeuron(NeuronModel()))
-        metrics = metered(network, images_TBCHW, 3).metrics()
+        metrics = counted(network, images_TBCHW, 3).metrics()
         assert metrics[f"effective_{kind}/output"] > 0 == metrics[f"effective_{other}/output"]
 
 
@@ -115,7 +115,7 @@ def test_a_zero_weight_is_no_operation() -> None:
     with torch.no_grad():
         conv.weight[1, :, 1, 1] = 0
         linear.weight[:2] = 0
-    metrics = metered(network, corner_and_centre()[None], 1).metrics()
+    metrics = counted(network, corner_and_centre()[None], 1).metrics()
     assert metrics["effective_acs/layer1"] == (4 + 3 + 9 + 8) / 2
     assert metrics["effective_acs/output"] == metrics["spikes_per_neuron/overall"] * 18
     assert metrics["ops/dense_operations"] == DENSE_CONV + DENSE_LINEAR
@@ -133,13 +133,13 @@ def encoded(encoding: str) -> Inputs:
     return SignedPoisson(images_BCHW, torch.arange(5)) if encoding == "poisson" else ConstantCurrent(images_BCHW)
 
 
-def simulated(network: Network, encoding: str, time_steps: int) -> CostMeter:
-    meter = CostMeter()
-    meter.next_batch(5)
+def simulated(network: Network, encoding: str, time_steps: int) -> OperationCounter:
+    counter = OperationCounter()
+    counter.next_batch(5)
     with torch.no_grad():
-        for _ in network.simulate(encoded(encoding), time_steps, [meter]):
+        for _ in network.simulate(encoded(encoding), time_steps, [counter]):
             pass
-    return meter
+    return counter
 
 
 @pytest.mark.parametrize("encoding", ["constant", "poisson"])
@@ -155,8 +155,8 @@ def test_pieces_of_a_simulation_cost_the_same(encoding: str, monkeypatch: pytest
 @pytest.mark.parametrize("encoding", ["constant", "poisson"])
 def test_curves_are_cumulative(encoding: str) -> None:
     """Every curve ends at its total, what is counted never falls, and the curve up to t is that of a simulation of t steps."""
-    meter = simulated(small_bitnet(), encoding, 6)
-    metrics, curves = meter.metrics(), meter.curves()
+    counter = simulated(small_bitnet(), encoding, 6)
+    metrics, curves = counter.metrics(), counter.curves()
     totals = {f"{name}_at_t": f"ops/{name}" for name in ("effective_acs", "effective_macs", "ac_mac_ratio", "energy_pj")}
     totals |= {f"{name}_at_t": f"{name}/overall" for name in ("spikes_per_neuron", "sparsity")}
     assert curves.keys() == totals.keys()
@@ -213,7 +213,7 @@ def test_neurobench_agrees(encoding: str) -> None:
         for parameter in network.parameters():
             parameter[parameter.abs() < 0.02] = 0
     inputs_TBN = encoded(encoding)(0, 6)
-    ours, theirs = metered(network, inputs_TBN, 6).metrics(), neurobench(network, inputs_TBN)
+    ours, theirs = counted(network, inputs_TBN, 6).metrics(), neurobench(network, inputs_TBN)
     assert min(theirs["Effective_ACs"], theirs["Effective_MACs"]) > 0
     assert ours["ops/effective_acs"] == pytest.approx(theirs["Effective_ACs"])
     assert ours["ops/effective_macs"] == pytest.approx(theirs["Effective_MACs"])

@@ -16,7 +16,7 @@ from torch import Tensor
 from trainables.data.datasets import Dataset, prepare
 from trainables.training.checkpoints import CheckpointFolder, trained_once
 from trainables.training.configs import identity_of
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location, beside, files_at, inside
 from trainables.training.pretraining import trained_parent
 from trainables.training.recipe import Recipe
@@ -24,11 +24,11 @@ from trainables.training.recipe import Recipe
 NUM_EPOCHS = 4
 
 
-def train(config: Recipe, *, seed: int, checkpoint_folder: Location | None, **unused: object) -> Iterator[Report]:  # noqa: ARG001
+def train(config: Recipe, *, seed: int, checkpoint_folder: Location | None, **unused: object) -> Iterator[EpochReport]:  # noqa: ARG001
     """A stand-in for a trainable: its weight counts the epochs, and every epoch that it computes is a line in a log."""
 
-    def epochs(folder: CheckpointFolder | None) -> Iterator[Report]:
-        weight, reports = torch.full((1000,), float(seed)), list[Report]()
+    def epochs(folder: CheckpointFolder | None) -> Iterator[EpochReport]:
+        weight, reports = torch.full((1000,), float(seed)), list[EpochReport]()
         if folder and (checkpoint := folder.load()):
             state, reports = checkpoint
             weight = state["weight"]
@@ -36,7 +36,7 @@ def train(config: Recipe, *, seed: int, checkpoint_folder: Location | None, **un
         for epoch in range(len(reports) + 1, config.epochs + 1):
             time.sleep(0.02)
             weight = weight + 1
-            reports.append(Report(epoch, time.time_ns(), {"train/loss": 1 / epoch}, {}, config.epochs))
+            reports.append(EpochReport(epoch, time.time_ns(), {"train/loss": 1 / epoch}, {}, config.epochs))
             if checkpoint_folder:
                 write_to_log(beside(checkpoint_folder, ""), epoch)
             if folder and epoch == config.epochs:
@@ -56,7 +56,7 @@ def write_to_log(store: Location, epoch: int) -> None:
 CONFIG = Recipe(epochs=NUM_EPOCHS)
 
 
-def parent_of(child: Location, dataset: Dataset) -> tuple[dict[str, Tensor], list[Report]]:
+def parent_of(child: Location, dataset: Dataset) -> tuple[dict[str, Tensor], list[EpochReport]]:
     return trained_parent(train, CONFIG, trainable="stand_in", seed=3, dataset=dataset, checkpoint_folder=child)
 
 
@@ -187,12 +187,12 @@ KILLED_WHILE_SAVING = """
 import itertools, os, signal, sys, torch
 from pathlib import Path
 from trainables.training.checkpoints import CheckpointFolder
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 
 def save(folder, epoch):
     checkpoints = CheckpointFolder(folder)
     checkpoints.load()
-    reports = [Report(e, 0, {}, {}, 9) for e in range(1, epoch + 1)]
+    reports = [EpochReport(e, 0, {}, {}, 9) for e in range(1, epoch + 1)]
     checkpoints.save({"weight": torch.full((1000,), float(epoch))}, reports)
 
 def saves(folder, epoch, killed_before):

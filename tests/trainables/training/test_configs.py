@@ -13,7 +13,7 @@ from tests.trainables.training.test_loop import results
 from trainables import ann, bitnet, converted_snn, response_surface
 from trainables.data.datasets import prepare
 from trainables.networks.layouts import NAMED_LAYOUTS, canonical_layout, parse_layout
-from trainables.training.configs import canonical_value, config_sections, identity_of, without_idle
+from trainables.training.configs import canonical_value, config_sections, identity_of, without_inactive
 
 OTHERS: dict[str, Any] = {
     "surrogate": "triangle",
@@ -57,7 +57,7 @@ OTHERS: dict[str, Any] = {
     "device": "cuda",
     "peak_width": 0.1,
 }
-"""Another value for every field that is ever idle, which would show if it did anything."""
+"""Another value for every field that is ever inactive, which would show if it did anything."""
 
 ON: list[tuple[Any, dict[str, Any], set[str]]] = [
     (ann, {}, {"pool"}),
@@ -95,7 +95,7 @@ ON: list[tuple[Any, dict[str, Any], set[str]]] = [
     (response_surface, {}, set()),
     (response_surface, {"variant": "peaked"}, {"peak_width"}),
 ]
-"""Trainables and configs, and fields that matter then, most of which are idle without the change."""
+"""Trainables and configs, and fields that matter then, most of which are inactive without the change."""
 
 
 def config_of(trainable: Any, tiny_npz: Path, changes: dict[str, Any]) -> Any:
@@ -112,16 +112,16 @@ NAMES = [f"{trainable.__name__}, {changes}" for trainable, changes, _ in ON]
 
 
 @pytest.mark.parametrize(("trainable", "changes", "active"), ON, ids=NAMES)
-def test_idle_fields_do_nothing(
+def test_inactive_fields_do_nothing(
     trainable: Any, changes: dict[str, Any], active: set[str], tiny_npz: Path, data_folder: Path, tmp_path: Path
 ) -> None:
-    """A config whose idle fields all have other values trains to equal reports under the same identity."""
+    """A config whose inactive fields all have other values trains to equal reports under the same identity."""
     config = config_of(trainable, tiny_npz, changes)
-    idle = config.idle_fields() - {"device", "backend"}
-    assert idle <= OTHERS.keys()
-    assert not idle & active
-    changed = dataclasses.replace(config, **{name: OTHERS[name] for name in idle})
-    assert all(getattr(changed, name) != getattr(config, name) for name in idle)
+    inactive = config.inactive_fields() - {"device", "backend"}
+    assert inactive <= OTHERS.keys()
+    assert not inactive & active
+    changed = dataclasses.replace(config, **{name: OTHERS[name] for name in inactive})
+    assert all(getattr(changed, name) != getattr(config, name) for name in inactive)
     dataset = prepare(config.data, data_folder)
     folders = [tmp_path / "one", tmp_path / "other"]  # both have the parent's beside them, if there is one
     one, other = (
@@ -130,7 +130,7 @@ def test_idle_fields_do_nothing(
     )
     assert one == other
     name = trainable.__name__.rsplit(".", maxsplit=1)[-1]
-    assert len({identity_of(name, c, data_digest="", seed=1) for c in (config, changed, without_idle(config))}) == 1
+    assert len({identity_of(name, c, data_digest="", seed=1) for c in (config, changed, without_inactive(config))}) == 1
     assert len(list(tmp_path.iterdir())) == 2 + (trainable.parent(config) is not None)
 
 
@@ -144,13 +144,15 @@ def test_other_fields_are_identity(trainable: Any, changes: dict[str, Any], acti
         assert len({identity_of("x", c, data_digest="", seed=1) for c in (config, other)}) == 2, name
 
 
-def test_every_idle_field_is_also_tried_in_use() -> None:
-    """Of every field of a real trainable that is idle in some config above, another config above makes use."""
+def test_every_inactive_field_is_also_tried_in_use() -> None:
+    """Of every field of a real trainable that is inactive in some config above, another config above makes use."""
     for trainable in (ann, bitnet, converted_snn):
-        idle = {name for t, changes, _ in ON if t is trainable for name in config_of(t, Path("x.npz"), changes).idle_fields()}
+        inactive = {
+            name for t, changes, _ in ON if t is trainable for name in config_of(t, Path("x.npz"), changes).inactive_fields()
+        }
         active = {name for t, _, names in ON if t is trainable for name in names}
         shared_with_ann = {"junction_activation", "num_plain_convolutions", "prune_fraction", "prune_schedule", "prune_epochs"}
-        missing = idle - active - {"eval_time_steps"} - (shared_with_ann if trainable is converted_snn else set())
+        missing = inactive - active - {"eval_time_steps"} - (shared_with_ann if trainable is converted_snn else set())
         assert missing == set()
 
 

@@ -10,7 +10,7 @@ import torch
 from trainables import ann, bitnet
 from trainables.data.datasets import Split, prepare
 from trainables.training import epoch_report, loop
-from trainables.training.epoch_report import Report, TrainingError
+from trainables.training.epoch_report import EpochReport, TrainingError
 
 
 def config_of(tiny_npz: Path, **changes: Any) -> bitnet.Config:
@@ -18,7 +18,7 @@ def config_of(tiny_npz: Path, **changes: Any) -> bitnet.Config:
     return bitnet.Config(**{"data": str(tiny_npz), "time_steps": 4, "crop_padding": 1, **options, **changes})
 
 
-def results(reports: list[Report]) -> list[dict[str, Any]]:
+def results(reports: list[EpochReport]) -> list[dict[str, Any]]:
     """Everything but the clock and what the process takes."""
     untimed = [report.as_dict() | {"timestamp_ms": 0} for report in reports]
     for report in untimed:
@@ -123,7 +123,16 @@ def test_divergence_is_an_error(tiny_npz: Path, data_folder: Path) -> None:
 def test_a_metric_that_is_no_number_is_an_error() -> None:
     """No report carries NaN or infinity."""
     with pytest.raises(TrainingError, match="epoch 2: not a finite number: train/loss"):
-        Report(2, 0, {"train/loss": float("nan"), "val/accuracy": 0.5}, {"accuracy_at_t": [0.5]}, 3)
+        EpochReport(2, 0, {"train/loss": float("nan"), "val/accuracy": 0.5}, {"accuracy_at_t": [0.5]}, 3)
+
+
+def test_reports_are_stored_under_names_that_never_change() -> None:
+    """A report is read back from what checkpoints and workers' messages hold, whose names are those of the first version."""
+    stored = {"epoch": 2, "timestamp_ms": 7, "metrics": {"train/loss": 1.5}, "curves": {"accuracy_at_t": [0.5]}, "num_epochs": 3}
+    stored |= {"facts": {"backend": "torch"}, "tables": {"conversion": [{"layer": "layer1"}]}}
+    report = EpochReport.from_dict(stored)
+    assert report.run_facts == {"backend": "torch"}
+    assert report.as_dict() == stored
 
 
 def test_checkpoints_hold_no_pickled_code(tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:

@@ -125,9 +125,9 @@ def test_reports_say_so(kind: str, tiny_npz: Path, data_folder: Path) -> None:
     config, dataset = config_of(trainable, tiny_npz, **changes), prepare(str(tiny_npz), data_folder)
     whole = list(trainable.train(config, seed=0, dataset=dataset))
     in_parts = list(trainable.train(config, seed=0, dataset=dataset, num_micro_batches=2))
-    assert {report.facts.get("num_micro_batches") for report in whole} == {None}
-    assert {report.facts["num_micro_batches"] for report in in_parts} == {"2"}
-    assert [set(report.facts) - {"num_micro_batches"} for report in in_parts] == [set(report.facts) for report in whole]
+    assert {report.run_facts.get("num_micro_batches") for report in whole} == {None}
+    assert {report.run_facts["num_micro_batches"] for report in in_parts} == {"2"}
+    assert [set(report.run_facts) - {"num_micro_batches"} for report in in_parts] == [set(report.run_facts) for report in whole]
     assert [report.metrics.keys() for report in in_parts] == [report.metrics.keys() for report in whole]
 
 
@@ -139,8 +139,8 @@ def test_what_depends_on_the_parts_says_so(tiny_npz: Path, data_folder: Path) ->
     for trainable, config, fact in ((ann, normed, "batch_norm"), (bitnet, target, "rate_target")):
         (whole,) = trainable.train(config, seed=0, dataset=dataset)
         (in_parts,) = trainable.train(config, seed=0, dataset=dataset, num_micro_batches=4)
-        assert fact not in whole.facts
-        assert "of the parts of a batch" in in_parts.facts[fact]
+        assert fact not in whole.run_facts
+        assert "of the parts of a batch" in in_parts.run_facts[fact]
         assert in_parts.metrics["train/loss"] != pytest.approx(whole.metrics["train/loss"], rel=1e-7)
 
 
@@ -164,7 +164,7 @@ def test_a_checkpoint_resumes_in_other_parts(
     expected = list(trainable.train(config, seed=0, dataset=dataset))
     again, new = trainable.train(config, seed=0, dataset=dataset, checkpoint_folder=tmp_path / "child", num_micro_batches=after)
     assert again == old
-    assert new.facts.get("num_micro_batches") == (str(after) if after > 1 else None)
+    assert new.run_facts.get("num_micro_batches") == (str(after) if after > 1 else None)
     assert new.metrics["train/loss"] == pytest.approx(expected[-1].metrics["train/loss"], rel=0.05)
 
 

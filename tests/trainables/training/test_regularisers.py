@@ -12,7 +12,7 @@ from trainables import ann, bitnet
 from trainables.data.datasets import prepare
 from trainables.networks.network import Network
 from trainables.training.checkpoints import CheckpointFolder
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 from trainables.training.regularisers import (
     Annealing,
     Pruner,
@@ -74,7 +74,7 @@ def test_bad_rate_targets(target: float | str) -> None:
         rate_targets(config, 2)
 
 
-def last_report(data_folder: Path, **options: Any) -> Report:
+def last_report(data_folder: Path, **options: Any) -> EpochReport:
     config = bitnet.Config(**{**DIGITS, "feature_scale": 0.125, **options})
     return list(bitnet.train(config, seed=0, dataset=prepare("digits", data_folder)))[-1]
 

@@ -17,7 +17,7 @@ from trainables.data.randomness import generator_for
 from trainables.training import loop
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.configs import identity_of
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location, files_at, inside
 
 KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -52,7 +52,7 @@ def test_resume_is_exact(kind: str, tiny_npz: Path, data_folder: Path, tmp_path:
     trainable, config = kind_of(kind, tiny_npz)
     dataset = prepare(config.data, data_folder)
 
-    def folders_and_reports(name: str, interrupted_after: int) -> tuple[Path, list[Report]]:
+    def folders_and_reports(name: str, interrupted_after: int) -> tuple[Path, list[EpochReport]]:
         folder = tmp_path / name
         first = trainable.train(config, seed=3, dataset=dataset, checkpoint_folder=folder)
         list(itertools.islice(first, interrupted_after))

@@ -14,7 +14,7 @@ from trainables import ann, bitnet, converted_snn
 from trainables.data.datasets import Dataset, prepare
 from trainables.training import serving
 from trainables.training.checkpoints import CheckpointFolder
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 from trainables.training.loop import splits_of
 
 SMALL = {"layout": "4 M 4", "epochs": 1, "batch_size": 32, "validation_fraction": 0.25}
@@ -27,7 +27,9 @@ CASES: list[tuple[ModuleType, dict[str, Any]]] = [
 ]
 
 
-def trained(module: ModuleType, options: dict[str, Any], data: Path, data_folder: Path, folder: Path) -> tuple[Report, Dataset]:
+def trained(
+    module: ModuleType, options: dict[str, Any], data: Path, data_folder: Path, folder: Path
+) -> tuple[EpochReport, Dataset]:
     """A stored model of a replicate that was trained with seed 3, its last report, and its data."""
     config, dataset = module.Config(**{**SMALL, **options}, data=str(data)), prepare(str(data), data_folder)
     checkpoints = folder / "checkpoints" / "replicate"

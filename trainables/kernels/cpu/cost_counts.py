@@ -10,7 +10,7 @@ from trainables.kernels.cpu.compiled.arrays import Array, lanes_of, num_blocks, 
 from trainables.kernels.cpu.compiled.counting import count_operations, count_spikes
 from trainables.kernels.cpu.weights import array, in_blocks
 from trainables.kernels.cpu.workspace import Shape, Workspace
-from trainables.spiking.costs import CostMeter
+from trainables.spiking.costs import OperationCounter
 
 
 def _met(spikes_NTHWV: Array, spikes_per_input: int) -> tuple[Array, bool]:
@@ -23,10 +23,10 @@ def _met(spikes_NTHWV: Array, spikes_per_input: int) -> tuple[Array, bool]:
 
 
 class BatchCosts:
-    """What a batch costs, gathered from every group of its images, for a ``CostMeter``."""
+    """What a batch costs, gathered from every group of its images, for a ``OperationCounter``."""
 
-    def __init__(self, shapes: list[Shape], time_steps: int, meter: CostMeter, images_BCHW: Tensor) -> None:
-        self._shapes, self._meter, self._images_BCHW = shapes, meter, images_BCHW
+    def __init__(self, shapes: list[Shape], time_steps: int, counter: OperationCounter, images_BCHW: Tensor) -> None:
+        self._shapes, self._counter, self._images_BCHW = shapes, counter, images_BCHW
         self._num_spikes = [np.zeros(time_steps, dtype=np.int64) for _ in shapes]
         self._ever = [words(*shape.map, num_blocks(shape.outputs)) for shape in shapes]
         self._operations = [np.zeros(time_steps) for _ in shapes]
@@ -36,7 +36,7 @@ class BatchCosts:
     def _by_event(self, shape: Shape) -> Array:
         """How many weights a spike of each input meets, ``[H, W, blocks, lanes]``."""
         layer, size = shape.layer, (shape.channels, *shape.input_map)
-        fan_out_N = self._meter.fan_out(layer.name, layer.synapses, torch.Size(size))
+        fan_out_N = self._counter.fan_out(layer.name, layer.synapses, torch.Size(size))
         return array(in_blocks(fan_out_N.float().view(size).permute(1, 2, 0), shape.channels))
 
     def add(self, space: Workspace) -> None:
@@ -53,13 +53,13 @@ class BatchCosts:
                 count_operations(lanes, spikes, before.border, self._fan_out[number], zeros(lanes), total)
 
     def tell(self) -> None:
-        """Give the meter all that was counted."""
-        meter, first = self._meter, self._shapes[0].layer
-        meter.inputs(first.name, first.synapses, self._images_BCHW[None])
+        """Give the counter all that was counted."""
+        counter, first = self._counter, self._shapes[0].layer
+        counter.inputs(first.name, first.synapses, self._images_BCHW[None])
         for number, shape in enumerate(self._shapes):
             layer = shape.layer
             if number:
-                meter.add_operations(layer.synapses, torch.from_numpy(self._operations[number]), binary=self._binary[number])
+                counter.add_operations(layer.synapses, torch.from_numpy(self._operations[number]), binary=self._binary[number])
             if layer.neuron is not None:
                 ever = np.unpackbits(self._ever[number].view(np.uint8), axis=-1, count=shape.outputs, bitorder="little")
-                meter.add_activity(layer.name, torch.from_numpy(self._num_spikes[number]), torch.from_numpy(ever.astype(bool)))
+                counter.add_activity(layer.name, torch.from_numpy(self._num_spikes[number]), torch.from_numpy(ever.astype(bool)))

@@ -19,7 +19,7 @@ from trainables.kernels.cpu.supported import chain_of
 from trainables.kernels.cpu.weights import LayerWeights, array, weights_of
 from trainables.kernels.cpu.workspace import Shape, Workspace, shapes_of
 from trainables.networks.network import Network
-from trainables.spiking.costs import CostMeter
+from trainables.spiking.costs import OperationCounter
 
 
 class EventDrivenEvaluator:
@@ -54,15 +54,15 @@ class EventDrivenEvaluator:
         self.outputs(images_BCHW)
 
     @torch.no_grad()
-    def outputs(self, images_BCHW: Tensor, meter: CostMeter | None = None) -> Tensor:
-        """The outputs ``[T, B, classes]`` of images that are the same input at every step; ``meter`` is told what they cost.
+    def outputs(self, images_BCHW: Tensor, counter: OperationCounter | None = None) -> Tensor:
+        """The outputs ``[T, B, classes]`` of images that are the same input at every step; ``counter`` is told what they cost.
 
-        An engine that trains keeps too few spikes to tell one.
+        A trainer keeps too few spikes to tell one.
         """
-        assert meter is None or not self.training
+        assert counter is None or not self.training
         weights, num_images = self._weights(), len(images_BCHW)
         outputs_TBK = torch.empty(self._time_steps, num_images, self._shapes[-1].outputs)
-        costs = BatchCosts(self._shapes, self._time_steps, meter, images_BCHW) if meter else None
+        costs = BatchCosts(self._shapes, self._time_steps, counter, images_BCHW) if counter else None
         for parts in self._rounds(num_images):
             spaces = self._spaces(parts)
             self._forward(spaces, images_BCHW[parts[0].start : parts[-1].stop], weights)

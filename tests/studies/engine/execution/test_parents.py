@@ -26,7 +26,7 @@ from tests.studies.stage import Stage, last_report
 from trainables import ann
 from trainables.data.datasets import prepare
 from trainables.training.checkpoints import CheckpointFolder
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 
 
 def parent_of_seed(seed: int) -> Parent:
@@ -221,7 +221,7 @@ def test_training_waits_for_its_lock(tiny_npz: Path, data_folder: Path, tmp_path
     """While another process trains a parent, who wants it too waits, and then repeats what the other found."""
     config = ann.Config(data=str(tiny_npz), validation_fraction=0.25, epochs=2, layout="4 M 4")
     dataset = prepare(config.data, data_folder)
-    other: list[Report] = []
+    other: list[EpochReport] = []
     waiting = threading.Thread(
         target=lambda: other.extend(ann.train(config, seed=0, dataset=dataset, checkpoint_folder=tmp_path))
     )

@@ -4,7 +4,7 @@ import threading
 
 from studies.engine.execution.system_metrics import SystemMetrics
 from studies.engine.execution.worker import _with_system_metrics
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 
 EXPECTED = {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes", "system/system_memory_usage_percentage"}
 
@@ -21,7 +21,7 @@ def test_every_look_has_values() -> None:
 
 def test_reports_get_them() -> None:
     """Every epoch's report has them beside its own metrics, and nobody looks any more once the replicate is let go."""
-    reports = _with_system_metrics(iter([Report(epoch, 0, {"val/accuracy": 0.5}, {}, 3) for epoch in (1, 2)]))
+    reports = _with_system_metrics(iter([EpochReport(epoch, 0, {"val/accuracy": 0.5}, {}, 3) for epoch in (1, 2)]))
     first = next(reports)
     assert first.metrics.keys() >= {"val/accuracy", *EXPECTED}
     assert "system metrics" in {thread.name for thread in threading.enumerate()}

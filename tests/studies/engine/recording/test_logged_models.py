@@ -30,7 +30,7 @@ from studies.engine.recording.tracker import Tracker, connect
 from tests.conftest import PATIENCE_S
 from tests.studies.servers import free_port
 from trainables.training import serving
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 
 FILES = {"MLmodel", "code", "data", "input_example.json", "python_env.yaml", "requirements.txt", "serving_input_example.json"}
 
@@ -66,7 +66,7 @@ storage: {folder / "results"}
     return load_study(str(folder / "tiny.yaml"))
 
 
-def train(study: Study, replicate: Replicate, *, keep_weights: bool = True) -> list[Report]:
+def train(study: Study, replicate: Replicate, *, keep_weights: bool = True) -> list[EpochReport]:
     """What a worker does."""
     reports = load_trainable(replicate.trainable).train(
         replicate.recipe,
@@ -78,7 +78,7 @@ def train(study: Study, replicate: Replicate, *, keep_weights: bool = True) -> l
     return list(reports)
 
 
-def deliver(study: Study, replicate: Replicate, reports: Sequence[Report], state: TrialState = TrialState.COMPLETE) -> Run:
+def deliver(study: Study, replicate: Replicate, reports: Sequence[EpochReport], state: TrialState = TrialState.COMPLETE) -> Run:
     """The replicate's run, written by a driver of its own."""
     tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
     tracker.begin(replicate)

@@ -26,7 +26,7 @@ from tests.conftest import PATIENCE_S, SPIKESWEEP
 from tests.studies.servers import free_port
 from trainables.data.datasets import default_data_folder, prepare
 from trainables.training.device_facts import machine_facts
-from trainables.training.epoch_report import Report
+from trainables.training.epoch_report import EpochReport
 
 STUDY = """\
 question: Is it the same again?
@@ -48,7 +48,7 @@ storage: {storage}
 """
 
 
-def reports_of(study: Study, replicate: Replicate) -> Iterator[Report]:
+def reports_of(study: Study, replicate: Replicate) -> Iterator[EpochReport]:
     """Of a real training."""
     configuration = study.binder.configuration(replicate.cell)
     dataset = prepare(configuration.config.data, default_data_folder())

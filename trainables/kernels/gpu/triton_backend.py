@@ -1,8 +1,8 @@
 """The GPU's backend: what ``training.loop`` may call in the place of a network and of ``forward_collapsed``.
 
-``forward_triton`` and ``simulate_triton`` are functions for any loss and any input. The engines run images that are the same
-input at every step, and a loss that is a mean over images: then a piece goes forward and backward before the next one does, and
-the bits of one piece are all that waits.
+``forward_triton`` and ``simulate_triton`` are functions for any loss and any input. The evaluator and the trainer run images
+that are the same input at every step, and a loss that is a mean over images: then a piece goes forward and backward before the
+next one does, and only the bits of one piece have to be kept.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -98,9 +98,9 @@ class TritonEvaluator:
     def __init__(self, network: Network, time_steps: int, *, precision: Precision = "bfloat16") -> None:
         self._network, self._time_steps, self._precision = network, time_steps, precision
 
-    def outputs(self, images_BCHW: Tensor, meter: Observer | None = None) -> Tensor:
+    def outputs(self, images_BCHW: Tensor, counter: Observer | None = None) -> Tensor:
         """The outputs ``[T, B, classes]`` of images that are the same input at every time step."""
-        observers = [meter] if meter else []
+        observers = [counter] if counter else []
         inputs = ConstantCurrent(images_BCHW)
         return torch.cat(list(simulate_triton(self._network, inputs, self._time_steps, observers, precision=self._precision)))
 
