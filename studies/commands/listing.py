@@ -1,44 +1,241 @@
 """``spikesweep list``: the studies there are and how far each one is; ``spikesweep schema``: what a study file may hold."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from studies.commands.options import JsonOption, StorageOption, counts_in_words, out, print_json, problems_exit_2
+from studies.commands.options import JsonOption, StorageOption, all_overrides, out, print_json, problems_exit_2
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from studies.engine.definition.file_model import FactorEntry, StudyFile
+
+SHORTEST_QUESTION = 24
+"""Columns that the question has at least; what would take them from it is left out of the table."""
+DESIGNS = {
+    "one_factor_at_a_time": "one at a time",
+    "leave_one_out": "leave one out",
+    "full_factorial": "factorial",
+    "fractional_factorial": "fractional",
+    "random": "random",
+    "adaptive_search": "search",
+}
+"""The names of designs in the table."""
 
 
-def list_studies(storage: StorageOption = None, as_json: JsonOption = False) -> None:
+@dataclass(frozen=True)
+class ListedStudy:
+    """What ``spikesweep list`` says of a study."""
+
+    study: str
+    """What commands take as STUDY."""
+    question: str = ""
+    design: str = ""
+    trainables: Sequence[str] = ()
+    num_replicates: int | None = None
+    """As the study's last run knew, or as its file says; None where neither does."""
+    at_most: bool = False
+    """Whether constraints may leave some of them out."""
+    states: Mapping[str, int] = field(default_factory=dict)
+    """How many replicates of the study are in which state; none before it was run."""
+
+    @property
+    def progress(self) -> str:
+        """E.g. ``56/80``: replicates that have ended well, of all."""
+        total = "?" if self.num_replicates is None else f"{'≤' if self.at_most else ''}{self.num_replicates}"
+        failed = self.states.get("FAIL", 0)
+        return f"{self._num_done}/{total}" + (f", {failed} failed" if failed else "")
+
+    @property
+    def style(self) -> str:
+        """The colour of the progress."""
+        if self.states.get("FAIL"):
+            return "red"
+        if not self.states:
+            return "dim"
+        return "green" if self._num_done == self.num_replicates else "yellow"
+
+    @property
+    def _num_done(self) -> int:
+        return self.states.get("COMPLETE", 0) + self.states.get("PRUNED", 0)
+
+
+def list_studies(
+    storage: StorageOption = None,
+    presets: Annotated[bool, typer.Option("--presets", help="List the presets of each trainable instead.")] = False,
+    as_json: JsonOption = False,
+) -> None:
     """List studies and how far each one is.
+
+    Lists the shipped studies, the study files of this folder, and what else has been run into the storage folder. Progress is
+    the number of replicates that are done, of all that the study asks for. A narrow terminal shows fewer columns; --json has
+    everything.
+
+    Exit codes: 0 the studies were listed; 2 a ledger cannot be read.
 
     Example: spikesweep list --storage results
     """
-    from studies.engine.binding.trainable_modules import all_presets
-    from studies.engine.definition.locations import LEDGERS, shipped_studies
-    from studies.engine.definition.yaml_documents import read_document
-    from studies.engine.ledger.ledger import list_ledger
+    if presets or as_json:
+        from studies.engine.binding.trainable_modules import all_presets
 
-    folder = Path(storage or "results").resolve()
-    with problems_exit_2():
-        shipped = {name: str(read_document(file).data.get("question", "")) for name, file in shipped_studies().items()}
-        journals = sorted((folder / LEDGERS).glob("*.journal"))
-        recorded = {name: counts for file in journals for name, counts in list_ledger(str(file)).items()}
-    presets = all_presets()
-    if as_json:
-        print_json({"shipped": shipped, "presets": presets, "ledger": recorded})
+        offered = all_presets()
+    if presets and not as_json:
+        for trainable, named in offered.items():
+            out.print(f"{trainable}: {', '.join(named)}", highlight=False)
         return
-    out.print("Shipped studies", style="bold")
-    for name, question in shipped.items():
-        out.print(f"  {name}: {question}", highlight=False)
-    if presets:
-        out.print("Presets", style="bold")
-    for trainable, offered in presets.items():
-        out.print(f"  {trainable}: {', '.join(offered)}", highlight=False)
-    out.print(f"In the ledgers of {folder}", style="bold", highlight=False)
-    for name, counts in recorded.items():
-        out.print(f"  {name}: {counts_in_words(counts)}", highlight=False)
-    if not recorded:
-        out.print("  none yet", style="dim")
+    with problems_exit_2():
+        studies = list(_find_studies(storage))
+    if as_json:
+        print_json({"studies": studies, "presets": offered})
+    else:
+        out.print(_table(studies, out.width))
+
+
+def _find_studies(storage: str | None) -> "Iterator[ListedStudy]":
+    """Shipped studies, those of files in this folder, and the others that the storage's ledgers have."""
+    from studies.engine.definition.locations import DEFAULT_STORAGE, LEDGERS, shipped_studies
+    from studies.engine.definition.lookup import find_study
+    from studies.engine.errors import StudyError
+    from studies.engine.ledger.ledger import StudyCounts, count_replicates, file_of
+
+    seen = set()
+    for study in [*shipped_studies(), *_study_files()]:
+        try:
+            content, stores = find_study(study, all_overrides(None, storage, None))
+        except StudyError:
+            yield ListedStudy(study, f"not valid: spikesweep check {study}")
+            continue
+        counts = count_replicates(stores.ledger) if file_of(stores.ledger) else {}  # a server would have to be waited for
+        recorded = counts.get(stores.name, StudyCounts(None, {}))
+        seen.add((stores.ledger, stores.name))
+        yield ListedStudy(
+            study=study,
+            question=content.question,
+            design=content.design.name,
+            trainables=_trainables(content),
+            num_replicates=recorded.num_replicates or num_replicates(content),
+            at_most=recorded.num_replicates is None and bool(content.constraints) and not _is_counted(content),
+            states=recorded.states,
+        )
+    for journal in sorted((Path(storage or DEFAULT_STORAGE).resolve() / LEDGERS).glob("*.journal")):
+        for name, recorded in count_replicates(str(journal)).items():
+            if (str(journal), name) not in seen:
+                yield ListedStudy(name, num_replicates=recorded.num_replicates, states=recorded.states)
+
+
+def _study_files() -> list[str]:
+    """The YAML files of this folder that ask a question."""
+    from studies.engine.definition.yaml_documents import read_document
+    from studies.engine.errors import StudyError
+
+    files = []
+    for file in sorted(Path().glob("*.yaml")):
+        try:
+            if "question" in read_document(file).data:
+                files.append(file.name)
+        except StudyError:  # not YAML, or nothing that we read
+            continue
+    return files
+
+
+def _trainables(content: "StudyFile") -> list[str]:
+    entry = content.factors.get("trainable")
+    if entry is None:
+        return [content.trainable] if content.trainable else []
+    return [str(level) for level in (entry if isinstance(entry, list) else entry.levels or [])]
+
+
+def _is_counted(content: "StudyFile") -> bool:
+    """Whether the file gives the number of configurations, so that constraints take none away."""
+    return content.design.name in ("random", "adaptive_search")
+
+
+def num_replicates(content: "StudyFile") -> int | None:
+    """How many replicates a study file asks for, as far as can be said without its trainable and its data.
+
+    Constraints are not looked at, nor which placements of pools its images allow. None where the file is wrong about it.
+    """
+    from studies.engine.definition.file_model import AdaptiveSearch, RandomDesign
+
+    design, seeds = content.design, content.seeds
+    num_seeds = seeds if isinstance(seeds, int) else len(seeds)
+    if isinstance(design, AdaptiveSearch):
+        return design.num_trials * design.seeds_per_trial + design.finalists * (num_seeds - design.seeds_per_trial)
+    num_cells = design.num_cells if isinstance(design, RandomDesign) else _num_cells(content)
+    return num_cells and num_cells * (num_seeds + (content.tuning.num_trials if content.tuning else 0))
+
+
+def _num_cells(content: "StudyFile") -> int | None:
+    from search_spaces.language import designs
+    from search_spaces.language.space import Factor, Levels, make_space
+    from studies.engine.definition.file_model import FractionalFactorial
+
+    factors = []
+    baseline = dict(content.baseline)
+    for name, entry in content.factors.items():
+        levels = Levels(_levels(entry))
+        when = {} if isinstance(entry, list) else entry.when
+        conditions = {other: tuple(value) if isinstance(value, list) else (value,) for other, value in when.items()}
+        factors.append(Factor(name, levels, {other: tuple(values) for other, values in conditions.items()}))
+        if content.design.name == "leave_one_out" and levels.contains(value=True):
+            baseline.setdefault(name, True)
+        baseline[name] = levels.canonical(baseline.get(name))
+    try:
+        space = make_space(factors)
+        if isinstance(content.design, FractionalFactorial):
+            return len(designs.fractional_factorial(space, baseline, resolution=content.design.resolution).cells)
+        make = {
+            "one_factor_at_a_time": designs.one_factor_at_a_time,
+            "leave_one_out": designs.leave_one_out,
+            "full_factorial": designs.full_factorial,
+        }[content.design.name]
+        return len(make(space, baseline))
+    except ValueError:
+        return None
+
+
+def _levels(entry: "FactorEntry") -> tuple[bool | int | float | str | None, ...]:
+    from search_spaces.language.pool_placements import pool_placements
+
+    if isinstance(entry, list):
+        return tuple(entry)
+    if entry.layouts is None:
+        return tuple(entry.levels or ())
+    pools = [entry.layouts.pools] if isinstance(entry.layouts.pools, int) else entry.layouts.pools
+    return tuple(pool_placements(entry.layouts.convolutions.split(), pools, entry.layouts.kinds, mixed=entry.layouts.mixed))
+
+
+def _table(studies: Sequence[ListedStudy], width: int) -> "Table":
+    """A line each: the study and its progress; as much of the rest as the width has room for."""
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = {
+        "study": [Text(each.study, "bold") for each in studies],
+        "done": [Text(each.progress, each.style) for each in studies],
+        "design": [Text(DESIGNS.get(each.design, "")) for each in studies],
+        "trainable": [Text(", ".join(each.trainables)) for each in studies],
+    }
+    widths = {title: max(len(title), *(len(cell) for cell in cells)) for title, cells in columns.items()}
+    left = width
+    for title in tuple(columns):
+        if title in ("study", "done") or left >= widths[title] + 2 + SHORTEST_QUESTION:
+            left -= widths[title] + 2
+        else:
+            del columns[title]
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for title in columns:
+        table.add_column(title, no_wrap=True, min_width=widths[title], justify="right" if title == "done" else "left")
+    if left >= SHORTEST_QUESTION // 2:
+        columns["question"] = [Text(each.question) for each in studies]
+        table.add_column("question", no_wrap=True, overflow="ellipsis", max_width=left)
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
+    return table
 
 
 def schema(

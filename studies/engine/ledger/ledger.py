@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -326,8 +327,27 @@ def file_of(ledger: str) -> Path | None:
     return Path(ledger.removeprefix(_SQLITE)) if ledger.startswith(_SQLITE) else None
 
 
+@dataclass(frozen=True)
+class StudyCounts:
+    """How far a study is, as its ledger has it."""
+
+    num_replicates: int | None
+    """How many there will be in all, as far as its last driver knew; None where it did not get so far."""
+    states: Mapping[str, int]
+    """How many replicates are in each state."""
+
+
 def list_ledger(ledger: str) -> dict[str, dict[str, int]]:
     """The studies of a ledger by name, each with its number of trials per state; empty where there is no ledger yet.
+
+    Raises:
+        StudyError: The ledger cannot be reached.
+    """
+    return {name: dict(counts.states) for name, counts in count_replicates(ledger).items()}
+
+
+def count_replicates(ledger: str) -> dict[str, StudyCounts]:
+    """The studies of a ledger by name, and how far each is; empty where there is no ledger yet.
 
     Raises:
         StudyError: The ledger cannot be reached.
@@ -336,13 +356,12 @@ def list_ledger(ledger: str) -> dict[str, dict[str, int]]:
         return {}
     try:
         storage = _storage(ledger)
-        counts: dict[str, dict[str, int]] = {}
+        counts: dict[str, StudyCounts] = {}
         for summary in optuna.get_all_study_summaries(storage):  # a study's newest space comes last
             if name := summary.user_attrs.get(_STUDY_NAME):
                 study = optuna.load_study(study_name=summary.study_name, storage=storage)
                 newest = {trial.user_attrs[_IDENTITY]: trial.state.name for trial in study.get_trials(deepcopy=False)}
-                states = list(newest.values())
-                counts[name] = {state: states.count(state) for state in dict.fromkeys(states)}
+                counts[name] = StudyCounts(summary.user_attrs.get(_TOTAL), Counter(newest.values()))
     except _UNREACHABLE as error:
         raise _unreachable(ledger, error) from None
     return counts

@@ -1,0 +1,96 @@
+"""``spikesweep list``: a line for every study, with its progress, at any width."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from studies.cli import app
+from studies.commands.forecast import num_planned
+from studies.commands.listing import num_replicates
+from studies.engine.definition.loading import load_study
+from studies.engine.definition.locations import shipped_studies
+from studies.engine.definition.lookup import find_study
+from tests.conftest import run
+
+MINE = """\
+question: Does a matter?
+trainable: response_surface
+baseline: {a: 0}
+factors: {a: [0, 1]}
+seeds: 3
+"""
+WITH_OWN_DATA = ["bitnet_cifar10", "sengupta_resnet", "training_steps"]
+"""Studies of images that have to be downloaded."""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def listed(width: int, *arguments: str) -> str:
+    script = CliRunner().invoke(app, ["list", *arguments], env={"COLUMNS": str(width)})
+    assert script.exit_code == 0, script.output
+    return script.stdout
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 140])
+def test_a_line_for_every_study(width: int) -> None:
+    """At any width each shipped study has one line, with its whole name and its progress; more where there is room."""
+    lines = [line.rstrip() for line in listed(width).splitlines()]
+    assert [line.split()[0] for line in lines] == ["study", *shipped_studies()]
+    assert max(map(len, lines)) <= width
+    (quickstart,) = [line for line in lines if line.startswith("quickstart")]
+    assert quickstart.split()[1] == "0/80"
+    assert ("one at a time  Which of time" in quickstart) is (width in (80, 100))
+    assert ("bitnet" in quickstart and "trainable" in lines[0]) is (width == 140)
+    assert ("question" in lines[0]) is (width >= 80)
+
+
+def test_files_of_this_folder_are_listed(folder: Path) -> None:
+    """A YAML file that asks a question is a study; one that is wrong says how to see why; others are left out."""
+    (folder / "mine.yaml").write_text(MINE)
+    (folder / "wrong.yaml").write_text(MINE + "seedz: 3\n")
+    (folder / "broken.yaml").write_text("question: {")
+    (folder / "compose.yaml").write_text("services: {}\n")
+    lines = [line.split(maxsplit=2) for line in listed(140).splitlines()[len(shipped_studies()) + 1 :]]
+    assert [line[:2] for line in lines] == [["mine.yaml", "0/6"], ["wrong.yaml", "0/?"]]
+    assert "spikesweep check wrong.yaml" in lines[1][2]
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_studies() if name not in WITH_OWN_DATA])
+def test_the_number_of_replicates_is_the_true_one(name: str) -> None:
+    """What is counted without the trainable and the data is what a study will train."""
+    study = load_study(name, ())
+    assert num_replicates(find_study(name)[0]) == num_planned(study)
+
+
+def test_progress_is_that_of_the_ledger(folder: Path) -> None:
+    """Of a file here, and of a study whose file is not; --json has all of it."""
+    (folder / "mine.yaml").write_text(MINE)
+    assert run(folder / "mine.yaml", "--storage", "results", "--set", "name=renamed").returncode == 0
+    (line,) = [line for line in listed(80).splitlines() if line.startswith("renamed")]
+    assert line.split() == ["renamed", "6/6"]
+    content = json.loads(listed(80, "--json"))
+    assert content["presets"]["bitnet"]["BITnet6"]["layout"]
+    (mine,) = [each for each in content["studies"] if each["study"] == "mine.yaml"]
+    assert mine == {
+        "study": "mine.yaml",
+        "question": "Does a matter?",
+        "design": "one_factor_at_a_time",
+        "trainables": ["response_surface"],
+        "num_replicates": 6,
+        "at_most": False,
+        "states": {},
+    }
+    (renamed,) = [each for each in content["studies"] if each["study"] == "renamed"]
+    assert (renamed["num_replicates"], renamed["states"]) == (6, {"COMPLETE": 6})
+
+
+def test_presets_are_listed() -> None:
+    """A line for every trainable that has some."""
+    assert "bitnet: BITnet6, BITnet6 Max" in listed(80, "--presets").splitlines()
