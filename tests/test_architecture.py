@@ -90,6 +90,12 @@ def test_what_engine_and_analysis_share_is_standard_library_only(module: str) ->
     assert imported(ROOT / "studies" / f"{module}.py") <= sys.stdlib_module_names
 
 
+def test_access_to_mlflow_needs_mlflow_alone() -> None:
+    """What the engine and the analysis share of MLflow knows neither of them, and only MLflow and its databases."""
+    for module in ("mlflow_access", "mlflow_internals"):
+        assert imported(ROOT / "studies" / f"{module}.py") <= {"studies", "mlflow", "sqlalchemy", *sys.stdlib_module_names}
+
+
 @pytest.mark.parametrize("file", [file for file in SOURCES if file.name == "__init__.py"], ids=str)
 def test_init_files_are_a_docstring(file: Path) -> None:
     """Every __init__.py is a docstring."""

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import studies.library_settings
+
 import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -15,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from analysis.records import mlflow_store, study_plan
 from analysis.records.mlflow_store import NoStudyError, StoredRun
 from studies import run_record
+from studies.mlflow_access import StoreError, open_store, reason_of
 from studies.run_record import PlannedReplicate, RunRecord, StudyRecord
 
 __all__ = ["NoStudyError", "RecordedStudy", "load_recorded_study"]
@@ -42,8 +45,8 @@ def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
         NoStudyError: The store does not answer, or holds no study of that name.
     """
     try:
-        client = mlflow_store.open_store(tracking_uri)
-        experiment_id = mlflow_store.find_experiment(client, name)
+        client = open_store(tracking_uri)
+        experiment_id = mlflow_store.experiment_of(client, name)
         found = _Sorted(
             run for run in mlflow_store.stored_runs(client, experiment_id) if run.tags.get(run_record.STUDY, name) == name
         )
@@ -51,9 +54,10 @@ def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
             raise NoStudyError(f"no study {name!r} in this MLflow store: its experiment has no run that spikesweep wrote")
         study, remarks = study_plan.read_plan(client, name, found.parents[0] if found.parents else None, found.counting)
         records, of_curves = _with_curves(client, _records(study, found.replicates))
+    except StoreError as error:
+        raise NoStudyError(str(error)) from None
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError, json.JSONDecodeError) as error:
-        reason = mlflow_store.reason_of(error, tracking_uri)
-        raise NoStudyError(f"the study {name!r} cannot be read from MLflow: {reason}") from None
+        raise NoStudyError(f"the study {name!r} cannot be read from MLflow: {reason_of(error, tracking_uri)}") from None
     return RecordedStudy(study, records, [*remarks, *found.remarks(), *_left_out(found.replicates, records), *of_curves])
 
 

@@ -1,36 +1,24 @@
-"""An MLflow store that is only read: it answers within seconds or not at all, and nothing is made where there is none."""
+"""The runs of a study in an MLflow store, which is only read."""
 
 import gc
-import http.client
 import itertools
-import sqlite3
-import ssl
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import studies.library_settings
 
-import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.utils import rest_utils
 
-from studies import run_record
-from studies.credentials import mask_credentials
+from studies import mlflow_access
+from studies.mlflow_access import SERVERS, experiment_names, find_experiment, search_runs
+from studies.mlflow_internals import search_runs_as_json
 
-SECONDS_TO_ANSWER = 10
-PAGE_SIZE = 250
-"""Runs; of a server under load it must come within its time-out."""
-SEARCH = "/api/2.0/mlflow/runs/search"
 NUM_THREADS = 4
 NUM_PERIODS = 16
-DATABASES = ("postgresql", "mysql", "mssql")
 
 
 class NoStudyError(Exception):
@@ -51,102 +39,35 @@ class StoredRun:
     metrics: Mapping[str, float]
 
 
-def open_store(uri: str) -> MlflowClient:
-    """A client of a store that is there.
-
-    Raises:
-        NoStudyError: It is not, or it is no store of MLflow's.
-    """
-    if uri.startswith("sqlite:///"):
-        _check_file(Path(uri.removeprefix("sqlite:///")))
-    elif uri.startswith(("http://", "https://")):
-        _check_server(uri)
-    elif uri.startswith(DATABASES):
-        _check_database(uri)
-    elif "://" not in uri and not Path(uri).is_dir():
-        raise NoStudyError("there is no such folder")  # MLflow would make it
-    return MlflowClient(uri)
-
-
-def reason_of(error: Exception, uri: str) -> str:
-    """What a store's error says in its first line, without the store's URI, which may hold a password."""
-    (first, *_) = str(error).splitlines() or [type(error).__name__]
-    return mask_credentials(first.replace(uri, "its store"))
-
-
-def _check_file(file: Path) -> None:
-    if not file.is_file():
-        raise NoStudyError("there is no such file")  # MLflow would make it
-    try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'experiments'").fetchall()
-    except sqlite3.DatabaseError as error:
-        raise NoStudyError(f"the file is no SQLite database ({error})") from None
-    if not tables:
-        raise NoStudyError("the file is a database, but no store of MLflow's")  # MLflow would make it one
-
-
-def _check_server(uri: str) -> None:
-    """Any answer will do: what it is, MLflow's client judges."""
-    try:
-        parts = urlsplit(uri)
-        host, port = parts.hostname or "", parts.port
-        if urllib.request.getproxies().get(parts.scheme) and not urllib.request.proxy_bypass(host):
-            return  # which is for the proxy to find out
-        with closing(_connection(parts.scheme, host, port)) as connection:
-            connection.request("GET", "/health")
-            connection.getresponse()
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = str(error) or type(error).__name__
-        raise NoStudyError(f"the server does not answer within {SECONDS_TO_ANSWER} s ({mask_credentials(reason)})") from None
-
-
-def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
-    if scheme == "http":
-        return http.client.HTTPConnection(host, port, timeout=SECONDS_TO_ANSWER)
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # whether to trust it, MLflow's client judges
-    return http.client.HTTPSConnection(host, port, timeout=SECONDS_TO_ANSWER, context=context)
-
-
-def _check_database(uri: str) -> None:
-    """MLflow itself would try for minutes."""
-    try:
-        sqlalchemy.create_engine(uri, connect_args={"connect_timeout": SECONDS_TO_ANSWER}).connect().close()
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError, TypeError) as error:
-        raise NoStudyError(f"the database does not answer ({reason_of(error, uri)})") from None
-
-
-def find_experiment(client: MlflowClient, name: str) -> str:
-    """The experiment of a study, its own or its family's.
+def experiment_of(client: MlflowClient, study: str) -> str:
+    """The experiment of a study, its own or one that it shares with others.
 
     Raises:
         NoStudyError: There is none, or it has been deleted.
     """
-    everywhere = [each.experiment_id for each in client.search_experiments()]
-    if runs := client.search_runs(everywhere, f"tags.`{run_record.STUDY}` = '{name}'", max_results=1) if everywhere else []:
-        family: str = runs[0].info.experiment_id
-        return family
-    experiment = client.get_experiment_by_name(name)
+    if experiment_id := find_experiment(client, study):
+        return experiment_id
+    experiment = client.get_experiment_by_name(study)
     if experiment is None:
-        others = ", ".join(other.name for other in client.search_experiments()) or "none"
-        raise NoStudyError(f"no study {name!r} in this MLflow store; it has the experiments: {others}")
-    experiment_id: str = experiment.experiment_id
+        raise NoStudyError(f"no study {study!r} in this MLflow store; it has the experiments: {experiment_names(client)}")
+    found: str = experiment.experiment_id
     if experiment.lifecycle_stage != "active":
         raise NoStudyError(
-            f"the experiment of the study {name!r} has been deleted in MLflow; "
-            f"mlflow experiments restore --experiment-id {experiment_id} brings it back"
+            f"the experiment of the study {study!r} has been deleted in MLflow; "
+            f"mlflow experiments restore --experiment-id {found} brings it back"
         )
-    return experiment_id
+    return found
 
 
 def stored_runs(client: MlflowClient, experiment_id: str) -> list[StoredRun]:
-    """All runs of an experiment, newest first; a server is asked for several periods at once, so that it and we work at once."""
-    if not client.tracking_uri.startswith(("http://", "https://")):
+    """All runs of an experiment, newest first. A server is asked for several periods at once: it works on one while another is
+    read here.
+    """
+    if not client.tracking_uri.startswith(SERVERS):
         found = _search(client, experiment_id, "")
     else:
         with ThreadPoolExecutor(NUM_THREADS) as pool:
-            periods = pool.map(lambda query: _search_server(client, experiment_id, query), _periods(client, experiment_id))
+            periods = pool.map(lambda query: _search(client, experiment_id, query), _periods(client, experiment_id))
             found = [run for runs in periods for run in runs]
     return sorted(found, key=lambda run: (-run.begun_at_ms, run.run_id))
 
@@ -166,33 +87,11 @@ def _periods(client: MlflowClient, experiment_id: str) -> list[str]:
 
 
 def _search(client: MlflowClient, experiment_id: str, query: str) -> list[StoredRun]:
-    found: list[StoredRun] = []
-    token: str | None = ""
-    while token is not None:
-        with _no_garbage_collection():
-            page = client.search_runs([experiment_id], query, max_results=PAGE_SIZE, page_token=token or None)
-            found += map(_stored, page)
-            token = page.token or None
-    return found
-
-
-def _search_server(client: MlflowClient, experiment_id: str, query: str) -> list[StoredRun]:
-    """The same from a server's REST API: MLflow's client would make three objects of every value on the way, which takes longer
-    than all the rest.
-
-    Raises:
-        MlflowException: The server does not answer, or refuses.
-    """
-    credentials = client._tracking_client.store.get_host_creds()  # noqa: SLF001  # whatever MLflow takes from its environment
-    asked: dict[str, Any] = {"experiment_ids": [experiment_id], "filter": query, "max_results": PAGE_SIZE}
-    found: list[StoredRun] = []
-    while True:
-        response = rest_utils.http_request(credentials, SEARCH, "POST", json=asked)
-        page = rest_utils.verify_rest_response(response, SEARCH).json()
-        found += map(_stored_json, page.get("runs", []))
-        if not page.get("next_page_token"):
-            return found
-        asked["page_token"] = page["next_page_token"]
+    rows = search_runs_as_json(client, experiment_id, query, mlflow_access.PAGE_SIZE)
+    if rows is not None:
+        return [_stored_json(row) for row in rows]
+    with _no_garbage_collection():
+        return [_stored(run) for run in search_runs(client, experiment_id, query)]
 
 
 def _stored_json(run: Mapping[str, Any]) -> StoredRun:
@@ -210,7 +109,7 @@ def _stored_json(run: Mapping[str, Any]) -> StoredRun:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """MLflow makes a hundred objects a run; to look through all of them again and again takes longer than to make them."""
+    """MLflow makes a hundred objects a run, and a collection that looks through all of them takes longer than making them."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

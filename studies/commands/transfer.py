@@ -46,17 +46,17 @@ def export_study(
 
     Example: spikesweep export quickstart quickstart.zip
     """
-    from analysis.records.mlflow_store import NoStudyError, open_store
     from studies.engine.archives import exporting
     from studies.engine.definition.lookup import find_stores
     from studies.engine.errors import not_recorded
+    from studies.mlflow_access import StoreError, open_store
 
     console = err if as_json else out
     with problems_exit_2():
         stores = find_stores(study, all_overrides(overrides, storage, tracking_uri))
         try:
             client = open_store(stores.tracking_uri)
-        except NoStudyError as error:
+        except StoreError as error:
             raise not_recorded("export", f"{stores.name} in {stores.tracking_uri} ({error})") from None
         with _counted(console, "exported") as count:
             moved = exporting.export_study(client, stores.name, file, replace=force, count=count)

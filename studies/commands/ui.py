@@ -59,14 +59,13 @@ def _place_of(study: str, uri: str) -> str:
 
     MLflow's own first page is for language models.
     """
-    from analysis.records.mlflow_store import NoStudyError, find_experiment, open_store
     from studies import run_record
+    from studies.mlflow_access import StoreError, find_experiment, of_kind, open_store
 
     try:
         client = open_store(uri)
-        experiment = find_experiment(client, study)
-    except NoStudyError:
+    except StoreError:
         return ""
-    query = f"tags.`{run_record.KIND}` = '{run_record.KIND_STUDY}' and tags.`{run_record.STUDY}` = '{study}'"
-    runs = client.search_runs([experiment], query, max_results=1)
+    experiment = find_experiment(client, study)
+    runs = client.search_runs([experiment], of_kind(run_record.KIND_STUDY, study), max_results=1) if experiment else []
     return f"/#/experiments/{experiment}/runs/{runs[0].info.run_id}?workflowType=machine_learning" if runs else ""

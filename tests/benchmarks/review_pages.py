@@ -48,9 +48,10 @@ from studies.engine.definition.file_model import Resources
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.study import Study
 from studies.engine.execution.ray_tune import ray_session
+from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.saved_views import QUERY, replicates_key, saved_views
 from studies.engine.recording.study_record import study_record
-from studies.engine.recording.tracker import Tracker, connect
+from studies.engine.recording.tracker import Tracker
 from tests.studies.engine.recording.browser import headless_browser, new_page
 from tests.studies.servers import free_port, mlflow_server
 from trainables import bitnet

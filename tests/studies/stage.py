@@ -11,7 +11,8 @@ from studies.engine.execution.controller import StudyConductor, checkpoint_folde
 from studies.engine.execution.progress import Display, Progress
 from studies.engine.ledger.ledger import open_ledger
 from studies.engine.proposing.proposals import FixedProposals, Past
-from studies.engine.recording.tracker import Tracker, connect
+from studies.engine.recording.mlflow_store import connect
+from studies.engine.recording.tracker import Tracker
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.epoch_report import EpochReport
 

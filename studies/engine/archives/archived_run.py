@@ -13,6 +13,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from studies import run_record
 from studies.engine.archives.metric_histories import Point
+from studies.mlflow_access import all_pages
 
 STUDY_KEY = "study"
 """The key of the study's parent run; a replicate's is its identity."""
@@ -147,12 +148,8 @@ def models_of(client: MlflowClient, run: Run) -> list[tuple[ArchivedModel, Logge
 
 def search_models(client: MlflowClient, run: Run) -> list[LoggedModel]:
     """All models that a run is the source of, oldest first."""
-    experiment_ids, query = [run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"
-    page = client.search_logged_models(experiment_ids, query)
-    models: list[LoggedModel] = list(page)
-    while page.token:
-        page = client.search_logged_models(experiment_ids, query, page_token=page.token)
-        models += page
+    query = f"source_run_id = '{run.info.run_id}'"
+    models = all_pages(client.search_logged_models, [run.info.experiment_id], query)
     return sorted(models, key=lambda model: (model.creation_timestamp, model.model_id))
 
 

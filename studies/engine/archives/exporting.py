@@ -18,10 +18,10 @@ from studies.engine.archives import archived_run, zip_format
 from studies.engine.archives.archived_run import ArchivedModel
 from studies.engine.archives.metric_histories import read_histories
 from studies.engine.archives.zip_format import ArchiveWriter
-from studies.engine.errors import Problem, StudyError, not_recorded
-from studies.engine.recording.study_run import find_experiment
+from studies.engine.errors import StudyError, not_recorded
+from studies.engine.recording.mlflow_store import store_problem
+from studies.mlflow_access import experiment_names, find_experiment, of_study, search_runs
 
-PAGE_SIZE = 250
 RunCounter = Callable[[int, int], object]
 """Is told how many runs are done, of how many."""
 
@@ -72,14 +72,12 @@ def export_study(client: MlflowClient, study: str, file: Path, *, replace: bool,
             archive.add_sums()
     except MlflowException as error:
         rule, repair = "MLflow's store must give the study's runs and artifacts", "mend or start it, then export again"
-        value = mask_credentials(f"{study} in {client.tracking_uri} ({str(error).splitlines()[0]})")
-        raise StudyError([Problem("tracking_uri", rule, value, repair)]) from None
+        raise StudyError([store_problem(client.tracking_uri, rule, error, repair)]) from None
     return Moved(study, num_runs, remarks)
 
 
 def _no_study(client: MlflowClient, study: str) -> StudyError:
-    others = ", ".join(other.name for other in client.search_experiments()) or "none"
-    return not_recorded("export", f"{study} in {client.tracking_uri}, which has the experiments: {others}")
+    return not_recorded("export", f"{study} in {client.tracking_uri}, which has the experiments: {experiment_names(client)}")
 
 
 def _index(client: MlflowClient, experiment_id: str | None, study: str) -> tuple[dict[str, _Found], list[str]]:
@@ -115,16 +113,10 @@ def _counts_first(entry: _Found) -> tuple[bool, int, str]:
 
 def find_runs(client: MlflowClient, experiment_id: str, study: str) -> Iterator[Run]:
     """The study's parent runs and the runs of its replicates, newest first, page by page."""
-    kinds = (run_record.KIND_STUDY, run_record.KIND_REPLICATE)
-    token: str | None = ""
-    while token is not None:
-        query = f"tags.`{run_record.STUDY}` = '{study}'"
-        page = client.search_runs([experiment_id], query, max_results=PAGE_SIZE, page_token=token or None)
-        for run in page:
-            kind = run.data.tags.get(run_record.KIND)
-            if kind == run_record.KIND_STUDY or (kind in kinds and run_record.IDENTITY in run.data.tags):
-                yield run
-        token = page.token or None
+    for run in search_runs(client, experiment_id, of_study(study)):
+        kind = run.data.tags.get(run_record.KIND)
+        if kind == run_record.KIND_STUDY or (kind == run_record.KIND_REPLICATE and run_record.IDENTITY in run.data.tags):
+            yield run
 
 
 def _write_runs(

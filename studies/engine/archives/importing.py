@@ -21,8 +21,8 @@ from studies.engine.archives.zip_format import Archive, open_archive
 from studies.engine.definition.locations import Stores
 from studies.engine.definition.lookup import find_stores
 from studies.engine.errors import Problem, StudyError, cut, shown
-from studies.engine.recording.study_run import find_experiment
-from studies.engine.recording.tracker import EXPERIMENT_TAGS, connect
+from studies.engine.recording.mlflow_store import active_experiment, connect, make_experiment, store_problem
+from studies.mlflow_access import find_experiment, reason_of
 
 FOUND_BY = (run_record.KIND, run_record.STUDY, run_record.IDENTITY, PARENT_RUN)
 NUM_TOLD = 5
@@ -54,28 +54,21 @@ def import_study(file: Path, overrides: Sequence[str], count: RunCounter) -> tup
             rule, repair = "an archive's lines must be runs", "export it again"
             raise StudyError([Problem("FILE", rule, f"{file} ({shown(error)})", repair)]) from None
         except MlflowException as error:
-            raise StudyError([_no_store(stores, error)]) from None
+            rule, repair = "the store's runs of this study must be readable", "mend it, or name another store"
+            raise StudyError([store_problem(stores.tracking_uri, rule, error, repair)]) from None
         try:
             translation = _find_or_make_experiment(client, archive, stores, experiment)
             return _write_runs(client, archive, translation, there, missing, count), stores
         except (MlflowException, OSError) as error:
-            raise InterruptedImportError(mask_credentials(str(error).splitlines()[0])) from None
-
-
-def _no_store(stores: Stores, error: Exception) -> Problem:
-    value = mask_credentials(f"{stores.tracking_uri} ({str(error).splitlines()[0]})")
-    return Problem("tracking_uri", "the store's runs of this study must be readable", value, "mend it, or name another store")
+            raise InterruptedImportError(reason_of(error, stores.tracking_uri)) from None
 
 
 def _experiment(client: MlflowClient, archive: Archive) -> Experiment | None:
     """The one that has the study, or that is called as the archive's."""
     if experiment_id := find_experiment(client, archive.study):
         return client.get_experiment(experiment_id)
-    experiment: Experiment | None = client.get_experiment_by_name(archive.manifest["experiment"]["name"])
-    if experiment and experiment.lifecycle_stage != "active":
-        rule, repair = "the study's experiment must not be deleted in MLflow", "restore it there, or name another store"
-        raise StudyError([Problem("tracking_uri", rule, experiment.name, repair)])
-    return experiment
+    name = archive.manifest["experiment"]["name"]
+    return active_experiment(client, name, "restore it there, or name another store")
 
 
 def _find_or_make_experiment(
@@ -84,9 +77,7 @@ def _find_or_make_experiment(
     """With the archive's tags, but for those that it has."""
     described = archive.manifest["experiment"]
     if experiment is None:
-        artifacts = (stores.storage / "artifacts").as_uri() if stores.tracking_uri.startswith("sqlite:///") else None
-        experiment_id = client.create_experiment(described["name"], artifact_location=artifacts, tags=EXPERIMENT_TAGS)
-        experiment = client.get_experiment(experiment_id)
+        experiment = client.get_experiment(make_experiment(client, described["name"], stores))
     translation = Translation(described["id"], experiment.experiment_id, stores.tracking_uri)
     for name, value in translation.tags(described["tags"], {}).items():
         if name not in experiment.tags:

@@ -2,19 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.utils import rest_utils
+
+from studies.mlflow_access import SERVERS
+from studies.mlflow_internals import MOST_POINTS, MOST_RUNS, read_histories_in_bulk
 
 Point = tuple[int, int, float]
 """Step, milliseconds since 1970, value."""
 
-BULK = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
-MOST_RUNS = 100
-MOST_POINTS = 25_000
-"""Both are what a server of MLflow's takes and gives in one request."""
-NOT_FOUND = 404
 NUM_THREADS = 4
 
 
@@ -28,7 +24,7 @@ def read_histories(client: MlflowClient, metrics: Mapping[str, Iterable[str]]) -
     for run_id, names in metrics.items():
         for name in names:
             runs_of.setdefault(name, []).append(run_id)
-    is_server = client.tracking_uri.startswith(("http://", "https://"))
+    is_server = client.tracking_uri.startswith(SERVERS)
     histories: dict[str, dict[str, list[Point]]] = {run_id: {} for run_id in metrics}
     with ThreadPoolExecutor(NUM_THREADS if is_server else 1) as pool:
         found = pool.map(lambda name: _read(client, runs_of[name], name), runs_of)
@@ -60,17 +56,9 @@ def _read(client: MlflowClient, run_ids: Sequence[str], name: str) -> dict[str, 
 
 
 def _bulk(client: MlflowClient, run_ids: Sequence[str], name: str) -> list[tuple[str, Point]] | None:
-    """None of a store that knows no such request. MLflow's client has none; its own pages ask so."""
-    store = client._tracking_client.store  # noqa: SLF001  # what stands behind the client: a database, or a server and its login
-    if hasattr(store, "get_metric_history_bulk"):
-        rows = [row.to_dict() for row in store.get_metric_history_bulk(list(run_ids), name, MOST_POINTS)]
-    elif hasattr(store, "get_host_creds"):
-        asked: dict[str, Any] = {"run_id": list(run_ids), "metric_key": name, "max_results": MOST_POINTS}
-        response = rest_utils.http_request(store.get_host_creds(), BULK, "GET", params=asked)
-        if response.status_code == NOT_FOUND:
-            return None
-        rows = rest_utils.verify_rest_response(response, BULK).json()["metrics"]
-    else:
+    """None of a store that knows no such request."""
+    rows = read_histories_in_bulk(client, run_ids, name)
+    if rows is None:
         return None
     return [(row["run_id"], (int(row["step"]), int(row["timestamp"]), float(row["value"]))) for row in rows]
 

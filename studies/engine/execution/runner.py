@@ -31,7 +31,8 @@ from studies.engine.proposing.adaptive_search import SearchProposals, WarmStart
 from studies.engine.proposing.proposals import FixedProposals, Past, Proposals
 from studies.engine.proposing.tuning import TunedProposals
 from studies.engine.proposing.warm_start import read_warm_start
-from studies.engine.recording.tracker import MLFLOW_STATUS, Tracker, connect
+from studies.engine.recording.mlflow_store import connect
+from studies.engine.recording.tracker import MLFLOW_STATUS, Tracker
 from studies.engine.recording.watchdog import watched
 from trainables.training.checkpoints import CheckpointFolder
 

@@ -14,8 +14,8 @@ from studies.engine.binding.configurations import TRAINABLE
 from studies.engine.definition.study import Study
 from studies.engine.errors import Problem, StudyError, closest
 from studies.engine.proposing.adaptive_search import Warm, WarmStart
-from studies.engine.recording.study_run import find_experiment, of_kind, search_all_runs
-from studies.engine.recording.tracker import connect
+from studies.engine.recording.mlflow_store import connect
+from studies.mlflow_access import all_experiments, find_experiment, of_kind, search_runs
 
 
 def read_warm_start(study: Study) -> WarmStart:
@@ -60,11 +60,11 @@ def _runs_of(study: Study, client: MlflowClient | None, name: str) -> list[Run]:
         raise StudyError([Problem("design.warm_start", rule, name, repair)])
     experiment_id = find_experiment(client, name) if client else None
     if client is None or experiment_id is None:
-        names = [other.name for other in client.search_experiments()] if client else []
+        names = [other.name for other in all_experiments(client)] if client else []
         rule, repair = "warm_start must name studies that this MLflow store has", closest(name, names)
         raise StudyError([Problem("design.warm_start", rule, name, repair if names else "run that study first, or leave it out")])
     query = f"{of_kind(run_record.KIND_REPLICATE, name)} and attributes.status = 'FINISHED'"
-    return search_all_runs(client, experiment_id, query)
+    return list(search_runs(client, experiment_id, query))
 
 
 def _cell_of(study: Study, run: Run) -> tuple[Cell | None, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Run, RunTag
+from mlflow.entities import Metric, RunTag
 
 from studies import run_record
 from studies.engine.definition.study import Study
@@ -18,9 +18,9 @@ from studies.engine.recording import environment
 from studies.engine.recording.replicate_runs import DESCRIPTION
 from studies.engine.recording.saved_views import QUERY, TAG, named_views, saved_views
 from studies.engine.recording.study_record import code_tags, study_description
+from studies.mlflow_access import of_kind
 from studies.run_record import StudyRecord
 
-PAGE_SIZE = 1000
 RUNNING = "running"
 """How a study stands while it has a driver."""
 
@@ -91,25 +91,3 @@ class ParentRun:
             if TAG + key in self._views:
                 links[name] = f"{runs}?{QUERY}{key}"
         return links
-
-
-def of_kind(kind: str, study: str) -> str:
-    """A query for the runs of one kind of a study."""
-    return f"tags.`{run_record.KIND}` = '{kind}' and tags.`{run_record.STUDY}` = '{study}'"
-
-
-def search_all_runs(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:
-    """All runs of an experiment that a query finds, page by page."""
-    page = client.search_runs([experiment_id], query, max_results=PAGE_SIZE)
-    runs: list[Run] = list(page)
-    while page.token:
-        page = client.search_runs([experiment_id], query, max_results=PAGE_SIZE, page_token=page.token)
-        runs += page
-    return runs
-
-
-def find_experiment(client: MlflowClient, study: str) -> str | None:
-    """The experiment that holds a study, its own or its family's."""
-    everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
-    found = client.search_runs(everywhere, f"tags.`{run_record.STUDY}` = '{study}'", max_results=1)
-    return found[0].info.experiment_id if found else None

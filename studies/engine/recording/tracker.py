@@ -5,7 +5,6 @@ together of a replicate while the writer was busy goes out in one request.
 """
 
 import json
-import logging
 import threading
 import time
 from collections import Counter
@@ -17,17 +16,16 @@ from typing import Any
 import studies.library_settings
 
 import mlflow.exceptions
-import sqlalchemy
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, Metric, Run, RunTag
+from mlflow.entities import Metric, Run, RunTag
 from optuna.trial import TrialState
 
 from studies import run_record
-from studies.credentials import mask_credentials
 from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.study import Study
-from studies.engine.errors import Problem, StudyError
+from studies.engine.errors import StudyError
 from studies.engine.recording.logged_models import Models
+from studies.engine.recording.mlflow_store import active_experiment, make_experiment, store_problem
 from studies.engine.recording.replicate_runs import (
     DESCRIPTION,
     dataset_input,
@@ -38,18 +36,12 @@ from studies.engine.recording.replicate_runs import (
     tags_of,
 )
 from studies.engine.recording.study_record import command, study_record
-from studies.engine.recording.study_run import RUNNING, ParentRun, find_experiment, of_kind, search_all_runs
+from studies.engine.recording.study_run import RUNNING, ParentRun
 from studies.engine.recording.write_queue import Delivery
+from studies.mlflow_access import find_experiment, of_kind, search_runs
 from studies.run_record import StudyRecord
 
-logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # what it refuses we say ourselves
-logging.getLogger("alembic").setLevel(logging.ERROR)
-logging.getLogger("urllib3").setLevel(logging.ERROR)  # an outage is ours to bear, try after try
-
 SECONDS_BETWEEN_PLANS = 30.0
-PAGE_SIZE = 1000
-EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Without this one the UI opens on its pages for agents."""
 
 MLFLOW_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 """MLflow's word for how a replicate ended; what a pruner stopped has a tag that says so."""
@@ -82,29 +74,6 @@ class _Letter:
     end: _End | None = None
 
 
-def connect(uri: str) -> MlflowClient:
-    """A client of a tracking store that has answered.
-
-    Raises:
-        StudyError: It did not.
-    """
-    try:
-        if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        if uri.startswith(("postgresql", "mysql", "mssql")):
-            sqlalchemy.create_engine(uri).connect().close()  # MLflow itself would try for minutes
-        client = MlflowClient(uri)
-        client.search_experiments(max_results=1)
-    except Exception as error:  # noqa: BLE001  # every store has its own kinds of error
-        reason = mask_credentials(str(error).splitlines()[0])
-        rule, repair = (
-            "the tracking server must answer",
-            "start it, or change tracking_uri (--tracking-uri, $MLFLOW_TRACKING_URI)",
-        )
-        raise StudyError([Problem("tracking_uri", rule, f"{mask_credentials(uri)} ({reason})", repair)]) from None
-    return client
-
-
 class Tracker:
     """The only writer of a study's runs. Methods return at once; the work is done in order by one thread."""
 
@@ -126,14 +95,13 @@ class Tracker:
         """Identities whose runs we have asked MLflow to make."""
         try:
             self._experiment_id = _experiment(client, study)
-            children = search_all_runs(client, self._experiment_id, of_kind(run_record.KIND_REPLICATE, study.stores.name))
+            children = search_runs(client, self._experiment_id, of_kind(run_record.KIND_REPLICATE, study.stores.name))
             self._children = {run.data.tags[run_record.IDENTITY]: _child(run) for run in children}
             self._parent = ParentRun(client, study, self._experiment_id)
             self._write_plan(study_record(study, planned, notes), RUNNING)
         except (mlflow.exceptions.MlflowException, OSError) as error:
             rule, repair = "MLflow's store must take runs and artifacts", "check its rights and its artifact location"
-            value = mask_credentials(f"{study.stores.tracking_uri} ({str(error).splitlines()[0]})")
-            raise StudyError([Problem("tracking_uri", rule, value, repair)]) from None
+            raise StudyError([store_problem(study.stores.tracking_uri, rule, error, repair)]) from None
         self._delivery = Delivery()
 
     def statuses(self) -> Mapping[str, str]:
@@ -291,21 +259,11 @@ def _child(run: Run) -> _ChildRun:
 
 def _experiment(client: MlflowClient, study: Study) -> str:
     name = study.stores.experiment
-    experiment: Experiment | None = client.get_experiment_by_name(name)
-    if experiment is None:
-        artifacts = study.stores.storage / "artifacts" if study.stores.tracking_uri.startswith("sqlite:///") else None
-        experiment_id: str = client.create_experiment(
-            name, artifact_location=artifacts.as_uri() if artifacts else None, tags=EXPERIMENT_TAGS
-        )
-        return experiment_id
-    if experiment.lifecycle_stage != "active":
-        rule, repair = (
-            "the study's experiment must not be deleted in MLflow",
-            "restore it there, or give the study another name (name: or experiment:)",
-        )
-        raise StudyError([Problem("experiment", rule, name, repair)])
-    found: str = experiment.experiment_id
-    return found
+    repair = "restore it there, or give the study another name (name: or experiment:)"
+    if experiment := active_experiment(client, name, repair):
+        found: str = experiment.experiment_id
+        return found
+    return make_experiment(client, name, study.stores)
 
 
 def end_runs_of_the_dead(client: MlflowClient, study: str) -> None:
@@ -315,7 +273,7 @@ def end_runs_of_the_dead(client: MlflowClient, study: str) -> None:
         return
     for kind in (run_record.KIND_REPLICATE, run_record.KIND_STUDY):
         query = f"attributes.status = 'RUNNING' and {of_kind(kind, study)}"
-        for run in search_all_runs(client, experiment_id, query):
+        for run in search_runs(client, experiment_id, query):
             tags = [RunTag(run_record.REASON, "its driver was killed; run the study again to finish it")]
             if description := run.data.tags.get(DESCRIPTION, "").replace(
                 "** running: ", "** killed; run it again to finish it: "

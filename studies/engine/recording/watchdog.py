@@ -63,7 +63,8 @@ def _say(described: dict[str, Any]) -> bool:
     from studies.engine.definition.locations import Stores  # noqa: PLC0415
     from studies.engine.errors import StudyError  # noqa: PLC0415
     from studies.engine.ledger.driver_lock import only_driver  # noqa: PLC0415
-    from studies.engine.recording.tracker import connect, end_runs_of_the_dead  # noqa: PLC0415
+    from studies.engine.recording.mlflow_store import connect  # noqa: PLC0415
+    from studies.engine.recording.tracker import end_runs_of_the_dead  # noqa: PLC0415
 
     stores = Stores(**{**described, "storage": Path(described["storage"])})
     try:

@@ -5,25 +5,21 @@ The store is only read, and nothing is made where there is none.
 
 import json
 import re
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import studies.library_settings
-
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, Run
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from studies import run_record
 from studies.credentials import mask_credentials
 from studies.engine.errors import Problem, StudyError, cut
-from studies.engine.recording.tracker import connect
+from studies.engine.recording.mlflow_store import connect_to_existing, store_problem
+from studies.mlflow_access import all_experiments
 
-SQLITE = "sqlite:///"
 OF_THE_MACHINE = ("time/", "memory/", "system/", "cost/")
 """What a metric's name begins with that no other training would have the same."""
 
@@ -62,8 +58,7 @@ def read_recorded(run: str, tracking_uri: str) -> RecordedReplicate:
     Raises:
         StudyError: The store does not answer, has no such run, or the run is none of a replicate's or lacks what is needed.
     """
-    _check_is_there(tracking_uri)
-    client = connect(tracking_uri)
+    client = connect_to_existing(tracking_uri)
     with _answering(tracking_uri):
         found = _find(client, run, tracking_uri)
         best = max(found, key=lambda each: (each.info.status == "FINISHED", _num_epochs(each), each.info.start_time or 0))
@@ -73,38 +68,21 @@ def read_recorded(run: str, tracking_uri: str) -> RecordedReplicate:
     return _record(best, metrics, len(found) - 1)
 
 
-def _check_is_there(uri: str) -> None:
-    """MLflow would make it, or fill it."""
-    if not uri.startswith(SQLITE):
-        return
-    file = Path(uri.removeprefix(SQLITE))
-    try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            is_store = connection.execute("SELECT name FROM sqlite_master WHERE name = 'experiments'").fetchone()
-        reason = "" if is_store else "it is no store of MLflow's"
-    except (sqlite3.Error, ValueError) as error:
-        reason = str(error)
-    if reason:
-        rule, repair = "the tracking store must be there", "name it with --tracking-uri, or its folder with --storage"
-        raise StudyError([Problem("tracking_uri", rule, f"{uri} ({reason})", repair)])
-
-
 @contextmanager
 def _answering(uri: str) -> Iterator[None]:
     """What MLflow says when it is asked, as a problem."""
     try:
         yield
     except (MlflowException, OSError) as error:
-        reason = mask_credentials(str(error).splitlines()[0])
         rule, repair = "the tracking server must answer", "see that it runs, and that it has what it needs"
-        raise StudyError([Problem("tracking_uri", rule, f"{mask_credentials(uri)} ({reason})", repair)]) from None
+        raise StudyError([store_problem(uri, rule, error, repair)]) from None
 
 
 def _find(client: MlflowClient, run: str, uri: str) -> list[Run]:
     """The runs of a replicate: several where several studies in the store ask for it."""
     found: list[Run] = []
     if re.fullmatch(r"[\w-]+", run):
-        experiments = [experiment.experiment_id for experiment in _all_experiments(client)]
+        experiments = [experiment.experiment_id for experiment in all_experiments(client)]
         found = list(client.search_runs(experiments, f"tags.`{run_record.IDENTITY}` = '{run}'")) if experiments else []
         found = found or _run_of_id(client, run)
     if not found:
@@ -112,14 +90,6 @@ def _find(client: MlflowClient, run: str, uri: str) -> list[Run]:
         repair = "copy it from the run's page; --tracking-uri or --storage names another store"
         raise StudyError([Problem("RUN", rule, f"{cut(run)}, which {mask_credentials(uri)} does not have", repair)])
     return found
-
-
-def _all_experiments(client: MlflowClient) -> Iterator[Experiment]:
-    page = client.search_experiments()
-    yield from page
-    while page.token:
-        page = client.search_experiments(page_token=page.token)
-        yield from page
 
 
 def _run_of_id(client: MlflowClient, run_id: str) -> list[Run]:

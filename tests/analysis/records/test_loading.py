@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from analysis.records import loading, mlflow_store
 from analysis.records.loading import load_recorded_study
 from analysis.records.study_plan import is_of_space
-from studies import run_record
+from studies import mlflow_access, run_record
 from studies.run_record import OBJECTIVES, Level, PlannedReplicate, RunRecord, StudyRecord, levels_in_words
 from tests.analysis.conftest import MakeStore
 from tests.analysis.examples import run_of, study_of
@@ -146,7 +146,7 @@ def test_requests_do_not_grow_with_the_runs(
     for run in runs:
         write_run(client, experiment, run, {run_record.CURVE: json.dumps(run.accuracy_at_t)})
     requests.clear()
-    monkeypatch.setattr(mlflow_store, "PAGE_SIZE", 3)
+    monkeypatch.setattr(mlflow_access, "PAGE_SIZE", 3)
     found = read(client, "pages")
     assert [run.accuracy_at_t for run in found] == [run.accuracy_at_t for run in runs]
     assert requests["search_runs"] <= 4  # 7 runs with the study's own, perhaps an empty page

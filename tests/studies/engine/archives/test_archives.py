@@ -31,8 +31,9 @@ from studies.engine.archives.metric_histories import read_histories
 from studies.engine.archives.zip_format import is_safe
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.study import Study
-from studies.engine.recording.study_run import search_all_runs
-from studies.engine.recording.tracker import Tracker, connect
+from studies.engine.recording.mlflow_store import connect
+from studies.engine.recording.tracker import Tracker
+from studies.mlflow_access import search_runs
 from tests.conftest import PATIENCE_S, SPIKESWEEP
 from tests.studies.engine.recording.test_tracker import report_of
 from tests.studies.postgresql import mlflow_on, needs_postgresql, postgresql
@@ -127,7 +128,7 @@ def runs_in(uri: str) -> dict[str, Run]:
     """The runs of the study by key."""
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("moved")
-    runs = search_all_runs(client, experiment.experiment_id, "") if experiment else []
+    runs = list(search_runs(client, experiment.experiment_id)) if experiment else []
     assert len({archived_run.key_of(run) for run in runs}) == len(runs)
     return {archived_run.key_of(run): run for run in runs}
 

@@ -26,7 +26,8 @@ from studies.engine.definition.study import Study
 from studies.engine.execution.controller import checkpoint_folder
 from studies.engine.recording import write_queue
 from studies.engine.recording.logged_models import HISTORY, has_network
-from studies.engine.recording.tracker import Tracker, connect
+from studies.engine.recording.mlflow_store import connect
+from studies.engine.recording.tracker import Tracker
 from tests.conftest import PATIENCE_S
 from tests.studies.servers import free_port
 from trainables.training import serving

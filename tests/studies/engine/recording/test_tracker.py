@@ -14,8 +14,9 @@ from analysis.records.loading import load_recorded_study
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.study import Study
 from studies.engine.errors import StudyError
+from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.study_record import study_record
-from studies.engine.recording.tracker import Tracker, connect
+from studies.engine.recording.tracker import Tracker
 from studies.run_record import StudyRecord
 from tests.studies.servers import free_port, mlflow_server
 

@@ -12,7 +12,8 @@ DRIVER = """
 import sys, time
 from studies.engine.ledger.driver_lock import only_driver
 from studies.engine.definition.loading import load_study
-from studies.engine.recording.tracker import Tracker, connect
+from studies.engine.recording.mlflow_store import connect
+from studies.engine.recording.tracker import Tracker
 from studies.engine.recording.watchdog import watched
 
 study = load_study(sys.argv[1])

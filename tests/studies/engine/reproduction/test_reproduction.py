@@ -18,7 +18,8 @@ from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.study import Study
 from studies.engine.errors import StudyError
-from studies.engine.recording.tracker import Tracker, connect
+from studies.engine.recording.mlflow_store import connect
+from studies.engine.recording.tracker import Tracker
 from studies.engine.reproduction.agreement import Comparison
 from studies.engine.reproduction.recorded_replicate import RecordedReplicate, read_recorded
 from studies.engine.reproduction.retraining import Reproduction, prepare_reproduction, train_again
