@@ -16,6 +16,7 @@ from trainables.networks.layered import initialise_analogue, layered
 from trainables.networks.layouts import NAMED_LAYOUTS, ImageShape, canonical_layout, final_map, has_pools
 from trainables.networks.network import Network
 from trainables.networks.residual import RESIDUAL_NETWORKS, residual
+from trainables.networks.rules import RuleError
 from trainables.training.configs import setting, without_inactive
 from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location
@@ -91,32 +92,33 @@ class Config(Recipe, AnalogueNetwork, Pruning):
         return self.inactive_network_fields() | self.inactive_pruning()
 
 
-def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
-    """What a field's own rule cannot see, for images of ``image_shape``: pairs (field, what is wrong)."""
+def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
+    """The rules that the config breaks for images of ``image_shape`` and that no field can see by itself."""
     wrong = list(config.problems(image_shape))
     yield from wrong
     if not wrong:
         yield from network_problems(config, config.input_shape(image_shape))
 
 
-def network_problems(config: AnalogueNetwork, input_shape: ImageShape) -> Iterator[tuple[str, str]]:
-    """What is wrong with the fields that name the network, and with others in their light."""
+def network_problems(config: AnalogueNetwork, input_shape: ImageShape) -> Iterator[RuleError]:
+    """The rules that are broken by the fields that describe the network, alone or together with others."""
     if config.batch_norm and isinstance(config, Recipe) and config.batch_size == 1:
-        yield "batch_size", "batch_size must be at least 2 where batch norms are trained"
+        yield RuleError("batch_size must be at least 2 where batch norms are trained", field="batch_size")
     if config.layout in RESIDUAL_NETWORKS:
         if config.pool != "layout":
-            yield "pool", f"pool must be layout where the layout is {config.layout}, which has no max pool"
+            yield RuleError(f"pool must be layout where the layout is {config.layout}, which has no max pool", field="pool")
         if isinstance(config, Pruning) and config.prune == "activation" and not config.junction_activation:
-            yield "prune", "prune: activation needs an activation behind every convolution, so junction_activation must be true"
+            rule = "prune: activation needs an activation behind every convolution, so junction_activation must be true"
+            yield RuleError(rule, field="prune")
         return
     if config.layout.strip().isidentifier() and config.layout.strip().islower() and config.layout not in NAMED_LAYOUTS:
         names = ", ".join([*NAMED_LAYOUTS, *RESIDUAL_NETWORKS])
-        yield "layout", f"a layout must be words of the grammar or one of {names}"
+        yield RuleError(f"a layout must be words of the grammar or one of {names}", field="layout")
         return
     try:
         final_map(config.layout, input_shape)
-    except ValueError as error:
-        yield "layout", str(error)
+    except RuleError as error:
+        yield RuleError(error.rule, error.value, field="layout")
 
 
 def parent(config: Config) -> None:

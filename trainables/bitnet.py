@@ -17,6 +17,7 @@ from trainables.networks.layouts import ImageShape, canonical_layout, final_map,
 from trainables.networks.network import Network, replace_activations
 from trainables.networks.precision import Precision
 from trainables.networks.rewriting import fold_batch_norms, share_weights
+from trainables.networks.rules import RuleError
 from trainables.spiking.neurons import Integrate, NeuronModel, SpikingNeuron
 from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
@@ -106,28 +107,28 @@ class Config(Recipe, SpikeRegularisers, Pruning):
         return inactive | {"eval_time_steps"} if self.eval_time_steps == self.time_steps else inactive
 
 
-def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
-    """What a field's own rule cannot see, for images of ``image_shape``: pairs (field, what is wrong)."""
+def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
+    """The rules that the config breaks for images of ``image_shape`` and that no field can see by itself."""
     wrong = list(config.problems(image_shape))
     yield from wrong
     if not wrong:
         try:
             final_map(config.layout, config.input_shape(image_shape))
-        except ValueError as error:
-            yield "layout", str(error)
+        except RuleError as error:
+            yield RuleError(error.rule, error.value, field="layout")
         else:
             yield from rate_target_problems(config, lambda: build(config, config.input_shape(image_shape), num_classes=2))
     if config.eval_time_steps is not None and config.eval_time_steps < config.time_steps:
-        yield (
-            "eval_time_steps",
-            f"eval_time_steps must be at least time_steps ({config.time_steps}); fewer are part of the curve",
-        )
+        rule = f"eval_time_steps must be at least time_steps ({config.time_steps}); fewer are part of the curve"
+        yield RuleError(rule, field="eval_time_steps")
     if config.time_groups != "dyadic" and not 1 <= config.time_groups <= config.time_steps:
-        yield "time_groups", f"time_groups must be dyadic or a number from 1 to time_steps ({config.time_steps})"
+        rule = f"time_groups must be dyadic or a number from 1 to time_steps ({config.time_steps})"
+        yield RuleError(rule, field="time_groups")
     if config.pretrain_epochs and config.batch_size == 1:
-        yield "batch_size", "batch_size must be at least 2 where batch norms are trained, as in pre-training"
+        rule = "batch_size must be at least 2 where batch norms are trained, as in pre-training"
+        yield RuleError(rule, field="batch_size")
     if config.surrogate == "stdb" and config.surrogate_width != 1:
-        yield "surrogate_width", "surrogate_width must be 1 for stdb, which has no width"
+        yield RuleError("surrogate_width must be 1 for stdb, which has no width", field="surrogate_width")
 
 
 def parent(config: Config) -> ann.Config | None:

@@ -31,6 +31,7 @@ from trainables.networks.layouts import ImageShape, has_pools
 from trainables.networks.network import Network
 from trainables.networks.residual import RESIDUAL_NETWORKS
 from trainables.networks.rewriting import share_weights
+from trainables.networks.rules import RuleError
 from trainables.spiking.neurons import NeuronModel, Reset
 from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
@@ -161,8 +162,8 @@ class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
         return {"finetune_lr", "finetune_gradient", "train_neurons"} | of_surrogate | terms
 
 
-def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
-    """What a field's own rule cannot see, for images of ``image_shape``: pairs (field, what is wrong)."""
+def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
+    """The rules that the config breaks for images of ``image_shape`` and that no field can see by itself."""
     wrong = list(config.problems(image_shape))
     yield from wrong
     if not wrong:
@@ -171,33 +172,35 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str
     if not wrong:
         yield from rate_target_problems(config, lambda: _build(config, image_shape, num_classes=2))
     if config.eval_time_steps is not None and config.eval_time_steps < config.time_steps:
-        yield "eval_time_steps", f"eval_time_steps must be at least time_steps ({config.time_steps})"
+        yield RuleError(f"eval_time_steps must be at least time_steps ({config.time_steps})", field="eval_time_steps")
     if config.balance == "qcfs" and config.activation != "qcfs":
-        yield "balance", "balance qcfs needs the parent's activation to be qcfs"
+        yield RuleError("balance qcfs needs the parent's activation to be qcfs", field="balance")
     if config.balance == "spike_norm":
         yield from _spike_norm_problems(config)
     if config.train_neurons and (config.finetune_gradient != "surrogate" or config.per != "layer"):
-        yield "train_neurons", "train_neurons needs finetune_gradient: surrogate and per: layer"
+        yield RuleError("train_neurons needs finetune_gradient: surrogate and per: layer", field="train_neurons")
     if config.surrogate == "stdb" and config.surrogate_width != 1:
-        yield "surrogate_width", "surrogate_width must be 1 for stdb, which has no width"
+        yield RuleError("surrogate_width must be 1 for stdb, which has no width", field="surrogate_width")
     if (
         config.finetune_epochs
         and config.equal_thresholds
         and config.balance == "spike_norm"
         and config.layout in RESIDUAL_NETWORKS
     ):
-        yield "finetune_epochs", "fine-tuning needs a network whose drives have one unit; use another balance for it"
+        rule = "fine-tuning needs a network whose drives have one unit; use another balance for it"
+        yield RuleError(rule, field="finetune_epochs")
 
 
-def _spike_norm_problems(config: Config) -> Iterator[tuple[str, str]]:
+def _spike_norm_problems(config: Config) -> Iterator[RuleError]:
     if config.bias or config.batch_norm:
         field = "batch_norm" if config.batch_norm else "bias"
-        yield field, "spike_norm is defined for networks without biases and batch norms (Sengupta et al. 2019): set both to false"
+        rule = "spike_norm is defined for networks without biases and batch norms (Sengupta et al. 2019): set both to false"
+        yield RuleError(rule, field=field)
     if config.per != "layer":
-        yield "per", "spike_norm has one threshold a layer"
+        yield RuleError("spike_norm has one threshold per layer, so per must be layer", field="per")
     if config.bias_shift or config.bias_correction:
         field = "bias_shift" if config.bias_shift else "bias_correction"
-        yield field, "spike_norm is defined for networks without biases"
+        yield RuleError("spike_norm is defined for networks without biases", field=field)
 
 
 def parent(config: Config) -> ann.Config:

@@ -29,6 +29,7 @@ from trainables.costs.timing import Timing
 from trainables.data.datasets import NO_IMAGES, Dataset
 from trainables.data.randomness import generator_for
 from trainables.networks.layouts import ImageShape
+from trainables.networks.rules import RuleError
 from trainables.training.checkpoints import CheckpointFolder, trained_once
 from trainables.training.configs import setting, without_inactive
 from trainables.training.epoch_report import EpochReport
@@ -116,10 +117,10 @@ class Config(Recipe):
         return inactive if self.variant == "peaked" else inactive | {"peak_width"}
 
 
-def problems(config: Config, image_shape: ImageShape) -> Iterator[tuple[str, str]]:  # noqa: ARG001  # no image is looked at
-    """What a field's own rule cannot see: pairs (field, what is wrong)."""
+def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:  # noqa: ARG001  # no image is looked at
+    """The rules that the config breaks and that no field can see by itself."""
     if config.data != NO_IMAGES:
-        yield "data", f"data must be {NO_IMAGES}: a response surface looks at no image"
+        yield RuleError(f"data must be {NO_IMAGES}: a response surface looks at no image", field="data")
 
 
 def parent(config: Config) -> None:

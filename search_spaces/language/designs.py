@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from search_spaces.language.factors import same_level
 from search_spaces.language.fractional import aliased_effects, resolution_of, smallest_columns
-from search_spaces.language.space import Cell, Level, Space, SpaceError, cell_key
+from search_spaces.language.rules import RuleError
+from search_spaces.language.space import Cell, Level, Space, cell_key
 
 MOST_CELLS = 1_000_000
 """No design lists more: that is a slip, and memory would not hold it."""
@@ -24,10 +25,11 @@ TRIES_PER_CELL = 1000
 def reference_cell(space: Space, baseline: Mapping[str, Level], factor: str) -> Cell:
     """The cell that a factor's other levels are compared with.
 
-    It is the baseline, but where that lacks the factor, its ancestors have the first level that lets it be active.
+    It is the baseline. Where the factor is inactive there, its conditions are met first: each factor that they name, and that
+    has another level in the baseline, gets the first level that they allow.
 
     Raises:
-        ValueError: The baseline lacks a factor, or has one outside of its domain.
+        RuleError: The baseline lacks a factor, or has one outside of its domain.
     """
     return space.active(_reference(space, baseline, factor))
 
@@ -38,12 +40,12 @@ def one_factor_at_a_time(space: Space, baseline: Mapping[str, Level]) -> list[Ce
     It answers with simple effects (at the baseline of the others) and says nothing of interactions.
 
     Raises:
-        ValueError: A factor is a continuous range; there are more than ``MOST_CELLS`` levels; the baseline lacks a factor, or
+        RuleError: A factor is a continuous range; there are more than ``MOST_CELLS`` levels; the baseline lacks a factor, or
             has one outside of its domain.
     """
     num_levels = sum(_num_levels(space, name, "one_factor_at_a_time") for name in space.names())
     if num_levels > MOST_CELLS:
-        raise ValueError(f"one_factor_at_a_time takes at most {MOST_CELLS:,} levels, but this space has {num_levels:,}")
+        raise RuleError(f"one_factor_at_a_time takes at most {MOST_CELLS:,} levels", f"{num_levels:,}")
     cells = [_baseline_cell(space, baseline)]
     for name in space.names():
         reference = _reference(space, baseline, name)
@@ -56,13 +58,13 @@ def leave_one_out(space: Space, baseline: Mapping[str, Level]) -> list[Cell]:
     """Components on or off: all on (the baseline), then each one off alone, and with it what exists only while it is on.
 
     Raises:
-        ValueError: A factor has not two levels, or is not active in the baseline, or outside of its domain there.
+        RuleError: A factor has not two levels, or is not active in the baseline, or outside of its domain there.
     """
     check_two_levels(space, "leave_one_out")
     cells = [_baseline_cell(space, baseline)]
     for name in space.names():
         if name not in cells[0]:
-            raise ValueError(f"leave_one_out needs a baseline with all components on, but {name} is inactive in it")
+            raise RuleError("leave_one_out needs a baseline with all components on", f"{name}, which is inactive in it")
         cells.append(space.active({**baseline, name: other_level(space, name, cells[0][name])}))
     return cells
 
@@ -71,13 +73,13 @@ def full_factorial(space: Space, baseline: Mapping[str, Level]) -> list[Cell]:
     """All cells: the baseline's first, the others in the order of the space.
 
     Raises:
-        ValueError: There are infinitely many or more than ``MOST_CELLS``, or the baseline is none of them.
+        RuleError: There are infinitely many or more than ``MOST_CELLS``, or the baseline is none of them.
     """
     for name in space.names():
         _num_levels(space, name, "full_factorial")
     num_cells = space.num_cells() or 0
     if num_cells > MOST_CELLS:
-        raise ValueError(f"full_factorial makes at most {MOST_CELLS:,} cells, but this space has {num_cells:,}")
+        raise RuleError(f"full_factorial makes at most {MOST_CELLS:,} cells", f"{num_cells:,}")
     return _distinct([_baseline_cell(space, baseline), *space.cells()])
 
 
@@ -105,15 +107,15 @@ def fractional_factorial(space: Space, baseline: Mapping[str, Level], *, resolut
     Where no proper fraction has the resolution, it is the full factorial.
 
     Raises:
-        ValueError: A factor has not two levels or has a condition; the resolution is less than 3 or takes more than
+        RuleError: A factor has not two levels or has a condition; the resolution is less than 3 or takes more than
             ``MOST_CELLS``; the baseline lacks a factor, or has one outside of its domain.
     """
     check_two_levels(space, "fractional_factorial")
     for factor in space.factors:
         if factor.when:
-            raise ValueError(f"fractional_factorial needs factors without conditions, but {factor.name} has one")
+            raise RuleError("fractional_factorial needs factors without conditions", f"{factor.name}, which has one")
     if resolution < 3:
-        raise ValueError(f"the resolution of a fractional factorial must be at least 3, but got {resolution}")
+        raise RuleError("the resolution of a fractional factorial must be at least 3", str(resolution))
     first = _baseline_cell(space, baseline)
     names = space.names()
     columns = smallest_columns(len(names), resolution, MOST_CELLS)
@@ -143,31 +145,30 @@ def random_cells(space: Space, num_cells: int, *, seed: int, accept: Callable[[C
     the same seed, it gives the same ones first.
 
     Raises:
-        ValueError: There are not so many accepted cells, or not so many were met in ``TRIES_PER_CELL`` tries for each.
+        RuleError: There are not so many accepted cells, or not so many were met in ``TRIES_PER_CELL`` tries for each.
     """
     if num_cells < 1:
-        raise ValueError(f"the number of random cells must be positive, but got {num_cells}")
+        raise RuleError("the number of random cells must be positive", str(num_cells))
     found: dict[object, Cell] = {}
     for cell in _candidates(space, seed, TRIES_PER_CELL * num_cells):
         if accept(cell):
             found.setdefault(cell_key(cell), cell)
         if len(found) == num_cells:
             return list(found.values())
-    shuffled = _is_shuffled(space)
-    where = "the space has" if shuffled else f"{TRIES_PER_CELL * num_cells:,} tries found"
-    raise ValueError(f"random cells must be distinct and accepted, but of {num_cells} asked for {where} only {len(found)}")
+    where = "in the whole space" if _is_shuffled(space) else f"in {TRIES_PER_CELL * num_cells:,} draws"
+    raise RuleError(f"there must be {num_cells} distinct cells that may be trained", f"only {len(found)} {where}")
 
 
 def check_two_levels(space: Space, design: str) -> None:
     """Find out whether every factor has two levels.
 
     Raises:
-        ValueError: One has not; the message names the design.
+        RuleError: One has not; the message names the design.
     """
     for name in space.names():
         num_levels = _num_levels(space, name, design)
         if num_levels != 2:
-            raise ValueError(f"{design} needs factors of two levels, but {name} has {num_levels}")
+            raise RuleError(f"{design} needs factors of two levels", f"{name}, which has {num_levels}")
 
 
 def other_level(space: Space, name: str, level: Level) -> Level:
@@ -194,7 +195,8 @@ def _candidates(space: Space, seed: int, tries: int) -> Iterator[Cell]:
 def _num_levels(space: Space, name: str, design: str) -> int:
     num_levels = space.factor(name).domain.num_values()
     if num_levels is None:
-        raise ValueError(f"{design} needs factors of finitely many levels, but {name} is a continuous range (a step would do)")
+        value, repair = f"{name}, a continuous range", f"give {name} a step or levels, or choose another design"
+        raise RuleError(f"{design} needs factors of finitely many levels", value, repair)
     return num_levels
 
 
@@ -213,7 +215,7 @@ def _baseline_cell(space: Space, baseline: Mapping[str, Level]) -> Cell:
 def _check_level(space: Space, name: str, level: Level) -> None:
     domain = space.factor(name).domain
     if not domain.contains(domain.canonical(level)):
-        raise ValueError(f"the baseline must have a level of every factor, but {name} is never {level!r}")
+        raise RuleError("the baseline must give every factor one of its levels", f"{name}: {level!r}", field=name)
 
 
 def _reference(space: Space, baseline: Mapping[str, Level], factor: str) -> dict[str, Level]:
@@ -221,12 +223,12 @@ def _reference(space: Space, baseline: Mapping[str, Level], factor: str) -> dict
     values = {}
     for name in space.names():
         if name not in baseline:
-            raise SpaceError(name, "the baseline must have a level of every factor, but has none of this one")
+            raise RuleError("the baseline must give every factor one of its levels", "none", field=name)
         _check_level(space, name, baseline[name])
         values[name] = baseline[name]
-    for ancestor, levels in space.requirements(factor).items():
-        if not any(same_level(level, values[ancestor]) for level in levels):
-            values[ancestor] = levels[0]
+    for condition, levels in space.requirements(factor).items():
+        if not any(same_level(level, values[condition]) for level in levels):
+            values[condition] = levels[0]
     return values
 
 

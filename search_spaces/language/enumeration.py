@@ -19,9 +19,10 @@ class Listing:
     def __init__(self, factors: Sequence[Factor]) -> None:
         self._factors = factors
         self._runs = [_runs(factor, factors) for factor in factors]
-        self._children = [
-            sum(1 << index for index, factor in enumerate(factors) if parent.name in factor.when) for parent in factors
+        self._conditional = [
+            sum(1 << index for index, factor in enumerate(factors) if condition.name in factor.when) for condition in factors
         ]
+        """For every factor, those that have a condition on it (bits)."""
         met = [{0}]
         for index in range(len(factors)):
             met.append({_behind(index, absent | lost) for absent in met[-1] for _, _, lost in self._choices(index, absent)})
@@ -41,12 +42,12 @@ class Listing:
             IndexError: There are fewer cells.
         """
         if not 0 <= position < self.num_cells:
-            raise IndexError(f"position must be from 0 to {self.num_cells - 1}, but got {position}")
+            raise IndexError(f"position must be from 0 to {self.num_cells - 1}; got {position}")
         cell: dict[str, Level] = {}
         absent = 0
         for index, factor in enumerate(self._factors):
             if absent >> index & 1:
-                absent |= self._children[index]
+                absent |= self._conditional[index]
                 continue
             for first, number, lost in self._runs[index]:
                 each = self._ways[index + 1][_behind(index, absent | lost)]
@@ -58,7 +59,7 @@ class Listing:
         return cell
 
     def _choices(self, index: int, absent: int) -> list[Run]:
-        return [(0, 1, self._children[index])] if absent >> index & 1 else self._runs[index]
+        return [(0, 1, self._conditional[index])] if absent >> index & 1 else self._runs[index]
 
     def _count(self, index: int, absent: int, ways: dict[int, int]) -> int:
         return sum(number * ways[_behind(index, absent | lost)] for _, number, lost in self._choices(index, absent))
@@ -69,13 +70,13 @@ def _behind(index: int, absent: int) -> int:
     return absent >> (index + 1) << (index + 1)
 
 
-def _runs(parent: Factor, factors: Sequence[Factor]) -> list[Run]:
+def _runs(condition: Factor, factors: Sequence[Factor]) -> list[Run]:
     """A domain cut where what it makes absent changes."""
-    domain = parent.domain
+    domain = condition.domain
     conditions = {
-        index: {domain.position(level) for level in factor.when[parent.name]}
+        index: {domain.position(level) for level in factor.when[condition.name]}
         for index, factor in enumerate(factors)
-        if parent.name in factor.when
+        if condition.name in factor.when
     }
     named = {position for positions in conditions.values() for position in positions if position is not None}
     cuts = sorted({0, domain.num_values() or 0, *named, *(position + 1 for position in named)})

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search_spaces.language.factors import Level
+from search_spaces.language.rules import RuleError
 
 LONGEST_TEXT = 500
 DEEPEST_NESTING = 50
@@ -47,24 +48,20 @@ _ORDER: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 }
 
 
-class ExpressionError(ValueError):
-    """A text is no constraint, or a constraint has no answer for the values given."""
-
-
 @dataclass(frozen=True)
 class Expression:
     """A constraint; ``parse`` makes one."""
 
     text: str
     names: frozenset[str]
-    """The parameters that it speaks of."""
+    """The parameters that it names."""
     _tree: ast.expr = field(repr=False, compare=False)
 
     def holds(self, values: Mapping[str, Level]) -> bool:
         """Whether the constraint holds. What ``and`` and ``or`` need not look at is not looked at, as in Python.
 
         Raises:
-            ExpressionError: A name has no value, text is ordered against numbers, arithmetic has no finite result, or what
+            RuleError: A name has no value, text is ordered against numbers, arithmetic has no finite result, or what
                 comes out is neither true nor false.
         """
         return _truth(self._tree, values)
@@ -74,18 +71,17 @@ def parse(text: str) -> Expression:
     """A constraint from its text.
 
     Raises:
-        ExpressionError: The text is too long or too deeply nested, or not of this language, or no comparison or truth value.
+        RuleError: The text is too long or too deeply nested, or not of this language, or no comparison or truth value.
     """
     if len(text) > LONGEST_TEXT:
-        raise ExpressionError(f"a constraint must have at most {LONGEST_TEXT} characters, but got {len(text)}")
+        raise RuleError(f"a constraint must have at most {LONGEST_TEXT} characters", str(len(text)))
     try:
         with warnings.catch_warnings(action="ignore"):  # of odd escapes in text
             tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise ExpressionError(
-            f"a constraint must be an expression like `a * b <= 4` or `c == 1`, but got {text!r} ({reason})"
-        ) from None
+        rule = "a constraint must be an expression like `a * b <= 4` or `c == 1`"
+        raise RuleError(rule, f"{text!r} ({reason})") from None
     _check_depth(tree)
     _check(tree)
     _check_truth(tree)
@@ -100,7 +96,7 @@ def _check_depth(tree: ast.expr) -> None:
     for _ in range(DEEPEST_NESTING):
         level = [child for node in level for child in ast.iter_child_nodes(node)]
     if level:
-        raise ExpressionError(f"a constraint must be nested less than {DEEPEST_NESTING} deep, but got a deeper one")
+        raise RuleError(f"a constraint must be nested less than {DEEPEST_NESTING} deep", "a deeper one")
 
 
 def _check(node: ast.expr) -> None:
@@ -122,7 +118,7 @@ def _operands(node: ast.expr) -> Iterator[ast.expr]:
     """The parts of a node that have values.
 
     Raises:
-        ExpressionError: It is not of the language.
+        RuleError: It is not of the language.
     """
     match node:
         case ast.BoolOp():
@@ -133,7 +129,7 @@ def _operands(node: ast.expr) -> Iterator[ast.expr]:
             yield node.operand
         case ast.Compare():
             if any(isinstance(comparison, ast.Is | ast.IsNot) for comparison in node.ops):
-                raise ExpressionError(f"values are compared with == and !=, not with is, but got {_shown(node)}")
+                raise RuleError("values are compared with == and !=, not with is", _shown(node))
             yield from (node.left, *node.comparators[:-1])
             last = node.comparators[-1]
             if isinstance(last, ast.List | ast.Tuple) and isinstance(node.ops[-1], ast.In | ast.NotIn):
@@ -146,37 +142,37 @@ def _operands(node: ast.expr) -> Iterator[ast.expr]:
             pass
         case _:
             words = "numbers, text, names, arithmetic, comparisons, `in` with a list, and, or, not"
-            raise ExpressionError(f"a constraint is made of {words} and {', '.join(FUNCTIONS)}, but got {_shown(node)}")
+            raise RuleError(f"a constraint is made of {words} and {', '.join(FUNCTIONS)}", _shown(node))
 
 
 def _check_constant(node: ast.Constant) -> None:
     value = node.value
     if value is not None and not isinstance(value, bool | int | float | str):
-        raise ExpressionError(f"a constant must be a number, text, True, False or None, but got {_shown(node)}")
+        raise RuleError("a constant must be a number, text, True, False or None", _shown(node))
     if isinstance(value, int | float):
         _finite(value, node)
 
 
 def _check_call(node: ast.Call) -> None:
     if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS:
-        raise ExpressionError(f"only {', '.join(FUNCTIONS)} may be called, but got {_shown(node)}")
+        raise RuleError(f"only {', '.join(FUNCTIONS)} may be called", _shown(node))
     _, fewest, most = FUNCTIONS[node.func.id]
     if node.keywords or not fewest <= len(node.args) <= most:
         number = f"{fewest} or more" if most > fewest else str(fewest)
-        raise ExpressionError(f"{node.func.id} takes {number} numbers, but got {_shown(node)}")
+        raise RuleError(f"{node.func.id} takes {number} numbers", _shown(node))
 
 
 def _check_truth(node: ast.expr) -> None:
     """A node may turn out true or false, as far as can be seen without values."""
     is_number = isinstance(node, ast.BinOp | ast.Call) or (isinstance(node, ast.UnaryOp) and not isinstance(node.op, ast.Not))
     if is_number or (isinstance(node, ast.Constant) and not isinstance(node.value, bool)):
-        raise ExpressionError(f"a constraint must be true or false, like a comparison, but got {_shown(node)}")
+        raise RuleError("a constraint must be true or false, like a comparison", _shown(node))
 
 
 def _truth(node: ast.expr, values: Mapping[str, Level]) -> bool:
     value = _value(node, values)
     if not isinstance(value, bool):
-        raise ExpressionError(f"a constraint must be true or false, but {_shown(node)} is {value!r}")
+        raise RuleError("a constraint must be true or false", f"{_shown(node)}, which is {value!r}")
     return value
 
 
@@ -208,16 +204,16 @@ def _number(node: ast.expr, values: Mapping[str, Level]) -> float:
             return _computed(node, FUNCTIONS[name][0], *[_number(argument, values) for argument in node.args])
     value = _value(node, values)
     if not isinstance(value, int | float):
-        raise ExpressionError(f"arithmetic needs numbers, but {_shown(node)} is {value!r}")
+        raise RuleError("arithmetic needs numbers", f"{_shown(node)}, which is {value!r}")
     return value
 
 
 def _parameter(name: str, values: Mapping[str, Level]) -> Level:
     if name not in values:
-        raise ExpressionError(f"every name in a constraint must have a value, but {name} has none")
+        raise RuleError("every name in a constraint must have a value", f"{name}, which has none")
     value = values[name]
     if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
-        raise ExpressionError(f"numbers must be at most {LARGEST_NUMBER}, but {name} is larger")
+        raise RuleError(f"numbers must be at most {LARGEST_NUMBER}", f"{name}, which is larger")
     return value
 
 
@@ -239,21 +235,23 @@ def _compare(node: ast.Compare, comparison: ast.cmpop, left: Level, right: Level
         return (left == right) is isinstance(comparison, ast.Eq)
     if isinstance(comparison, ast.In | ast.NotIn):
         if not (isinstance(left, str) and isinstance(right, str)):
-            raise ExpressionError(f"a value can be in a list, and text in text, but {_shown(node)} has {left!r} and {right!r}")
+            raise RuleError("a value can be in a list, and text in text", f"{_shown(node)} with {left!r} and {right!r}")
         return (left in right) is isinstance(comparison, ast.In)
     order = _ORDER[type(comparison)]
     if (isinstance(left, str) and isinstance(right, str)) or (isinstance(left, int | float) and isinstance(right, int | float)):
         return order(left, right)
-    raise ExpressionError(f"numbers are ordered, and texts, but {_shown(node)} has {left!r} and {right!r}")
+    raise RuleError(
+        "only two numbers or two texts can be compared with <, <=, > and >=", f"{_shown(node)} with {left!r} and {right!r}"
+    )
 
 
 def _computed(node: ast.expr, function: Callable[..., float], *numbers: float) -> float:
     if function is operator.pow and _is_huge_power(*numbers):
-        raise ExpressionError(f"numbers must be at most {LARGEST_NUMBER}, but {_shown(node)} is larger")
+        raise RuleError(f"numbers must be at most {LARGEST_NUMBER}", f"{_shown(node)}, which is larger")
     try:
         result = function(*numbers)
     except (ArithmeticError, ValueError) as error:
-        raise ExpressionError(f"arithmetic must have a result, but {_shown(node)} has none ({error})") from None
+        raise RuleError("arithmetic must have a result", f"{_shown(node)} ({error})") from None
     return _finite(result, node)
 
 
@@ -266,7 +264,7 @@ def _is_huge_power(base: float, exponent: float) -> bool:
 
 def _finite(result: complex, node: ast.expr) -> float:
     if isinstance(result, complex) or not abs(result) <= LARGEST_NUMBER:
-        raise ExpressionError(f"numbers must be real and at most {LARGEST_NUMBER}, but {_shown(node)} is not")
+        raise RuleError(f"numbers must be real and at most {LARGEST_NUMBER}", f"{_shown(node)}, which is not")
     return result
 
 

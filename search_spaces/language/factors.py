@@ -15,6 +15,8 @@ from typing import TypeGuard
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from search_spaces.language.rules import RuleError
+
 Level = bool | int | float | str | None
 
 LARGEST_INTEGER = 2**53
@@ -32,16 +34,16 @@ class Levels:
 
     values: tuple[Level, ...]
 
-    def problem(self) -> str | None:
-        """The rule that is broken, with the value; None if all is well."""
+    def problem(self) -> RuleError | None:
+        """The rule that the levels break; None if they break none."""
         if not self.values:
-            return "a factor must have at least one level, but got none"
+            return RuleError("a factor must have at least one level", "none")
         for level in self.values:
             if isinstance(level, float) and not math.isfinite(level):
-                return f"levels must be finite, but got {level}"
+                return RuleError("levels must be finite", str(level))
         for position, level in enumerate(self.values):
             if self.position(level) != position:
-                return f"levels must differ, but {level!r} is there twice"
+                return RuleError("levels must differ", f"{level!r} twice")
         return None
 
     def num_values(self) -> int:
@@ -94,7 +96,7 @@ class Levels:
 
 @dataclass(frozen=True)
 class Range:
-    """All numbers from ``low`` to ``high``, both included; with a ``step``, every so manieth of them.
+    """The numbers from ``low`` to ``high``, both included: all of them, or those at the distance ``step`` from each other.
 
     An integer range has a step of 1 unless told otherwise. ``log`` says how values are drawn: uniformly in their logarithm.
     """
@@ -105,31 +107,35 @@ class Range:
     step: float | None = None
     integer: bool = False
 
-    def problem(self) -> str | None:
-        """The rule that is broken, with the values; None if all is well."""
-        numbers = [self.low, self.high] + ([] if self.step is None else [self.step])
-        bounds = f"(low={self.low}, high={self.high})"
-        if self.integer and not all(abs(number) <= LARGEST_INTEGER and number == int(number) for number in numbers):
-            return f"an integer range must have whole bounds and steps up to 2**53, but got {bounds}, step={self.step}"
-        if not all(abs(number) < math.inf for number in numbers) or not _is_finite_float(self.low, self.high):
-            return f"bounds, their difference and step must be finite, but got {bounds}, step={self.step}"
+    def problem(self) -> RuleError | None:
+        """The rule that the numbers break, with the key (``low``, ``high``, ``step``) it is about; None if they break none."""
+        numbers = {"low": self.low, "high": self.high} | ({} if self.step is None else {"step": self.step})
+        for key, number in numbers.items():
+            if self.integer and not (abs(number) <= LARGEST_INTEGER and number == int(number)):
+                return RuleError("an integer range must have whole bounds and steps up to 2**53", f"{key}={number}", field=key)
+            if not abs(number) < math.inf:
+                return RuleError("bounds and step must be finite", f"{key}={number}", field=key)
+        bounds = f"low={self.low}, high={self.high}"
+        if not _is_finite_float(self.low, self.high):
+            return RuleError("the difference of the bounds must be finite", bounds)
         if self.low >= self.high:
-            return f"low must be less than high, but got {bounds}"
+            return RuleError("low must be less than high", bounds)
         if self.log and self.low <= 0:
-            return f"low must be positive on a log scale, but got {bounds}"
-        return self._step_problem()
+            return RuleError("low must be positive on a log scale", bounds, field="low")
+        return self._step_problem(bounds)
 
-    def _step_problem(self) -> str | None:
+    def _step_problem(self, bounds: str) -> RuleError | None:
         if self.step is None:
             return None
+        step = f"step={self.step}"
         if self.log:
-            return f"a range has a log scale or a step, not both, but got log=True, step={self.step}"
+            return RuleError("a range has a log scale or a step, not both", f"log=True, {step}", field="step")
         if self.step <= 0:
-            return f"step must be positive, but got {self.step}"
+            return RuleError("step must be positive", step, field="step")
         if (_exact(self.high) - _exact(self.low)) % _exact(self.step):
-            return f"step must divide high - low, but got (low={self.low}, high={self.high}), step={self.step}"
+            return RuleError("step must divide high - low", f"{bounds}, {step}", field="step")
         if self.step <= math.ulp(max(abs(self.low), abs(self.high))):
-            return f"step must be larger than the precision of floats near the bounds, but got {self.step}"
+            return RuleError("step must be larger than the precision of floats near the bounds", step, field="step")
         return None
 
     def num_values(self) -> int | None:
@@ -145,7 +151,7 @@ class Range:
         """
         step = self._spacing()
         if step is None:
-            raise ValueError(f"only a range with a step can be listed, but got {self}")
+            raise ValueError(f"only a range with a step can be listed; got {self}")
         value = _exact(self.low) + position * step
         return int(value) if self.integer else float(value)
 
@@ -223,7 +229,11 @@ Domain = Levels | Range
 
 @dataclass(frozen=True)
 class Factor:
-    """What varies: a name, its domain, and the levels of other factors under which it exists (all of ``when`` must hold)."""
+    """What varies: a name, its domain, and its conditions.
+
+    ``when`` gives the conditions: other factors by name, and the levels that each of them may have. Where one of them has
+    another level, this factor is inactive: a cell has no value of it.
+    """
 
     name: str
     domain: Domain

@@ -13,6 +13,8 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
+from search_spaces.language.rules import RuleError
+
 MOST_REFINED_FACTORS = 20
 """With more factors, the words are too many to be looked at."""
 
@@ -30,7 +32,7 @@ def smallest_columns(num_factors: int, resolution: int, most_runs: int) -> tuple
     With more than ``MOST_REFINED_FACTORS`` factors it is the code itself.
 
     Raises:
-        ValueError: It has more than ``most_runs`` runs.
+        RuleError: It has more than ``most_runs`` runs.
     """
     if resolution > num_factors:
         columns = [1 << index for index in range(num_factors)]
@@ -38,8 +40,8 @@ def smallest_columns(num_factors: int, resolution: int, most_runs: int) -> tuple
         columns = _lexicode(num_factors, resolution, most_runs)
     num_basic = max(columns, default=0).bit_length()
     if len(columns) < num_factors or 1 << num_basic > most_runs:
-        raise ValueError(
-            f"a design has at most {most_runs:,} cells, but {num_factors} factors at resolution {resolution} need more"
+        raise RuleError(
+            f"a design has at most {most_runs:,} cells", f"more, for {num_factors} factors at resolution {resolution}"
         )
     generated = [column for column in columns if column.bit_count() > 1]
     if generated and num_factors <= MOST_REFINED_FACTORS:

@@ -8,11 +8,15 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations, product
 from math import comb
 
+from search_spaces.language.rules import RuleError
+
 POOL_KINDS = ("M", "A", "S")
 
 
 def pool_placements(convolutions: Sequence[str], num_pools: Sequence[int], kinds: Sequence[str], *, mixed: bool) -> Iterator[str]:
-    """All layouts with so many pools, for each number in turn, each behind a convolution of its own; early places first.
+    """All layouts with the given numbers of pools, each pool behind a convolution of its own.
+
+    They are in the order of ``num_pools``; of one number those with early pools come first.
 
     Args:
         convolutions: Channel counts as words, then fully connected layers if there are any; those stay at the end.
@@ -21,7 +25,7 @@ def pool_placements(convolutions: Sequence[str], num_pools: Sequence[int], kinds
         mixed: Whether the pools of one layout may be of different kinds.
 
     Raises:
-        ValueError: There are no convolutions, numbers or kinds; a kind is unknown; a number or kind is there twice; a number is
+        RuleError: There are no convolutions, numbers or kinds; a kind is unknown; a number or kind is there twice; a number is
             negative or larger than that of the convolutions.
     """
     num_convolutions = _check(convolutions, num_pools, kinds)
@@ -37,7 +41,7 @@ def num_pool_placements(convolutions: Sequence[str], num_pools: Sequence[int], k
     """How many layouts ``pool_placements`` gives: for k pools behind n convolutions C(n, k) places, times the kinds.
 
     Raises:
-        ValueError: As there.
+        RuleError: As there.
     """
     num_convolutions = _check(convolutions, num_pools, kinds)
     return sum(comb(num_convolutions, number) * _num_kinds(number, kinds, mixed=mixed) for number in num_pools)
@@ -61,18 +65,18 @@ def _layout(convolutions: Sequence[str], pools: dict[int, str]) -> str:
 
 
 def _check(convolutions: Sequence[str], num_pools: Sequence[int], kinds: Sequence[str]) -> int:
-    """The number of convolutions, if all is well."""
+    """The number of convolutions, if no rule is broken."""
     num_convolutions = _num_convolutions(convolutions)
     if not num_pools or not kinds:
-        raise ValueError(f"there must be at least one number and one kind of pools, but got {list(num_pools)} and {list(kinds)}")
+        raise RuleError("there must be at least one number and one kind of pools", f"{list(num_pools)} and {list(kinds)}")
     for kind in kinds:
         if kind not in POOL_KINDS:
-            raise ValueError(f"the kind of a pool must be one of {', '.join(POOL_KINDS)}, but got {kind!r}")
+            raise RuleError(f"the kind of a pool must be one of {', '.join(POOL_KINDS)}", repr(kind))
     if len(set(kinds)) < len(kinds) or len(set(num_pools)) < len(num_pools):
-        raise ValueError(f"numbers and kinds of pools must differ, but got {list(num_pools)} and {list(kinds)}")
+        raise RuleError("numbers and kinds of pools must differ", f"{list(num_pools)} and {list(kinds)}")
     for number in num_pools:
         if not 0 <= number <= num_convolutions:
-            raise ValueError(f"the number of pools must be from 0 to the {num_convolutions} convolutions, but got {number}")
+            raise RuleError(f"the number of pools must be from 0 to the number of convolutions ({num_convolutions})", str(number))
     return num_convolutions
 
 
@@ -81,8 +85,8 @@ def _num_convolutions(convolutions: Sequence[str]) -> int:
     while words and words[-1].startswith("F"):
         words.pop()
     if not words:
-        raise ValueError(f"pools need at least one convolution to stand behind, but got {' '.join(convolutions) or 'none'}")
+        raise RuleError("pools need at least one convolution to stand behind", " ".join(convolutions) or "none")
     for word in words:
         if not (word.isascii() and word.isdigit()):
-            raise ValueError(f"convolutions must be channel counts, fully connected layers (F128) at the end, but got {word!r}")
+            raise RuleError("convolutions must be channel counts, fully connected layers (F128) at the end", repr(word))
     return len(words)

@@ -11,6 +11,7 @@ from optuna.trial import BaseTrial
 
 from search_spaces.language.enumeration import Listing
 from search_spaces.language.factors import Domain, Factor, Level, Levels, Range, same_level
+from search_spaces.language.rules import RuleError
 
 __all__ = [
     "LARGEST_SEED",
@@ -21,7 +22,6 @@ __all__ = [
     "Levels",
     "Range",
     "Space",
-    "SpaceError",
     "cell_key",
     "cell_of_params",
     "make_space",
@@ -37,23 +37,17 @@ Cell = dict[str, Level]
 """The level of every active factor, in the order of the space."""
 
 
-class SpaceError(ValueError):
-    """A factor breaks a rule of search spaces."""
-
-    def __init__(self, factor: str, rule: str) -> None:
-        super().__init__(f"{factor}: {rule}")
-        self.factor = factor
-        self.rule = rule
-
-
 @dataclass(frozen=True)
 class Space:
-    """Factors, parents before children. ``make_space`` makes one of factors in any order, and checks them."""
+    """Factors in an order in which each stands behind those that its conditions name.
+
+    ``make_space`` makes a space of factors in any order, and checks them.
+    """
 
     factors: tuple[Factor, ...]
 
     def names(self) -> tuple[str, ...]:
-        """The factors' names, parents before children."""
+        """The factors' names, in the order of the space."""
         return tuple(factor.name for factor in self.factors)
 
     def factor(self, name: str) -> Factor:
@@ -69,7 +63,7 @@ class Space:
         return self.factor(name).domain.distribution
 
     def suggest(self, trial: BaseTrial) -> Cell:
-        """A cell of Optuna's choice. Only active factors are suggested, parents first, so that the sampler sees conditions."""
+        """A cell of Optuna's choice. Only active factors are suggested, conditions first, so that the sampler sees them."""
         cell: Cell = {}
         for factor in self.factors:
             if _is_active(factor, cell):
@@ -80,13 +74,13 @@ class Space:
         """The cell of a full assignment: its active factors, numbers in the type of their domain (1 or 1.0).
 
         Raises:
-            SpaceError: An active factor has no value.
+            RuleError: An active factor has no value.
         """
         cell: Cell = {}
         for factor in self.factors:
             if _is_active(factor, cell):
                 if factor.name not in values:
-                    raise SpaceError(factor.name, "every active factor must have a value, but got none")
+                    raise RuleError("every active factor must have a value", "none", field=factor.name)
                 cell[factor.name] = factor.domain.canonical(values[factor.name])
         return cell
 
@@ -101,15 +95,15 @@ class Space:
         return known.keys() == cell.keys()
 
     def requirements(self, name: str) -> dict[str, tuple[Level, ...]]:
-        """The levels that every ancestor of a factor may have if the factor is to be active, nearest ancestors first."""
+        """The levels that other factors may have where this one is active: its conditions, then theirs, and so on."""
         allowed: dict[str, tuple[Level, ...]] = {}
         waiting = [name]
-        for child in waiting:  # grows while it is gone through
-            for parent, levels in self.factor(child).when.items():
-                known = allowed.get(parent, levels)
-                allowed[parent] = tuple(level for level in known if _is_among(level, levels))
-                if parent not in waiting:
-                    waiting.append(parent)
+        for conditional in waiting:  # grows while it is gone through
+            for condition, levels in self.factor(conditional).when.items():
+                known = allowed.get(condition, levels)
+                allowed[condition] = tuple(level for level in known if _is_among(level, levels))
+                if condition not in waiting:
+                    waiting.append(condition)
         return allowed
 
     def num_cells(self) -> int | None:
@@ -145,7 +139,7 @@ class Space:
     def _finite(self) -> Listing:
         if self._listing is None:
             continuous = next(factor.name for factor in self.factors if factor.domain.num_values() is None)
-            raise ValueError(f"only a finite space has a list of cells, but {continuous} is a continuous range")
+            raise ValueError(f"only a finite space has a list of cells; {continuous} is a continuous range")
         return self._listing
 
     @cached_property
@@ -160,10 +154,10 @@ class Space:
 
 
 def make_space(factors: Iterable[Factor]) -> Space:
-    """A space of factors in any order: sorted so that parents come before children, otherwise as given.
+    """A space of factors in any order: each is put behind those that its conditions name, otherwise they stay as given.
 
     Raises:
-        SpaceError: Two factors of one name, or one named ``seed``; levels that are empty, repeated or not finite; a range
+        RuleError: Two factors of one name, or one named ``seed``; levels that are empty, repeated or not finite; a range
             without numbers, or whose step does not fit; a condition on an unknown factor, on a level that it cannot have,
             in a circle, or that can never hold.
     """
@@ -171,19 +165,18 @@ def make_space(factors: Iterable[Factor]) -> Space:
     by_name: dict[str, Factor] = {}
     for factor in given:
         if factor.name in by_name:
-            raise SpaceError(factor.name, "factors must have different names, but got this one twice")
+            raise RuleError("factors must have different names", f"{factor.name} twice", field=factor.name)
         if factor.name == _SEED:
-            raise SpaceError(factor.name, "a factor must not be named seed: every cell is trained with all seeds of the study")
+            raise RuleError("a factor must not be named seed: every cell is trained with all seeds of the study", field=_SEED)
         if problem := factor.domain.problem():
-            raise SpaceError(factor.name, problem)
+            raise RuleError(problem.rule, problem.value, field=factor.name)
         by_name[factor.name] = factor
     space = Space(tuple(_sorted([_checked(factor, by_name) for factor in given])))
     for name in space.names():
-        for ancestor, levels in space.requirements(name).items():
+        for condition, levels in space.requirements(name).items():
             if not levels:
-                raise SpaceError(
-                    name, f"a condition must be able to hold, but no level of {ancestor} satisfies all that it needs"
-                )
+                rule, value = "a condition must be able to hold", f"conditions that no level of {condition} meets together"
+                raise RuleError(rule, value, field=name)
     return space
 
 
@@ -218,42 +211,41 @@ def _is_among(level: Level, levels: Iterable[Level]) -> bool:
 
 
 def _is_active(factor: Factor, cell: Mapping[str, Level]) -> bool:
-    return all(parent in cell and _is_among(cell[parent], levels) for parent, levels in factor.when.items())
+    return all(name in cell and _is_among(cell[name], levels) for name, levels in factor.when.items())
 
 
 def _checked(factor: Factor, by_name: Mapping[str, Factor]) -> Factor:
-    """The factor with its conditions in the parents' own levels."""
+    """The factor, the levels of its conditions being written as the factors that they name have them."""
     when = {}
     for name, levels in factor.when.items():
         if name not in by_name:
-            raise SpaceError(factor.name, f"a condition must name a factor of the space, but got {name}")
+            raise RuleError("a condition must name a factor of the space", name, field=factor.name)
         if not levels:
-            raise SpaceError(factor.name, f"a condition must name at least one level, but {name} has none")
+            raise RuleError("a condition must name at least one level", f"{name} without any", field=factor.name)
         when[name] = tuple(by_name[name].domain.canonical(level) for level in levels)
         for level in when[name]:
             if not by_name[name].domain.contains(level):
-                raise SpaceError(
-                    factor.name, f"a condition must name levels that the factor can have, but {name} is never {level!r}"
-                )
+                rule = f"a condition must name levels that {name} can have"
+                raise RuleError(rule, repr(level), field=factor.name)
     return replace(factor, when=when)
 
 
 def _sorted(factors: list[Factor]) -> list[Factor]:
-    """Parents before children, otherwise as given."""
+    """Each factor behind those that its conditions name, otherwise as given."""
     placed: dict[str, Factor] = {}
     while len(placed) < len(factors):
         waiting = [factor for factor in factors if factor.name not in placed]
         ready = next((factor for factor in waiting if factor.when.keys() <= placed.keys()), None)
         if ready is None:
-            raise SpaceError(*_circle({factor.name: factor for factor in waiting}))
+            raise _circle({factor.name: factor for factor in waiting})
         placed[ready.name] = ready
     return list(placed.values())
 
 
-def _circle(waiting: Mapping[str, Factor]) -> tuple[str, str]:
-    """The factor and the rule of a circle of conditions; each of ``waiting`` has a parent among them."""
+def _circle(waiting: Mapping[str, Factor]) -> RuleError:
+    """What is wrong where conditions go in a circle; each of ``waiting`` has a condition on another of them."""
     path = [next(iter(waiting))]
     while len(set(path)) == len(path):
-        path.append(next(parent for parent in waiting[path[-1]].when if parent in waiting))
+        path.append(next(name for name in waiting[path[-1]].when if name in waiting))
     circle = path[path.index(path[-1]) :]
-    return circle[0], f"conditions must not go in a circle, but got {' on '.join(circle)}"
+    return RuleError("conditions must not go in a circle", " on ".join(circle), field=circle[0])

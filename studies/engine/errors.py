@@ -1,9 +1,9 @@
-"""What is wrong with a study, said before anything runs: where, the rule, the value, the repair."""
+"""What is wrong with a study: each problem with its place, the rule, the value and a repair, told before anything runs."""
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from studies.credentials import mask_credentials
 
@@ -20,8 +20,18 @@ _RULES = {
     "float_type": "must be a number",
     "bool_type": "must be true or false",
     "none_required": "must be null",
+    "literal_error": "must be {expected}",
+    "finite_number": "must be a finite number",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "too_short": "must have at least {min_length}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "must match the pattern {pattern}",
 }
-"""Pydantic's types of errors in the words of study files."""
+"""Pydantic's types of errors in the words of study files, with what pydantic tells of the bound."""
 
 
 @dataclass(frozen=True)
@@ -53,33 +63,54 @@ def not_recorded(command: str, study: str) -> StudyError:
     return StudyError([Problem("STUDY", rule, mask_credentials(study), repair)])
 
 
-class Findings:
-    """Gathers problems by their path in a file; what is about a part that was given up already is left out.
+class BrokenRule(Protocol):
+    """The ``RuleError`` of ``search_spaces`` or that of ``trainables``, which may not know each other."""
+
+    rule: str
+    value: str
+    repair: str
+
+
+class ProblemCollector:
+    """All that is known of what is wrong with one file: the problems, and the parts that were dropped because of them.
+
+    A part that is wrong in its form is dropped: it is taken out of the content, so that the rest of the file can be checked
+    too. Every check asks here before it says that something is missing or that something else follows from it.
 
     Args:
         where: Makes ``file:line path`` of a path.
-        gone: Paths of parts that are known to be wrong, and are no longer looked at.
+        problems: What is known already.
+        dropped_paths: The parts that were dropped.
     """
 
-    def __init__(self, where: Callable[[str], str], gone: Iterable[str]) -> None:
-        self._where, self._gone = where, tuple(gone)
-        self.problems: list[Problem] = []
+    def __init__(self, where: Callable[[str], str], problems: Iterable[Problem] = (), dropped_paths: Iterable[str] = ()) -> None:
+        self._where = where
+        self.problems = list(problems)
+        self.dropped_paths = tuple(dropped_paths)
 
     def add(self, path: str, rule: str, value: Any, repair: str) -> None:
-        """One thing to mend."""
-        problem = Problem(self._where(path), rule, value if isinstance(value, str) else shown(value), repair, path)
-        problem = Problem(problem.where, cut(problem.rule), cut(problem.value), problem.repair, path)
-        if problem not in self.problems and not self.is_gone(path):
+        """Add a problem, unless it is known or about a part that was dropped."""
+        text = value if isinstance(value, str) else shown(value)
+        problem = Problem(self._where(path), cut(rule), cut(text), repair, path)
+        if problem not in self.problems and not self.is_dropped(path):
             self.problems.append(problem)
 
-    def is_gone(self, path: str) -> bool:
-        """Whether a part, or what it is in, or something in it, is known to be wrong and no longer looked at."""
-        return any(is_about(path, gone) for gone in self._gone)
+    def add_broken(self, path: str, broken: BrokenRule, *, value: Any = "", repair: str = "") -> None:
+        """Add a rule that the search space or the trainable found broken, with what it does not say itself."""
+        self.add(path, broken.rule, broken.value or value, broken.repair or repair)
 
-    def are_about(self, *paths: str) -> bool:
-        """Whether anything is wrong with one of these parts."""
-        wrong = [*self._gone, *(problem.path for problem in self.problems)]
+    def is_dropped(self, path: str) -> bool:
+        """Whether a part, or what it is in, or something in it, was dropped."""
+        return any(is_about(path, dropped) for dropped in self.dropped_paths)
+
+    def is_wrong(self, *paths: str) -> bool:
+        """Whether one of these parts was dropped or has a problem."""
+        wrong = [*self.dropped_paths, *(problem.path for problem in self.problems)]
         return any(is_about(path, other) for path in paths for other in wrong)
+
+    def names_dropped_in(self, part: str) -> list[str]:
+        """The names of the entries of a part that were dropped, the others being there: ``factors``."""
+        return [path.removeprefix(f"{part}.") for path in self.dropped_paths if path.startswith(f"{part}.")]
 
 
 def is_about(path: str, other: str) -> bool:
@@ -89,8 +120,14 @@ def is_about(path: str, other: str) -> bool:
 
 def rule_of(entry: Mapping[str, Any]) -> str:
     """What pydantic says of a value, as a rule without a subject: ``must be at least 1``."""
-    said = str(entry["msg"]).removeprefix("Input ").removeprefix("Value error, ")
-    return _RULES.get(str(entry["type"]), said.replace("should be", "must be", 1).replace("should ", "must ", 1))
+    if rule := _RULES.get(str(entry["type"])):
+        return rule.format(**{name: _as_written(bound) for name, bound in entry.get("ctx", {}).items()})
+    return f"must be valid ({entry['msg']})"
+
+
+def _as_written(bound: Any) -> str:
+    """A bound as a person writes it: 0 rather than 0.0."""
+    return str(int(bound) if isinstance(bound, float) and bound.is_integer() else bound)
 
 
 def shown(value: Any) -> str:
@@ -104,12 +141,6 @@ def shown(value: Any) -> str:
 def cut(text: str) -> str:
     """A text as a message shows it: without what is beyond a few lines of it."""
     return text if len(text) <= 2 * LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} … {text[-LONGEST_SHOWN:]}"
-
-
-def rule_and_value(message: str, value: str) -> tuple[str, str]:
-    """The two halves of an error like ``low must be less than high, but got (low=2, high=1)``; ``value`` if it has one."""
-    rule, but, got = message.partition(", but ")
-    return rule, got.removeprefix("got ") if but else value
 
 
 def closest(word: Any, possibilities: Iterable[str]) -> str:

@@ -132,7 +132,7 @@ def test_one_pass_equals_separate_runs_of_bitnet(integrate: Integrate, tiny_npz:
 )
 def test_refused_configs(changes: dict[str, Any], field: str, tiny_npz: Path) -> None:
     """A config that makes no sense is refused with the field that is wrong; without the change it is not."""
-    assert [wrong for wrong, _ in converted_snn.problems(config_of(tiny_npz, **changes), (8, 8, 1))] == [field]
+    assert [wrong.field for wrong in converted_snn.problems(config_of(tiny_npz, **changes), (8, 8, 1))] == [field]
     assert list(converted_snn.problems(config_of(tiny_npz), (8, 8, 1))) == []
 
 

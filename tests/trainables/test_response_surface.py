@@ -199,6 +199,6 @@ def test_no_images(dataset: Dataset) -> None:
     for trainable in (ann, bitnet, converted_snn):
         for layout in ("64 M 64", "8"):
             wrong = list(trainable.problems(trainable.Config(data="none", layout=layout), dataset.image_shape))
-            assert [field for field, _ in wrong] == ["data"]
+            assert [each.field for each in wrong] == ["data"]
     assert list(surface.problems(Config(), dataset.image_shape)) == []
-    assert [field for field, _ in surface.problems(Config(data="digits"), (8, 8, 1))] == ["data"]
+    assert [wrong.field for wrong in surface.problems(Config(data="digits"), (8, 8, 1))] == ["data"]

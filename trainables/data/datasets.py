@@ -26,6 +26,7 @@ from torch.nn import functional
 from trainables.data.normalisation import Normalisation, downscale
 from trainables.data.randomness import generator_for
 from trainables.networks.layouts import ImageShape
+from trainables.networks.rules import RuleError
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 NUM_DIGITS_TEST_IMAGES = 360
@@ -57,14 +58,6 @@ class Dataset:
         return height, width, channels
 
 
-class DataError(Exception):
-    """A data set that cannot be had: the rule that is broken, the value, and the repair."""
-
-    def __init__(self, rule: str, value: str, repair: str) -> None:
-        super().__init__(f"{rule}; got {value}; {repair}")
-        self.rule, self.value, self.repair = rule, value, repair
-
-
 def default_data_folder() -> Path:
     """``$SPIKESWEEP_DATA``, else ``spikesweep`` in the user's cache folder."""
     if folder := os.environ.get("SPIKESWEEP_DATA"):
@@ -80,7 +73,7 @@ def prepare(data: str, data_folder: Path) -> Dataset:
     and the first to finish wins.
 
     Raises:
-        DataError: The name or file does not exist, the arrays are not what they must be, or the download failed.
+        RuleError: The name or file does not exist, the arrays are not what they must be, or the download failed.
     """
     source, prepared = _locate(data, data_folder)
     if not (prepared / "dataset.json").exists():
@@ -99,11 +92,11 @@ def _locate(data: str, data_folder: Path) -> tuple[Path | None, Path]:
             source = Path(data).expanduser().resolve()
             exists = source.is_file()
         except (RuntimeError, ValueError, OSError) as error:  # ~nobody, a null byte
-            raise DataError("data must be a path", repr(data), f"change it ({error})") from None
+            raise RuleError("data must be a path", repr(data), f"change it ({error})") from None
         if not exists:
-            raise DataError("a data file must exist", str(source), "give the path of an .npz file that does")
+            raise RuleError("a data file must exist", str(source), "give the path of an .npz file that does")
     else:
-        raise DataError(
+        raise RuleError(
             f"data must be one of {', '.join(NAMES)}, or the path of an .npz file",
             repr(data),
             f"write one of the names, or a path that ends in .npz with the arrays {', '.join(ARRAYS)}",
@@ -116,16 +109,15 @@ def _locate(data: str, data_folder: Path) -> tuple[Path | None, Path]:
 def _read_npz(source: Path) -> dict[str, Array]:
     try:
         with np.load(source, allow_pickle=False) as file:
-            missing = [name for name in ARRAYS if name not in file.files]
-            if missing:
-                raise DataError(
-                    f"an .npz data file must hold the arrays {', '.join(ARRAYS)}",
-                    f"{source} without {', '.join(missing)}",
-                    "save it with numpy.savez(path, train_images=…, train_labels=…, test_images=…, test_labels=…)",
-                )
-            arrays = {name: file[name] for name in ARRAYS}
+            arrays = {name: file[name] for name in ARRAYS if name in file.files}
     except (OSError, ValueError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError("an .npz data file must be readable by numpy.load", f"{source} ({error})", "save it again") from None
+        raise RuleError("an .npz data file must be readable by numpy.load", f"{source} ({error})", "save it again") from None
+    if missing := [name for name in ARRAYS if name not in arrays]:
+        raise RuleError(
+            f"an .npz data file must hold the arrays {', '.join(ARRAYS)}",
+            f"{source} without {', '.join(missing)}",
+            "save it with numpy.savez(path, train_images=…, train_labels=…, test_images=…, test_labels=…)",
+        )
     _check_arrays(arrays, source)
     return arrays
 
@@ -134,20 +126,20 @@ def _check_arrays(arrays: dict[str, Array], source: Path) -> None:
     for split in ("train", "test"):
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
-            raise DataError(
+            raise RuleError(
                 "images must be uint8, channels last, [N, height, width, 1 or 3], N at least 1",
                 f"{split}_images of {images.dtype}, {list(images.shape)} in {source}",
                 "convert them before saving (a grey image [N, H, W] needs images[..., None])",
             )
         if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1] or labels.min() < 0:
-            raise DataError(
+            raise RuleError(
                 "labels must be whole numbers from 0, one an image",
                 f"{split}_labels of {labels.dtype}, {list(labels.shape)} for {len(images)} images in {source}",
                 "save one class index per image",
             )
     if arrays["train_images"].shape[1:] != arrays["test_images"].shape[1:]:
         shapes = [list(arrays[f"{split}_images"].shape[1:]) for split in ("train", "test")]
-        raise DataError("train and test images must have one shape", f"{shapes} in {source}", "make them alike")
+        raise RuleError("train and test images must have one shape", f"{shapes} in {source}", "make them alike")
 
 
 def _store(arrays: dict[str, Array], prepared: Path) -> None:
@@ -157,7 +149,7 @@ def _store(arrays: dict[str, Array], prepared: Path) -> None:
         workplace = Path(tempfile.mkdtemp(prefix=f".{prepared.name}-", dir=prepared.parent))
     except OSError as error:
         rule, repair = "the data folder must be one that can be written", "choose another with $SPIKESWEEP_DATA"
-        raise DataError(rule, f"{prepared.parent} ({error.strerror})", repair) from None
+        raise RuleError(rule, f"{prepared.parent} ({error.strerror})", repair) from None
     try:
         digest = hashlib.sha256()
         for name in ARRAYS:
@@ -190,7 +182,7 @@ def _digits(_: Path) -> dict[str, Array]:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise DataError("data: digits needs scikit-learn", "no such package", "pip install scikit-learn") from None
+        raise RuleError("data: digits needs scikit-learn", "no such package", "pip install scikit-learn") from None
     bunch = load_digits()
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(images))
@@ -215,7 +207,7 @@ def _from_torchvision(name: str, class_name: str) -> Callable[[Path], dict[str, 
             try:
                 source = getattr(datasets, class_name)(data_folder / "downloads", train=split == "train", download=True)
             except (OSError, RuntimeError) as error:
-                raise DataError(
+                raise RuleError(
                     f"torchvision must be able to download {name}",
                     " ".join(f"{type(error).__name__}: {error}".split()),
                     f"try again when online, or put {name}.npz ({', '.join(ARRAYS)}) into {data_folder}",
@@ -289,17 +281,17 @@ def split_indices(
     The split depends on ``split_seed`` alone, never on a replicate's seed, so that replicates and cells stay comparable.
 
     Raises:
-        ValueError: No image is left for validation or for training, or fewer than ``num_train_images``.
+        RuleError: No image is left for validation or for training, or fewer than ``num_train_images``.
     """
     order = np.random.Generator(np.random.PCG64(split_seed)).permutation(num_images)
     num_validation = round(validation_fraction * num_images)
     validation, train = order[:num_validation], order[num_validation:]
     num_needed = num_train_images or 1
     if num_validation == 0 or len(train) < num_needed:
-        raise ValueError(
-            f"{num_images} training images with validation_fraction {validation_fraction:g} leave {len(train)} for training "
-            f"and {num_validation} for validation, but at least {num_needed} and 1 are needed"
-        )
+        rule = f"the split of {num_images} images must leave at least {num_needed} for training and 1 for validation"
+        field = "num_train_images" if num_train_images else "validation_fraction"
+        value = f"{len(train)} for training, {num_validation} for validation, at validation_fraction {validation_fraction:g}"
+        raise RuleError(rule, value, field=field)
     return np.sort(train[:num_train_images]), np.sort(validation)
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from trainables.networks.rules import RuleError
+
 ImageShape = tuple[int, int, int]
 """Height, width, channels."""
 
@@ -60,20 +62,20 @@ def parse_layout(layout: str) -> list[Layer]:
     """The layers of a layout, in order.
 
     Raises:
-        ValueError: A word is none of the grammar's, or stands where it cannot.
+        RuleError: A word is not of the grammar, or stands where it cannot.
     """
     layers: list[Layer] = []
     for position, word in enumerate(words_of(layout), start=1):
         if not layers and (word in POOL_NAMES or word.startswith("F")):
-            raise ValueError(f"a layout must start with a convolution, but {layout!r} starts with {word}")
+            raise RuleError("a layout must start with a convolution", f"{layout!r}, which starts with {word}")
         if layers and isinstance(layers[-1], FullyConnected) and not word.startswith("F"):
-            raise ValueError(f"after a fully connected layer only such layers may follow, but word {position} is {word!r}")
+            raise RuleError("only fully connected layers may follow a fully connected layer", f"{word!r} as word {position}")
         if word == "S":
             layers.append(_strided(layers.pop(), position))
         else:
             layers.append(_layer(word, position))
     if not any(isinstance(layer, Convolution) for layer in layers):
-        raise ValueError(f"a layout must hold at least one convolution, but got {layout!r}")
+        raise RuleError("a layout must have at least one convolution", repr(layout))
     return layers
 
 
@@ -84,16 +86,14 @@ def _layer(word: str, position: int) -> Layer:
         return Convolution(int(word))
     if word.startswith("F") and _is_count(word[1:]):
         return FullyConnected(int(word[1:]))
-    raise ValueError(
-        f"every word of a layout must be a channel count, a pool (M, A, S) or a fully connected layer (F128), "
-        f"but word {position} is {word!r}"
-    )
+    rule = "every word of a layout must be a channel count, a pool (M, A, S) or a fully connected layer (F128)"
+    raise RuleError(rule, f"{word!r} as word {position}")
 
 
 def _strided(layer: Layer, position: int) -> Convolution:
     if isinstance(layer, Convolution) and layer.stride == 1:
         return Convolution(layer.channels, stride=2)
-    raise ValueError(f"S strides the convolution right before it, but word {position} has none there")
+    raise RuleError("S must stand right after a convolution, to which it gives stride 2", f"S as word {position}")
 
 
 def words_of(layout: str) -> list[str]:
@@ -112,7 +112,7 @@ def canonical_layout(layout: str) -> str:
     """
     try:
         return " ".join(_word(layer) for layer in parse_layout(layout))
-    except ValueError:
+    except RuleError:
         return layout
 
 
@@ -137,7 +137,7 @@ def final_map(layout: str, image_shape: ImageShape) -> tuple[int, int]:
     """Height and width of the map that the first fully connected layer sees, for images of ``image_shape``.
 
     Raises:
-        ValueError: The layout does not parse, or a pool meets a map with a side of 1.
+        RuleError: The layout does not parse, or a pool meets a map with a side of 1.
     """
     *_, last = map_sizes(layout, image_shape)
     return last
@@ -150,10 +150,9 @@ def map_sizes(layout: str, image_shape: ImageShape) -> Iterator[tuple[int, int]]
     for position, word in enumerate(words_of(layout), start=1):
         if word in POOL_NAMES:
             if min(height, width) < 2:
-                raise ValueError(
-                    f"a pool needs a map of at least 2x2, but in {layout!r} word {position} ({word}, {POOL_NAMES[word]}) "
-                    f"meets a {height}x{width} map for {image_shape[0]}x{image_shape[1]} images"
-                )
+                pool = f"word {position} ({word}, {POOL_NAMES[word]}) meets a {height}x{width} map"
+                images = f"{image_shape[0]}x{image_shape[1]} images"
+                raise RuleError("a pool needs a map of at least 2x2", f"{layout!r}, in which {pool} for {images}")
             # a pool leaves out an odd last row, a strided convolution with padding 1 sees it
             height, width = ((height + 1) // 2, (width + 1) // 2) if word == "S" else (height // 2, width // 2)
         yield height, width

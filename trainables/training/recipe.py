@@ -9,6 +9,7 @@ import torch
 from trainables.data.datasets import NO_IMAGES
 from trainables.kernels.interface import Backend
 from trainables.networks.layouts import ImageShape
+from trainables.networks.rules import RuleError
 from trainables.training.configs import setting
 
 
@@ -67,19 +68,20 @@ class Recipe:
     """What runs a spiking network: torch, which is the definition; event_driven, kernels for CPUs that cost only what spikes do;
     triton, kernels for GPUs; or auto for the fastest that knows the network. They agree within rounding."""
 
-    def problems(self, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
-        """What a field's own rule cannot see, for images of ``image_shape``: pairs (field, what is wrong)."""
+    def problems(self, image_shape: ImageShape) -> Iterator[RuleError]:
+        """The rules that the config breaks for images of ``image_shape`` and that no field can see by itself."""
         if self.data == NO_IMAGES:
-            yield "data", f"data must hold images to learn from, and {NO_IMAGES} has none: it is for the response surface alone"
+            rule = f"data must hold images to learn from, and {NO_IMAGES} has none: it is for the response surface alone"
+            yield RuleError(rule, field="data")
         if min(self.input_shape(image_shape)) < 1:
             height, width, _ = image_shape
-            yield "image_downscale", f"image_downscale must leave at least 1x1 of {height}x{width} images"
+            yield RuleError(f"image_downscale must leave at least 1x1 of {height}x{width} images", field="image_downscale")
         try:
             known = self.device == "auto" or torch.device(self.device).type in ("cpu", "cuda")
         except RuntimeError:
             known = False
         if not known:
-            yield "device", "device must be auto, cpu, or a CUDA device such as cuda:0"
+            yield RuleError("device must be auto, cpu, or a CUDA device such as cuda:0", field="device")
 
     def inactive_fields(self) -> set[str]:
         """The fields that do nothing in this config, or what their defaults would do: they are no part of its identity."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from trainables.data.randomness import generator_for
 from trainables.networks.network import SYNAPSES, Network
+from trainables.networks.rules import RuleError
 from trainables.training.configs import setting
 
 Annealing = Literal["constant", "linear", "quadratic"]
@@ -48,7 +49,7 @@ def rate_targets(config: SpikeRegularisers, num_layers: int) -> list[float]:
     """The target of every one of ``num_layers`` layers; none if there is no target.
 
     Raises:
-        ValueError: They are not one number or as many as layers, from 0 to 1.
+        RuleError: They are not one number or as many as layers, from 0 to 1.
     """
     if config.rate_target is None:
         return []
@@ -58,20 +59,21 @@ def rate_targets(config: SpikeRegularisers, num_layers: int) -> list[float]:
     except ValueError:
         targets = []
     if len(targets) not in (1, num_layers) or not all(0 <= target <= 1 for target in targets):
-        raise ValueError(f"rate_target must be one number from 0 to 1, or {num_layers}, one for every hidden spiking layer")
+        rule = f"rate_target must be one number from 0 to 1, or {num_layers}, one for every hidden spiking layer"
+        raise RuleError(rule, field="rate_target")
     return targets * (num_layers // len(targets))
 
 
-def rate_target_problems(config: SpikeRegularisers, build: Callable[[], Network]) -> Iterator[tuple[str, str]]:
-    """What is wrong with the targets for the network that ``build`` makes: pairs (field, what is wrong)."""
+def rate_target_problems(config: SpikeRegularisers, build: Callable[[], Network]) -> Iterator[RuleError]:
+    """The rule that the targets break for the network that ``build`` makes."""
     if config.rate_target is None:
         return
     with torch.device("meta"):
         network = build()
     try:
         rate_targets(config, len(hidden_layers(network)))
-    except ValueError as error:
-        yield "rate_target", str(error)
+    except RuleError as error:
+        yield error
 
 
 def hidden_layers(network: Network) -> list[str]:

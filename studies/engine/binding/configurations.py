@@ -6,20 +6,22 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-from search_spaces.language.expressions import Expression, ExpressionError
+from search_spaces.language.expressions import Expression
+from search_spaces.language.rules import RuleError
 from search_spaces.language.space import Cell, Level
 from studies.engine.binding.replicates import Replicate, make_replicate
 from studies.engine.binding.trainable_modules import Trainable, field_names, load_trainable, make_config, trainable_of
 from studies.run_record import Role
 from trainables.costs.footprint import Footprint
 from trainables.data.datasets import Dataset, split_indices
+from trainables.networks.rules import RuleError as ConfigError
 from trainables.training.configs import identity_of
 from trainables.training.recipe import Recipe
 
 TRAINABLE = "trainable"
 """The factor that chooses among trainables; every other one is a field of a config."""
 DERIVED = tuple(field.name for field in dataclasses.fields(Footprint))
-"""What is known of a configuration before it is trained, and may stand in constraints."""
+"""What is known of a configuration before it is trained and may be used in constraints, beside its fields."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Configuration:
 
     @property
     def identity(self) -> str:
-        """What tells trainings apart: two configurations that have the same are one network trained twice."""
+        """What tells trainings apart: configurations with the same identity would train the same network."""
         return identity_of(self.trainable, self.config, data_digest=self.dataset.digest, seed=0)
 
     @property
@@ -51,33 +53,27 @@ class Configuration:
         config = self.module.parent(self.config)
         return Configuration(trainable_of(config), config, self.dataset) if config else None
 
-    def problems(self) -> Iterator[tuple[str, str]]:
-        """Why it cannot be trained: pairs (field, rule)."""
+    def problems(self) -> Iterator[ConfigError]:
+        """The rules that keep it from being trained, each with the field that breaks it."""
         yield from self.module.problems(self.config, self.dataset.image_shape)
         config = self.config
         num_images = len(self.dataset.train_labels)
-        if rule := _split_problem(num_images, config.validation_fraction, config.split_seed, config.num_train_images):
-            yield "num_train_images" if config.num_train_images else "validation_fraction", rule
+        if broken := _split_problem(num_images, config.validation_fraction, config.split_seed, config.num_train_images):
+            yield broken
 
 
 @cache
-def _split_problem(num_images: int, validation_fraction: float, split_seed: int, num_train_images: int | None) -> str | None:
-    """Why so many images cannot be split; the same for most configurations of a study."""
+def _split_problem(
+    num_images: int, validation_fraction: float, split_seed: int, num_train_images: int | None
+) -> ConfigError | None:
+    """The rule that the split of the images breaks, if it does; cached, as it is the same for most configurations of a study."""
     try:
         split_indices(
             num_images, validation_fraction=validation_fraction, split_seed=split_seed, num_train_images=num_train_images
         )
-    except ValueError as error:
-        return str(error)
+    except ConfigError as broken:
+        return broken.with_traceback(None)
     return None
-
-
-class ConstraintError(ExpressionError):
-    """A constraint cannot be worked out for a configuration."""
-
-    def __init__(self, constraint: Expression, reason: str) -> None:
-        super().__init__(reason)
-        self.constraint = constraint
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,7 @@ class Binder:
         """The first constraint that a configuration breaks; one on a field that it does not have is kept.
 
         Raises:
-            ConstraintError: A constraint cannot be worked out for it.
+            RuleError: A constraint has no answer for it; the error's field is the constraint's text.
         """
         known: dict[str, Level] = {TRAINABLE: configuration.trainable}
         known |= {name: getattr(configuration.config, name) for name in field_names(type(configuration.config))}
@@ -119,8 +115,8 @@ class Binder:
             try:
                 if constraint.names <= known.keys() and not constraint.holds(known):
                     return constraint
-            except ExpressionError as error:
-                raise ConstraintError(constraint, str(error)) from None
+            except RuleError as broken:
+                raise RuleError(broken.rule, broken.value, field=constraint.text) from None
         return None
 
     def accepts(self, cell: Cell, tuned: Mapping[str, Level] | None = None) -> bool:
@@ -130,11 +126,11 @@ class Binder:
             return False
         try:
             return self.broken_constraint(configuration) is None
-        except ExpressionError:
+        except RuleError:
             return False
 
     def identity(self, cell: Cell) -> str:
-        """What tells trainings apart: two cells that have the same are one network trained twice."""
+        """What tells trainings apart: cells with the same identity would train the same network."""
         return self.configuration(cell).identity
 
     def replicate(self, cell: Cell, seed: int, *, role: Role = "cell", tuned: Mapping[str, Level] | None = None) -> Replicate:

@@ -1,6 +1,7 @@
-"""Optuna's samplers and pruners by name, with every argument that a study file can give, each of them pinned.
+"""Optuna's samplers and pruners by name, with every argument that a study file can give.
 
-Optuna's defaults change between versions, so what a study does not say is written down as it was when the study was read.
+Optuna's defaults change between versions. So the value of every argument is recorded when the study is read, whether the study
+gave it or not.
 """
 
 import hashlib
@@ -15,13 +16,15 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from search_spaces.language.rules import RuleError
 from studies.engine.binding.optuna_internals import generation_note
+from studies.engine.errors import closest, rule_of, shown
 
 
 class OrderedNSGAIISampler(optuna.samplers.NSGAIISampler):
-    """NSGA-II that sees parents in the order in which they were proposed.
+    """NSGA-II that sees the parents of a generation in the order in which they were proposed.
 
-    Optuna's own sees them in another order the first time, and so depends on whether it was interrupted.
+    Optuna's own NSGA-II sees them in another order the first time, and so its proposals depend on whether it was interrupted.
     """
 
     def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
@@ -88,37 +91,41 @@ _ENOUGH: Mapping[str, int] = {"n_startup_trials": 2, "population_size": 4, "pops
 _NUM_TRIED_OUT, _NUM_EPOCHS_TRIED_OUT = 7, 4
 
 
-class ArgumentError(ValueError):
-    """An argument that cannot be: its name (empty for the name of the sampler itself), the rule, and what is possible."""
+def with_all_arguments(kind: str, known: Mapping[str, type[Any]], name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The name of a sampler or pruner and the value of every argument, whether the study gave it or not.
 
-    def __init__(self, argument: str, rule: str, possible: list[str]) -> None:
-        super().__init__(rule)
-        self.argument, self.rule, self.possible = argument, rule, possible
+    The arguments have been tried out in a tiny study, as Optuna looks at many of them only when it is too late.
 
-
-def pin(kind: str, known: Mapping[str, type[Any]], name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The name and the value of every argument, whether the study gave it or not. They have been tried out.
+    Args:
+        kind: What a message calls it: ``sampler`` or ``pruner``.
+        known: ``SAMPLERS`` or ``PRUNERS``.
+        name: One of the known names.
+        arguments: The arguments that the study gives.
 
     Raises:
-        ArgumentError: There is no such sampler or pruner, argument, or value.
+        RuleError: There is no such sampler or pruner, argument, or value; the error's field is the argument.
     """
     if name not in known:
-        raise ArgumentError("", f"{kind} must be one of Optuna's", list(known))
+        raise RuleError(f"{kind} must be one of Optuna's", name, closest(name, known))
     parameters = dict(_settable(known[name]))
     for argument, value in arguments.items():
+        text = value if isinstance(value, str) else shown(value)
         if argument not in parameters:
-            raise ArgumentError(argument, f"an argument of {kind} {name} must be one that it has", list(parameters))
+            possible = closest(argument, parameters)
+            raise RuleError(f"an argument of {kind} {name} must be one that it has", text, possible, argument)
         if rule := _broken_rule(parameters[argument], value):
-            raise ArgumentError(argument, f"{argument} {rule}", list(_BY_NAME.get(argument, {})))
+            repair = closest(value, _BY_NAME[argument]) if argument in _BY_NAME else ""
+            raise RuleError(f"{argument} {rule}", text, repair, argument)
     defaults = {parameter.name: parameter.default for parameter in parameters.values()}
     given = {**defaults, **({"seed": 0} if "seed" in parameters else {}), **_OUR_DEFAULTS.get(name, {}), **arguments}
     if missing := [argument for argument, value in given.items() if value is inspect.Parameter.empty]:
-        raise ArgumentError(missing[0], f"{kind} {name} needs its argument {missing[0]}", [])
+        raise RuleError(f"{kind} {name} needs its argument {missing[0]}", "nothing", field=missing[0])
     try:
         _try_out(known[name], given)
     except Exception as error:  # noqa: BLE001  # whatever Optuna, numpy or scipy raise, they would raise in mid-study
         blamed = next((argument for argument in arguments if argument in str(error)), "")
-        raise ArgumentError(blamed, f"{kind} {name} refuses its arguments: {error}", []) from None
+        value = shown(arguments[blamed]) if blamed else name
+        raise RuleError(f"{kind} {name} refuses its arguments: {error}", value, field=blamed) from None
     return {"name": name, **given}
 
 
@@ -132,26 +139,30 @@ def argument_schemas(made: type[Any]) -> dict[str, Any]:
     return schemas
 
 
-def make_sampler(pinned: Mapping[str, Any], *, num_asked: int) -> BaseSampler:
-    """A sampler of pinned arguments for the next proposal, after so many: each has random numbers of its own.
+def make_sampler(described: Mapping[str, Any], *, num_asked: int) -> BaseSampler:
+    """A sampler for the next proposal, with random numbers of its own.
 
     Samplers that keep nothing but random numbers and caches propose the same whether or not they were made anew in between.
     CMA-ES keeps its distribution with the trials of one process: in another it starts anew, from the middle of the space.
+
+    Args:
+        described: What ``with_all_arguments`` returned.
+        num_asked: How many proposals there were before.
     """
-    arguments = {name: value for name, value in pinned.items() if name != "name"}
+    arguments = {name: value for name, value in described.items() if name != "name"}
     digest = hashlib.sha256(f"{arguments['seed']}/{num_asked}".encode()).digest()
     seed = int.from_bytes(digest[:4], "big")
     if "independent_sampler" in arguments:
         arguments["independent_sampler"] = _make(SAMPLERS[arguments["independent_sampler"] or "random"], {"seed": seed})
-    if pinned["name"] != "qmc":  # its seed is that of the whole sequence
+    if described["name"] != "qmc":  # its seed is that of the whole sequence
         arguments["seed"] = seed
-    sampler: BaseSampler = _make(SAMPLERS[pinned["name"]], arguments)
+    sampler: BaseSampler = _make(SAMPLERS[described["name"]], arguments)
     return sampler
 
 
-def make_pruner(pinned: Mapping[str, Any]) -> BasePruner:
-    """A pruner of pinned arguments."""
-    pruner: BasePruner = _make(PRUNERS[pinned["name"]], {name: value for name, value in pinned.items() if name != "name"})
+def make_pruner(described: Mapping[str, Any]) -> BasePruner:
+    """The pruner that ``with_all_arguments`` described."""
+    pruner: BasePruner = _make(PRUNERS[described["name"]], {name: value for name, value in described.items() if name != "name"})
     return pruner
 
 
@@ -206,7 +217,7 @@ def _broken_rule(parameter: inspect.Parameter, value: Any) -> str | None:
     try:
         TypeAdapter(_union(parameter), config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
     except ValidationError as error:
-        return " or ".join(dict.fromkeys(entry["msg"].removeprefix("Input ") for entry in error.errors()))
+        return " or ".join(dict.fromkeys(rule_of(dict(entry)) for entry in error.errors()))
     lowest = _LOWEST.get(parameter.name)
     if lowest is not None and isinstance(value, int) and value < lowest:
         return f"must be at least {lowest}"

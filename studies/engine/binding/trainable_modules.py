@@ -17,6 +17,7 @@ from studies.engine.errors import rule_of
 from trainables.costs.footprint import Footprint
 from trainables.costs.timing import Timing
 from trainables.data.datasets import Dataset
+from trainables.networks.rules import RuleError
 from trainables.training.configs import canonical_value
 from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location
@@ -33,7 +34,7 @@ class Trainable(Protocol):
 
     def parent(self, config: Any) -> Recipe | None: ...
 
-    def problems(self, config: Any, image_shape: tuple[int, int, int]) -> Iterator[tuple[str, str]]: ...
+    def problems(self, config: Any, image_shape: tuple[int, int, int]) -> Iterator[RuleError]: ...
 
     def footprint(
         self, config: Any, image_shape: tuple[int, int, int], num_classes: int, num_micro_batches: int = 1

@@ -1,11 +1,12 @@
-"""Checks that a study and its trainables fit together, and gathers all problems; what is well becomes the study."""
+"""Checks whether a study fits its trainables and data, and collects all problems; without any there is a study."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from search_spaces.language.designs import reference_cell
-from search_spaces.language.expressions import Expression, ExpressionError, parse
+from search_spaces.language.expressions import Expression, parse
+from search_spaces.language.rules import RuleError
 from search_spaces.language.space import LARGEST_SEED, Cell, Factor, Levels, Space
 from studies.engine.binding.configurations import DERIVED, TRAINABLE, Binder
 from studies.engine.binding.trainable_modules import Trainable, field_names, load_trainable, presets, trainable_names
@@ -15,43 +16,41 @@ from studies.engine.definition.file_model import AdaptiveSearch, FactorEntry, St
 from studies.engine.definition.locations import Stores, stores_of
 from studies.engine.definition.search_plans import SearchPlan, TuningPlan, search_plan, tuning_plan
 from studies.engine.definition.study import Study, as_text
-from studies.engine.definition.yaml_documents import Document
-from studies.engine.errors import Findings, StudyError, closest, nearest, rule_and_value
-from trainables.data.datasets import DataError, Dataset, default_data_folder, prepare
+from studies.engine.errors import ProblemCollector, StudyError, closest, nearest
+from trainables.data.datasets import Dataset, default_data_folder, prepare
 from trainables.networks.layouts import ImageShape
+from trainables.networks.rules import RuleError as DataError
 from trainables.training.configs import identity_field_names
 
 MOST_SEEDS = 10_000
 MOST_REPLICATES = 100_000
 """Of a study; more are a slip, or would take years."""
 _OF_CELLS = (TRAINABLE, "preset", "search_space", "config", "factors", "baseline", "tuning.parameters")
-"""What decides on the configurations of a study; one that is wrong leaves nothing to be said of them."""
+"""What decides on the configurations of a study; if one of these parts is wrong, none of them can be checked."""
 
 
 class Checker:
-    """One study file's content against its trainables and data.
+    """Checks one study file's content against its trainables and data.
 
     Args:
-        document: Where every part of the file stands.
-        content: The file, of the right shape.
-        gone: Paths of parts that are wrong, told, and no longer in ``content``.
+        content: The file, as far as it has the form of a study file.
+        collector: What is wrong with its form; what else is wrong is added to it.
     """
 
-    def __init__(self, document: Document, content: StudyFile, gone: Iterable[str]) -> None:
-        self._content = content
-        self._gone = tuple(gone)
-        self.findings = Findings(document.where, self._gone)
+    def __init__(self, content: StudyFile, collector: ProblemCollector) -> None:
+        self._content, self._collector = content, collector
         self._trainables: dict[str, Trainable] = {}
-        self._certain = True
+        self._trainables_known = True
+        """Whether the file says rightly what is trained; else ``_trainables`` are all there are."""
         self._datasets: dict[str, Dataset] = {}
 
     def study(self, file: Path) -> Study | None:
-        """The study; None if anything is wrong, and then ``findings`` says what."""
+        """The study; None if anything is wrong, and then the collector has the problems."""
         stores = self._stores(file)
         self._find_trainables()
         self._check_names()
         shared = self._shared()
-        reader = FactorReader(self._trainables, self._certain, self._input_shapes(shared), self.findings)
+        reader = FactorReader(self._trainables, self._trainables_known, self._input_shapes(shared), self._collector)
         self._check_shared(reader)
         factors, space = self._factors(reader, self._content.factors, "factors")
         tuned = self._tuned(reader)
@@ -59,16 +58,16 @@ class Checker:
         seeds = self._seeds()
         plan, tuning = self._plans(seeds, tuned)
         baseline = self._baseline(reader, factors)
-        if space is None or self.findings.are_about(*_OF_CELLS):
+        if space is None or self._collector.is_wrong(*_OF_CELLS):
             return None
         binder = Binder(self._content.trainable, shared, list(constraints), self._datasets)
         baseline = {name: baseline[name] for name in space.names() if name in baseline}
-        design = DesignReader(space, baseline, tuned, binder, constraints, self._origin, self.findings)
-        if self._is_wholly_gone("design"):
+        design = DesignReader(space, baseline, tuned, binder, constraints, self._origin, self._collector)
+        if self._is_all_dropped("design"):
             return None
         cells, notes = design.cells(self._content.design)
         self._check_number(cells, seeds, tuning)
-        if self.findings.problems or self._gone or stores is None or seeds is None:
+        if self._collector.problems or stores is None or seeds is None:
             return None
         compares = self._content.design.name in COMPARING
         return Study(
@@ -92,11 +91,11 @@ class Checker:
             return stores_of(self._content, file)
         except StudyError as error:
             for problem in error.problems:
-                self.findings.add(problem.path, problem.rule, problem.value, problem.repair)
+                self._collector.add(problem.path, problem.rule, problem.value, problem.repair)
             return None
 
     def _find_trainables(self) -> None:
-        """One trainable for all, or several as the levels of a factor; all there are if the study is wrong about that."""
+        """Find what is trained: one trainable, or the levels of a factor; all there are if the file is wrong about that."""
         content = self._content
         entry = content.factors.get(TRAINABLE)
         names: Sequence[Any]
@@ -107,26 +106,29 @@ class Checker:
             names = (entry if isinstance(entry, list) else entry.levels) or []
             if content.trainable is not None:
                 rule, repair = "trainable must be either fixed or a factor", "remove one of the two"
-                self.findings.add(TRAINABLE, rule, content.trainable, repair)
-        self._certain = len(set(map(str, names))) > (entry is not None) and all(name in trainable_names() for name in names)
-        known = list(dict.fromkeys(names)) if self._certain else trainable_names()
+                self._collector.add(TRAINABLE, rule, content.trainable, repair)
+        self._trainables_known = len(set(map(str, names))) > (entry is not None) and all(
+            name in trainable_names() for name in names
+        )
+        known = list(dict.fromkeys(names)) if self._trainables_known else trainable_names()
         self._trainables = {str(name): load_trainable(str(name)) for name in known}
 
     def _check_trainable(self) -> None:
         name = self._content.trainable
-        if name is None and not self.findings.is_gone(f"factors.{TRAINABLE}") and not self._is_wholly_gone("factors"):
+        if name is None and not self._collector.is_dropped(f"factors.{TRAINABLE}") and not self._is_all_dropped("factors"):
             rule, repair = "a study must say what it trains", f"add trainable: one of {', '.join(trainable_names())}"
-            self.findings.add(TRAINABLE, rule, "nothing", repair)
+            self._collector.add(TRAINABLE, rule, "nothing", repair)
         elif name is not None and name not in trainable_names():
             rule, repair = "trainable must be one that exists", closest(name, trainable_names())
-            self.findings.add(TRAINABLE, rule, name, repair)
+            self._collector.add(TRAINABLE, rule, name, repair)
 
-    def _is_wholly_gone(self, part: str) -> bool:
-        """Whether all of a part was given up, or a named space that may have had some of it is not known."""
-        return part in self._gone or (part in ("factors", "baseline") and "search_space" in self._gone)
+    def _is_all_dropped(self, part: str) -> bool:
+        """Whether all of a part was dropped, or a named space, which may have entries of it, could not be read."""
+        dropped = self._collector.dropped_paths
+        return part in dropped or (part in ("factors", "baseline") and "search_space" in dropped)
 
     def _whose(self) -> str:
-        return f"trainable {' or '.join(self._trainables)}" if self._certain else "some trainable"
+        return f"trainable {' or '.join(self._trainables)}" if self._trainables_known else "some trainable"
 
     def _check_names(self) -> None:
         """Every name is a field of some trainable, and stands in one place."""
@@ -134,26 +136,26 @@ class Checker:
         for part, what in (("config", "a key of config"), ("factors", "a factor")):
             for name in getattr(content, part):
                 if name not in fields and (part, name) != ("factors", TRAINABLE):
-                    self.findings.add(
+                    self._collector.add(
                         f"{part}.{name}", f"{what} must be a field of {self._whose()}", name, closest(name, sorted(fields))
                     )
         for name in content.factors.keys() & fields - self._identity_fields():
             rule = "a factor must change what is learnt, and this field does not"
-            self.findings.add(f"factors.{name}", rule, name, "set it under config")
+            self._collector.add(f"factors.{name}", rule, name, "set it under config")
         for name in content.config.keys() & content.factors.keys():
             rule = "a field must be either fixed in config or a factor"
-            self.findings.add(f"config.{name}", rule, name, "remove one of the two")
-        if not content.factors and not self._is_wholly_gone("factors"):
-            self.findings.add("factors", "a study must vary at least one factor", "none", "e.g. factors: {time_steps: [4, 8]}")
+            self._collector.add(f"config.{name}", rule, name, "remove one of the two")
+        if not content.factors and not self._is_all_dropped("factors"):
+            self._collector.add("factors", "a study must vary at least one factor", "none", "e.g. factors: {time_steps: [4, 8]}")
         self._check_baseline_names()
 
     def _check_baseline_names(self) -> None:
-        factors = {*self._content.factors, *(path.removeprefix("factors.") for path in self._gone if path.startswith("factors."))}
+        factors = {*self._content.factors, *self._collector.names_dropped_in("factors")}
         for name in self._content.baseline.keys() - factors:
-            if not self._is_wholly_gone("factors"):
+            if not self._is_all_dropped("factors"):
                 near = nearest(name, factors)
                 repair = f"add it to factors, or move it to config{f'; did you mean {near}?' if near else ''}"
-                self.findings.add(f"baseline.{name}", "a baseline must be of a factor", name, repair)
+                self._collector.add(f"baseline.{name}", "a baseline must be of a factor", name, repair)
 
     def _fields(self) -> set[str]:
         return {name for trainable in self._trainables.values() for name in field_names(trainable.Config)}
@@ -168,7 +170,7 @@ class Checker:
         if content.preset is not None and content.preset not in offered:
             rule = f"preset must be one that {self._whose()} has"
             repair = closest(content.preset, offered) if offered else "leave it out: it has none"
-            self.findings.add("preset", rule, content.preset, repair)
+            self._collector.add("preset", rule, content.preset, repair)
         return {**offered.get(content.preset or "", {}), **content.config}
 
     def _check_shared(self, reader: FactorReader) -> None:
@@ -177,7 +179,7 @@ class Checker:
 
     def _input_shapes(self, shared: Mapping[str, Any]) -> list[ImageShape]:
         """Prepares every data set; the shapes of what the networks may see of them."""
-        defaults = [trainable.Config() for trainable in self._trainables.values()] if self._certain else []
+        defaults = [trainable.Config() for trainable in self._trainables.values()] if self._trainables_known else []
         shapes = []
         for data in self._possible("data", shared, [config.data for config in defaults]):
             dataset = self._prepare(data) if isinstance(data, str) else None
@@ -194,14 +196,14 @@ class Checker:
         return list(entry if isinstance(entry, list) else entry.levels or [])
 
     def _prepare(self, data: str) -> Dataset | None:
-        """A data set; one that cannot be had is a problem (one that is no text is told with the other values)."""
+        """A data set, prepared; None if that fails, which is a problem then."""
         try:
             self._datasets[data] = prepare(data, default_data_folder())
-        except DataError as error:
+        except DataError as broken:
             entry = self._content.factors.get("data")
             levels = entry if isinstance(entry, list) else (entry.levels or []) if entry else []
             path = f"factors.data[{levels.index(data)}]" if data in levels else self._origin("data")
-            self.findings.add(path, error.rule, error.value, error.repair)
+            self._collector.add_broken(path, broken)
         return self._datasets.get(data)
 
     def _origin(self, name: str) -> str:
@@ -219,11 +221,10 @@ class Checker:
         fields = self._fields() | {TRAINABLE}
         read = {name: reader.factor(name, entry, f"{part}.{name}") for name, entry in entries.items() if name in fields}
         factors = {name: factor for name, factor in read.items() if factor}
-        if self._is_wholly_gone("factors"):
+        if self._is_all_dropped("factors"):
             return factors, None
-        gone = [path.removeprefix(f"{part}.") for path in self._gone if path.startswith(f"{part}.")]
-        unknown = [*(entries.keys() - factors.keys()), *gone]
-        return factors, read_space(list(factors.values()), unknown, part, self.findings)
+        unknown = [*(entries.keys() - factors.keys()), *self._collector.names_dropped_in(part)]
+        return factors, read_space(list(factors.values()), unknown, part, self._collector)
 
     def _tuned(self, reader: FactorReader) -> Space | None:
         """The space of nuisance hyperparameters."""
@@ -232,14 +233,14 @@ class Checker:
             return None
         if self._content.design.name not in COMPARING:
             rule = f"tuning is for the cells of a design that compares, not for {self._content.design.name}"
-            self.findings.add("tuning", rule, ", ".join(tuning.parameters), "make the parameters factors instead")
+            self._collector.add("tuning", rule, ", ".join(tuning.parameters), "make the parameters factors instead")
         entries = {name: entry for name, entry in tuning.parameters.items() if self._may_be_tuned(name, f"{part}.{name}")}
         return self._factors(reader, entries, part)[1]
 
     def _may_be_tuned(self, name: str, path: str) -> bool:
         others = [part for part in ("config", "factors") if name in getattr(self._content, part)]
         for part in others:
-            self.findings.add(path, f"a field must be either tuned or in {part}", name, "remove one of the two")
+            self._collector.add(path, f"a field must be either tuned or in {part}", name, "remove one of the two")
         owners = [key for key, trainable in self._trainables.items() if name in identity_field_names(trainable.Config)]
         if others:
             return len(owners) == len(self._trainables)
@@ -248,17 +249,17 @@ class Checker:
                 f"what is tuned must be a field of {self._whose()} that changes what is learnt",
                 self._identity_fields(),
             )
-            self.findings.add(path, rule, name, closest(name, sorted(repair)))
-        elif self._certain and len(owners) < len(self._trainables):
+            self._collector.add(path, rule, name, closest(name, sorted(repair)))
+        elif self._trainables_known and len(owners) < len(self._trainables):
             rule = f"what is tuned must be a field of every trainable, and {name} is of {', '.join(owners)} alone"
-            self.findings.add(path, rule, name, "leave it out, or study one trainable at a time")
+            self._collector.add(path, rule, name, "leave it out, or study one trainable at a time")
             return False
         return bool(owners)
 
     def _baseline(self, reader: FactorReader, factors: Mapping[str, Factor]) -> Cell:
         """The reference level of every factor, where the design compares with it; what is given is checked in any case."""
         content = self._content
-        compares = content.design.name in COMPARING and not self._is_wholly_gone("design")
+        compares = content.design.name in COMPARING and not self._is_all_dropped("design")
         given = dict(content.baseline)
         if content.design.name == "leave_one_out":  # a component is on
             given = {**{name: True for name, factor in factors.items() if _is_switch(factor)}, **given}
@@ -276,10 +277,10 @@ class Checker:
     def _miss_baseline(self, name: str, *, is_needed: bool) -> None:
         content = self._content
         is_misspelt = name not in self._fields() | {TRAINABLE} and nearest(name, content.baseline.keys() - content.factors.keys())
-        is_told = self.findings.is_gone(f"baseline.{name}") or self._is_wholly_gone("baseline")
+        is_told = self._collector.is_dropped(f"baseline.{name}") or self._is_all_dropped("baseline")
         if is_needed and not is_misspelt and not is_told:
             rule, repair = "every factor must have a baseline level", f"add baseline: {{{name}: …}}"
-            self.findings.add(f"factors.{name}", rule, "none", repair)
+            self._collector.add(f"factors.{name}", rule, "none", repair)
 
     def _constraints(self) -> dict[Expression, str]:
         """Every constraint and its path."""
@@ -289,13 +290,12 @@ class Checker:
             path = f"constraints[{i}]"
             try:
                 expression = parse(text)
-            except ExpressionError as error:
-                rule, value = rule_and_value(str(error), text)
-                self.findings.add(path, rule, value, 'e.g. "time_steps * feature_scale <= 4"')
+            except RuleError as broken:
+                self._collector.add_broken(path, broken, value=text, repair='e.g. "time_steps * feature_scale <= 4"')
                 continue
             for name in sorted(expression.names - known):
                 rule = "a constraint must speak of fields, or of what is known before training"
-                self.findings.add(path, rule, name, closest(name, sorted(known)))
+                self._collector.add(path, rule, name, closest(name, sorted(known)))
             parsed.setdefault(expression, path)
         return parsed
 
@@ -309,15 +309,15 @@ class Checker:
         elif isinstance(given, list) and (len(set(given)) < len(given) or not all(0 <= seed <= LARGEST_SEED for seed in given)):
             rule = f"seeds must be a count of at least 1, or distinct numbers from 0 to {LARGEST_SEED}"
         if rule:
-            self.findings.add(path, rule, given, "e.g. seeds: 10, or seeds: [3, 5, 7]")
-        if rule or self.findings.is_gone(path):
+            self._collector.add(path, rule, given, "e.g. seeds: 10, or seeds: [3, 5, 7]")
+        if rule or self._collector.is_dropped(path):
             return None
         return tuple(range(given) if isinstance(given, int) else given)
 
     def _plans(self, seeds: tuple[int, ...] | None, tuned: Space | None) -> tuple[SearchPlan | None, TuningPlan | None]:
         design, tuning = self._content.design, self._content.tuning
-        searched = search_plan(design, seeds, self.findings) if isinstance(design, AdaptiveSearch) else None
-        return searched, tuning_plan(tuning, tuned, seeds, self.findings) if tuning else None
+        searched = search_plan(design, seeds, self._collector) if isinstance(design, AdaptiveSearch) else None
+        return searched, tuning_plan(tuning, tuned, seeds, self._collector) if tuning else None
 
     def _check_number(self, cells: Sequence[Cell], seeds: tuple[int, ...] | None, tuning: TuningPlan | None) -> None:
         """No study is larger than anyone could run."""
@@ -333,7 +333,7 @@ class Checker:
             number += len(cells) * tuning.num_trials
         if number > MOST_REPLICATES:
             rule = f"a study may have at most {MOST_REPLICATES:,} replicates"
-            self.findings.add("design", rule, f"{number:,}: {', '.join(parts)}", "fewer levels, trials or seeds")
+            self._collector.add("design", rule, f"{number:,}: {', '.join(parts)}", "fewer levels, trials or seeds")
 
 
 def _is_switch(factor: Factor) -> bool:

@@ -1,4 +1,4 @@
-"""From a design to its cells: those that may be trained, each a configuration of its own."""
+"""Makes the cells of a design: those that may be trained, no two of them the same training."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +13,11 @@ from search_spaces.language.designs import (
     reference_cell,
 )
 from search_spaces.language.expressions import Expression
+from search_spaces.language.rules import RuleError
 from search_spaces.language.space import Cell, Level, Space
-from studies.engine.binding.configurations import Binder, Configuration, ConstraintError
+from studies.engine.binding.configurations import Binder
 from studies.engine.definition.file_model import MOST_CELLS, Design, FractionalFactorial, RandomDesign
-from studies.engine.errors import Findings, rule_and_value, shown
+from studies.engine.errors import ProblemCollector, shown
 from studies.run_record import levels_in_words
 
 COMPARING = ("one_factor_at_a_time", "leave_one_out", "full_factorial", "fractional_factorial")
@@ -37,13 +38,9 @@ _ENUMERATED: Mapping[str, Callable[[Space, Mapping[str, Level]], list[Cell]]] = 
 }
 
 
-class _TooManyRefusedError(Exception):
-    """A random design has met ``MOST_REFUSED`` cells that may not be trained."""
-
-
 @dataclass
 class DesignReader:
-    """Makes the cells of a design; what is wrong goes to ``findings``.
+    """Makes the cells of a design; problems go to ``collector``.
 
     Attributes:
         space: What varies.
@@ -52,7 +49,7 @@ class DesignReader:
         binder: What a cell becomes.
         constraints: The path of every constraint.
         path_of: The path of where a field's value comes from.
-        findings: Where problems go.
+        collector: Where problems go.
     """
 
     space: Space
@@ -61,18 +58,19 @@ class DesignReader:
     binder: Binder
     constraints: Mapping[Expression, str]
     path_of: Callable[[str], str]
-    findings: Findings
+    collector: ProblemCollector
 
     def __post_init__(self) -> None:
-        self._num_known = len(self.findings.problems)
+        self._num_known = len(self.collector.problems)
         self._told: set[str] = set()
         tuned = set(self.tuned.names()) if self.tuned else set()
+        self._path_of_constraint = {constraint.text: path for constraint, path in self.constraints.items()}
         of_cells = [constraint for constraint in self.binder.constraints if not constraint.names & tuned]
         self._of_cells = replace(self.binder, constraints=of_cells)
 
     def _is_well(self) -> bool:
         """Whether nothing has been found wrong here; what was wrong before is another matter."""
-        return len(self.findings.problems) == self._num_known
+        return len(self.collector.problems) == self._num_known
 
     def cells(self, design: Design) -> tuple[list[Cell], list[str]]:
         """The cells of a design, none for an adaptive search, and sentences on them."""
@@ -94,8 +92,8 @@ class DesignReader:
                 )
             else:
                 cells = _ENUMERATED[design.name](self.space, self.baseline)
-        except ValueError as error:
-            self._add_to_design(str(error), design.name)
+        except RuleError as broken:
+            self.collector.add_broken("design", broken, value=design.name, repair="change the design, or the factors")
             return [], []
         kept = self._allowed(cells)
         if len(kept) < len(cells) and self._is_well():
@@ -103,10 +101,6 @@ class DesignReader:
         self._tell_same_trainings(kept)
         self._probe_tuned(kept)
         return kept, notes
-
-    def _add_to_design(self, message: str, value: str) -> None:
-        rule, value = rule_and_value(message, value)
-        self.findings.add("design", rule, value, "change the design, or the factors")
 
     def _is_countable(self, design: str) -> bool:
         """Whether a design that lists its cells has not too many; others say themselves why they have none."""
@@ -116,7 +110,7 @@ class DesignReader:
         of_all = sum(number or 0 for number in numbers) if design == "one_factor_at_a_time" else self.space.num_cells() or 0
         if of_all > MOST_CELLS:
             rule, repair = f"a design may have at most {MOST_CELLS:,} cells", "fewer levels, or design: random"
-            self.findings.add("design", rule, f"{design} of {of_all:,}" if of_all < 10**15 else "far more", repair)
+            self.collector.add("design", rule, f"{design} of {of_all:,}" if of_all < 10**15 else "far more", repair)
         return of_all <= MOST_CELLS
 
     def _random(self, design: RandomDesign) -> list[Cell]:
@@ -127,16 +121,15 @@ class DesignReader:
             accepted = self._accepts(cell)
             refused += not accepted
             if refused > MOST_REFUSED or not self._is_well():
-                raise _TooManyRefusedError
+                raise RuleError(f"random cells must be found within {MOST_REFUSED:,} draws", "too few that may be trained")
             return accepted
 
         try:
             return random_cells(self.space, design.num_cells, seed=design.seed, accept=accept)
-        except (ValueError, _TooManyRefusedError) as error:
+        except RuleError as broken:
             if self._is_well() and self._some_are_allowed():
-                message = str(error) or f"random cells must be found within {MOST_REFUSED:,} draws, but got too few"
-                rule, value = rule_and_value(message, "")
-                self.findings.add("design.num_cells", rule, value, "ask for fewer, add levels, or loosen the constraints")
+                repair = "ask for fewer, add levels, or loosen the constraints"
+                self.collector.add_broken("design.num_cells", broken, repair=repair)
             return []
 
     def _some_are_allowed(self) -> bool:
@@ -153,22 +146,22 @@ class DesignReader:
         return [self.space.random_cell(generator) for _ in range(NUM_PROBES)]
 
     def _accepts(self, cell: Cell) -> bool:
-        """As the binder's, but a constraint that cannot be worked out is told."""
+        """Whether a cell may be trained; a constraint that has no answer for it is told."""
         configuration = self.binder.configuration(cell)
         if next(configuration.problems(), None) is not None:
             return False
         try:
             return self.binder.broken_constraint(configuration) is None
-        except ConstraintError as error:
-            self._add_constraint_error(error, cell)
+        except RuleError as broken:
+            self._add_unanswered(broken, cell)
             return False
 
-    def _add_constraint_error(self, error: ConstraintError, cell: Cell) -> None:
-        rule, value = rule_and_value(str(error), "no result")
-        path = self.constraints[error.constraint]
+    def _add_unanswered(self, broken: RuleError, cell: Cell) -> None:
+        """A constraint, the field of ``broken``, has no answer for a cell."""
+        path = self._path_of_constraint[broken.field]
         if path not in self._told:
             self._told.add(path)
-            self.findings.add(path, rule, f"{value} where {levels_in_words(cell)}", "change the constraint")
+            self.collector.add(path, broken.rule, f"{broken.value} where {levels_in_words(cell)}", "change the constraint")
 
     def _allowed(self, cells: Sequence[Cell]) -> list[Cell]:
         """The cells that keep the constraints; one that could not be trained otherwise is a problem."""
@@ -176,15 +169,17 @@ class DesignReader:
         for cell in cells:
             configuration = self.binder.configuration(cell)
             wrong = list(configuration.problems())
-            for name, rule in wrong:
-                self._add_field_problem(configuration, name, rule)
+            for each in wrong:
+                path = self.path_of(each.field)
+                value = shown(getattr(configuration.config, each.field))
+                self.collector.add_broken(path, each, value=value, repair=f"change {path}")
             num_wrong += bool(wrong)
             if num_wrong >= MOST_TOLD:
                 return []
             try:
                 constraint = None if wrong else self._of_cells.broken_constraint(configuration)
-            except ConstraintError as error:
-                self._add_constraint_error(error, cell)
+            except RuleError as unanswered:
+                self._add_unanswered(unanswered, cell)
                 return []
             if constraint:
                 broken[constraint] += 1
@@ -193,21 +188,16 @@ class DesignReader:
         if not kept and not num_wrong:
             constraint = max(broken, key=lambda constraint: broken[constraint])
             rule = "some cell must keep the constraints"
-            self.findings.add(
+            self.collector.add(
                 self.constraints[constraint], rule, f"none of {len(cells)} does", "loosen it, or change the factors"
             )
         return kept
-
-    def _add_field_problem(self, configuration: Configuration, name: str, rule: str) -> None:
-        path = self.path_of(name)
-        rule, value = rule_and_value(rule, shown(getattr(configuration.config, name)))
-        self.findings.add(path, rule, value, f"change {path}")
 
     def _left_out(self, design: Design, cells: Sequence[Cell], kept: Sequence[Cell]) -> list[str]:
         """What it means that constraints take cells from a design that compares."""
         if isinstance(design, FractionalFactorial):
             rule, value = "constraints must leave a fractional factorial whole", f"{len(cells) - len(kept)} of {len(cells)} cells"
-            self.findings.add("constraints", rule, f"{value} left out", "use full_factorial, or random, or other levels")
+            self.collector.add("constraints", rule, f"{value} left out", "use full_factorial, or random, or other levels")
             return []
         references = {"baseline": cells[0]} | {
             name: reference_cell(self.space, self.baseline, name) for name in self.space.names()
@@ -216,8 +206,9 @@ class DesignReader:
             if cell not in kept:
                 broken = self._of_cells.broken_constraint(self.binder.configuration(cell))
                 what = "the baseline" if name == "baseline" else f"the cell that {name} is compared with"
-                rule = f"{what} must keep the constraints{f', but it breaks {broken.text}' if broken else ''}"
-                self.findings.add("baseline", *rule_and_value(rule, ""), "change the baseline, or the constraint")
+                value = f"it breaks {broken.text}" if broken else "it does not"
+                repair = "change the baseline, or the constraint"
+                self.collector.add("baseline", f"{what} must keep the constraints", value, repair)
                 return []
         return [f"{len(cells) - len(kept)} of {len(cells)} cells are left out by the constraints."]
 
@@ -232,10 +223,10 @@ class DesignReader:
             path = f"factors.{changed[0]}" if changed else "factors"
             if path not in self._told and len(self._told) < MOST_TOLD:
                 self._told.add(path)
-                rule = f"cells must differ in what is trained, but {', '.join(changed) or 'nothing'} changes nothing here"
+                rule = f"cells must differ in what is trained; {', '.join(changed) or 'nothing'} changes nothing here"
                 value = f"{levels_in_words(first)} and {levels_in_words(cell)}"
-                repair = "say where the factor matters, e.g. {levels: […], when: {…}}, or take it out"
-                self.findings.add(path, rule, value, repair)
+                repair = "give the factor a condition under which it matters, e.g. {levels: […], when: {…}}, or remove it"
+                self.collector.add(path, rule, value, repair)
 
     def _probe(self) -> list[str]:
         """Whether a space that is searched has configurations that may be trained: random ones are looked at."""
@@ -256,7 +247,7 @@ class DesignReader:
             if not any(self.binder.accepts(cell, values) for values in tuned):
                 rule = "every cell must have values of what is tuned that it may be trained with"
                 value = f"none of {NUM_TUNED_PROBES} random ones for {levels_in_words(cell)}"
-                self.findings.add("tuning.parameters", rule, value, "change the parameters, or the constraints")
+                self.collector.add("tuning.parameters", rule, value, "change the parameters, or the constraints")
                 return
 
 

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
 
 from search_spaces.language.pool_placements import num_pool_placements, pool_placements
-from search_spaces.language.space import Factor, Level, Levels, Range, Space, SpaceError, make_space
+from search_spaces.language.rules import RuleError
+from search_spaces.language.space import Factor, Level, Levels, Range, Space, make_space
 from studies.engine.binding.configurations import TRAINABLE
 from studies.engine.binding.trainable_modules import Trainable, field_docs, field_problem, field_value, trainable_names
-from studies.engine.definition.file_model import FactorEntry, Placements, Varied
-from studies.engine.errors import Findings, closest, rule_and_value, shown
-from trainables.networks.layouts import ImageShape, final_map
+from studies.engine.definition.file_model import FactorEntry, FactorSpec, Placements
+from studies.engine.errors import ProblemCollector, closest, shown
+from trainables.networks.layouts import ImageShape, final_map, parse_layout
+from trainables.networks.rules import RuleError as LayoutError
 
 MOST_PLACEMENTS = 10_000
 MOST_WORDS = 100
@@ -25,21 +27,22 @@ class FactorReader:
 
     Attributes:
         trainables: What may be trained, by name.
-        certain: Whether these are all of them and no others; if the study is wrong about that, what any of them takes is right.
+        trainables_known: Whether the file says rightly which these are. If not, they are all there are, and a value is taken if
+            any of them takes it.
         input_shapes: The shapes of what the networks may see.
-        findings: Where problems go.
+        collector: Where problems go.
         notes: Sentences for the record.
     """
 
     trainables: Mapping[str, Trainable]
-    certain: bool
+    trainables_known: bool
     input_shapes: Sequence[ImageShape]
-    findings: Findings
+    collector: ProblemCollector
     notes: list[str] = field(default_factory=list)
 
     def factor(self, name: str, entry: FactorEntry, path: str) -> Factor | None:
-        """The factor of an entry; None if it is wrong, and then the findings say why."""
-        varied = Varied(levels=entry) if isinstance(entry, list) else entry
+        """The factor of an entry; None if it is wrong, and then the collector says why."""
+        varied = FactorSpec(levels=entry) if isinstance(entry, list) else entry
         owners = self._owners(name, varied, f"{path}.when.{TRAINABLE}")
         domain = self._domain(name, varied, path, owners, listed=isinstance(entry, list)) if owners else None
         if domain is None:
@@ -48,40 +51,40 @@ class FactorReader:
         when = {key: tuple(self.canonical(key, level) for level in levels) for key, levels in when.items()}
         if name == TRAINABLE and when:
             rule, repair = "trainable must be known of every configuration", "leave out its condition"
-            self.findings.add(f"{path}.when", rule, ", ".join(when), repair)
+            self.collector.add(f"{path}.when", rule, ", ".join(when), repair)
             return None
-        if name != TRAINABLE and self.certain and len(owners) < len(self.trainables) and TRAINABLE not in when:
+        if name != TRAINABLE and self.trainables_known and len(owners) < len(self.trainables) and TRAINABLE not in when:
             when = {TRAINABLE: tuple(owners), **when}  # a field that only some trainables have exists only there
         return Factor(name, domain, when)
 
-    def _owners(self, name: str, varied: Varied, path: str) -> list[str]:
+    def _owners(self, name: str, varied: FactorSpec, path: str) -> list[str]:
         """The trainables that have the field and may be chosen where the factor exists."""
         if name == TRAINABLE:
             return list(self.trainables)
         have = [trainable for trainable in self.trainables if name in field_docs(self.trainables[trainable].Config)]
         given = varied.when.get(TRAINABLE)
-        if given is None or not self.certain:
+        if given is None or not self.trainables_known:
             return have
         chosen = given if isinstance(given, list) else [given]
         lacking = [trainable for trainable in self.trainables if trainable in chosen and trainable not in have]
         if lacking:
             rule, repair = f"a factor must be a field of the trainables that it exists for, and {name} is of", ", ".join(have)
-            self.findings.add(path, f"{rule} {repair}", ", ".join(lacking), f"change the condition: {repair}")
+            self.collector.add(path, f"{rule} {repair}", ", ".join(lacking), f"change the condition: {repair}")
             return []
         return [trainable for trainable in have if trainable in chosen] or have
 
-    def _domain(self, name: str, varied: Varied, path: str, owners: Sequence[str], *, listed: bool) -> Levels | Range | None:
+    def _domain(self, name: str, varied: FactorSpec, path: str, owners: Sequence[str], *, listed: bool) -> Levels | Range | None:
         given = [key for key in ("levels", "low", "high", "layouts") if getattr(varied, key) is not None]
         kinds = {"low" if key == "high" else key for key in given}
         if len(kinds) != 1:
             rule = "a factor must have either levels, or low and high, or layouts"
             repair = "keep one of the three" if given else "add one of the three"
-            self.findings.add(path, rule, ", ".join(given) or "none of them", repair)
+            self.collector.add(path, rule, ", ".join(given) or "none of them", repair)
             return None
         if "low" not in kinds and (varied.log or varied.step is not None):
             key, what = "log" if varied.log else "step", "layouts" if varied.layouts else "levels"
             repair = f"leave out {key}, or give low and high instead of {what}"
-            self.findings.add(f"{path}.{key}", "log and step belong to a range", f"{what} with {key}", repair)
+            self.collector.add(f"{path}.{key}", "log and step belong to a range", f"{what} with {key}", repair)
             return None
         if varied.layouts is not None:
             return self._placements(name, varied.layouts, f"{path}.layouts", owners)
@@ -100,19 +103,19 @@ class FactorReader:
             if len({repr(level) for level in levels}) > len(distinct):
                 rule += "; two spellings of one value are one level"
             repair = "remove the repeated level" if len(distinct) > 1 else f"add a level, or fix {name} {_fixed_in(name)}"
-            self.findings.add(path, rule, list(levels), repair)
+            self.collector.add(path, rule, list(levels), repair)
             return None
         return Levels(tuple(canonical))
 
-    def _range(self, name: str, varied: Varied, path: str, owners: Sequence[str]) -> Range | None:
+    def _range(self, name: str, varied: FactorSpec, path: str, owners: Sequence[str]) -> Range | None:
         if varied.low is None or varied.high is None:
             missing = "low" if varied.low is None else "high"
-            self.findings.add(path, "a range must have low and high", f"no {missing}", f"add {missing}: …")
+            self.collector.add(path, "a range must have low and high", f"no {missing}", f"add {missing}: …")
             return None
         integer = name != TRAINABLE and all(self._takes(owner, name, int) for owner in owners)
         if not integer and (name == TRAINABLE or not all(self._takes(owner, name, float) for owner in owners)):
             rule = f"a range must be of a number, and {name} is none"
-            self.findings.add(path, rule, f"{varied.low:g} to {varied.high:g}", "give its levels instead: [first, second, …]")
+            self.collector.add(path, rule, f"{varied.low:g} to {varied.high:g}", "give its levels instead: [first, second, …]")
             return None
         bounds = {
             key: int(bound) if integer and bound.is_integer() else bound
@@ -122,10 +125,9 @@ class FactorReader:
         if not all(checked):
             return None
         domain = Range(varied.low, varied.high, log=varied.log, step=varied.step, integer=integer)
-        if problem := domain.problem():
-            rule, value = rule_and_value(problem, "")
-            key = ".step" if varied.step is not None and "step" in rule else ".low" if "positive" in rule else ""
-            self.findings.add(f"{path}{key}", rule, value, f"change {path}{key}")
+        if broken := domain.problem():
+            place = f"{path}.{broken.field}" if broken.field else path
+            self.collector.add_broken(place, broken, repair=f"change {place}")
             return None
         return domain
 
@@ -135,25 +137,25 @@ class FactorReader:
 
     def _placements(self, name: str, placements: Placements, path: str, owners: Sequence[str]) -> Levels | None:
         if name != "layout":
-            self.findings.add(path, "only layout has placements of pools", name, "give levels, or low and high")
+            self.collector.add(path, "only layout has placements of pools", name, "give levels, or low and high")
             return None
         words = placements.convolutions.split()
         pools = [placements.pools] if isinstance(placements.pools, int) else list(placements.pools)
         if len(words) > MOST_WORDS or len(pools) > MOST_WORDS:
             rule, repair = f"there may be at most {MOST_WORDS} convolutions", "fewer convolutions or numbers of pools"
-            self.findings.add(path, rule, f"{len(words)}, and {len(pools)} numbers of pools", repair)
+            self.collector.add(path, rule, f"{len(words)}, and {len(pools)} numbers of pools", repair)
             return None
         try:
             num = num_pool_placements(words, pools, placements.kinds, mixed=placements.mixed)
             if num > MOST_PLACEMENTS:
                 rule, repair = f"there may be at most {MOST_PLACEMENTS:,} placements", "fewer pools, kinds or convolutions"
-                self.findings.add(path, rule, f"{num:,}", repair)
+                self.collector.add(path, rule, f"{num:,}", repair)
                 return None
             every = list(pool_placements(words, pools, placements.kinds, mixed=placements.mixed))
             fitting = [layout for layout in every if self._fits(layout, placements.smallest_map)]
-        except ValueError as error:
-            rule, value = rule_and_value(str(error), placements.convolutions)
-            self.findings.add(path, rule, value, 'e.g. {convolutions: "64 64 128", pools: 2}')
+        except (RuleError, LayoutError) as broken:
+            repair = 'e.g. {convolutions: "64 64 128", pools: 2}'
+            self.collector.add_broken(path, broken, value=placements.convolutions, repair=repair)
             return None
         side = f"{placements.smallest_map}x{placements.smallest_map}"
         if len(fitting) < len(every):
@@ -162,35 +164,36 @@ class FactorReader:
         if len(fitting) < 2:
             images = " or ".join(dict.fromkeys(f"{height}x{width}" for height, width, _ in self.input_shapes)) or "the"
             rule = f"at least 2 placements must leave {images} images a map of {side}"
-            self.findings.add(
+            self.collector.add(
                 path, rule, f"{len(fitting)} of {len(every)} do", "other numbers of pools, or a smaller smallest_map"
             )
             return None
         return self._levels(name, fitting, path, owners)
 
     def _fits(self, layout: str, smallest_map: int) -> bool:
-        for shape in self.input_shapes:
-            try:
-                if min(final_map(layout, shape)) < smallest_map:
-                    return False
-            except ValueError as error:
-                if "meets a" not in str(error):
-                    raise
-                return False
-        return True
+        """Whether all images leave the last map of a layout large enough.
+
+        Raises:
+            RuleError: It is no layout.
+        """
+        parse_layout(layout)
+        try:
+            return all(min(final_map(layout, shape)) >= smallest_map for shape in self.input_shapes)
+        except LayoutError:  # a pool meets a map of one pixel
+            return False
 
     def check(self, name: str, value: Any, path: str, owners: Iterable[str]) -> bool:
         """Whether a value is one that its field can take, in every one of these trainables that has it."""
         if name == TRAINABLE:
             if value not in trainable_names():
-                self.findings.add(path, "trainable must be one that exists", shown(value), closest(value, trainable_names()))
+                self.collector.add(path, "trainable must be one that exists", shown(value), closest(value, trainable_names()))
                 return False
             return True
         configs = [config for config in (self.trainables[owner].Config for owner in owners) if name in field_docs(config)]
         wrong = [(rule, config) for config in configs if (rule := field_problem(config, name, value))]
-        if wrong and (self.certain or len(wrong) == len(configs)):
+        if wrong and (self.trainables_known or len(wrong) == len(configs)):
             rule, config = wrong[0]
-            self.findings.add(path, rule, shown(value), f"change it; {name} is: {field_docs(config)[name]}")
+            self.collector.add(path, rule, shown(value), f"change it; {name} is: {field_docs(config)[name]}")
             return False
         return True
 
@@ -207,57 +210,56 @@ class FactorReader:
         level = factor.domain.canonical(self.canonical(name, value))
         if not factor.domain.contains(level):
             rule, repair = "the baseline must be one of the factor's levels", f"choose {_possible(factor)}, or add it to them"
-            self.findings.add(path, rule, shown(value), repair)
+            self.collector.add(path, rule, shown(value), repair)
         return level
 
 
-def read_space(factors: Sequence[Factor], unknown: Iterable[str], part: str, findings: Findings) -> Space | None:
-    """The space of factors; None if their conditions are wrong, and then the findings say why, or hang on ``unknown`` ones."""
+def read_space(factors: Sequence[Factor], unknown: Iterable[str], part: str, collector: ProblemCollector) -> Space | None:
+    """The space of factors; None if conditions are wrong, which become problems, or name factors that are ``unknown``."""
     by_name, unknown = {factor.name: factor for factor in factors}, set(unknown)
-    sound = [factor for factor in factors if _has_sound_conditions(factor, by_name, unknown, part, findings)]
+    sound = [factor for factor in factors if _has_sound_conditions(factor, by_name, unknown, part, collector)]
     whole = len(sound) == len(factors) and not unknown
     sound = _without(sound, by_name.keys() - {factor.name for factor in sound})
     while True:
         try:
             space = make_space(sound)
-        except SpaceError as error:
-            rule, value = rule_and_value(error.rule, error.factor)
-            findings.add(f"{part}.{error.factor}.when", rule, value, "change one of the conditions")
-            sound = _without(sound, {error.factor})
+        except RuleError as broken:
+            collector.add_broken(f"{part}.{broken.field}.when", broken, value=broken.field, repair="change one of the conditions")
+            sound = _without(sound, {broken.field})
             whole = False
         else:
             return space if whole else None
 
 
 def _has_sound_conditions(
-    factor: Factor, by_name: Mapping[str, Factor], unknown: set[str], part: str, findings: Findings
+    factor: Factor, by_name: Mapping[str, Factor], unknown: set[str], part: str, collector: ProblemCollector
 ) -> bool:
     sound = True
-    for parent, levels in factor.when.items():
-        path = f"{part}.{factor.name}.when.{parent}"
-        if parent in unknown:
+    for condition, levels in factor.when.items():
+        path = f"{part}.{factor.name}.when.{condition}"
+        if condition in unknown:
             sound = False
-        elif parent not in by_name:
-            findings.add(path, "a condition must name a factor", shown(parent), closest(parent, by_name))
+        elif condition not in by_name:
+            collector.add(path, "a condition must name a factor", shown(condition), closest(condition, by_name))
             sound = False
         elif not levels:
-            findings.add(path, "a condition must name at least one level", "none", f"choose {_possible(by_name[parent])}")
+            collector.add(path, "a condition must name at least one level", "none", f"choose {_possible(by_name[condition])}")
             sound = False
         else:
-            domain = by_name[parent].domain
+            domain = by_name[condition].domain
             for level in levels:
                 if not domain.contains(domain.canonical(level)):
-                    rule = f"a condition must name levels that {parent} can have"
-                    findings.add(path, rule, shown(level), f"choose {_possible(by_name[parent])}")
+                    rule = f"a condition must name levels that {condition} can have"
+                    collector.add(path, rule, shown(level), f"choose {_possible(by_name[condition])}")
                     sound = False
     return sound
 
 
-def _without(factors: Sequence[Factor], gone: set[str]) -> list[Factor]:
-    """The factors without some, and without those that hang on them."""
-    while more := {factor.name for factor in factors if factor.name not in gone and factor.when.keys() & gone}:
-        gone |= more
-    return [factor for factor in factors if factor.name not in gone]
+def _without(factors: Sequence[Factor], removed: set[str]) -> list[Factor]:
+    """The factors without some, and without those whose conditions name them."""
+    while more := {factor.name for factor in factors if factor.name not in removed and factor.when.keys() & removed}:
+        removed |= more
+    return [factor for factor in factors if factor.name not in removed]
 
 
 def _possible(factor: Factor) -> str:

@@ -16,13 +16,13 @@ MOST_CELLS = 10_000
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 
 
-class Part(BaseModel):
+class FileSection(BaseModel):
     """A mapping of the file; keys that are not declared are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Resources(Part):
+class Resources(FileSection):
     """What one replicate is given."""
 
     cpus: float = Field(default=1.0, gt=0, description="CPU cores for one replicate; torch uses as many threads.")
@@ -37,7 +37,7 @@ class Resources(Part):
     )
 
 
-class Budget(Part):
+class Budget(FileSection):
     """After what a study stops; a larger one lets it go on."""
 
     replicates: int | None = Field(default=None, ge=1, description="So many replicates are begun, in all.")
@@ -45,7 +45,7 @@ class Budget(Part):
     gpu_hours: float | None = Field(default=None, gt=0, description="Hours of GPUs that its replicates have had, in all.")
 
 
-class Placements(Part):
+class Placements(FileSection):
     """All ways to put pools among convolutions."""
 
     convolutions: str = Field(description='The layout without its pools, e.g. "64 64 128 256 512".')
@@ -57,7 +57,7 @@ class Placements(Part):
     smallest_map: int = Field(default=1, ge=1, description="The smallest side that the last map may have.")
 
 
-class Varied(Part):
+class FactorSpec(FileSection):
     """What a factor may be where a list of levels does not say enough; exactly one of levels, low and high, or layouts."""
 
     levels: list[Level] | None = Field(default=None, description="The values.")
@@ -75,7 +75,9 @@ def _kind_of_factor(value: Any) -> str:
     return "list" if isinstance(value, list) else "mapping"
 
 
-FactorEntry = Annotated[Annotated[list[Level], Tag("list")] | Annotated[Varied, Tag("mapping")], Discriminator(_kind_of_factor)]
+FactorEntry = Annotated[
+    Annotated[list[Level], Tag("list")] | Annotated[FactorSpec, Tag("mapping")], Discriminator(_kind_of_factor)
+]
 """``[2, 4]``, or a mapping with more to say."""
 
 
@@ -87,7 +89,7 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-class Chosen(BaseModel):
+class NamedChoice(BaseModel):
     """A sampler or pruner by name, with its arguments; which ones there are is Optuna's matter."""
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
@@ -95,36 +97,36 @@ class Chosen(BaseModel):
     name: str = Field(description="Its name.")
 
 
-NamedChoice = Annotated[Chosen, BeforeValidator(_named)]
+NameOrMapping = Annotated[NamedChoice, BeforeValidator(_named)]
 """``tpe``, or ``{name: tpe, n_startup_trials: 20}``."""
 
 
-class Limit(Part):
+class Limit(FileSection):
     """Bounds of a metric."""
 
     at_most: float | None = Field(default=None, description="The metric must not be larger.")
     at_least: float | None = Field(default=None, description="The metric must not be smaller.")
 
 
-class OneFactorAtATime(Part):
+class OneFactorAtATime(FileSection):
     """The baseline, and every other level of each factor with the others at their baseline."""
 
     name: Literal["one_factor_at_a_time"]
 
 
-class LeaveOneOut(Part):
+class LeaveOneOut(FileSection):
     """All components on (the baseline), and each one off alone."""
 
     name: Literal["leave_one_out"]
 
 
-class FullFactorial(Part):
+class FullFactorial(FileSection):
     """All combinations of levels."""
 
     name: Literal["full_factorial"]
 
 
-class FractionalFactorial(Part):
+class FractionalFactorial(FileSection):
     """The fewest combinations of two levels each that keep apart what the resolution promises."""
 
     name: Literal["fractional_factorial"]
@@ -135,7 +137,7 @@ class FractionalFactorial(Part):
     )
 
 
-class RandomDesign(Part):
+class RandomDesign(FileSection):
     """Distinct combinations drawn at random."""
 
     name: Literal["random"]
@@ -143,13 +145,14 @@ class RandomDesign(Part):
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED, description="Decides which.")
 
 
-class AdaptiveSearch(Part):
+class AdaptiveSearch(FileSection):
     """Configurations that Optuna proposes in the light of those before."""
 
     name: Literal["adaptive_search"]
     num_trials: int = Field(ge=1, le=MOST_TRIALS, description="How many configurations to try.")
-    sampler: NamedChoice = Field(
-        default=Chosen(name="tpe"), description="tpe, nsga2, gp, cma_es, random or qmc, or {name: …} with Optuna's own arguments."
+    sampler: NameOrMapping = Field(
+        default=NamedChoice(name="tpe"),
+        description="tpe, nsga2, gp, cma_es, random or qmc, or {name: …} with Optuna's own arguments.",
     )
     objectives: dict[str, Direction] = Field(
         default={ACCURACY: "maximize"}, min_length=1, description="Metrics and their directions; the first is the primary one."
@@ -157,7 +160,7 @@ class AdaptiveSearch(Part):
     limits: dict[str, Limit] = Field(
         default_factory=dict, description="Metrics that must keep within bounds, e.g. {spikes_per_neuron/overall: {at_most: 1}}."
     )
-    pruner: NamedChoice | None = Field(
+    pruner: NameOrMapping | None = Field(
         default=None,
         description="Stops what falls behind on the primary objective: median, percentile, successive_halving, hyperband, …",
     )
@@ -185,7 +188,7 @@ Design = Annotated[
 ]
 """``full_factorial``, or ``{name: random, num_cells: 20}``."""
 
-DESIGNS: Mapping[str, type[Part]] = {
+DESIGNS: Mapping[str, type[FileSection]] = {
     "one_factor_at_a_time": OneFactorAtATime,
     "leave_one_out": LeaveOneOut,
     "full_factorial": FullFactorial,
@@ -196,18 +199,18 @@ DESIGNS: Mapping[str, type[Part]] = {
 DESIGN_NAMES = tuple(DESIGNS)
 
 
-class Tuning(Part):
+class Tuning(FileSection):
     """Nuisance hyperparameters, tuned anew for every cell, so that no level is judged by values that suit another."""
 
     parameters: dict[str, FactorEntry] = Field(min_length=1, description="What is tuned, e.g. {lr: [1e-3, 3e-3, 1e-2]}.")
     num_trials: int = Field(ge=1, le=MOST_TRIALS, description="How many values are tried in every cell.")
-    sampler: NamedChoice = Field(default=Chosen(name="tpe"), description="As of adaptive_search.")
+    sampler: NameOrMapping = Field(default=NamedChoice(name="tpe"), description="As of adaptive_search.")
     seed: int = Field(
         default=1000, ge=0, le=LARGEST_SEED, description="The seed that they are tried with; none of the study's seeds."
     )
 
 
-class SpaceFile(Part):
+class SpaceFile(FileSection):
     """A named space: what may vary, for studies to include."""
 
     baseline: dict[str, Level] = Field(default_factory=dict, description="The reference level of every factor.")

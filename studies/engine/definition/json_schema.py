@@ -32,7 +32,7 @@ def study_schema() -> Schema:
     for fields in (search, tuning):
         fields["sampler"] = _described(fields["sampler"]) | {"$ref": "#/$defs/Sampler"}
     search["pruner"] = _described(search["pruner"]) | {"anyOf": [{"$ref": "#/$defs/Pruner"}, {"type": "null"}]}
-    del definitions["Chosen"]
+    del definitions["NamedChoice"]
     schema["allOf"] = []
     for name in trainable_names():
         parts = _define(definitions, name, config_schema(load_trainable(name).Config))
@@ -103,7 +103,7 @@ def _closed(rules: Schema) -> Schema:
 def _entry(rule: Schema, description: str) -> Schema:
     """A list of levels, or a mapping that says more."""
     levels = {"type": "array", "items": rule}
-    mapping = {"allOf": [_ref("Varied"), {"properties": {"levels": levels}}]}
+    mapping = {"allOf": [_ref("FactorSpec"), {"properties": {"levels": levels}}]}
     return {"anyOf": [levels, mapping], "description": description}
 
 

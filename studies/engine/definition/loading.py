@@ -1,4 +1,4 @@
-"""Reads a study: file, overrides, named space; its shape first, then its meaning; all that is wrong is told at once."""
+"""Loads a study: reads its file, overrides and named space, checks the form, then the meaning, and tells all problems at once."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from studies.engine.definition.checker import Checker
 from studies.engine.definition.file_model import StudyFile
 from studies.engine.definition.locations import locate_study
 from studies.engine.definition.lookup import read_study_file
-from studies.engine.definition.structure import shape_of
+from studies.engine.definition.structure import content_of
 from studies.engine.definition.study import Study
 from studies.engine.errors import StudyError
 
@@ -19,10 +19,8 @@ def load_study(study: str, overrides: Sequence[str] = ()) -> Study:
     """
     file = locate_study(study)
     document = read_study_file(file, overrides)
-    shaped = shape_of(document, StudyFile)
-    checker = Checker(document, shaped.content, shaped.gone)
-    checked = checker.study(file)
-    problems = [*document.problems, *shaped.problems, *checker.findings.problems]
-    if problems or checked is None:
-        raise StudyError(list(dict.fromkeys(problems)))
-    return checked
+    content, collector = content_of(document, StudyFile)
+    study_checked = Checker(content, collector).study(file)
+    if collector.problems or study_checked is None:
+        raise StudyError(collector.problems)
+    return study_checked

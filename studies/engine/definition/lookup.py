@@ -6,7 +6,7 @@ from pathlib import Path
 
 from studies.engine.definition.file_model import NAME_PATTERN, SpaceFile, StudyFile
 from studies.engine.definition.locations import Stores, locate_study, named_spaces, stores_of
-from studies.engine.definition.structure import shape_of
+from studies.engine.definition.structure import content_of
 from studies.engine.definition.yaml_documents import Document, Keys, apply_overrides, read_document
 from studies.engine.errors import Problem, StudyError, closest, shown
 
@@ -29,10 +29,10 @@ def find_study(study: str, overrides: Sequence[str] = ()) -> tuple[StudyFile, St
         file = Path(study)
     else:
         document = read_study_file(file, overrides)
-    shaped = shape_of(document, StudyFile)
-    if problems := [*document.problems, *shaped.problems]:
-        raise StudyError(problems)
-    return shaped.content, stores_of(shaped.content, file)
+    content, collector = content_of(document, StudyFile)
+    if collector.problems:
+        raise StudyError(collector.problems)
+    return content, stores_of(content, file)
 
 
 def find_stores(study: str, overrides: Sequence[str] = ()) -> Stores:
@@ -41,10 +41,10 @@ def find_stores(study: str, overrides: Sequence[str] = ()) -> Stores:
 
 
 def read_study_file(file: Path, overrides: Sequence[str]) -> Document:
-    """The study's file with its named space beneath it and the overrides over both.
+    """The study's file with what it takes from its named space, and with the overrides.
 
     Raises:
-        StudyError: There is nothing that could be looked at.
+        StudyError: The file cannot be read, or is no mapping.
     """
     try:
         document = read_document(file)
@@ -60,23 +60,23 @@ def read_study_file(file: Path, overrides: Sequence[str]) -> Document:
 
 
 def _include_space(document: Document) -> None:
-    """Put the baseline, factors and constraints of the study's named space beneath its own."""
+    """Add the baseline, factors and constraints of the study's named space; where both have a key, the study's own counts."""
     name, spaces = document.data.get(_SPACE), named_spaces()
-    if not isinstance(name, str) or (_SPACE,) in document.damaged:
-        return  # none, or of a wrong type, which is told with the others
+    if not isinstance(name, str) or (_SPACE,) in document.unreadable:
+        return  # there is none, or it is no text, which is told with the form of the file
     if name not in spaces:
         rule, repair = "search_space must name a file of search_spaces", closest(name, spaces)
         document.problems.append(Problem(document.where(_SPACE), rule, shown(name), repair, _SPACE))
-        document.damaged.append((_SPACE,))
+        document.unreadable.append((_SPACE,))
         return
     try:
         space = read_document(spaces[name])
     except StudyError as error:
         document.problems += error.problems
-        document.damaged.append((_SPACE,))
+        document.unreadable.append((_SPACE,))
         return
-    shaped = shape_of(space, SpaceFile)
-    document.problems += [*space.problems, *shaped.problems]
+    _, collector = content_of(space, SpaceFile)
+    document.problems += collector.problems
     for part in ("baseline", "factors"):
         own, theirs = document.data.get(part), space.data.get(part)
         if isinstance(theirs, dict) and (own is None or isinstance(own, dict)):
@@ -84,17 +84,17 @@ def _include_space(document: Document) -> None:
                 document.places |= _places_in(space, f"{part}.{key}")
             document.data[part] = theirs | (own or {})
     _include_constraints(document, space)
-    document.damaged += [*space.damaged, *((path,) for path in shaped.gone if path in SpaceFile.model_fields)]
+    document.unreadable += [*space.unreadable, *((path,) for path in collector.dropped_paths if path in SpaceFile.model_fields)]
 
 
 def _include_constraints(document: Document, space: Document) -> None:
-    """Those of the space stand first."""
+    """Put the constraints of the space in front of the study's own."""
     own, theirs = document.data.get("constraints") or [], space.data.get("constraints")
     if not isinstance(theirs, list) or not isinstance(own, list):
         return
     ours = {f"constraints[{i + len(theirs)}]": document.place(f"constraints[{i}]") for i in range(len(own))}
     document.places |= _places_in(space, "constraints") | ours
-    document.damaged = [_shifted(keys, len(theirs)) for keys in document.damaged]
+    document.unreadable = [_shifted(keys, len(theirs)) for keys in document.unreadable]
     document.data["constraints"] = theirs + own
 
 

@@ -1,13 +1,14 @@
-"""What a study searches for and what it tunes: the file's words, checked, with every argument of samplers and pruners pinned."""
+"""What a study searches for and what it tunes, checked, with every argument of samplers and pruners."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from search_spaces.language.rules import RuleError
 from search_spaces.language.space import Space
-from studies.engine.binding.samplers import PRUNERS, SAMPLERS, ArgumentError, pin
-from studies.engine.definition.file_model import AdaptiveSearch, Chosen, Tuning
-from studies.engine.errors import Findings, closest
+from studies.engine.binding.samplers import PRUNERS, SAMPLERS, with_all_arguments
+from studies.engine.definition.file_model import AdaptiveSearch, NamedChoice, Tuning
+from studies.engine.errors import ProblemCollector, closest
 from studies.run_record import Direction
 
 METRICS = (
@@ -27,7 +28,7 @@ METRICS = (
     "train/loss",
     "train/accuracy",
 )
-"""What may be an objective or a limit: never of the test images."""
+"""The metrics that may be an objective or a limit. None of them looks at the test images."""
 
 
 @dataclass(frozen=True)
@@ -77,32 +78,32 @@ class TuningPlan:
     seed: int
 
 
-def search_plan(design: AdaptiveSearch, seeds: Sequence[int] | None, findings: Findings) -> SearchPlan:
-    """The plan of a search; what is wrong with it goes to ``findings``, but what hangs on seeds that are not known."""
+def search_plan(design: AdaptiveSearch, seeds: Sequence[int] | None, collector: ProblemCollector) -> SearchPlan:
+    """The plan of a search; problems go to ``collector``. Without seeds, what depends on them is not checked."""
     for part, metrics in (("objectives", design.objectives), ("limits", design.limits)):
         for metric in metrics:
             if metric not in METRICS:
                 rule = "an objective or limit must be a metric of the validation images that trainables report"
-                findings.add(f"design.{part}.{metric}", rule, metric, closest(metric, METRICS))
+                collector.add(f"design.{part}.{metric}", rule, metric, closest(metric, METRICS))
     if seeds is not None and design.seeds_per_trial > len(seeds):
         rule = f"seeds_per_trial must be at most the number of seeds ({len(seeds)})"
-        findings.add("design.seeds_per_trial", rule, design.seeds_per_trial, "lower it, or raise seeds")
+        collector.add("design.seeds_per_trial", rule, design.seeds_per_trial, "lower it, or raise seeds")
     elif seeds is not None and design.finalists and design.seeds_per_trial == len(seeds):
         rule = "finalists need seeds that did not select them"
         value = f"{len(seeds)} seed{'s, all of them' if len(seeds) > 1 else ''} for every trial"
-        findings.add("design.finalists", rule, value, "raise seeds, or leave out finalists")
+        collector.add("design.finalists", rule, value, "raise seeds, or leave out finalists")
     if design.finalists > design.num_trials:
         rule = f"finalists must be at most the number of trials ({design.num_trials})"
-        findings.add("design.finalists", rule, design.finalists, "lower it, or raise num_trials")
+        collector.add("design.finalists", rule, design.finalists, "lower it, or raise num_trials")
     if len(design.objectives) > 1 and design.sampler.name == "cma_es":
         rule = "sampler cma_es must have one objective"
-        findings.add("design.sampler", rule, ", ".join(design.objectives), "keep one objective, or choose another: e.g. nsga2")
+        collector.add("design.sampler", rule, ", ".join(design.objectives), "keep one objective, or choose another: e.g. nsga2")
     return SearchPlan(
         num_trials=design.num_trials,
-        sampler=_pinned("sampler", SAMPLERS, design.sampler, "design.sampler", findings),
-        pruner=_pinned("pruner", PRUNERS, design.pruner, "design.pruner", findings) if design.pruner else None,
+        sampler=_complete("sampler", SAMPLERS, design.sampler, "design.sampler", collector),
+        pruner=_complete("pruner", PRUNERS, design.pruner, "design.pruner", collector) if design.pruner else None,
         objectives=design.objectives,
-        limits=_limits(design, findings),
+        limits=_limits(design, collector),
         seeds_per_trial=design.seeds_per_trial,
         finalists=design.finalists,
         converged_after=design.converged_after,
@@ -110,41 +111,42 @@ def search_plan(design: AdaptiveSearch, seeds: Sequence[int] | None, findings: F
     )
 
 
-def _limits(design: AdaptiveSearch, findings: Findings) -> list[Limit]:
+def _limits(design: AdaptiveSearch, collector: ProblemCollector) -> list[Limit]:
     limits = []
     for metric, limit in design.limits.items():
         path = f"design.limits.{metric}"
         if limit.at_most is None and limit.at_least is None:
-            findings.add(path, "a limit must have a bound", "none", "e.g. {at_most: 1}")
+            collector.add(path, "a limit must have a bound", "none", "e.g. {at_most: 1}")
         elif limit.at_most is not None and limit.at_least is not None and limit.at_most < limit.at_least:
             value = f"(at_most={limit.at_most:g}, at_least={limit.at_least:g})"
-            findings.add(path, "at_least must be at most at_most", value, "swap the two, or keep one")
+            collector.add(path, "at_least must be at most at_most", value, "swap the two, or keep one")
         limits += [Limit(metric, limit.at_most, is_upper=True)] if limit.at_most is not None else []
         limits += [Limit(metric, limit.at_least, is_upper=False)] if limit.at_least is not None else []
     return limits
 
 
-def tuning_plan(tuning: Tuning, space: Space | None, seeds: Sequence[int] | None, findings: Findings) -> TuningPlan | None:
-    """The plan of a tuning over a space of nuisance hyperparameters, None without one; what is wrong goes to ``findings``."""
+def tuning_plan(
+    tuning: Tuning, space: Space | None, seeds: Sequence[int] | None, collector: ProblemCollector
+) -> TuningPlan | None:
+    """The plan of a tuning over a space of nuisance hyperparameters, None without a space; problems go to ``collector``."""
     if seeds is not None and tuning.seed in seeds:
         rule, repair = "the seed of the tuning must be none of the study's seeds", "choose another, e.g. 1000"
-        findings.add("tuning.seed", rule, tuning.seed, repair)
-    sampler = _pinned("sampler", SAMPLERS, tuning.sampler, "tuning.sampler", findings)
+        collector.add("tuning.seed", rule, tuning.seed, repair)
+    sampler = _complete("sampler", SAMPLERS, tuning.sampler, "tuning.sampler", collector)
     return TuningPlan(space=space, num_trials=tuning.num_trials, sampler=sampler, seed=tuning.seed) if space else None
 
 
-def _pinned(kind: str, known: Mapping[str, type[Any]], chosen: Chosen, path: str, findings: Findings) -> Mapping[str, Any]:
-    """The choice with every argument; each that is wrong is told, and left out."""
+def _complete(
+    kind: str, known: Mapping[str, type[Any]], chosen: NamedChoice, path: str, collector: ProblemCollector
+) -> Mapping[str, Any]:
+    """The sampler or pruner with all its arguments; each that is wrong is told, and left out."""
     arguments = dict(chosen.model_extra or {})
     while True:
         try:
-            return pin(kind, known, chosen.name, arguments)
-        except ArgumentError as error:
-            place = f"{path}.{error.argument}" if error.argument else path
-            value = arguments.get(error.argument, "nothing") if error.argument else chosen.name
-            is_about_value = error.rule.startswith(f"{error.argument} ")
-            word = value if is_about_value or not error.argument else error.argument
-            findings.add(place, error.rule, value, closest(word, error.possible) if error.possible else f"change {place}")
-            if error.argument not in arguments:
+            return with_all_arguments(kind, known, chosen.name, arguments)
+        except RuleError as broken:
+            place = f"{path}.{broken.field}" if broken.field else path
+            collector.add_broken(place, broken, repair=f"change {place}")
+            if broken.field not in arguments:
                 return {"name": chosen.name, "seed": 0}
-            del arguments[error.argument]
+            del arguments[broken.field]

@@ -1,46 +1,36 @@
-"""The shape of a study file: its keys and their types. What is wrong is told, and given up, so that the rest can be looked at."""
+"""Checks the form of a study file: its keys and their types. Parts that are wrong are dropped, so the rest can be checked."""
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from studies.engine.definition.file_model import DESIGN_NAMES, DESIGNS, Part, StudyFile
+from studies.engine.definition.file_model import DESIGN_NAMES, DESIGNS, FileSection, StudyFile
 from studies.engine.definition.yaml_documents import SHORT_FORMS, Document, Keys, path_of
-from studies.engine.errors import Problem, closest, is_about, rule_of, shown
+from studies.engine.errors import Problem, ProblemCollector, closest, is_about, rule_of, shown
 
 _STAND_INS: Mapping[str, Any] = {"question": "?", "seeds": 1}
-"""For what every study file must have, where it has nothing that can be used."""
+"""Values for what every study file must have, where it has nothing that can be used."""
 _WHOLE = {"factors": 2, "baseline": 2, "config": 2}
-"""How deep a part is given up, at most: a factor goes whole, its neighbours stay."""
+"""How many keys deep a part is dropped, at most: a factor is dropped whole, the other factors stay."""
 _LEVELS = ("baseline", "factors", "tuning")
 _LEVEL_RULE = "must be true or false, a number, a text or null"
 _FACTOR_RULE = "must be a list of levels, or a mapping with levels, low and high, or layouts"
 
-PartT = TypeVar("PartT", bound=Part)
+SectionT = TypeVar("SectionT", bound=FileSection)
 
 
-@dataclass(frozen=True)
-class Shaped(Generic[PartT]):
-    """A file's content without what is wrong with its shape."""
-
-    content: PartT
-    problems: Sequence[Problem]
-    gone: Sequence[str]
-    """Paths of the parts that were given up."""
-
-
-def shape_of(document: Document, model: type[PartT]) -> Shaped[PartT]:
-    """The content of a document as a study file or a named space, as far as it has that shape."""
+def content_of(document: Document, model: type[SectionT]) -> tuple[SectionT, ProblemCollector]:
+    """The content of a document as a study file or a named space, without the parts whose form is wrong, and what is wrong."""
     data = copy.deepcopy(document.data)
-    gone = [_give_up(data, model, keys) for keys in document.damaged]
+    dropped = [_drop(data, model, keys) for keys in document.unreadable]
     problems: dict[str, Problem] = {}
     while True:
         try:
-            return Shaped(model.model_validate(data), list(problems.values()), gone)
+            content = model.model_validate(data)
+            return content, ProblemCollector(document.where, [*document.problems, *problems.values()], dropped)
         except ValidationError as error:
             located = [(_keys(data, dict(entry)), dict(entry)) for entry in error.errors()]
             wrong: dict[Keys, None] = {}
@@ -49,13 +39,13 @@ def shape_of(document: Document, model: type[PartT]) -> Shaped[PartT]:
                     continue  # of several kinds that a value may be, this is one that it is not meant to be
                 wrong[keys] = None
                 problem = _problem(document, model, keys, entry)
-                if any(is_about(problem.path, path) for path in gone):
-                    continue  # it follows from what was told before
+                if any(is_about(problem.path, path) for path in dropped):
+                    continue  # it follows from a problem that is told already
                 if known := problems.get(problem.path):  # a value that fits no member of a union
                     rule = known.rule if problem.rule in known.rule else f"{known.rule} or {problem.rule}"
                     problem = dataclasses.replace(known, rule=rule)
                 problems[problem.path] = problem
-            gone += [_give_up(data, model, keys) for keys in wrong]
+            dropped += [_drop(data, model, keys) for keys in wrong]
 
 
 def _keys(data: Any, entry: Mapping[str, Any]) -> Keys:
@@ -68,18 +58,18 @@ def _keys(data: Any, entry: Mapping[str, Any]) -> Keys:
     return (*keys, entry["loc"][-1]) if entry["type"] == "missing" else tuple(keys)
 
 
-def _give_up(data: dict[str, Any], model: type[Part], keys: Keys) -> str:
-    """Take a part out, or what it is in if it is not there, or in a list; the path of what was taken out."""
+def _drop(data: dict[str, Any], model: type[FileSection], keys: Keys) -> str:
+    """Take a part out, or what it is in if it is missing or in a list; returns the path of what was taken out."""
     keys = ("tuning", "parameters", *keys[2:3]) if keys[:2] == ("tuning", "parameters") else keys[: _WHOLE.get(str(keys[0]))]
     if keys[0] == "constraints" and len(keys) > 1:
         data["constraints"][keys[1]] = "True"  # one that always holds, so that the others stay where they are
         return path_of(keys)
     while len(keys) > 1 and not _is_entry(data, keys):
         keys = keys[:-1]
-    parent: Any = data
+    mapping: Any = data
     for key in keys[:-1]:
-        parent = parent[key]
-    parent.pop(keys[-1], None)
+        mapping = mapping[key]
+    mapping.pop(keys[-1], None)
     if len(keys) == 1 and keys[0] in model.model_fields and keys[0] in _STAND_INS:
         data[str(keys[0])] = _STAND_INS[str(keys[0])]
     return path_of(keys)
@@ -94,7 +84,7 @@ def _is_entry(data: Any, keys: Keys) -> bool:
     return True
 
 
-def _problem(document: Document, model: type[Part], keys: Keys, entry: Mapping[str, Any]) -> Problem:
+def _problem(document: Document, model: type[FileSection], keys: Keys, entry: Mapping[str, Any]) -> Problem:
     path, kind = path_of(keys), entry["type"]
     owner, description = _describe(document.data, model, keys)
     where = document.where(path)
@@ -123,13 +113,13 @@ def _rule(keys: Keys, entry: Mapping[str, Any]) -> str:
     return rule_of(entry)
 
 
-def _owner_in_words(data: dict[str, Any], model: type[Part], keys: Keys) -> str:
+def _owner_in_words(data: dict[str, Any], model: type[FileSection], keys: Keys) -> str:
     if keys == ("design",):
         return f"design {data['design']['name']}"
     return path_of(keys) or ("a study file" if issubclass(model, StudyFile) else "a named space")
 
 
-def _describe(data: Any, model: type[Part], keys: Keys) -> tuple[type[BaseModel], str]:
+def _describe(data: Any, model: type[FileSection], keys: Keys) -> tuple[type[BaseModel], str]:
     """The part of the file that a key is in, and what the file says of the nearest key above it."""
     owner: type[BaseModel] = model
     description = "see spikesweep schema"
@@ -147,8 +137,8 @@ def _describe(data: Any, model: type[Part], keys: Keys) -> tuple[type[BaseModel]
     return owner, description
 
 
-def _parts_in(annotation: Any) -> list[type[Part]]:
+def _parts_in(annotation: Any) -> list[type[FileSection]]:
     """The mappings that a type speaks of."""
-    if isinstance(annotation, type) and issubclass(annotation, Part):
+    if isinstance(annotation, type) and issubclass(annotation, FileSection):
         return [annotation]
     return [part for inner in getattr(annotation, "__args__", ()) for part in _parts_in(inner)]

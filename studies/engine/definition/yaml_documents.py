@@ -37,11 +37,11 @@ class Document:
     places: dict[str, str] = field(default_factory=dict)
     """``file:line`` of a path such as ``factors.layout[1]``."""
     problems: list[Problem] = field(default_factory=list)
-    damaged: list[Keys] = field(default_factory=list)
-    """The parts that problems are about; something stands there in ``data``, but nothing should be made of it."""
+    unreadable: list[Keys] = field(default_factory=list)
+    """The parts that the problems are about: what ``data`` has there must not be used."""
 
     def place(self, path: str) -> str:
-        """``file:line`` of a part, or of the nearest one around it that the document has."""
+        """``file:line`` of a part; of the nearest part around it where the document has no such part."""
         known = path
         while known and known not in self.places:
             known = known[: max(known.rfind("."), known.rfind("["), 0)]
@@ -118,33 +118,33 @@ class _Reader:
         self._loader = yaml.SafeLoader("")
         self._num_parts = 0
 
-    def part(self, node: yaml.Node | None, keys: Keys, parents: tuple[int, ...] = ()) -> Any:
-        """What stands at ``keys``."""
+    def part(self, node: yaml.Node | None, keys: Keys, ancestors: tuple[int, ...] = ()) -> Any:
+        """The value of the node at ``keys``; ``ancestors`` are the nodes that it is in."""
         if node is None:
             return None
         self._document.places[path_of(keys)] = self._place(node)
-        if not self._may_be_read(node, keys, parents):
+        if not self._may_be_read(node, keys, ancestors):
             return None
-        parents = (*parents, id(node))
+        ancestors = (*ancestors, id(node))
         if isinstance(node, yaml.SequenceNode):
-            return [self.part(item, (*keys, i), parents) for i, item in enumerate(node.value)]
+            return [self.part(item, (*keys, i), ancestors) for i, item in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, keys, parents)
+            return self._mapping(node, keys, ancestors)
         assert isinstance(node, yaml.ScalarNode)
         return self._scalar(node, keys)
 
     def _place(self, node: yaml.Node) -> str:
         return f"{self._document.name}:{node.start_mark.line + 1}" if self._has_lines else self._document.name
 
-    def _may_be_read(self, node: yaml.Node, keys: Keys, parents: tuple[int, ...]) -> bool:
+    def _may_be_read(self, node: yaml.Node, keys: Keys, ancestors: tuple[int, ...]) -> bool:
         self._num_parts += 1
         if self._num_parts > MOST_PARTS:
             rule, repair = f"there must be at most {MOST_PARTS:,} values", "repeat fewer parts by aliases"
             raise StudyError([Problem(self._document.where(path_of(keys)), rule, "more", repair)])
-        if id(node) in parents:
+        if id(node) in ancestors:
             self._add(keys, "a part must not contain itself", "an alias", "write it out")
             return False
-        if len(parents) >= DEEPEST:
+        if len(ancestors) >= DEEPEST:
             self._problem(keys, _too_deep(self._document.where(path_of(keys))))
             return False
         if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTION_TAGS:
@@ -152,7 +152,7 @@ class _Reader:
             return False
         return True
 
-    def _mapping(self, node: yaml.MappingNode, keys: Keys, parents: tuple[int, ...]) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, keys: Keys, ancestors: tuple[int, ...]) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = self._place(key_node)
@@ -165,7 +165,7 @@ class _Reader:
             if key in mapping:
                 rule, repair = "a key must stand once", "remove one of the two"
                 self._problem((*keys, key), Problem(f"{line} {path_of((*keys, key))}", rule, cut(key), repair))
-            mapping[key] = self.part(value_node, (*keys, key), parents)
+            mapping[key] = self.part(value_node, (*keys, key), ancestors)
         return mapping
 
     def _scalar(self, node: yaml.ScalarNode, keys: Keys) -> Any:
@@ -194,7 +194,7 @@ class _Reader:
 
     def _problem(self, keys: Keys, problem: Problem) -> None:
         self._document.problems.append(problem)
-        self._document.damaged.append(keys)
+        self._document.unreadable.append(keys)
 
 
 def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
@@ -225,7 +225,7 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
         inner = Document(where)
         part[keys[-1]] = _Reader(inner, has_lines=False).part(node, tuple(keys))
         document.problems += inner.problems
-        document.damaged += inner.damaged
+        document.unreadable += inner.unreadable
         for known in [place for place in document.places if place == path or place.startswith((f"{path}.", f"{path}["))]:
             del document.places[known]
         document.places[path] = where

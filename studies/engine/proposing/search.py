@@ -62,7 +62,7 @@ class Search:
 
     Args:
         space: What may be proposed.
-        sampler: Its name with all its arguments (``samplers.pin``).
+        sampler: Its name with all its arguments (``samplers.with_all_arguments``).
         directions: Of the objectives, primary first.
         accept: Says of a cell whether it may be trained at all; one that it has refused it refuses for ever.
     """

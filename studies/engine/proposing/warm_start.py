@@ -8,7 +8,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from search_spaces.language.space import Cell, SpaceError, cell_key
+from search_spaces.language.space import Cell, cell_key
 from studies import run_record
 from studies.engine.binding.configurations import TRAINABLE
 from studies.engine.definition.study import Study
@@ -77,6 +77,6 @@ def _cell_of(study: Study, run: Run) -> tuple[Cell | None, str]:
         if not study.space.contains(cell) or not study.binder.accepts(cell):
             return None, outside
         replicate = study.binder.replicate(cell, int(tags[run_record.SEED]))
-    except (KeyError, ValueError, SpaceError):
+    except (KeyError, ValueError):
         return None, outside
     return (cell, "") if replicate.identity == tags[run_record.IDENTITY] else (None, "have another recipe or other data")

@@ -24,7 +24,8 @@ from studies.engine.binding.trainable_modules import (
 from studies.engine.errors import Problem, StudyError, closest, shown
 from studies.engine.reproduction.agreement import NUM_MICRO_BATCHES, Comparison
 from studies.engine.reproduction.recorded_replicate import RecordedReplicate
-from trainables.data.datasets import DataError, Dataset, default_data_folder, prepare
+from trainables.data.datasets import Dataset, default_data_folder, prepare
+from trainables.networks.rules import RuleError
 from trainables.training.configs import identity_of
 from trainables.training.device_facts import DEVICE, NUM_THREADS, first_of
 from trainables.training.epoch_report import EpochReport
@@ -88,8 +89,8 @@ def prepare_reproduction(recorded: RecordedReplicate, *, data: str | None = None
     config = make_config(trainable.Config, values)
     dataset = _data_of(config, recorded, where)
     if problems := [
-        Problem(f"{where} {name}", rule, shown(values.get(name)), "use the version that the run names")
-        for name, rule in trainable.problems(config, dataset.image_shape)
+        Problem(f"{where} {broken.field}", broken.rule, shown(values.get(broken.field)), "use the version that the run names")
+        for broken in trainable.problems(config, dataset.image_shape)
     ]:
         raise StudyError(problems)
     said = first_of(recorded.facts.get(NUM_THREADS, ""))
@@ -115,9 +116,9 @@ def _problems_of_values(trainable: Trainable, values: Mapping[str, Any], where: 
 def _data_of(config: Recipe, recorded: RecordedReplicate, where: str) -> Dataset:
     try:
         dataset = prepare(config.data, default_data_folder())
-    except DataError as error:
-        repair = f"{error.repair}; --data says where the data are now"
-        raise StudyError([Problem(f"{where} data", error.rule, error.value, repair)]) from None
+    except RuleError as broken:
+        repair = f"{broken.repair}; --data says where the data are now"
+        raise StudyError([Problem(f"{where} data", broken.rule, broken.value, repair)]) from None
     if dataset.digest != recorded.data_digest:
         rule, repair = f"the data must be those of the run, whose digest is {recorded.data_digest}", "name them with --data"
         raise StudyError([Problem(f"{where} data", rule, f"{config.data}, whose digest is {dataset.digest}", repair)])

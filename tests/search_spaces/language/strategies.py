@@ -3,7 +3,8 @@
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from search_spaces.language.space import Domain, Factor, Level, Levels, Range, Space, SpaceError, make_space
+from search_spaces.language.rules import RuleError
+from search_spaces.language.space import Domain, Factor, Level, Levels, Range, Space, make_space
 
 NAMES = tuple("abcdefgh")
 
@@ -51,7 +52,7 @@ def spaces(draw: st.DrawFn, *, continuous: bool = False, conditions: bool = True
         factor = Factor(name, draw(domains), draw(_conditions(factors)) if conditions else {})
         try:
             make_space([*factors, factor])
-        except SpaceError as error:
+        except RuleError as error:
             assume("able to hold" in error.rule)
             factor = Factor(name, factor.domain)
         factors.append(factor)

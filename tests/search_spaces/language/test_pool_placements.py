@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces.language.pool_placements import num_pool_placements, pool_placements
+from search_spaces.language.rules import RuleError
 
 
 def test_placements() -> None:
@@ -72,21 +73,21 @@ def test_counts_need_no_enumeration() -> None:
 @pytest.mark.parametrize(
     ("convolutions", "num_pools", "kinds", "rule"),
     [
-        (["64"], [1], ["X"], "must be one of M, A, S, but got 'X'"),
-        (["64"], [1], ["M", "M"], "must differ, but got \\[1\\] and \\['M', 'M'\\]"),
+        (["64"], [1], ["X"], "must be one of M, A, S; got 'X'"),
+        (["64"], [1], ["M", "M"], "must differ; got \\[1\\] and \\['M', 'M'\\]"),
         (["64"], [1, 1], ["M"], "must differ"),
-        (["64", "F10"], [2], ["M"], "from 0 to the 1 convolutions, but got 2"),
-        (["64"], [-1], ["M"], "from 0 to the 1 convolutions, but got -1"),
-        ([], [1], ["M"], "at least one convolution to stand behind, but got none"),
-        (["F10"], [1], ["M"], "at least one convolution to stand behind, but got F10"),
-        (["64", "M", "64"], [1], ["M"], "must be channel counts, .* but got 'M'"),
-        (["64", "F10", "64"], [1], ["M"], "must be channel counts, .* but got 'F10'"),
-        (["64"], [], ["M"], "at least one number and one kind of pools, but got \\[\\]"),
+        (["64", "F10"], [2], ["M"], "from 0 to the number of convolutions \\(1\\); got 2"),
+        (["64"], [-1], ["M"], "from 0 to the number of convolutions \\(1\\); got -1"),
+        ([], [1], ["M"], "at least one convolution to stand behind; got none"),
+        (["F10"], [1], ["M"], "at least one convolution to stand behind; got F10"),
+        (["64", "M", "64"], [1], ["M"], "must be channel counts, .*; got 'M'"),
+        (["64", "F10", "64"], [1], ["M"], "must be channel counts, .*; got 'F10'"),
+        (["64"], [], ["M"], "at least one number and one kind of pools; got \\[\\]"),
         (["64"], [1], [], "at least one number and one kind of pools"),
     ],
 )
 def test_rules(convolutions: list[str], num_pools: list[int], kinds: list[str], rule: str) -> None:
     """What names no layouts is refused with the rule, whether they are counted or made."""
     for function in (pool_placements, num_pool_placements):
-        with pytest.raises(ValueError, match=rule):
+        with pytest.raises(RuleError, match=rule):
             function(convolutions, num_pools, kinds, mixed=False)

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.data import datasets
-from trainables.data.datasets import DataError, augment, prepare, split
+from trainables.data.datasets import augment, prepare, split
 from trainables.data.normalisation import downscale
 from trainables.data.randomness import generator_for
+from trainables.networks.rules import RuleError
 
 
 def splits_of(dataset: datasets.Dataset, **changes: object) -> datasets.Splits:
@@ -100,7 +101,7 @@ def test_bad_arrays(change: dict[str, np.ndarray | None], rule: str, value: str,
     with np.load(tiny_npz) as saved:
         arrays = {name: array for name, array in {**saved, **change}.items() if array is not None}
     np.savez(tmp_path / "bad.npz", allow_pickle=False, **arrays)
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(RuleError) as caught:
         prepare(str(tmp_path / "bad.npz"), tmp_path)
     assert rule in caught.value.rule
     assert value in caught.value.value
@@ -123,10 +124,10 @@ def test_bad_files(tmp_path: Path) -> None:
         (str(tmp_path / "objects.npz"), "readable by numpy.load"),
         ("cifar11", "data must be one of digits, mnist"),
     ]:
-        with pytest.raises(DataError) as caught:
+        with pytest.raises(RuleError) as caught:
             prepare(name, tmp_path)
         assert rule in caught.value.rule
-    with pytest.raises(DataError, match="the data folder must be one that can be written"):
+    with pytest.raises(RuleError, match="the data folder must be one that can be written"):
         prepare("digits", tmp_path / "cut.npz")
 
 
@@ -140,7 +141,7 @@ def test_split_is_fixed(data_folder: Path) -> None:
     assert torch.equal(subset.validation.indices, first.validation.indices)
     assert set(subset.train.indices.tolist()) < set(first.train.indices.tolist())
     assert not torch.equal(splits_of(digits, split_seed=1).validation.indices, first.validation.indices)
-    with pytest.raises(ValueError, match="leave 1078 for training and 359 for validation, but at least 2000 and 1 are needed"):
+    with pytest.raises(RuleError, match="least 2000 for training and 1 for validation; got 1078 for training, 359 for"):
         splits_of(digits, num_train_images=2000)
 
 

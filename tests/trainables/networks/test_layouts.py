@@ -5,6 +5,7 @@ import re
 import pytest
 
 from trainables.networks.layouts import NAMED_LAYOUTS, Convolution, FullyConnected, Pool, final_map, parse_layout, scaled_channels
+from trainables.networks.rules import RuleError
 
 
 def test_seed_layout() -> None:
@@ -25,21 +26,21 @@ def test_scaled_channels() -> None:
 @pytest.mark.parametrize(
     ("layout", "message"),
     [
-        ("64 X", "word 2 is 'X'"),
-        ("64 -3", "word 2 is '-3'"),
-        ("64 0", "word 2 is '0'"),
-        ("", "must hold at least one convolution"),
+        ("64 X", "got 'X' as word 2"),
+        ("64 -3", "got '-3' as word 2"),
+        ("64 0", "got '0' as word 2"),
+        ("", "must have at least one convolution"),
         ("M 64", "starts with M"),
         ("F64 64", "starts with F64"),
-        ("64 F32 64", "after a fully connected layer only such layers may follow, but word 3 is '64'"),
-        ("64 M S", "S strides the convolution right before it, but word 3 has none there"),
-        ("64 S S", "word 3 has none there"),
+        ("64 F32 64", "only fully connected layers may follow a fully connected layer; got '64' as word 3"),
+        ("64 M S", "S must stand right after a convolution, to which it gives stride 2; got S as word 3"),
+        ("64 S S", "got S as word 3"),
         ("64 M M M M", "word 5 (M, max pool) meets a 1x1 map for 8x8 images"),
     ],
 )
 def test_bad_layouts(layout: str, message: str) -> None:
     """A bad layout is refused with the word that is wrong."""
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(RuleError, match=re.escape(message)):
         final_map(layout, (8, 8, 1))
 
 

@@ -149,6 +149,6 @@ def test_a_last_batch_of_one_image_joins_the_one_before(tiny_npz: Path, data_fol
     options: dict[str, Any] = {"data": str(tiny_npz), "validation_fraction": 0.25, "layout": "4 M 4 M 4 M", "batch_norm": True}
     config = ann.Config(**options, num_train_images=65, batch_size=16, epochs=2)
     assert len(list(ann.train(config, seed=0, dataset=prepare(config.data, data_folder)))) == 2
-    assert [field for field, _ in ann.problems(ann.Config(**options, batch_size=1), (8, 8, 1))] == ["batch_size"]
+    assert [wrong.field for wrong in ann.problems(ann.Config(**options, batch_size=1), (8, 8, 1))] == ["batch_size"]
     pretrained = bitnet.Config(data=str(tiny_npz), layout="4 M", pretrain_epochs=1, batch_size=1)
-    assert [field for field, _ in bitnet.problems(pretrained, (8, 8, 1))] == ["batch_size"]
+    assert [wrong.field for wrong in bitnet.problems(pretrained, (8, 8, 1))] == ["batch_size"]

@@ -69,7 +69,7 @@ def test_rate_target_by_hand() -> None:
 def test_bad_rate_targets(target: float | str) -> None:
     """Targets that are not one number, or as many as hidden layers, from 0 to 1, are refused before anything is trained."""
     config = bitnet.Config(layout="2 2", rate_target=target)
-    assert [field for field, _ in bitnet.problems(config, (4, 4, 1))] == ["rate_target"]
+    assert [wrong.field for wrong in bitnet.problems(config, (4, 4, 1))] == ["rate_target"]
     with pytest.raises(ValueError, match=r"from 0 to 1, or 2"):
         rate_targets(config, 2)
 

@@ -1,4 +1,4 @@
-"""Arguments of samplers and pruners: every one can be set and is pinned; what cannot be is refused when the study is read."""
+"""Arguments of samplers and pruners: every one can be set and is recorded; what cannot be is refused when the study is read."""
 
 import inspect
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from studies.engine.binding.samplers import PRUNERS, SAMPLERS, ArgumentError, argument_schemas, pin
+from search_spaces.language.rules import RuleError
+from studies.engine.binding.samplers import PRUNERS, SAMPLERS, argument_schemas, with_all_arguments
 from studies.engine.errors import StudyError
 from tests.studies.simulated_driver import surface_study
 
@@ -21,9 +22,12 @@ KINDS = [("sampler", SAMPLERS, name) for name in SAMPLERS] + [("pruner", PRUNERS
 @pytest.mark.parametrize(("kind", "known", "name"), KINDS)
 def test_what_is_pinned_is_everything(kind: str, known: dict[str, type], name: str, recwarn: pytest.WarningsRecorder) -> None:
     """Every plain argument that Optuna does not deprecate has its value in the record, and the record means itself."""
-    pinned = pin(kind, known, name, NEEDED.get(name, {}))
+    pinned = with_all_arguments(kind, known, name, NEEDED.get(name, {}))
     assert set(pinned) == {"name", *argument_schemas(known[name])}
-    assert pin(kind, known, name, {argument: value for argument, value in pinned.items() if argument != "name"}) == pinned
+    assert (
+        with_all_arguments(kind, known, name, {argument: value for argument, value in pinned.items() if argument != "name"})
+        == pinned
+    )
     takes = set(inspect.signature(known[name]).parameters)
     assert set(pinned) - {"name"} <= takes
     assert not recwarn.list
@@ -76,10 +80,10 @@ def test_what_is_pinned_is_everything(kind: str, known: dict[str, type], name: s
     ],
 )
 def test_what_cannot_be_is_refused(kind: str, name: str, arguments: dict[str, Any], blamed: str) -> None:
-    """Unknown names, wrong types and values that Optuna refuses at once, or only in use, are one ArgumentError each."""
-    with pytest.raises(ArgumentError) as caught:
-        pin(kind, SAMPLERS if kind == "sampler" else PRUNERS, name, arguments)
-    assert caught.value.argument == blamed
+    """Unknown names, wrong types and values that Optuna refuses at once, or only in use, are one RuleError each."""
+    with pytest.raises(RuleError) as caught:
+        with_all_arguments(kind, SAMPLERS if kind == "sampler" else PRUNERS, name, arguments)
+    assert caught.value.field == blamed
     assert caught.value.rule
 
 
@@ -97,7 +101,7 @@ def test_what_cannot_be_is_refused(kind: str, name: str, arguments: dict[str, An
 )
 def test_what_can_be_is_taken(name: str, arguments: dict[str, Any], recwarn: pytest.WarningsRecorder) -> None:
     """Rare arguments and large values are taken as they are, without a warning and without trying so many trials."""
-    assert arguments.items() <= pin("sampler", SAMPLERS, name, arguments).items()
+    assert arguments.items() <= with_all_arguments("sampler", SAMPLERS, name, arguments).items()
     assert not recwarn.list
 
 

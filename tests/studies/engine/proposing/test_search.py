@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from optuna.trial import TrialState
 
 from search_spaces.language.space import Cell, Factor, Levels, Range, Space, cell_key, make_space
-from studies.engine.binding.samplers import GENERATION, PRUNERS, SAMPLERS, pin
+from studies.engine.binding.samplers import GENERATION, PRUNERS, SAMPLERS, with_all_arguments
 from studies.engine.proposing.early_stopping import Curve, EarlyStopping
 from studies.engine.proposing.search import NUM_RANDOM_TRIES, NUM_TRIES, Result, Search
 from studies.run_record import Direction
@@ -40,7 +40,7 @@ Told = list[tuple[Cell, dict[str, Any], Result]]
 
 def new_search(name: str, num_objectives: int = 1, space: Space = MIXED, accept: Callable[[Cell], bool] | None = None) -> Search:
     directions: list[Direction] = ["maximize", "minimize"]
-    arguments = pin("sampler", SAMPLERS, name, SMALL.get(name, {}))
+    arguments = with_all_arguments("sampler", SAMPLERS, name, SMALL.get(name, {}))
     return Search(space, arguments, directions[:num_objectives], accept=accept or (lambda _: True))
 
 
@@ -231,7 +231,7 @@ def test_tpe_learns() -> None:
 
 
 def _best_accuracy(space: Space, name: str, seed: int) -> float:
-    search = Search(space, pin("sampler", SAMPLERS, name, {"seed": seed}), ["maximize"], accept=lambda _: True)
+    search = Search(space, with_all_arguments("sampler", SAMPLERS, name, {"seed": seed}), ["maximize"], accept=lambda _: True)
     best = 0.0
     for _ in range(60):
         proposal = search.ask()
@@ -256,7 +256,7 @@ CHOSEN: Mapping[str, Mapping[str, Any]] = {
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 def test_stopping_goes_on(name: str, direction: Direction) -> None:
     """With every pruner: after any number of epochs a later driver decides on all that is left as the first one would have."""
-    pruner = pin("pruner", PRUNERS, name, CHOSEN[name])
+    pruner = with_all_arguments("pruner", PRUNERS, name, CHOSEN[name])
     rng = random.Random(1)
     values = {f"r{i}": [rng.random() * (epoch + i % 3) for epoch in range(8)] for i in range(30)}
     undisturbed, expected, history = EarlyStopping(pruner, direction), {}, []
@@ -309,7 +309,7 @@ def _curves(seen: list[tuple[str, int]], stops: Mapping[tuple[str, int], bool], 
 
 def test_a_repeated_epoch_decides_nothing() -> None:
     """A replicate whose process died says its old epochs again; none of them stops it."""
-    stopping = EarlyStopping(pin("pruner", PRUNERS, "threshold", {"lower": 0.5}), "maximize")
+    stopping = EarlyStopping(with_all_arguments("pruner", PRUNERS, "threshold", {"lower": 0.5}), "maximize")
     assert not stopping.report("one", 1, 0.6)
     assert stopping.report("one", 2, 0.4)
     assert not stopping.report("one", 1, 0.6)

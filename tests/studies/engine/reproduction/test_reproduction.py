@@ -207,7 +207,7 @@ def test_what_else_is_not_the_same(store: Store) -> None:
     [
         ({"trainable": "perceptron"}, "the run's trainable must be known to this version"),
         ({"config": {"epochs": 2, "warmth": 3}}, "must have no field that this version does not know"),
-        ({"config": {"epochs": 0}}, "epochs must be greater than or equal to 1"),
+        ({"config": {"epochs": 0}}, "epochs must be at least 1"),
         ({"config": {"layout": "64 M M M M M"}}, "a pool needs a map of at least 2x2"),
         ({"config": {"data": "/nowhere/images.npz"}}, "a data file must exist"),
         ({"data_digest": "abc"}, "the data must be those of the run, whose digest is abc"),
