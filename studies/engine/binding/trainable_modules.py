@@ -91,7 +91,7 @@ def field_names(config_class: type[Recipe]) -> list[str]:
 def field_problem(config_class: type[Recipe], name: str, value: Any) -> str | None:
     """What keeps ``value`` from being the value of a field, as a rule: ``epochs must be at least 1``; None if nothing does."""
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-        return f"{name} must be a number up to 2**53, beyond which no record has them exactly"
+        return f"{name} must be a number up to 2**53: larger whole numbers cannot be stored exactly"
     if isinstance(value, str) and len(value) > LONGEST_TEXT:
         return f"{name} must have at most {LONGEST_TEXT:,} characters"
     try:

@@ -155,7 +155,7 @@ class Checker:
             if not self._is_all_dropped("factors"):
                 near = nearest(name, factors)
                 repair = f"add it to factors, or move it to config{f'; did you mean {near}?' if near else ''}"
-                self._collector.add(f"baseline.{name}", "a baseline must be of a factor", name, repair)
+                self._collector.add(f"baseline.{name}", "every name under baseline must be a factor", name, repair)
 
     def _fields(self) -> set[str]:
         return {name for trainable in self._trainables.values() for name in field_names(trainable.Config)}
@@ -294,7 +294,7 @@ class Checker:
                 self._collector.add_broken(path, broken, value=text, repair='e.g. "time_steps * feature_scale <= 4"')
                 continue
             for name in sorted(expression.names - known):
-                rule = "a constraint must speak of fields, or of what is known before training"
+                rule = "every name in a constraint must be a field, or something known before training"
                 self._collector.add(path, rule, name, closest(name, sorted(known)))
             parsed.setdefault(expression, path)
         return parsed

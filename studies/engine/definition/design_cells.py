@@ -187,7 +187,7 @@ class DesignReader:
                 kept.append(cell)
         if not kept and not num_wrong:
             constraint = max(broken, key=lambda constraint: broken[constraint])
-            rule = "some cell must keep the constraints"
+            rule = "at least one cell must keep the constraints"
             self.collector.add(
                 self.constraints[constraint], rule, f"none of {len(cells)} does", "loosen it, or change the factors"
             )

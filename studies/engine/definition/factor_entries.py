@@ -50,7 +50,7 @@ class FactorReader:
         when = {key: tuple(value) if isinstance(value, list) else (value,) for key, value in varied.when.items()}
         when = {key: tuple(self.canonical(key, level) for level in levels) for key, levels in when.items()}
         if name == TRAINABLE and when:
-            rule, repair = "trainable must be known of every configuration", "leave out its condition"
+            rule, repair = "trainable must not have a condition: every configuration needs it", "leave out the condition"
             self.collector.add(f"{path}.when", rule, ", ".join(when), repair)
             return None
         if name != TRAINABLE and self.trainables_known and len(owners) < len(self.trainables) and TRAINABLE not in when:
@@ -137,13 +137,13 @@ class FactorReader:
 
     def _placements(self, name: str, placements: Placements, path: str, owners: Sequence[str]) -> Levels | None:
         if name != "layout":
-            self.collector.add(path, "only layout has placements of pools", name, "give levels, or low and high")
+            self.collector.add(path, "only the factor layout may have layouts", name, "give levels, or low and high")
             return None
         words = placements.convolutions.split()
         pools = [placements.pools] if isinstance(placements.pools, int) else list(placements.pools)
         if len(words) > MOST_WORDS or len(pools) > MOST_WORDS:
-            rule, repair = f"there may be at most {MOST_WORDS} convolutions", "fewer convolutions or numbers of pools"
-            self.collector.add(path, rule, f"{len(words)}, and {len(pools)} numbers of pools", repair)
+            rule = f"there may be at most {MOST_WORDS} convolutions, and as many numbers of pools"
+            self.collector.add(path, rule, f"{len(words)} and {len(pools)}", "fewer convolutions or numbers of pools")
             return None
         try:
             num = num_pool_placements(words, pools, placements.kinds, mixed=placements.mixed)
@@ -163,7 +163,7 @@ class FactorReader:
             self.notes.append(f"{rest}: their last map would be smaller than {side}.")
         if len(fitting) < 2:
             images = " or ".join(dict.fromkeys(f"{height}x{width}" for height, width, _ in self.input_shapes)) or "the"
-            rule = f"at least 2 placements must leave {images} images a map of {side}"
+            rule = f"at least 2 placements must leave {images} images a last map of at least {side}"
             self.collector.add(
                 path, rule, f"{len(fitting)} of {len(every)} do", "other numbers of pools, or a smaller smallest_map"
             )
@@ -193,7 +193,7 @@ class FactorReader:
         wrong = [(rule, config) for config in configs if (rule := field_problem(config, name, value))]
         if wrong and (self.trainables_known or len(wrong) == len(configs)):
             rule, config = wrong[0]
-            self.collector.add(path, rule, shown(value), f"change it; {name} is: {field_docs(config)[name]}")
+            self.collector.add(path, rule, shown(value), f"change it. What {name} is: {field_docs(config)[name]}")
             return False
         return True
 

@@ -75,7 +75,7 @@ def stores_of(content: StudyFile, file: Path) -> Stores:
     except (RuntimeError, ValueError, OSError) as error:
         raise StudyError([Problem("storage", "storage must be a path", repr(content.storage), f"change it ({error})")]) from None
     if "?" in str(storage) or "#" in str(storage):
-        rule, repair = "storage must not hold ? or #, which mean something else in database URLs", "choose another folder"
+        rule, repair = "storage must not contain ? or #, which have another meaning in database URLs", "choose another folder"
         raise StudyError([Problem("storage", rule, str(storage), repair)])
     name = content.name or file.stem
     default_tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / 'mlflow.db'}"

@@ -119,7 +119,7 @@ def _limits(design: AdaptiveSearch, collector: ProblemCollector) -> list[Limit]:
             collector.add(path, "a limit must have a bound", "none", "e.g. {at_most: 1}")
         elif limit.at_most is not None and limit.at_least is not None and limit.at_most < limit.at_least:
             value = f"(at_most={limit.at_most:g}, at_least={limit.at_least:g})"
-            collector.add(path, "at_least must be at most at_most", value, "swap the two, or keep one")
+            collector.add(path, "at_least must not be larger than at_most", value, "swap the two, or keep one")
         limits += [Limit(metric, limit.at_most, is_upper=True)] if limit.at_most is not None else []
         limits += [Limit(metric, limit.at_least, is_upper=False)] if limit.at_least is not None else []
     return limits

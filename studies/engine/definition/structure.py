@@ -92,14 +92,14 @@ def _problem(document: Document, model: type[FileSection], keys: Keys, entry: Ma
         rule = f"a key must be one that {_owner_in_words(document.data, model, keys[:-1])} has"
         return Problem(where, rule, shown(keys[-1]), closest(keys[-1], owner.model_fields), path)
     if kind == "missing":
-        return Problem(where, "this key must be given", "nothing", f"add it: {description}", path)
+        return Problem(where, "this key must be given", "nothing", f"add it. What belongs here: {description}", path)
     if kind == "union_tag_not_found":
         rule, repair = "a design must have a name", f"add name: one of {', '.join(DESIGN_NAMES)}"
         return Problem(where, rule, shown(entry["input"]), repair, path)
     if kind == "union_tag_invalid":
         name = entry["input"]["name"]
         return Problem(where, "design must be one that exists", shown(name), closest(name, DESIGN_NAMES), path)
-    return Problem(where, _rule(keys, entry), shown(entry["input"]), f"change it: {description}", path)
+    return Problem(where, _rule(keys, entry), shown(entry["input"]), f"change it. What belongs here: {description}", path)
 
 
 def _rule(keys: Keys, entry: Mapping[str, Any]) -> str:

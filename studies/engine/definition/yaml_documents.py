@@ -82,7 +82,7 @@ def read_document(file: Path) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError([Problem(str(file), "the file must be readable UTF-8", str(error), "check the path")]) from None
     if len(content) > MOST_BYTES:
-        rule, repair = f"the file must have at most {MOST_BYTES:,} bytes", "is it a study?"
+        rule, repair = f"the file must have at most {MOST_BYTES:,} bytes", "check that it is a study file"
         raise StudyError([Problem(str(file), rule, "more", repair)])
     node = _parse(text, str(file))
     document = Document(str(file))
@@ -100,14 +100,14 @@ def _parse(text: str, name: str) -> yaml.Node | None:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         reason = " ".join(str(getattr(error, "problem", None) or error).split())
-        place, repair = (f"{name}:{mark.line + 1}", "mend the line") if mark else (name, "take it out")
+        place, repair = (f"{name}:{mark.line + 1}", "correct the line") if mark else (name, "remove it")
         raise StudyError([Problem(place, "the file must be YAML", reason, repair)]) from None
     except RecursionError:
         raise StudyError([_too_deep(name)]) from None
 
 
 def _too_deep(where: str) -> Problem:
-    return Problem(where, f"parts must be nested less than {DEEPEST} deep", "deeper", "write it flatter")
+    return Problem(where, f"parts must be nested less than {DEEPEST} deep", "deeper", "use fewer levels of nesting")
 
 
 class _Reader:
@@ -142,7 +142,7 @@ class _Reader:
             rule, repair = f"there must be at most {MOST_PARTS:,} values", "repeat fewer parts by aliases"
             raise StudyError([Problem(self._document.where(path_of(keys)), rule, "more", repair)])
         if id(node) in ancestors:
-            self._add(keys, "a part must not contain itself", "an alias", "write it out")
+            self._add(keys, "a part must not contain itself", "an alias", "write the part out in the place of the alias")
             return False
         if len(ancestors) >= DEEPEST:
             self._problem(keys, _too_deep(self._document.where(path_of(keys))))
@@ -158,12 +158,12 @@ class _Reader:
             line = self._place(key_node)
             if not isinstance(key_node, yaml.ScalarNode) or _SURROGATE.search(key_node.value):
                 place = f"{line} {path_of(keys)}".strip()
-                problem = Problem(place, "a key must be a word", "something else", "write word: value")
+                problem = Problem(place, "a key must be a word", "something else", "write name: value")
                 self._document.problems.append(problem)
                 continue
             key = key_node.value
             if key in mapping:
-                rule, repair = "a key must stand once", "remove one of the two"
+                rule, repair = "a key must not be repeated", "remove one of the two"
                 self._problem((*keys, key), Problem(f"{line} {path_of((*keys, key))}", rule, cut(key), repair))
             mapping[key] = self.part(value_node, (*keys, key), ancestors)
         return mapping
