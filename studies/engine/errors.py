@@ -80,13 +80,12 @@ class ProblemCollector:
     Args:
         where: Makes ``file:line path`` of a path.
         problems: What is known already.
-        dropped_paths: The parts that were dropped.
     """
 
-    def __init__(self, where: Callable[[str], str], problems: Iterable[Problem] = (), dropped_paths: Iterable[str] = ()) -> None:
+    def __init__(self, where: Callable[[str], str], problems: Iterable[Problem] = ()) -> None:
         self._where = where
-        self.problems = list(problems)
-        self.dropped_paths = tuple(dropped_paths)
+        self.problems = list(dict.fromkeys(problems))
+        self.dropped_paths: list[str] = []
 
     def add(self, path: str, rule: str, value: Any, repair: str) -> None:
         """Add a problem, unless it is known or about a part that was dropped."""
@@ -98,6 +97,10 @@ class ProblemCollector:
     def add_broken(self, path: str, broken: BrokenRule, *, value: Any = "", repair: str = "") -> None:
         """Add a rule that the search space or the trainable found broken, with what it does not say itself."""
         self.add(path, broken.rule, broken.value or value, broken.repair or repair)
+
+    def drop(self, path: str) -> None:
+        """Note that a part was taken out of the content."""
+        self.dropped_paths.append(path)
 
     def is_dropped(self, path: str) -> bool:
         """Whether a part, or what it is in, or something in it, was dropped."""

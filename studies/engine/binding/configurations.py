@@ -1,4 +1,4 @@
-"""From a cell to what is trained: the trainable, its config, and the replicate with its identity."""
+"""Makes of a cell what is trained: the trainable with its config, and the replicate with its identity."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from trainables.training.configs import identity_of
 from trainables.training.recipe import Recipe
 
 TRAINABLE = "trainable"
-"""The factor that chooses among trainables; every other one is a field of a config."""
+"""The name of the factor that chooses among trainables; every other factor is a field of a config."""
 DERIVED = tuple(field.name for field in dataclasses.fields(Footprint))
 """What is known of a configuration before it is trained and may be used in constraints, beside its fields."""
 
@@ -34,12 +34,12 @@ class Configuration:
 
     @property
     def module(self) -> Trainable:
-        """The trainable itself."""
+        """The module of the trainable."""
         return load_trainable(self.trainable)
 
     @cached_property
     def footprint(self) -> Footprint:
-        """What it costs, known before training."""
+        """The parameters, operations and memory of the configuration, known before training."""
         return self.module.footprint(self.config, self.dataset.image_shape, self.dataset.num_classes)
 
     @property
@@ -49,7 +49,7 @@ class Configuration:
 
     @property
     def parent(self) -> "Configuration | None":
-        """What has to be trained first, on the same data."""
+        """The configuration that has to be trained first, on the same data; None if there is none."""
         config = self.module.parent(self.config)
         return Configuration(trainable_of(config), config, self.dataset) if config else None
 
@@ -78,7 +78,7 @@ def _split_problem(
 
 @dataclass(frozen=True)
 class Binder:
-    """What all configurations of a study have in common, and how a cell completes it.
+    """What all configurations of a study have in common; with a cell it makes a configuration.
 
     Attributes:
         trainable: The one that is trained; None where it is a factor.
@@ -93,7 +93,7 @@ class Binder:
     datasets: Mapping[str, Dataset]
 
     def configuration(self, cell: Cell, tuned: Mapping[str, Level] | None = None) -> Configuration:
-        """The configuration of a cell, with the values of its nuisance hyperparameters if there are any."""
+        """The configuration of a cell, with the values of tuned hyperparameters if there are any."""
         name = str(cell.get(TRAINABLE, self.trainable))
         trainable = load_trainable(name)
         fields = field_names(trainable.Config)
@@ -120,7 +120,7 @@ class Binder:
         return None
 
     def accepts(self, cell: Cell, tuned: Mapping[str, Level] | None = None) -> bool:
-        """Whether a cell may be trained: its fields suit each other and the images, and it keeps the constraints."""
+        """Whether a cell may be trained: it breaks no rule of the trainable for these images, and no constraint of the study."""
         configuration = self.configuration(cell, tuned)
         if next(configuration.problems(), None) is not None:
             return False
@@ -134,7 +134,7 @@ class Binder:
         return self.configuration(cell).identity
 
     def replicate(self, cell: Cell, seed: int, *, role: Role = "cell", tuned: Mapping[str, Level] | None = None) -> Replicate:
-        """A cell with a seed, ready for a worker."""
+        """The replicate of a cell with a seed."""
         configuration = self.configuration(cell, tuned)
         return make_replicate(
             configuration.trainable,

@@ -1,4 +1,4 @@
-"""One replicate: a cell with a seed, and the identity under which it is trained once and never again."""
+"""A replicate is a cell with a seed; its identity tells it from all others, so that the same training is never repeated."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from trainables.training.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Parent:
-    """What has to be trained before a replicate: a replicate of another trainable, that no study has to ask for."""
+    """A network that has to be trained before a replicate can begin, e.g. the analogue network that a conversion starts from."""
 
     identity: str
     trainable: str
@@ -22,7 +22,7 @@ class Parent:
     seed: int
     data_digest: str
     title: str
-    """What a person calls it, e.g. ``parent ann 64 M 128 · seed 3``."""
+    """Its name for people, e.g. ``parent ann 64 M 128 · seed 3``."""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -32,33 +32,33 @@ class Parent:
 
 @dataclass(frozen=True, kw_only=True)
 class Replicate:
-    """What a worker needs to train it and a record needs to name it; plain data."""
+    """One replicate, as a worker needs it for training and MLflow for its record; plain data."""
 
     identity: str
     trainable: str
     cell: Cell
     seed: int
     recipe: Recipe
-    """The trainable's config."""
+    """The config of the trainable."""
     dataset: str
     data_digest: str
     role: Role = "cell"
-    """What it is for: a cell of a design, a trial of a search, a finalist's other seed, or a trial of a nested search."""
+    """What the replicate is for: a cell of a design, a trial of a search, another seed of a finalist, or a trial of a tuning."""
     tuned: Cell = field(default_factory=dict)
-    """The values of nuisance hyperparameters."""
+    """The values of the tuned hyperparameters, where the study tunes some."""
     notes: dict[str, Any] = field(default_factory=dict)
-    """What the sampler that proposed it wants to find again, e.g. its generation."""
+    """Notes of the sampler that proposed it, which it needs again after a restart, e.g. the generation."""
     parent: Parent | None = None
-    """What is trained first, with the same seed and data."""
+    """The network that is trained first, with the same seed and data; None if there is none."""
 
     @property
     def config(self) -> dict[str, Any]:
-        """Every field of the recipe; a large study keeps no dict of them for each of its replicates."""
+        """Every field of the recipe by name. It is made when asked for: a large study has many replicates."""
         return dataclasses.asdict(self.recipe)
 
     @property
     def title(self) -> str:
-        """What a person calls it, e.g. ``T=8 fs=0.5 64 M 128 · seed 3``."""
+        """Its name for people, e.g. ``T=8 fs=0.5 64 M 128 · seed 3``."""
         tuned = f" ({levels_in_words(self.tuned)})" if self.tuned else ""
         return f"{cell_in_short(self.cell)}{tuned} · seed {self.seed}".removeprefix(" · ")
 

@@ -28,7 +28,7 @@ class OrderedNSGAIISampler(optuna.samplers.NSGAIISampler):
     """
 
     def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
-        """The parents of a generation."""
+        """The trials that a generation descends from, in the order in which they were proposed."""
         return sorted(super().get_parent_population(study, generation), key=lambda trial: trial.number)
 
 
@@ -68,7 +68,7 @@ _BY_NAME: Mapping[str, Mapping[str, Callable[[], object]]] = {
     },
     "mutation": {"Polynomial": optuna.samplers.nsgaii.PolynomialMutation},
 }
-"""Arguments that are objects, given by name and made with Optuna's own settings."""
+"""Arguments that Optuna takes as objects: a study names them, and they are made with Optuna's own settings."""
 _PLAIN: Mapping[str, type | None] = {"int": int, "float": float, "bool": bool, "str": str, "None": None}
 _DEPRECATED: Mapping[str, Sequence[str]] = {
     "TPESampler": "consider_prior prior_weight consider_magic_clip consider_endpoints warn_independent_sampling".split(),
@@ -87,7 +87,7 @@ _LOWEST: Mapping[str, int] = {
 """Bounds of whole numbers that Optuna does not check, or only when it is too late."""
 _LARGEST_SEED = 2**32 - 1
 _ENOUGH: Mapping[str, int] = {"n_startup_trials": 2, "population_size": 4, "popsize": 4, "n_ei_candidates": 8}
-"""Larger values are not tried out: a tiny study would not get to what they are for, or would take long."""
+"""Larger values of these arguments are tried out as these ones, as the tiny study would take long with them."""
 _NUM_TRIED_OUT, _NUM_EPOCHS_TRIED_OUT = 7, 4
 
 
@@ -123,7 +123,7 @@ def with_all_arguments(kind: str, known: Mapping[str, type[Any]], name: str, arg
     try:
         _try_out(known[name], given)
     except Exception as error:  # noqa: BLE001  # whatever Optuna, numpy or scipy raise, they would raise in mid-study
-        blamed = next((argument for argument in arguments if argument in str(error)), "")
+        blamed = next((argument for argument in arguments if argument in str(error)), "")  # Optuna names it, if at all, in words
         value = shown(arguments[blamed]) if blamed else name
         raise RuleError(f"{kind} {name} refuses its arguments: {error}", value, field=blamed) from None
     return {"name": name, **given}
@@ -199,7 +199,7 @@ def _settable(made: type[Any]) -> Iterator[tuple[str, inspect.Parameter]]:
 
 
 def _types(parameter: inspect.Parameter) -> list[type | None]:
-    """What a plain value of an argument may be; empty for one that takes objects."""
+    """The types that a plain value of an argument may have; empty for an argument that takes objects."""
     names = inspect.formatannotation(parameter.annotation).strip("'").replace(" ", "").split("|")
     if parameter.name == "seed":
         names.remove("None")  # drawn from nowhere, it could not be told to the next driver

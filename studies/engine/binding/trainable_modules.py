@@ -1,4 +1,4 @@
-"""Binds a study to a trainable: its name to the module, its values to the fields of the module's config."""
+"""Finds the module of a trainable by its name, and checks values of a study against the fields of its config."""
 
 import ast
 import dataclasses
@@ -24,23 +24,27 @@ from trainables.training.files import Location
 from trainables.training.recipe import Recipe
 
 LONGEST_TEXT = 2000
-"""Of a field: more words than any layout that could be trained."""
+"""Characters of a text in a config; no layout that could be trained is longer."""
 
 
 class Trainable(Protocol):
-    """What a module in ``trainables`` offers; some have ``PRESETS`` too, see ``presets``; one with a network ``task_of``."""
+    """What a module in ``trainables`` offers. It may also have ``PRESETS`` (see ``presets``) and, with a network, ``task_of``."""
 
     Config: type[Recipe]
 
-    def parent(self, config: Any) -> Recipe | None: ...
+    def parent(self, config: Any) -> Recipe | None:
+        """The config of the network that has to be trained first; None if there is none."""
 
-    def problems(self, config: Any, image_shape: tuple[int, int, int]) -> Iterator[RuleError]: ...
+    def problems(self, config: Any, image_shape: tuple[int, int, int]) -> Iterator[RuleError]:
+        """The rules that the config breaks for images of this shape, each with its field; empty if it can be trained."""
 
     def footprint(
         self, config: Any, image_shape: tuple[int, int, int], num_classes: int, num_micro_batches: int = 1
-    ) -> Footprint: ...
+    ) -> Footprint:
+        """The parameters, operations and memory of a replicate, known before training."""
 
-    def timing(self, config: Any, *, seed: int, dataset: Dataset) -> Timing: ...
+    def timing(self, config: Any, *, seed: int, dataset: Dataset) -> Timing:
+        """How long a replicate will take, measured on a few steps."""
 
     def train(
         self,
@@ -51,11 +55,12 @@ class Trainable(Protocol):
         checkpoint_folder: Location | None = None,
         num_micro_batches: int = 1,
         keep_weights: bool = False,
-    ) -> Iterator[EpochReport]: ...
+    ) -> Iterator[EpochReport]:
+        """Train a replicate, or go on from its checkpoint; yields a report for every epoch."""
 
 
 def trainable_names() -> list[str]:
-    """The trainables there are: the modules of the folder of that name."""
+    """The names of all trainables: the modules in the folder ``trainables``."""
     return sorted(module.name for module in pkgutil.iter_modules(trainables.__path__) if not module.ispkg)
 
 
@@ -89,7 +94,7 @@ def field_names(config_class: type[Recipe]) -> list[str]:
 
 
 def field_problem(config_class: type[Recipe], name: str, value: Any) -> str | None:
-    """What keeps ``value`` from being the value of a field, as a rule: ``epochs must be at least 1``; None if nothing does."""
+    """The rule that keeps ``value`` from being the value of a field, e.g. ``epochs must be at least 1``; None if it may be."""
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
         return f"{name} must be a number up to 2**53: larger whole numbers cannot be stored exactly"
     if isinstance(value, str) and len(value) > LONGEST_TEXT:
@@ -103,12 +108,12 @@ def field_problem(config_class: type[Recipe], name: str, value: Any) -> str | No
 
 
 def field_value(config_class: type[Recipe], name: str, value: Any) -> Any:
-    """A checked value as its field has it: ``feature_scale: 1`` is 1.0, and a layout has one spelling."""
+    """A checked value in the form that its field has: ``feature_scale: 1`` becomes 1.0, and a layout gets its one spelling."""
     return canonical_value(config_class, name, _adapters(config_class)[name].validate_python(value, strict=True))
 
 
 def make_config(config_class: type[Recipe], values: Mapping[str, Any]) -> Recipe:
-    """A config of checked values, each as its field has it."""
+    """A config with these values, which have been checked, each in the form that its field has."""
     return config_class(**{name: field_value(config_class, name, value) for name, value in values.items()})
 
 

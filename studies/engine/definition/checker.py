@@ -24,9 +24,9 @@ from trainables.training.configs import identity_field_names
 
 MOST_SEEDS = 10_000
 MOST_REPLICATES = 100_000
-"""Of a study; more are a slip, or would take years."""
+"""Replicates of a study; more would take years, and are most likely a slip."""
 _OF_CELLS = (TRAINABLE, "preset", "search_space", "config", "factors", "baseline", "tuning.parameters")
-"""What decides on the configurations of a study; if one of these parts is wrong, none of them can be checked."""
+"""The parts of the file that decide on the configurations; if one of them is wrong, no configuration can be checked."""
 
 
 class Checker:
@@ -131,7 +131,7 @@ class Checker:
         return f"trainable {' or '.join(self._trainables)}" if self._trainables_known else "some trainable"
 
     def _check_names(self) -> None:
-        """Every name is a field of some trainable, and stands in one place."""
+        """Check that every name is a field of some trainable and is given in one place only."""
         content, fields = self._content, self._fields()
         for part, what in (("config", "a key of config"), ("factors", "a factor")):
             for name in getattr(content, part):
@@ -178,7 +178,7 @@ class Checker:
             reader.check(name, value, f"config.{name}", self._trainables)
 
     def _input_shapes(self, shared: Mapping[str, Any]) -> list[ImageShape]:
-        """Prepares every data set; the shapes of what the networks may see of them."""
+        """Prepare every data set; returns the shapes of the images that networks may be given."""
         defaults = [trainable.Config() for trainable in self._trainables.values()] if self._trainables_known else []
         shapes = []
         for data in self._possible("data", shared, [config.data for config in defaults]):
@@ -207,7 +207,7 @@ class Checker:
         return self._datasets.get(data)
 
     def _origin(self, name: str) -> str:
-        """The path of where a field has its value from."""
+        """The path in the file that gives a field its value."""
         content = self._content
         if name in content.factors:
             return f"factors.{name}"
@@ -217,7 +217,7 @@ class Checker:
     def _factors(
         self, reader: FactorReader, entries: Mapping[str, FactorEntry], part: str
     ) -> tuple[dict[str, Factor], Space | None]:
-        """The factors that could be read, and the space of them if that is all."""
+        """The factors that could be read, and their space if all of them could."""
         fields = self._fields() | {TRAINABLE}
         read = {name: reader.factor(name, entry, f"{part}.{name}") for name, entry in entries.items() if name in fields}
         factors = {name: factor for name, factor in read.items() if factor}
@@ -227,7 +227,7 @@ class Checker:
         return factors, read_space(list(factors.values()), unknown, part, self._collector)
 
     def _tuned(self, reader: FactorReader) -> Space | None:
-        """The space of nuisance hyperparameters."""
+        """The space of the hyperparameters that are tuned; None if nothing is tuned, or something is wrong with them."""
         tuning, part = self._content.tuning, "tuning.parameters"
         if tuning is None:
             return None
@@ -257,7 +257,7 @@ class Checker:
         return bool(owners)
 
     def _baseline(self, reader: FactorReader, factors: Mapping[str, Factor]) -> Cell:
-        """The reference level of every factor, where the design compares with it; what is given is checked in any case."""
+        """The reference level of every factor, if the design compares with one; what the file gives is checked in any case."""
         content = self._content
         compares = content.design.name in COMPARING and not self._is_all_dropped("design")
         given = dict(content.baseline)
@@ -320,7 +320,7 @@ class Checker:
         return searched, tuning_plan(tuning, tuned, seeds, self._collector) if tuning else None
 
     def _check_number(self, cells: Sequence[Cell], seeds: tuple[int, ...] | None, tuning: TuningPlan | None) -> None:
-        """No study is larger than anyone could run."""
+        """Check that the study has no more replicates than ``MOST_REPLICATES``."""
         design = self._content.design
         num_seeds = len(seeds or ())
         parts = [f"{len(cells):,} cells with {num_seeds:,} seeds"]

@@ -21,15 +21,15 @@ from studies.engine.errors import ProblemCollector, shown
 from studies.run_record import levels_in_words
 
 COMPARING = ("one_factor_at_a_time", "leave_one_out", "full_factorial", "fractional_factorial")
-"""Designs whose levels are compared with a baseline."""
+"""The designs that compare the levels of factors with a baseline."""
 NUM_PROBES = 40
-"""How many random cells of a space that is searched are tried before anything runs."""
+"""How many random cells of a search space are checked before anything runs."""
 NUM_TUNED_PROBES = 20
-"""How many random values of what is tuned are tried for every cell."""
+"""How many random values of the tuned parameters are checked for every cell before anything runs."""
 MOST_REFUSED = 20_000
 """How many random cells may be refused before a random design gives up."""
 MOST_TOLD = 10
-"""Cells whose problems are told; more are of the same kind."""
+"""After this many wrong cells no more are looked at: the others are most likely wrong in the same way."""
 
 _ENUMERATED: Mapping[str, Callable[[Space, Mapping[str, Level]], list[Cell]]] = {
     "one_factor_at_a_time": one_factor_at_a_time,
@@ -69,11 +69,11 @@ class DesignReader:
         self._of_cells = replace(self.binder, constraints=of_cells)
 
     def _is_well(self) -> bool:
-        """Whether nothing has been found wrong here; what was wrong before is another matter."""
+        """Whether this reader has found no problem; problems from before do not count."""
         return len(self.collector.problems) == self._num_known
 
     def cells(self, design: Design) -> tuple[list[Cell], list[str]]:
-        """The cells of a design, none for an adaptive search, and sentences on them."""
+        """The cells of a design (none for an adaptive search), and notes on the design, each a sentence."""
         if design.name == "adaptive_search":
             return [], self._probe()
         if isinstance(design, RandomDesign):
@@ -103,7 +103,7 @@ class DesignReader:
         return kept, notes
 
     def _is_countable(self, design: str) -> bool:
-        """Whether a design that lists its cells has not too many; others say themselves why they have none."""
+        """Whether a design that lists all its cells has few enough; a continuous range is told by the design itself."""
         numbers = [factor.domain.num_values() for factor in self.space.factors]
         if None in numbers or design not in ("one_factor_at_a_time", "full_factorial"):
             return True
@@ -133,7 +133,7 @@ class DesignReader:
             return []
 
     def _some_are_allowed(self) -> bool:
-        """Whether some of the space's cells may be trained, as far as random ones tell; if none of them may, why not."""
+        """Whether some of the space's cells may be trained, judged by random ones; if none of these may, the reasons are told."""
         probes = self._probes()
         if any(self._accepts(probe) for probe in probes):
             return True
@@ -194,7 +194,7 @@ class DesignReader:
         return kept
 
     def _left_out(self, design: Design, cells: Sequence[Cell], kept: Sequence[Cell]) -> list[str]:
-        """What it means that constraints take cells from a design that compares."""
+        """Notes on the cells that constraints take out of a design that compares; a problem if the comparison needs them."""
         if isinstance(design, FractionalFactorial):
             rule, value = "constraints must leave a fractional factorial whole", f"{len(cells) - len(kept)} of {len(cells)} cells"
             self.collector.add("constraints", rule, f"{value} left out", "use full_factorial, or random, or other levels")
@@ -213,7 +213,7 @@ class DesignReader:
         return [f"{len(cells) - len(kept)} of {len(cells)} cells are left out by the constraints."]
 
     def _tell_same_trainings(self, cells: Iterable[Cell]) -> None:
-        """Two cells that are the same network would be one training with two names."""
+        """Tell which cells would train the same network: one training would have two names."""
         known: dict[str, Cell] = {}
         for cell in cells:
             first = known.setdefault(self.binder.identity(cell), cell)
@@ -229,7 +229,7 @@ class DesignReader:
                 self.collector.add(path, rule, value, repair)
 
     def _probe(self) -> list[str]:
-        """Whether a space that is searched has configurations that may be trained: random ones are looked at."""
+        """Check random configurations of a search space; a problem if none of them may be trained, a note if some may not."""
         accepted = sum(self._accepts(probe) for probe in self._probes())
         if not accepted:
             self._some_are_allowed()
@@ -238,7 +238,7 @@ class DesignReader:
         return []
 
     def _probe_tuned(self, cells: Iterable[Cell]) -> None:
-        """Whether every cell has values of what is tuned that it may be trained with."""
+        """Check for every cell whether some random values of the tuned parameters may be trained."""
         if self.tuned is None or not self._is_well():
             return
         generator = Random(0)  # noqa: S311  # nothing secret

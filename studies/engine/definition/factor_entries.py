@@ -1,4 +1,4 @@
-"""From what a study file says of a factor to its domain: levels, a range, or the placements of pools."""
+"""Makes factors of the entries of a study file: of lists of levels, ranges, and placements of pools."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ from trainables.networks.rules import RuleError as LayoutError
 
 MOST_PLACEMENTS = 10_000
 MOST_WORDS = 100
-"""Of the convolutions that pools are placed among."""
+"""The largest number of convolutions that pools may be placed among."""
 MOST_SHOWN = 20
-"""Levels that a message lists."""
+"""The largest number of levels that a message lists."""
 
 
 @dataclass
@@ -58,7 +58,7 @@ class FactorReader:
         return Factor(name, domain, when)
 
     def _owners(self, name: str, varied: FactorSpec, path: str) -> list[str]:
-        """The trainables that have the field and may be chosen where the factor exists."""
+        """The trainables that have the field ``name`` and that the conditions of the factor allow."""
         if name == TRAINABLE:
             return list(self.trainables)
         have = [trainable for trainable in self.trainables if name in field_docs(self.trainables[trainable].Config)]
@@ -183,7 +183,7 @@ class FactorReader:
             return False
 
     def check(self, name: str, value: Any, path: str, owners: Iterable[str]) -> bool:
-        """Whether a value is one that its field can take, in every one of these trainables that has it."""
+        """Whether the field takes a value, in all of these trainables that have the field; if not, that is a problem."""
         if name == TRAINABLE:
             if value not in trainable_names():
                 self.collector.add(path, "trainable must be one that exists", shown(value), closest(value, trainable_names()))
@@ -198,7 +198,7 @@ class FactorReader:
         return True
 
     def canonical(self, name: str, value: Level) -> Level:
-        """A value in its one spelling, where its field has one."""
+        """A value in the form that its field has: two spellings of a layout become one."""
         for trainable in self.trainables.values():
             if name in field_docs(trainable.Config) and field_problem(trainable.Config, name, value) is None:
                 checked: Level = field_value(trainable.Config, name, value)
@@ -206,7 +206,7 @@ class FactorReader:
         return value
 
     def baseline(self, name: str, value: Level, factor: Factor, path: str) -> Level:
-        """The reference level of a factor, which must be one that it can have."""
+        """The reference level of a factor; a problem if the factor cannot have it."""
         level = factor.domain.canonical(self.canonical(name, value))
         if not factor.domain.contains(level):
             rule, repair = "the baseline must be one of the factor's levels", f"choose {_possible(factor)}, or add it to them"

@@ -1,4 +1,4 @@
-"""The JSON Schema of study files and of named spaces: what editors complete and underline."""
+"""The JSON Schema of study files and of named spaces, with which editors complete keys and mark mistakes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ Schema = dict[str, Any]
 
 
 def study_schema() -> Schema:
-    """The schema of ``StudyFile``: with one trainable its fields are known, with several all of theirs."""
+    """The schema of study files. Where a study names one trainable, its fields are allowed; else those of all trainables."""
     schema = StudyFile.model_json_schema()
     definitions, properties = schema["$defs"], schema["properties"]
     properties["trainable"] = {**properties["trainable"], "enum": [*trainable_names(), None]}
@@ -56,7 +56,7 @@ def _has_trainable(name: str) -> Schema:
 
 
 def _define(definitions: Schema, owner: str, fields: Mapping[str, Schema]) -> Schema:
-    """Name the rule of every field and that of a factor of it; the parts of a study file where they may stand."""
+    """Add definitions of every field, as a value and as a factor; returns the schemas of the keys that refer to them."""
     values, factors = {}, {}
     for field, rule in fields.items():
         name = field if definitions.get(field, rule) == rule else f"{owner}.{field}"  # most trainables share most fields
@@ -70,7 +70,7 @@ def _define(definitions: Schema, owner: str, fields: Mapping[str, Schema]) -> Sc
 
 
 def _define_any(definitions: Schema) -> Schema:
-    """The same for any trainable, which may be a factor itself."""
+    """As ``_define``, for the fields of all trainables, with ``trainable`` as one more factor."""
     parts = _define(definitions, "any", _all_fields())
     description = "What one replicate trains."
     trainable = {"enum": trainable_names(), "description": description}
@@ -82,7 +82,7 @@ def _define_any(definitions: Schema) -> Schema:
 
 
 def _all_fields() -> Schema:
-    """The fields of all trainables; one that several have may be what any of them allows."""
+    """The fields of all trainables; a field of several trainables takes what any of them allows."""
     rules: dict[str, list[Schema]] = {}
     for name in trainable_names():
         for field, rule in config_schema(load_trainable(name).Config).items():
@@ -101,7 +101,7 @@ def _closed(rules: Schema) -> Schema:
 
 
 def _entry(rule: Schema, description: str) -> Schema:
-    """A list of levels, or a mapping that says more."""
+    """The schema of a factor: a list of levels, or a mapping that says more."""
     levels = {"type": "array", "items": rule}
     mapping = {"allOf": [_ref("FactorSpec"), {"properties": {"levels": levels}}]}
     return {"anyOf": [levels, mapping], "description": description}
@@ -112,7 +112,7 @@ def _described(schema: Schema) -> Schema:
 
 
 def _without_titles(schema: Any) -> Any:
-    """Pydantic's titles say the names again; a property that is called title stays."""
+    """The schema without pydantic's titles, which only repeat names; a property named title stays."""
     if isinstance(schema, list):
         return [_without_titles(part) for part in schema]
     if not isinstance(schema, dict):
@@ -121,13 +121,13 @@ def _without_titles(schema: Any) -> Any:
 
 
 def _or_names(schema: Schema, names: list[str]) -> Schema:
-    """What may be written by its name alone, or as the mapping that the schema has."""
+    """The schema of something that is written as a name alone, or as the mapping that ``schema`` describes."""
     rest = {key: value for key, value in schema.items() if key not in ("description", "default")}
     return {**_described(schema), "anyOf": [{"enum": names}, rest]}
 
 
 def _chosen(known: Mapping[str, type[Any]]) -> Schema:
-    """A sampler or pruner: its name, or a mapping with its arguments."""
+    """The schema of a sampler or pruner: its name, or a mapping with its arguments."""
     mappings = [
         {
             "type": "object",

@@ -1,4 +1,4 @@
-"""Where a study's file is, and where the study keeps what. Knows no trainable, so that looking a study up is quick."""
+"""Finds a study's file, and says where the study keeps its results; loads no trainable, so that this is quick."""
 
 import os
 import re
@@ -14,22 +14,22 @@ from trainables.training.files import FILE, Location, inside
 DEFAULT_STORAGE = "results"
 CHECKPOINTS = "checkpoints"
 LEDGERS = "ledgers"
-"""The folder, in a storage, of a journal for every study."""
+"""The folder of ledgers in a storage: one journal file for each study."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stores:
-    """Where a study keeps what: enough to look it up without checking it whole."""
+    """The locations of a study's results: checkpoints, ledger and MLflow store."""
 
     name: str
     storage: Path
-    """The folder of everything that is not told to lie elsewhere."""
+    """The folder of everything for which the study file names no other place."""
     checkpoints: Location
     ledger: str
-    """The path of a journal file, or the URL of a database."""
+    """The ledger: the path of a journal file, or the URL of a database."""
     tracking_uri: str
     experiment: str
-    """MLflow's, by name."""
+    """The name of the MLflow experiment."""
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -60,7 +60,7 @@ def locate_study(study: str) -> Path:
 
 
 def stores_of(content: StudyFile, file: Path) -> Stores:
-    """Where a study of this content, read from this file, keeps what.
+    """The locations of the results of a study with this content, read from this file.
 
     Raises:
         StudyError: The name or the storage cannot be.
@@ -90,7 +90,7 @@ def stores_of(content: StudyFile, file: Path) -> Stores:
 
 
 def _stores_in_cloud(content: StudyFile, name: str) -> Stores:
-    """Checkpoints in an object store, where nothing else can lie; reports in the default folder."""
+    """The locations of a study whose checkpoints lie in an object store, which can hold nothing else."""
     folder = Path(DEFAULT_STORAGE).resolve()
     tracking_uri = content.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     problems = []

@@ -1,15 +1,15 @@
 """Checks the form of a study file: its keys and their types. Parts that are wrong are dropped, so the rest can be checked."""
 
 import copy
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from search_spaces.language.rules import RuleError
 from studies.engine.definition.file_model import DESIGN_NAMES, DESIGNS, FileSection, StudyFile
 from studies.engine.definition.yaml_documents import SHORT_FORMS, Document, Keys, path_of
-from studies.engine.errors import Problem, ProblemCollector, closest, is_about, rule_of, shown
+from studies.engine.errors import ProblemCollector, closest, rule_of, shown
 
 _STAND_INS: Mapping[str, Any] = {"question": "?", "seeds": 1}
 """Values for what every study file must have, where it has nothing that can be used."""
@@ -25,27 +25,24 @@ SectionT = TypeVar("SectionT", bound=FileSection)
 def content_of(document: Document, model: type[SectionT]) -> tuple[SectionT, ProblemCollector]:
     """The content of a document as a study file or a named space, without the parts whose form is wrong, and what is wrong."""
     data = copy.deepcopy(document.data)
-    dropped = [_drop(data, model, keys) for keys in document.unreadable]
-    problems: dict[str, Problem] = {}
+    collector = ProblemCollector(document.where, document.problems)
+    for keys in document.unreadable:
+        collector.drop(_take_out(data, model, keys))
     while True:
         try:
-            content = model.model_validate(data)
-            return content, ProblemCollector(document.where, [*document.problems, *problems.values()], dropped)
+            return model.model_validate(data), collector
         except ValidationError as error:
             located = [(_keys(data, dict(entry)), dict(entry)) for entry in error.errors()]
-            wrong: dict[Keys, None] = {}
-            for keys, entry in located:
-                if any(len(other) > len(keys) and other[: len(keys)] == keys for other, _ in located):
-                    continue  # of several kinds that a value may be, this is one that it is not meant to be
-                wrong[keys] = None
-                problem = _problem(document, model, keys, entry)
-                if any(is_about(problem.path, path) for path in dropped):
-                    continue  # it follows from a problem that is told already
-                if known := problems.get(problem.path):  # a value that fits no member of a union
-                    rule = known.rule if problem.rule in known.rule else f"{known.rule} or {problem.rule}"
-                    problem = dataclasses.replace(known, rule=rule)
-                problems[problem.path] = problem
-            dropped += [_drop(data, model, keys) for keys in wrong]
+        wrong: dict[Keys, list[RuleError]] = {}
+        for keys, entry in located:
+            if any(len(other) > len(keys) and other[: len(keys)] == keys for other, _ in located):
+                continue  # of several kinds that a value may be, this is one that it is not meant to be
+            wrong.setdefault(keys, []).append(_broken_rule(document.data, model, keys, entry))
+        for keys, (first, *others) in wrong.items():  # several, if a value fits none of the kinds that it may be
+            rules = dict.fromkeys(broken.rule for broken in (first, *others))
+            collector.add(path_of(keys), " or ".join(rules), first.value, first.repair)
+        for keys in wrong:
+            collector.drop(_take_out(data, model, keys))
 
 
 def _keys(data: Any, entry: Mapping[str, Any]) -> Keys:
@@ -58,7 +55,7 @@ def _keys(data: Any, entry: Mapping[str, Any]) -> Keys:
     return (*keys, entry["loc"][-1]) if entry["type"] == "missing" else tuple(keys)
 
 
-def _drop(data: dict[str, Any], model: type[FileSection], keys: Keys) -> str:
+def _take_out(data: dict[str, Any], model: type[FileSection], keys: Keys) -> str:
     """Take a part out, or what it is in if it is missing or in a list; returns the path of what was taken out."""
     keys = ("tuning", "parameters", *keys[2:3]) if keys[:2] == ("tuning", "parameters") else keys[: _WHOLE.get(str(keys[0]))]
     if keys[0] == "constraints" and len(keys) > 1:
@@ -84,22 +81,20 @@ def _is_entry(data: Any, keys: Keys) -> bool:
     return True
 
 
-def _problem(document: Document, model: type[FileSection], keys: Keys, entry: Mapping[str, Any]) -> Problem:
-    path, kind = path_of(keys), entry["type"]
-    owner, description = _describe(document.data, model, keys)
-    where = document.where(path)
+def _broken_rule(data: dict[str, Any], model: type[FileSection], keys: Keys, entry: Mapping[str, Any]) -> RuleError:
+    """What pydantic says of a part, in the words of study files."""
+    kind, (owner, description) = entry["type"], _describe(data, model, keys)
     if kind == "extra_forbidden":
-        rule = f"a key must be one that {_owner_in_words(document.data, model, keys[:-1])} has"
-        return Problem(where, rule, shown(keys[-1]), closest(keys[-1], owner.model_fields), path)
+        rule = f"a key must be one that {_owner_in_words(data, model, keys[:-1])} has"
+        return RuleError(rule, shown(keys[-1]), closest(keys[-1], owner.model_fields))
     if kind == "missing":
-        return Problem(where, "this key must be given", "nothing", f"add it. What belongs here: {description}", path)
+        return RuleError("this key must be given", "nothing", f"add it. What belongs here: {description}")
     if kind == "union_tag_not_found":
-        rule, repair = "a design must have a name", f"add name: one of {', '.join(DESIGN_NAMES)}"
-        return Problem(where, rule, shown(entry["input"]), repair, path)
+        return RuleError("a design must have a name", shown(entry["input"]), f"add name: one of {', '.join(DESIGN_NAMES)}")
     if kind == "union_tag_invalid":
         name = entry["input"]["name"]
-        return Problem(where, "design must be one that exists", shown(name), closest(name, DESIGN_NAMES), path)
-    return Problem(where, _rule(keys, entry), shown(entry["input"]), f"change it. What belongs here: {description}", path)
+        return RuleError("design must be one that exists", shown(name), closest(name, DESIGN_NAMES))
+    return RuleError(_rule(keys, entry), shown(entry["input"]), f"change it. What belongs here: {description}")
 
 
 def _rule(keys: Keys, entry: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The validated study: from a YAML file to everything that it asks for, or to everything that is wrong with it."""
+"""A study that has been checked: what is trained, what it is compared on, and where its results are kept."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,32 +22,32 @@ class Study:
 
     file: str
     content: StudyFile
-    """The study file as resolved: with its space, overrides, and every argument of its sampler."""
+    """The content of the study file, with its named space and with overrides."""
     space: Space
     baseline: Cell
-    """The reference level of every factor, of those that are inactive in the baseline's own cell too."""
+    """The reference level of every factor, also of factors that are inactive in the baseline's own cell."""
     references: Mapping[str, Cell]
-    """The cell that each factor's levels are compared with, where the design compares."""
+    """For each factor the cell that its other levels are compared with; empty where the design compares nothing."""
     cells: tuple[Cell, ...]
-    """Of a design; empty for an adaptive search."""
+    """The cells that are trained, in order; empty for an adaptive search."""
     notes: tuple[str, ...]
-    """Sentences on the design: what it can tell apart, what its constraints left out."""
+    """Facts of the design, each a sentence: what it can tell apart, what its constraints left out."""
     seeds: tuple[int, ...]
     binder: Binder
     search: SearchPlan | None
     tuning: TuningPlan | None
     stores: Stores
     text: str = field(repr=False)
-    """``content`` as YAML."""
+    """``content`` as YAML, with every argument of samplers and pruners; it loads as the same study."""
 
     @property
     def question(self) -> str:
-        """What it answers, in a sentence."""
+        """The question that the study answers, in a sentence."""
         return self.content.question
 
     @property
     def resources(self) -> Resources:
-        """What one replicate is given."""
+        """The CPUs, GPUs and memory that one replicate is given."""
         return self.content.resources
 
     @property
@@ -57,7 +57,7 @@ class Study:
 
     @property
     def trainables(self) -> tuple[str, ...]:
-        """What may be trained."""
+        """The trainables that the study trains, by name."""
         if self.binder.trainable is not None:
             return (self.binder.trainable,)
         domain = self.space.factor("trainable").domain
@@ -66,7 +66,7 @@ class Study:
 
     @property
     def objectives(self) -> Mapping[str, Direction]:
-        """What configurations are judged on, primary first; always on validation images."""
+        """The metrics that configurations are judged on, with their directions, primary first; never of the test images."""
         return self.search.objectives if self.search else {ACCURACY: "maximize", SPARSITY: "maximize"}
 
     @cached_property
@@ -81,7 +81,7 @@ class Study:
 
     @property
     def parents(self) -> tuple[Parent, ...]:
-        """What has to be trained first, each once, and is not itself a replicate of the study."""
+        """The parents that have to be trained first, each once; those that are replicates of the study are not among them."""
         planned = {replicate.identity for replicate in self.replicates}
         parents = {replicate.parent.identity: replicate.parent for replicate in self.replicates if replicate.parent}
         return tuple(parent for identity, parent in parents.items() if identity not in planned)
@@ -113,5 +113,5 @@ def as_text(content: StudyFile, search: SearchPlan | None, tuning: TuningPlan | 
 
 
 def _plain(entry: Any) -> Any:
-    """A mapping of the file without the keys that say nothing."""
+    """A mapping of the file without the keys that are null or empty."""
     return {key: value for key, value in entry.items() if value is not None and value != {}} if isinstance(entry, dict) else entry
