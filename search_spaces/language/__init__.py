@@ -1,1 +1,1 @@
-"""The language of search spaces: factors as Optuna distributions, designs as cells."""
+"""The language of search spaces: factors and their conditions, designs, constraints."""

@@ -13,13 +13,13 @@ from search_spaces.language.rules import RuleError
 from search_spaces.language.space import Cell, Level, Space, cell_key
 
 MOST_CELLS = 1_000_000
-"""No design lists more: that is a slip, and memory would not hold it."""
+"""The largest number of cells that a design lists; more are a slip, and memory would not hold them."""
 
 LARGEST_SHUFFLED_SPACE = 100_000
-"""Of a space up to this size, random cells are drawn until there are none left."""
+"""The largest space whose cells are shuffled for a random design, so that it can have all of them."""
 
 TRIES_PER_CELL = 1000
-"""Of a larger space, so many are drawn for every random cell asked for."""
+"""How many cells of a larger space are drawn, at most, for each random cell asked for."""
 
 
 def reference_cell(space: Space, baseline: Mapping[str, Level], factor: str) -> Cell:
@@ -35,9 +35,9 @@ def reference_cell(space: Space, baseline: Mapping[str, Level], factor: str) -> 
 
 
 def one_factor_at_a_time(space: Space, baseline: Mapping[str, Level]) -> list[Cell]:
-    """The baseline's cell, then for every factor its reference cell and every other of its levels there; each cell once.
+    """The baseline's cell, then for every factor its reference cell and that cell with each of its other levels; each cell once.
 
-    It answers with simple effects (at the baseline of the others) and says nothing of interactions.
+    It shows simple effects, at the baseline of the other factors, and no interactions.
 
     Raises:
         RuleError: A factor is a continuous range; there are more than ``MOST_CELLS`` levels; the baseline lacks a factor, or
@@ -55,7 +55,9 @@ def one_factor_at_a_time(space: Space, baseline: Mapping[str, Level]) -> list[Ce
 
 
 def leave_one_out(space: Space, baseline: Mapping[str, Level]) -> list[Cell]:
-    """Components on or off: all on (the baseline), then each one off alone, and with it what exists only while it is on.
+    """The baseline, in which all components are on, then a cell for each component in which it alone is off.
+
+    Factors that exist only while a component is on are inactive where it is off.
 
     Raises:
         RuleError: A factor has not two levels, or is not active in the baseline, or outside of its domain there.
@@ -139,7 +141,7 @@ def fractional_factorial(space: Space, baseline: Mapping[str, Level], *, resolut
 
 
 def random_cells(space: Space, num_cells: int, *, seed: int, accept: Callable[[Cell], bool]) -> list[Cell]:
-    """Distinct cells that ``accept`` takes, drawn at random: of a finite space each accepted cell is as likely as the others.
+    """Distinct cells that ``accept`` takes, drawn at random. In a finite space all accepted cells are equally likely.
 
     Where a factor is a continuous range, factors are drawn one by one, see ``Space.random_cell``. Asked for more cells with
     the same seed, it gives the same ones first.
@@ -160,7 +162,7 @@ def random_cells(space: Space, num_cells: int, *, seed: int, accept: Callable[[C
 
 
 def check_two_levels(space: Space, design: str) -> None:
-    """Find out whether every factor has two levels.
+    """Check that every factor has two levels.
 
     Raises:
         RuleError: One has not; the message names the design.
@@ -172,7 +174,7 @@ def check_two_levels(space: Space, design: str) -> None:
 
 
 def other_level(space: Space, name: str, level: Level) -> Level:
-    """Of a factor's two levels the other one."""
+    """The other one of a factor's two levels."""
     first, second = _levels(space, name)
     return second if same_level(first, level) else first
 

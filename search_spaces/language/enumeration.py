@@ -1,4 +1,4 @@
-"""The list of all cells of a finite space: how many there are, and which stands where, without making the others."""
+"""Counts the cells of a finite space, and finds the cell at a position without making the others."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -6,7 +6,7 @@ from itertools import pairwise
 from search_spaces.language.factors import Factor, Level
 
 Run = tuple[int, int, int]
-"""Values of one domain that stand together: first position, how many, and the factors that are absent there (bits)."""
+"""Neighbouring values of one domain: the first position, how many they are, and the factors absent with them (bits)."""
 
 
 class Listing:

@@ -1,4 +1,4 @@
-"""Factors: what varies over which levels or range, under which condition, and what Optuna calls it.
+"""Factors: what varies, over which levels or range, under which conditions, and as which distribution of Optuna's.
 
 ``True`` and ``1`` are different levels, ``1`` and ``1.0`` are the same one. Python says otherwise of the first pair, and so
 does Optuna: where both stand in one list, Optuna is given the levels as JSON text.
@@ -20,7 +20,7 @@ from search_spaces.language.rules import RuleError
 Level = bool | int | float | str | None
 
 LARGEST_INTEGER = 2**53
-"""Optuna stores numbers as doubles, which hold all integers up to here."""
+"""The largest integer of a range: Optuna stores numbers as doubles, which hold all integers up to here exactly."""
 
 
 def same_level(first: Level, second: Level) -> bool:
@@ -55,11 +55,11 @@ class Levels:
         return self.values[position]
 
     def position(self, value: Level) -> int | None:
-        """Where a level stands; None if it is none of these."""
+        """The position of a level, counted from 0; None if the value is not one of the levels."""
         return self._positions.get((isinstance(value, bool), value))
 
     def canonical(self, value: Level) -> Level:
-        """A value in the type of its level (1 becomes 1.0 where that is written); unchanged if it is no level."""
+        """A value in the type of the level that it equals (1 becomes 1.0 where the level is 1.0); unchanged if it equals none."""
         position = self.position(value)
         return value if position is None else self.values[position]
 
@@ -77,11 +77,11 @@ class Levels:
         return CategoricalDistribution([self.param(level) for level in self.values])
 
     def param(self, level: Level) -> Level:
-        """What Optuna calls a level."""
+        """A level as the parameter value that Optuna stores."""
         return json.dumps(level) if self._optuna_confuses else level
 
     def level(self, param: Level) -> Level:
-        """The level that Optuna calls so."""
+        """The level of a parameter value that Optuna stores."""
         return json.loads(str(param)) if self._optuna_confuses else self.canonical(param)
 
     @cached_property
@@ -164,7 +164,7 @@ class Range:
         return (self.value_at(0), *(self.value_at(position) for position in range(1, self.num_values() or 1)))
 
     def position(self, value: Level) -> int | None:
-        """Where a number stands in a finite range; None if it is none of these."""
+        """The position of a number in a finite range, counted from 0; None if it is not in the range."""
         step = self._spacing()
         if step is None or not self._is_between(value):
             return None
@@ -205,11 +205,11 @@ class Range:
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
     def param(self, level: Level) -> Level:
-        """What Optuna calls a number: the same."""
+        """A number as the parameter value that Optuna stores: unchanged."""
         return level
 
     def level(self, param: Level) -> Level:
-        """The number that Optuna means: it adds steps in binary arithmetic, and may say 0.30000000000000004 for 0.3."""
+        """The number of a parameter value of Optuna, which may be 0.30000000000000004 for 0.3: it adds steps in binary."""
         step = self._spacing()
         if step is None or not _is_number(param):
             return self.canonical(param)

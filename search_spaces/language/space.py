@@ -1,4 +1,4 @@
-"""Search spaces: factors with domains and conditions, the cells that they allow, and what Optuna is told of them."""
+"""Search spaces: factors with domains and conditions, the cells that they allow, and their Optuna distributions."""
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
@@ -63,7 +63,7 @@ class Space:
         return self.factor(name).domain.distribution
 
     def suggest(self, trial: BaseTrial) -> Cell:
-        """A cell of Optuna's choice. Only active factors are suggested, conditions first, so that the sampler sees them."""
+        """A cell that Optuna's sampler chooses. Only active factors are suggested, each behind its conditions."""
         cell: Cell = {}
         for factor in self.factors:
             if _is_active(factor, cell):
@@ -129,7 +129,7 @@ class Space:
         return self._finite().cell_at(position)
 
     def random_cell(self, rng: random.Random) -> Cell:
-        """A cell whose active factors are drawn one by one, each uniformly (in the logarithm if so said) from its domain."""
+        """A random cell: active factors are drawn one by one, each uniformly from its domain, or uniformly in the logarithm."""
         cell: Cell = {}
         for factor in self.factors:
             if _is_active(factor, cell):
@@ -181,12 +181,12 @@ def make_space(factors: Iterable[Factor]) -> Space:
 
 
 def cell_key(cell: Mapping[str, Level]) -> str:
-    """What tells cells apart, also True from 1: a key for sets and dictionaries."""
+    """A text that only equal cells share, fit as a key; it tells True from 1."""
     return repr(sorted(cell.items()))
 
 
 def params_and_distributions(space: Space, cell: Cell, seed: int) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """A replicate as the params and distributions of an Optuna trial; its seed is among them, so that seeds can be added."""
+    """The params and distributions of the Optuna trial of a replicate; the seed is among them, so that seeds can be added."""
     params = {name: space.factor(name).domain.param(level) for name, level in cell.items()}
     distributions = {name: space.distribution(name) for name in cell}
     return {**params, _SEED: seed}, {**distributions, _SEED: _SEEDS}
