@@ -11,7 +11,7 @@ SECONDS_PER_HOUR = 3600.0
 
 
 @dataclass(frozen=True)
-class Halt:
+class StopReason:
     """Nothing more is begun, for this reason.
 
     ``kind`` budget was asked for; interrupted is a person's (or a scheduler's) wish; storage is a fault of the machine.
@@ -23,17 +23,17 @@ class Halt:
     """Whether what is in training stops after its epoch, to be taken up again; else it goes on to its end."""
 
 
-def what_to_do(halted: Halt | None) -> str:
-    """How a study goes on that was halted before everything was trained."""
-    if halted and halted.kind == "budget":
-        return f"{halted.words}; a larger one lets the study go on"
-    if halted and halted.kind == "storage":
-        return f"{halted.words}; mend that, and run the same command again to finish them: nothing is lost"
+def what_to_do(stop_reason: StopReason | None) -> str:
+    """How a study goes on that was stop_reason before everything was trained."""
+    if stop_reason and stop_reason.kind == "budget":
+        return f"{stop_reason.words}; a larger one lets the study go on"
+    if stop_reason and stop_reason.kind == "storage":
+        return f"{stop_reason.words}; mend that, and run the same command again to finish them: nothing is lost"
     return "run the same command again to finish them"
 
 
 @dataclass
-class Meter:
+class CostMeter:
     """Hours of drivers and of GPUs, over all drivers that a study has had."""
 
     seconds: float = 0.0
@@ -45,7 +45,7 @@ class Meter:
     """Since when, and with how many GPUs, by identity."""
 
     @classmethod
-    def of(cls, stored: Mapping[str, Any]) -> "Meter":
+    def from_stored(cls, stored: Mapping[str, Any]) -> "CostMeter":
         """As ``stored`` left it."""
         return cls(stored.get("seconds", 0.0), stored.get("gpu_seconds", 0.0), dict(stored.get("replicate_seconds", {})))
 
@@ -82,7 +82,7 @@ class Meter:
         self.replicate_seconds[identity] = self.replicate_seconds.get(identity, 0.0) + seconds
 
 
-def spent(budget: Budget | None, meter: Meter) -> str | None:
+def spent(budget: Budget | None, meter: CostMeter) -> str | None:
     """Which of the budget's hours are spent, in words; None while none are."""
     if budget is None:
         return None

@@ -1,4 +1,4 @@
-"""The conductor of a study: says what runs next and writes down what happened, first to the ledger, then to MLflow.
+"""The controller of a study: says what runs next and writes down what happened, first to the ledger, then to MLflow.
 
 A parent that is not trained yet runs before the replicates that need it, which are held back meanwhile. It is nobody's
 result: its folder is all that is kept of it.
@@ -13,10 +13,10 @@ from optuna.trial import TrialState
 
 from studies.engine.binding.replicates import Parent, Replicate
 from studies.engine.definition.study import Study
-from studies.engine.execution.budget import Halt, Meter, spent
+from studies.engine.execution.budget import CostMeter, StopReason, spent
 from studies.engine.execution.progress import Display, Progress
-from studies.engine.execution.resource_requests import Demand, Node, demand_of, runs_on_gpu
-from studies.engine.execution.retries import MOST_BROKEN, Attempts, names_memory
+from studies.engine.execution.resource_requests import Node, ResourceRequest, request_for, runs_on_gpu
+from studies.engine.execution.retries import MAX_DEATHS, Attempts, names_memory
 from studies.engine.execution.worker import FAILED, OUT_OF_MEMORY, STORAGE
 from studies.engine.ledger.driver_lock import StillHeld
 from studies.engine.ledger.ledger import WITHDRAWN, Ledger, LedgerError
@@ -38,7 +38,7 @@ def checkpoint_folder(study: Study, identity: str) -> Location:
     return inside(study.stores.checkpoints, identity)
 
 
-class StudyConductor:
+class StudyController:
     """Between the scheduler, which trains, and the proposals, the ledger, and the tracker."""
 
     def __init__(
@@ -63,7 +63,7 @@ class StudyConductor:
         self._again: list[Replicate | Parent] = []
         """What has to go on in another process."""
         self._in_flight: dict[str, Replicate | Parent] = {}
-        self._demands: dict[str, Demand] = {}
+        self._demands: dict[str, ResourceRequest] = {}
         """Of what is in flight."""
         self._predicted: dict[str, int] = {}
         """Bytes, of what is in flight."""
@@ -77,23 +77,23 @@ class StudyConductor:
         """Reason and traceback by identity, of parents too."""
         self._planned = {replicate.identity for replicate in study.replicates}
         self._most_held = len(study.replicates) or MOST_HELD_IN_SEARCH
-        self._meter = Meter.of(ledger.meter())
+        self._meter = CostMeter.from_stored(ledger.meter())
         self._looked_at = self._read_at = time.monotonic()
-        self.halted: Halt | None = None
+        self.stop_reason: StopReason | None = None
         """Why nothing more is begun, if so."""
-        self._halt_is_told = False
+        self._stop_is_told = False
 
     def next_assignment(self) -> dict[str, Any] | None:
-        if self.halted and self.halted.pauses:
+        if self.stop_reason and self.stop_reason.pauses:
             return None
         if self._again:
             return self._assign(self._again.pop(0))
-        if self.halted:
+        if self.stop_reason:
             return None
         for replicate in list(self._held):
             if assignment := self._advance(replicate):
                 return assignment
-        while len(self._held) < self._most_held and not self.halted and (proposal := self._proposals.next()):
+        while len(self._held) < self._most_held and not self.stop_reason and (proposal := self._proposals.next()):
             self._held.append(proposal)
             if assignment := self._advance(proposal):
                 return assignment
@@ -117,11 +117,11 @@ class StudyConductor:
         budget, entries = self._study.content.budget, self._ledger.entries()
         if budget is None or budget.replicates is None or replicate.identity in entries or len(entries) < budget.replicates:
             return False
-        self.halt(Halt("budget", f"budget.replicates of {budget.replicates} is spent", pauses=False))
+        self.stop(StopReason("budget", f"budget.replicates of {budget.replicates} is spent", pauses=False))
         return True
 
-    def holds_back(self) -> bool:
-        pauses = self.halted is not None and self.halted.pauses
+    def is_waiting(self) -> bool:
+        pauses = self.stop_reason is not None and self.stop_reason.pauses
         return not pauses and (bool(self._in_flight) or bool(self._again))
 
     def _is_trained(self, parent: Parent) -> bool:
@@ -155,7 +155,7 @@ class StudyConductor:
             asks = configuration if what is replicate else (configuration.parent or configuration)
             on_gpu = runs_on_gpu(self._study.resources, has_gpu=self._node.has_gpu)
             self._predicted[what.identity] = asks.footprint.memory_on(gpu=on_gpu)
-        demand = demand_of(
+        demand = request_for(
             self._study.resources,
             self._predicted[what.identity],
             self._node,
@@ -204,7 +204,7 @@ class StudyConductor:
             stop = self._proposals.reported(what, report["epoch"], report["metrics"])
             if stop and report["epoch"] < report["num_epochs"]:
                 self._to_prune.add(identity)
-        return identity in self._to_prune or (self.halted is not None and self.halted.pauses)
+        return identity in self._to_prune or (self.stop_reason is not None and self.stop_reason.pauses)
 
     def reported(self, identity: str, report: dict[str, Any]) -> None:
         what = self._in_flight.get(identity)
@@ -235,28 +235,28 @@ class StudyConductor:
         if what is None:
             return
         if kind == STORAGE:
-            self.halt(Halt("storage", f"a worker could not write to the storage ({reason})"))
+            self.stop(StopReason("storage", f"a worker could not write to the storage ({reason})"))
         elif kind == OUT_OF_MEMORY:
             self._out_of_memory(what, reason, traceback)
         else:
             self._fail(what, reason, traceback)
 
-    def broken(self, identity: str, error: str) -> None:
+    def process_died(self, identity: str, error: str) -> None:
         what = self._in_flight.get(identity)
-        if what is None or (self.halted and self.halted.pauses):
+        if what is None or (self.stop_reason and self.stop_reason.pauses):
             return
         reason = error.splitlines()[-1]
         if names_memory(error):
             self._out_of_memory(what, reason, error)
             return
         attempts = self._attempts[identity]
-        attempts.num_broken += 1
-        if attempts.num_broken < MOST_BROKEN:
+        attempts.num_deaths += 1
+        if attempts.num_deaths < MAX_DEATHS:
             self._repeat(what)
             return
         if attempts.is_late(self._study.content.deadline_s):
             reason = f"nothing was heard of it within its deadline of {self._study.content.deadline_s:g} s"
-        self._fail(what, f"{reason} ({MOST_BROKEN} attempts)", error)
+        self._fail(what, f"{reason} ({MAX_DEATHS} attempts)", error)
 
     def _out_of_memory(self, what: Replicate | Parent, reason: str, traceback: str) -> None:
         attempts = self._attempts[what.identity]
@@ -308,38 +308,40 @@ class StudyConductor:
         self._display.refresh()
 
     def tick(self) -> None:
-        if self.halted and not self._halt_is_told:
-            self._halt_is_told = True
-            what = "what is in training ends with its epoch" if self.halted.pauses else "what is in training goes on to its end"
-            again = "; once more, and it ends now" if self.halted.kind == "interrupted" else ""
-            self._display.say(f"{self.halted.words}: {what}{again}")
+        if self.stop_reason and not self._stop_is_told:
+            self._stop_is_told = True
+            what = (
+                "what is in training ends with its epoch" if self.stop_reason.pauses else "what is in training goes on to its end"
+            )
+            again = "; once more, and it ends now" if self.stop_reason.kind == "interrupted" else ""
+            self._display.say(f"{self.stop_reason.words}: {what}{again}")
         now = time.monotonic()
         if now - self._looked_at >= SECONDS_BETWEEN_LOOKS:
             self._looked_at = now
             self._meter.read()
             if words := spent(self._study.content.budget, self._meter):
-                self.halt(Halt("budget", words))
+                self.stop(StopReason("budget", words))
         if now - self._read_at >= SECONDS_BETWEEN_READINGS:
             self._read_at = now
             self._recorded(lambda: self._ledger.store_meter(self._meter.stored()))
             if not self._still_held():
-                self.halt(Halt("storage", "the ledger's database was started anew, and another driver has taken the study"))
+                self.stop(StopReason("storage", "the ledger's database was started anew, and another driver has taken the study"))
         self._display.refresh()
 
-    def halt(self, halt: Halt) -> None:
-        if self.halted is None or not self.halted.pauses:
-            self.halted = halt
+    def stop(self, reason: StopReason) -> None:
+        if self.stop_reason is None or not self.stop_reason.pauses:
+            self.stop_reason = reason
 
     def _recorded(self, write: Callable[[], None]) -> bool:
-        """Write to the ledger; where that cannot be done, the study halts with everything as it was before."""
+        """Write to the ledger; where that cannot be done, the study stops with everything as it was before."""
         try:
             write()
         except LedgerError as error:
-            self.halt(Halt("storage", str(error)))
+            self.stop(StopReason("storage", str(error)))
             return False
         return True
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """The scheduler has returned early: what is in flight stays RUNNING in the ledger, to be taken up again."""
         for what in [*self._in_flight.values(), *self._again]:
             if isinstance(what, Replicate) and (what.identity in self._progress.running or what in self._again):

@@ -1,7 +1,7 @@
 """Ray Tune as the executor: places replicates on a laptop or a cluster, and says what became of them.
 
 Nothing of Tune's own state is kept or restored, and Tune repeats nothing by itself; what to do next always comes from the
-conductor, and so from the ledger.
+controller, and so from the ledger.
 """
 
 import json
@@ -26,9 +26,9 @@ from ray.tune.search import Searcher
 
 from studies.engine.definition.file_model import Resources
 from studies.engine.errors import Problem, StudyError
-from studies.engine.execution.budget import Halt
+from studies.engine.execution.budget import StopReason
 from studies.engine.execution.ray_patches import forget_finished_trials, let_workers_start, loopback_options
-from studies.engine.execution.resource_requests import GIB, Demand, Node, NodeCapacity
+from studies.engine.execution.resource_requests import GIB, Node, NodeCapacity, ResourceRequest
 from studies.engine.execution.worker import ASSIGNMENT, FAILURE, IDENTITY, REPORT, ReplicateWorker
 
 SECONDS_BETWEEN_LOOKS_AT_NODES = 5.0
@@ -38,13 +38,13 @@ LEAST = {"CPU": 0.01}
 """Without so much of some node nothing can begin."""
 
 
-class Conductor(Protocol):
+class Controller(Protocol):
     """Who decides what runs next and is told what happens; all calls come from the driver's one thread."""
 
     def next_assignment(self) -> dict[str, Any] | None:
         """What to train next; None when nothing can begin."""
 
-    def holds_back(self) -> bool:
+    def is_waiting(self) -> bool:
         """Whether something can begin once what is in flight has ended."""
 
     def started(self, identity: str) -> None:
@@ -59,10 +59,10 @@ class Conductor(Protocol):
     def failed(self, identity: str, kind: str, reason: str, traceback: str = "") -> None:
         """This replicate has ended without a result; kinds are the worker's."""
 
-    def broken(self, identity: str, error: str) -> None:
+    def process_died(self, identity: str, error: str) -> None:
         """Its process has died, or has met an error that another process may not meet."""
 
-    def halt(self, halt: Halt) -> None:
+    def stop(self, reason: StopReason) -> None:
         """Nothing more is to be begun."""
 
     def tick(self) -> None:
@@ -138,20 +138,20 @@ def _ask_gpus() -> list[int]:
     return [int(line) * 2**20 for line in answer.stdout.split() if line.isdigit()]
 
 
-def run_replicates(conductor: Conductor) -> None:
-    """Run what the conductor assigns until nothing is left; needs a ``ray_session``.
+def run_replicates(controller: Controller) -> None:
+    """Run what the controller assigns until nothing is left; needs a ``ray_session``.
 
     After a first interrupt (Ctrl-C, SIGTERM) what is in training ends with its epoch; a second one ends it at once. What
-    became of each replicate is the conductor's to say.
+    became of each replicate is the controller's to say.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what goes wrong is in the ledger, with its reason
     let_workers_start()
-    with _interruptible(conductor), tempfile.TemporaryDirectory(prefix="spikesweep-tune-") as scratch:
+    with _interruptible(controller), tempfile.TemporaryDirectory(prefix="spikesweep-tune-") as scratch:
         tune.Tuner(
             tune.with_resources(ReplicateWorker, _resources_of),
             tune_config=tune.TuneConfig(
-                search_alg=_Proposer(conductor),
-                scheduler=_AsAssigned(),
+                search_alg=_Proposer(controller),
+                scheduler=_FifoScheduler(),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: trial.trial_id,
@@ -159,8 +159,8 @@ def run_replicates(conductor: Conductor) -> None:
             run_config=tune.RunConfig(
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[_Recorder(conductor)],
-                stop=_Stopper(conductor),
+                callbacks=[_Recorder(controller)],
+                stop=_Stopper(controller),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
@@ -168,8 +168,8 @@ def run_replicates(conductor: Conductor) -> None:
 
 
 @contextmanager
-def _interruptible(conductor: Conductor) -> Iterator[None]:
-    """The first signal asks the conductor to halt; the second one ends what is in here."""
+def _interruptible(controller: Controller) -> Iterator[None]:
+    """The first signal asks the controller to stop; the second one ends what is in here."""
     asked = False
 
     def on_signal(number: int, _: FrameType | None) -> None:
@@ -177,7 +177,7 @@ def _interruptible(conductor: Conductor) -> Iterator[None]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        conductor.halt(Halt("interrupted", f"interrupted ({signal.Signals(number).name})"))
+        controller.stop(StopReason("interrupted", f"interrupted ({signal.Signals(number).name})"))
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -196,7 +196,7 @@ def _resources_of(config: dict[str, Any]) -> tune.PlacementGroupFactory:
 
 def _check_feasible(resources: Resources) -> None:
     """What the study file asks for by itself; what is left to us is asked for only as far as there is any."""
-    asked = Demand(resources.cpus, resources.gpus or 0.0, int((resources.memory_gib or 0) * GIB)).as_ray()
+    asked = ResourceRequest(resources.cpus, resources.gpus or 0.0, int((resources.memory_gib or 0) * GIB)).as_ray()
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(all(node.get(name, 0) >= amount for name, amount in asked.items()) for node in nodes):
         has = "; ".join(", ".join(f"{name} {node.get(name, 0):g}" for name in asked) for node in nodes)
@@ -207,9 +207,9 @@ def _check_feasible(resources: Resources) -> None:
 
 @dataclass
 class _Proposer(Searcher):  # type: ignore[misc]  # Ray ships no types
-    """Tune's view of the conductor: hands out as many assignments as the cluster can hold."""
+    """Tune's view of the controller: hands out as many assignments as the cluster can hold."""
 
-    conductor: Conductor
+    controller: Controller
     _capacity: NodeCapacity = field(default_factory=NodeCapacity)
     _waiting: dict[str, Any] | None = None
     """An assignment for which there was no room."""
@@ -223,10 +223,10 @@ class _Proposer(Searcher):  # type: ignore[misc]  # Ray ships no types
         self._look_at_nodes()
         if self._waiting is None and not self._capacity.has_any(LEAST):
             return None
-        assignment = self._waiting or self.conductor.next_assignment()
+        assignment = self._waiting or self.controller.next_assignment()
         if assignment is None:
             finished: str = Searcher.FINISHED
-            return None if self.conductor.holds_back() else finished
+            return None if self.controller.is_waiting() else finished
         if not self._capacity.place(trial_id, assignment["demand"]):
             self._waiting = assignment
             return None
@@ -235,12 +235,12 @@ class _Proposer(Searcher):  # type: ignore[misc]  # Ray ships no types
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tune says that a trial has ended, in whatever way."""
-        self._capacity.leave(trial_id)
+        self._capacity.release(trial_id)
 
     def _look_at_nodes(self) -> None:
         """Nodes may come and go."""
         if time.monotonic() - self._looked_at >= SECONDS_BETWEEN_LOOKS_AT_NODES:
-            self._capacity.see({node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]})
+            self._capacity.update({node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]})
             self._looked_at = time.monotonic()
 
     def save(self, checkpoint_path: str) -> None:
@@ -254,7 +254,7 @@ class _Proposer(Searcher):  # type: ignore[misc]  # Ray ships no types
         return {}
 
 
-class _AsAssigned(TrialScheduler):  # type: ignore[misc]  # Ray ships no types
+class _FifoScheduler(TrialScheduler):  # type: ignore[misc]  # Ray ships no types
     """Tune starts what is pending in its order without being told; its default looks through all trials at every step."""
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
@@ -264,7 +264,7 @@ class _AsAssigned(TrialScheduler):  # type: ignore[misc]  # Ray ships no types
         """It is pending."""
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """The conductor's to know."""
+        """The controller's to know."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """The stopper has been asked already."""
@@ -272,21 +272,21 @@ class _AsAssigned(TrialScheduler):  # type: ignore[misc]  # Ray ships no types
         return goes_on
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """The conductor's to know; Tune needs to know no more of those that ended before this one."""
+        """The controller's to know; Tune needs to know no more of those that ended before this one."""
         forget_finished_trials(tune_controller)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """The conductor's to know."""
+        """The controller's to know."""
 
 
 class _Stopper(tune.Stopper):  # type: ignore[misc]  # Ray ships no types
-    """Asks the conductor about every report whether it is to be a replicate's last."""
+    """Asks the controller about every report whether it is to be a replicate's last."""
 
-    def __init__(self, conductor: Conductor) -> None:
-        self._conductor = conductor
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return REPORT in result and self._conductor.should_stop(result[IDENTITY], json.loads(result[REPORT]))
+        return REPORT in result and self._controller.should_stop(result[IDENTITY], json.loads(result[REPORT]))
 
     def stop_all(self) -> bool:
         """What is in flight is never ended together."""
@@ -298,29 +298,29 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]  # Ray ships no types
 
 
 class _Recorder(TrialProgressCallback):  # type: ignore[misc]  # Ray ships no types
-    """Passes on to the conductor what Tune says of its trials; in the place of Tune's own printer, which keeps all of them."""
+    """Passes on to the controller what Tune says of its trials; in the place of Tune's own printer, which keeps all of them."""
 
-    def __init__(self, conductor: Conductor) -> None:
-        self._conductor = conductor
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._conductor.started(_identity(trial))
+        self._controller.started(_identity(trial))
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
         if REPORT in result:
-            self._conductor.reported(_identity(trial), json.loads(result[REPORT]))
+            self._controller.reported(_identity(trial), json.loads(result[REPORT]))
         elif FAILURE in result:
-            self._conductor.failed(_identity(trial), **result[FAILURE])
+            self._controller.failed(_identity(trial), **result[FAILURE])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         error = Path(trial.error_file)  # Tune's own copy of it comes with its snapshots, which there are none of
-        self._conductor.broken(_identity(trial), (error.read_text() if error.exists() else "its process died").strip())
+        self._controller.process_died(_identity(trial), (error.read_text() if error.exists() else "its process died").strip())
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Its last report has said so."""
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        self._conductor.tick()
+        self._controller.tick()
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks when it starts; the copy is never used."""

@@ -21,7 +21,7 @@ SHARES = (8, 6, 4, 3, 2, 1)
 
 
 @dataclass(frozen=True)
-class Demand:
+class ResourceRequest:
     """Of one replicate."""
 
     cpus: float
@@ -44,7 +44,7 @@ class Node:
     has_gpu: bool = False
 
 
-def demand_of(resources: Resources, predicted_bytes: int, node: Node, *, num_out_of_memory: int = 0) -> Demand:
+def request_for(resources: Resources, predicted_bytes: int, node: Node, *, num_out_of_memory: int = 0) -> ResourceRequest:
     """What to ask Ray for.
 
     Args:
@@ -62,7 +62,7 @@ def demand_of(resources: Resources, predicted_bytes: int, node: Node, *, num_out
         memory = resources.memory_gib * GIB * 2**num_out_of_memory
     else:
         memory = _rounded_up(PROCESS_BYTES + (GPU_CONTEXT_BYTES if on_gpu else needed))
-    return Demand(resources.cpus, gpus, int(min(memory, node.memory_bytes)))
+    return ResourceRequest(resources.cpus, gpus, int(min(memory, node.memory_bytes)))
 
 
 def runs_on_gpu(resources: Resources, *, has_gpu: bool) -> bool:
@@ -94,7 +94,7 @@ class NodeCapacity:
         self._placed: dict[str, tuple[str, Amounts]] = {}
         """Node and demand by holder."""
 
-    def see(self, nodes: Mapping[str, Amounts]) -> None:
+    def update(self, nodes: Mapping[str, Amounts]) -> None:
         """The nodes that are alive, by id, with all that each has; what was placed on one that is gone is placed nowhere."""
         self._free = {node: dict(amounts) for node, amounts in nodes.items()}
         for node, demand in self._placed.values():
@@ -111,7 +111,7 @@ class NodeCapacity:
         self._placed[holder] = (node, demand)
         return True
 
-    def leave(self, holder: str) -> None:
+    def release(self, holder: str) -> None:
         """What a holder had is free again."""
         node, demand = self._placed.pop(holder, ("", {}))
         if node in self._free:

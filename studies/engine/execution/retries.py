@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-MOST_BROKEN = 3
+MAX_DEATHS = 3
 """How many processes in a row may break without one epoch's progress before the replicate has FAILED."""
 _SIGNS_OF_MEMORY = ("OutOfMemory", "out of memory", "memory pressure", "memory on the node")
 
@@ -19,13 +19,13 @@ class Attempts:
     """Of one replicate, or of one parent, by this driver.
 
     Attributes:
-        num_broken: Processes that broke since it last made progress.
+        num_deaths: Processes that broke since it last made progress.
         num_out_of_memory: How often it ran out of memory, in all; the ledger remembers it for the next driver.
         epoch: The last that was heard of.
         heard_at: When (monotonic seconds).
     """
 
-    num_broken: int = 0
+    num_deaths: int = 0
     num_out_of_memory: int = 0
     epoch: int = 0
     heard_at: float = field(default_factory=time.monotonic)
@@ -43,7 +43,7 @@ class Attempts:
         """An epoch is done; one that was done before is no progress."""
         self.heard_at = time.monotonic()
         if epoch > self.epoch:
-            self.epoch, self.num_broken = epoch, 0
+            self.epoch, self.num_deaths = epoch, 0
 
     def is_late(self, deadline_s: float) -> bool:
         """Whether nothing has been heard for as long as its process would be allowed to live."""

@@ -13,22 +13,22 @@ from rich.console import Console
 from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.study import Study
 from studies.engine.errors import Problem, StudyError
-from studies.engine.execution.budget import Halt
-from studies.engine.execution.controller import StudyConductor, checkpoint_folder
+from studies.engine.execution.budget import StopReason
+from studies.engine.execution.controller import StudyController, checkpoint_folder
 from studies.engine.execution.progress import Progress, display
 from studies.engine.execution.ray_tune import largest_node, nodes, ray_session, run_replicates
 from studies.engine.ledger.driver_lock import StillHeld, only_driver
 from studies.engine.ledger.ledger import (
     WITHDRAWN,
-    Entry,
     Ledger,
+    LedgerEntry,
     LedgerError,
-    Outline,
+    ReplicateStatus,
     open_ledger,
     read_ledger,
 )
 from studies.engine.proposing.adaptive_search import SearchProposals, WarmStart
-from studies.engine.proposing.proposals import FixedProposals, Past, Proposals
+from studies.engine.proposing.proposals import FixedProposals, Proposals, StudyHistory
 from studies.engine.proposing.tuning import TunedProposals
 from studies.engine.proposing.warm_start import read_warm_start
 from studies.engine.recording.mlflow_store import connect
@@ -41,7 +41,7 @@ SECONDS_OF_SILENCE = 3.0
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """How a study stands when its driver leaves it."""
 
     num_replicates: int
@@ -53,7 +53,7 @@ class Outcome:
     """Reason by title."""
     undelivered: Sequence[str]
     """A reason for each record that did not reach MLflow."""
-    halted: Halt | None = None
+    stop_reason: StopReason | None = None
     """Why it ended before everything was trained, if it was for a reason of its own."""
 
     @property
@@ -61,7 +61,7 @@ class Outcome:
         """Whether everything asked for is there, or all that its budget allows."""
         if self.undelivered or self.num_failed:
             return False
-        return not self.num_left or (self.halted is not None and self.halted.kind == "budget")
+        return not self.num_left or (self.stop_reason is not None and self.stop_reason.kind == "budget")
 
     @property
     def num_left(self) -> int:
@@ -77,7 +77,7 @@ def run_study(
     num_cpus: int | None,
     retry_failed: bool,
     write_report: Callable[[], tuple[Path, str]],
-) -> Outcome:
+) -> RunOutcome:
     """Train every replicate that the ledger does not have; afterwards every record is in MLflow.
 
     ``write_report`` is called once MLflow has all records. It returns the folder to attach to the study's parent run, and what it
@@ -89,26 +89,26 @@ def run_study(
     with only_driver(study.stores) as still_held, watched(study.stores), ExitStack() as stack:
         warm = read_warm_start(study)
         entries = read_ledger(study.stores.ledger, study.stores.name, study.space)
-        proposals = proposals_of(study, _past(study, entries, retry_failed=retry_failed), warm)
+        proposals = proposals_of(study, _history(study, entries, retry_failed=retry_failed), warm)
         first = proposals.next()
         if first:  # Ray first: if it cannot run them, nothing has been made yet
             stack.enter_context(ray_session(address, num_cpus, study.resources))
         client = connect(study.stores.tracking_uri)
         ledger = _opened_ledger(study, proposals)
         tracker = Tracker(client, study, proposals.planned(), proposals.notes())
-        halted = None
+        stop_reason = None
         if first:
             tracker.attach_environment(nodes())
         try:
             _deliver_missing(ledger, tracker, study, proposals)
             if first:
-                halted = _train(study, proposals, first, ledger, tracker, console, still_held, retry_failed=retry_failed)
-            return _conclude(proposals, ledger, tracker, console, write_report, halted)
+                stop_reason = _train(study, proposals, first, ledger, tracker, console, still_held, retry_failed=retry_failed)
+            return _conclude(proposals, ledger, tracker, console, write_report, stop_reason)
         except BaseException:
             tracker.end_study(proposals.planned(), proposals.notes(), "KILLED")
             raise
         finally:
-            tracker.close(_patience_s(halted))
+            tracker.close(_patience_s(stop_reason))
 
 
 def _opened_ledger(study: Study, proposals: Proposals) -> Ledger:
@@ -123,9 +123,9 @@ def _opened_ledger(study: Study, proposals: Proposals) -> Ledger:
     return ledger
 
 
-def _patience_s(halted: Halt | None) -> float:
+def _patience_s(stop_reason: StopReason | None) -> float:
     """How long MLflow may take nothing; where the disk is full its own file has no room either, most likely."""
-    return SECONDS_OF_SILENCE if halted and halted.kind == "storage" else SECONDS_TO_DELIVER
+    return SECONDS_OF_SILENCE if stop_reason and stop_reason.kind == "storage" else SECONDS_TO_DELIVER
 
 
 def _conclude(
@@ -134,17 +134,17 @@ def _conclude(
     tracker: Tracker,
     console: Console,
     write_report: Callable[[], tuple[Path, str]],
-    halted: Halt | None,
-) -> Outcome:
+    stop_reason: StopReason | None,
+) -> RunOutcome:
     """Everything is delivered, as far as it can be, and the study's run has its status and its report."""
-    outcome = dataclasses.replace(_outcome(ledger, proposals), halted=halted)
+    outcome = dataclasses.replace(_run_outcome(ledger, proposals), stop_reason=stop_reason)
     with suppress(LedgerError):  # then the next driver does it
         ledger.expect(proposals.total())
         if not outcome.num_left:
             _withdraw(ledger, proposals)
-    as_asked = not outcome.num_left or (halted is not None and halted.kind == "budget")
+    as_asked = not outcome.num_left or (stop_reason is not None and stop_reason.kind == "budget")
     tracker.end_study(proposals.planned(), proposals.notes(), "FINISHED" if as_asked else "KILLED")
-    patience_s, not_reported = _patience_s(halted), list[str]()
+    patience_s, not_reported = _patience_s(stop_reason), list[str]()
     try:
         if _delivered(tracker, console, patience_s):
             not_reported = _attach_report(tracker, write_report)
@@ -153,13 +153,13 @@ def _conclude(
     return dataclasses.replace(outcome, undelivered=[*tracker.close(patience_s), *not_reported])
 
 
-def proposals_of(study: Study, past: Past, warm: WarmStart) -> Proposals:
+def proposals_of(study: Study, history: StudyHistory, warm: WarmStart) -> Proposals:
     """What a study trains, from where earlier drivers left it."""
     if study.search is not None:
-        return SearchProposals(study, study.search, past, warm)
+        return SearchProposals(study, study.search, history, warm)
     if study.tuning is not None:
-        return TunedProposals(study, study.tuning, past)
-    return FixedProposals(study.replicates, past)
+        return TunedProposals(study, study.tuning, history)
+    return FixedProposals(study.replicates, history)
 
 
 def _delivered(tracker: Tracker, console: Console, patience_s: float) -> bool:
@@ -186,17 +186,17 @@ def num_trained_parents(study: Study) -> int:
     return sum(bool(folder.finished_reports()) for folder in folders)
 
 
-def outlines(study: Study) -> tuple[int, list[Outline]]:
+def replicate_statuses(study: Study) -> tuple[int, list[ReplicateStatus]]:
     """How many replicates a study will have in all, and those of them that its ledger has; nothing is written.
 
     Raises:
         StudyError: The ledger cannot be read, or MLflow's store where the study begins from earlier ones.
     """
     entries = read_ledger(study.stores.ledger, study.stores.name, study.space)
-    proposals = proposals_of(study, _past(study, entries, retry_failed=False), read_warm_start(study))
+    proposals = proposals_of(study, _history(study, entries, retry_failed=False), read_warm_start(study))
     ours = [(replicate, entries[replicate.identity]) for replicate in proposals.planned() if replicate.identity in entries]
     return proposals.total(), [
-        Outline(
+        ReplicateStatus(
             title=replicate.title,
             state=entry.state,
             values=entry.values,
@@ -209,8 +209,8 @@ def outlines(study: Study) -> tuple[int, list[Outline]]:
     ]
 
 
-def _past(study: Study, entries: Mapping[str, Entry], *, retry_failed: bool) -> Past:
-    return Past(entries, lambda identity: CheckpointFolder(checkpoint_folder(study, identity)).reports(), retry_failed)
+def _history(study: Study, entries: Mapping[str, LedgerEntry], *, retry_failed: bool) -> StudyHistory:
+    return StudyHistory(entries, lambda identity: CheckpointFolder(checkpoint_folder(study, identity)).reports(), retry_failed)
 
 
 def _deliver_missing(ledger: Ledger, tracker: Tracker, study: Study, proposals: Proposals) -> None:
@@ -254,7 +254,7 @@ def _train(
     still_held: StillHeld,
     *,
     retry_failed: bool,
-) -> Halt | None:
+) -> StopReason | None:
     entries = ledger.entries()
     progress = Progress(proposals.total())
     for replicate in proposals.planned():
@@ -262,7 +262,7 @@ def _train(
             progress.count(entry.state)
             progress.consider(replicate.title, entry.values)
     with display(console, progress) as shown:
-        conductor = StudyConductor(
+        controller = StudyController(
             study,
             proposals,
             first,
@@ -275,18 +275,18 @@ def _train(
             retry_failed=retry_failed,
         )
         try:
-            run_replicates(conductor)
+            run_replicates(controller)
         finally:
-            conductor.leave()
+            controller.close()
             shown.refresh(force=True)
-    return conductor.halted
+    return controller.stop_reason
 
 
-def _outcome(ledger: Ledger, proposals: Proposals) -> Outcome:
+def _run_outcome(ledger: Ledger, proposals: Proposals) -> RunOutcome:
     entries = ledger.entries()
     ours = [(replicate.title, entries[replicate.identity]) for replicate in proposals.planned() if replicate.identity in entries]
     states = Counter(entry.state for _, entry in ours)
-    return Outcome(
+    return RunOutcome(
         num_replicates=proposals.total(),
         num_complete=states[TrialState.COMPLETE],
         num_pruned=states[TrialState.PRUNED],

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from optuna.trial import TrialState
 
 from studies.engine.definition.lookup import find_study
-from studies.engine.ledger.ledger import Outline, outline_of
+from studies.engine.ledger.ledger import ReplicateStatus, ledger_status
 from studies.run_record import ACCURACY
 
 
 @dataclass(frozen=True)
-class Standing:
+class StudyStatus:
     """How a study stands.
 
     Attributes:
@@ -26,36 +26,36 @@ class Standing:
     name: str
     num_replicates: int
     states: Mapping[str, int]
-    best: Outline | None
+    best: ReplicateStatus | None
     failures: Mapping[str, str]
 
 
-def standing(study: str, overrides: Sequence[str] = ()) -> Standing:
+def study_status(study: str, overrides: Sequence[str] = ()) -> StudyStatus:
     """How a study stands, also while it runs; nothing is written.
 
     Raises:
         StudyError: The study is wrong, its ledger cannot be read, or MLflow's store where it begins from earlier studies.
     """
     content, stores = find_study(study, overrides)
-    outline = outline_of(stores.ledger, stores.name, content.digest)
+    outline = ledger_status(stores.ledger, stores.name, content.digest)
     if outline is None:
         return _worked_out(study, overrides)
-    return _standing(stores.name, outline.total, outline.replicates)
+    return _study_status(stores.name, outline.total, outline.replicates)
 
 
-def _worked_out(study: str, overrides: Sequence[str]) -> Standing:
+def _worked_out(study: str, overrides: Sequence[str]) -> StudyStatus:
     from studies.engine.definition.loading import load_study  # noqa: PLC0415  # knows the trainables, which takes seconds
-    from studies.engine.execution.runner import outlines  # noqa: PLC0415
+    from studies.engine.execution.runner import replicate_statuses  # noqa: PLC0415
 
     loaded = load_study(study, overrides)
-    return _standing(loaded.stores.name, *outlines(loaded))
+    return _study_status(loaded.stores.name, *replicate_statuses(loaded))
 
 
-def _standing(name: str, total: int, replicates: Sequence[Outline]) -> Standing:
+def _study_status(name: str, total: int, replicates: Sequence[ReplicateStatus]) -> StudyStatus:
     states = Counter(replicate.state.name for replicate in replicates)
     planned = total - len(replicates)
     complete = [replicate for replicate in replicates if replicate.state == TrialState.COMPLETE]
-    return Standing(
+    return StudyStatus(
         name=name,
         num_replicates=total,
         states={**states, **({"PLANNED": planned} if planned else {})},

@@ -69,7 +69,7 @@ class LedgerError(Exception):
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """What the ledger says of one replicate."""
 
     trial_id: int
@@ -88,7 +88,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Outline:
+class ReplicateStatus:
     """What a person wants to know of one replicate."""
 
     title: str
@@ -101,12 +101,12 @@ class Outline:
 
 
 @dataclass(frozen=True)
-class StudyOutline:
+class LedgerStatus:
     """What a ledger says of a study without knowing its space."""
 
     total: int
     """How many replicates there will be in all, as far as its last driver knew."""
-    replicates: Sequence[Outline]
+    replicates: Sequence[ReplicateStatus]
 
 
 class Ledger:
@@ -124,7 +124,7 @@ class Ledger:
         trials = study.get_trials(deepcopy=False)
         self._entries = {trial.user_attrs[_IDENTITY]: _entry(trial, space) for trial in trials}
 
-    def entries(self) -> Mapping[str, Entry]:
+    def entries(self) -> Mapping[str, LedgerEntry]:
         """The newest entry of every identity, in the order in which they were begun."""
         return self._entries
 
@@ -149,7 +149,7 @@ class Ledger:
             user_attrs={name: value for name, value in attributes.items() if value},
         )
         trial_id = self._written(lambda: self._create(replicate.identity, trial, unlike=known))
-        self._entries[replicate.identity] = Entry(
+        self._entries[replicate.identity] = LedgerEntry(
             trial_id=trial_id,
             state=TrialState.RUNNING,
             values={},
@@ -203,7 +203,7 @@ class Ledger:
         """Keep what the study has cost so far."""
         self._attribute(_METER, dict(meter))
 
-    def _create(self, identity: str, trial: FrozenTrial, *, unlike: Entry | None) -> int:
+    def _create(self, identity: str, trial: FrozenTrial, *, unlike: LedgerEntry | None) -> int:
         """The id of a new trial, or of the one that an earlier try made whose answer was lost."""
         if self._tries:
             for made in reversed(self._study.get_trials(deepcopy=False)):
@@ -245,7 +245,7 @@ class Ledger:
                 time.sleep(SECONDS_BETWEEN_TRIES)
 
 
-def read_ledger(ledger: str, study_name: str, space: Space) -> Mapping[str, Entry]:
+def read_ledger(ledger: str, study_name: str, space: Space) -> Mapping[str, LedgerEntry]:
     """The newest entry of every identity of a study; empty where it has no ledger yet. Makes nothing.
 
     Raises:
@@ -261,7 +261,7 @@ def read_ledger(ledger: str, study_name: str, space: Space) -> Mapping[str, Entr
         raise _unreachable(ledger, error) from None
 
 
-def outline_of(ledger: str, study_name: str, file_digest: str) -> StudyOutline | None:
+def ledger_status(ledger: str, study_name: str, file_digest: str) -> LedgerStatus | None:
     """What the ledger says of a study; None where its last driver ran another version of the file, or there was none.
 
     Raises:
@@ -280,8 +280,8 @@ def outline_of(ledger: str, study_name: str, file_digest: str) -> StudyOutline |
         raise _unreachable(ledger, error) from None
     strangers = set(found.user_attrs[_STRANGERS])
     newest = {trial.user_attrs[_IDENTITY]: trial for trial in trials}
-    ours = [_outline(trial) for identity, trial in newest.items() if identity not in strangers]
-    return StudyOutline(found.user_attrs[_TOTAL], ours)
+    ours = [_replicate_status(trial) for identity, trial in newest.items() if identity not in strangers]
+    return LedgerStatus(found.user_attrs[_TOTAL], ours)
 
 
 def open_ledger(ledger: str, study_name: str, space: Space) -> Ledger:
@@ -384,9 +384,9 @@ def _storage(ledger: str) -> BaseStorage:
     return RDBStorage(ledger, engine_kwargs={"pool_pre_ping": True, **timeout})
 
 
-def _outline(trial: FrozenTrial) -> Outline:
+def _replicate_status(trial: FrozenTrial) -> ReplicateStatus:
     attributes = trial.user_attrs
-    return Outline(
+    return ReplicateStatus(
         title=attributes[_TITLE],
         state=trial.state,
         values=dict(zip(OBJECTIVES, trial.values or [], strict=False)),
@@ -397,9 +397,9 @@ def _outline(trial: FrozenTrial) -> Outline:
     )
 
 
-def _entry(trial: FrozenTrial, space: Space) -> Entry:
+def _entry(trial: FrozenTrial, space: Space) -> LedgerEntry:
     attributes = trial.user_attrs
-    return Entry(
+    return LedgerEntry(
         trial_id=trial_id_of(trial),
         state=trial.state,
         values=dict(zip(OBJECTIVES, trial.values or [], strict=False)),

@@ -12,10 +12,10 @@ from search_spaces.language.space import Cell, cell_key
 from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.search_plans import SearchPlan
 from studies.engine.definition.study import Study
-from studies.engine.ledger.ledger import Entry
-from studies.engine.proposing.convergence import Stagnation
+from studies.engine.ledger.ledger import LedgerEntry
+from studies.engine.proposing.convergence import ConvergenceCounter
 from studies.engine.proposing.early_stopping import Curve, EarlyStopping
-from studies.engine.proposing.proposals import Past
+from studies.engine.proposing.proposals import StudyHistory
 from studies.engine.proposing.search import NUM_RANDOM_TRIES, Result, Search
 from studies.run_record import Role
 
@@ -23,7 +23,7 @@ Metrics = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Warm:
+class KnownConfiguration:
     """A configuration that is known from elsewhere, with its metrics by seed."""
 
     cell: Cell
@@ -34,7 +34,7 @@ class Warm:
 class WarmStart:
     """What a search knows of its space before it begins, and sentences on what was left out."""
 
-    configurations: Sequence[Warm] = ()
+    configurations: Sequence[KnownConfiguration] = ()
     notes: Sequence[str] = ()
 
 
@@ -75,15 +75,15 @@ class SearchProposals:
     Args:
         study: Whose space is searched.
         plan: How.
-        past: What earlier drivers left.
+        history: What earlier drivers left.
         warm: What earlier studies have trained.
     """
 
-    def __init__(self, study: Study, plan: SearchPlan, past: Past, warm: WarmStart) -> None:
-        self._study, self._plan, self._past = study, plan, past
+    def __init__(self, study: Study, plan: SearchPlan, history: StudyHistory, warm: WarmStart) -> None:
+        self._study, self._plan, self._history = study, plan, history
         self._search_seeds = study.seeds[: plan.seeds_per_trial]
         self._stopping = EarlyStopping(plan.pruner, next(iter(plan.objectives.values()))) if plan.pruner else None
-        self._stagnation = Stagnation(list(plan.objectives.values()))
+        self._convergence = ConvergenceCounter(list(plan.objectives.values()))
         self._trials: dict[object, _Trial] = {}
         self._num_asked = 0
         """Replicates of all trials."""
@@ -92,16 +92,16 @@ class SearchProposals:
         self._queue: deque[Replicate] = deque()
         self._finalists: list[Replicate] | None = None
         self._search = Search(study.space, plan.sampler, list(plan.objectives.values()), accept=self._accepts)
-        ours = [(cell_key(entry.cell), entry) for identity, entry in past.entries.items() if self._is_ours(identity, entry)]
+        ours = [(cell_key(entry.cell), entry) for identity, entry in history.entries.items() if self._is_ours(identity, entry)]
         asked = {key for key, entry in ours if entry.role == "search"}
         self._warm_notes = list(warm.notes)
         self._begin_with([known for known in warm.configurations if cell_key(known.cell) not in asked], "of earlier studies")
-        others = [self._warm_of(entry) for key, entry in ours if key not in asked and entry.seed in self._search_seeds]
+        others = [self._known_of(entry) for key, entry in ours if key not in asked and entry.seed in self._search_seeds]
         self._begin_with([known for known in others if known], "that this study had trained as cells of a design")
         for key, entry in ours:
             if entry.role == "search" and key not in self._trials:
                 self._remember(entry.cell)
-        self._queue = deque(sorted(self._queue, key=lambda replicate: not past.is_running(replicate)))
+        self._queue = deque(sorted(self._queue, key=lambda replicate: not history.is_running(replicate)))
         self._replay()
         self._exhausted = self._search.is_exhausted()
         self._choose_finalists()
@@ -109,7 +109,7 @@ class SearchProposals:
     def _replicate(self, cell: Cell, seed: int, role: Role = "search") -> Replicate:
         return self._study.binder.replicate(cell, seed, role=role)
 
-    def _is_ours(self, identity: str, entry: Entry) -> bool:
+    def _is_ours(self, identity: str, entry: LedgerEntry) -> bool:
         """Whether an entry is a replicate of the study as its file is now."""
         space, binder = self._study.space, self._study.binder
         if not space.contains(entry.cell) or not binder.accepts(entry.cell):
@@ -120,28 +120,32 @@ class SearchProposals:
         accepted = self._study.binder.accepts(cell)
         return accepted and self._replicate(cell, self._search_seeds[0]).identity not in self._known
 
-    def _warm_of(self, entry: Entry) -> Warm | None:
+    def _known_of(self, entry: LedgerEntry) -> KnownConfiguration | None:
         identity = self._replicate(entry.cell, entry.seed).identity
-        return Warm(entry.cell, {entry.seed: self._metrics(identity)}) if entry.state == TrialState.COMPLETE else None
+        return (
+            KnownConfiguration(entry.cell, {entry.seed: self._metrics(identity)}) if entry.state == TrialState.COMPLETE else None
+        )
 
-    def _begin_with(self, configurations: Sequence[Warm], which: str) -> None:
-        by_cell: dict[object, Warm] = {}
+    def _begin_with(self, configurations: Sequence[KnownConfiguration], which: str) -> None:
+        by_cell: dict[object, KnownConfiguration] = {}
         for known in configurations:
             earlier = by_cell.get(cell_key(known.cell))
-            by_cell[cell_key(known.cell)] = Warm(known.cell, {**(earlier.metrics if earlier else {}), **known.metrics})
+            by_cell[cell_key(known.cell)] = KnownConfiguration(
+                known.cell, {**(earlier.metrics if earlier else {}), **known.metrics}
+            )
         new = [known for known in by_cell.values() if self._accepts(known.cell)]
         for known in new:
             self._known.add(self._replicate(known.cell, self._search_seeds[0]).identity)
             result = self._result(TrialState.COMPLETE, known.metrics, {})
-            self._stagnation.know(result)
+            self._convergence.add_known(result)
             self._search.remember(known.cell, {}, result)
         if new:
             self._warm_notes.append(f"The search began with {len(new)} configurations {which}.")
 
     def _metrics(self, identity: str) -> Metrics:
         """Of a COMPLETE replicate: what its last report says, and in any case the ledger."""
-        reports = self._past.reports(identity)
-        return {**self._past.entries[identity].values, **(reports[-1].metrics if reports else {})}
+        reports = self._history.reports(identity)
+        return {**self._history.entries[identity].values, **(reports[-1].metrics if reports else {})}
 
     def _open(self, cell: Cell, notes: Mapping[str, object]) -> _Trial:
         replicates = [self._replicate(cell, seed) for seed in self._search_seeds]
@@ -153,23 +157,23 @@ class SearchProposals:
 
     def _remember(self, cell: Cell) -> None:
         """A trial of an earlier driver, as far as it got."""
-        entries = self._past.entries
+        entries = self._history.entries
         first = self._replicate(cell, self._search_seeds[0]).identity
         notes = entries[first].notes if first in entries else {}
         trial = self._open(cell, notes)
         for replicate in trial.replicates:
-            if replicate.identity in entries and not self._past.begins(replicate):
+            if replicate.identity in entries and not self._history.needs_training(replicate):
                 self._note(trial, replicate)
         left = [replicate for replicate in trial.replicates if replicate.seed not in trial.states]
         if trial.has_gone_badly():
             for replicate in left:
-                if replicate.identity in entries and not self._past.is_running(replicate):
+                if replicate.identity in entries and not self._history.is_running(replicate):
                     self._note(trial, replicate)  # a failure that is not worth trying again
-            left = [replicate for replicate in left if self._past.is_running(replicate)]
+            left = [replicate for replicate in left if self._history.is_running(replicate)]
             self._ask_only(trial, [r for r in trial.replicates if r.seed in trial.states or r in left])
         result = self._result_of(trial) if trial.is_over() else None
         if result:
-            self._stagnation.see(result)
+            self._convergence.add(result)
         self._search.remember(cell, notes, result)
         self._queue.extend(left)
 
@@ -178,13 +182,13 @@ class SearchProposals:
         trial.replicates = replicates
 
     def _note(self, trial: _Trial, replicate: Replicate) -> None:
-        state = self._past.entries[replicate.identity].state
+        state = self._history.entries[replicate.identity].state
         trial.states[replicate.seed] = state
         trial.metrics[replicate.seed] = self._judged(self._metrics(replicate.identity)) if state == TrialState.COMPLETE else {}
         trial.curves[replicate.seed] = {epoch: value for _, epoch, value in self._points(replicate)}
 
     def _points(self, replicate: Replicate) -> list[tuple[int, int, float]]:
-        reports = self._past.reports(replicate.identity)
+        reports = self._history.reports(replicate.identity)
         primary = self._plan.primary
         return [(each.timestamp_ms, each.epoch, each.metrics[primary]) for each in reports if primary in each.metrics]
 
@@ -194,7 +198,7 @@ class SearchProposals:
             return
         replicates = {replicate.identity: (trial, replicate) for trial in self._trials.values() for replicate in trial.replicates}
         curves = []
-        for identity in self._past.entries:
+        for identity in self._history.entries:
             if identity in replicates:
                 trial, replicate = replicates[identity]
                 curves.append(Curve(identity, self._points(replicate), trial.states.get(replicate.seed)))
@@ -211,7 +215,7 @@ class SearchProposals:
         self._choose_finalists()
         return self._queue.popleft() if self._queue else None
 
-    def holds_back(self) -> bool:
+    def is_waiting(self) -> bool:
         return bool(self._queue) or self._finalists is None
 
     def _is_spent(self) -> bool:
@@ -219,7 +223,7 @@ class SearchProposals:
         return self._exhausted or len(self._trials) >= self._plan.num_trials or self._has_converged()
 
     def _has_converged(self) -> bool:
-        return self._plan.converged_after is not None and self._stagnation.num_trials >= self._plan.converged_after
+        return self._plan.converged_after is not None and self._convergence.num_trials >= self._plan.converged_after
 
     def _choose_finalists(self) -> None:
         """Once every trial is over: the other seeds of the best, which had no part in choosing them.
@@ -230,13 +234,15 @@ class SearchProposals:
             return
         seeds = self._study.seeds[self._plan.seeds_per_trial :] if self._plan.finalists else ()
         begun = [
-            entry for identity, entry in self._past.entries.items() if entry.role == "finalist" and self._is_ours(identity, entry)
+            entry
+            for identity, entry in self._history.entries.items()
+            if entry.role == "finalist" and self._is_ours(identity, entry)
         ]
         cells = {cell_key(cell): cell for cell in self._search.best(self._plan.finalists)}
         cells |= {cell_key(entry.cell): entry.cell for entry in begun if seeds}
         self._finalists = [self._replicate(cell, seed, "finalist") for cell in cells.values() for seed in seeds]
-        left = [replicate for replicate in self._finalists if self._past.begins(replicate)]
-        self._queue.extend(sorted(left, key=lambda replicate: not self._past.is_running(replicate)))
+        left = [replicate for replicate in self._finalists if self._history.needs_training(replicate)]
+        self._queue.extend(sorted(left, key=lambda replicate: not self._history.is_running(replicate)))
 
     def reported(self, replicate: Replicate, epoch: int, metrics: Metrics) -> bool:
         if replicate.role != "search" or self._plan.primary not in metrics:
@@ -259,7 +265,7 @@ class SearchProposals:
             self._queue = deque(waits for waits in self._queue if cell_key(waits.cell) != cell_key(replicate.cell))
         if trial.is_over():
             result = self._result_of(trial)
-            self._stagnation.see(result)
+            self._convergence.add(result)
             self._search.tell(replicate.cell, result)
 
     def _result_of(self, trial: _Trial) -> Result:
@@ -297,7 +303,7 @@ class SearchProposals:
     def notes(self) -> Sequence[str]:
         notes = list(self._warm_notes)
         if self._has_converged() and len(self._trials) < self._plan.num_trials:
-            why = f"the last {self._stagnation.num_trials} were no better than those before"
+            why = f"the last {self._convergence.num_trials} were no better than those before"
             notes.append(f"The search ended after {len(self._trials)} trials: {why}.")
         elif self._exhausted and len(self._trials) < self._plan.num_trials:
             which = "is left" if self._search.is_exhausted() else f"was found in {NUM_RANDOM_TRIES} draws"

@@ -8,7 +8,7 @@ from studies.engine.proposing.search import Result
 from studies.run_record import Direction
 
 
-class Stagnation:
+class ConvergenceCounter:
     """Counts trials since the last one that was better than all before it or, with several objectives, on their Pareto front.
 
     One that broke a limit, failed or was stopped early is no better.
@@ -19,12 +19,12 @@ class Stagnation:
         self._front: list[list[float]] = []
         self.num_trials = 0
 
-    def know(self, result: Result) -> None:
+    def add_known(self, result: Result) -> None:
         """Something that no trial of this search found."""
-        self.see(result)
+        self.add(result)
         self.num_trials = 0
 
-    def see(self, result: Result) -> None:
+    def add(self, result: Result) -> None:
         """What became of a trial."""
         self.num_trials += 1
         if result.state != TrialState.COMPLETE or any(violation > 0 for violation in result.violations.values()):

@@ -11,19 +11,19 @@ from typing import Protocol
 from optuna.trial import TrialState
 
 from studies.engine.binding.replicates import Replicate
-from studies.engine.ledger.ledger import WITHDRAWN, Entry
+from studies.engine.ledger.ledger import WITHDRAWN, LedgerEntry
 from trainables.training.epoch_report import EpochReport
 
 
 @dataclass(frozen=True)
-class Past:
+class StudyHistory:
     """What earlier drivers left: the ledger's entries by identity, and a replicate's reports."""
 
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, LedgerEntry]
     reports: Callable[[str], Sequence[EpochReport]]
     retry_failed: bool = False
 
-    def begins(self, replicate: Replicate) -> bool:
+    def needs_training(self, replicate: Replicate) -> bool:
         """Whether a replicate is still to be trained, or to be finished."""
         entry = self.entries.get(replicate.identity)
         if entry is None:
@@ -43,7 +43,7 @@ class Proposals(Protocol):
     def next(self) -> Replicate | None:
         """What to train next; None where nothing can begin now."""
 
-    def holds_back(self) -> bool:
+    def is_waiting(self) -> bool:
         """Whether more will come once something in flight has ended."""
 
     def reported(self, replicate: Replicate, epoch: int, metrics: Mapping[str, float]) -> bool:
@@ -65,16 +65,16 @@ class Proposals(Protocol):
 class FixedProposals:
     """Replicates that are known from the start, in their order; those that were in flight first, and each identity once."""
 
-    def __init__(self, replicates: Sequence[Replicate], past: Past) -> None:
+    def __init__(self, replicates: Sequence[Replicate], history: StudyHistory) -> None:
         self._replicates = replicates
         distinct = {replicate.identity: replicate for replicate in reversed(replicates)}
-        left = [each for each in replicates if distinct[each.identity] is each and past.begins(each)]
-        self._queue = deque(sorted(left, key=lambda replicate: not past.is_running(replicate)))
+        left = [each for each in replicates if distinct[each.identity] is each and history.needs_training(each)]
+        self._queue = deque(sorted(left, key=lambda replicate: not history.is_running(replicate)))
 
     def next(self) -> Replicate | None:
         return self._queue.popleft() if self._queue else None
 
-    def holds_back(self) -> bool:
+    def is_waiting(self) -> bool:
         return bool(self._queue)
 
     def reported(self, replicate: Replicate, epoch: int, metrics: Mapping[str, float]) -> bool:

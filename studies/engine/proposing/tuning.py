@@ -11,7 +11,7 @@ from search_spaces.language.space import Cell, cell_key
 from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.search_plans import TuningPlan
 from studies.engine.definition.study import Study
-from studies.engine.proposing.proposals import FixedProposals, Past
+from studies.engine.proposing.proposals import FixedProposals, StudyHistory
 from studies.engine.proposing.search import Result, Search
 from studies.run_record import ACCURACY, levels_in_words
 
@@ -92,26 +92,26 @@ class TunedProposals:
     Args:
         study: Whose cells are tuned.
         plan: How.
-        past: What earlier drivers left.
+        history: What earlier drivers left.
     """
 
-    def __init__(self, study: Study, plan: TuningPlan, past: Past) -> None:
-        self._study, self._plan, self._past = study, plan, past
+    def __init__(self, study: Study, plan: TuningPlan, history: StudyHistory) -> None:
+        self._study, self._plan, self._history = study, plan, history
         self._tunings = {cell_key(cell): _Tuning(study, plan, cell) for cell in study.cells}
         self._queue: deque[Replicate] = deque()
         self._evaluation: FixedProposals | None = None
-        for identity, entry in past.entries.items():
+        for identity, entry in history.entries.items():
             if entry.role == "tuning" and plan.space.contains(entry.tuned) and cell_key(entry.cell) in self._tunings:
                 self._remember(identity, self._tunings[cell_key(entry.cell)])
-        self._queue = deque(sorted(self._queue, key=lambda replicate: not past.is_running(replicate)))
+        self._queue = deque(sorted(self._queue, key=lambda replicate: not history.is_running(replicate)))
         self._evaluate_if_tuned()
 
     def _remember(self, identity: str, tuning: _Tuning) -> None:
-        entry = self._past.entries[identity]
+        entry = self._history.entries[identity]
         replicate = dataclasses.replace(tuning.replicate(entry.tuned), notes=dict(entry.notes))
         if replicate.identity != identity or not self._study.binder.accepts(tuning.cell, entry.tuned):
             return  # of an earlier version of the study file
-        if self._past.begins(replicate):
+        if self._history.needs_training(replicate):
             self._queue.append(replicate)
             tuning.remember(_Trial(replicate))
         else:
@@ -143,10 +143,10 @@ class TunedProposals:
         tuned = [(tuning.cell, tuning.best()) for tuning in tunings if tuning.trials]
         binder = self._study.binder
         replicates = [binder.replicate(cell, seed, tuned=best) for seed in self._study.seeds for cell, best in tuned]
-        self._evaluation = FixedProposals(replicates, self._past)
+        self._evaluation = FixedProposals(replicates, self._history)
 
-    def holds_back(self) -> bool:
-        return self._evaluation is None or self._evaluation.holds_back()
+    def is_waiting(self) -> bool:
+        return self._evaluation is None or self._evaluation.is_waiting()
 
     def reported(self, replicate: Replicate, epoch: int, metrics: Mapping[str, float]) -> bool:
         return False

@@ -13,7 +13,7 @@ from studies import run_record
 from studies.engine.binding.configurations import TRAINABLE
 from studies.engine.definition.study import Study
 from studies.engine.errors import Problem, StudyError, closest
-from studies.engine.proposing.adaptive_search import Warm, WarmStart
+from studies.engine.proposing.adaptive_search import KnownConfiguration, WarmStart
 from studies.engine.recording.mlflow_store import connect
 from studies.mlflow_access import all_experiments, find_experiment, of_kind, search_runs
 
@@ -42,7 +42,7 @@ def read_warm_start(study: Study) -> WarmStart:
             _, metrics = found.setdefault(cell_key(cell), (cell, {}))
             metrics[seed] = dict(run.data.metrics)
     notes = [f"Of the earlier studies' runs {num} {why}, and were left out." for why, num in sorted(left_out.items())]
-    return WarmStart([Warm(cell, metrics) for cell, metrics in found.values()], notes)
+    return WarmStart([KnownConfiguration(cell, metrics) for cell, metrics in found.values()], notes)
 
 
 def _finished_runs(study: Study, names: Sequence[str]) -> list[Run]:
