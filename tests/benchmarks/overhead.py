@@ -97,7 +97,11 @@ def ours(num_trials: int, folder: Path, num_reports: int = 1, seconds_per_report
     study, clock, requests = load_study(str(file)), Clock(), Counter[str]()
     counted = [_counted(MlflowClient, name, requests) for name in REQUESTS]
     with ExitStack() as stack:
-        for patch in [*counted, _ticking(StudyController, "_end", clock), mock.patch.object(runner, "ray_session", _ray_is_up)]:
+        for patch in [
+            *counted,
+            _ticking(StudyController, "_finish", clock),
+            mock.patch.object(runner, "ray_session", _ray_is_up),
+        ]:
             stack.enter_context(patch)
         console = Console(quiet=True)
         outcome = run_study(study, console, address=None, num_cpus=AT_ONCE, retry_failed=False, write_report=lambda: (report, ""))

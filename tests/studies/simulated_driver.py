@@ -132,7 +132,7 @@ class Driver:
             del self._in_flight[replicate.identity]
             self._ledger.fail(replicate.identity, "it is one of those")
             self._moment()
-            self.proposals.ended(replicate, TrialState.FAIL, {})
+            self.proposals.finished(replicate, TrialState.FAIL, {})
             return
         config = response_surface.Config(**replicate.config)
         report = response_surface._report(config, replicate.seed, len(reports) + 1)
@@ -153,7 +153,7 @@ class Driver:
             else:
                 self._ledger.prune(identity, "behind")
             self._moment()
-            self.proposals.ended(replicate, TrialState.COMPLETE if report.final else TrialState.PRUNED, report.metrics)
+            self.proposals.finished(replicate, TrialState.COMPLETE if report.final else TrialState.PRUNED, report.metrics)
 
 
 def ledger_of(study: Study) -> dict[str, LedgerEntry]:

@@ -29,7 +29,7 @@ class Stage:
         shown = Display(Console(file=self.screen, width=200), self.progress, None)
         first = proposals.next()
         assert first
-        self.controller = StudyController(study, proposals, first, self.ledger, self.tracker, self.progress, shown)
+        self.controller = StudyController(study, proposals, first, self.ledger, self.tracker, shown)
 
     def begin(self) -> str | None:
         """What a free worker is given."""

@@ -251,11 +251,11 @@ class SearchProposals:
         self._trials[cell_key(replicate.cell)].curves.setdefault(replicate.seed, {})[epoch] = value
         return self._stopping is not None and self._stopping.report(replicate.identity, epoch, value)
 
-    def ended(self, replicate: Replicate, state: TrialState, metrics: Metrics) -> None:
+    def finished(self, replicate: Replicate, state: TrialState, metrics: Metrics) -> None:
         if replicate.role != "search":
             return
         if self._stopping:
-            self._stopping.ended(replicate.identity, state)
+            self._stopping.finished(replicate.identity, state)
         trial = self._trials[cell_key(replicate.cell)]
         trial.states[replicate.seed] = state
         trial.metrics[replicate.seed] = self._judged(metrics)

@@ -61,7 +61,7 @@ class EarlyStopping:
             curve = curves[position]
             self.report(curve.identity, epoch, value)
             if curve.state is not None and epoch == curve.points[-1][1]:
-                self.ended(curve.identity, curve.state)
+                self.finished(curve.identity, curve.state)
 
     def report(self, identity: str, epoch: int, value: float) -> bool:
         """Whether a replicate should stop after this epoch; an epoch that is repeated decides nothing anew."""
@@ -74,7 +74,7 @@ class EarlyStopping:
             watched.stops = watched.trial.should_prune()
         return watched.stops and epoch == watched.epoch
 
-    def ended(self, identity: str, state: TrialState) -> None:
+    def finished(self, identity: str, state: TrialState) -> None:
         """A replicate has ended; one that never reported is unknown here."""
         if watched := self._watched.pop(identity, None):
             self._study.tell(watched.trial, watched.value if state == TrialState.COMPLETE else None, state=state)

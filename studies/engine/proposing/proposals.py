@@ -49,7 +49,7 @@ class Proposals(Protocol):
     def reported(self, replicate: Replicate, epoch: int, metrics: Mapping[str, float]) -> bool:
         """An epoch is done; whether the replicate is not worth another one."""
 
-    def ended(self, replicate: Replicate, state: TrialState, metrics: Mapping[str, float]) -> None:
+    def finished(self, replicate: Replicate, state: TrialState, metrics: Mapping[str, float]) -> None:
         """A replicate is COMPLETE with these metrics, PRUNED or has FAILED."""
 
     def planned(self) -> Sequence[Replicate]:
@@ -80,7 +80,7 @@ class FixedProposals:
     def reported(self, replicate: Replicate, epoch: int, metrics: Mapping[str, float]) -> bool:
         return False
 
-    def ended(self, replicate: Replicate, state: TrialState, metrics: Mapping[str, float]) -> None:
+    def finished(self, replicate: Replicate, state: TrialState, metrics: Mapping[str, float]) -> None:
         """Nothing depends on it."""
 
     def planned(self) -> Sequence[Replicate]:

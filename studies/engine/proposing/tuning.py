@@ -151,7 +151,7 @@ class TunedProposals:
     def reported(self, replicate: Replicate, epoch: int, metrics: Mapping[str, float]) -> bool:
         return False
 
-    def ended(self, replicate: Replicate, state: TrialState, metrics: Mapping[str, float]) -> None:
+    def finished(self, replicate: Replicate, state: TrialState, metrics: Mapping[str, float]) -> None:
         if replicate.role != "tuning":
             return
         accuracy = metrics[ACCURACY] if state == TrialState.COMPLETE else NOTHING

@@ -47,7 +47,7 @@ def test_a_deadline_is_named(tiny_study: Path) -> None:
         first = stage.begin() or ""
         time.sleep(0.02)
         stage.controller.process_died(first, "ActorDiedError: gone")
-    assert stage.ledger.entries()[first].reason == "nothing was heard of it within its deadline of 0.01 s (3 attempts)"
+    assert stage.ledger.entries()[first].reason == "no epoch was done within the deadline of 0.01 s (3 attempts)"
 
 
 def test_out_of_memory_is_more_memory_and_smaller_parts(tiny_study: Path) -> None:
@@ -64,7 +64,7 @@ def test_out_of_memory_is_more_memory_and_smaller_parts(tiny_study: Path) -> Non
             stage.controller.failed(identity, OUT_OF_MEMORY, "RuntimeError: can't allocate memory")  # it says so itself
         assignments.append(stage.controller.next_assignment())
     assert [assignment["num_micro_batches"] for assignment in assignments if assignment] == [1, 2, 4]
-    memory = [assignment["demand"]["memory"] for assignment in assignments if assignment]
+    memory = [assignment["resources"]["memory"] for assignment in assignments if assignment]
     assert memory == sorted(memory)
     successor = Stage(study)
     again = successor.controller.next_assignment()
@@ -84,7 +84,7 @@ def test_memory_is_that_of_what_runs(tiny_study: Path) -> None:
         stage = Stage(load_study(str(tiny_study), [*larger, *changes, f"name={name}"]))
         assignment = stage.controller.next_assignment()
         assert assignment
-        given[name] = (assignment["demand"]["memory"], stage.controller._predicted[assignment["identity"]])
+        given[name] = (assignment["resources"]["memory"], stage.controller._in_flight[assignment["identity"]].predicted_bytes)
         assert stage.tracker.close(60) == []
     assert given["kernels"][0] == GIB // 2 < given["torch"][0]
     assert given["gpu"][1] == given["torch"][1] > 10 * given["kernels"][1]
@@ -97,13 +97,13 @@ def test_a_budget_of_replicates(tiny_study: Path) -> None:
     first, second = stage.begin(), stage.begin()
     assert first
     assert stage.begin() is None
-    assert stage.controller.stop_reason == StopReason("budget", "budget.replicates of 2 is spent", pauses=False)
+    assert stage.controller.stop_reason == StopReason("budget", "budget.replicates of 2 is used up", pauses=False)
     assert not stage.report(first, 1)
     stage.controller.process_died(first, "gone")
     assert stage.controller.is_waiting()
     assert stage.begin() == first
     stage.controller.tick()
-    assert "what is in training goes on to its end" in stage.screen.getvalue()
+    assert "replicates in training train to their end" in stage.screen.getvalue()
     stage.end(first)
     assert len(stage.states()) == 2
     larger = Stage(load_study(str(tiny_study), ["budget={replicates: 3}"]))
@@ -123,7 +123,7 @@ def test_a_budget_of_hours(name: str, tiny_study: Path, monkeypatch: pytest.Monk
     assert not stage.report(first, 1)
     time.sleep(0.15)
     stage.controller.tick()
-    assert stage.controller.stop_reason == StopReason("budget", f"budget.{name} of 1 is spent")
+    assert stage.controller.stop_reason == StopReason("budget", f"budget.{name} of 1 is used up")
     assert stage.report(first, 2)
     stage.controller.close()
     assert stage.states() == {first: TrialState.RUNNING}
@@ -159,7 +159,7 @@ def test_a_meter_is_kept() -> None:
     successor = CostMeter.from_stored(meter.stored())
     assert successor.gpu_seconds == pytest.approx(2 * successor.replicate_seconds["a"])
     successor.start("a", gpus=1)
-    assert successor.end("a") >= 0.05
+    assert successor.finish("a") >= 0.05
     assert successor.stored()["replicate_seconds"] == {}
 
 
@@ -191,7 +191,7 @@ def test_a_ledger_that_cannot_be_written_halts_the_study(tiny_study: Path, monke
     stage.end(first)
     assert stage.controller.stop_reason
     assert stage.states() == {first: TrialState.RUNNING}
-    assert stage.progress.done == 0
+    assert stage.progress.num_done == 0
 
 
 KILLED_FOR_MEMORY = """

@@ -71,7 +71,7 @@ def test_children_are_held_back_while_their_parent_trains(study: Study) -> None:
     assert not stage.controller.is_waiting()
     assert stage.tracker.close(60) == []
     assert list_ledger(study.stores.ledger) == {"tiny": {"COMPLETE": 6}}
-    assert (stage.progress.done, stage.progress.running) == (6, {})
+    assert (stage.progress.num_done, stage.progress.running) == (6, {})
 
 
 def test_what_mlflow_knows_of_parents_and_facts(study: Study) -> None:
@@ -118,7 +118,7 @@ def test_a_failing_parent_fails_its_children_alone(study: Study) -> None:
     reasons = {entry.reason for entry in stage.ledger.entries().values() if entry.state == TrialState.FAIL}
     assert reasons == {"its parent failed: TrainingError: epoch 1: broken"}
     assert sorted(stage.tracker.statuses().values()) == ["FAILED"] * 3 + ["FINISHED"] * 3
-    assert (stage.progress.done, stage.progress.failed) == (3, 3)
+    assert (stage.progress.num_done, stage.progress.num_failed) == (3, 3)
 
 
 def test_an_interrupt_while_a_parent_trains(study: Study) -> None:
