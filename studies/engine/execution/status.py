@@ -1,4 +1,4 @@
-"""How a study stands: by its ledger alone where that was written by the study as its file is now, else by working it out."""
+"""The status of a study: from its ledger alone if the study file has not changed since its last run, else worked out anew."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ from studies.run_record import ACCURACY
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """How a study stands.
+    """How far a study is.
 
     Attributes:
-        name: The study's.
-        num_replicates: How many there will be in all, as far as is known.
-        states: How many replicates are PLANNED, RUNNING, COMPLETE, PRUNED, or FAIL.
-        best: The most accurate replicate so far, if any is COMPLETE.
-        failures: Reason by title.
+        name: The name of the study.
+        num_replicates: How many replicates there will be in all, as far as is known.
+        states: How many replicates are PLANNED, RUNNING, COMPLETE, PRUNED or FAIL; states that none has are left out.
+        best: The complete replicate with the highest validation accuracy; None if none is complete.
+        failures: The reason of each failure, by the replicate's title.
     """
 
     name: str
@@ -31,20 +31,24 @@ class StudyStatus:
 
 
 def study_status(study: str, overrides: Sequence[str] = ()) -> StudyStatus:
-    """How a study stands, also while it runs; nothing is written.
+    """The status of a study, also while it runs; nothing is written.
+
+    Args:
+        study: Its file or its name.
+        overrides: Changes to the file, ``key=value``.
 
     Raises:
-        StudyError: The study is wrong, its ledger cannot be read, or MLflow's store where it begins from earlier studies.
+        StudyError: The study is wrong, its ledger cannot be read, or MLflow's store if it starts from earlier studies.
     """
     content, stores = find_study(study, overrides)
-    outline = ledger_status(stores.ledger, stores.name, content.digest)
-    if outline is None:
+    recorded = ledger_status(stores.ledger, stores.name, content.digest)
+    if recorded is None:
         return _worked_out(study, overrides)
-    return _study_status(stores.name, outline.total, outline.replicates)
+    return _study_status(stores.name, recorded.total, recorded.replicates)
 
 
 def _worked_out(study: str, overrides: Sequence[str]) -> StudyStatus:
-    from studies.engine.definition.loading import load_study  # noqa: PLC0415  # knows the trainables, which takes seconds
+    from studies.engine.definition.loading import load_study  # noqa: PLC0415  # imports the trainables, which takes seconds
     from studies.engine.execution.runner import replicate_statuses  # noqa: PLC0415
 
     loaded = load_study(study, overrides)
