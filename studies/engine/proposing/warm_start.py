@@ -1,4 +1,4 @@
-"""Warm start: what earlier studies have trained and a search may learn from, read from MLflow."""
+"""Warm start: results of earlier studies that a search may learn from, read from MLflow."""
 
 import json
 from collections import Counter
@@ -19,12 +19,13 @@ from studies.mlflow_access import all_experiments, find_experiment, of_kind, sea
 
 
 def read_warm_start(study: Study) -> WarmStart:
-    """The configurations of earlier studies that are configurations of this one: same recipe, data and code of identity.
+    """The configurations of earlier studies that this study would train in the very same way (same identity).
 
-    The seeds that finalists are trained with are left out: they must not select them. So is whatever has not finished.
+    Replicates that did not complete are left out, and so are those of seeds that finalists will be trained with, which must not
+    play a part in choosing them.
 
     Raises:
-        StudyError: The store does not answer, has no such study, or the study names itself.
+        StudyError: The store does not answer or has no such study, or the study names itself.
     """
     if study.search is None or not study.search.warm_start:
         return WarmStart()
@@ -46,7 +47,7 @@ def read_warm_start(study: Study) -> WarmStart:
 
 
 def _finished_runs(study: Study, names: Sequence[str]) -> list[Run]:
-    """The finished replicates of studies, in the order in which they were begun."""
+    """The complete replicates of studies, in the order in which they began."""
     file = study.stores.tracking_uri.removeprefix("sqlite:///")
     is_absent = file != study.stores.tracking_uri and not Path(file).exists()
     client = None if is_absent else connect(study.stores.tracking_uri)  # which would make the file
@@ -68,7 +69,7 @@ def _runs_of(study: Study, client: MlflowClient | None, name: str) -> list[Run]:
 
 
 def _cell_of(study: Study, run: Run) -> tuple[Cell | None, str]:
-    """The run's cell in this study's space, if it is the very replicate that this study would train for it, or why not."""
+    """The run's cell in this study's space if this study would train the same replicate for it; else None and the reason."""
     tags = run.data.tags
     outside = "are outside of the search space"
     try:
