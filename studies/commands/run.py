@@ -21,7 +21,7 @@ from studies.commands.options import (
 
 if TYPE_CHECKING:
     from studies.engine.definition.study import Study
-    from studies.engine.execution.runner import Outcome
+    from studies.engine.execution.runner import RunOutcome
 
 
 def run(
@@ -74,20 +74,20 @@ def run(
     raise typer.Exit(0 if outcome.is_whole else 1)
 
 
-def _as_data(study: "Study", outcome: "Outcome") -> dict[str, Any]:
+def _as_data(study: "Study", outcome: "RunOutcome") -> dict[str, Any]:
     from studies.engine.execution.runner import num_trained_parents
 
-    names = ("num_replicates", "num_complete", "num_pruned", "num_failed", "num_left", "halted", "failures", "undelivered")
+    names = ("num_replicates", "num_complete", "num_pruned", "num_failed", "num_left", "stop_reason", "failures", "undelivered")
     parents = {"num_parents": len(study.parents), "num_parents_trained": num_trained_parents(study)}
     return {name: getattr(outcome, name) for name in names} | parents
 
 
-def _tell_what_is_left(outcome: "Outcome") -> None:
+def _tell_what_is_left(outcome: "RunOutcome") -> None:
     """What a person should do next, if all is not well."""
     from studies.engine.execution.budget import what_to_do
 
     if outcome.num_left:
-        err.print(f"{outcome.num_left} replicates are left: {what_to_do(outcome.halted)}", style="yellow", soft_wrap=True)
+        err.print(f"{outcome.num_left} replicates are left: {what_to_do(outcome.stop_reason)}", style="yellow", soft_wrap=True)
     if outcome.num_failed:
         err.print(f"{outcome.num_failed} replicates failed; --retry-failed trains them again", style="red")
     if outcome.undelivered:

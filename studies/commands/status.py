@@ -23,11 +23,11 @@ def status(study: StudyArgument, overrides: SetOption = None, storage: StorageOp
 
     Example: spikesweep status quickstart
     """
-    from studies.engine.execution.status import standing
+    from studies.engine.execution.status import study_status
     from studies.run_record import ACCURACY
 
     with problems_exit_2():
-        found = standing(study, all_overrides(overrides, storage, None))
+        found = study_status(study, all_overrides(overrides, storage, None))
     if as_json:
         print_json(found)
         return

@@ -47,7 +47,7 @@ from rich.console import Console
 from studies.engine.definition.file_model import Resources
 from studies.engine.definition.loading import load_study
 from studies.engine.execution import runner
-from studies.engine.execution.controller import StudyConductor
+from studies.engine.execution.controller import StudyController
 from studies.engine.execution.ray_tune import ray_session
 from studies.engine.execution.runner import run_study
 from trainables import response_surface
@@ -97,7 +97,11 @@ def ours(num_trials: int, folder: Path, num_reports: int = 1, seconds_per_report
     study, clock, requests = load_study(str(file)), Clock(), Counter[str]()
     counted = [_counted(MlflowClient, name, requests) for name in REQUESTS]
     with ExitStack() as stack:
-        for patch in [*counted, _ticking(StudyConductor, "_end", clock), mock.patch.object(runner, "ray_session", _ray_is_up)]:
+        for patch in [
+            *counted,
+            _ticking(StudyController, "_finish", clock),
+            mock.patch.object(runner, "ray_session", _ray_is_up),
+        ]:
             stack.enter_context(patch)
         console = Console(quiet=True)
         outcome = run_study(study, console, address=None, num_cpus=AT_ONCE, retry_failed=False, write_report=lambda: (report, ""))

@@ -16,9 +16,9 @@ from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.study import Study
 from studies.engine.execution.runner import proposals_of
-from studies.engine.ledger.ledger import Entry, open_ledger, read_ledger
+from studies.engine.ledger.ledger import LedgerEntry, open_ledger, read_ledger
 from studies.engine.proposing.adaptive_search import WarmStart
-from studies.engine.proposing.proposals import Past, Proposals
+from studies.engine.proposing.proposals import Proposals, StudyHistory
 from trainables import response_surface
 from trainables.training.epoch_report import EpochReport
 
@@ -68,7 +68,7 @@ def simulate(
 
 
 class Driver:
-    """What runner.py and conductor.py do, in one thread."""
+    """What runner.py and controller.py do, in one thread."""
 
     def __init__(
         self,
@@ -84,8 +84,8 @@ class Driver:
         self._shelf, self._moments, self._num_at_once, self._fails = shelf, moments, num_at_once, fails
         stores = study.stores
         entries = read_ledger(stores.ledger, stores.name, study.space)
-        past = Past(dict(entries), lambda identity: shelf.reports.get(identity, []), retry_failed)
-        self.proposals = proposals_of(study, past, warm)
+        history = StudyHistory(dict(entries), lambda identity: shelf.reports.get(identity, []), retry_failed)
+        self.proposals = proposals_of(study, history, warm)
         self._ledger = open_ledger(stores.ledger, stores.name, study.space)
         self._in_flight: dict[str, Replicate] = {}
         self._retry_failed = retry_failed
@@ -96,7 +96,7 @@ class Driver:
             while len(self._in_flight) < self._num_at_once and (replicate := self.proposals.next()):
                 self._begin(replicate)
             if not self._in_flight:
-                assert not self.proposals.holds_back()
+                assert not self.proposals.is_waiting()
                 return
             self._go_on(min(self._in_flight.values(), key=self._turn))
 
@@ -132,7 +132,7 @@ class Driver:
             del self._in_flight[replicate.identity]
             self._ledger.fail(replicate.identity, "it is one of those")
             self._moment()
-            self.proposals.ended(replicate, TrialState.FAIL, {})
+            self.proposals.finished(replicate, TrialState.FAIL, {})
             return
         config = response_surface.Config(**replicate.config)
         report = response_surface._report(config, replicate.seed, len(reports) + 1)
@@ -153,15 +153,15 @@ class Driver:
             else:
                 self._ledger.prune(identity, "behind")
             self._moment()
-            self.proposals.ended(replicate, TrialState.COMPLETE if report.final else TrialState.PRUNED, report.metrics)
+            self.proposals.finished(replicate, TrialState.COMPLETE if report.final else TrialState.PRUNED, report.metrics)
 
 
-def ledger_of(study: Study) -> dict[str, Entry]:
+def ledger_of(study: Study) -> dict[str, LedgerEntry]:
     """What a simulation has written down."""
     return dict(read_ledger(study.stores.ledger, study.stores.name, study.space))
 
 
-def assert_consistent(study: Study, proposals: Proposals, shelf: Shelf) -> Sequence[Entry]:
+def assert_consistent(study: Study, proposals: Proposals, shelf: Shelf) -> Sequence[LedgerEntry]:
     """What every study keeps at its end; returns the entries.
 
     Everything has ended; what was planned is what the ledger has, and as much as was foretold; nothing has been begun twice

@@ -1,4 +1,4 @@
-"""A stage for the conductor: its ledger, its MLflow store and its display are real; the workers are the test."""
+"""A stage for the controller: its ledger, its MLflow store and its display are real; the workers are the test."""
 
 import dataclasses
 import io
@@ -7,10 +7,10 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from studies.engine.definition.study import Study
-from studies.engine.execution.controller import StudyConductor, checkpoint_folder
+from studies.engine.execution.controller import StudyController, checkpoint_folder
 from studies.engine.execution.progress import Display, Progress
 from studies.engine.ledger.ledger import open_ledger
-from studies.engine.proposing.proposals import FixedProposals, Past
+from studies.engine.proposing.proposals import FixedProposals, StudyHistory
 from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.tracker import Tracker
 from trainables.training.checkpoints import CheckpointFolder
@@ -18,25 +18,25 @@ from trainables.training.epoch_report import EpochReport
 
 
 class Stage:
-    """A study with its real ledger and MLflow store and its conductor, played without workers."""
+    """A study with its real ledger and MLflow store and its controller, played without workers."""
 
     def __init__(self, study: Study) -> None:
         self.study, self.ledger = study, open_ledger(study.stores.ledger, study.stores.name, study.space)
-        proposals = FixedProposals(study.replicates, Past(self.ledger.entries(), lambda _: []))
+        proposals = FixedProposals(study.replicates, StudyHistory(self.ledger.entries(), lambda _: []))
         self.tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
         self.progress = Progress(len(study.replicates))
         self.screen = io.StringIO()
         shown = Display(Console(file=self.screen, width=200), self.progress, None)
         first = proposals.next()
         assert first
-        self.conductor = StudyConductor(study, proposals, first, self.ledger, self.tracker, self.progress, shown)
+        self.controller = StudyController(study, proposals, first, self.ledger, self.tracker, shown)
 
     def begin(self) -> str | None:
         """What a free worker is given."""
-        assignment = self.conductor.next_assignment()
+        assignment = self.controller.next_assignment()
         if assignment is None:
             return None
-        self.conductor.started(assignment["identity"])
+        self.controller.started(assignment["identity"])
         return str(assignment["identity"])
 
     def end(self, identity: str | None) -> None:
@@ -44,13 +44,13 @@ class Stage:
         assert identity
         report = last_report()
         CheckpointFolder(checkpoint_folder(self.study, identity)).finish([report])
-        self.conductor.reported(identity, report.as_dict())
+        self.controller.reported(identity, report.as_dict())
 
     def report(self, identity: str, epoch: int, num_epochs: int = 3) -> bool:
         """An epoch is done; whether the replicate stops with it."""
         report = dataclasses.replace(last_report(), epoch=epoch, num_epochs=num_epochs).as_dict()
-        stops = self.conductor.should_stop(identity, report)
-        self.conductor.reported(identity, report)
+        stops = self.controller.should_stop(identity, report)
+        self.controller.reported(identity, report)
         return stops
 
     def states(self) -> dict[str, TrialState]:

@@ -1,4 +1,4 @@
-"""Why a study ends before everything is trained, and what it has cost so far."""
+"""What a study may cost, what it has cost so far, and why it stops before every replicate is trained."""
 
 import time
 from collections.abc import Mapping
@@ -11,51 +11,63 @@ SECONDS_PER_HOUR = 3600.0
 
 
 @dataclass(frozen=True)
-class Halt:
-    """Nothing more is begun, for this reason.
+class StopReason:
+    """Why a study begins no more replicates.
 
-    ``kind`` budget was asked for; interrupted is a person's (or a scheduler's) wish; storage is a fault of the machine.
+    ``kind`` is "budget" if the study file allows no more, "interrupted" after a signal (Ctrl-C, or a cluster that takes its
+    machine back), and "storage" if a disk, the ledger or the study's lock can no longer be relied on.
     """
 
     kind: Literal["budget", "interrupted", "storage"]
     words: str
     pauses: bool = True
-    """Whether what is in training stops after its epoch, to be taken up again; else it goes on to its end."""
+    """Whether replicates in training stop after their current epoch, for the next run to resume; else they train to their end."""
+
+    def announcement(self) -> str:
+        """A sentence for the person at the terminal: the reason, and what becomes of the replicates in training."""
+        running = "stop after their current epoch" if self.pauses else "train to their end"
+        again = "; interrupt again to stop at once" if self.kind == "interrupted" else ""
+        return f"{self.words}: replicates in training {running}{again}"
 
 
-def what_to_do(halted: Halt | None) -> str:
-    """How a study goes on that was halted before everything was trained."""
-    if halted and halted.kind == "budget":
-        return f"{halted.words}; a larger one lets the study go on"
-    if halted and halted.kind == "storage":
-        return f"{halted.words}; mend that, and run the same command again to finish them: nothing is lost"
+def what_to_do(reason: StopReason | None) -> str:
+    """How a person continues a study that stopped before everything was trained, for whatever ``reason``."""
+    if reason and reason.kind == "budget":
+        return f"{reason.words}; raise it to continue"
+    if reason and reason.kind == "storage":
+        return f"{reason.words}; fix that and run the same command again: finished epochs are kept"
     return "run the same command again to finish them"
 
 
 @dataclass
-class Meter:
-    """Hours of drivers and of GPUs, over all drivers that a study has had."""
+class CostMeter:
+    """The time that a study has taken, over all drivers that have run it.
+
+    Attributes:
+        seconds: Of drivers.
+        gpu_seconds: Seconds in training times the share of a GPU, over all replicates and parents.
+        replicate_seconds: Seconds in training of each replicate (or parent) that has not finished, by identity.
+    """
 
     seconds: float = 0.0
     gpu_seconds: float = 0.0
     replicate_seconds: dict[str, float] = field(default_factory=dict)
-    """Of each replicate that is not over, in training so far."""
     _since: float = field(default_factory=time.monotonic)
     _running: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Since when, and with how many GPUs, by identity."""
+    """By identity: since when its time has not been added, and its share of a GPU."""
 
     @classmethod
-    def of(cls, stored: Mapping[str, Any]) -> "Meter":
-        """As ``stored`` left it."""
+    def from_stored(cls, stored: Mapping[str, Any]) -> "CostMeter":
+        """Continue a meter from what ``stored`` returned."""
         return cls(stored.get("seconds", 0.0), stored.get("gpu_seconds", 0.0), dict(stored.get("replicate_seconds", {})))
 
     def stored(self) -> dict[str, Any]:
-        """Plain data, for the ledger."""
+        """The meter as plain data for the ledger, after adding the time up to now."""
         self.read()
         return {"seconds": self.seconds, "gpu_seconds": self.gpu_seconds, "replicate_seconds": dict(self.replicate_seconds)}
 
     def read(self) -> None:
-        """Add the time since it was read last."""
+        """Add the time since the last reading."""
         now = time.monotonic()
         self.seconds, self._since = self.seconds + now - self._since, now
         for identity, (since, gpus) in self._running.items():
@@ -63,18 +75,18 @@ class Meter:
             self._running[identity] = (now, gpus)
 
     def start(self, identity: str, gpus: float) -> None:
-        """A replicate, or a parent, has begun to train."""
+        """Start the clock of a replicate (or parent) that trains on this share of a GPU."""
         self._running[identity] = (time.monotonic(), gpus)
 
-    def stop(self, identity: str) -> None:
-        """It does not train any more."""
+    def pause(self, identity: str) -> None:
+        """Stop the clock of a replicate; its next attempt starts it again."""
         if identity in self._running:
             since, gpus = self._running.pop(identity)
             self._add(identity, time.monotonic() - since, gpus)
 
-    def end(self, identity: str) -> float:
-        """It is over: the seconds that it took in all."""
-        self.stop(identity)
+    def finish(self, identity: str) -> float:
+        """Stop the clock of a replicate for good; its seconds in training over all attempts."""
+        self.pause(identity)
         return self.replicate_seconds.pop(identity, 0.0)
 
     def _add(self, identity: str, seconds: float, gpus: float) -> None:
@@ -82,11 +94,18 @@ class Meter:
         self.replicate_seconds[identity] = self.replicate_seconds.get(identity, 0.0) + seconds
 
 
-def spent(budget: Budget | None, meter: Meter) -> str | None:
-    """Which of the budget's hours are spent, in words; None while none are."""
+def hours_used_up(budget: Budget | None, meter: CostMeter) -> StopReason | None:
+    """A reason to pause the study if the hours of its budget, or its GPU hours, are used up."""
     if budget is None:
         return None
     for name, limit, seconds in (("hours", budget.hours, meter.seconds), ("gpu_hours", budget.gpu_hours, meter.gpu_seconds)):
         if limit is not None and seconds >= limit * SECONDS_PER_HOUR:
-            return f"budget.{name} of {limit:g} is spent"
+            return StopReason("budget", f"budget.{name} of {limit:g} is used up")
     return None
+
+
+def replicates_used_up(budget: Budget | None, num_begun: int) -> StopReason | None:
+    """A reason to begin no more if a study has begun as many replicates as its budget allows; those in training go on."""
+    if budget is None or budget.replicates is None or num_begun < budget.replicates:
+        return None
+    return StopReason("budget", f"budget.replicates of {budget.replicates} is used up", pauses=False)

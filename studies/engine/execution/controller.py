@@ -1,45 +1,112 @@
-"""The conductor of a study: says what runs next and writes down what happened, first to the ledger, then to MLflow.
+"""The controller of a study: it says what is trained next, and records what happened, in the ledger first and then in MLflow.
 
-A parent that is not trained yet runs before the replicates that need it, which are held back meanwhile. It is nobody's
-result: its folder is all that is kept of it.
+A parent that is not trained yet is trained before the replicates that need it, which wait meanwhile. It is not itself a result
+of the study: nothing but its checkpoint folder is kept of it.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from optuna.trial import TrialState
 
 from studies.engine.binding.replicates import Parent, Replicate
 from studies.engine.definition.study import Study
-from studies.engine.execution.budget import Halt, Meter, spent
-from studies.engine.execution.progress import Display, Progress
-from studies.engine.execution.resource_requests import Demand, Node, demand_of, runs_on_gpu
-from studies.engine.execution.retries import MOST_BROKEN, Attempts, names_memory
-from studies.engine.execution.worker import FAILED, OUT_OF_MEMORY, STORAGE
+from studies.engine.execution.budget import CostMeter, StopReason, hours_used_up, replicates_used_up
+from studies.engine.execution.progress import Display
+from studies.engine.execution.resource_requests import Node, request_for, runs_on_gpu
+from studies.engine.execution.retries import MAX_DEATHS, InFlight, names_memory
+from studies.engine.execution.worker import OUT_OF_MEMORY, STORAGE
 from studies.engine.ledger.driver_lock import StillHeld
-from studies.engine.ledger.ledger import WITHDRAWN, Ledger, LedgerError
+from studies.engine.ledger.ledger import WITHDRAWN, Ledger, LedgerEntry, LedgerError
 from studies.engine.proposing.proposals import Proposals
 from studies.engine.recording.tracker import Tracker
 from trainables.data.datasets import default_data_folder
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.files import Location, inside
 
-MOST_HELD_IN_SEARCH = 4
-"""A search is not asked for more while so many of its proposals wait for their parents: it would not learn from them."""
+MAX_WAITING_IN_SEARCH = 4
+"""A search is asked for no more while so many of its proposals wait for their parents, since it would not learn from them."""
 SECONDS_BETWEEN_LOOKS = 1.0
+"""Between looks at the budget."""
 SECONDS_BETWEEN_READINGS = 30.0
+"""Between writes of the cost to the ledger."""
 ANY_NODE = Node(memory_bytes=float("inf"), gpu_bytes=0)
 
 
 def checkpoint_folder(study: Study, identity: str) -> Location:
-    """Where a replicate keeps its checkpoints and, once finished, its reports."""
+    """Where a replicate or parent keeps its checkpoints and, once it is complete, its reports."""
     return inside(study.stores.checkpoints, identity)
 
 
-class StudyConductor:
-    """Between the scheduler, which trains, and the proposals, the ledger, and the tracker."""
+class Failure(NamedTuple):
+    """Why an item failed."""
+
+    reason: str
+    traceback: str
+
+
+class Parents:
+    """Which parents are trained, and which have failed.
+
+    Args:
+        study: The study whose replicates have these parents.
+        entries: Of the ledger, by identity. A replicate that failed earlier counts as a failed parent of others.
+        retry_failed: Whether earlier failures are forgotten.
+    """
+
+    def __init__(self, study: Study, entries: Mapping[str, LedgerEntry], *, retry_failed: bool) -> None:
+        self._study = study
+        self._planned = {replicate.identity for replicate in study.replicates}
+        self._trained: set[str] = set()
+        self._failures: dict[str, Failure] = {}
+        for identity, entry in entries.items():
+            if entry.state == TrialState.FAIL and entry.reason != WITHDRAWN and not retry_failed:
+                self._failures[identity] = Failure(entry.reason, "")
+
+    def is_planned(self, parent: Parent) -> bool:
+        """Whether the study asks for the same network as a replicate of its own, and so trains it anyway."""
+        return parent.identity in self._planned
+
+    def is_trained(self, parent: Parent) -> bool:
+        """Whether the parent's checkpoint folder holds all of its reports and its weights, whoever trained it."""
+        if parent.identity not in self._trained:
+            if not CheckpointFolder(checkpoint_folder(self._study, parent.identity)).finished_reports():
+                return False
+            self._trained.add(parent.identity)
+        return True
+
+    def failure_of(self, parent: Parent) -> Failure | None:
+        """Why the parent failed, if it did."""
+        return self._failures.get(parent.identity)
+
+    def add_trained(self, identity: str) -> None:
+        """Note that an item has been trained to its end."""
+        self._trained.add(identity)
+
+    def add_failed(self, identity: str, reason: str, traceback: str) -> None:
+        """Note that an item has failed."""
+        self._failures[identity] = Failure(reason, traceback)
+
+
+class StudyController:
+    """Decides what a study trains next, and records what happens; Ray Tune calls it, from the driver's one thread.
+
+    Items are replicates and parents; Ray Tune knows them by their identity. Of an item that is not in training, reports and
+    failures are ignored: they come from a process that has been replaced.
+
+    Args:
+        study: The study that is run.
+        proposals: What the study asks for, in order.
+        first: The first proposal, which the driver has taken already to see whether there is anything to train.
+        ledger: Where states are recorded first. If it cannot be written to, the study stops, and no state has changed.
+        tracker: Writes to MLflow what the ledger has.
+        display: Shows the progress.
+        node: The most that a node of the cluster has; no replicate is given more.
+        still_held: Tells whether this driver still has the study's lock.
+        retry_failed: Whether the failures of earlier drivers are forgotten.
+    """
 
     def __init__(
         self,
@@ -48,301 +115,295 @@ class StudyConductor:
         first: Replicate,
         ledger: Ledger,
         tracker: Tracker,
-        progress: Progress,
-        shown: Display,
+        display: Display,
         *,
         node: Node = ANY_NODE,
         still_held: StillHeld = lambda: True,
         retry_failed: bool = False,
     ) -> None:
         self._study, self._proposals, self._ledger, self._tracker = study, proposals, ledger, tracker
-        self._progress, self._display, self._node = progress, shown, node
-        self._still_held = still_held
-        self._held = [first]
-        """What has been proposed and not begun; it may wait for its parent."""
-        self._again: list[Replicate | Parent] = []
-        """What has to go on in another process."""
-        self._in_flight: dict[str, Replicate | Parent] = {}
-        self._demands: dict[str, Demand] = {}
-        """Of what is in flight."""
-        self._predicted: dict[str, int] = {}
-        """Bytes, of what is in flight."""
-        self._attempts: dict[str, Attempts] = {}
+        self._display, self._progress, self._node, self._still_held = display, display.progress, node, still_held
+        self._parents = Parents(study, ledger.entries(), retry_failed=retry_failed)
+        self._meter = CostMeter.from_stored(ledger.meter())
+        self._waiting = [first]
+        """Replicates that were proposed and have not begun; some wait for their parent."""
+        self._max_waiting = len(study.replicates) or MAX_WAITING_IN_SEARCH
+        self._in_flight: dict[str, InFlight] = {}
+        """What a worker has, or is about to get, by identity."""
+        self._again: list[InFlight] = []
+        """What goes on in another process, before anything else begins."""
         self._to_prune: set[str] = set()
-        self._trained: set[str] = set()
-        """Identities that are known to be."""
-        entries = ledger.entries()
-        failed = [entry for entry in entries.items() if entry[1].state == TrialState.FAIL and entry[1].reason != WITHDRAWN]
-        self._failures = {} if retry_failed else {identity: (entry.reason, "") for identity, entry in failed}
-        """Reason and traceback by identity, of parents too."""
-        self._planned = {replicate.identity for replicate in study.replicates}
-        self._most_held = len(study.replicates) or MOST_HELD_IN_SEARCH
-        self._meter = Meter.of(ledger.meter())
         self._looked_at = self._read_at = time.monotonic()
-        self.halted: Halt | None = None
-        """Why nothing more is begun, if so."""
-        self._halt_is_told = False
+        self.stop_reason: StopReason | None = None
+        """Why nothing more begins; None while the study runs as it should."""
+        self._stop_is_told = False
+
+    @property
+    def _is_paused(self) -> bool:
+        return self.stop_reason is not None and self.stop_reason.pauses
 
     def next_assignment(self) -> dict[str, Any] | None:
-        if self.halted and self.halted.pauses:
+        """What the next free worker is told to train (see ``worker.py``); None if nothing can begin now.
+
+        What a dead process left comes first, then replicates that waited for their parent, then new proposals. In place of the
+        first replicate whose parent is not trained yet, the parent is assigned.
+        """
+        if self._is_paused:
             return None
         if self._again:
             return self._assign(self._again.pop(0))
-        if self.halted:
+        if self.stop_reason:
             return None
-        for replicate in list(self._held):
+        for replicate in list(self._waiting):
             if assignment := self._advance(replicate):
                 return assignment
-        while len(self._held) < self._most_held and not self.halted and (proposal := self._proposals.next()):
-            self._held.append(proposal)
+        while len(self._waiting) < self._max_waiting and not self.stop_reason and (proposal := self._proposals.next()):
+            self._waiting.append(proposal)
             if assignment := self._advance(proposal):
                 return assignment
         return None
 
-    def _advance(self, replicate: Replicate) -> dict[str, Any] | None:
-        """The assignment of a replicate that is held, or of its parent; None if neither can begin now."""
-        parent = replicate.parent
-        if replicate.identity in self._in_flight:  # as the parent of others, at this moment
-            return None
-        if parent is None or parent.identity in self._failures or self._is_trained(parent):
-            if self._is_beyond_budget(replicate):
-                return None
-            self._held.remove(replicate)
-            return self._start(replicate)
-        if parent.identity not in self._in_flight and parent.identity not in self._planned:
-            return self._assign(parent, replicate)
-        return None
-
-    def _is_beyond_budget(self, replicate: Replicate) -> bool:
-        budget, entries = self._study.content.budget, self._ledger.entries()
-        if budget is None or budget.replicates is None or replicate.identity in entries or len(entries) < budget.replicates:
-            return False
-        self.halt(Halt("budget", f"budget.replicates of {budget.replicates} is spent", pauses=False))
-        return True
-
-    def holds_back(self) -> bool:
-        pauses = self.halted is not None and self.halted.pauses
-        return not pauses and (bool(self._in_flight) or bool(self._again))
-
-    def _is_trained(self, parent: Parent) -> bool:
-        if parent.identity in self._in_flight or parent in self._again:
-            return False
-        if parent.identity not in self._trained:
-            if not CheckpointFolder(checkpoint_folder(self._study, parent.identity)).finished_reports():
-                return False
-            self._trained.add(parent.identity)
-        return True
-
-    def _start(self, replicate: Replicate) -> dict[str, Any] | None:
-        """The replicate's assignment; None if it has just failed, with its parent, or cannot be written down."""
-        if not self._recorded(lambda: self._ledger.begin(replicate)):
-            return None
-        parent = replicate.parent
-        if parent and parent.identity in self._failures:
-            reason, traceback = self._failures[parent.identity]
-            self._in_flight[replicate.identity] = replicate
-            self._tracker.begin(replicate)
-            self.failed(replicate.identity, FAILED, f"its parent failed: {reason}", traceback)
-            return None
-        return self._assign(replicate, replicate)
-
-    def _assign(self, what: Replicate | Parent, replicate: Replicate | None = None) -> dict[str, Any]:
-        """What a worker is told; ``replicate`` is the one that a parent is for, and not needed where it is known already."""
-        self._in_flight[what.identity] = what
-        attempts = self._attempts_of(what.identity)
-        if replicate:
-            configuration = self._study.binder.configuration(replicate.cell, replicate.tuned)
-            asks = configuration if what is replicate else (configuration.parent or configuration)
-            on_gpu = runs_on_gpu(self._study.resources, has_gpu=self._node.has_gpu)
-            self._predicted[what.identity] = asks.footprint.memory_on(gpu=on_gpu)
-        demand = demand_of(
-            self._study.resources,
-            self._predicted[what.identity],
-            self._node,
-            num_out_of_memory=attempts.num_out_of_memory,
-        )
-        self._demands[what.identity] = demand
-        config = dict(what.config)
-        if config["data"].endswith(".npz"):  # a worker's own folder is another
-            config["data"] = str(Path(config["data"]).expanduser().resolve())
-        if config["device"] == "auto" and not demand.gpus:  # Ray has reserved no GPU
-            config["device"] = "cpu"
-        return {
-            "identity": what.identity,
-            "trainable": what.trainable,
-            "config": config,
-            "seed": what.seed,
-            "data_digest": what.data_digest,
-            "data_folder": str(default_data_folder()),
-            "checkpoint_folder": str(checkpoint_folder(self._study, what.identity)),
-            "num_micro_batches": attempts.num_micro_batches,
-            "keep_weights": self._study.content.log_models,
-            "deadline_s": self._study.content.deadline_s,
-            "log_system_metrics": self._study.content.log_system_metrics,
-            "demand": demand.as_ray(),
-        }
-
-    def _attempts_of(self, identity: str) -> Attempts:
-        if identity not in self._attempts:
-            entry = self._ledger.entries().get(identity)
-            self._attempts[identity] = Attempts(num_out_of_memory=entry.num_out_of_memory if entry else 0)
-        return self._attempts[identity]
+    def is_waiting(self) -> bool:
+        """Whether more may begin once something in training has finished; if not, and nothing can begin now, the study ends."""
+        return not self._is_paused and (bool(self._in_flight) or bool(self._again))
 
     def started(self, identity: str) -> None:
-        what = self._in_flight.get(identity)
-        if what is None:
+        """A worker has begun to train this item."""
+        flight = self._in_flight.get(identity)
+        if flight is None:
             return
-        self._attempts[identity].start()
-        self._meter.start(identity, self._demands[identity].gpus)
-        if isinstance(what, Replicate):
-            self._tracker.begin(what)
-        self._progress.running[identity] = what.title
+        flight.start()
+        self._meter.start(identity, flight.gpus)
+        if flight.replicate:
+            self._tracker.begin(flight.replicate)
+        self._progress.running[identity] = flight.item.title
 
     def should_stop(self, identity: str, report: dict[str, Any]) -> bool:
-        what = self._in_flight.get(identity)
-        if isinstance(what, Replicate):
-            stop = self._proposals.reported(what, report["epoch"], report["metrics"])
+        """Whether this item is to stop with this report, since it is pruned or the study is paused.
+
+        Ray Tune asks this before it calls ``reported``.
+        """
+        flight = self._in_flight.get(identity)
+        if flight and flight.replicate:
+            stop = self._proposals.reported(flight.replicate, report["epoch"], report["metrics"])
             if stop and report["epoch"] < report["num_epochs"]:
                 self._to_prune.add(identity)
-        return identity in self._to_prune or (self.halted is not None and self.halted.pauses)
+        return identity in self._to_prune or self._is_paused
 
     def reported(self, identity: str, report: dict[str, Any]) -> None:
-        what = self._in_flight.get(identity)
-        if what is None:  # it has ended, and was started again
+        """An epoch of this item is done; ``report`` is an ``EpochReport`` as a dict. With its last epoch it is complete."""
+        flight = self._in_flight.get(identity)
+        if flight is None:
             return
-        self._attempts[identity].hear(report["epoch"])
-        final = report["epoch"] == report["num_epochs"]
-        self._progress.running[identity] = f"{what.title} · epoch {report['epoch']}/{report['num_epochs']}"
-        if isinstance(what, Parent):
-            if final:
-                self._trained.add(identity)
-                self._end(what)
-            return
-        if final and not self._recorded(lambda: self._ledger.complete(identity, report["metrics"])):
-            return
-        self._tracker.report(what, report)
-        if final:
-            self._trained.add(identity)
-            self._progress.consider(what.title, report["metrics"])
-            self._end(what, TrialState.COMPLETE, metrics=report["metrics"])
-        elif identity in self._to_prune:
-            reason = f"stopped after epoch {report['epoch']} of {report['num_epochs']}: it fell behind"
-            if self._recorded(lambda: self._ledger.prune(identity, reason)):
-                self._end(what, TrialState.PRUNED, reason, metrics=report["metrics"])
+        epoch, num_epochs = report["epoch"], report["num_epochs"]
+        flight.reported(epoch)
+        self._progress.running[identity] = f"{flight.item.title} · epoch {epoch}/{num_epochs}"
+        if flight.replicate:
+            self._record_report(flight, flight.replicate, report)
+        elif epoch == num_epochs:
+            self._finish(flight, TrialState.COMPLETE)
 
     def failed(self, identity: str, kind: str, reason: str, traceback: str = "") -> None:
-        what = self._in_flight.get(identity)
-        if what is None:
+        """Training has raised an error; ``kind`` is FAILED, OUT_OF_MEMORY or STORAGE of ``worker.py``.
+
+        With FAILED the item fails; with OUT_OF_MEMORY it is tried again in smaller parts; with STORAGE the study stops.
+        """
+        flight = self._in_flight.get(identity)
+        if flight is None:
             return
         if kind == STORAGE:
-            self.halt(Halt("storage", f"a worker could not write to the storage ({reason})"))
+            self.stop(StopReason("storage", f"a worker could not write to the storage ({reason})"))
         elif kind == OUT_OF_MEMORY:
-            self._out_of_memory(what, reason, traceback)
+            self._retry_smaller(flight, reason, traceback)
         else:
-            self._fail(what, reason, traceback)
+            self._fail(flight, reason, traceback)
 
-    def broken(self, identity: str, error: str) -> None:
-        what = self._in_flight.get(identity)
-        if what is None or (self.halted and self.halted.pauses):
+    def process_died(self, identity: str, error: str) -> None:
+        """The process of this item has died, or has raised an error that another process may not meet.
+
+        The item goes on in another process, from its last checkpoint. After ``MAX_DEATHS`` without a new epoch it fails.
+        """
+        flight = self._in_flight.get(identity)
+        if flight is None or self._is_paused:
             return
         reason = error.splitlines()[-1]
         if names_memory(error):
-            self._out_of_memory(what, reason, error)
+            self._retry_smaller(flight, reason, error)
             return
-        attempts = self._attempts[identity]
-        attempts.num_broken += 1
-        if attempts.num_broken < MOST_BROKEN:
-            self._repeat(what)
+        flight.num_deaths += 1
+        if flight.num_deaths < MAX_DEATHS:
+            self._retry(flight)
             return
-        if attempts.is_late(self._study.content.deadline_s):
-            reason = f"nothing was heard of it within its deadline of {self._study.content.deadline_s:g} s"
-        self._fail(what, f"{reason} ({MOST_BROKEN} attempts)", error)
+        if flight.is_late(self._study.content.deadline_s):
+            reason = f"no epoch was done within the deadline of {self._study.content.deadline_s:g} s"
+        self._fail(flight, f"{reason} ({MAX_DEATHS} attempts)", error)
 
-    def _out_of_memory(self, what: Replicate | Parent, reason: str, traceback: str) -> None:
-        attempts = self._attempts[what.identity]
-        if not attempts.can_be_smaller(what.config):
-            self._fail(what, f"out of memory with one image at a time: {reason}", traceback)
-            return
-        attempts.num_out_of_memory += 1
-        if isinstance(what, Parent) or self._recorded(
-            lambda: self._ledger.ran_out_of_memory(what.identity, attempts.num_out_of_memory)
-        ):
-            self._repeat(what)
-
-    def _repeat(self, what: Replicate | Parent) -> None:
-        """It goes on in another process, before anything else is begun."""
-        self._meter.stop(what.identity)
-        del self._in_flight[what.identity]
-        self._progress.running.pop(what.identity, None)
-        self._again.append(what)
-
-    def _fail(self, what: Replicate | Parent, reason: str, traceback: str) -> None:
-        if isinstance(what, Parent) or self._recorded(lambda: self._ledger.fail(what.identity, reason)):
-            self._failures[what.identity] = (reason, traceback)
-            self._end(what, TrialState.FAIL, reason, traceback)
-
-    def _end(
-        self,
-        what: Replicate | Parent,
-        state: TrialState = TrialState.COMPLETE,
-        reason: str = "",
-        traceback: str = "",
-        *,
-        metrics: dict[str, float] | None = None,
-    ) -> None:
-        identity = what.identity
-        seconds = self._meter.end(identity)
-        del self._in_flight[identity]
-        demand = self._demands.pop(identity, None)
-        self._attempts.pop(identity, None)
-        self._predicted.pop(identity, None)
-        self._progress.running.pop(identity, None)
-        if isinstance(what, Replicate):
-            cost = {"cost/seconds": seconds, "cost/gpu_seconds": seconds * (demand.gpus if demand else 0)}
-            self._tracker.end(what, state, reason, traceback, cost)
-            self._proposals.ended(what, state, metrics or {})
-            total = self._proposals.total()
-            self._progress.ended(state, total=total)
-            self._recorded(lambda: self._ledger.expect(total))
-            self._tracker.plan(self._proposals.planned, self._proposals.notes)
-        self._display.refresh()
+    def stop(self, reason: StopReason) -> None:
+        """Begin nothing more, for this reason; the first reason that pauses the study is kept."""
+        if not self._is_paused:
+            self.stop_reason = reason
 
     def tick(self) -> None:
-        if self.halted and not self._halt_is_told:
-            self._halt_is_told = True
-            what = "what is in training ends with its epoch" if self.halted.pauses else "what is in training goes on to its end"
-            again = "; once more, and it ends now" if self.halted.kind == "interrupted" else ""
-            self._display.say(f"{self.halted.words}: {what}{again}")
+        """Do what is due from time to time: look at the budget, store the cost, see to the lock, refresh the display."""
+        if self.stop_reason and not self._stop_is_told:
+            self._stop_is_told = True
+            self._display.say(self.stop_reason.announcement())
         now = time.monotonic()
         if now - self._looked_at >= SECONDS_BETWEEN_LOOKS:
             self._looked_at = now
             self._meter.read()
-            if words := spent(self._study.content.budget, self._meter):
-                self.halt(Halt("budget", words))
+            if reason := hours_used_up(self._study.content.budget, self._meter):
+                self.stop(reason)
         if now - self._read_at >= SECONDS_BETWEEN_READINGS:
             self._read_at = now
             self._recorded(lambda: self._ledger.store_meter(self._meter.stored()))
             if not self._still_held():
-                self.halt(Halt("storage", "the ledger's database was started anew, and another driver has taken the study"))
+                words = "the ledger's database was restarted, and another driver has taken over the study"
+                self.stop(StopReason("storage", words))
         self._display.refresh()
 
-    def halt(self, halt: Halt) -> None:
-        if self.halted is None or not self.halted.pauses:
-            self.halted = halt
+    def close(self) -> None:
+        """Record the end of this driver. What was in training stays RUNNING in the ledger, for the next driver to resume."""
+        for flight in [*self._in_flight.values(), *self._again]:
+            if flight.replicate and (flight.identity in self._progress.running or flight in self._again):
+                self._tracker.end(flight.replicate, None, "interrupted; run the study again to finish it")
+            self._meter.pause(flight.identity)
+        self._recorded(lambda: self._ledger.store_meter(self._meter.stored()))
+
+    def _advance(self, replicate: Replicate) -> dict[str, Any] | None:
+        """The assignment of a replicate that waits, or of its parent; None if neither can begin now."""
+        parent = replicate.parent
+        if replicate.identity in self._in_flight:  # as the parent of another replicate
+            return None
+        if parent and not self._parents.failure_of(parent):
+            if parent.identity in self._in_flight:
+                return None
+            if not self._parents.is_trained(parent):
+                return None if self._parents.is_planned(parent) else self._assign(self._flight(parent, replicate))
+        entries = self._ledger.entries()
+        if replicate.identity not in entries and (reason := replicates_used_up(self._study.content.budget, len(entries))):
+            self.stop(reason)
+            return None
+        self._waiting.remove(replicate)
+        return self._begin(replicate)
+
+    def _begin(self, replicate: Replicate) -> dict[str, Any] | None:
+        """The replicate's assignment; None if the ledger cannot be written, or if it fails since its parent has failed."""
+        if not self._recorded(lambda: self._ledger.begin(replicate)):
+            return None
+        if replicate.parent and (failure := self._parents.failure_of(replicate.parent)):
+            flight = self._in_flight[replicate.identity] = InFlight(replicate)
+            self._tracker.begin(replicate)
+            self._fail(flight, f"its parent failed: {failure.reason}", failure.traceback)
+            return None
+        return self._assign(self._flight(replicate, replicate))
+
+    def _flight(self, item: Replicate | Parent, replicate: Replicate) -> InFlight:
+        """The record of an item that begins; ``replicate`` is the item, or the one whose parent it is."""
+        configuration = self._study.binder.configuration(replicate.cell, replicate.tuned)
+        if item is not replicate:
+            configuration = configuration.parent or configuration
+        on_gpu = runs_on_gpu(self._study.resources, has_gpu=self._node.has_gpu)
+        entry = self._ledger.entries().get(item.identity)
+        return InFlight(
+            item,
+            predicted_bytes=configuration.footprint.memory_on(gpu=on_gpu),
+            num_out_of_memory=entry.num_out_of_memory if entry else 0,
+        )
+
+    def _assign(self, flight: InFlight) -> dict[str, Any]:
+        """Put an item in flight: what its worker is told."""
+        self._in_flight[flight.identity] = flight
+        flight.request = request = request_for(
+            self._study.resources, flight.predicted_bytes, self._node, num_out_of_memory=flight.num_out_of_memory
+        )
+        item, content, config = flight.item, self._study.content, dict(flight.item.config)
+        if config["data"].endswith(".npz"):  # a worker runs in a folder of its own
+            config["data"] = str(Path(config["data"]).expanduser().resolve())
+        if config["device"] == "auto" and not request.gpus:  # Ray has reserved no GPU
+            config["device"] = "cpu"
+        return {
+            "identity": item.identity,
+            "trainable": item.trainable,
+            "config": config,
+            "seed": item.seed,
+            "data_digest": item.data_digest,
+            "data_folder": str(default_data_folder()),
+            "checkpoint_folder": str(checkpoint_folder(self._study, item.identity)),
+            "num_micro_batches": flight.num_micro_batches,
+            "keep_weights": content.log_models,
+            "deadline_s": content.deadline_s,
+            "log_system_metrics": content.log_system_metrics,
+            "resources": request.as_ray(),
+        }
+
+    def _record_report(self, flight: InFlight, replicate: Replicate, report: dict[str, Any]) -> None:
+        identity, epoch, num_epochs, metrics = replicate.identity, report["epoch"], report["num_epochs"], report["metrics"]
+        if epoch == num_epochs and not self._recorded(lambda: self._ledger.complete(identity, metrics)):
+            return
+        self._tracker.report(replicate, report)
+        if epoch == num_epochs:
+            self._progress.consider(replicate.title, metrics)
+            self._finish(flight, TrialState.COMPLETE, metrics=metrics)
+        elif identity in self._to_prune:
+            reason = f"stopped early after epoch {epoch} of {num_epochs}, by the study's pruner"
+            if self._recorded(lambda: self._ledger.prune(identity, reason)):
+                self._finish(flight, TrialState.PRUNED, reason, metrics=metrics)
+
+    def _retry_smaller(self, flight: InFlight, reason: str, traceback: str) -> None:
+        """Try an item that ran out of memory again: with twice the memory, and half as many images at a time."""
+        if not flight.can_be_smaller():
+            self._fail(flight, f"out of memory with one image at a time: {reason}", traceback)
+            return
+        flight.num_out_of_memory += 1
+        write = self._ledger.ran_out_of_memory
+        if not flight.replicate or self._recorded(lambda: write(flight.identity, flight.num_out_of_memory)):
+            self._retry(flight)
+
+    def _retry(self, flight: InFlight) -> None:
+        """Go on with an item in another process, before anything else begins."""
+        self._meter.pause(flight.identity)
+        del self._in_flight[flight.identity]
+        self._progress.running.pop(flight.identity, None)
+        self._again.append(flight)
+
+    def _fail(self, flight: InFlight, reason: str, traceback: str) -> None:
+        if not flight.replicate or self._recorded(lambda: self._ledger.fail(flight.identity, reason)):
+            self._finish(flight, TrialState.FAIL, reason, traceback)
+
+    def _finish(
+        self,
+        flight: InFlight,
+        state: TrialState,
+        reason: str = "",
+        traceback: str = "",
+        *,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """An item is complete, pruned or failed; if it is a replicate, the ledger has its state already."""
+        identity, replicate = flight.identity, flight.replicate
+        if state == TrialState.COMPLETE:
+            self._parents.add_trained(identity)
+        elif state == TrialState.FAIL:
+            self._parents.add_failed(identity, reason, traceback)
+        seconds = self._meter.finish(identity)
+        del self._in_flight[identity]
+        self._progress.running.pop(identity, None)
+        if replicate:
+            cost = {"cost/seconds": seconds, "cost/gpu_seconds": seconds * flight.gpus}
+            self._tracker.end(replicate, state, reason, traceback, cost)
+            self._proposals.finished(replicate, state, metrics or {})
+            total = self._proposals.total()
+            self._progress.finished(state, total=total)
+            self._recorded(lambda: self._ledger.expect(total))
+            self._tracker.plan(self._proposals.planned, self._proposals.notes)
+        self._display.refresh()
 
     def _recorded(self, write: Callable[[], None]) -> bool:
-        """Write to the ledger; where that cannot be done, the study halts with everything as it was before."""
+        """Write to the ledger; if that is not possible, stop the study, with everything as it was before."""
         try:
             write()
         except LedgerError as error:
-            self.halt(Halt("storage", str(error)))
+            self.stop(StopReason("storage", str(error)))
             return False
         return True
-
-    def leave(self) -> None:
-        """The scheduler has returned early: what is in flight stays RUNNING in the ledger, to be taken up again."""
-        for what in [*self._in_flight.values(), *self._again]:
-            if isinstance(what, Replicate) and (what.identity in self._progress.running or what in self._again):
-                self._tracker.end(what, None, "interrupted; run the study again to finish it")
-            self._meter.stop(what.identity)
-        self._recorded(lambda: self._ledger.store_meter(self._meter.stored()))

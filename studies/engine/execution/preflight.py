@@ -1,4 +1,4 @@
-"""A study that is to be run: read, checked, and its stores looked at."""
+"""Checks before a study runs: its file is read and validated, and its stores must be usable."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,10 +15,14 @@ from trainables.training.files import files_at, without_keys
 
 
 def open_study(study: str, overrides: Sequence[str]) -> Study:
-    """The study given by path or name.
+    """Load a study and check its stores.
+
+    Args:
+        study: Its file or its name.
+        overrides: Changes to the file, ``key=value``.
 
     Raises:
-        StudyError: It is wrong, or its stores are; all problems of both at once.
+        StudyError: The file is wrong, or a store cannot be used; all problems of both at once.
     """
     problems: list[Problem] = []
     loaded = None
@@ -36,10 +40,10 @@ def open_study(study: str, overrides: Sequence[str]) -> Study:
 
 
 def check_stores(stores: Stores) -> None:
-    """Find out, without making anything, that servers and databases answer and the storage can be written.
+    """Check that servers and databases answer and that folders can be written to; nothing is created.
 
     Raises:
-        StudyError: Whatever is wrong.
+        StudyError: Some store cannot be used; all problems at once.
     """
     problems: list[Problem] = []
     folders = {"storage": stores.storage}
@@ -49,7 +53,7 @@ def check_stores(stores: Stores) -> None:
     for key, folder in folders.items():
         try:
             with tempfile.TemporaryFile(dir=_nearest_existing(folder)) as probe:
-                probe.write(b"there is room")  # on a full disk, making a file may work
+                probe.write(b"there is room")  # on a full disk a file can often still be created
         except OSError as error:
             rule, repair = f"{key} must be in a folder that can be written", f"choose another with {key}: …"
             problems.append(Problem(key, rule, f"{folder} ({error.strerror})", repair))
@@ -66,7 +70,7 @@ def check_stores(stores: Stores) -> None:
 
 
 def _check_checkpoints(stores: Stores) -> None:
-    """An object store must answer; a folder has been looked at."""
+    """An object store must answer; a folder has been checked already."""
     try:
         if not isinstance(stores.checkpoints, Path):
             files_at(stores.checkpoints).read("nothing")

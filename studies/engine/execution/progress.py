@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: a live display on a terminal, a plain line now and then elsewhere."""
+"""What a person sees while a study runs: a live display on a terminal, otherwise a line of text now and then."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -20,47 +20,53 @@ SECONDS_BETWEEN_FRAMES = 0.25
 
 @dataclass
 class Progress:
-    """The counts of a study, and how fast it goes."""
+    """How far a study is, and how fast it goes.
+
+    Attributes:
+        total: Replicates that the study will have in all, as far as is known.
+        num_done: Replicates that are complete, or pruned as the study wants it.
+        num_failed: Replicates that have failed.
+        running: Title and epoch of each item in training, by identity.
+        best: The highest validation accuracy of a complete replicate so far, with its title.
+    """
 
     total: int
-    done: int = 0
-    """Complete or, as the study wants it, stopped early."""
-    failed: int = 0
+    num_done: int = 0
+    num_failed: int = 0
     running: dict[str, str] = field(default_factory=dict)
-    """Title and epoch of each running replicate, by identity."""
     best: tuple[float, str] | None = None
     _started_at: float = field(default_factory=time.monotonic)
-    _ended_here: int = 0
+    _num_finished_here: int = 0
 
     def count(self, state: TrialState) -> None:
-        """A replicate in this state."""
-        self.done += state in (TrialState.COMPLETE, TrialState.PRUNED)
-        self.failed += state == TrialState.FAIL
+        """Count a replicate that has this state."""
+        self.num_done += state in (TrialState.COMPLETE, TrialState.PRUNED)
+        self.num_failed += state == TrialState.FAIL
 
-    def ended(self, state: TrialState, *, total: int) -> None:
-        """One replicate has ended in this session; so many there are in all, as far as is known now."""
-        self._ended_here += 1
+    def finished(self, state: TrialState, *, total: int) -> None:
+        """Count a replicate that this driver has trained, and note how many there will be in all as far as is known now."""
+        self._num_finished_here += 1
         self.total = total
         self.count(state)
 
     def consider(self, title: str, metrics: Mapping[str, float]) -> None:
-        """A complete replicate: is it the best so far?"""
+        """Note a complete replicate if it is the best so far."""
         if ACCURACY in metrics and (self.best is None or metrics[ACCURACY] > self.best[0]):
             self.best = (metrics[ACCURACY], title)
 
     @property
-    def left_s(self) -> float | None:
-        """Seconds left at the pace of this session; None while nothing has ended in it."""
-        if not self._ended_here:
+    def remaining_s(self) -> float | None:
+        """Seconds that are left at the pace of this driver; None until it has trained a replicate."""
+        if not self._num_finished_here:
             return None
-        pace_s = (time.monotonic() - self._started_at) / self._ended_here
-        return pace_s * (self.total - self.done - self.failed)
+        pace_s = (time.monotonic() - self._started_at) / self._num_finished_here
+        return pace_s * (self.total - self.num_done - self.num_failed)
 
     def line(self) -> str:
-        """All of it in one line."""
-        counts = f"{self.done}/{self.total} done, {len(self.running)} running, {self.failed} failed"
+        """The whole progress in one line of text."""
+        counts = f"{self.num_done}/{self.total} done, {len(self.running)} running, {self.num_failed} failed"
         best = f"best {100 * self.best[0]:.2f} % ({self.best[1]})" if self.best else "no result yet"
-        return f"{counts} · {best} · {clock(self.left_s)} left"
+        return f"{counts} · {best} · {clock(self.remaining_s)} left"
 
 
 def clock(seconds: float | None) -> str:
@@ -73,31 +79,32 @@ def clock(seconds: float | None) -> str:
 
 
 class Display:
-    """Shows progress whenever enough time has passed."""
+    """Shows ``progress`` on a console, at most as often as a person can read it."""
 
     def __init__(self, console: Console, progress: Progress, live: Live | None) -> None:
-        self._console, self._progress, self._live = console, progress, live
+        self.progress = progress
+        self._console, self._live = console, live
         self._shown_at = 0.0
 
     def refresh(self, *, force: bool = False) -> None:
-        """Show the state if it is time to (or ``force``)."""
+        """Show the progress if it was not shown just before, or in any case with ``force``."""
         pause = SECONDS_BETWEEN_FRAMES if self._live else SECONDS_BETWEEN_LINES
         if not force and time.monotonic() - self._shown_at < pause:
             return
         self._shown_at = time.monotonic()
         if self._live:
-            self._live.update(_frame(self._progress), refresh=True)
+            self._live.update(_frame(self.progress), refresh=True)
         else:
-            self._console.print(self._progress.line(), highlight=False, soft_wrap=True)
+            self._console.print(self.progress.line(), highlight=False, soft_wrap=True)
 
     def say(self, words: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self._console.print(words, style="yellow", highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def display(console: Console, progress: Progress) -> Iterator[Display]:
-    """A display for the length of a study."""
+    """A display while a study runs; live if the console is a terminal."""
     if not console.is_terminal:
         yield Display(console, progress, None)
         return
@@ -108,14 +115,14 @@ def display(console: Console, progress: Progress) -> Iterator[Display]:
 def _frame(progress: Progress) -> Group:
     counts = Table.grid(padding=(0, 3))
     counts.add_row(
-        Text(f"{progress.done} done", "green"),
+        Text(f"{progress.num_done} done", "green"),
         Text(f"{len(progress.running)} running", "cyan"),
-        Text(f"{progress.failed} failed", "red" if progress.failed else "dim"),
+        Text(f"{progress.num_failed} failed", "red" if progress.num_failed else "dim"),
         Text(f"{progress.total} in all"),
-        Text(f"{clock(progress.left_s)} left", "bold"),
+        Text(f"{clock(progress.remaining_s)} left", "bold"),
     )
     best = f"best {100 * progress.best[0]:.2f} %  {progress.best[1]}" if progress.best else "no result yet"
     running = [Text(f"  {line}", "dim", no_wrap=True, overflow="ellipsis") for line in progress.running.values()]
     bar = Table.grid(expand=True)  # a bar alone ends no line
-    bar.add_row(ProgressBar(progress.total, progress.done + progress.failed))
+    bar.add_row(ProgressBar(progress.total, progress.num_done + progress.num_failed))
     return Group(bar, counts, Text(best), *running)

@@ -1,6 +1,6 @@
-"""Runs a study as a job of a Ray cluster: ships the code that is on disk here and the study file, and nothing else.
+"""Runs a study as a job of a Ray cluster: uploads the code that is on disk here and the study file, and nothing else.
 
-The job is the ordinary ``spikesweep run`` on the cluster's head. It goes on when the machine that submitted it is gone.
+The job is an ordinary ``spikesweep run`` on the cluster's head node, which does not need the submitting machine any more.
 """
 
 import asyncio
@@ -30,26 +30,26 @@ from studies.engine.recording.environment import COMMIT_VARIABLE, git_commit
 
 PACKAGES = ("search_spaces", "trainables", "studies", "analysis")
 SHIPPED_SUFFIXES = (".py", ".yaml", ".json", ".jinja")
-"""What a package consists of; whatever else lies in its folder (data, stores, caches) stays here."""
+"""The files of a package that are uploaded; other files in its folder (data, stores, caches) are not."""
 MOST_BYTES = 100 * 2**20
-"""Ray's job server takes no more."""
+"""The largest upload that Ray's job server accepts."""
 SECONDS_TO_STOP = 60
-"""How long ``ray job stop`` waits until the driver has left no run RUNNING; then it kills."""
+"""How long ``ray job stop`` waits for the driver to record the end of its runs before it kills it."""
 SECONDS_TO_CONNECT = 10.0
 SECONDS_BETWEEN_LOOKS = 0.5
 EXIT_CODE_STOPPED = 1
 
 _STOP_AS_CTRL_C = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_STOP)}
 _OVERRULING = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
-"""Variables that Ray's job client obeys rather than the address that it is given."""
+"""Environment variables that Ray's job client follows instead of the address that it is given."""
 _CONNECTION_ERRORS = (OSError, RuntimeError, ValueError, AuthenticationError, ClientError)
 
 
 def connect_jobs(address: str) -> JobSubmissionClient:
-    """A client of the job server at ``address`` that has answered.
+    """A client of the job server at ``address``, which has answered.
 
     Raises:
-        StudyError: The address is not one, another one would be used, nobody answers, or a token is missing.
+        StudyError: The address is no URL, a variable would replace it, nobody answers there, or a token is missing.
     """
     silence_job_client()
     where = "--address"
@@ -58,10 +58,10 @@ def connect_jobs(address: str) -> JobSubmissionClient:
         raise StudyError([Problem(where, rule, mask_credentials(address), "give its URL, without user and password")])
     for name in _OVERRULING:
         if name in os.environ:
-            rule, repair = "Ray must not be told of two clusters; it would take the variable's", f"unset {name}"
+            rule, repair = "no variable may name another cluster, since Ray would use that one", f"unset {name}"
             raise StudyError([Problem(where, rule, f"{address}, but {name} is set", repair)])
     try:
-        with suppress(urllib.error.HTTPError):  # somebody answers, if only to ask for a token
+        with suppress(urllib.error.HTTPError):  # an answer, if only to ask for a token
             # Ray itself would wait for minutes
             urllib.request.urlopen(f"{address.rstrip('/')}/api/version", timeout=SECONDS_TO_CONNECT).close()  # noqa: S310  # http(s)
         return JobSubmissionClient(address)
@@ -76,17 +76,17 @@ def connect_jobs(address: str) -> JobSubmissionClient:
 def submit_study(
     client: JobSubmissionClient, study: Study, overrides: Sequence[str], options: Sequence[str], variables: Mapping[str, str]
 ) -> str:
-    """Ship the code and start the job; its id.
+    """Upload the code and start the job; returns the job's id.
 
     Args:
-        client: Of the cluster's job server.
-        study: As it was checked here.
-        overrides: Those that it was loaded with; the job repeats them.
-        options: What else ``spikesweep run`` is given.
-        variables: Of the job's environment.
+        client: A client of the cluster's job server.
+        study: The study, as it was checked here.
+        overrides: The changes that it was loaded with; the job makes the same.
+        options: Further options of ``spikesweep run``.
+        variables: Environment variables of the job.
 
     Raises:
-        StudyError: What is to be shipped is too large, or the job server refused it.
+        StudyError: The upload would be too large, or the job server refused it.
     """
     with tempfile.TemporaryDirectory(prefix="spikesweep-job-") as staged:
         file = stage_code(Path(study.file), Path(staged))
@@ -104,10 +104,10 @@ def submit_study(
 
 
 def check_portable(study: Study, overrides: Iterable[str]) -> None:
-    """Find out whether a study means the same on the cluster's head, in a folder that is deleted after the job.
+    """Check that a study can run on the cluster's head node, in a folder that is deleted after the job.
 
     Raises:
-        StudyError: Something would be lost with that folder, or show a password.
+        StudyError: A relative path would lead into that folder, or the command would show a password.
     """
     content, problems = study.content, []
     tracking_uri = content.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
@@ -120,7 +120,7 @@ def check_portable(study: Study, overrides: Iterable[str]) -> None:
             problems.append(Problem(key, rule, mask_credentials(place), repair))
     for data in study.binder.datasets:
         if data.endswith(".npz") and _is_relative(data):
-            rule, repair = "data must be an absolute path; a job has no data files with it", f"e.g. /shared/{Path(data).name}"
+            rule, repair = "data must be an absolute path, since data files are not uploaded", f"e.g. /shared/{Path(data).name}"
             problems.append(Problem("data", rule, data, repair))
     for override in overrides:
         if mask_credentials(override) != override:
@@ -132,7 +132,7 @@ def check_portable(study: Study, overrides: Iterable[str]) -> None:
 
 
 def job_variables(names: Iterable[str], study: Study) -> dict[str, str]:
-    """The named variables of this environment; MLflow's address among them, if the study has it from there.
+    """The named environment variables with their values, and MLflow's address if the study takes it from the environment.
 
     Raises:
         StudyError: A variable is not set.
@@ -147,10 +147,10 @@ def job_variables(names: Iterable[str], study: Study) -> dict[str, str]:
 
 
 def stage_code(file: Path, folder: Path) -> Path:
-    """Copy the packages and the study file to a folder; the study file's path in there.
+    """Copy the packages and the study file to a folder; returns the study file's path in it.
 
     Raises:
-        StudyError: They are too large for Ray.
+        StudyError: Together they are larger than Ray accepts.
     """
     root = Path(next(iter(studies.__path__))).resolve().parent
     sources = {source.relative_to(root): source for package in PACKAGES for source in sorted((root / package).rglob("*"))}
@@ -161,9 +161,9 @@ def stage_code(file: Path, folder: Path) -> Path:
     sizes = {path: source.stat().st_size for path, source in copies.items()}
     if sum(sizes.values()) >= MOST_BYTES:
         largest = max(sizes, key=lambda path: sizes[path])
-        rule = f"the code that is shipped must be less than Ray's limit of {MOST_BYTES / 2**20:g} MiB"
+        rule = f"the code that is uploaded must be less than Ray's limit of {MOST_BYTES / 2**20:g} MiB"
         value = f"{sum(sizes.values()) / 2**20:.0f} MiB, {largest} the largest with {sizes[largest] / 2**20:.0f} MiB"
-        raise StudyError([Problem(str(root), rule, value, "move what is no code out of the four packages")])
+        raise StudyError([Problem(str(root), rule, value, "move files that are not code out of the four packages")])
     for path, source in copies.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, folder / path)
@@ -171,7 +171,7 @@ def stage_code(file: Path, folder: Path) -> Path:
 
 
 def next_commands(job_id: str, address: str, study: str, overrides: Iterable[str]) -> dict[str, str]:
-    """What to type to watch a job, to stop it, and to read its study, by purpose."""
+    """Commands that watch a job, stop it, and show its study; by purpose (watch, stop, state, answer)."""
     job = shlex.join([job_id, "--address", address])
     named = shlex.join([study, *(word for override in overrides for word in ("--set", override))])
     return {
@@ -183,10 +183,10 @@ def next_commands(job_id: str, address: str, study: str, overrides: Iterable[str
 
 
 def follow_job(client: JobSubmissionClient, job_id: str, show: Callable[[str], Any]) -> int:
-    """Show what a job prints until it ends; its exit code (1 if it was stopped).
+    """Show what a job prints until it ends; returns its exit code, 1 if it was stopped.
 
     Raises:
-        StudyError: The connection was lost; the job goes on.
+        StudyError: The connection was lost; the job continues.
     """
 
     async def show_logs() -> None:
@@ -205,7 +205,7 @@ def follow_job(client: JobSubmissionClient, job_id: str, show: Callable[[str], A
 def _exit_code(details: JobDetails, show: Callable[[str], Any]) -> int:
     if details.status == JobStatus.SUCCEEDED:
         return 0
-    if details.driver_exit_code is None and details.message:  # it never began, or its node died
+    if details.driver_exit_code is None and details.message:  # it never started, or its node died
         show(f"{details.message}\n")
     return details.driver_exit_code or EXIT_CODE_STOPPED
 

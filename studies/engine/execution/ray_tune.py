@@ -1,7 +1,7 @@
-"""Ray Tune as the executor: places replicates on a laptop or a cluster, and says what became of them.
+"""Ray Tune as the executor: it places replicates on a laptop or a cluster, and tells the controller what becomes of them.
 
-Nothing of Tune's own state is kept or restored, and Tune repeats nothing by itself; what to do next always comes from the
-conductor, and so from the ledger.
+Nothing of Tune's own state is kept or restored, and Tune retries nothing by itself; what to do next always comes from the
+controller, and so from the ledger.
 """
 
 import json
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 from ray import tune
@@ -26,52 +26,22 @@ from ray.tune.search import Searcher
 
 from studies.engine.definition.file_model import Resources
 from studies.engine.errors import Problem, StudyError
-from studies.engine.execution.budget import Halt
+from studies.engine.execution.budget import StopReason
+from studies.engine.execution.controller import StudyController
 from studies.engine.execution.ray_patches import forget_finished_trials, let_workers_start, loopback_options
-from studies.engine.execution.resource_requests import GIB, Demand, Node, NodeCapacity
+from studies.engine.execution.resource_requests import GIB, Node, NodeCapacity, ResourceRequest
 from studies.engine.execution.worker import ASSIGNMENT, FAILURE, IDENTITY, REPORT, ReplicateWorker
 
 SECONDS_BETWEEN_LOOKS_AT_NODES = 5.0
 SECONDS_TO_CONNECT = 10.0
 SECONDS_TO_ASK_GPUS = 20.0
 LEAST = {"CPU": 0.01}
-"""Without so much of some node nothing can begin."""
-
-
-class Conductor(Protocol):
-    """Who decides what runs next and is told what happens; all calls come from the driver's one thread."""
-
-    def next_assignment(self) -> dict[str, Any] | None:
-        """What to train next; None when nothing can begin."""
-
-    def holds_back(self) -> bool:
-        """Whether something can begin once what is in flight has ended."""
-
-    def started(self, identity: str) -> None:
-        """A worker has begun this replicate."""
-
-    def should_stop(self, identity: str, report: dict[str, Any]) -> bool:
-        """Whether this replicate is to end with this report; asked before ``reported`` is told of it."""
-
-    def reported(self, identity: str, report: dict[str, Any]) -> None:
-        """An epoch of this replicate is done."""
-
-    def failed(self, identity: str, kind: str, reason: str, traceback: str = "") -> None:
-        """This replicate has ended without a result; kinds are the worker's."""
-
-    def broken(self, identity: str, error: str) -> None:
-        """Its process has died, or has met an error that another process may not meet."""
-
-    def halt(self, halt: Halt) -> None:
-        """Nothing more is to be begun."""
-
-    def tick(self) -> None:
-        """Time has passed."""
+"""Nothing can begin unless some node has this much to spare."""
 
 
 @contextmanager
 def ray_session(address: str | None, num_cpus: int | None, resources: Resources) -> Iterator[None]:
-    """Ray for one study: a cluster of our own, on the loopback interface alone, or the one at ``address``.
+    """A connection to Ray for one study: to a Ray of its own, on the loopback interface alone, or to the cluster at ``address``.
 
     Raises:
         StudyError: There is no cluster at ``address``, or no node that can hold one replicate.
@@ -94,19 +64,19 @@ def ray_session(address: str | None, num_cpus: int | None, resources: Resources)
 
 
 def _check_somebody_listens(address: str | None) -> None:
-    """Raise an OSError at once where Ray itself would try for minutes."""
+    """Raise an OSError at once if nobody listens at the address; Ray itself would try for minutes."""
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host, int(port)), timeout=SECONDS_TO_CONNECT).close()
 
 
 def nodes() -> list[dict[str, Any]]:
-    """What every node of the cluster has; needs a ``ray_session``."""
+    """The host and the resources of every node of the cluster; needs a ``ray_session``."""
     return [{"host": node["NodeManagerHostname"], **_plain(node["Resources"])} for node in ray.nodes() if node["Alive"]]
 
 
 def _plain(resources: dict[str, float]) -> dict[str, float]:
-    """Without Ray's own marks."""
+    """Without the resources by which Ray marks nodes."""
     return {name: amount for name, amount in resources.items() if not name.startswith("node:")}
 
 
@@ -119,7 +89,7 @@ def largest_node() -> Node:
 
 
 def _gpu_bytes(node: dict[str, Any]) -> int:
-    """Of the smallest GPU of a node; 0 where its driver does not say."""
+    """The memory of the smallest GPU of a node; 0 if its driver does not tell."""
     on_node = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
     try:
         sizes: list[int] = ray.get(_ask_gpus.options(scheduling_strategy=on_node).remote(), timeout=SECONDS_TO_ASK_GPUS)
@@ -138,20 +108,20 @@ def _ask_gpus() -> list[int]:
     return [int(line) * 2**20 for line in answer.stdout.split() if line.isdigit()]
 
 
-def run_replicates(conductor: Conductor) -> None:
-    """Run what the conductor assigns until nothing is left; needs a ``ray_session``.
+def run_replicates(controller: StudyController) -> None:
+    """Train what the controller assigns until nothing is left; needs a ``ray_session``.
 
-    After a first interrupt (Ctrl-C, SIGTERM) what is in training ends with its epoch; a second one ends it at once. What
-    became of each replicate is the conductor's to say.
+    After a first interrupt (Ctrl-C, SIGTERM) replicates in training stop after their current epoch; a second one ends them at
+    once. What became of each replicate, the controller knows.
     """
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what goes wrong is in the ledger, with its reason
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are in the ledger, with their reasons
     let_workers_start()
-    with _interruptible(conductor), tempfile.TemporaryDirectory(prefix="spikesweep-tune-") as scratch:
+    with _interruptible(controller), tempfile.TemporaryDirectory(prefix="spikesweep-tune-") as scratch:
         tune.Tuner(
             tune.with_resources(ReplicateWorker, _resources_of),
             tune_config=tune.TuneConfig(
-                search_alg=_Proposer(conductor),
-                scheduler=_AsAssigned(),
+                search_alg=_Proposer(controller),
+                scheduler=_FifoScheduler(),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: trial.trial_id,
@@ -159,8 +129,8 @@ def run_replicates(conductor: Conductor) -> None:
             run_config=tune.RunConfig(
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[_Recorder(conductor)],
-                stop=_Stopper(conductor),
+                callbacks=[_ControllerCallback(controller)],
+                stop=_Stopper(controller),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
@@ -168,8 +138,8 @@ def run_replicates(conductor: Conductor) -> None:
 
 
 @contextmanager
-def _interruptible(conductor: Conductor) -> Iterator[None]:
-    """The first signal asks the conductor to halt; the second one ends what is in here."""
+def _interruptible(controller: StudyController) -> Iterator[None]:
+    """The first signal asks the controller to stop; the second one ends the block."""
     asked = False
 
     def on_signal(number: int, _: FrameType | None) -> None:
@@ -177,7 +147,7 @@ def _interruptible(conductor: Conductor) -> Iterator[None]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        conductor.halt(Halt("interrupted", f"interrupted ({signal.Signals(number).name})"))
+        controller.stop(StopReason("interrupted", f"interrupted ({signal.Signals(number).name})"))
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -191,12 +161,12 @@ def _interruptible(conductor: Conductor) -> Iterator[None]:
 
 
 def _resources_of(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-    return tune.PlacementGroupFactory([config[ASSIGNMENT]["demand"]])
+    return tune.PlacementGroupFactory([config[ASSIGNMENT]["resources"]])
 
 
 def _check_feasible(resources: Resources) -> None:
-    """What the study file asks for by itself; what is left to us is asked for only as far as there is any."""
-    asked = Demand(resources.cpus, resources.gpus or 0.0, int((resources.memory_gib or 0) * GIB)).as_ray()
+    """Whether a node has what the study file asks for; what the file leaves open is requested only as far as nodes have it."""
+    asked = ResourceRequest(resources.cpus, resources.gpus or 0.0, int((resources.memory_gib or 0) * GIB)).as_ray()
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(all(node.get(name, 0) >= amount for name, amount in asked.items()) for node in nodes):
         has = "; ".join(", ".join(f"{name} {node.get(name, 0):g}" for name in asked) for node in nodes)
@@ -207,40 +177,40 @@ def _check_feasible(resources: Resources) -> None:
 
 @dataclass
 class _Proposer(Searcher):  # type: ignore[misc]  # Ray ships no types
-    """Tune's view of the conductor: hands out as many assignments as the cluster can hold."""
+    """Hands the controller's assignments to Tune, as a searcher does, as many at a time as the cluster has room for."""
 
-    conductor: Conductor
+    controller: StudyController
     _capacity: NodeCapacity = field(default_factory=NodeCapacity)
     _waiting: dict[str, Any] | None = None
-    """An assignment for which there was no room."""
+    """An assignment for which there was no room yet."""
     _looked_at: float = -SECONDS_BETWEEN_LOOKS_AT_NODES
 
     def __post_init__(self) -> None:
         super().__init__()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Tune asks for the next trial: its config, None for not now, FINISHED for never."""
+        """The config of Tune's next trial; None if there is none now, FINISHED if there will be none."""
         self._look_at_nodes()
         if self._waiting is None and not self._capacity.has_any(LEAST):
             return None
-        assignment = self._waiting or self.conductor.next_assignment()
+        assignment = self._waiting or self.controller.next_assignment()
         if assignment is None:
             finished: str = Searcher.FINISHED
-            return None if self.conductor.holds_back() else finished
-        if not self._capacity.place(trial_id, assignment["demand"]):
+            return None if self.controller.is_waiting() else finished
+        if not self._capacity.place(trial_id, assignment["resources"]):
             self._waiting = assignment
             return None
         self._waiting = None
         return {ASSIGNMENT: assignment}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tune says that a trial has ended, in whatever way."""
-        self._capacity.leave(trial_id)
+        """Tune's trial is over, whether it failed or not: its resources are free."""
+        self._capacity.release(trial_id)
 
     def _look_at_nodes(self) -> None:
-        """Nodes may come and go."""
+        """Learn now and then which nodes have come or gone."""
         if time.monotonic() - self._looked_at >= SECONDS_BETWEEN_LOOKS_AT_NODES:
-            self._capacity.see({node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]})
+            self._capacity.update({node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]})
             self._looked_at = time.monotonic()
 
     def save(self, checkpoint_path: str) -> None:
@@ -254,42 +224,42 @@ class _Proposer(Searcher):  # type: ignore[misc]  # Ray ships no types
         return {}
 
 
-class _AsAssigned(TrialScheduler):  # type: ignore[misc]  # Ray ships no types
-    """Tune starts what is pending in its order without being told; its default looks through all trials at every step."""
+class _FifoScheduler(TrialScheduler):  # type: ignore[misc]  # Ray ships no types
+    """First in, first out. Tune's own such scheduler looks through all trials at every step; Tune needs no help to start them."""
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
-        """None in particular."""
+        """No trial in particular: Tune starts pending trials in their order."""
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """It is pending."""
+        """Nothing to do: Tune has it among the pending ones."""
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """The conductor's to know."""
+        """Nothing to do: the controller is told by the callback."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """The stopper has been asked already."""
+        """Always go on: the stopper has been asked before."""
         goes_on: str = TrialScheduler.CONTINUE
         return goes_on
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """The conductor's to know; Tune needs to know no more of those that ended before this one."""
+        """Drop the trials that finished before this one, which Tune would keep."""
         forget_finished_trials(tune_controller)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """The conductor's to know."""
+        """Nothing to do: the controller is told by the callback."""
 
 
 class _Stopper(tune.Stopper):  # type: ignore[misc]  # Ray ships no types
-    """Asks the conductor about every report whether it is to be a replicate's last."""
+    """Asks the controller after every report whether the replicate is to stop."""
 
-    def __init__(self, conductor: Conductor) -> None:
-        self._conductor = conductor
+    def __init__(self, controller: StudyController) -> None:
+        self._controller = controller
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return REPORT in result and self._conductor.should_stop(result[IDENTITY], json.loads(result[REPORT]))
+        return REPORT in result and self._controller.should_stop(result[IDENTITY], json.loads(result[REPORT]))
 
     def stop_all(self) -> bool:
-        """What is in flight is never ended together."""
+        """Never: each replicate stops by itself."""
         return False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -297,30 +267,33 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]  # Ray ships no types
         return {}
 
 
-class _Recorder(TrialProgressCallback):  # type: ignore[misc]  # Ray ships no types
-    """Passes on to the conductor what Tune says of its trials; in the place of Tune's own printer, which keeps all of them."""
+class _ControllerCallback(TrialProgressCallback):  # type: ignore[misc]  # Ray ships no types
+    """Tells the controller what happens to Tune's trials.
 
-    def __init__(self, conductor: Conductor) -> None:
-        self._conductor = conductor
+    A ``TrialProgressCallback``, so that Tune does not add its own, which prints and keeps every trial.
+    """
+
+    def __init__(self, controller: StudyController) -> None:
+        self._controller = controller
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._conductor.started(_identity(trial))
+        self._controller.started(_identity(trial))
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
         if REPORT in result:
-            self._conductor.reported(_identity(trial), json.loads(result[REPORT]))
+            self._controller.reported(_identity(trial), json.loads(result[REPORT]))
         elif FAILURE in result:
-            self._conductor.failed(_identity(trial), **result[FAILURE])
+            self._controller.failed(_identity(trial), **result[FAILURE])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = Path(trial.error_file)  # Tune's own copy of it comes with its snapshots, which there are none of
-        self._conductor.broken(_identity(trial), (error.read_text() if error.exists() else "its process died").strip())
+        error = Path(trial.error_file)  # trial.get_error() reads a copy that Tune makes with snapshots, which are off
+        self._controller.process_died(_identity(trial), (error.read_text() if error.exists() else "its process died").strip())
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Its last report has said so."""
+        """Nothing to do: its last report said so."""
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        self._conductor.tick()
+        self._controller.tick()
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks when it starts; the copy is never used."""

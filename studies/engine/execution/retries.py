@@ -1,11 +1,13 @@
-"""How often a replicate has been tried, and with how much memory it is tried next."""
+"""An item in training: how often it has been tried, and with how much memory it is tried next."""
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
-MOST_BROKEN = 3
-"""How many processes in a row may break without one epoch's progress before the replicate has FAILED."""
+from studies.engine.binding.replicates import Parent, Replicate
+from studies.engine.execution.resource_requests import ResourceRequest
+
+MAX_DEATHS = 3
+"""A replicate fails after so many processes in a row that died before it reached a new epoch."""
 _SIGNS_OF_MEMORY = ("OutOfMemory", "out of memory", "memory pressure", "memory on the node")
 
 
@@ -15,40 +17,61 @@ def names_memory(error: str) -> bool:
 
 
 @dataclass
-class Attempts:
-    """Of one replicate, or of one parent, by this driver.
+class InFlight:
+    """A replicate, or the parent of one, from its first attempt in this driver until it is complete, pruned or failed.
 
     Attributes:
-        num_broken: Processes that broke since it last made progress.
-        num_out_of_memory: How often it ran out of memory, in all; the ledger remembers it for the next driver.
-        epoch: The last that was heard of.
-        heard_at: When (monotonic seconds).
+        item: What is trained.
+        predicted_bytes: Peak memory that its training is predicted to need.
+        num_out_of_memory: How often it has run out of memory in all; the ledger keeps this for the next driver.
+        request: What Ray is asked to give it in the present attempt.
+        num_deaths: Processes that died since it last reached a new epoch.
+        epoch: The last epoch that it reported.
+        heard_at: When it started or reported last (monotonic seconds).
     """
 
-    num_broken: int = 0
+    item: Replicate | Parent
+    predicted_bytes: int = 0
     num_out_of_memory: int = 0
+    request: ResourceRequest | None = None
+    num_deaths: int = 0
     epoch: int = 0
     heard_at: float = field(default_factory=time.monotonic)
 
     @property
+    def identity(self) -> str:
+        """Of the item."""
+        return self.item.identity
+
+    @property
+    def replicate(self) -> Replicate | None:
+        """The item if it is a replicate; None if it is a parent, of which the study records nothing."""
+        return self.item if isinstance(self.item, Replicate) else None
+
+    @property
+    def gpus(self) -> float:
+        """The GPUs, or the share of one, that it has in the present attempt."""
+        return self.request.gpus if self.request else 0.0
+
+    @property
     def num_micro_batches(self) -> int:
-        """In how many parts a batch is run."""
+        """In how many parts a batch is processed: twice as many each time that memory ran out."""
         return int(2**self.num_out_of_memory)
 
     def start(self) -> None:
-        """A process begins."""
+        """Note that a process has started with it."""
         self.heard_at = time.monotonic()
 
-    def hear(self, epoch: int) -> None:
-        """An epoch is done; one that was done before is no progress."""
+    def reported(self, epoch: int) -> None:
+        """Note that an epoch is done; one that was reported before, by an earlier process, is no progress."""
         self.heard_at = time.monotonic()
         if epoch > self.epoch:
-            self.epoch, self.num_broken = epoch, 0
+            self.epoch, self.num_deaths = epoch, 0
 
     def is_late(self, deadline_s: float) -> bool:
-        """Whether nothing has been heard for as long as its process would be allowed to live."""
+        """Whether it has reported nothing for so long that its process will have ended itself (``deadline_s`` of the study)."""
         return time.monotonic() - self.heard_at >= deadline_s
 
-    def can_be_smaller(self, config: dict[str, Any]) -> bool:
-        """Whether a batch has images left to be parted into more micro-batches."""
-        return self.num_micro_batches < int(config["batch_size"])
+    def can_be_smaller(self) -> bool:
+        """Whether a batch has enough images for more micro-batches."""
+        return self.num_micro_batches < int(self.item.config["batch_size"])

@@ -1,8 +1,8 @@
-"""Runs a study, or what is left of it: ledger, scheduler and tracker brought together."""
+"""Runs a study, or what is left of it: brings ledger, proposals, Ray Tune and MLflow together."""
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +13,22 @@ from rich.console import Console
 from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.study import Study
 from studies.engine.errors import Problem, StudyError
-from studies.engine.execution.budget import Halt
-from studies.engine.execution.controller import StudyConductor, checkpoint_folder
+from studies.engine.execution.budget import StopReason
+from studies.engine.execution.controller import StudyController, checkpoint_folder
 from studies.engine.execution.progress import Progress, display
 from studies.engine.execution.ray_tune import largest_node, nodes, ray_session, run_replicates
 from studies.engine.ledger.driver_lock import StillHeld, only_driver
 from studies.engine.ledger.ledger import (
     WITHDRAWN,
-    Entry,
     Ledger,
+    LedgerEntry,
     LedgerError,
-    Outline,
+    ReplicateStatus,
     open_ledger,
     read_ledger,
 )
 from studies.engine.proposing.adaptive_search import SearchProposals, WarmStart
-from studies.engine.proposing.proposals import FixedProposals, Past, Proposals
+from studies.engine.proposing.proposals import FixedProposals, Proposals, StudyHistory
 from studies.engine.proposing.tuning import TunedProposals
 from studies.engine.proposing.warm_start import read_warm_start
 from studies.engine.recording.mlflow_store import connect
@@ -37,36 +37,50 @@ from studies.engine.recording.watchdog import watched
 from trainables.training.checkpoints import CheckpointFolder
 
 SECONDS_TO_DELIVER = 60.0
+"""How long MLflow may take no record before the driver gives up on the rest."""
 SECONDS_OF_SILENCE = 3.0
+"""How long a person waits for the last records without being told."""
+
+WriteReport = Callable[[], tuple[Path, str]]
+"""Writes the ablation summary: the folder of its files, and what it found as Markdown."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a study stands when its driver leaves it."""
+class RunOutcome:
+    """How a study stands when its driver ends.
+
+    Attributes:
+        num_replicates: Replicates that the study asks for in all, as far as is known.
+        num_complete: Replicates that trained to their end.
+        num_pruned: Replicates that the study's pruner stopped early.
+        num_failed: Replicates that failed.
+        failures: The reason of each failure, by the replicate's title.
+        undelivered: For each record that did not reach MLflow, the reason.
+        stop_reason: Why the driver stopped before everything was trained; None if it did not.
+    """
 
     num_replicates: int
     num_complete: int
     num_pruned: int
-    """Stopped early by the study's pruner, as it was asked to."""
     num_failed: int
     failures: Mapping[str, str]
-    """Reason by title."""
-    undelivered: Sequence[str]
-    """A reason for each record that did not reach MLflow."""
-    halted: Halt | None = None
-    """Why it ended before everything was trained, if it was for a reason of its own."""
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether everything asked for is there, or all that its budget allows."""
-        if self.undelivered or self.num_failed:
-            return False
-        return not self.num_left or (self.halted is not None and self.halted.kind == "budget")
+    undelivered: list[str] = dataclasses.field(default_factory=list)
+    stop_reason: StopReason | None = None
 
     @property
     def num_left(self) -> int:
-        """Replicates that have not ended."""
+        """Replicates that are neither complete nor pruned nor failed."""
         return self.num_replicates - self.num_complete - self.num_pruned - self.num_failed
+
+    @property
+    def is_as_asked(self) -> bool:
+        """Whether everything has been trained that the study asks for, or that its budget allows."""
+        return not self.num_left or (self.stop_reason is not None and self.stop_reason.kind == "budget")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether, beside that, nothing failed and every record is in MLflow."""
+        return self.is_as_asked and not self.undelivered and not self.num_failed
 
 
 def run_study(
@@ -76,127 +90,66 @@ def run_study(
     address: str | None,
     num_cpus: int | None,
     retry_failed: bool,
-    write_report: Callable[[], tuple[Path, str]],
-) -> Outcome:
-    """Train every replicate that the ledger does not have; afterwards every record is in MLflow.
+    write_report: WriteReport,
+) -> RunOutcome:
+    """Train every replicate that the ledger does not have yet, and deliver every record to MLflow.
 
-    ``write_report`` is called once MLflow has all records. It returns the folder to attach to the study's parent run, and what it
-    has found, as Markdown, for this run's description.
+    Args:
+        study: The study to run.
+        console: Where progress is shown.
+        address: Of the Ray cluster to run on; None for one on this machine.
+        num_cpus: CPU cores of this machine to use; None for all.
+        retry_failed: Whether replicates that failed earlier are trained again.
+        write_report: Called once MLflow has all records; its files are attached to the study's run, and what it found goes into
+            this run's description.
 
     Raises:
-        StudyError: A store, the cluster or another driver of the same study stands in the way; nothing was trained.
+        StudyError: A store or the cluster cannot be used, or another driver runs the study; nothing was trained.
     """
     with only_driver(study.stores) as still_held, watched(study.stores), ExitStack() as stack:
-        warm = read_warm_start(study)
+        warm_start = read_warm_start(study)
         entries = read_ledger(study.stores.ledger, study.stores.name, study.space)
-        proposals = proposals_of(study, _past(study, entries, retry_failed=retry_failed), warm)
+        proposals = proposals_of(study, _history(study, entries, retry_failed=retry_failed), warm_start)
         first = proposals.next()
         if first:  # Ray first: if it cannot run them, nothing has been made yet
             stack.enter_context(ray_session(address, num_cpus, study.resources))
         client = connect(study.stores.tracking_uri)
-        ledger = _opened_ledger(study, proposals)
+        ledger = _open_ledger(study, proposals)
         tracker = Tracker(client, study, proposals.planned(), proposals.notes())
-        halted = None
+        driver = _Driver(study, proposals, ledger, tracker, console)
         if first:
             tracker.attach_environment(nodes())
         try:
-            _deliver_missing(ledger, tracker, study, proposals)
+            driver.deliver_missing()
             if first:
-                halted = _train(study, proposals, first, ledger, tracker, console, still_held, retry_failed=retry_failed)
-            return _conclude(proposals, ledger, tracker, console, write_report, halted)
+                driver.train(first, still_held, retry_failed=retry_failed)
+            return driver.conclude(write_report)
         except BaseException:
             tracker.end_study(proposals.planned(), proposals.notes(), "KILLED")
             raise
         finally:
-            tracker.close(_patience_s(halted))
+            tracker.close(driver.patience_s)
 
 
-def _opened_ledger(study: Study, proposals: Proposals) -> Ledger:
-    """The ledger, which knows what version of the study it is written by."""
-    ledger = open_ledger(study.stores.ledger, study.stores.name, study.space)
-    try:
-        ledger.describe(study.content.digest, {replicate.identity for replicate in proposals.planned()})
-        ledger.expect(proposals.total())
-    except LedgerError as error:
-        rule, repair = "the ledger must take records", "make room, or see to its database"
-        raise StudyError([Problem("ledger", rule, str(error), repair)]) from None
-    return ledger
-
-
-def _patience_s(halted: Halt | None) -> float:
-    """How long MLflow may take nothing; where the disk is full its own file has no room either, most likely."""
-    return SECONDS_OF_SILENCE if halted and halted.kind == "storage" else SECONDS_TO_DELIVER
-
-
-def _conclude(
-    proposals: Proposals,
-    ledger: Ledger,
-    tracker: Tracker,
-    console: Console,
-    write_report: Callable[[], tuple[Path, str]],
-    halted: Halt | None,
-) -> Outcome:
-    """Everything is delivered, as far as it can be, and the study's run has its status and its report."""
-    outcome = dataclasses.replace(_outcome(ledger, proposals), halted=halted)
-    with suppress(LedgerError):  # then the next driver does it
-        ledger.expect(proposals.total())
-        if not outcome.num_left:
-            _withdraw(ledger, proposals)
-    as_asked = not outcome.num_left or (halted is not None and halted.kind == "budget")
-    tracker.end_study(proposals.planned(), proposals.notes(), "FINISHED" if as_asked else "KILLED")
-    patience_s, not_reported = _patience_s(halted), list[str]()
-    try:
-        if _delivered(tracker, console, patience_s):
-            not_reported = _attach_report(tracker, write_report)
-    except KeyboardInterrupt:  # of a person who asked twice, while little was left to wait for
-        patience_s, not_reported = 0.0, ["the report: interrupted"]
-    return dataclasses.replace(outcome, undelivered=[*tracker.close(patience_s), *not_reported])
-
-
-def proposals_of(study: Study, past: Past, warm: WarmStart) -> Proposals:
+def proposals_of(study: Study, history: StudyHistory, warm_start: WarmStart) -> Proposals:
     """What a study trains, from where earlier drivers left it."""
     if study.search is not None:
-        return SearchProposals(study, study.search, past, warm)
+        return SearchProposals(study, study.search, history, warm_start)
     if study.tuning is not None:
-        return TunedProposals(study, study.tuning, past)
-    return FixedProposals(study.replicates, past)
+        return TunedProposals(study, study.tuning, history)
+    return FixedProposals(study.replicates, history)
 
 
-def _delivered(tracker: Tracker, console: Console, patience_s: float) -> bool:
-    """Wait for the last records; say so if it takes longer than a person would think nothing of."""
-    if tracker.flush(SECONDS_OF_SILENCE):
-        return True
-    console.print(f"delivering the last records to MLflow, until none is taken for {patience_s:g} s")
-    return tracker.flush(patience_s)
-
-
-def _attach_report(tracker: Tracker, write_report: Callable[[], tuple[Path, str]]) -> list[str]:
-    try:
-        tracker.attach_report(*write_report())
-    except StudyError as error:  # MLflow went away between the last record and the report
-        return [f"the report: {problem.value}" for problem in error.problems]
-    except OSError as error:  # a full disk
-        return [f"the report: {error}"]
-    return []
-
-
-def num_trained_parents(study: Study) -> int:
-    """How many of a study's parents are trained already."""
-    folders = [CheckpointFolder(checkpoint_folder(study, parent.identity)) for parent in study.parents]
-    return sum(bool(folder.finished_reports()) for folder in folders)
-
-
-def outlines(study: Study) -> tuple[int, list[Outline]]:
-    """How many replicates a study will have in all, and those of them that its ledger has; nothing is written.
+def replicate_statuses(study: Study) -> tuple[int, list[ReplicateStatus]]:
+    """How many replicates a study will have in all, and the status of those that its ledger has; nothing is written.
 
     Raises:
-        StudyError: The ledger cannot be read, or MLflow's store where the study begins from earlier ones.
+        StudyError: The ledger cannot be read, or MLflow's store if the study starts from earlier studies.
     """
     entries = read_ledger(study.stores.ledger, study.stores.name, study.space)
-    proposals = proposals_of(study, _past(study, entries, retry_failed=False), read_warm_start(study))
-    ours = [(replicate, entries[replicate.identity]) for replicate in proposals.planned() if replicate.identity in entries]
+    proposals = proposals_of(study, _history(study, entries, retry_failed=False), read_warm_start(study))
     return proposals.total(), [
-        Outline(
+        ReplicateStatus(
             title=replicate.title,
             state=entry.state,
             values=entry.values,
@@ -205,92 +158,147 @@ def outlines(study: Study) -> tuple[int, list[Outline]]:
             tuned=replicate.tuned,
             seed=replicate.seed,
         )
-        for replicate, entry in ours
+        for replicate, entry in _begun(proposals, entries)
     ]
 
 
-def _past(study: Study, entries: Mapping[str, Entry], *, retry_failed: bool) -> Past:
-    return Past(entries, lambda identity: CheckpointFolder(checkpoint_folder(study, identity)).reports(), retry_failed)
+def num_trained_parents(study: Study) -> int:
+    """How many of a study's parents are trained already."""
+    folders = [CheckpointFolder(checkpoint_folder(study, parent.identity)) for parent in study.parents]
+    return sum(bool(folder.finished_reports()) for folder in folders)
 
 
-def _deliver_missing(ledger: Ledger, tracker: Tracker, study: Study, proposals: Proposals) -> None:
-    """Bring MLflow up to the ledger, for what a killed driver or a dead server kept from it."""
-    entries, statuses = ledger.entries(), tracker.statuses()
-    for replicate in proposals.planned():
-        entry = entries.get(replicate.identity)
-        if entry is None or not entry.state.is_finished():
-            continue
-        status = MLFLOW_STATUS[entry.state]
-        if statuses.get(replicate.identity) == status:
-            continue
-        folder = CheckpointFolder(checkpoint_folder(study, replicate.identity))
-        if entry.state == TrialState.COMPLETE and not folder.finished_reports(weights_too=False):
-            tracker.reject(
-                replicate, "its reports are gone or damaged; bring the checkpoints back, or give the study another name"
-            )
-            continue
-        tracker.begin(replicate)
-        for report in folder.reports():
-            tracker.report(replicate, report.as_dict())
-        tracker.end(replicate, entry.state, entry.reason)
+@dataclass
+class _Driver:
+    """The one process that runs a study, once Ray and the stores are open; its methods are called in their order."""
 
+    study: Study
+    proposals: Proposals
+    ledger: Ledger
+    tracker: Tracker
+    console: Console
+    stop_reason: StopReason | None = None
 
-def _withdraw(ledger: Ledger, proposals: Proposals) -> None:
-    """Nothing stays RUNNING for ever: what another version of the study left in flight is let go."""
-    planned = {replicate.identity for replicate in proposals.planned()}
-    running = [identity for identity, entry in ledger.entries().items() if entry.state == TrialState.RUNNING]
-    for identity in running:
-        if identity not in planned:
-            ledger.fail(identity, WITHDRAWN)
+    @property
+    def patience_s(self) -> float:
+        """How long MLflow may take nothing; if the disk is full, its file most likely has no room either."""
+        is_storage = self.stop_reason is not None and self.stop_reason.kind == "storage"
+        return SECONDS_OF_SILENCE if is_storage else SECONDS_TO_DELIVER
 
+    def deliver_missing(self) -> None:
+        """Give MLflow what the ledger has and a killed driver, or a dead server, kept from it."""
+        statuses = self.tracker.statuses()
+        for replicate, entry in _begun(self.proposals, self.ledger.entries()):
+            if not entry.state.is_finished() or statuses.get(replicate.identity) == MLFLOW_STATUS[entry.state]:
+                continue
+            folder = CheckpointFolder(checkpoint_folder(self.study, replicate.identity))
+            if entry.state == TrialState.COMPLETE and not folder.finished_reports(weights_too=False):
+                reason = "its reports are missing or damaged; restore its checkpoint folder, or give the study another name"
+                self.tracker.reject(replicate, reason)
+                continue
+            self.tracker.begin(replicate)
+            for report in folder.reports():
+                self.tracker.report(replicate, report.as_dict())
+            self.tracker.end(replicate, entry.state, entry.reason)
 
-def _train(
-    study: Study,
-    proposals: Proposals,
-    first: Replicate,
-    ledger: Ledger,
-    tracker: Tracker,
-    console: Console,
-    still_held: StillHeld,
-    *,
-    retry_failed: bool,
-) -> Halt | None:
-    entries = ledger.entries()
-    progress = Progress(proposals.total())
-    for replicate in proposals.planned():
-        if entry := entries.get(replicate.identity):
+    def train(self, first: Replicate, still_held: StillHeld, *, retry_failed: bool) -> None:
+        """Train what is proposed, from the ``first`` on, until nothing is left or there is a reason to stop."""
+        progress = Progress(self.proposals.total())
+        for replicate, entry in _begun(self.proposals, self.ledger.entries()):
             progress.count(entry.state)
             progress.consider(replicate.title, entry.values)
-    with display(console, progress) as shown:
-        conductor = StudyConductor(
-            study,
-            proposals,
-            first,
-            ledger,
-            tracker,
-            progress,
-            shown,
-            node=largest_node(),
-            still_held=still_held,
-            retry_failed=retry_failed,
-        )
+        with display(self.console, progress) as shown:
+            controller = StudyController(
+                self.study,
+                self.proposals,
+                first,
+                self.ledger,
+                self.tracker,
+                shown,
+                node=largest_node(),
+                still_held=still_held,
+                retry_failed=retry_failed,
+            )
+            try:
+                run_replicates(controller)
+            finally:
+                controller.close()
+                shown.refresh(force=True)
+        self.stop_reason = controller.stop_reason
+
+    def conclude(self, write_report: WriteReport) -> RunOutcome:
+        """Deliver the last records, set the status of the study's run, and attach the report."""
+        proposals, tracker = self.proposals, self.tracker
+        outcome = self._outcome()
+        with suppress(LedgerError):  # then the next driver does it
+            self.ledger.expect(proposals.total())
+            if not outcome.num_left:
+                self._withdraw()
+        tracker.end_study(proposals.planned(), proposals.notes(), "FINISHED" if outcome.is_as_asked else "KILLED")
+        patience_s, not_reported = self.patience_s, list[str]()
         try:
-            run_replicates(conductor)
-        finally:
-            conductor.leave()
-            shown.refresh(force=True)
-    return conductor.halted
+            if self._is_delivered():
+                not_reported = self._attach_report(write_report)
+        except KeyboardInterrupt:  # a second interrupt, while little was left to wait for
+            patience_s, not_reported = 0.0, ["the report: interrupted"]
+        return dataclasses.replace(outcome, undelivered=[*tracker.close(patience_s), *not_reported])
+
+    def _outcome(self) -> RunOutcome:
+        ours = [(replicate.title, entry) for replicate, entry in _begun(self.proposals, self.ledger.entries())]
+        states = Counter(entry.state for _, entry in ours)
+        return RunOutcome(
+            num_replicates=self.proposals.total(),
+            num_complete=states[TrialState.COMPLETE],
+            num_pruned=states[TrialState.PRUNED],
+            num_failed=states[TrialState.FAIL],
+            failures={title: entry.reason for title, entry in ours if entry.state == TrialState.FAIL},
+            stop_reason=self.stop_reason,
+        )
+
+    def _withdraw(self) -> None:
+        """Let nothing stay RUNNING for ever: fail what another version of the study file left in training."""
+        planned = {replicate.identity for replicate in self.proposals.planned()}
+        running = [identity for identity, entry in self.ledger.entries().items() if entry.state == TrialState.RUNNING]
+        for identity in running:
+            if identity not in planned:
+                self.ledger.fail(identity, WITHDRAWN)
+
+    def _is_delivered(self) -> bool:
+        """Wait until MLflow has the last records, and say so if it takes longer than expected; False if it will not take them."""
+        if self.tracker.flush(SECONDS_OF_SILENCE):
+            return True
+        words = f"writing the last records to MLflow; giving up once it has accepted none for {self.patience_s:g} s"
+        self.console.print(words)
+        return self.tracker.flush(self.patience_s)
+
+    def _attach_report(self, write_report: WriteReport) -> list[str]:
+        """Write the report and attach it to the study's run; the reasons if that was not possible."""
+        try:
+            self.tracker.attach_report(*write_report())
+        except StudyError as error:  # MLflow went away between the last record and the report
+            return [f"the report: {problem.value}" for problem in error.problems]
+        except OSError as error:  # a full disk
+            return [f"the report: {error}"]
+        return []
 
 
-def _outcome(ledger: Ledger, proposals: Proposals) -> Outcome:
-    entries = ledger.entries()
-    ours = [(replicate.title, entries[replicate.identity]) for replicate in proposals.planned() if replicate.identity in entries]
-    states = Counter(entry.state for _, entry in ours)
-    return Outcome(
-        num_replicates=proposals.total(),
-        num_complete=states[TrialState.COMPLETE],
-        num_pruned=states[TrialState.PRUNED],
-        num_failed=states[TrialState.FAIL],
-        failures={title: entry.reason for title, entry in ours if entry.state == TrialState.FAIL},
-        undelivered=(),
-    )
+def _history(study: Study, entries: Mapping[str, LedgerEntry], *, retry_failed: bool) -> StudyHistory:
+    return StudyHistory(entries, lambda identity: CheckpointFolder(checkpoint_folder(study, identity)).reports(), retry_failed)
+
+
+def _open_ledger(study: Study, proposals: Proposals) -> Ledger:
+    """The ledger, after noting which version of the study file writes to it."""
+    ledger = open_ledger(study.stores.ledger, study.stores.name, study.space)
+    try:
+        ledger.describe(study.content.digest, {replicate.identity for replicate in proposals.planned()})
+        ledger.expect(proposals.total())
+    except LedgerError as error:
+        rule, repair = "the ledger must take records", "free some disk space, or look after its database"
+        raise StudyError([Problem("ledger", rule, str(error), repair)]) from None
+    return ledger
+
+
+def _begun(proposals: Proposals, entries: Mapping[str, LedgerEntry]) -> list[tuple[Replicate, LedgerEntry]]:
+    """Those replicates of a study that the ledger has, each with its entry."""
+    planned = proposals.planned()
+    return [(replicate, entries[replicate.identity]) for replicate in planned if replicate.identity in entries]

@@ -1,4 +1,4 @@
-"""How a study stands: by its ledger alone where that was written by the study as its file is now, else by working it out."""
+"""The status of a study: from its ledger alone if the study file has not changed since its last run, else worked out anew."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,55 +7,59 @@ from dataclasses import dataclass
 from optuna.trial import TrialState
 
 from studies.engine.definition.lookup import find_study
-from studies.engine.ledger.ledger import Outline, outline_of
+from studies.engine.ledger.ledger import ReplicateStatus, ledger_status
 from studies.run_record import ACCURACY
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How a study stands.
+class StudyStatus:
+    """How far a study is.
 
     Attributes:
-        name: The study's.
-        num_replicates: How many there will be in all, as far as is known.
-        states: How many replicates are PLANNED, RUNNING, COMPLETE, PRUNED, or FAIL.
-        best: The most accurate replicate so far, if any is COMPLETE.
-        failures: Reason by title.
+        name: The name of the study.
+        num_replicates: How many replicates there will be in all, as far as is known.
+        states: How many replicates are PLANNED, RUNNING, COMPLETE, PRUNED or FAIL; states that none has are left out.
+        best: The complete replicate with the highest validation accuracy; None if none is complete.
+        failures: The reason of each failure, by the replicate's title.
     """
 
     name: str
     num_replicates: int
     states: Mapping[str, int]
-    best: Outline | None
+    best: ReplicateStatus | None
     failures: Mapping[str, str]
 
 
-def standing(study: str, overrides: Sequence[str] = ()) -> Standing:
-    """How a study stands, also while it runs; nothing is written.
+def study_status(study: str, overrides: Sequence[str] = ()) -> StudyStatus:
+    """The status of a study, also while it runs; nothing is written.
+
+    Args:
+        study: Its file or its name.
+        overrides: Changes to the file, ``key=value``.
 
     Raises:
-        StudyError: The study is wrong, its ledger cannot be read, or MLflow's store where it begins from earlier studies.
+        StudyError: The study is wrong, its ledger cannot be read, or MLflow's store if it starts from earlier studies.
     """
     content, stores = find_study(study, overrides)
-    outline = outline_of(stores.ledger, stores.name, content.digest)
-    if outline is None:
+    recorded = ledger_status(stores.ledger, stores.name, content.digest)
+    if recorded is None:
         return _worked_out(study, overrides)
-    return _standing(stores.name, outline.total, outline.replicates)
+    return _study_status(stores.name, recorded.total, recorded.replicates)
 
 
-def _worked_out(study: str, overrides: Sequence[str]) -> Standing:
-    from studies.engine.definition.loading import load_study  # noqa: PLC0415  # knows the trainables, which takes seconds
-    from studies.engine.execution.runner import outlines  # noqa: PLC0415
+def _worked_out(study: str, overrides: Sequence[str]) -> StudyStatus:
+    from studies.engine.definition.loading import load_study  # noqa: PLC0415  # imports the trainables, which takes seconds
+    from studies.engine.execution.runner import replicate_statuses  # noqa: PLC0415
 
     loaded = load_study(study, overrides)
-    return _standing(loaded.stores.name, *outlines(loaded))
+    return _study_status(loaded.stores.name, *replicate_statuses(loaded))
 
 
-def _standing(name: str, total: int, replicates: Sequence[Outline]) -> Standing:
+def _study_status(name: str, total: int, replicates: Sequence[ReplicateStatus]) -> StudyStatus:
     states = Counter(replicate.state.name for replicate in replicates)
     planned = total - len(replicates)
     complete = [replicate for replicate in replicates if replicate.state == TrialState.COMPLETE]
-    return Standing(
+    return StudyStatus(
         name=name,
         num_replicates=total,
         states={**states, **({"PLANNED": planned} if planned else {})},

@@ -1,4 +1,4 @@
-"""Inside a Ray actor: train one replicate after another, an epoch a step.
+"""The worker: trains one replicate after another inside a Ray actor, one epoch per step of Ray Tune.
 
 The actor is reused from replicate to replicate, so that torch is imported once.
 """
@@ -21,31 +21,31 @@ from trainables.training.epoch_report import EpochReport, TrainingError
 from trainables.training.memory_peak import is_out_of_memory
 
 ASSIGNMENT = "assignment"
-"""The key of a trial's config that holds what ``StudyConductor`` in conductor.py says of a replicate, or of a parent."""
+"""The key of a trial's config that holds what ``StudyController.next_assignment`` says of a replicate, or of a parent."""
 IDENTITY = "identity"
 REPORT = "report"
-"""As JSON."""
+"""An ``EpochReport`` as JSON."""
 FAILURE = "failure"
 
 STDERR = 2
-"""Of this process, whatever Ray has put in its place."""
+"""The file descriptor; Ray replaces ``sys.stderr``."""
 FAILED, OUT_OF_MEMORY, STORAGE = "failed", "out of memory", "storage"
-"""Kinds of failure: the replicate's own, of its size, of the disk."""
+"""Kinds of failure: an error of the replicate itself, too little memory, a storage that cannot be written to."""
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
-"""No room, or not allowed to write: the same would happen to any other replicate."""
+"""A full disk or one that is read-only: the same would happen to any other replicate."""
 
 
 class ReplicateWorker(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
     """Iterates ``train()`` of the replicate that it is assigned, and hands every report to the driver.
 
-    An exception in training ends the replicate, with its kind and reason, but neither the actor nor the study. The exception
-    are errors that the machine may have made (RuntimeError, which torch raises, OSError): they end the process, as its death
-    would, and the driver gives the replicate to another. So does an epoch that takes longer than the study's deadline, even
-    where no Python runs any more.
+    An error in training ends the replicate, with a kind and a reason, but neither the worker nor the study. Errors that the
+    machine may be to blame for (an OSError, or a RuntimeError such as torch raises) are raised again: they end the worker's
+    process, and the driver gives the replicate to another one. An epoch that takes longer than the study's deadline ends the
+    process too, even if it hangs outside of Python.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Begin the assigned replicate."""
+        """Begin the assigned replicate; Ray Tune calls this in a new process."""
         assignment = config[ASSIGNMENT]
         self._identity: str = assignment["identity"]
         self._deadline_s: float = assignment["deadline_s"]
@@ -54,13 +54,13 @@ class ReplicateWorker(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
             self._reports = _with_system_metrics(self._reports)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin another replicate in the same process."""
+        """Begin another replicate in the same process; always possible."""
         self.cleanup()  # of one that was stopped early
         self.setup(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch."""
+        """Train one epoch: its report, or the failure of the replicate."""
         faulthandler.dump_traceback_later(self._deadline_s, exit=True, file=STDERR)
         try:
             report = next(self._reports)
@@ -76,18 +76,18 @@ class ReplicateWorker(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
             faulthandler.cancel_dump_traceback_later()
         if report.final:
             self.cleanup()
-        # as text: Tune keeps statistics of every number that it sees, for as long as the study lasts
+        # as text, since Tune keeps statistics of every number that it sees for as long as the study lasts
         return {IDENTITY: self._identity, REPORT: json.dumps(report.as_dict()), "done": report.final}
 
     def cleanup(self) -> None:
-        """Let go of the network and of the replicate's lock."""
+        """Free the network and the lock of the replicate's checkpoint folder."""
         if isinstance(self._reports, Generator):
             self._reports.close()
         self._reports = iter(())
 
 
 def _kind(error: Exception) -> str | None:
-    """The kind of failure that an error is; None for what the machine may have made, and another process may not meet."""
+    """The kind of failure that an error means; None if the machine may be to blame, and another process may not meet it."""
     if is_out_of_memory(error):
         return OUT_OF_MEMORY
     if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:

@@ -1,4 +1,4 @@
-"""One driver a study: a lock that lies where the ledger lies, and that goes when its holder dies, however it dies."""
+"""One driver per study: a lock beside the ledger, which the system frees when its holder dies, however it dies."""
 
 import fcntl
 import hashlib
@@ -17,7 +17,7 @@ from studies.engine.ledger.ledger import file_of
 
 POSTGRESQL = "postgresql"
 _LONGEST_NAME = 63
-"""Of an application, in bytes; PostgreSQL cuts what is longer."""
+"""Bytes of an application's name; PostgreSQL cuts off the rest."""
 _TAKE = sqlalchemy.text("SELECT pg_try_advisory_lock(:key)")
 _WHO = sqlalchemy.text(
     "SELECT application_name FROM pg_stat_activity JOIN pg_locks USING (pid) "
@@ -25,14 +25,14 @@ _WHO = sqlalchemy.text(
 )
 
 StillHeld = Callable[[], bool]
-"""Whether the study is still ours alone; a server that was started anew has forgotten it, and is asked again."""
+"""Whether this driver still has the lock. A database server loses it in a restart; then the lock is taken again."""
 
 
 def only_driver(stores: Stores) -> AbstractContextManager[StillHeld]:
-    """Hold the study's lock.
+    """Hold the study's lock inside of ``with``.
 
     Raises:
-        StudyError: Another driver has it; the problem says which.
+        StudyError: Another driver has it; the message names its process and host.
     """
     file = file_of(stores.ledger)
     if file is None and stores.ledger.startswith(POSTGRESQL):
@@ -45,7 +45,7 @@ def _me() -> str:
 
 
 def _taken(name: str, holder: str) -> StudyError:
-    rule, repair = "a study has one driver at a time", "wait for it, or end it; then run the same command"
+    rule, repair = "a study has one driver at a time", "wait until it ends, or stop it; then run the same command"
     return StudyError([Problem(name, rule, f"already run by {holder or 'another'}", repair)])
 
 
@@ -77,7 +77,7 @@ def _lock_in_database(stores: Stores) -> Iterator[StillHeld]:
             try:
                 connections.append(_take(engine, key, stores.name))
             except SQLAlchemyError:
-                return True  # the server is away, for everybody
+                return True  # the server does not answer anybody
             except StudyError:
                 return False
         return True

@@ -1,7 +1,7 @@
-"""The file of a ledger: Optuna's journal, made safe against a full disk, a torn last line and a writer that dies.
+"""The file of a ledger: Optuna's journal, made safe against a full disk, an incomplete last line and a writer that dies.
 
-The format is Optuna's own (one JSON object a line), so that ``optuna-dashboard`` and ``JournalFileBackend`` read it. What
-differs is the writing: a record is there whole or not at all, and the lock is freed by the system when its holder dies.
+The format is Optuna's own (one JSON object per line), so that ``optuna-dashboard`` and ``JournalFileBackend`` can read it. The
+writing differs: a record is written whole or not at all, and the system frees the lock when its holder dies.
 """
 
 import fcntl
@@ -18,7 +18,7 @@ _TAIL = 2**16
 
 
 class Journal(JournalFileBackend):
-    """A journal in a file, made with its folder where it does not exist."""
+    """A journal in a file, which is created with its folder if it does not exist."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,15 +26,15 @@ class Journal(JournalFileBackend):
         self._path = path
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write records behind the last whole one.
+        """Append records after the last complete one.
 
         Raises:
-            OSError: They could not be written; the file is as it was.
+            OSError: They could not be written, and the file is as it was.
         """
         lines = "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs)
         with self._path.open("r+b", buffering=0) as file, _alone(file):
             end = _end_of_last_line(file)
-            file.truncate(end)  # what a dead writer, or a full disk, left half written
+            file.truncate(end)  # remove what a writer that died, or a full disk, left incomplete
             try:
                 file.seek(end)
                 _write_all(file, lines.encode())
@@ -59,7 +59,7 @@ def _write_all(file: IO[bytes], content: bytes) -> None:
 
 
 def _end_of_last_line(file: IO[bytes]) -> int:
-    """Where the last line that was written whole ends."""
+    """The position after the last complete line."""
     end = file.seek(0, os.SEEK_END)
     while end:
         start = max(0, end - _TAIL)

@@ -1,11 +1,11 @@
-"""The ledger: the Optuna study that says which replicates were begun and how each of them ended. The single source of truth.
+"""The ledger: an Optuna study that holds the state of every replicate. It is the single source of truth.
 
-One Optuna trial a replicate, with its factor levels and seed as parameters; its identity, its part in the study and what a
-sampler wants to find again as user attributes. What is still to be trained follows from the study file and the ledger. It lies
-in a file of its own (``journal.py``), or in a database that SQLAlchemy knows.
+Each replicate is an Optuna trial, with its factor levels and its seed as parameters; its identity, its role and the notes of
+the sampler that proposed it are user attributes. What remains to be trained follows from the study file and the ledger. The
+ledger is a file of its own (``journal.py``) or a database that SQLAlchemy supports.
 
-An Optuna study holds one space (a categorical distribution cannot change), so a study whose factors change goes on in a new
-one; replicates that were finished before are then only repeated from their reports.
+An Optuna study has one search space (a categorical distribution cannot change). So a study whose factors change continues in a
+new Optuna study of the same ledger; replicates that were complete before are then read from their reports, not trained again.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ from studies.engine.errors import Problem, StudyError
 from studies.engine.ledger.journal import Journal
 from studies.run_record import OBJECTIVES, Role
 
-if TYPE_CHECKING:  # it knows the trainables, whom looking at a ledger need not wait for
+if TYPE_CHECKING:  # it imports the trainables, which takes seconds that readers of a ledger need not wait
     from studies.engine.binding.replicates import Replicate
 
 
@@ -49,47 +49,56 @@ _TITLE = "title"
 _LEVELS = "levels"
 _DIGEST = "file_digest"
 _TOTAL = "num_replicates"
-_STRANGERS = "of_earlier_versions"
+_OTHERS = "of_earlier_versions"
 _SQLITE = "sqlite:///"
 
 WITHDRAWN = "withdrawn: the study did not ask for it any more"
-"""The reason of a replicate that was in flight, and that a later version of the study left out."""
+"""The reason of a replicate that was RUNNING when a later version of the study file left it out. Ledgers hold this very text."""
 
 _UNREACHABLE = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, ImportError, ValueError)
-"""How a ledger can be out of reach: also by a missing driver package, or by bytes that are no journal."""
-
+"""How a ledger can be out of reach, by a missing database driver or a file that is no journal among others."""
 
 SECONDS_OF_PATIENCE = 300.0
-"""With a database that is away, because it is started anew, say; a file is there or not."""
+"""How long a write waits for a database that does not answer, for example during its restart; no file is waited for."""
 SECONDS_BETWEEN_TRIES = 1.0
 
 
 class LedgerError(Exception):
-    """The ledger could not be written; it is as it was before."""
+    """The ledger could not be written to, and is as it was before."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What the ledger says of one replicate."""
+class LedgerEntry:
+    """One replicate in the ledger.
+
+    Attributes:
+        trial_id: The number of its Optuna trial in the storage.
+        state: RUNNING, COMPLETE, PRUNED or FAIL.
+        values: By objective, once it is COMPLETE.
+        reason: Why it is FAIL or PRUNED.
+        cell: Its factor levels.
+        seed: Its seed.
+        role: What it is for: a cell of a design, a trial of a search or of a tuning, or a finalist.
+        tuned: The values of its tuned hyperparameters.
+        notes: What its sampler needs to find again.
+        num_out_of_memory: How often it has run out of memory.
+    """
 
     trial_id: int
     state: TrialState
     values: Mapping[str, float]
-    """By objective, once it is COMPLETE."""
     reason: str
-    """Why it FAILED or was PRUNED."""
     cell: Cell
     seed: int
     role: Role
     tuned: Cell
     notes: Mapping[str, Any]
     num_out_of_memory: int = 0
-    """How often it has run out of memory."""
 
 
 @dataclass(frozen=True)
-class Outline:
-    """What a person wants to know of one replicate."""
+class ReplicateStatus:
+    """One replicate, as ``spikesweep status`` shows it: what it is, its state, and its values or the reason of its state."""
 
     title: str
     state: TrialState
@@ -101,35 +110,43 @@ class Outline:
 
 
 @dataclass(frozen=True)
-class StudyOutline:
-    """What a ledger says of a study without knowing its space."""
+class LedgerStatus:
+    """The status of a study, as its ledger has it.
+
+    Attributes:
+        total: How many replicates there will be in all, as far as the last driver knew.
+        replicates: Those that have begun.
+    """
 
     total: int
-    """How many replicates there will be in all, as far as its last driver knew."""
-    replicates: Sequence[Outline]
+    replicates: Sequence[ReplicateStatus]
 
 
 class Ledger:
-    """One study's states. Written by the study's one driver, which alone knows all of it; anyone may read.
+    """The states of one study's replicates. The study's driver is the only writer; others may read.
 
-    What writes raises a LedgerError where it cannot; a database that is away is waited for.
+    Methods that write wait for a database that does not answer, and raise a ``LedgerError`` if they cannot write.
+
+    Args:
+        study: The Optuna study.
+        space: The search space of the study, with the same factors.
     """
 
     def __init__(self, study: optuna.Study, space: Space) -> None:
         self._study, self._space = study, space
         self._storage = storage_of(study)  # a study's own methods read the trial four times
         self._tries = 0
-        """Of the present write, that failed."""
+        """How often the present write has failed so far."""
         self._attributes = study.user_attrs
         trials = study.get_trials(deepcopy=False)
         self._entries = {trial.user_attrs[_IDENTITY]: _entry(trial, space) for trial in trials}
 
-    def entries(self) -> Mapping[str, Entry]:
-        """The newest entry of every identity, in the order in which they were begun."""
+    def entries(self) -> Mapping[str, LedgerEntry]:
+        """The newest entry of every identity, in the order in which the replicates began."""
         return self._entries
 
     def begin(self, replicate: "Replicate") -> None:
-        """Record that a replicate is RUNNING; one that an earlier driver left so stays the same trial."""
+        """Record that a replicate is RUNNING; if an earlier driver left it RUNNING, it stays the same Optuna trial."""
         known = self._entries.get(replicate.identity)
         if known and known.state == TrialState.RUNNING:
             return
@@ -149,7 +166,7 @@ class Ledger:
             user_attrs={name: value for name, value in attributes.items() if value},
         )
         trial_id = self._written(lambda: self._create(replicate.identity, trial, unlike=known))
-        self._entries[replicate.identity] = Entry(
+        self._entries[replicate.identity] = LedgerEntry(
             trial_id=trial_id,
             state=TrialState.RUNNING,
             values={},
@@ -162,12 +179,12 @@ class Ledger:
         )
 
     def describe(self, file_digest: str, planned: Collection[str]) -> None:
-        """Keep which version of the study file is run, and which identities are not among those that it plans."""
+        """Record which version of the study file is run, and which replicates of the ledger are not among those that it plans."""
         self._attribute(_DIGEST, file_digest)
-        self._attribute(_STRANGERS, [identity for identity in self._entries if identity not in planned])
+        self._attribute(_OTHERS, [identity for identity in self._entries if identity not in planned])
 
     def expect(self, total: int) -> None:
-        """Keep how many replicates there will be in all."""
+        """Record how many replicates there will be in all, as far as is known now."""
         self._attribute(_TOTAL, total)
 
     def _attribute(self, name: str, value: Any) -> None:
@@ -176,17 +193,17 @@ class Ledger:
             self._attributes[name] = value
 
     def complete(self, identity: str, metrics: Mapping[str, float]) -> None:
-        """Record the end of a RUNNING replicate with the values of its objectives."""
+        """Record that a RUNNING replicate is COMPLETE, with the values of its objectives."""
         values = {name: metrics[name] for name in OBJECTIVES}
-        self._end(identity, TrialState.COMPLETE, values)
+        self._finish(identity, TrialState.COMPLETE, values)
 
     def prune(self, identity: str, reason: str) -> None:
-        """Record that a RUNNING replicate was stopped early."""
-        self._end(identity, TrialState.PRUNED, reason=reason)
+        """Record that a RUNNING replicate is PRUNED."""
+        self._finish(identity, TrialState.PRUNED, reason=reason)
 
     def fail(self, identity: str, reason: str) -> None:
-        """Record the failure of a RUNNING replicate."""
-        self._end(identity, TrialState.FAIL, reason=reason)
+        """Record that a RUNNING replicate has failed (FAIL)."""
+        self._finish(identity, TrialState.FAIL, reason=reason)
 
     def ran_out_of_memory(self, identity: str, times: int) -> None:
         """Record how often a RUNNING replicate has run out of memory."""
@@ -195,16 +212,16 @@ class Ledger:
         self._entries[identity] = dataclasses.replace(entry, num_out_of_memory=times)
 
     def meter(self) -> Mapping[str, Any]:
-        """What ``store_meter`` was given last."""
+        """What ``store_meter`` stored last; empty if it never did."""
         meter: Mapping[str, Any] = self._attributes.get(_METER, {})
         return meter
 
     def store_meter(self, meter: Mapping[str, Any]) -> None:
-        """Keep what the study has cost so far."""
+        """Record what the study has cost so far (see ``CostMeter.stored``)."""
         self._attribute(_METER, dict(meter))
 
-    def _create(self, identity: str, trial: FrozenTrial, *, unlike: Entry | None) -> int:
-        """The id of a new trial, or of the one that an earlier try made whose answer was lost."""
+    def _create(self, identity: str, trial: FrozenTrial, *, unlike: LedgerEntry | None) -> int:
+        """The id of a new trial, or of the one that an earlier try created without hearing the answer."""
         if self._tries:
             for made in reversed(self._study.get_trials(deepcopy=False)):
                 if made.user_attrs.get(_IDENTITY) == identity and (unlike is None or trial_id_of(made) != unlike.trial_id):
@@ -214,7 +231,7 @@ class Ledger:
         )  # add_trial does not tell the id
         return trial_id
 
-    def _end(self, identity: str, state: TrialState, values: Mapping[str, float] | None = None, *, reason: str = "") -> None:
+    def _finish(self, identity: str, state: TrialState, values: Mapping[str, float] | None = None, *, reason: str = "") -> None:
         entry = self._entries[identity]
         if reason:
             self._written(lambda: self._storage.set_trial_user_attr(entry.trial_id, _REASON, reason))
@@ -224,12 +241,12 @@ class Ledger:
     def _set_state(self, trial_id: int, state: TrialState, values: list[float] | None) -> None:
         try:
             self._storage.set_trial_state_values(trial_id, state, values)
-        except UpdateFinishedTrialError:  # by an earlier try, whose answer was lost
+        except UpdateFinishedTrialError:  # an earlier try has set it, without hearing the answer
             if not self._tries:
                 raise
 
     def _written(self, write: Callable[[], Written]) -> Written:
-        """Write, again and again while a database is away."""
+        """Write, and try again while a database does not answer."""
         self._tries = 0
         until = time.monotonic() + SECONDS_OF_PATIENCE
         while True:
@@ -245,8 +262,8 @@ class Ledger:
                 time.sleep(SECONDS_BETWEEN_TRIES)
 
 
-def read_ledger(ledger: str, study_name: str, space: Space) -> Mapping[str, Entry]:
-    """The newest entry of every identity of a study; empty where it has no ledger yet. Makes nothing.
+def read_ledger(ledger: str, study_name: str, space: Space) -> Mapping[str, LedgerEntry]:
+    """The newest entry of every identity of a study; empty if it has no ledger yet. Creates nothing.
 
     Raises:
         StudyError: The ledger cannot be reached.
@@ -261,8 +278,8 @@ def read_ledger(ledger: str, study_name: str, space: Space) -> Mapping[str, Entr
         raise _unreachable(ledger, error) from None
 
 
-def outline_of(ledger: str, study_name: str, file_digest: str) -> StudyOutline | None:
-    """What the ledger says of a study; None where its last driver ran another version of the file, or there was none.
+def ledger_status(ledger: str, study_name: str, file_digest: str) -> LedgerStatus | None:
+    """The status of a study by its ledger alone; None if another version of its file ran last, or none at all.
 
     Raises:
         StudyError: The ledger cannot be reached.
@@ -278,14 +295,14 @@ def outline_of(ledger: str, study_name: str, file_digest: str) -> StudyOutline |
         trials = storage.get_all_trials(study_id_of(found), deepcopy=False)
     except _UNREACHABLE as error:
         raise _unreachable(ledger, error) from None
-    strangers = set(found.user_attrs[_STRANGERS])
+    others = set(found.user_attrs[_OTHERS])
     newest = {trial.user_attrs[_IDENTITY]: trial for trial in trials}
-    ours = [_outline(trial) for identity, trial in newest.items() if identity not in strangers]
-    return StudyOutline(found.user_attrs[_TOTAL], ours)
+    ours = [_replicate_status(trial) for identity, trial in newest.items() if identity not in others]
+    return LedgerStatus(found.user_attrs[_TOTAL], ours)
 
 
 def open_ledger(ledger: str, study_name: str, space: Space) -> Ledger:
-    """The study's ledger, made if it does not exist.
+    """The study's ledger, created if it does not exist.
 
     Raises:
         StudyError: The ledger cannot be reached or written.
@@ -308,10 +325,10 @@ def open_ledger(ledger: str, study_name: str, space: Space) -> Ledger:
 
 
 def check_ledger(ledger: str) -> None:
-    """Find out whether the ledger can be read; a file that does not exist yet is no problem.
+    """Check that the ledger can be read; a file that does not exist yet is no problem.
 
     Raises:
-        StudyError: It does not.
+        StudyError: The ledger cannot be reached.
     """
     try:
         if not _is_absent(ledger):
@@ -321,7 +338,7 @@ def check_ledger(ledger: str) -> None:
 
 
 def file_of(ledger: str) -> Path | None:
-    """The file that a ledger lies in; None where a database server keeps it."""
+    """The file of a ledger; None if a database server keeps it."""
     if "://" not in ledger:
         return Path(ledger)
     return Path(ledger.removeprefix(_SQLITE)) if ledger.startswith(_SQLITE) else None
@@ -329,16 +346,17 @@ def file_of(ledger: str) -> Path | None:
 
 @dataclass(frozen=True)
 class StudyCounts:
-    """How far a study is, as its ledger has it."""
+    """How many replicates a study has in each state, as its ledger has it.
+
+    ``num_replicates`` is how many there will be in all, as far as the last driver knew; None if it did not get so far.
+    """
 
     num_replicates: int | None
-    """How many there will be in all, as far as its last driver knew; None where it did not get so far."""
     states: Mapping[str, int]
-    """How many replicates are in each state."""
 
 
 def list_ledger(ledger: str) -> dict[str, dict[str, int]]:
-    """The studies of a ledger by name, each with its number of trials per state; empty where there is no ledger yet.
+    """How many replicates each study of a ledger has in each state, by the study's name; empty if there is no ledger yet.
 
     Raises:
         StudyError: The ledger cannot be reached.
@@ -347,7 +365,7 @@ def list_ledger(ledger: str) -> dict[str, dict[str, int]]:
 
 
 def count_replicates(ledger: str) -> dict[str, StudyCounts]:
-    """The studies of a ledger by name, and how far each is; empty where there is no ledger yet.
+    """How far each study of a ledger is, by the study's name; empty if there is no ledger yet.
 
     Raises:
         StudyError: The ledger cannot be reached.
@@ -384,9 +402,9 @@ def _storage(ledger: str) -> BaseStorage:
     return RDBStorage(ledger, engine_kwargs={"pool_pre_ping": True, **timeout})
 
 
-def _outline(trial: FrozenTrial) -> Outline:
+def _replicate_status(trial: FrozenTrial) -> ReplicateStatus:
     attributes = trial.user_attrs
-    return Outline(
+    return ReplicateStatus(
         title=attributes[_TITLE],
         state=trial.state,
         values=dict(zip(OBJECTIVES, trial.values or [], strict=False)),
@@ -397,9 +415,9 @@ def _outline(trial: FrozenTrial) -> Outline:
     )
 
 
-def _entry(trial: FrozenTrial, space: Space) -> Entry:
+def _entry(trial: FrozenTrial, space: Space) -> LedgerEntry:
     attributes = trial.user_attrs
-    return Entry(
+    return LedgerEntry(
         trial_id=trial_id_of(trial),
         state=trial.state,
         values=dict(zip(OBJECTIVES, trial.values or [], strict=False)),

@@ -1,4 +1,4 @@
-"""An adaptive search: configurations as the sampler proposes them, each tried with few seeds; the best with all of them."""
+"""Adaptive search: the sampler proposes configurations, which are tried with few seeds; the best are trained with all seeds."""
 
 import dataclasses
 import math
@@ -12,10 +12,10 @@ from search_spaces.language.space import Cell, cell_key
 from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.search_plans import SearchPlan
 from studies.engine.definition.study import Study
-from studies.engine.ledger.ledger import Entry
-from studies.engine.proposing.convergence import Stagnation
+from studies.engine.ledger.ledger import LedgerEntry
+from studies.engine.proposing.convergence import ConvergenceCounter
 from studies.engine.proposing.early_stopping import Curve, EarlyStopping
-from studies.engine.proposing.proposals import Past
+from studies.engine.proposing.proposals import StudyHistory
 from studies.engine.proposing.search import NUM_RANDOM_TRIES, Result, Search
 from studies.run_record import Role
 
@@ -23,8 +23,8 @@ Metrics = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Warm:
-    """A configuration that is known from elsewhere, with its metrics by seed."""
+class KnownConfiguration:
+    """A configuration whose results are known before the search, with its metrics by seed."""
 
     cell: Cell
     metrics: Mapping[int, Metrics]
@@ -32,38 +32,38 @@ class Warm:
 
 @dataclass(frozen=True)
 class WarmStart:
-    """What a search knows of its space before it begins, and sentences on what was left out."""
+    """Configurations that a search knows before it begins, and sentences on what was left out of them, for the record."""
 
-    configurations: Sequence[Warm] = ()
+    configurations: Sequence[KnownConfiguration] = ()
     notes: Sequence[str] = ()
 
 
 @dataclass
 class _Trial:
-    """One configuration: what became of the seeds that it is judged by."""
+    """One configuration, with the replicates by which it is judged."""
 
     replicates: list[Replicate]
-    """Those that are asked for; once one has not gone well, only those that have begun."""
+    """Those that are asked for; once one has failed or is pruned, only those that have begun."""
     states: dict[int, TrialState] = field(default_factory=dict)
     metrics: dict[int, Metrics] = field(default_factory=dict)
     curves: dict[int, dict[int, float]] = field(default_factory=dict)
     """The primary objective by epoch, by seed."""
 
-    def is_over(self) -> bool:
-        """Whether everything that was asked for has ended."""
+    def is_finished(self) -> bool:
+        """Whether all replicates that were asked for have finished."""
         return len(self.states) == len(self.replicates)
 
-    def has_gone_badly(self) -> bool:
-        """Whether no more seeds are worth trying."""
+    def has_failed_or_pruned(self) -> bool:
+        """Whether a replicate failed or was pruned, so that the other seeds are not tried."""
         return any(state != TrialState.COMPLETE for state in self.states.values())
 
     def state(self) -> TrialState:
-        """How it stands once it is over: as the worst of its seeds."""
+        """Its state once it has finished, which is the worst of its replicates' states."""
         states = self.states.values()
         return next((state for state in (TrialState.FAIL, TrialState.PRUNED) if state in states), TrialState.COMPLETE)
 
     def curve(self) -> dict[int, float]:
-        """Means over the seeds, at the epochs that all of them have reached."""
+        """The mean over the seeds by epoch, for epochs that all of them have reached."""
         of_seeds = list(self.curves.values())
         epochs = sorted(set.intersection(*(set(curve) for curve in of_seeds))) if of_seeds else []
         return {epoch: _mean(curve[epoch] for curve in of_seeds) for epoch in epochs}
@@ -73,43 +73,43 @@ class SearchProposals:
     """The trials of a search, then its finalists.
 
     Args:
-        study: Whose space is searched.
-        plan: How.
-        past: What earlier drivers left.
-        warm: What earlier studies have trained.
+        study: The study whose space is searched.
+        plan: Sampler, pruner, objectives, limits, and numbers of trials, seeds and finalists.
+        history: What earlier drivers left.
+        warm: What is known from earlier studies.
     """
 
-    def __init__(self, study: Study, plan: SearchPlan, past: Past, warm: WarmStart) -> None:
-        self._study, self._plan, self._past = study, plan, past
+    def __init__(self, study: Study, plan: SearchPlan, history: StudyHistory, warm: WarmStart) -> None:
+        self._study, self._plan, self._history = study, plan, history
         self._search_seeds = study.seeds[: plan.seeds_per_trial]
         self._stopping = EarlyStopping(plan.pruner, next(iter(plan.objectives.values()))) if plan.pruner else None
-        self._stagnation = Stagnation(list(plan.objectives.values()))
+        self._convergence = ConvergenceCounter(list(plan.objectives.values()))
         self._trials: dict[object, _Trial] = {}
         self._num_asked = 0
-        """Replicates of all trials."""
+        """Over the replicates of all trials."""
         self._known: set[str] = set()
-        """Identities that are trained or in training, so that no two cells are the same network trained twice."""
+        """Identities that are trained or in training; a cell that makes the same network is not proposed again."""
         self._queue: deque[Replicate] = deque()
         self._finalists: list[Replicate] | None = None
         self._search = Search(study.space, plan.sampler, list(plan.objectives.values()), accept=self._accepts)
-        ours = [(cell_key(entry.cell), entry) for identity, entry in past.entries.items() if self._is_ours(identity, entry)]
+        ours = [(cell_key(entry.cell), entry) for identity, entry in history.entries.items() if self._is_ours(identity, entry)]
         asked = {key for key, entry in ours if entry.role == "search"}
         self._warm_notes = list(warm.notes)
         self._begin_with([known for known in warm.configurations if cell_key(known.cell) not in asked], "of earlier studies")
-        others = [self._warm_of(entry) for key, entry in ours if key not in asked and entry.seed in self._search_seeds]
+        others = [self._known_of(entry) for key, entry in ours if key not in asked and entry.seed in self._search_seeds]
         self._begin_with([known for known in others if known], "that this study had trained as cells of a design")
         for key, entry in ours:
             if entry.role == "search" and key not in self._trials:
                 self._remember(entry.cell)
-        self._queue = deque(sorted(self._queue, key=lambda replicate: not past.is_running(replicate)))
+        self._queue = deque(sorted(self._queue, key=lambda replicate: not history.is_running(replicate)))
         self._replay()
-        self._exhausted = self._search.is_exhausted()
+        self._is_exhausted = self._search.is_exhausted()
         self._choose_finalists()
 
     def _replicate(self, cell: Cell, seed: int, role: Role = "search") -> Replicate:
         return self._study.binder.replicate(cell, seed, role=role)
 
-    def _is_ours(self, identity: str, entry: Entry) -> bool:
+    def _is_ours(self, identity: str, entry: LedgerEntry) -> bool:
         """Whether an entry is a replicate of the study as its file is now."""
         space, binder = self._study.space, self._study.binder
         if not space.contains(entry.cell) or not binder.accepts(entry.cell):
@@ -120,28 +120,32 @@ class SearchProposals:
         accepted = self._study.binder.accepts(cell)
         return accepted and self._replicate(cell, self._search_seeds[0]).identity not in self._known
 
-    def _warm_of(self, entry: Entry) -> Warm | None:
+    def _known_of(self, entry: LedgerEntry) -> KnownConfiguration | None:
         identity = self._replicate(entry.cell, entry.seed).identity
-        return Warm(entry.cell, {entry.seed: self._metrics(identity)}) if entry.state == TrialState.COMPLETE else None
+        return (
+            KnownConfiguration(entry.cell, {entry.seed: self._metrics(identity)}) if entry.state == TrialState.COMPLETE else None
+        )
 
-    def _begin_with(self, configurations: Sequence[Warm], which: str) -> None:
-        by_cell: dict[object, Warm] = {}
+    def _begin_with(self, configurations: Sequence[KnownConfiguration], which: str) -> None:
+        by_cell: dict[object, KnownConfiguration] = {}
         for known in configurations:
             earlier = by_cell.get(cell_key(known.cell))
-            by_cell[cell_key(known.cell)] = Warm(known.cell, {**(earlier.metrics if earlier else {}), **known.metrics})
+            by_cell[cell_key(known.cell)] = KnownConfiguration(
+                known.cell, {**(earlier.metrics if earlier else {}), **known.metrics}
+            )
         new = [known for known in by_cell.values() if self._accepts(known.cell)]
         for known in new:
             self._known.add(self._replicate(known.cell, self._search_seeds[0]).identity)
             result = self._result(TrialState.COMPLETE, known.metrics, {})
-            self._stagnation.know(result)
+            self._convergence.add_known(result)
             self._search.remember(known.cell, {}, result)
         if new:
             self._warm_notes.append(f"The search began with {len(new)} configurations {which}.")
 
     def _metrics(self, identity: str) -> Metrics:
-        """Of a COMPLETE replicate: what its last report says, and in any case the ledger."""
-        reports = self._past.reports(identity)
-        return {**self._past.entries[identity].values, **(reports[-1].metrics if reports else {})}
+        """The metrics of a COMPLETE replicate: those of its last report, and at least those of the ledger."""
+        reports = self._history.reports(identity)
+        return {**self._history.entries[identity].values, **(reports[-1].metrics if reports else {})}
 
     def _open(self, cell: Cell, notes: Mapping[str, object]) -> _Trial:
         replicates = [self._replicate(cell, seed) for seed in self._search_seeds]
@@ -152,24 +156,26 @@ class SearchProposals:
         return trial
 
     def _remember(self, cell: Cell) -> None:
-        """A trial of an earlier driver, as far as it got."""
-        entries = self._past.entries
+        """Take up a trial of an earlier driver where it was left."""
+        entries = self._history.entries
         first = self._replicate(cell, self._search_seeds[0]).identity
         notes = entries[first].notes if first in entries else {}
         trial = self._open(cell, notes)
         for replicate in trial.replicates:
-            if replicate.identity in entries and not self._past.begins(replicate):
+            if replicate.identity in entries and not self._history.needs_training(replicate):
                 self._note(trial, replicate)
         left = [replicate for replicate in trial.replicates if replicate.seed not in trial.states]
-        if trial.has_gone_badly():
+        if trial.has_failed_or_pruned():
             for replicate in left:
-                if replicate.identity in entries and not self._past.is_running(replicate):
-                    self._note(trial, replicate)  # a failure that is not worth trying again
-            left = [replicate for replicate in left if self._past.is_running(replicate)]
+                if replicate.identity in entries and not self._history.is_running(replicate):
+                    self._note(
+                        trial, replicate
+                    )  # a failure that is to be retried, but not in a trial that has failed or is pruned anyway
+            left = [replicate for replicate in left if self._history.is_running(replicate)]
             self._ask_only(trial, [r for r in trial.replicates if r.seed in trial.states or r in left])
-        result = self._result_of(trial) if trial.is_over() else None
+        result = self._result_of(trial) if trial.is_finished() else None
         if result:
-            self._stagnation.see(result)
+            self._convergence.add(result)
         self._search.remember(cell, notes, result)
         self._queue.extend(left)
 
@@ -178,23 +184,23 @@ class SearchProposals:
         trial.replicates = replicates
 
     def _note(self, trial: _Trial, replicate: Replicate) -> None:
-        state = self._past.entries[replicate.identity].state
+        state = self._history.entries[replicate.identity].state
         trial.states[replicate.seed] = state
         trial.metrics[replicate.seed] = self._judged(self._metrics(replicate.identity)) if state == TrialState.COMPLETE else {}
         trial.curves[replicate.seed] = {epoch: value for _, epoch, value in self._points(replicate)}
 
     def _points(self, replicate: Replicate) -> list[tuple[int, int, float]]:
-        reports = self._past.reports(replicate.identity)
+        reports = self._history.reports(replicate.identity)
         primary = self._plan.primary
         return [(each.timestamp_ms, each.epoch, each.metrics[primary]) for each in reports if primary in each.metrics]
 
     def _replay(self) -> None:
-        """Tell the pruner what became of all replicates of earlier drivers, in the order in which they were begun."""
+        """Tell the pruner what earlier drivers reported of all replicates, in the order in which they began."""
         if self._stopping is None:
             return
         replicates = {replicate.identity: (trial, replicate) for trial in self._trials.values() for replicate in trial.replicates}
         curves = []
-        for identity in self._past.entries:
+        for identity in self._history.entries:
             if identity in replicates:
                 trial, replicate = replicates[identity]
                 curves.append(Curve(identity, self._points(replicate), trial.states.get(replicate.seed)))
@@ -203,40 +209,46 @@ class SearchProposals:
     def next(self) -> Replicate | None:
         if self._queue:
             return self._queue.popleft()
-        if not self._is_spent():
+        if not self._has_proposed_all():
             if proposal := self._search.ask():
                 self._queue.extend(self._open(*proposal).replicates)
                 return self._queue.popleft()
-            self._exhausted = True
+            self._is_exhausted = True
         self._choose_finalists()
         return self._queue.popleft() if self._queue else None
 
-    def holds_back(self) -> bool:
+    def is_waiting(self) -> bool:
         return bool(self._queue) or self._finalists is None
 
-    def _is_spent(self) -> bool:
-        """Whether the sampler is asked for nothing more."""
-        return self._exhausted or len(self._trials) >= self._plan.num_trials or self._has_converged()
+    def _has_proposed_all(self) -> bool:
+        """Whether no more configurations will be proposed."""
+        return self._is_exhausted or len(self._trials) >= self._plan.num_trials or self._has_converged()
 
     def _has_converged(self) -> bool:
-        return self._plan.converged_after is not None and self._stagnation.num_trials >= self._plan.converged_after
+        return self._plan.converged_after is not None and self._convergence.num_trials >= self._plan.converged_after
 
     def _choose_finalists(self) -> None:
-        """Once every trial is over: the other seeds of the best, which had no part in choosing them.
+        """Once all trials have finished, propose the other seeds of the best ones, which had no part in choosing them.
 
-        Those that an earlier driver began stay finalists, whatever has been learnt since.
+        Finalists that an earlier driver began stay finalists, whatever was learnt since.
         """
-        if self._finalists is not None or not self._is_spent() or not all(trial.is_over() for trial in self._trials.values()):
+        if (
+            self._finalists is not None
+            or not self._has_proposed_all()
+            or not all(trial.is_finished() for trial in self._trials.values())
+        ):
             return
         seeds = self._study.seeds[self._plan.seeds_per_trial :] if self._plan.finalists else ()
         begun = [
-            entry for identity, entry in self._past.entries.items() if entry.role == "finalist" and self._is_ours(identity, entry)
+            entry
+            for identity, entry in self._history.entries.items()
+            if entry.role == "finalist" and self._is_ours(identity, entry)
         ]
         cells = {cell_key(cell): cell for cell in self._search.best(self._plan.finalists)}
         cells |= {cell_key(entry.cell): entry.cell for entry in begun if seeds}
         self._finalists = [self._replicate(cell, seed, "finalist") for cell in cells.values() for seed in seeds]
-        left = [replicate for replicate in self._finalists if self._past.begins(replicate)]
-        self._queue.extend(sorted(left, key=lambda replicate: not self._past.is_running(replicate)))
+        left = [replicate for replicate in self._finalists if self._history.needs_training(replicate)]
+        self._queue.extend(sorted(left, key=lambda replicate: not self._history.is_running(replicate)))
 
     def reported(self, replicate: Replicate, epoch: int, metrics: Metrics) -> bool:
         if replicate.role != "search" or self._plan.primary not in metrics:
@@ -245,28 +257,28 @@ class SearchProposals:
         self._trials[cell_key(replicate.cell)].curves.setdefault(replicate.seed, {})[epoch] = value
         return self._stopping is not None and self._stopping.report(replicate.identity, epoch, value)
 
-    def ended(self, replicate: Replicate, state: TrialState, metrics: Metrics) -> None:
+    def finished(self, replicate: Replicate, state: TrialState, metrics: Metrics) -> None:
         if replicate.role != "search":
             return
         if self._stopping:
-            self._stopping.ended(replicate.identity, state)
+            self._stopping.finished(replicate.identity, state)
         trial = self._trials[cell_key(replicate.cell)]
         trial.states[replicate.seed] = state
         trial.metrics[replicate.seed] = self._judged(metrics)
-        if trial.has_gone_badly():
+        if trial.has_failed_or_pruned():
             waiting = {replicate.identity for replicate in self._queue}
             self._ask_only(trial, [asked for asked in trial.replicates if asked.identity not in waiting])
             self._queue = deque(waits for waits in self._queue if cell_key(waits.cell) != cell_key(replicate.cell))
-        if trial.is_over():
+        if trial.is_finished():
             result = self._result_of(trial)
-            self._stagnation.see(result)
+            self._convergence.add(result)
             self._search.tell(replicate.cell, result)
 
     def _result_of(self, trial: _Trial) -> Result:
         return self._result(trial.state(), trial.metrics, trial.curve())
 
     def _result(self, state: TrialState, metrics: Mapping[int, Metrics], curve: Mapping[int, float]) -> Result:
-        """Means over the seeds; a metric that some seed lacks makes the trial a failure."""
+        """The result as means over the seeds; FAIL if a metric is missing for some seed."""
         if state == TrialState.FAIL or (state == TrialState.COMPLETE and self._lacks_metrics(metrics)):
             return Result(TrialState.FAIL)
         if state == TrialState.PRUNED:
@@ -276,7 +288,7 @@ class SearchProposals:
         return Result(state, [means[name] for name in self._plan.objectives], violations, curve)
 
     def _judged(self, metrics: Metrics) -> Metrics:
-        """Those that trials are judged by; a large study keeps no others."""
+        """The metrics by which trials are judged; others are not kept, to save memory in large studies."""
         return {name: metrics[name] for name in self._metric_names() if name in metrics}
 
     def _metric_names(self) -> list[str]:
@@ -289,7 +301,7 @@ class SearchProposals:
         return [*(replicate for trial in self._trials.values() for replicate in trial.replicates), *(self._finalists or ())]
 
     def total(self) -> int:
-        to_come = 0 if self._is_spent() else self._plan.num_trials - len(self._trials)
+        to_come = 0 if self._has_proposed_all() else self._plan.num_trials - len(self._trials)
         others = len(self._study.seeds) - len(self._search_seeds)
         finalists = len(self._finalists) if self._finalists is not None else self._plan.finalists * others
         return self._num_asked + to_come * len(self._search_seeds) + finalists
@@ -297,12 +309,12 @@ class SearchProposals:
     def notes(self) -> Sequence[str]:
         notes = list(self._warm_notes)
         if self._has_converged() and len(self._trials) < self._plan.num_trials:
-            why = f"the last {self._stagnation.num_trials} were no better than those before"
+            why = f"the last {self._convergence.num_trials} were no better than those before"
             notes.append(f"The search ended after {len(self._trials)} trials: {why}.")
-        elif self._exhausted and len(self._trials) < self._plan.num_trials:
+        elif self._is_exhausted and len(self._trials) < self._plan.num_trials:
             which = "is left" if self._search.is_exhausted() else f"was found in {NUM_RANDOM_TRIES} draws"
             notes.append(f"The search ended after {len(self._trials)} trials: no configuration {which} that is new and allowed.")
-        complete = [trial for trial in self._trials.values() if trial.is_over() and trial.state() == TrialState.COMPLETE]
+        complete = [trial for trial in self._trials.values() if trial.is_finished() and trial.state() == TrialState.COMPLETE]
         if lacking := sum(self._lacks_metrics(trial.metrics) for trial in complete):
             needed = ", ".join(self._metric_names())
             notes.append(f"The search learnt nothing from {lacking} trials, which did not report all of {needed}.")

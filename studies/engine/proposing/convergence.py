@@ -1,4 +1,4 @@
-"""Whether a search still gets better: how many trials in a row have found nothing that was not as good before."""
+"""Whether a search still improves: how many trials in a row were no better than those before them."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,13 @@ from studies.engine.proposing.search import Result
 from studies.run_record import Direction
 
 
-class Stagnation:
-    """Counts trials since the last one that was better than all before it or, with several objectives, on their Pareto front.
+class ConvergenceCounter:
+    """Counts the trials since the last one that improved on all before it, or that joined the Pareto front of several objectives.
 
-    One that broke a limit, failed or was stopped early is no better.
+    A trial that broke a limit, failed or was pruned is no improvement. ``num_trials`` is the count.
+
+    Args:
+        directions: Of the objectives, "maximize" or "minimize".
     """
 
     def __init__(self, directions: Sequence[Direction]) -> None:
@@ -19,13 +22,13 @@ class Stagnation:
         self._front: list[list[float]] = []
         self.num_trials = 0
 
-    def know(self, result: Result) -> None:
-        """Something that no trial of this search found."""
-        self.see(result)
+    def add_known(self, result: Result) -> None:
+        """Take note of a result that was known before the search; the count starts again at 0."""
+        self.add(result)
         self.num_trials = 0
 
-    def see(self, result: Result) -> None:
-        """What became of a trial."""
+    def add(self, result: Result) -> None:
+        """Count a trial of the search with its result."""
         self.num_trials += 1
         if result.state != TrialState.COMPLETE or any(violation > 0 for violation in result.violations.values()):
             return

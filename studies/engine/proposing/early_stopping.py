@@ -1,4 +1,4 @@
-"""Which replicates are stopped early: an Optuna pruner is asked about the primary objective."""
+"""Early stopping: which replicates of a search are pruned, as an Optuna pruner decides."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from studies.run_record import Direction
 
 @dataclass(frozen=True)
 class Curve:
-    """What a replicate of an earlier driver reported of the primary objective.
+    """The primary objective of a replicate that an earlier driver trained.
 
-    ``points`` are (milliseconds since 1970, epoch, value), by epoch; ``state`` is None where it is still to be finished.
+    ``points`` are (milliseconds since 1970, epoch, value), by epoch; ``state`` is None if the replicate is to be resumed.
     """
 
     identity: str
@@ -25,7 +25,7 @@ class Curve:
 
 @dataclass
 class _Watched:
-    """A replicate in flight: its trial, its last epoch with its value, and whether to stop there."""
+    """A replicate in training: its Optuna trial, its last epoch with its value, and whether it is pruned there."""
 
     trial: Trial
     epoch: int = 0
@@ -34,7 +34,12 @@ class _Watched:
 
 
 class EarlyStopping:
-    """Asks an Optuna pruner about the primary objective, whatever other objectives there are."""
+    """Asks an Optuna pruner about the primary objective; other objectives play no part.
+
+    Args:
+        pruner: Its name with all its arguments.
+        direction: Of the primary objective.
+    """
 
     def __init__(self, pruner: Mapping[str, Any], direction: Direction) -> None:
         self._study = optuna.create_study(
@@ -46,10 +51,10 @@ class EarlyStopping:
         self._watched: dict[str, _Watched] = {}
 
     def replay(self, curves: Sequence[Curve]) -> None:
-        """See again what earlier drivers saw, in the order in which it happened: by time, then in the order given.
+        """Report again what earlier drivers reported, in the order in which it happened: by time, then as given.
 
-        A replicate that is still to be finished was not stopped before its last epoch; whether it should have been there is
-        decided again, in the light of what was known then.
+        A replicate that is to be resumed was not pruned before its last epoch; whether it is pruned there is decided again, from
+        what was known at that time.
         """
         events = []
         for position, curve in enumerate(curves):
@@ -61,10 +66,10 @@ class EarlyStopping:
             curve = curves[position]
             self.report(curve.identity, epoch, value)
             if curve.state is not None and epoch == curve.points[-1][1]:
-                self.ended(curve.identity, curve.state)
+                self.finished(curve.identity, curve.state)
 
     def report(self, identity: str, epoch: int, value: float) -> bool:
-        """Whether a replicate should stop after this epoch; an epoch that is repeated decides nothing anew."""
+        """Whether a replicate is pruned after this epoch; an epoch that is reported again gets the same answer."""
         if identity not in self._watched:
             self._watched[identity] = _Watched(self._study.ask())
         watched = self._watched[identity]
@@ -74,7 +79,7 @@ class EarlyStopping:
             watched.stops = watched.trial.should_prune()
         return watched.stops and epoch == watched.epoch
 
-    def ended(self, identity: str, state: TrialState) -> None:
-        """A replicate has ended; one that never reported is unknown here."""
+    def finished(self, identity: str, state: TrialState) -> None:
+        """Take note of the state of a replicate that has finished; one that never reported is ignored."""
         if watched := self._watched.pop(identity, None):
             self._study.tell(watched.trial, watched.value if state == TrialState.COMPLETE else None, state=state)

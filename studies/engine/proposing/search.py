@@ -1,10 +1,10 @@
-"""A search: Optuna proposes configurations in the light of those before; none is proposed twice, none that may not be.
+"""A search: Optuna proposes configurations from the results so far; none is proposed twice, and none that is not allowed.
 
-The Optuna study of a search lives in memory and is filled from the ledger when a driver starts, so that the ledger alone is
-the record and a proposal that was rejected leaves no trace. What is proposed follows from that record: the sampler is made
-anew for every proposal, with a seed that depends on how many there were, so that an interrupted search goes on as it would
-have. Two exceptions: CMA-ES keeps a state that no ledger has and starts anew, and generations of NSGA-II may be cut elsewhere
-where several replicates run at once.
+The Optuna study of a search is in memory and is filled from the ledger when a driver starts. So the ledger alone is the record,
+and a proposal that was rejected leaves no trace. Every proposal follows from that record: for each one a new sampler is made,
+with a seed that depends on how many there were before, so that a search that was interrupted continues as it would have without.
+There are two exceptions: CMA-ES has a state that is not in the ledger, and starts again; and generations of NSGA-II may be cut
+at other trials if several replicates run at the same time.
 """
 
 import random
@@ -35,20 +35,21 @@ from studies.engine.binding.samplers import GENERATION, make_sampler
 from studies.run_record import Direction
 
 NUM_TRIES = 50
-"""How many proposals of the sampler may be known or refused in a row before another is drawn at random."""
+"""So many proposals of the sampler in a row may be known or not allowed; then a configuration is drawn at random."""
 NUM_TRIES_OF_GP = 3
-"""GP takes seconds for a proposal, and proposes much the same again."""
+"""The same for GP, which takes seconds per proposal and then proposes nearly the same again."""
 NUM_RANDOM_TRIES = 2_000
-"""How many draws from an infinite space (or a very large one) may be known or refused before the search ends."""
+"""So many random draws from a space too large to list may be known or not allowed; then the search ends."""
 MOST_CELLS_TO_LIST = 20_000
+"""A space with no more cells than this is listed, so that the search knows when all of it has been proposed."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a configuration.
+    """The result of a configuration.
 
-    ``values`` are the objectives' (none unless COMPLETE); ``violations`` says by how much each limit is exceeded (at most 0
-    where it is kept); ``intermediate`` is the primary objective by epoch.
+    ``values`` are those of the objectives (empty unless COMPLETE); ``violations`` says by how much each limit is exceeded (at
+    most 0 if it is kept); ``intermediate`` is the primary objective by epoch.
     """
 
     state: TrialState
@@ -58,13 +59,13 @@ class Result:
 
 
 class Search:
-    """Proposes cells of a space and is told their results, in whatever order they come.
+    """Proposes cells of a space, and learns from their results, in whatever order they come.
 
     Args:
-        space: What may be proposed.
+        space: The space of all cells.
         sampler: Its name with all its arguments (``samplers.with_all_arguments``).
-        directions: Of the objectives, primary first.
-        accept: Says of a cell whether it may be trained at all; one that it has refused it refuses for ever.
+        directions: Of the objectives, the primary one first.
+        accept: Whether a cell is allowed; a cell that it has refused once it must always refuse.
     """
 
     def __init__(
@@ -76,9 +77,9 @@ class Search:
         self._open: dict[object, Trial] = {}
 
     def remember(self, cell: Cell, sampler_notes: Mapping[str, Any], result: Result | None) -> None:
-        """A configuration of an earlier driver or study; without a result it is still to be told.
+        """Take up a configuration of an earlier driver or study; without a result it is in training, and ``tell`` follows.
 
-        What no sampler proposed has no notes, and belongs to the first generation.
+        A configuration that no sampler proposed has no notes, and belongs to the first generation.
         """
         self._seen.add(cell_key(cell))
         params, distributions = self._as_params(cell)
@@ -103,10 +104,10 @@ class Search:
             self._open[cell_key(cell)] = open_trial(self._study, frozen)
 
     def ask(self) -> tuple[Cell, dict[str, Any]] | None:
-        """A cell that is new and accepted, with the sampler's notes for the ledger; None once none is found."""
+        """A cell that is new and allowed, with the sampler's notes for the ledger; None if none is found."""
         if self.is_exhausted():
             return None
-        with warnings.catch_warnings(action="ignore"):  # notes on the sampler's fallbacks, which the record has
+        with warnings.catch_warnings(action="ignore"):  # about fallbacks of the sampler, which the record has
             self._renew_sampler()
             for _ in range(NUM_TRIES_OF_GP if self._sampler["name"] == "gp" else NUM_TRIES):
                 cell, trial = self._propose()
@@ -125,13 +126,13 @@ class Search:
         pass_on_search_space(before, self._study.sampler)
 
     def is_exhausted(self) -> bool:
-        """Whether every cell of the space is known or refused; where it is too large to be listed this cannot be said."""
+        """Whether every cell of the space is known or not allowed; False if the space is too large to list."""
         return self._left is not None and self._next_left() is None
 
     def tell(self, cell: Cell, result: Result) -> None:
-        """What became of a cell that was asked for."""
+        """Learn the result of a cell that was proposed."""
         trial = self._open.pop(cell_key(cell))
-        with warnings.catch_warnings(action="ignore"):  # CMA-ES says of limits that it does not look at them
+        with warnings.catch_warnings(action="ignore"):  # CMA-ES warns that it ignores limits
             for name, violation in result.violations.items():
                 trial.set_constraint(name, violation)
             for epoch, value in self._intermediate(result).items():
@@ -139,10 +140,10 @@ class Search:
             self._study.tell(trial, list(result.values) if result.state == TrialState.COMPLETE else None, state=result.state)
 
     def best(self, num: int) -> list[Cell]:
-        """The best configurations that keep their limits: of the Pareto front, then of the one behind it, and so on.
+        """The best ``num`` configurations that keep all limits: those of the Pareto front, then of the next front, and so on.
 
-        Of a front that is longer than what is left of ``num``, some are taken, evenly along the primary objective. With one
-        objective a front is the best configuration, or those that are equally good.
+        If a front has more than are still needed, some are taken, evenly along the primary objective. With one objective, a
+        front is the best configuration, or several that are equally good.
         """
         signs = np.array([-1 if direction == StudyDirection.MAXIMIZE else 1 for direction in self._study.directions])
         complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -161,7 +162,7 @@ class Search:
         return {name: params[name] for name in cell}, {name: distributions[name] for name in cell}
 
     def _intermediate(self, result: Result | None) -> dict[int, float]:
-        """Optuna's own reports exist for one objective only."""
+        """Values by epoch, which Optuna takes for a single objective only."""
         return dict(result.intermediate) if result and len(self._study.directions) == 1 else {}
 
     def _propose(self) -> tuple[Cell, Trial]:
@@ -183,7 +184,7 @@ class Search:
         return cell, generation | {name: note for name, note in of_study.items() if name.startswith(QMC_POSITION)}
 
     def _draw(self) -> Cell | None:
-        """A new cell at random, where the sampler found none."""
+        """A new cell at random, since the sampler found none."""
         if self._left is not None:
             return self._next_left()
         generator = random.Random(f"{self._sampler['seed']}/{len(self._seen)}")  # noqa: S311  # nothing secret
@@ -191,7 +192,7 @@ class Search:
         return next((cell for cell in drawn if self._is_new(cell)), None)
 
     def _next_left(self) -> Cell | None:
-        """The next new cell of the list; what is known or refused goes from it for good."""
+        """The next new cell of the list; known ones and those not allowed are removed from it for good."""
         while self._left:
             cell = self._space.cell_at(self._left[-1])
             if self._is_new(cell):
@@ -201,7 +202,7 @@ class Search:
 
     @cached_property
     def _left(self) -> list[int] | None:
-        """Where in the list of all cells new ones may stand, in a random order; None where the list is too long."""
+        """Positions in the list of all cells at which new ones may be, in random order; None if the list is too long."""
         num_cells = self._space.num_cells()
         if num_cells is None or num_cells > MOST_CELLS_TO_LIST:
             return None
@@ -211,7 +212,7 @@ class Search:
 
 
 def _spread(front: list[FrozenTrial], num: int) -> list[FrozenTrial]:
-    """At most so many of a front, evenly from its first to its last."""
+    """At most ``num`` of a front, evenly from its first to its last."""
     if len(front) <= num:
         return front
     return [front[round(i * (len(front) - 1) / max(1, num - 1))] for i in range(num)]

@@ -1,4 +1,4 @@
-"""Cells whose nuisance hyperparameters are tuned first: a small search for each, then all cells with what it found."""
+"""Tuned designs: a small search tunes the nuisance hyperparameters of each cell; then all cells train with the best values."""
 
 import dataclasses
 from collections import deque
@@ -11,7 +11,7 @@ from search_spaces.language.space import Cell, cell_key
 from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.search_plans import TuningPlan
 from studies.engine.definition.study import Study
-from studies.engine.proposing.proposals import FixedProposals, Past
+from studies.engine.proposing.proposals import FixedProposals, StudyHistory
 from studies.engine.proposing.search import Result, Search
 from studies.run_record import ACCURACY, levels_in_words
 
@@ -22,13 +22,13 @@ NOTHING = float("-inf")
 class _Trial:
     replicate: Replicate
     is_shared: bool = False
-    """Whether it is the very network that another cell is tried with, and is trained there."""
+    """Whether it is the same network as a trial of another cell, which trains it."""
     state: TrialState | None = None
     accuracy: float = NOTHING
 
 
 class _Tuning:
-    """The search of one cell."""
+    """The tuning of one cell: a search for the values of its nuisance hyperparameters."""
 
     def __init__(self, study: Study, plan: TuningPlan, cell: Cell) -> None:
         self.cell = cell
@@ -39,22 +39,22 @@ class _Tuning:
         self._gave_up = False
 
     def replicate(self, tuned: Cell) -> Replicate:
-        """The cell with these values and the seed of the tuning."""
+        """The replicate of the cell with these values and the tuning's seed."""
         return self._study.binder.replicate(self.cell, self._plan.seed, role="tuning", tuned=tuned)
 
     def _accepts(self, tuned: Cell) -> bool:
-        """Values are new if they make another network: what does nothing in this cell need not be tried twice."""
+        """Values are accepted if they make a new network; values that change nothing in this cell are not tried twice."""
         return self._study.binder.accepts(self.cell, tuned) and self.replicate(tuned).identity not in self.trials
 
     def remember(self, trial: _Trial) -> None:
-        """A trial of an earlier driver."""
+        """Take up a trial of an earlier driver."""
         replicate = trial.replicate
         self.trials[replicate.identity] = trial
         self._search.remember(replicate.tuned, replicate.notes, _result(trial) if trial.state else None)
 
     def ask(self) -> _Trial | None:
-        """The next trial; None where there is none."""
-        if self.is_spent():
+        """The next trial; None if there is none."""
+        if self.has_proposed_all():
             return None
         proposal = self._search.ask()
         if proposal is None:
@@ -65,53 +65,53 @@ class _Tuning:
         return self.trials[replicate.identity]
 
     def tell(self, trial: _Trial, state: TrialState, accuracy: float) -> None:
-        """What became of a trial."""
+        """Take note of a trial's state and validation accuracy."""
         trial.state, trial.accuracy = state, accuracy
         self._search.tell(trial.replicate.tuned, _result(trial))
 
     def is_exhausted(self) -> bool:
-        """Whether there are no more values to try."""
+        """Whether there are no other values to try."""
         return self._gave_up or self._search.is_exhausted()
 
-    def is_spent(self) -> bool:
-        """Whether nothing more will be proposed."""
+    def has_proposed_all(self) -> bool:
+        """Whether no more trials will be proposed."""
         return len(self.trials) >= self._plan.num_trials or self.is_exhausted()
 
-    def is_over(self) -> bool:
-        """Whether everything proposed has ended, too."""
-        return self.is_spent() and all(trial.state is not None for trial in self.trials.values())
+    def is_finished(self) -> bool:
+        """Whether no more will be proposed, and all proposed trials have finished."""
+        return self.has_proposed_all() and all(trial.state is not None for trial in self.trials.values())
 
     def best(self) -> Cell:
-        """The values of the highest accuracy; the first ones tried where no trial finished."""
+        """The values with the highest validation accuracy; the first ones if no trial is complete."""
         return max(self.trials.values(), key=lambda trial: trial.accuracy).replicate.tuned
 
 
 class TunedProposals:
-    """Tuning replicates of all cells, then the cells themselves, block by block.
+    """Tuning trials of all cells, then the tuned cells themselves with all seeds, seed by seed.
 
     Args:
-        study: Whose cells are tuned.
-        plan: How.
-        past: What earlier drivers left.
+        study: The study whose cells are tuned.
+        plan: Which hyperparameters are tuned, with which sampler, in how many trials.
+        history: What earlier drivers left.
     """
 
-    def __init__(self, study: Study, plan: TuningPlan, past: Past) -> None:
-        self._study, self._plan, self._past = study, plan, past
+    def __init__(self, study: Study, plan: TuningPlan, history: StudyHistory) -> None:
+        self._study, self._plan, self._history = study, plan, history
         self._tunings = {cell_key(cell): _Tuning(study, plan, cell) for cell in study.cells}
         self._queue: deque[Replicate] = deque()
         self._evaluation: FixedProposals | None = None
-        for identity, entry in past.entries.items():
+        for identity, entry in history.entries.items():
             if entry.role == "tuning" and plan.space.contains(entry.tuned) and cell_key(entry.cell) in self._tunings:
                 self._remember(identity, self._tunings[cell_key(entry.cell)])
-        self._queue = deque(sorted(self._queue, key=lambda replicate: not past.is_running(replicate)))
+        self._queue = deque(sorted(self._queue, key=lambda replicate: not history.is_running(replicate)))
         self._evaluate_if_tuned()
 
     def _remember(self, identity: str, tuning: _Tuning) -> None:
-        entry = self._past.entries[identity]
+        entry = self._history.entries[identity]
         replicate = dataclasses.replace(tuning.replicate(entry.tuned), notes=dict(entry.notes))
         if replicate.identity != identity or not self._study.binder.accepts(tuning.cell, entry.tuned):
-            return  # of an earlier version of the study file
-        if self._past.begins(replicate):
+            return  # it belongs to an earlier version of the study file
+        if self._history.needs_training(replicate):
             self._queue.append(replicate)
             tuning.remember(_Trial(replicate))
         else:
@@ -132,26 +132,26 @@ class TunedProposals:
         return self._evaluation.next() if self._evaluation else None
 
     def _elsewhere(self, tuning: _Tuning, trial: _Trial) -> _Trial | None:
-        """The trial of another cell that is the very same network, because the values make the cells one."""
+        """A trial of another cell that is the same network, since with these values the two cells are one."""
         others = (other.trials.get(trial.replicate.identity) for other in self._tunings.values() if other is not tuning)
         return next((other for other in others if other), None)
 
     def _evaluate_if_tuned(self) -> None:
         tunings = self._tunings.values()
-        if self._evaluation or not all(tuning.is_over() for tuning in tunings):
+        if self._evaluation or not all(tuning.is_finished() for tuning in tunings):
             return
         tuned = [(tuning.cell, tuning.best()) for tuning in tunings if tuning.trials]
         binder = self._study.binder
         replicates = [binder.replicate(cell, seed, tuned=best) for seed in self._study.seeds for cell, best in tuned]
-        self._evaluation = FixedProposals(replicates, self._past)
+        self._evaluation = FixedProposals(replicates, self._history)
 
-    def holds_back(self) -> bool:
-        return self._evaluation is None or self._evaluation.holds_back()
+    def is_waiting(self) -> bool:
+        return self._evaluation is None or self._evaluation.is_waiting()
 
     def reported(self, replicate: Replicate, epoch: int, metrics: Mapping[str, float]) -> bool:
         return False
 
-    def ended(self, replicate: Replicate, state: TrialState, metrics: Mapping[str, float]) -> None:
+    def finished(self, replicate: Replicate, state: TrialState, metrics: Mapping[str, float]) -> None:
         if replicate.role != "tuning":
             return
         accuracy = metrics[ACCURACY] if state == TrialState.COMPLETE else NOTHING
@@ -167,7 +167,7 @@ class TunedProposals:
     def total(self) -> int:
         total = 0
         for tuning in self._tunings.values():
-            to_come = 0 if tuning.is_spent() else self._plan.num_trials - len(tuning.trials)
+            to_come = 0 if tuning.has_proposed_all() else self._plan.num_trials - len(tuning.trials)
             total += to_come + sum(not trial.is_shared for trial in tuning.trials.values())
             total += len(self._study.seeds) if to_come or tuning.trials else 0
         return total
@@ -175,7 +175,7 @@ class TunedProposals:
     def notes(self) -> Sequence[str]:
         notes = []
         for tuning in self._tunings.values():
-            if tuning.is_spent() and len(tuning.trials) < self._plan.num_trials:
+            if tuning.has_proposed_all() and len(tuning.trials) < self._plan.num_trials:
                 cell, num_trials = levels_in_words(tuning.cell), len(tuning.trials)
                 what = f"was tuned with {num_trials} trials" if num_trials else "was left out"
                 notes.append(f"The cell {cell} {what}: there are no other values that change it and are allowed.")

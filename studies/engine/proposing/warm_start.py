@@ -1,4 +1,4 @@
-"""Warm start: what earlier studies have trained and a search may learn from, read from MLflow."""
+"""Warm start: results of earlier studies that a search may learn from, read from MLflow."""
 
 import json
 from collections import Counter
@@ -13,18 +13,19 @@ from studies import run_record
 from studies.engine.binding.configurations import TRAINABLE
 from studies.engine.definition.study import Study
 from studies.engine.errors import Problem, StudyError, closest
-from studies.engine.proposing.adaptive_search import Warm, WarmStart
+from studies.engine.proposing.adaptive_search import KnownConfiguration, WarmStart
 from studies.engine.recording.mlflow_store import connect
 from studies.mlflow_access import all_experiments, find_experiment, of_kind, search_runs
 
 
 def read_warm_start(study: Study) -> WarmStart:
-    """The configurations of earlier studies that are configurations of this one: same recipe, data and code of identity.
+    """The configurations of earlier studies that this study would train in the very same way (same identity).
 
-    The seeds that finalists are trained with are left out: they must not select them. So is whatever has not finished.
+    Replicates that did not complete are left out, and so are those of seeds that finalists will be trained with, which must not
+    play a part in choosing them.
 
     Raises:
-        StudyError: The store does not answer, has no such study, or the study names itself.
+        StudyError: The store does not answer or has no such study, or the study names itself.
     """
     if study.search is None or not study.search.warm_start:
         return WarmStart()
@@ -42,11 +43,11 @@ def read_warm_start(study: Study) -> WarmStart:
             _, metrics = found.setdefault(cell_key(cell), (cell, {}))
             metrics[seed] = dict(run.data.metrics)
     notes = [f"Of the earlier studies' runs {num} {why}, and were left out." for why, num in sorted(left_out.items())]
-    return WarmStart([Warm(cell, metrics) for cell, metrics in found.values()], notes)
+    return WarmStart([KnownConfiguration(cell, metrics) for cell, metrics in found.values()], notes)
 
 
 def _finished_runs(study: Study, names: Sequence[str]) -> list[Run]:
-    """The finished replicates of studies, in the order in which they were begun."""
+    """The complete replicates of studies, in the order in which they began."""
     file = study.stores.tracking_uri.removeprefix("sqlite:///")
     is_absent = file != study.stores.tracking_uri and not Path(file).exists()
     client = None if is_absent else connect(study.stores.tracking_uri)  # which would make the file
@@ -68,7 +69,7 @@ def _runs_of(study: Study, client: MlflowClient | None, name: str) -> list[Run]:
 
 
 def _cell_of(study: Study, run: Run) -> tuple[Cell | None, str]:
-    """The run's cell in this study's space, if it is the very replicate that this study would train for it, or why not."""
+    """The run's cell in this study's space if this study would train the same replicate for it; else None and the reason."""
     tags = run.data.tags
     outside = "are outside of the search space"
     try:

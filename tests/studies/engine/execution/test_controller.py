@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 
 from studies.engine.definition.loading import load_study
-from studies.engine.execution.budget import Halt, Meter
+from studies.engine.execution.budget import CostMeter, StopReason
 from studies.engine.execution.resource_requests import GIB
 from studies.engine.execution.worker import OUT_OF_MEMORY, STORAGE
 from studies.engine.ledger.ledger import LedgerError, open_ledger
@@ -26,14 +26,14 @@ def test_broken_processes_are_replaced_while_there_is_progress(tiny_study: Path)
     assert first
     for epoch in (1, 2):
         for _ in range(2):
-            stage.conductor.broken(first, "ActorDiedError: gone")
+            stage.controller.process_died(first, "ActorDiedError: gone")
             assert stage.begin() == first
         stage.report(first, epoch)
     for _ in range(2):
-        stage.conductor.broken(first, "ActorDiedError: gone")
+        stage.controller.process_died(first, "ActorDiedError: gone")
         assert stage.begin() == first
         stage.report(first, 2)  # what it had done before
-    stage.conductor.broken(first, "a traceback\nActorDiedError: gone")
+    stage.controller.process_died(first, "a traceback\nActorDiedError: gone")
     assert stage.states() == {first: TrialState.FAIL}
     assert stage.ledger.entries()[first].reason == "ActorDiedError: gone (3 attempts)"
     assert stage.begin() not in (first, None)
@@ -46,31 +46,31 @@ def test_a_deadline_is_named(tiny_study: Path) -> None:
     for _ in range(3):
         first = stage.begin() or ""
         time.sleep(0.02)
-        stage.conductor.broken(first, "ActorDiedError: gone")
-    assert stage.ledger.entries()[first].reason == "nothing was heard of it within its deadline of 0.01 s (3 attempts)"
+        stage.controller.process_died(first, "ActorDiedError: gone")
+    assert stage.ledger.entries()[first].reason == "no epoch was done within the deadline of 0.01 s (3 attempts)"
 
 
 def test_out_of_memory_is_more_memory_and_smaller_parts(tiny_study: Path) -> None:
     """Each time twice as much is asked for, for half as many images at once; the next driver knows; one image is the end."""
     study = load_study(str(tiny_study), ["config.batch_size=4"])
     stage = Stage(study)
-    assignments = [stage.conductor.next_assignment()]
+    assignments = [stage.controller.next_assignment()]
     for error in ("OutOfMemoryError: a task was killed", ""):
         assert assignments[-1]
         identity = assignments[-1]["identity"]
         if error:
-            stage.conductor.broken(identity, error)  # Ray killed it
+            stage.controller.process_died(identity, error)  # Ray killed it
         else:
-            stage.conductor.failed(identity, OUT_OF_MEMORY, "RuntimeError: can't allocate memory")  # it says so itself
-        assignments.append(stage.conductor.next_assignment())
+            stage.controller.failed(identity, OUT_OF_MEMORY, "RuntimeError: can't allocate memory")  # it says so itself
+        assignments.append(stage.controller.next_assignment())
     assert [assignment["num_micro_batches"] for assignment in assignments if assignment] == [1, 2, 4]
-    memory = [assignment["demand"]["memory"] for assignment in assignments if assignment]
+    memory = [assignment["resources"]["memory"] for assignment in assignments if assignment]
     assert memory == sorted(memory)
     successor = Stage(study)
-    again = successor.conductor.next_assignment()
+    again = successor.controller.next_assignment()
     assert again
     assert (again["identity"], again["num_micro_batches"]) == (identity, 4)
-    successor.conductor.failed(identity, OUT_OF_MEMORY, "RuntimeError: can't allocate memory")
+    successor.controller.failed(identity, OUT_OF_MEMORY, "RuntimeError: can't allocate memory")
     assert successor.ledger.entries()[identity].reason.startswith("out of memory with one image at a time")
     assert stage.tracker.close(60) == []
     assert successor.tracker.close(60) == []
@@ -82,9 +82,9 @@ def test_memory_is_that_of_what_runs(tiny_study: Path) -> None:
     given = {}
     for name, changes in {"kernels": [], "torch": ["config.backend=torch"], "gpu": ["resources.gpus=1"]}.items():
         stage = Stage(load_study(str(tiny_study), [*larger, *changes, f"name={name}"]))
-        assignment = stage.conductor.next_assignment()
+        assignment = stage.controller.next_assignment()
         assert assignment
-        given[name] = (assignment["demand"]["memory"], stage.conductor._predicted[assignment["identity"]])
+        given[name] = (assignment["resources"]["memory"], stage.controller._in_flight[assignment["identity"]].predicted_bytes)
         assert stage.tracker.close(60) == []
     assert given["kernels"][0] == GIB // 2 < given["torch"][0]
     assert given["gpu"][1] == given["torch"][1] > 10 * given["kernels"][1]
@@ -97,13 +97,13 @@ def test_a_budget_of_replicates(tiny_study: Path) -> None:
     first, second = stage.begin(), stage.begin()
     assert first
     assert stage.begin() is None
-    assert stage.conductor.halted == Halt("budget", "budget.replicates of 2 is spent", pauses=False)
+    assert stage.controller.stop_reason == StopReason("budget", "budget.replicates of 2 is used up", pauses=False)
     assert not stage.report(first, 1)
-    stage.conductor.broken(first, "gone")
-    assert stage.conductor.holds_back()
+    stage.controller.process_died(first, "gone")
+    assert stage.controller.is_waiting()
     assert stage.begin() == first
-    stage.conductor.tick()
-    assert "what is in training goes on to its end" in stage.screen.getvalue()
+    stage.controller.tick()
+    assert "replicates in training train to their end" in stage.screen.getvalue()
     stage.end(first)
     assert len(stage.states()) == 2
     larger = Stage(load_study(str(tiny_study), ["budget={replicates: 3}"]))
@@ -122,15 +122,15 @@ def test_a_budget_of_hours(name: str, tiny_study: Path, monkeypatch: pytest.Monk
     assert first
     assert not stage.report(first, 1)
     time.sleep(0.15)
-    stage.conductor.tick()
-    assert stage.conductor.halted == Halt("budget", f"budget.{name} of 1 is spent")
+    stage.controller.tick()
+    assert stage.controller.stop_reason == StopReason("budget", f"budget.{name} of 1 is used up")
     assert stage.report(first, 2)
-    stage.conductor.leave()
+    stage.controller.close()
     assert stage.states() == {first: TrialState.RUNNING}
     assert open_ledger(study.stores.ledger, "tiny", study.space).meter()["seconds"] > 3600
     larger = Stage(load_study(str(tiny_study), ["budget={" + name + ": 2}", "resources.gpus=0.5"]))
-    larger.conductor.tick()
-    assert larger.conductor.halted is None
+    larger.controller.tick()
+    assert larger.controller.stop_reason is None
     assert larger.begin() == first
 
 
@@ -142,7 +142,7 @@ def test_what_a_replicate_cost(tiny_study: Path) -> None:
         assert first
         time.sleep(0.1)
         if _ == 0:
-            stage.conductor.broken(first, "gone")
+            stage.controller.process_died(first, "gone")
     stage.end(first)
     assert stage.tracker.close(60) == []
     client = MlflowClient(stage.study.stores.tracking_uri)
@@ -153,13 +153,13 @@ def test_what_a_replicate_cost(tiny_study: Path) -> None:
 
 def test_a_meter_is_kept() -> None:
     """What is read back goes on where it was."""
-    meter = Meter()
+    meter = CostMeter()
     meter.start("a", gpus=2)
     time.sleep(0.05)
-    successor = Meter.of(meter.stored())
+    successor = CostMeter.from_stored(meter.stored())
     assert successor.gpu_seconds == pytest.approx(2 * successor.replicate_seconds["a"])
     successor.start("a", gpus=1)
-    assert successor.end("a") >= 0.05
+    assert successor.finish("a") >= 0.05
     assert successor.stored()["replicate_seconds"] == {}
 
 
@@ -169,11 +169,11 @@ def test_a_disk_that_is_full_halts_the_study(tiny_study: Path) -> None:
     first, second = stage.begin(), stage.begin()
     assert first
     assert second
-    stage.conductor.failed(first, STORAGE, "OSError: No space left on device")
-    assert stage.conductor.halted
-    assert (stage.conductor.halted.kind, stage.begin(), stage.conductor.holds_back()) == ("storage", None, False)
+    stage.controller.failed(first, STORAGE, "OSError: No space left on device")
+    assert stage.controller.stop_reason
+    assert (stage.controller.stop_reason.kind, stage.begin(), stage.controller.is_waiting()) == ("storage", None, False)
     assert stage.report(second, 1)
-    stage.conductor.leave()
+    stage.controller.close()
     assert set(stage.states().values()) == {TrialState.RUNNING}
     assert stage.tracker.close(60) == []
     assert Stage(stage.study).begin() == first
@@ -189,9 +189,9 @@ def test_a_ledger_that_cannot_be_written_halts_the_study(tiny_study: Path, monke
 
     monkeypatch.setattr(stage.ledger, "complete", refuse)
     stage.end(first)
-    assert stage.conductor.halted
+    assert stage.controller.stop_reason
     assert stage.states() == {first: TrialState.RUNNING}
-    assert stage.progress.done == 0
+    assert stage.progress.num_done == 0
 
 
 KILLED_FOR_MEMORY = """

@@ -59,7 +59,7 @@ def test_children_are_held_back_while_their_parent_trains(study: Study) -> None:
     stage = Stage(study)
     identities = [replicate.identity for replicate in study.replicates]
     assert [stage.begin() for _ in range(4)] == ["parent0", "parent1", None, None]
-    assert stage.conductor.holds_back()
+    assert stage.controller.is_waiting()
     assert stage.states() == {}
     assert stage.progress.running == {"parent0": "parent ann · seed 0", "parent1": "parent ann · seed 1"}
     stage.end("parent1")
@@ -68,10 +68,10 @@ def test_children_are_held_back_while_their_parent_trains(study: Study) -> None:
     assert [stage.begin() for _ in range(6)] == [identities[i] for i in (0, 1, 2, 4, 5)] + [None]
     for identity in identities:
         stage.end(identity)
-    assert not stage.conductor.holds_back()
+    assert not stage.controller.is_waiting()
     assert stage.tracker.close(60) == []
     assert list_ledger(study.stores.ledger) == {"tiny": {"COMPLETE": 6}}
-    assert (stage.progress.done, stage.progress.running) == (6, {})
+    assert (stage.progress.num_done, stage.progress.running) == (6, {})
 
 
 def test_what_mlflow_knows_of_parents_and_facts(study: Study) -> None:
@@ -98,27 +98,27 @@ def test_a_trained_parent_is_not_trained_again(study: Study) -> None:
     stage = Stage(study)
     assert [stage.begin() for _ in range(4)] == ["parent0", *(replicate.identity for replicate in study.replicates[3:])]
     assert stage.begin() is None
-    assert stage.conductor.holds_back()
+    assert stage.controller.is_waiting()
 
 
 def test_a_failing_parent_fails_its_children_alone(study: Study) -> None:
     """They are FAILED with the reason, in the ledger and in MLflow; those of another parent go on."""
     stage = Stage(study)
     assert (stage.begin(), stage.begin()) == ("parent0", "parent1")
-    stage.conductor.failed("parent0", FAILED, "TrainingError: epoch 1: broken", "Traceback …")
+    stage.controller.failed("parent0", FAILED, "TrainingError: epoch 1: broken", "Traceback …")
     assert stage.begin() is None
-    assert stage.conductor.holds_back()
+    assert stage.controller.is_waiting()
     stage.end("parent1")
     for _ in range(3):
         stage.end(stage.begin())
     assert stage.begin() is None
-    assert not stage.conductor.holds_back()
+    assert not stage.controller.is_waiting()
     assert stage.tracker.close(60) == []
     assert list_ledger(study.stores.ledger) == {"tiny": {"FAIL": 3, "COMPLETE": 3}}
     reasons = {entry.reason for entry in stage.ledger.entries().values() if entry.state == TrialState.FAIL}
     assert reasons == {"its parent failed: TrainingError: epoch 1: broken"}
     assert sorted(stage.tracker.statuses().values()) == ["FAILED"] * 3 + ["FINISHED"] * 3
-    assert (stage.progress.done, stage.progress.failed) == (3, 3)
+    assert (stage.progress.num_done, stage.progress.num_failed) == (3, 3)
 
 
 def test_an_interrupt_while_a_parent_trains(study: Study) -> None:
@@ -126,7 +126,7 @@ def test_an_interrupt_while_a_parent_trains(study: Study) -> None:
     stage = Stage(study)
     stage.end(stage.begin())
     assert (stage.begin(), stage.begin()) == (study.replicates[0].identity, study.replicates[1].identity)
-    stage.conductor.leave()
+    stage.controller.close()
     assert stage.tracker.close(60) == []
     stage = Stage(study)
     begun = [stage.begin() for _ in range(5)]
@@ -143,8 +143,8 @@ def test_a_parent_that_is_a_replicate_of_the_study(study: Study) -> None:
     assert study.parents == ()
     stage = Stage(study)
     assert [stage.begin() for _ in range(2)] == [first.identity, None]
-    assert stage.conductor.holds_back()
-    stage.conductor.failed(first.identity, FAILED, "broken")
+    assert stage.controller.is_waiting()
+    stage.controller.failed(first.identity, FAILED, "broken")
     assert stage.begin() is None
     assert stage.tracker.close(60) == []
     assert set(stage.states().values()) == {TrialState.FAIL}

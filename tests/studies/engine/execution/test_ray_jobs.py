@@ -20,7 +20,7 @@ from tests.studies.engine.execution.test_runner import assert_whole, mlflow_runs
 from tests.studies.namespaces import Namespace, namespace, needs_namespaces, wait_until_files
 from tests.studies.servers import free_port
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[4]
 URL = "http://127.0.0.1:8265"
 
 

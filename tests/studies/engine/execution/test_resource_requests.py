@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studies.engine.definition.file_model import Resources
-from studies.engine.execution.resource_requests import GIB, Demand, Node, NodeCapacity, demand_of
+from studies.engine.execution.resource_requests import GIB, Node, NodeCapacity, ResourceRequest, request_for
 
 CPU_NODE = Node(memory_bytes=64 * GIB, gpu_bytes=0)
 GPU_NODE = Node(memory_bytes=64 * GIB, gpu_bytes=24 * GIB, has_gpu=True)
@@ -17,29 +17,29 @@ GPU_NODE = Node(memory_bytes=64 * GIB, gpu_bytes=24 * GIB, has_gpu=True)
 )
 def test_small_trainings_share_a_gpu(predicted_gib: float, expected: float) -> None:
     """The share follows from the prediction, a third of headroom and CUDA's own needs; a large one has a GPU to itself."""
-    demand = demand_of(Resources(), int(predicted_gib * GIB), GPU_NODE)
+    demand = request_for(Resources(), int(predicted_gib * GIB), GPU_NODE)
     assert demand.gpus == pytest.approx(expected, abs=1e-4)
     assert demand.memory_bytes == GIB  # of the host
 
 
 def test_a_gpu_of_unknown_size_is_not_shared() -> None:
     """Nor is one asked for where there is none."""
-    assert demand_of(Resources(), GIB, Node(64 * GIB, gpu_bytes=0, has_gpu=True)).gpus == 1
-    assert demand_of(Resources(), GIB, CPU_NODE) == Demand(cpus=1, gpus=0, memory_bytes=2 * GIB)
+    assert request_for(Resources(), GIB, Node(64 * GIB, gpu_bytes=0, has_gpu=True)).gpus == 1
+    assert request_for(Resources(), GIB, CPU_NODE) == ResourceRequest(cpus=1, gpus=0, memory_bytes=2 * GIB)
 
 
 def test_what_is_given_is_asked_for() -> None:
     """As it is, and nothing else; Ray is not asked for nothing."""
     given = Resources(cpus=2, gpus=0.3, memory_gib=3)
-    assert demand_of(given, 100 * GIB, GPU_NODE) == Demand(cpus=2, gpus=0.3, memory_bytes=3 * GIB)
-    assert demand_of(Resources(gpus=0), GIB, GPU_NODE).as_ray() == {"CPU": 1, "memory": 2 * GIB}
+    assert request_for(given, 100 * GIB, GPU_NODE) == ResourceRequest(cpus=2, gpus=0.3, memory_bytes=3 * GIB)
+    assert request_for(Resources(gpus=0), GIB, GPU_NODE).as_ray() == {"CPU": 1, "memory": 2 * GIB}
 
 
 @given(predicted=st.integers(0, 200 * GIB), times=st.integers(0, 8), on_gpu=st.booleans())
 def test_more_each_time_it_was_not_enough(predicted: int, times: int, on_gpu: bool) -> None:
     """After running out of memory a replicate is given no less than before, and never more than a node has."""
     node = GPU_NODE if on_gpu else CPU_NODE
-    before, after = (demand_of(Resources(), predicted, node, num_out_of_memory=n) for n in (times, times + 1))
+    before, after = (request_for(Resources(), predicted, node, num_out_of_memory=n) for n in (times, times + 1))
     assert before.gpus <= after.gpus <= 1
     assert before.memory_bytes <= after.memory_bytes <= node.memory_bytes
 
@@ -47,18 +47,18 @@ def test_more_each_time_it_was_not_enough(predicted: int, times: int, on_gpu: bo
 def test_room_is_taken_and_given_back() -> None:
     """Only so much is placed as fits on single nodes; a node that goes takes what was on it with it."""
     room = NodeCapacity()
-    room.see({"one": {"CPU": 2, "memory": 4}, "other": {"CPU": 1, "memory": 8}})
+    room.update({"one": {"CPU": 2, "memory": 4}, "other": {"CPU": 1, "memory": 8}})
     assert room.place("a", {"CPU": 1, "memory": 3})
     assert not room.place("b", {"CPU": 2})
     assert room.place("b", {"CPU": 1, "memory": 6})
     assert not room.place("c", {"CPU": 1, "memory": 2})
     assert room.has_any({"CPU": 1})
-    room.leave("a")
+    room.release("a")
     assert room.place("c", {"CPU": 1, "memory": 2})
-    room.see({"one": {"CPU": 2, "memory": 4}})
-    room.leave("b")  # it was on the node that is gone
+    room.update({"one": {"CPU": 2, "memory": 4}})
+    room.release("b")  # it was on the node that is gone
     assert not room.place("b", {"CPU": 2})
-    room.leave("c")
+    room.release("c")
     assert room.place("b", {"CPU": 2})
 
 
@@ -66,10 +66,10 @@ def test_room_is_taken_and_given_back() -> None:
 def test_no_node_is_overfull(steps: list[tuple[float, bool]]) -> None:
     """Whatever is placed and leaves, what holders have on a node is never more than the node has."""
     room, held = NodeCapacity(), dict[str, float]()
-    room.see({"node": {"GPU": 2}})
+    room.update({"node": {"GPU": 2}})
     for number, (share, leaves) in enumerate(steps):
         if leaves and held:
-            room.leave(held_first := next(iter(held)))
+            room.release(held_first := next(iter(held)))
             del held[held_first]
         elif room.place(str(number), {"GPU": share}):
             held[str(number)] = share

@@ -69,7 +69,7 @@ def test_run_report_and_run_again(tiny_study: Path) -> None:
 
     status = subprocess.run([*SPIKESWEEP, "status", str(tiny_study), "--json"], capture_output=True, text=True, check=True)
     assert json.loads(status.stdout)["states"] == {"COMPLETE": 6}
-    look = "import sys; from studies.engine.execution.status import standing as s; "
+    look = "import sys; from studies.engine.execution.status import study_status as s; "
     look += "print(s(sys.argv[1]).states, 'torch' in sys.modules)"
     quick = subprocess.run([sys.executable, "-c", look, str(tiny_study)], capture_output=True, text=True, check=True)
     assert quick.stdout.strip() == "{'COMPLETE': 6} False"  # by the ledger alone

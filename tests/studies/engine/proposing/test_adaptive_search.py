@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from search_spaces.language.space import cell_key
 from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.study import Study
-from studies.engine.proposing.adaptive_search import SearchProposals, Warm, WarmStart
+from studies.engine.proposing.adaptive_search import KnownConfiguration, SearchProposals, WarmStart
 from tests.conftest import Start, run, wait_for
 from tests.studies.simulated_driver import Shelf, assert_consistent, ledger_of, simulate, surface_study
 
@@ -160,7 +160,7 @@ def test_what_is_known_is_not_trained(tmp_path: Path) -> None:
     metrics = {"val/accuracy": 0.99, "sparsity/overall": 0.99}
     space = "factors: {a: [-1, 0, 1], b: [-1, 0, 1]}\n"
     study = search(tmp_path / "study", "finalists: 1", num_trials=50, epochs=1, space=space)
-    warm = WarmStart([Warm({"a": 0.0, "b": 0.0}, {0: metrics})], ["Others were left out."])
+    warm = WarmStart([KnownConfiguration({"a": 0.0, "b": 0.0}, {0: metrics})], ["Others were left out."])
     proposals, shelf = simulate(study, warm=warm, kills=[12])
     entries = assert_consistent(study, proposals, shelf)
     known = [entry for entry in entries if entry.cell == {"a": 0.0, "b": 0.0}]

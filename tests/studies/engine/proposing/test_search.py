@@ -266,7 +266,7 @@ def test_stopping_goes_on(name: str, direction: Direction) -> None:
             expected[identity, epoch] = undisturbed.report(identity, epoch, values[identity][epoch - 1])
             history.append((identity, epoch))
             if expected[identity, epoch] or epoch == 8:
-                undisturbed.ended(identity, TrialState.PRUNED if expected[identity, epoch] else TrialState.COMPLETE)
+                undisturbed.finished(identity, TrialState.PRUNED if expected[identity, epoch] else TrialState.COMPLETE)
     assert any(expected.values())
     for num_seen in range(0, len(history), 17):
         resumed = EarlyStopping(pruner, direction)
@@ -274,7 +274,7 @@ def test_stopping_goes_on(name: str, direction: Direction) -> None:
         for identity, epoch in history[max(0, num_seen - 1) :]:
             assert resumed.report(identity, epoch, values[identity][epoch - 1]) == expected[identity, epoch]
             if expected[identity, epoch] or epoch == 8:
-                resumed.ended(identity, TrialState.PRUNED if expected[identity, epoch] else TrialState.COMPLETE)
+                resumed.finished(identity, TrialState.PRUNED if expected[identity, epoch] else TrialState.COMPLETE)
 
 
 def _order(values: Mapping[str, list[float]]) -> list[tuple[str, int]]:
@@ -314,5 +314,5 @@ def test_a_repeated_epoch_decides_nothing() -> None:
     assert stopping.report("one", 2, 0.4)
     assert not stopping.report("one", 1, 0.6)
     assert stopping.report("one", 2, 0.4)
-    stopping.ended("one", TrialState.PRUNED)
-    stopping.ended("never seen", TrialState.FAIL)
+    stopping.finished("one", TrialState.PRUNED)
+    stopping.finished("never seen", TrialState.FAIL)
