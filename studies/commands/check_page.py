@@ -53,7 +53,6 @@ def as_data(study: Study, forecast: Forecast | None, warm: WarmStart) -> dict[st
         "cells_are_a_sample": bool(forecast and forecast.sampled),
         "forecast": _forecast_data(forecast) if forecast else None,
         "sensitivity": found,
-        "fewest_seeds_for_significance": found.fewest_seeds if found else None,
         "warnings": list(warnings(study, forecast, found)),
     }
 
