@@ -1,80 +1,36 @@
-"""What ``spikesweep check`` says of a study: what it trains, what it costs, and what it can find out.
+"""What ``spikesweep check`` shows of a valid study, as a page for a person and as data for a script."""
 
-Beside the command line this is the one place that knows both the engine and the analysis.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.records.loading import NoStudyError, load_recorded_study
-from analysis.statistics.data.level_cells import FACTORIAL, level_cells
-from analysis.statistics.effects.contrasts import fewest_seeds
-from analysis.statistics.effects.level_effects import paired_differences
-from analysis.statistics.effects.power import pooled_difference_sd, sd_of_differences, smallest_effect
+from search_spaces.language.space import Cell, Factor, Level, Levels
+from studies.commands.check import GIB, Sensitivity, sensitivity, warnings
 from studies.commands.forecast import ConfigurationForecast, Forecast, num_planned
+from studies.engine.binding.configurations import Configuration
+from studies.engine.binding.trainable_modules import field_names, load_trainable, make_config
 from studies.engine.definition.study import Study, domain_in_words
-from studies.engine.execution.progress import clock
 from studies.engine.execution.runner import num_trained_parents
 from studies.engine.proposing.adaptive_search import WarmStart
-from studies.run_record import ACCURACY, level_in_words, levels_in_words
+from studies.run_record import level_in_words, levels_in_words
+from trainables.data.datasets import NO_IMAGES
+from trainables.training.configs import config_sections
+from trainables.training.recipe import Recipe
 
 MOST_CELLS_SHOWN = 30
-NUM_IN_FULL = 2
-POWER = 0.8
-FEWEST_FOR_ONE_CONTRAST = 6
-GIB = 2**30
-MEASURED = "measured on the runs of this study so far"
-
-
-@dataclass(frozen=True)
-class Sensitivity:
-    """What a design can find out.
-
-    Attributes:
-        num_contrasts: How many levels are compared with their baseline.
-        fewest_seeds: The fewest with which one of them can be significant after correction.
-        sd_of_differences: The standard deviation of a difference paired by seed, as a fraction; None if nothing is known.
-        source: Where it comes from.
-        smallest_effect: The smallest difference in accuracy found with 80 % power, in units of the standard deviation of
-            paired differences where that is not known; None if no difference can be.
-    """
-
-    num_contrasts: int
-    fewest_seeds: int
-    sd_of_differences: float | None
-    source: str
-    smallest_effect: float | None
-
-
-def sensitivity(study: Study) -> Sensitivity | None:
-    """The smallest effect on accuracy that a design which compares can detect; None for one that does not."""
-    if not study.baseline:
-        return None
-    domains = [factor.domain for factor in study.space.factors]
-    num_contrasts = sum((domain.num_values() or 1) - 1 for domain in domains)
-    sd, source = _sd_of_differences(study)
-    averaged = 1
-    if study.design in FACTORIAL and source != MEASURED:  # what is measured is of averages already
-        most_levels = max(domain.num_values() or 1 for domain in domains)
-        averaged = max(1, len(study.cells) // most_levels)
-    effect = smallest_effect(len(study.seeds), num_contrasts, sd or 1.0, power=POWER, num_cells_averaged=averaged)
-    return Sensitivity(num_contrasts, fewest_seeds(num_contrasts), sd, source, effect)
-
-
-def _sd_of_differences(study: Study) -> tuple[float | None, str]:
-    if study.content.seed_sd is not None:
-        return sd_of_differences(study.content.seed_sd), f"seed_sd {study.content.seed_sd:g}, as the study file states"
-    try:
-        recorded = load_recorded_study(study.stores.name, study.stores.tracking_uri)
-    except NoStudyError:
-        return None, "not known"
-    measured = pooled_difference_sd(paired_differences(level_cells(recorded.study, recorded.runs), ACCURACY))
-    return measured, MEASURED if measured is not None else "not known"
+NUM_SAMPLES_SHOWN = 5
+MOST_LEVELS_SHOWN = 8
+"""Of a factor; ``--full`` shows all of them, and all cells."""
+NUM_PROBES = 24
+"""Random cells of a space that is searched, by which its fields without effect are found."""
+ONE_BY_ONE = ("one_factor_at_a_time", "leave_one_out")
+"""Designs whose cells are told by what they have other than the baseline."""
+MINUTE_S, HOUR_S = 60.0, 3600.0
 
 
 def as_data(study: Study, forecast: Forecast | None, warm: WarmStart) -> dict[str, Any]:
@@ -86,6 +42,7 @@ def as_data(study: Study, forecast: Forecast | None, warm: WarmStart) -> dict[st
         "trainables": study.trainables,
         "design": study.design,
         "factors": {factor.name: domain_in_words(factor) for factor in study.space.factors},
+        "config": {name: _shared_fields(study, config) for name, config in _shared_configs(study).items()},
         "notes": [*study.notes, *_warm_in_words(warm)],
         "num_cells": len(study.cells),
         "seeds": study.seeds,
@@ -95,9 +52,17 @@ def as_data(study: Study, forecast: Forecast | None, warm: WarmStart) -> dict[st
         "cells": _cells_data(study, forecast),
         "cells_are_a_sample": bool(forecast and forecast.sampled),
         "forecast": _forecast_data(forecast) if forecast else None,
-        "sensitivity": vars(found) if found else None,
-        "fewest_seeds_for_significance": found.fewest_seeds if found else None,
+        "sensitivity": found,
         "warnings": list(warnings(study, forecast, found)),
+    }
+
+
+def _shared_fields(study: Study, config: Recipe) -> dict[str, dict[str, Any]]:
+    """The values that all cells share, by section and field."""
+    varied = _varied(study)
+    return {
+        section: {name: getattr(config, name) for name in names if name not in varied}
+        for section, names in config_sections(type(config)).items()
     }
 
 
@@ -117,45 +82,56 @@ def _forecast_data(forecast: Forecast) -> dict[str, Any]:
     return {**data, "fits": forecast.fits}
 
 
-def warnings(study: Study, forecast: Forecast | None, found: Sensitivity | None) -> Sequence[str]:
-    """What a person should know before starting it."""
-    said = []
-    if found and len(study.seeds) < found.fewest_seeds:
-        said.append(
-            f"{len(study.seeds)} seeds are too few for any significance after correction for {found.num_contrasts} contrasts; "
-            f"{found.fewest_seeds} seeds can give it (a single contrast needs {FEWEST_FOR_ONE_CONTRAST})"
-        )
-    if forecast and not forecast.fits:
-        said.append(
-            f"{forecast.at_once} replicates at once may need {forecast.at_once * forecast.memory_bytes / GIB:.1f} GiB, and this "
-            f"machine has {forecast.available_bytes / GIB:.1f}: raise resources.cpus, or lower --num-cpus"
-        )
-    return said
+def page(study: Study, forecast: Forecast | None, warm: WarmStart, *, width: int, full: bool = False) -> Group:
+    """All of it, for a person: what is trained, what differs from defaults, the cells, and what to expect.
 
-
-def page(study: Study, forecast: Forecast | None, warm: WarmStart) -> Group:
-    """All of it, for a person."""
-    num = num_planned(study)
-    parts: list[Any] = [Text(f"{study.stores.name}: {study.question}", "bold")]
-    parts.append(
-        Text(f"{', '.join(study.trainables)}; {study.design.replace('_', ' ')}: {_size_in_words(study)} = {num:,} replicates")
-    )
-    parts += [Text(f"  {factor.name}: {domain_in_words(factor)}") for factor in study.space.factors]
-    if study.tuning:
-        tuned = [f"{factor.name} ({domain_in_words(factor)})" for factor in study.tuning.space.factors]
-        parts.append(Text(f"tuned in every cell, with seed {study.tuning.seed}: {', '.join(tuned)}"))
-    parts += [Text(note) for note in (*study.notes, *_warm_in_words(warm))]
-    parts += [Text(f"constraint: {constraint}") for constraint in study.content.constraints]
-    if parents := parents_in_words(study, forecast):
-        parts.append(Text(parents))
-    parts += [Text(), _cells_table(study, forecast), *_in_full(study), Text()]
+    ``full`` shows every field of the configs, by section, and all cells.
+    """
+    found = sensitivity(study)
+    parts: list[RenderableType] = [Text(study.stores.name, "bold"), Text(study.question), Text(), _facts(study, forecast, warm)]
+    parts += [Text(), _factors_table(study, full=full)]
+    for table in _fields_tables(study) if full else _settings_tables(study):
+        parts += [Text(), table]
+    if cells := list(_cells_table(study, forecast, width, full=full)):
+        parts += [Text(), *cells]
+    parts.append(Text())
     if forecast:
         parts.append(Text(_forecast_in_words(forecast)))
-    found = sensitivity(study)
     if found:
         parts.append(Text(_sensitivity_in_words(study, found)))
     parts += [Text(f"warning: {warning}", "yellow") for warning in warnings(study, forecast, found)]
-    return Group(*parts, Text("The study is valid."))
+    return Group(*parts, Text("The study is valid.", "green"))
+
+
+def _facts(study: Study, forecast: Forecast | None, warm: WarmStart) -> Table:
+    """A line each: a word, and what it is here."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("trainable", ", ".join(study.trainables) + (f", {study.content.preset}" if study.content.preset else ""))
+    for name, dataset in study.binder.datasets.items():
+        if name != NO_IMAGES:
+            shape = "×".join(map(str, dataset.image_shape))
+            images = f"{len(dataset.train_labels):,} training images of {shape} pixels, {dataset.num_classes} classes"
+            table.add_row("data", f"{name}: {images}")
+    design = study.design.replace("_", " ")
+    table.add_row("design", f"{design}: {_size_in_words(study)} = {num_planned(study):,} replicates")
+    if study.search:
+        table.add_row("objectives", ", ".join(f"{direction} {metric}" for metric, direction in study.search.objectives.items()))
+        for limit in study.search.limits:
+            table.add_row("limit", str(limit))
+        if study.search.pruner:
+            table.add_row("pruner", str(study.search.pruner["name"]))
+    if study.tuning:
+        tuned = [f"{factor.name} ({domain_in_words(factor)})" for factor in study.tuning.space.factors]
+        table.add_row("tuned", f"in every cell, with seed {study.tuning.seed}: {', '.join(tuned)}")
+    for constraint in study.content.constraints:
+        table.add_row("constraint", str(constraint))
+    for note in (*study.notes, *_warm_in_words(warm)):
+        table.add_row("note", note)
+    if parents := parents_in_words(study, forecast):
+        table.add_row("parents", parents)
+    return table
 
 
 def parents_in_words(study: Study, forecast: Forecast | None = None) -> str:
@@ -177,54 +153,201 @@ def _warm_in_words(warm: WarmStart) -> list[str]:
 def _size_in_words(study: Study) -> str:
     num_seeds = len(study.seeds)
     if study.search:
-        words = f"{study.search.num_trials:,} trials × {study.search.seeds_per_trial} seeds by {study.search.sampler['name']}"
+        trials = f"{_counted(study.search.num_trials, 'trial')} × {_counted(study.search.seeds_per_trial, 'seed')}"
+        words = f"{trials} by {study.search.sampler['name']}"
         others = num_seeds - study.search.seeds_per_trial
-        return f"{words} + {study.search.finalists} finalists × {others} seeds" if study.search.finalists else words
-    words = f"{len(study.cells):,} cells × {num_seeds} seeds"
-    return f"{words} + {len(study.cells):,} cells × {study.tuning.num_trials} tuning trials" if study.tuning else words
+        finalists = f" + {_counted(study.search.finalists, 'finalist')} × {_counted(others, 'seed')}"
+        return words + finalists if study.search.finalists else words
+    cells = _counted(len(study.cells), "cell")
+    words = f"{cells} × {_counted(num_seeds, 'seed')}"
+    return f"{words} + {cells} × {_counted(study.tuning.num_trials, 'tuning trial')}" if study.tuning else words
 
 
-def _cells_table(study: Study, forecast: Forecast | None) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    sample = " (some that may be proposed)" if forecast and forecast.sampled else ""
-    table.add_column(f"cell{sample}", overflow="fold")
-    table.add_column("parameters", justify="right", no_wrap=True)
-    if not forecast:
-        for cell in study.cells[:MOST_CELLS_SHOWN]:
-            table.add_row(levels_in_words(cell), f"{study.binder.configuration(cell).footprint.num_parameters:,}")
-    else:
-        for title in ("operations", "memory", "time"):
-            table.add_column(title, justify="right", no_wrap=True)
-        for each in forecast.configurations[:MOST_CELLS_SHOWN]:
-            table.add_row(levels_in_words(each.levels), *_costs(each))
-    num = len(forecast.configurations) if forecast else len(study.cells)
-    if num > MOST_CELLS_SHOWN:
-        table.add_row(f"… and {num - MOST_CELLS_SHOWN:,} more (--json has all)")
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for title in titles:
+        table.add_column(title, overflow="fold")
     return table
 
 
+def _factors_table(study: Study, *, full: bool) -> Table:
+    """What varies: each factor's baseline, where there is one, and its other levels."""
+    conditions = any(factor.when for factor in study.space.factors)
+    compares = ["baseline", "other levels"] if study.baseline else ["values"]
+    table = _table("factor", *compares, *(["where"] if conditions else []))
+    table.columns[0].no_wrap = True
+    for factor in study.space.factors:
+        baseline = [level_in_words(study.baseline[factor.name])] if study.baseline else []
+        where = " and ".join(f"{name} is {' or '.join(map(level_in_words, levels))}" for name, levels in factor.when.items())
+        table.add_row(factor.name, *baseline, _levels_in_words(factor, baseline, full=full), *([where] if conditions else []))
+    return table
+
+
+def _levels_in_words(factor: Factor, without: Sequence[str] = (), *, full: bool) -> str:
+    if not isinstance(factor.domain, Levels):
+        return domain_in_words(replace(factor, when={}))
+    levels = [word for word in map(level_in_words, factor.domain.values) if word not in without]
+    shown = levels if full else levels[:MOST_LEVELS_SHOWN]
+    more = [f"… {len(levels)} in all"] if len(shown) < len(levels) else []
+    return ("\n" if any(" " in level for level in levels) else ", ").join([*shown, *more])  # a layout is several words
+
+
+def _shared_configs(study: Study) -> dict[str, Recipe]:
+    """The config of every trainable with what all its cells share, and defaults for the rest."""
+    classes = {name: load_trainable(name).Config for name in study.trainables}
+    return {
+        name: make_config(made, {key: value for key, value in study.binder.shared.items() if key in field_names(made)})
+        for name, made in classes.items()
+    }
+
+
+def _varied(study: Study) -> dict[str, str]:
+    """The fields that not all replicates share, and why not."""
+    tuned = dict.fromkeys(study.tuning.space.names(), "tuned") if study.tuning else {}
+    return {**dict.fromkeys(study.space.names(), "factor"), **tuned}
+
+
+def _settings_tables(study: Study) -> Iterator[Table]:
+    """What the study sets for all its cells other than the defaults."""
+    varied = _varied(study)
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for trainable, config in _shared_configs(study).items():
+        default = type(config)()
+        for names in config_sections(type(config)).values():
+            for name in names:
+                value, usual = getattr(config, name), getattr(default, name)
+                if value != usual and name not in varied and name != "data":
+                    rows.setdefault((name, level_in_words(value), level_in_words(usual)), []).append(trainable)
+    if not rows:
+        return
+    several = len(study.trainables) > 1
+    table = _table("config", "value", "default", *(["of"] if several else []))
+    table.columns[0].no_wrap = True
+    for (name, value, usual), owners in rows.items():
+        of_all = len(owners) == len(study.trainables)
+        table.add_row(name, value, Text(usual, "dim"), *(["" if of_all else ", ".join(owners)] if several else []))
+    yield table
+
+
+def _fields_tables(study: Study) -> Iterator[Table]:
+    """Every field of every trainable, by section."""
+    varied = _varied(study)
+    factors = {factor.name: factor for factor in [*(study.tuning.space.factors if study.tuning else ()), *study.space.factors]}
+    for trainable, config in _shared_configs(study).items():
+        default, inactive = type(config)(), _inactive_fields(study, trainable)
+        table = _table(f"{trainable}, every field", "value", "")
+        table.columns[0].no_wrap = True
+        for section, names in config_sections(type(config)).items():
+            table.add_row(Text(section, "bold"))
+            for name in names:
+                value, usual = getattr(config, name), getattr(default, name)
+                words, note = level_in_words(value), "" if value == usual else f"default {level_in_words(usual)}"
+                if name in varied:
+                    words, note = _levels_in_words(factors[name], full=True), varied[name]
+                elif name in inactive:
+                    note = "no effect here"
+                table.add_row(f"  {name}", words, Text(note, "dim"), style="dim" if name in inactive else None)
+        yield table
+
+
+def _inactive_fields(study: Study, trainable: str) -> set[str]:
+    """The fields that have no effect in any cell of a trainable."""
+    generator = random.Random(0)  # noqa: S311  # nothing secret
+    cells = study.cells or [study.space.random_cell(generator) for _ in range(NUM_PROBES)]
+    configurations = [study.binder.configuration(cell) for cell in cells]
+    inactive = [set(each.config.inactive_fields()) for each in configurations if each.trainable == trainable]
+    return set.intersection(*inactive) if inactive else set()
+
+
+def _cells_table(study: Study, forecast: Forecast | None, width: int, *, full: bool) -> Iterator[RenderableType]:
+    """What is trained and what it costs: cells by their factors, or some of those that a search may propose."""
+    costs: list[tuple[Cell, list[str]]]
+    if forecast:
+        costs = [(each.levels, _costs(each)) for each in _shown(forecast)]
+        titles = ["parameters", "operations", "memory", "time"]
+    else:
+        costs = [(cell, _sizes(study.binder.configuration(cell))) for cell in study.cells]
+        titles = ["parameters", "operations"]
+    if not costs:
+        return
+    shown = costs if full else costs[:MOST_CELLS_SHOWN]
+    named = _named_cells(study, [cell for cell, _ in shown], width - sum(max(len(title), 10) + 2 for title in titles))
+    if forecast and forecast.sampled:
+        yield Text("Some of the configurations that may be proposed:", "dim")
+    table = _table(*named[0])
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
+    for names, (_, numbers) in zip(named[1:], shown, strict=True):
+        table.add_row(*names, *numbers)
+    yield table
+    if len(shown) < len(costs):
+        yield Text(f"… and {len(costs) - len(shown):,} more: --full")
+
+
+def _shown(forecast: Forecast) -> Sequence[ConfigurationForecast]:
+    """All configurations; of a sample the cheapest, the dearest and some between."""
+    if not forecast.sampled:
+        return forecast.configurations
+    ordered = sorted(forecast.configurations, key=lambda each: each.seconds)
+    num = min(NUM_SAMPLES_SHOWN, len(ordered))
+    return [ordered[round(i * (len(ordered) - 1) / max(1, num - 1))] for i in range(num)]
+
+
+def _named_cells(study: Study, cells: Sequence[Cell], width: int) -> list[list[str]]:
+    """Titles, then for each cell its names: what it has other than the baseline, its level of each factor, or all in words."""
+    if study.design in ONE_BY_ONE:
+        baseline = study.cells[0]
+        return [["cell"], *([levels_in_words(_difference(cell, baseline)) or "baseline"] for cell in cells)]
+    factors = study.space.names()
+    rows = [list(factors), *([_level_or_nothing(cell, name) for name in factors] for cell in cells)]
+    if sum(max(map(len, column)) + 2 for column in zip(*rows, strict=True)) <= width:
+        return rows
+    return [["cell"], *([levels_in_words(cell)] for cell in cells)]
+
+
+def _difference(cell: Mapping[str, Level], other: Mapping[str, Level]) -> Cell:
+    return {name: level for name, level in cell.items() if name not in other or other[name] != level}
+
+
+def _level_or_nothing(cell: Mapping[str, Level], name: str) -> str:
+    return level_in_words(cell[name]) if name in cell else "–"
+
+
+def _sizes(configuration: Configuration) -> list[str]:
+    return [f"{configuration.footprint.num_parameters:,}", _rounded(configuration.footprint.operations_per_image)]
+
+
 def _costs(each: ConfigurationForecast) -> list[str]:
-    memory = f"{each.memory_bytes / 2**20:,.0f} MiB"
-    return [f"{each.footprint.num_parameters:,}", f"{each.footprint.operations_per_image:.2g}", memory, f"{each.seconds:.1f} s"]
+    mib = each.memory_bytes / 2**20
+    memory = f"{mib:,.0f} MiB" if mib >= 1 else "< 1 MiB"
+    return [f"{each.footprint.num_parameters:,}", _rounded(each.footprint.operations_per_image), memory, _duration(each.seconds)]
 
 
-def _in_full(study: Study) -> list[Text]:
-    """The first configurations with every field, so that a person can see what is trained."""
-    lines = []
-    for cell in study.cells[:NUM_IN_FULL]:
-        configuration = study.binder.configuration(cell)
-        fields = vars(configuration.config)
-        lines.append(Text())
-        lines.append(Text(f"{configuration.trainable}, {levels_in_words(cell)}, in full:", "dim"))
-        lines.append(Text("  " + ", ".join(f"{name} {level_in_words(value)}" for name, value in fields.items()), "dim"))
-    return lines
+def _rounded(number: float) -> str:
+    """Two digits and a prefix: 690 k, 1.4 M."""
+    for prefix in ("", " k", " M", " G"):
+        if number < 1000:
+            return f"{number:.2g}{prefix}" if number < 100 else f"{round(number, -1):.0f}{prefix}"
+        number /= 1000
+    return f"{number:.3g} T"
+
+
+def _duration(seconds: float) -> str:
+    """As a person says it: 2.4 s, 3.5 min, 12 h."""
+    if seconds < MINUTE_S:
+        return f"{seconds:.1f} s"
+    return f"{seconds / MINUTE_S:.1f} min" if seconds < HOUR_S else f"{seconds / HOUR_S:,.1f} h"
 
 
 def _forecast_in_words(forecast: Forecast) -> str:
-    at_most = "at most " if forecast.sampled and forecast.num_parents else "about "
+    at_most = "at most" if forecast.sampled and forecast.num_parents else "about"
     return (
-        f"predicted: {at_most}{clock(forecast.wall_seconds)} on this machine, {forecast.at_once} at a time "
-        f"({clock(forecast.replicate_seconds)} of training in all); up to {forecast.memory_bytes / GIB:.1f} GiB for each, "
+        f"predicted: {at_most} {_duration(forecast.wall_seconds)} on this machine, {forecast.at_once} at a time "
+        f"({_duration(forecast.replicate_seconds)} of training in all); up to {forecast.memory_bytes / GIB:.1f} GiB for each, "
         f"of {forecast.available_bytes / GIB:.1f} GiB here"
     )
 

@@ -75,6 +75,8 @@ def list_studies(
     the number of replicates that are done, of all that the study asks for. A narrow terminal shows fewer columns; --json has
     everything.
 
+    With --json: studies (each with study, question, design, trainables, num_replicates, at_most, states), presets.
+
     Exit codes: 0 the studies were listed; 2 a ledger cannot be read.
 
     Example: spikesweep list --storage results

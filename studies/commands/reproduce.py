@@ -57,6 +57,9 @@ def reproduce(
     Trains exactly what the run in MLflow says, here and without Ray, and shows every epoch beside the run's. A run that failed
     or was stopped is compared as far as it went. Writes nothing to the study's storage or to MLflow.
 
+    With --json: run_id, identity, study, title, status, reason, trainable, seed, agrees, failure, device, num_threads,
+    num_epochs, num_metrics, num_curves, differences, only_in_run, only_now, final_accuracy, unlike.
+
     Exit codes: 0 the numbers agree to the last digit; 1 they differ, or training fails where the run's did not; 2 the input is
     wrong, and nothing was started.
 

@@ -19,6 +19,8 @@ def status(study: StudyArgument, overrides: SetOption = None, storage: StorageOp
     Counts replicates by state (planned, running, complete, pruned, failed), and gives the reason of every failure. Can be
     called while the study runs.
 
+    With --json: name, num_replicates, states, best, failures.
+
     Exit codes: 0 the study was found, whatever its state; 2 the input is wrong.
 
     Example: spikesweep status quickstart

@@ -42,6 +42,8 @@ def export_study(
     The file holds metrics, parameters, tags, data sets, models and artifacts of all its runs; import reads it. Reads MLflow
     alone: with --tracking-uri, STUDY can be the name of a study that was run elsewhere.
 
+    With --json: study, num_runs, remarks.
+
     Exit codes: 0 the file was written; 2 it was not, and is not there.
 
     Example: spikesweep export quickstart quickstart.zip
@@ -78,6 +80,8 @@ def import_study(
     """Write exported runs into another MLflow store.
 
     Runs that are there already are left as they are, so it is safe to repeat: after an interruption the same command goes on.
+
+    With --json: study, num_runs, remarks.
 
     Exit codes: 0 the store has all runs of the file; 1 the store failed on the way; 2 the file or the store is wrong, and
     nothing was written.

@@ -2,17 +2,22 @@
 
 import json
 import math
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from analysis.statistics.effects.power import smallest_effect
-from studies.commands.check_page import as_data, page, sensitivity
+from studies.commands.check import sensitivity
+from studies.commands.check_page import as_data, page
 from studies.commands.forecast import Forecast, forecast
+from studies.engine.binding.trainable_modules import field_names, load_trainable
 from studies.engine.definition.loading import load_study
 from studies.engine.proposing.adaptive_search import WarmStart
 from tests.conftest import SPIKESWEEP, run
+from trainables.training.configs import config_sections
 
 SURFACE = """\
 question: Does a or b matter?
@@ -31,26 +36,30 @@ def surface_study(tmp_path: Path) -> Path:
     return path
 
 
-def shown(path: Path, *overrides: str) -> str:
+def shown(study: Path | str, *overrides: str, width: int = 200, full: bool = False) -> str:
     """The page of a study, without timing."""
-    from rich.console import Console
-
-    console = Console(width=200)
+    console = Console(width=width)
     with console.capture() as capture:
-        console.print(page(load_study(str(path), overrides), None, WarmStart()))
+        console.print(page(load_study(str(study), overrides), None, WarmStart(), width=width, full=full))
     return capture.get()
 
 
+def rows(text: str) -> list[list[str]]:
+    """The words of each line, split where there are two spaces or more."""
+    return [re.split(r" {2,}", line.strip()) for line in text.splitlines()]
+
+
 def test_check_says_all_of_it(tiny_study: Path) -> None:
-    """Cells, seeds, the first configurations in full, costs, and what can be detected; nothing is made."""
+    """Cells, seeds, what the study sets, costs, and what can be detected; nothing is made."""
     command = [*SPIKESWEEP, "check", str(tiny_study)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     for part in (
-        "bitnet; one factor at a time: 3 cells × 2 seeds = 6 replicates",
-        "time_steps: 2, 4",
-        "in full:",
-        "weight_decay 0.01",
+        "trainable bitnet",
+        "design one factor at a time: 3 cells × 2 seeds = 6 replicates",
+        "time_steps 4 2",
+        "layout 64 M 64",
+        "cell parameters operations memory time baseline",
         "predicted: about",
         "smallest effect it can detect: none, with 2 seeds and 2 contrasts",
         "warning: 2 seeds are too few for any significance",
@@ -149,3 +158,71 @@ def test_a_search_is_forecast_by_a_sample(tmp_path: Path) -> None:
     assert data["num_replicates"] == 2000 + 5 * 5
     assert data["sensitivity"] is None
     assert data["forecast"]["num_parents"] == 0
+
+
+def test_what_a_study_sets_is_shown_once() -> None:
+    """Of the config what differs from the defaults; of each cell what differs from the baseline; at most 80 columns."""
+    text = shown("quickstart", width=80)
+    found = rows(text)
+    assert max(map(len, text.splitlines())) <= 80
+    assert ["time_steps", "8", "2, 4, 16"] in found
+    start = found.index(["config", "value", "default"])
+    assert found[start + 1 : start + 5] == [
+        ["validation_fraction", "0.25", "0.1"],
+        ["epochs", "12", "10"],
+        ["batch_size", "32", "64"],
+        [""],
+    ]
+    cells = [row[0] for row in found[start + 6 : start + 14]]
+    assert cells[:3] == ["baseline", "time_steps=2", "time_steps=4"]
+    assert cells[-1] == "layout=64 64 A 128 A 256 512 A"
+    assert "weight_decay" not in text
+
+
+def test_full_shows_every_field_by_section() -> None:
+    """Each field of each trainable once, in its section: its value, or what varies, and whether it has an effect."""
+    text = shown("equal_recipe", full=True)
+    sections = text.split("every field")[1:]
+    names = ("ann", "bitnet", "converted_snn")
+    for name, section in zip(names, sections, strict=True):
+        config = load_trainable(name).Config
+        lines = [line.split()[0] for line in section.splitlines() if line.startswith("  ")]
+        assert [line for line in lines if line in field_names(config)] == [
+            field for fields in config_sections(config).values() for field in fields
+        ]
+        headings = [line.strip() for line in section.splitlines() if line.strip() in config_sections(config)]
+        assert headings == list(config_sections(config))
+    found = rows(sections[1])
+    for row in (
+        ["time_steps", "8, 32", "factor"],
+        ["lr", "0.001, 0.003, 0.01", "tuned"],
+        ["epochs", "12", "default 10"],
+        ["surrogate", "arctan", "no effect here"],
+        ["weight_decay", "0.01"],
+    ):
+        assert row in found
+    assert "validation_fraction" in shown("equal_recipe")
+    assert "weight_decay" not in shown("equal_recipe")
+
+
+def test_cells_of_a_factorial_have_a_column_for_each_factor(surface_study: Path) -> None:
+    """Where the width has room for them; else their levels are told in words."""
+    found = rows(shown(surface_study, "design=full_factorial"))
+    assert ["a", "b", "parameters", "operations"] in found
+    assert ["-1", "0", "0", "500 k"] in found
+    assert "a=-1" in shown(surface_study, "design=full_factorial", width=30)
+
+
+def test_as_data_has_what_all_cells_share(surface_study: Path) -> None:
+    """By trainable, section and field; without what varies."""
+    config = as_data(load_study(str(surface_study)), None, WarmStart())["config"]["response_surface"]
+    assert config["training"]["epochs"] == 1
+    assert "a" not in config["response surface"]
+    assert config["response surface"]["c"] == 0
+
+
+def test_many_cells_are_cut() -> None:
+    """Thirty of them are shown, and how many more there are; --full shows all."""
+    text = shown("surface_factorial")
+    assert "… and 132 more: --full" in text
+    assert len(shown("surface_factorial", full=True).splitlines()) > len(text.splitlines()) + 132
