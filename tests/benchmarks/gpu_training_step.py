@@ -37,7 +37,7 @@ from trainables import bitnet
 from trainables.kernels.gpu.chain import (
     FOLDED_IMAGES,
     FusedLayer,
-    connect,
+    apply_synapses,
     fused_layers,
     low_precision,
     piece_of,
@@ -321,7 +321,7 @@ def convolution_share(network: Network, batch_size: int, time_steps: int, peak: 
         spikes_TBN = (torch.rand(length, images, *shapes[before.spikes], device="cuda") < 0.1).to(torch.bfloat16)
         grad_TBN = torch.randn(length, images, *shapes[layer.drive], device="cuda").to(torch.bfloat16)
         spikes, grads = (_channels_last(values) for values in (spikes_TBN, grad_TBN))
-        duration_s += seconds_on_gpu(lambda s=spikes, w=weight, a=layer: connect(s.flatten(0, 1), w, a.synapses))  # type: ignore[misc]
+        duration_s += seconds_on_gpu(lambda s=spikes, w=weight, a=layer: apply_synapses(s.flatten(0, 1), w, a.synapses))  # type: ignore[misc]
         duration_s += seconds_on_gpu(
             lambda g=grads, s=spikes, w=weight, a=layer: synapse_gradients(g, s, w, a, needs_input_grad=True)  # type: ignore[misc]
         )

@@ -12,7 +12,7 @@ The peak is that of all tensors that live at once::
 The backward pass needs what enters convolutions, linear layers, pools, norms and clamps; what leaves a ReLU; where the largest
 inputs of max pools were; of spiking neurons a mask, or with a surrogate the derivative of every step. A rate-collapsed one
 needs group means of these, and the forward pass before it holds 6 results over all time steps at once, most of them to find
-the routing of a max pool.
+where the gradient of a max pool goes.
 
 A batch that is run in n parts (``num_micro_batches``) is the size of its largest part, in evaluation as in training; weights,
 gradients and a calibration's activations are as many as before.

@@ -4,7 +4,7 @@ The forward pass is exact and keeps nothing. For the backward pass every group o
 spikes, and the mean of the per-step gradient masks in the neurons' place::
 
     Ḡ_L,g = Σ_{t∈g} dL/dS_t · mean_{t∈g}(M_t)
-    Ḡ_l,g = mean_{t∈g}(M_t·R_t) · (Wᵀ Ḡ_{l+1,g})      R_t: the routing of a max pool behind the neurons
+    Ḡ_l,g = mean_{t∈g}(M_t·R_t) · (Wᵀ Ḡ_{l+1,g})      R_t: the pool_gradient_shares of a max pool behind the neurons
     dW    = Σ_g mean_{t∈g}(s_t) ⊗ Ḡ_g
 
 With K = T it is the exact straight-through gradient; its memory and time do not depend on T otherwise.
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from trainables.networks.network import INPUT, Network, Observer, Step
 from trainables.spiking.neurons import SpikingNeuron, gradient_mask
-from trainables.spiking.pools import SplitTiesMaxPool, routing, spread
+from trainables.spiking.pools import SplitTiesMaxPool, pool_gradient_shares, upsample_window
 
 TimeGroups = int | Literal["dyadic"]
 
@@ -42,7 +42,7 @@ def group_sizes(time_steps: int, groups: TimeGroups) -> list[int]:
 class _Signal:
     """A step's result twice: as it is, ``[T, B, …]``, without gradient, and as group means, ``[K, B, …]``, with one.
 
-    Behind neurons also what a max pool needs to put its routing into the same mean: their drive and mask.
+    Behind neurons also what a max pool needs to put its pool_gradient_shares into the same mean: their drive and mask.
     """
 
     values_TBN: Tensor
@@ -98,10 +98,12 @@ def _run(network: Network, step: Step, arguments: list[_Signal], time_steps: int
 def _max_pool(signal: _Signal, pooled_TBN: Tensor, sizes: list[int], *, split_ties: bool) -> _Signal:
     assert signal.mask_TBN is not None
     with torch.no_grad():
-        shares_TBN = routing(signal.values_TBN, pooled_TBN, split_ties=split_ties)
+        shares_TBN = pool_gradient_shares(signal.values_TBN, pooled_TBN, split_ties=split_ties)
         mean_shares = group_means(shares_TBN * signal.mask_TBN, sizes)
     shape = signal.means_KBN.shape
-    means = _Replace.apply(signal.drive_KBN, group_means(pooled_TBN, sizes), lambda grad: spread(grad, shape) * mean_shares)
+    means = _Replace.apply(
+        signal.drive_KBN, group_means(pooled_TBN, sizes), lambda grad: upsample_window(grad, shape) * mean_shares
+    )
     return _Signal(pooled_TBN, means)
 
 

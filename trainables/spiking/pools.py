@@ -20,7 +20,7 @@ class _SplitTies(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         x_NCHW, pooled = ctx.saved_tensors
-        return spread(grads[0], x_NCHW.shape) * routing(x_NCHW, pooled, split_ties=True)
+        return upsample_window(grads[0], x_NCHW.shape) * pool_gradient_shares(x_NCHW, pooled, split_ties=True)
 
 
 class SplitTiesMaxPool(nn.Module):
@@ -35,12 +35,12 @@ class SplitTiesMaxPool(nn.Module):
         return pooled
 
 
-def routing(x_NCHW: Tensor, pooled_NCHW: Tensor, *, split_ties: bool) -> Tensor:
+def pool_gradient_shares(x_NCHW: Tensor, pooled_NCHW: Tensor, *, split_ties: bool) -> Tensor:
     """The share of its window's gradient that every input of a max pool gets, of the input's shape and type."""
-    largest = (x_NCHW == spread(pooled_NCHW, x_NCHW.shape, fill=float("nan"))).to(x_NCHW.dtype)
+    largest = (x_NCHW == upsample_window(pooled_NCHW, x_NCHW.shape, fill=float("nan"))).to(x_NCHW.dtype)
     if split_ties:
         num_largest = functional.avg_pool2d(largest.flatten(end_dim=-4), 2, divisor_override=1)  # time folded into the batch
-        return largest / spread(num_largest.view_as(pooled_NCHW), x_NCHW.shape, fill=1.0)
+        return largest / upsample_window(num_largest.view_as(pooled_NCHW), x_NCHW.shape, fill=1.0)
     height, width = (side // 2 * 2 for side in x_NCHW.shape[-2:])
     windows = largest[..., :height, :width].reshape(*largest.shape[:-2], height // 2, 2, width // 2, 2).transpose(-3, -2)
     first = (windows.flatten(-2).cumsum(dim=-1) == 1) * windows.flatten(-2)
@@ -49,11 +49,11 @@ def routing(x_NCHW: Tensor, pooled_NCHW: Tensor, *, split_ties: bool) -> Tensor:
     return shares
 
 
-def spread(pooled_NCHW: Tensor, shape: torch.Size, *, fill: float = 0.0) -> Tensor:
+def upsample_window(pooled_NCHW: Tensor, shape: torch.Size, *, fill: float = 0.0) -> Tensor:
     """Every value of a pool's output at the four inputs that it was made of; ``fill`` where an odd last row has no window."""
-    spread_NCHW = pooled_NCHW.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
-    missing = (0, shape[-1] - spread_NCHW.shape[-1], 0, shape[-2] - spread_NCHW.shape[-2])
-    return functional.pad(spread_NCHW, missing, value=fill) if any(missing) else spread_NCHW
+    upsampled_NCHW = pooled_NCHW.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
+    missing = (0, shape[-1] - upsampled_NCHW.shape[-1], 0, shape[-2] - upsampled_NCHW.shape[-2])
+    return functional.pad(upsampled_NCHW, missing, value=fill) if any(missing) else upsampled_NCHW
 
 
 class LargestCountPool(nn.Module):

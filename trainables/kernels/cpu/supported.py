@@ -15,7 +15,7 @@ TWO_BY_TWO = ((2, 2), (2, 2), (0, 0), (1, 1), False)
 
 
 class NotAChainError(ValueError):
-    """The kernels do not know this network; the message goes on from "the event-driven backend …"."""
+    """The kernels do not support this network; the message continues "the event-driven backend …"."""
 
 
 @dataclass(frozen=True)

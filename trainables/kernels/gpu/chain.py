@@ -222,7 +222,7 @@ class _Synapses(torch.autograd.Function):
         del parameter  # the gradient's address; ``weight`` is the same in another type
         ctx.kept, ctx.weight, ctx.layer = values_TBN if bits is None else bits, weight, layer
         inputs_NCHW = apply_folded(layer.before, values_TBN).flatten(0, 1)
-        drive_NCHW = connect(inputs_NCHW, weight, layer.synapses)
+        drive_NCHW = apply_synapses(inputs_NCHW, weight, layer.synapses)
         return drive_NCHW.view(*values_TBN.shape[:2], *drive_NCHW.shape[1:])
 
     @staticmethod
@@ -269,7 +269,7 @@ def apply_folded(modules: Sequence[nn.Module], values_TBN: Tensor) -> Tensor:
     return values_NCHW.view(*values_TBN.shape[:2], *values_NCHW.shape[1:])
 
 
-def connect(inputs_NCHW: Tensor, weight: Tensor, synapses: nn.Conv2d | nn.Linear) -> Tensor:
+def apply_synapses(inputs_NCHW: Tensor, weight: Tensor, synapses: nn.Conv2d | nn.Linear) -> Tensor:
     """Drives without bias."""
     if isinstance(synapses, nn.Linear):
         return functional.linear(inputs_NCHW, weight)
