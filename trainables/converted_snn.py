@@ -368,13 +368,13 @@ def _products(network: Network, thresholds: dict[str, Tensor]) -> dict[str, Tens
     """What a spike of every layer is worth in the analogue network's units: the product of the thresholds up to it."""
     scales: dict[str, Tensor] = {}
     known: dict[str, Tensor] = {}
-    for step in network.steps:
-        worth = known.get(step.inputs[0], torch.ones(()))
-        layer = network.layers.get(step.name)
-        if layer in thresholds and not network.is_a(step, torch.nn.Conv2d, torch.nn.Linear):
+    for operation in network.operations:
+        worth = known.get(operation.inputs[0], torch.ones(()))
+        layer = network.layers.get(operation.name)
+        if layer in thresholds and not network.is_a(operation, torch.nn.Conv2d, torch.nn.Linear):
             worth = worth * thresholds[layer].cpu()
             scales[layer] = worth
-        known[step.name] = worth
+        known[operation.name] = worth
     return scales
 
 

@@ -92,10 +92,10 @@ def work_of(subject: Subject) -> dict[str, float]:
     else:
         torch_outputs(subject, counter)
     metrics, places = counter.metrics(), 0.0
-    for step, module in zip(network.steps_of(nn.Conv2d, nn.Linear), synaptic_modules(network), strict=True):
+    for operation, module in zip(network.operations_of(nn.Conv2d, nn.Linear), synaptic_modules(network), strict=True):
         channels = module.weight.shape[0]
         places += (
-            metrics[f"effective_acs/{network.layers[step.name]}"] * num_lane_groups(channels) * lanes_of(channels) / channels
+            metrics[f"effective_acs/{network.layers[operation.name]}"] * num_lane_groups(channels) * lanes_of(channels) / channels
         )
     return {
         "additions": metrics["ops/effective_acs"],

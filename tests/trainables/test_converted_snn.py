@@ -177,7 +177,7 @@ def test_networks_of_torchvision(name: str, num_layers: int) -> None:
         neuron.firing_threshold.copy_(scales[layer])
     outputs_TBK, spikes = run(network, ConstantCurrent(images_BCHW), 128)
 
-    assert len(network.steps_of(LargestCountPool)) == sum(isinstance(part, nn.MaxPool2d) for part in module.modules())
+    assert len(network.operations_of(LargestCountPool)) == sum(isinstance(part, nn.MaxPool2d) for part in module.modules())
     assert len(spikes) == num_layers
     behind_the_pool = spikes["layer2"].mean(dim=0) * scales["layer2"]
     assert float((behind_the_pool - activations["layer2"][0]).norm() / activations["layer2"].norm()) < 0.2

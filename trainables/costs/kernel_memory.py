@@ -47,11 +47,11 @@ def kernel_bytes(network: Network, sizes: Mapping[str, int], task: Task, *, trai
 
     Args:
         network: A chain that the kernels take.
-        sizes: Of every step's result, for one image.
+        sizes: Of every operation's result, for one image.
         task: How the network is run.
         trained: Or only evaluated.
     """
-    neurons = [sizes[step.name] for step in network.steps_of(SpikingNeuron)]
+    neurons = [sizes[operation.name] for operation in network.operations_of(SpikingNeuron)]
     evaluation = _held(neurons, task.eval_time_steps, 0, EVALUATION_BYTES)
     if not trained:
         return round(evaluation + _listed(neurons, task.eval_time_steps))

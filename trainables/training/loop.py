@@ -117,7 +117,7 @@ def _facts_of_parts(task: Task, network: Network) -> dict[str, str]:
     if task.num_micro_batches == 1:
         return {}
     facts = {"num_micro_batches": str(task.num_micro_batches)}
-    if any(network.steps_of(*NORMS)):
+    if any(network.operations_of(*NORMS)):
         facts["batch_norm"] = "its statistics in training are those of the parts of a batch"
     if task.regularisers and task.regularisers.rate_target is not None:
         facts["rate_target"] = "its distance in training is that of the parts of a batch"
@@ -225,7 +225,7 @@ class Trainer:
         """Every part has an image, or two where there are batch norms, which could not take a single one."""
         if self._task.num_micro_batches == 1:
             return 1
-        fewest = 2 if any(self._network.steps_of(*NORMS)) else 1
+        fewest = 2 if any(self._network.operations_of(*NORMS)) else 1
         return max(1, min(self._task.num_micro_batches, num_images // fewest))
 
     def _add_gradients(

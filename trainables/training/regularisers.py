@@ -76,7 +76,7 @@ def rate_target_problems(config: SpikeRegularisers, build: Callable[[], Network]
 
 def hidden_layers(network: Network) -> list[str]:
     """The spiking layers that are not the output."""
-    output = network.layers.get(network.steps[-1].name)
+    output = network.layers.get(network.operations[-1].name)
     return [layer for layer, _ in network.neurons() if layer != output]
 
 
@@ -198,19 +198,19 @@ class Pruner:
 
     def _filters(self) -> Iterator[tuple[str, nn.Conv2d, list[Tensor]]]:
         """Every convolution with its layer and all tensors that have a row a filter."""
-        for step in self._network.steps_of(nn.Conv2d):
-            conv = self._network.parts[step.name]
+        for operation in self._network.operations_of(nn.Conv2d):
+            conv = self._network.parts[operation.name]
             assert isinstance(conv, nn.Conv2d)
             tensors: list[Tensor] = [conv.weight] + ([conv.bias] if conv.bias is not None else [])
-            for later in self._network.steps_of(nn.BatchNorm2d):
+            for later in self._network.operations_of(nn.BatchNorm2d):
                 norm = self._network.parts[later.name]
-                if later.inputs == (step.name,):
+                if later.inputs == (operation.name,):
                     assert isinstance(norm, nn.BatchNorm2d)
                     tensors += [norm.weight, norm.bias]
-            yield self._network.layers[step.name], conv, tensors
+            yield self._network.layers[operation.name], conv, tensors
 
 
 def num_pruned_filters(network: Network) -> int:
     """Filters whose weights are all 0."""
-    convolutions = [network.parts[step.name] for step in network.steps_of(*SYNAPSES)]
+    convolutions = [network.parts[operation.name] for operation in network.operations_of(*SYNAPSES)]
     return sum(int((~conv.weight.flatten(1).any(dim=1)).sum()) for conv in convolutions if isinstance(conv, nn.Conv2d))
