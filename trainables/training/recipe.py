@@ -64,8 +64,9 @@ class Recipe:
     """cpu, a CUDA device such as cuda:0, or auto: in a study a GPU if resources ask for one; else a GPU if there is one."""
 
     backend: Backend = setting("auto", identity=False)
-    """What runs a spiking network: torch, which is the definition; event_driven, kernels for CPUs that cost only what spikes do;
-    triton, kernels for GPUs; or auto for the fastest that knows the network. They agree within rounding."""
+    """Which code runs a spiking network. torch is plain PyTorch and supports every network; event_driven are CPU kernels whose
+    time depends on the number of spikes; triton are GPU kernels. auto takes event_driven on a CPU where it supports the network,
+    and torch on a GPU, because the triton kernels have not been measured on one yet. Results agree within rounding."""
 
     def problems(self, image_shape: ImageShape) -> Iterator[tuple[str, str]]:
         """What a field's own rule cannot see, for images of ``image_shape``: pairs (field, what is wrong)."""
