@@ -267,6 +267,17 @@ def test_without_a_compiler_torch_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answers == [(None, f"torch (the event-driven backend cannot be compiled here ({failure}))")] * 2
 
 
+def test_memory_is_as_docs_draw_it() -> None:
+    """The example of docs/kernels.md: 40 channels on 3 x 4 pixels in front of a convolution, 5 x 6 pixels of two words."""
+    network = bitnet.build(bitnet.Config(layout="40 8", time_steps=2), (3, 4, 1), CLASSES)
+    space = EventDrivenEvaluator(network, (3, 4), 2)._new_space(0, 1)
+    first, second, _ = space.layer_outputs
+    assert (first.spikes.shape, first.border) == ((1, 2, 5, 6, 2), 1)
+    assert (second.spikes.shape, second.border) == ((1, 2, 3, 4, 1), 0)
+    potentials = [lists.buffers.potential.shape for lists in space.forward]
+    assert potentials == [(2, 12, 32), (1, 12, 16), (1, 1, 16)]
+
+
 def test_auto_is_torch_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The Triton kernels, which have not been measured on a GPU, run there only where they are asked for."""
     monkeypatch.setattr(choice, "_kernels_for", lambda _: "triton")  # as on a CUDA device

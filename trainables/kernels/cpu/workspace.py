@@ -9,7 +9,7 @@ from typing import Any, Self, TypedDict
 import numpy as np
 
 from trainables.kernels.cpu.compiled.arrays import Array, lanes_of, module_array, num_lane_groups, words, zeros
-from trainables.kernels.cpu.compiled.backward import ByChannel, ByPlace
+from trainables.kernels.cpu.compiled.backward import ByChannel, ByPlace, InputStrides
 from trainables.kernels.cpu.compiled.forward import Events, LayerBuffers, LayerOutputs
 from trainables.kernels.cpu.compiled.pooling import WINDOW_PIXELS, WORD_BITS
 from trainables.kernels.cpu.compiled.vectors import WINDOW
@@ -229,13 +229,12 @@ class BackwardLists:
         self.total_bias = zeros(shape.outputs)
 
     @staticmethod
-    def _strides(shape: Shape, words_per_lane_group: int) -> Array:
-        """Bytes of the layer's input from sample to sample, row to row and pixel to pixel; and the border of its events."""
+    def _strides(shape: Shape, words_per_lane_group: int) -> InputStrides:
         pixel = 4 * num_lane_groups(shape.channels) * words_per_lane_group
         height, width = shape.input_map
         if shape.layer.convolution:
-            return np.array([pixel * (height + 2) * (width + 2), pixel * (width + 2), pixel, 1])
-        return np.array([pixel * height * width, 0, 0, 0])
+            return InputStrides(pixel * (height + 2) * (width + 2), pixel * (width + 2), pixel, border=1)
+        return InputStrides(pixel * height * width, 0, 0, border=0)
 
 
 class Workspace:

@@ -48,6 +48,22 @@ class ByChannel(NamedTuple):
     counts: Array
 
 
+class InputStrides(NamedTuple):
+    """Where the window of a layer's input begins, for the neuron at sample s, row y, column x: s·sample + y·row + x·pixel.
+
+    Attributes:
+        sample: Bytes from sample to sample of the input.
+        row: Bytes from row to row; 0 for a linear layer, which sees the whole input.
+        pixel: Bytes from pixel to pixel; 0 for a linear layer.
+        border: The width of the zeros around the layer's own events, in pixels: 1 for a convolution, else 0.
+    """
+
+    sample: int
+    row: int
+    pixel: int
+    border: int
+
+
 class GradientMasks(NamedTuple):
     """Where the gradient of a layer's neurons passes.
 
@@ -92,7 +108,7 @@ def list_outputs(grads_SK: Any, gradient_masks: Any, by_place: Any, by_channel: 
                 if len(gradient_masks.means):
                     value *= gradient_masks.means[s, 0, 0, k // WORD_BITS, k % WORD_BITS]
                 events[s, n], values[s, n] = k, value
-                offsets[k, counts[k]], shares[k, counts[k]] = s * strides[0], value
+                offsets[k, counts[k]], shares[k, counts[k]] = s * strides.sample, value
                 counts[k] += 1
                 n += 1
         pointers[s, 0, -1] = n
@@ -106,11 +122,10 @@ def _list_row(
     events, values, pointers = by_place
     offsets, shares, counts = by_channel
     width, num_words = gradient_masks.masks.shape[2:]
-    border = strides[3]
     pointers[s, y, 0] = n
     for x in range(width):
         pointers[s, y, x + 1] = n
-        offset = s * strides[0] + y * strides[1] + x * strides[2]
+        offset = s * strides.sample + y * strides.row + x * strides.pixel
         for w in range(num_words):
             word = gradient_masks.masks[s, y, x, w]
             while word != np.uint32(0):
@@ -119,7 +134,7 @@ def _list_row(
                 c, value = w * WORD_BITS + bit, gradient[x // gradient_masks.span, w, bit]
                 if len(gradient_masks.means):
                     value *= gradient_masks.means[s, y, x, w, bit]
-                events[s, n], values[s, n] = (x + border) * channels + c, value
+                events[s, n], values[s, n] = (x + strides.border) * channels + c, value
                 n += 1
                 count = counts[c]
                 offsets[c, count], shares[c, count] = offset, value
@@ -214,7 +229,7 @@ def input_gradient(
         channels: Of the layer before.
         new_by_place: The events of the layer before, which are written.
         new_by_channel: The same for its weights.
-        strides: Of the input of the layer before, in bytes: from sample to sample, row to row, pixel to pixel; and the border.
+        strides: Of the input of the layer before.
     """
     new_by_channel.counts[:] = 0
     direct = first and sums.direct
