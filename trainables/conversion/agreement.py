@@ -1,4 +1,4 @@
-"""How well a converted network's rates agree with the analogue network's activations, and corrections that make them agree."""
+"""How well spike rates of a converted network agree with the analogue activations, and corrections that improve it."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from trainables.spiking.neurons import SpikingNeuron
 
 @dataclass(frozen=True)
 class LayerAgreement:
-    """One layer on the calibration set.
+    """How well one layer agrees, on the calibration set.
 
     Attributes:
         mean_activation: Of the analogue network.
@@ -32,7 +32,7 @@ class LayerAgreement:
 def agreement(
     network: Network, activations: dict[str, Tensor], scales: dict[str, Tensor], calibration: CalibrationSet, time_steps: int
 ) -> list[LayerAgreement]:
-    """Every layer that both networks have, in order."""
+    """The agreement of every layer that both networks have, in order."""
     counts = spike_counts(network, calibration, time_steps)
     return [
         _layer_agreement(layer, activations[layer], counts[layer] / time_steps * scales[layer].cpu())

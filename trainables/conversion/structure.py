@@ -1,4 +1,4 @@
-"""The structure of a converted network, before any number in it is known."""
+"""The structure of a converted network, and how thresholds and scales enter its weights."""
 
 import copy
 from typing import Literal
@@ -19,7 +19,7 @@ Granularity = Literal["layer", "channel"]
 
 
 def analogue_counterpart(trained: Network, readout: Readout) -> Network:
-    """What the spiking network's rates stand for: ``trained`` without batch norms, its output rectified if it is to spike."""
+    """The analogue network that spike rates stand for: batch norms folded, and a ReLU behind the output if it is to spike."""
     network = fold_batch_norms(trained)
     if readout == "spikes":
         network.append_activation(nn.ReLU())
@@ -37,15 +37,15 @@ def spiking_structure(
     leak: float,
     trainable: bool,
 ) -> Network:
-    """``analogue`` with spiking neurons of firing threshold 1 for its activations.
+    """A copy of ``analogue`` with spiking neurons, of firing threshold 1, in the place of its activations.
 
     Args:
         analogue: A trained network without batch norms (see ``analogue_counterpart``).
         model: The neurons' equations.
         input_shape: Height, width, channels.
-        per: Whether a layer has one threshold or one a channel (one a unit, in a linear layer).
-        max_pool: What a max pool becomes: one whose spike count is the largest of its window, or the logical OR.
-        with_biases: Whether layers without biases get some of 0.
+        per: One threshold for each layer, or for each channel (in a linear layer, for each unit).
+        max_pool: What replaces a max pool: ``LargestCountPool``, or the logical OR.
+        with_biases: Whether layers without biases get biases of 0.
         leak: Of all neurons; the start, if it is learnt.
         trainable: Whether thresholds and leaks are learnt.
     """
@@ -90,7 +90,7 @@ def _worth_of_spikes(network: Network, name: str, *, image_channels: int) -> Ten
 
 @torch.no_grad()
 def scale_weights(network: Network, scales: dict[str, Tensor], input_scale: Tensor, input_shape: ImageShape) -> None:
-    """Let every binary spike of a layer stand for its scale λ: W ← W·λ of what the weights receive; drives keep their units.
+    """Let a spike of a layer be worth its scale λ: the weights behind it are multiplied by it, W ← W·λ; drives keep their units.
 
     With λ as the layer's own firing threshold this is the data normalisation W̃ = Wλ_{l-1}/λ_l, b̃ = b/λ_l of Diehl et al. 2015,
     written as threshold balancing; ``normalise_weights`` gives the other form.
@@ -118,9 +118,9 @@ def scale_weights(network: Network, scales: dict[str, Tensor], input_scale: Tens
 
 @torch.no_grad()
 def normalise_weights(network: Network) -> None:
-    """The same spikes with every firing threshold 1: W ← W/θ, b ← b/θ of the weights that drive a layer with threshold θ.
+    """Set every firing threshold θ to 1 without changing a spike: W ← W/θ, b ← b/θ of the weights that drive the layer.
 
-    Surrogate gradients are stated for this form.
+    Surrogate gradients are defined for this form.
 
     Raises:
         ValueError: What drives a layer goes elsewhere, too; then its threshold cannot be divided out of the weights.

@@ -1,4 +1,4 @@
-"""How large a layer's activations are: the scales and firing thresholds of a converted network."""
+"""The scales and firing thresholds of a converted network, from the activations of the analogue one."""
 
 from typing import Literal
 
@@ -17,7 +17,7 @@ NUM_CANDIDATES = 100
 def activation_scales(
     activations: dict[str, Tensor], shapes: dict[str, torch.Size], *, balance: Balance, percentile: float, time_steps: int
 ) -> dict[str, Tensor]:
-    """λ of every layer from the analogue network's activations on the calibration set.
+    """The scale λ of every layer, from the analogue network's activations on the calibration set.
 
     ``max`` and ``percentile``: of the activations (Diehl et al. 2015; Rueckauer et al. 2017); ``mse``: the V that minimises
     ‖a - clipfloor(a; V, T)‖², clipfloor = (V/T)·clip(⌊aT/V⌋, 0, T), among 100 fractions of the largest (Li et al. 2021,

@@ -1,4 +1,4 @@
-"""What a replicate will take, known before it is trained: parameters, operations, memory.
+"""Parameters, operations and memory of a replicate, known before it is trained.
 
 The network is built without memory (torch's meta device), so that this takes milliseconds, or tens of them for deep networks.
 """
@@ -24,7 +24,7 @@ from trainables.training.task import Task
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a config takes, whatever its seed.
+    """The parameters, operations and memory of a config; they do not depend on its seed.
 
     Attributes:
         num_parameters: Trainable parameters of the network that is judged.

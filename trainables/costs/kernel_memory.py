@@ -1,6 +1,6 @@
 """How much memory the event-driven kernels take beside the weights: bits, and lists that are used again.
 
-See ``event_driven.workspace``. What an image needs between its forward and its backward pass is two bits for every neuron and
+See ``kernels.cpu.workspace``. What an image needs between its forward and its backward pass is two bits for every neuron and
 time step (spike and mask), a half more with borders (the first layer's spikes are not kept for an exact gradient, which is not
 subtracted here); floats for the first layer's constant drives and their gradients; and
 means where time steps are grouped. As many images are taken at once as fit into a budget. Lists are filled as far as neurons
@@ -33,7 +33,7 @@ FILLED = 0.5
 
 @dataclass(frozen=True)
 class KernelUse:
-    """What the kernels run, and plain PyTorch does not."""
+    """Which parts of a replicate the kernels for CPUs run, rather than plain PyTorch."""
 
     training: bool
     evaluation: bool

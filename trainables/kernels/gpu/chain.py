@@ -1,9 +1,9 @@
 """A chain of layers on a GPU: time folded into convolutions in bfloat16, fused neurons (Triton), bits for the backward pass.
 
-A layer is a convolution or linear map, bddi neurons, and often a max pool. It keeps for its backward pass the bits of
-``triton_neuron`` alone: the inputs of a convolution are made from the bits of the layer before it when they are needed. As the
-straight-through gradient is local in time, and no membrane potential has one, a batch can be run in pieces of a few images and
-time steps whose backward passes do not know of each other: what lives at once is one piece, and bits.
+A layer is a convolution or linear map, bddi neurons, and often a max pool. For its backward pass it keeps only the bits of
+``kernels.gpu.neurons``: the inputs of a convolution are made from the bits of the layer before when they are needed. The
+straight-through gradient is local in time, and no membrane potential has one. So a batch can be run in pieces of a few images
+and time steps, whose backward passes are independent: only the bits of all and the tensors of one piece are in memory.
 
 The first layer sees no spikes and is computed in float32; so are all membrane potentials. Weights' gradients are added up in
 float32 over the pieces.
@@ -235,7 +235,7 @@ class _Synapses(torch.autograd.Function):
 
 
 class _Neurons(torch.autograd.Function):
-    """bddi neurons and their pool: the kernels of ``triton_neuron``, with the bias of the synapses before them."""
+    """bddi neurons and their pool: the kernels of ``kernels.gpu.neurons``, with the bias of the synapses before them."""
 
     @staticmethod
     def forward(ctx: Any, drive_TBN: Tensor, bias: Tensor | None, layer: FusedLayer, time_steps: int, memory: _Memory) -> Tensor:

@@ -1,4 +1,4 @@
-"""The rate-collapsed backward pass (see ``collapsed``) on the fused layers of ``fused``.
+"""The rate-collapsed backward pass (see ``networks.collapsed``) on the fused layers of ``chain``.
 
 The forward pass keeps, of every group of time steps, how often each neuron spiked and how often its gradient passes: bytes. The
 backward pass is a dense one on their means, as many groups at once as a piece has time steps. It needs no drives, so its forward

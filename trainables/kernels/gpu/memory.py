@@ -1,4 +1,4 @@
-"""How much of a GPU's memory a training step of ``fused`` takes, from sizes alone.
+"""How much of a GPU's memory a training step of ``chain`` takes, from sizes alone.
 
 What lives at once::
 
