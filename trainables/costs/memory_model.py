@@ -167,7 +167,7 @@ def _needed(network: Network, elements: Mapping[str, int], *, collapsed: bool) -
 
 
 def _needed_beside(operation: Operation, part: nn.Module | None, elements: Mapping[str, int], *, collapsed: bool) -> int:
-    """Bytes that are nobody's result."""
+    """Bytes for the backward pass of an operation that are no operation's result, such as masks."""
     source, result = elements[operation.inputs[0]], elements[operation.name]
     if isinstance(part, nn.MaxPool2d | SplitTiesMaxPool):
         return FLOAT * source if collapsed else INDEX * result

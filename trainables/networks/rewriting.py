@@ -36,8 +36,8 @@ def share_weights(source: Network, target: Network) -> None:
     """Copy the weights and biases of ``source``'s convolutions and linear layers, in order, to ``target``'s."""
     pairs = zip(source.operations_of(*SYNAPSES), target.operations_of(*SYNAPSES), strict=True)
     with torch.no_grad():
-        for from_step, to_step in pairs:
-            origin, part = source.parts[from_step.name], target.parts[to_step.name]
+        for from_operation, to_operation in pairs:
+            origin, part = source.parts[from_operation.name], target.parts[to_operation.name]
             assert isinstance(origin, nn.Conv2d | nn.Linear)
             assert isinstance(part, nn.Conv2d | nn.Linear)
             part.weight.copy_(origin.weight)

@@ -52,7 +52,7 @@ def weights_of(
         layer: A convolution or linear layer with its neurons, if it has any.
         channels: Of its input.
         num_pixels: Of its input, for a linear layer.
-        spikes_per_input: Of so many an input is the mean: each has as much less weight.
+        spikes_per_input: How many spikes an input is the mean of; the weights are divided by it.
         first: Whether its input are images.
         training: Whether gradients go out of it, unless it is the first.
     """

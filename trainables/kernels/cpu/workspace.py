@@ -67,7 +67,7 @@ class Shape:
 
 
 def shapes_of(layers: list[Layer], input_map: Map, channels: int) -> list[Shape]:
-    """The sizes of a chain of layers for an input of so many channels."""
+    """The sizes of a chain of layers, for input with this map and number of channels."""
     shapes: list[Shape] = []
     spikes_per_input = 1
     for number, layer in enumerate(layers):

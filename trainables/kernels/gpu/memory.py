@@ -10,7 +10,7 @@ What lives at once::
               it and the gradient of that (backward); for all steps, or groups' means, that are folded with a piece's images
     gradient  a convolution's largest weight gradient, in its own type and in float32, beside the sum
 
-cuDNN's workspaces and the allocator's gaps come on top, and nobody knows them before they are measured.
+cuDNN's workspaces and the allocator's gaps come on top; they are only known when they are measured.
 """
 
 import math

@@ -55,7 +55,7 @@ def constant(value: float, lanes: int) -> Any:
 
 
 def signature_of(num_arguments: int) -> Any:
-    """An intrinsic's that takes so many numbers."""
+    """The signature of an intrinsic that takes ``num_arguments`` integers and returns nothing."""
     return types.void(*[types.int64] * num_arguments)
 
 
