@@ -1,4 +1,7 @@
-"""Analogue networks: the parents of converted SNNs, and the baseline of a BITnet (the same net with ReLU and softmax)."""
+"""Analogue networks (ANNs): what converted SNNs are made from, and what a BITnet is compared with (same layout, ReLU, softmax).
+
+The preset Baseline has the name that the BITnet README gives it; it is not the baseline of a study.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -43,41 +46,46 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class AnalogueNetwork:
-    """Which network; the fields that a converted SNN shares with its parent."""
+    """The fields that say which network; a converted SNN shares them with its parent."""
 
     layout: str = setting("bitnet", canonical=canonical_layout, section="network")
-    """Words such as "64 64 M 128 M F256" (see spikesweep's layouts), or a name: bitnet, bitnet_64px, bitnet_v101, vgg11, vgg13,
-    vgg16, vgg19, resnet18, resnet20, resnet34."""
+    """The layers, as words: a number is a 3x3 convolution with that many output channels, M a 2x2 max pool, A a 2x2 average
+    pool, S gives the convolution before it stride 2, F256 is a fully connected layer. Or a name: bitnet, bitnet_64px,
+    bitnet_v101, vgg11, vgg13, vgg16, vgg19, resnet18, resnet20, resnet34. The output layer follows by itself."""
 
     feature_scale: float = setting(1.0, above=0, below=1000)
-    """Multiplies every channel count and width."""
+    """A factor for the number of channels of every convolution and the width of every hidden layer; the results are rounded."""
 
     activation: Activation = setting("relu")
-    """relu; clamped_relu, bounded to [0, 1]; or qcfs, quantised to qcfs_levels."""
+    """The activation function of hidden layers: relu; clamped_relu, which is bounded to [0, 1]; or qcfs, which has
+    qcfs_levels equal steps and a learnt size (Bu et al. 2022)."""
 
     qcfs_levels: int = setting(4, at_least=1)
-    """L of qcfs: the time steps after which an SNN has the same values."""
+    """L of activation qcfs, the number of its steps: after so many time steps a converted SNN takes the same values."""
 
     pool: Literal["layout", "average"] = setting("layout")
-    """average makes every max pool of the layout an average pool."""
+    """layout takes the pools of the layout; average makes every max pool of it an average pool."""
 
     batch_norm: bool = setting(False)
-    """Batch normalisation after every convolution."""
+    """Whether every convolution is followed by batch normalisation."""
 
     dropout: float = setting(0.0, at_least=0, below=1)
-    """Dropout probability after activations that no pool follows; in residual networks within every unit."""
+    """The probability with which a unit is dropped in training: after every activation that no pool follows, and in residual
+    networks within every unit."""
 
     bias: bool = setting(True)
-    """Biases, of layers that no batch norm follows."""
+    """Whether convolutions and linear layers have biases; a convolution that batch normalisation follows has none in any
+    case."""
 
     junction_activation: bool = setting(True)
-    """Residual networks: an activation at every junction (Sengupta et al. 2019, constraint 1)."""
+    """Of residual networks: whether an activation follows the sum at every junction (Sengupta et al. 2019, constraint 1)."""
 
     num_plain_convolutions: int = setting(1, at_least=1)
-    """Residual networks: 3x3 convolutions before the first unit; 3 is Sengupta et al.'s constraint 3."""
+    """Of residual networks: how many 3x3 convolutions come before the first residual unit; 3 is constraint 3 of Sengupta et
+    al. 2019."""
 
     def inactive_network_fields(self) -> set[str]:
-        """The fields that another kind of network has a use for."""
+        """The fields that do nothing for this network, as other kinds of networks have them."""
         inactive = set() if self.activation == "qcfs" else {"qcfs_levels"}
         inactive |= set() if self.layout in RESIDUAL_NETWORKS else {"junction_activation", "num_plain_convolutions"}
         return inactive if has_pools(self.layout, "M") else inactive | {"pool"}
@@ -85,10 +93,10 @@ class AnalogueNetwork:
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Recipe, AnalogueNetwork, Pruning):
-    """An analogue network and its training by cross-entropy."""
+    """An analogue network, trained with the cross-entropy loss."""
 
     def inactive_fields(self) -> set[str]:
-        """Of the network and of pruning."""
+        """The fields that do nothing in this config, such as those of a gradient that it does not use; identities ignore them."""
         return self.inactive_network_fields() | self.inactive_pruning()
 
 
@@ -122,11 +130,11 @@ def network_problems(config: AnalogueNetwork, input_shape: ImageShape) -> Iterat
 
 
 def parent(config: Config) -> None:
-    """An analogue network starts from nothing."""
+    """None: an analogue network starts from random weights."""
 
 
 def footprint(config: Config, image_shape: ImageShape, num_classes: int, num_micro_batches: int = 1) -> Footprint:
-    """What a replicate takes, known before it is trained."""
+    """Parameters, operations and memory of a replicate, known before it is trained."""
     task = task_of(config, image_shape, num_classes, 0, num_micro_batches)
     return footprint_of(task, config, config.input_shape(image_shape))
 
@@ -140,9 +148,10 @@ def train(
     num_micro_batches: int = 1,
     keep_weights: bool = False,
 ) -> Iterator[EpochReport]:
-    """Train one replicate; see ``training.loop.fit`` for reports, checkpoints and errors.
+    """Train one replicate and yield a report after every epoch.
 
-    The weights are kept whatever ``keep_weights`` says: others may start from them.
+    The weights are kept whatever ``keep_weights`` says: others may start from them. See ``training.loop.fit`` for checkpoints,
+    resuming and errors.
     """
     del keep_weights
     task = task_of(config, dataset.image_shape, dataset.num_classes, seed, num_micro_batches)
@@ -150,12 +159,12 @@ def train(
 
 
 def timing(config: Config, *, seed: int, dataset: Dataset) -> Timing:
-    """How long a replicate will take, from a few of its steps."""
+    """How long a replicate will take, measured on a few of its steps."""
     return timing_of(task_of(config, dataset.image_shape, dataset.num_classes, seed), config, dataset)
 
 
 def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0, num_micro_batches: int = 1) -> Task:
-    """What ``train`` hands to ``fit``, for images of ``image_shape``."""
+    """What ``train`` passes to ``fit``, for images of ``image_shape`` (height, width, channels)."""
 
     def prepare(network: Network, _: object) -> Prepared:
         initialise_analogue(network, generator_for(seed, "weights"))
@@ -173,7 +182,7 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
 
 
 def build(config: AnalogueNetwork, input_shape: ImageShape, num_classes: int) -> Network:
-    """The network of a config, for images of ``input_shape``.
+    """The network of a config, for inputs of ``input_shape`` (height, width, channels).
 
     Raises:
         ValueError: The layout does not fit the images.
@@ -210,7 +219,7 @@ def build(config: AnalogueNetwork, input_shape: ImageShape, num_classes: int) ->
 def config_of_parent(config: Any, **changes: Any) -> Config:
     """The ``Config`` of the network that another trainable starts from: the fields that both have, then ``changes``.
 
-    Fields that do nothing are as they are by default: what is the same network has one config.
+    Inactive fields have their defaults, so that the same network always has the same config.
     """
     shared = {field.name: getattr(config, field.name) for field in dataclasses.fields(Config) if hasattr(config, field.name)}
     parent: Config = without_inactive(Config(**{**shared, **changes}))

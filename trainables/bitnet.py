@@ -41,63 +41,76 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     """A BITnet and its training; see ``PRESETS`` for the published ones."""
 
     layout: str = setting("64 64 M 128 M 256 512 M", canonical=canonical_layout, section="network")
-    """3x3 convolutions by their channels; M for a max pool, A for an average pool, S to stride the convolution before it; F128
-    for a fully connected layer; or a name: bitnet, bitnet_64px, bitnet_v101, vgg11, …. The spiking output layer follows."""
+    """The layers, as words: a number is a 3x3 convolution with that many output channels, M a 2x2 max pool, A a 2x2 average
+    pool, S gives the convolution before it stride 2, F128 is a fully connected layer. Or a name: bitnet, bitnet_64px,
+    bitnet_v101, vgg11, vgg13, vgg16, vgg19. Spiking neurons follow every layer, and a spiking output layer follows by
+    itself."""
 
     feature_scale: float = setting(1.0, above=0, below=1000)
-    """Multiplies every channel count of the layout."""
+    """A factor for the number of channels of every convolution and the width of every hidden layer; the results are rounded."""
 
     time_steps: int = setting(8, at_least=1, section="neurons")
-    """T, the steps that each image is shown for in training."""
+    """T, the number of time steps that an image is shown for in training."""
 
     eval_time_steps: int | None = setting(None, at_least=1)
-    """The steps of every evaluation, time_steps or more; null for time_steps."""
+    """The number of time steps of every evaluation, at least time_steps; null takes time_steps. Accuracy after fewer steps
+    is part of the curve that every report has."""
 
     integrate: Integrate = setting("clamped")
-    """clamped: the drive is bounded to [0, 1] before it is integrated (bddi); raw: it is integrated as it is."""
+    """What a neuron adds to its membrane potential at a step: clamped, the drive bounded to [0, 1] (bddi neurons, as
+    published), or raw, the drive as it is."""
 
     initial_membrane_potential: float = setting(0.0, at_least=0, below=1)
-    """Membrane potential before the first step, as a fraction of the firing threshold."""
+    """The membrane potential before the first time step, as a fraction of the firing threshold."""
 
     pool_on: Literal["spikes", "drive"] = setting("spikes")
-    """Pools see the spikes of a layer (a max pool is a logical OR), or its drive, before the neurons."""
+    """What pools read: spikes, the spikes of a layer (a max pool is then a logical OR), or drive, the layer's drive before
+    its neurons."""
 
     pool_gradient: Literal["one", "split"] = setting("one")
-    """A max pool's gradient goes to the first of its largest inputs, or is shared among them."""
+    """Where the gradient of a max pool goes: one gives it to the first of the largest inputs, split shares it among all that
+    are equally large, as spikes often are."""
 
     loss: Loss = setting("mse", section="learning rule")
-    """mse: mean squared error of spike rates (the README's); cross_entropy: of softmax(10 · spike rates)."""
+    """The loss: mse is the mean squared error between spike rates and one-hot labels, as published; cross_entropy is that of
+    softmax(10 · spike rates)."""
 
     gradient: Literal["straight_through", "rate_collapsed", "surrogate"] = setting("straight_through")
-    """straight_through: exact and local in time; rate_collapsed: the same on groups of time steps; surrogate: back-propagation
-    through time."""
+    """How gradients pass the spikes. straight_through has slope 1 where the clamp is open and needs no history;
+    rate_collapsed is the same on means over groups of time steps, faster and approximate; surrogate is back-propagation
+    through time with a surrogate gradient."""
 
     time_groups: TimeGroups = setting("dyadic")
-    """K of rate_collapsed: so many equal groups of time steps, or dyadic for groups of 1, 1, 2, 4, 8, … steps."""
+    """Of gradient rate_collapsed: the number of equal groups of time steps that share a backward pass, or dyadic for groups
+    of 1, 1, 2, 4, 8, … steps."""
 
     precision: Precision = setting("float32")
-    """Of the convolutions: bfloat16 rounds weights and drives, never membrane potentials; fast on GPUs with matrix units."""
+    """The floating-point type of the convolutions. bfloat16 rounds weights and drives to 8 significant bits, never membrane
+    potentials, and is fast on GPUs with matrix units."""
 
     surrogate: Shape = setting("arctan")
-    """The surrogate gradient's shape."""
+    """Of gradient surrogate: the function of the membrane potential that stands in for the derivative of a spike. arctan,
+    triangle, rectangle and sigmoid are bumps around the threshold; stdb decays with the time since the neuron's last spike
+    (Rathi et al. 2020)."""
 
     surrogate_width: float = setting(1.0, above=0)
-    """Its width, in firing thresholds."""
+    """The width of the surrogate gradient, as a multiple of the firing threshold."""
 
     surrogate_scale: float = setting(1.0, above=0)
-    """Its area; 0.3 with the triangle is Diet-SNN's."""
+    """The area under the surrogate gradient; 0.3 with triangle is that of Diet-SNN (Rathi & Roy 2020)."""
 
     detach_reset: bool = setting(False)
-    """surrogate: whether the gradient passes by the reset."""
+    """Of gradient surrogate: whether the gradient ignores that a spike resets the membrane potential."""
 
     pretrain_epochs: int = setting(0, at_least=0, section="pretraining")
-    """Epochs of the analogue network (clamped ReLU, batch norms) that the BITnet starts from; 0 to start from scratch."""
+    """For how many epochs the analogue network (clamped ReLU, batch normalisation) is trained first, whose weights the
+    BITnet starts from; 0 starts from random weights."""
 
     pretrain_lr: float = setting(5e-3, above=0)
-    """The peak learning rate of these."""
+    """The largest learning rate of these epochs."""
 
     def inactive_fields(self) -> set[str]:
-        """Of gradients, pools, terms and epochs that there are none of."""
+        """The fields that do nothing in this config, such as those of a gradient that it does not use; identities ignore them."""
         inactive = self.inactive_spike_terms() | self.inactive_pruning()
         inactive |= set() if self.gradient == "surrogate" else {"surrogate", "surrogate_width", "surrogate_scale", "detach_reset"}
         inactive |= set() if self.gradient == "rate_collapsed" else {"time_groups"}
@@ -132,7 +145,7 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
 
 
 def parent(config: Config) -> ann.Config | None:
-    """The analogue network that the BITnet starts from, if it does."""
+    """The config of the analogue network that the BITnet starts from; None if it starts from random weights."""
     if not config.pretrain_epochs:
         return None
     return ann.config_of_parent(
@@ -146,7 +159,7 @@ def parent(config: Config) -> ann.Config | None:
 
 
 def footprint(config: Config, image_shape: ImageShape, num_classes: int, num_micro_batches: int = 1) -> Footprint:
-    """What a replicate takes, known before it is trained; its parent, if there is one, has its own."""
+    """Parameters, operations and memory of a replicate, known before it is trained; a parent's are its own."""
     task = task_of(config, image_shape, num_classes, 0, num_micro_batches)
     return footprint_of(task, config, config.input_shape(image_shape))
 
@@ -160,7 +173,10 @@ def train(
     num_micro_batches: int = 1,
     keep_weights: bool = False,
 ) -> Iterator[EpochReport]:
-    """Train one replicate; see ``training.loop.fit`` for reports, checkpoints and errors."""
+    """Train one replicate and yield a report after every epoch.
+
+    See ``training.loop.fit`` for checkpoints, resuming and errors.
+    """
     task = task_of(config, dataset.image_shape, dataset.num_classes, seed, num_micro_batches)
 
     def prepare(network: Network, splits: Splits) -> Prepared:
@@ -187,15 +203,15 @@ def train(
 
 
 def timing(config: Config, *, seed: int, dataset: Dataset) -> Timing:
-    """How long a replicate will take, from a few of its steps.
+    """How long a replicate will take, measured on a few of its steps.
 
-    It is timed as if it started from scratch: a parent's weights are taken over in milliseconds, and its training is its own.
+    It is timed as if it started from random weights: loading a parent's takes milliseconds, and its training is timed apart.
     """
     return timing_of(task_of(config, dataset.image_shape, dataset.num_classes, seed), config, dataset)
 
 
 def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0, num_micro_batches: int = 1) -> Task:
-    """What ``train`` hands to ``fit``, from scratch, for images of ``image_shape``."""
+    """What ``train`` passes to ``fit``, starting from random weights, for images of ``image_shape`` (height, width, channels)."""
 
     def prepare(network: Network, _: object) -> Prepared:
         initialise_spiking(network, generator_for(seed, "weights"))
@@ -217,7 +233,7 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
 
 
 def build(config: Config, input_shape: ImageShape, num_classes: int) -> Network:
-    """The network of a config, for images of ``input_shape``.
+    """The spiking network of a config, for inputs of ``input_shape`` (height, width, channels).
 
     Raises:
         ValueError: The layout does not fit the images.

@@ -1,4 +1,7 @@
-"""Converted SNNs: a trained analogue network with integrate-and-fire neurons, and fine-tuning in the spiking domain (hybrid)."""
+"""Converted SNNs: a trained analogue network whose activations are replaced by integrate-and-fire neurons.
+
+Fine-tuning the converted network as a spiking one is hybrid training (Rathi et al. 2020).
+"""
 
 import dataclasses
 import math
@@ -63,87 +66,102 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
-    """The parent's network and recipe (epochs, lr, … are the parent's), its conversion, and fine-tuning if there is any."""
+    """A conversion: the parent's network and training (epochs, lr, … are the parent's), its conversion, and fine-tuning."""
 
     time_steps: int = setting(32, at_least=1, section="conversion")
-    """T, the steps that each image is shown for: what corrections and fine-tuning are made for."""
+    """T, the number of time steps that an image is shown for: what bias corrections and fine-tuning are made for."""
 
     eval_time_steps: int | None = setting(None, at_least=1)
-    """The steps of every evaluation, time_steps or more; null for time_steps."""
+    """The number of time steps of every evaluation, at least time_steps; null takes time_steps. Accuracy after fewer steps
+    is part of the curve that every report has."""
 
     encoding: Encoding = setting("constant")
-    """constant: the image is the input current of every step; poisson: signed random spikes of the pixels' size."""
+    """How an image becomes input: constant gives the image itself at every time step; poisson gives random spikes, whose
+    sign is that of the pixel less its mean and whose probability is the size of that difference (Sengupta et al. 2019,
+    section 3.2)."""
 
     reset: Reset = setting("soft")
-    """soft: a spike takes the firing threshold off the membrane potential (RMP); hard: it sets it to 0."""
+    """What a spike does to the membrane potential: soft subtracts the firing threshold, so that the remainder is kept (RMP,
+    Han et al. 2020); hard sets it to 0."""
 
     balance: Balance = setting("max")
-    """What firing thresholds are: the largest activation of a layer (max), a percentile of them, the value of least squared
-    error (mse), the parent's own quantisation (qcfs), or the largest weighted input of spikes (spike_norm)."""
+    """How firing thresholds are chosen: the largest activation of a layer (max, Diehl et al. 2015), a percentile of its
+    activations (percentile, Rueckauer et al. 2017), the value of least squared error (mse, Li et al. 2021), the quantisation
+    that the analogue network has learnt (qcfs, Bu et al. 2022), or the largest weighted input of spikes (spike_norm,
+    Sengupta et al. 2019)."""
 
     percentile: float = setting(99.9, above=0, at_most=100)
-    """Of balance percentile."""
+    """Of balance percentile: which percentile of a layer's activations the threshold is; 100 is the largest."""
 
     per: Granularity = setting("layer")
-    """One threshold a layer, or one a channel."""
+    """Whether there is one firing threshold for each layer or for each channel."""
 
     threshold_scale: float = setting(1.0, above=0)
-    """Multiplies every firing threshold after balancing; 0.7 where T shrinks (Rathi et al. 2020)."""
+    """A factor for every firing threshold after balancing; Rathi et al. 2020 take 0.7 where T is small."""
 
     equal_thresholds: bool = setting(True)
-    """spike_norm in residual networks: layers that meet at a junction share the threshold 1 (Sengupta et al., constraint 2)."""
+    """Of balance spike_norm in residual networks: whether layers that meet at a junction share the threshold 1 (Sengupta et
+    al. 2019, constraint 2)."""
 
     initial_membrane_potential: float = setting(0.0, at_least=0, below=1)
-    """Membrane potential before the first step, as a fraction of the firing threshold."""
+    """The membrane potential before the first time step, as a fraction of the firing threshold; 0.5 belongs to balance qcfs."""
 
     leak: float = setting(1.0, above=0, at_most=1)
-    """What the membrane potential keeps from step to step; 1 for no leak, as conversions have it."""
+    """The fraction of the membrane potential that is kept from one time step to the next; 1 is no leak, as conversions
+    assume."""
 
     bias_shift: bool = setting(False)
-    """Add θ/(2T) to every drive (Deng & Gu 2021)."""
+    """Whether θ/(2T) is added to every drive, θ the firing threshold, so that a rate is rounded rather than cut (Deng & Gu
+    2021)."""
 
     bias_correction: bool = setting(False)
-    """Correct biases by the mean difference of rates and activations, layer after layer (Li et al. 2021)."""
+    """Whether biases are corrected, layer after layer, by the mean difference of spike rates and analogue activations (Li et
+    al. 2021, section 3.3)."""
 
     max_pool: Literal["largest_count", "or"] = setting("largest_count")
-    """What a max pool of spikes emits: a spike whenever the largest spike count of its window rises, or whenever any neuron
-    spikes."""
+    """What a max pool of spikes emits: largest_count spikes whenever the largest spike count of its window rises, so that
+    its own count is that largest one; or spikes whenever any neuron of the window does."""
 
     readout: Literal["membrane", "spikes"] = setting("membrane")
-    """Whether the classes are judged by the output layer's summed drive or by its spikes."""
+    """How classes are judged: membrane sums up the drive of the output layer, spikes counts the spikes of output neurons."""
 
     calibration_images: int = setting(256, at_least=1)
-    """Training images that thresholds, corrections and the agreement of layers are measured on."""
+    """On how many training images thresholds, corrections and the agreement of layers with the analogue network are
+    measured."""
 
     spike_norm_time_steps: int = setting(2500, at_least=1)
-    """Time steps over which spike_norm looks for the largest input."""
+    """Of balance spike_norm: over how many time steps the largest weighted input is looked for; 2500 in Sengupta et al.
+    2019."""
 
     finetune_epochs: int = setting(0, at_least=0, section="fine-tuning")
-    """Epochs of training the converted network in the spiking domain; 0 for none."""
+    """For how many epochs the converted network is trained as a spiking one; 0 only converts."""
 
     finetune_lr: float = setting(1e-3, above=0)
-    """The peak learning rate of these."""
+    """The largest learning rate of fine-tuning."""
 
     finetune_gradient: Literal["surrogate", "straight_through"] = setting("surrogate")
-    """Back-propagation through time with a surrogate gradient, or the straight-through gradient, local in time."""
+    """How gradients pass the spikes in fine-tuning: surrogate is back-propagation through time with a surrogate gradient,
+    straight_through is local in time."""
 
     surrogate: Shape = setting("stdb")
-    """The surrogate gradient's shape; stdb with scale 0.3 is Rathi et al.'s, triangle with 0.3 their linear variant."""
+    """Of fine-tuning: the function that stands in for the derivative of a spike. stdb, with surrogate_scale 0.3, is that of
+    Rathi et al. 2020, triangle with 0.3 that of Diet-SNN (Rathi & Roy 2020)."""
 
     surrogate_width: float = setting(1.0, above=0)
-    """Its width, in firing thresholds."""
+    """The width of the surrogate gradient, as a multiple of the firing threshold; 1 for stdb, which has none."""
 
     surrogate_scale: float = setting(0.3, above=0)
-    """Its area; α of stdb."""
+    """The area under the surrogate gradient; of stdb, its factor α."""
 
     detach_reset: bool = setting(False)
-    """Whether the surrogate gradient passes by the reset."""
+    """Whether the surrogate gradient ignores that a spike resets the membrane potential."""
 
     train_neurons: bool = setting(False)
-    """Learn a firing threshold and a leak for every layer while fine-tuning (Diet-SNN), from where they stand then."""
+    """Whether fine-tuning also learns a firing threshold and a leak for every layer, starting from those of the conversion
+    (Diet-SNN, Rathi & Roy 2020)."""
 
     def inactive_fields(self) -> set[str]:
-        """Of the parent, and of balances, pools and fine-tuning that there are none of."""
+        """The fields that do nothing in this config, such as those of a gradient that it does not use; identities ignore them."""
         inactive = (
             self.inactive_network_fields() | self.inactive_pruning() | self.inactive_spike_terms() | self._inactive_fine_tuning()
         )
@@ -204,12 +222,12 @@ def _spike_norm_problems(config: Config) -> Iterator[RuleError]:
 
 
 def parent(config: Config) -> ann.Config:
-    """The analogue network that is converted."""
+    """The config of the analogue network that is converted."""
     return ann.config_of_parent(config)
 
 
 def footprint(config: Config, image_shape: ImageShape, num_classes: int, num_micro_batches: int = 1) -> Footprint:
-    """What a conversion and its fine-tuning take, known before; the parent has its own."""
+    """Parameters, operations and memory of a conversion and its fine-tuning, known before; the parent's are its own."""
     task, recipe = task_of(config, image_shape, num_classes, 0, num_micro_batches), _fine_tuning(config)
     return footprint_of(task, recipe, config.input_shape(image_shape), calibration_images=config.calibration_images)
 
@@ -223,7 +241,7 @@ def train(
     num_micro_batches: int = 1,
     keep_weights: bool = False,
 ) -> Iterator[EpochReport]:
-    """Convert the trained parent, which is trained first unless it is there already, and fine-tune it if asked to.
+    """Convert the trained parent and fine-tune it if asked to; the parent is trained first unless it is stored already.
 
     The first report is the conversion's; every epoch of fine-tuning has one more. See ``training.loop.fit``.
     """
@@ -371,13 +389,13 @@ def _products(network: Network, thresholds: dict[str, Tensor]) -> dict[str, Tens
     """What a spike of every layer is worth in the analogue network's units: the product of the thresholds up to it."""
     scales: dict[str, Tensor] = {}
     known: dict[str, Tensor] = {}
-    for step in network.steps:
-        worth = known.get(step.inputs[0], torch.ones(()))
-        layer = network.layers.get(step.name)
-        if layer in thresholds and not network.is_a(step, torch.nn.Conv2d, torch.nn.Linear):
+    for operation in network.operations:
+        worth = known.get(operation.inputs[0], torch.ones(()))
+        layer = network.layers.get(operation.name)
+        if layer in thresholds and not network.is_a(operation, torch.nn.Conv2d, torch.nn.Linear):
             worth = worth * thresholds[layer].cpu()
             scales[layer] = worth
-        known[step.name] = worth
+        known[operation.name] = worth
     return scales
 
 

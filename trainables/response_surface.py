@@ -64,55 +64,55 @@ CUT_OFF = 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Recipe):
-    """Eight factors, a variant and the noise. What a recipe says of images and optimisers means nothing here."""
+    """Eight factors, a variant and the noise. The recipe's fields for images and optimisers do nothing here."""
 
     data: str = setting(NO_IMAGES)
     """none: the surface looks at no image."""
 
     epochs: int = setting(1, at_least=1)
-    """Reports; the last one is the same whatever their number."""
+    """How many reports a replicate has; the last one is the same whatever their number."""
 
     a: float = setting(0.0, at_least=-1, at_most=1, section="response surface")
-    """More accurate, less sparse, more operations; helps more where b is high."""
+    """A factor: higher is more accurate, less sparse, and costs more operations. It helps more where b is high."""
 
     b: float = setting(0.0, at_least=-1, at_most=1)
-    """More accurate, more operations; helps more where a is high."""
+    """A factor: higher is more accurate and costs more operations. It helps more where a is high."""
 
     c: float = setting(0.0, at_least=-1, at_most=1)
-    """More accurate; helps more where g is high."""
+    """A factor: higher is more accurate. It helps more where g is high."""
 
     d: float = setting(0.0, at_least=-1, at_most=1)
-    """A little more accurate; more so where the variant is steep."""
+    """A factor: higher is a little more accurate, and more so where variant is steep."""
 
     e: float = setting(0.0, at_least=-1, at_most=1)
-    """More sparse, and most accurate at 0, or nearer to 0.5 where the variant is peaked."""
+    """A factor: higher is sparser. Accuracy is best at 0, or nearer to 0.5 where variant is peaked."""
 
     f: float = setting(0.0, at_least=-1, at_most=1)
-    """Most accurate at 0.5."""
+    """A factor: accuracy is best at 0.5, within the range."""
 
     g: float = setting(0.0, at_least=-1, at_most=1)
-    """Matters only together with c."""
+    """A factor that matters only together with c."""
 
     h: float = setting(0.0, at_least=-1, at_most=1)
-    """Does nothing."""
+    """A factor that does nothing."""
 
     variant: Literal["plain", "peaked", "steep"] = setting("plain")
-    """A choice: peaked has a peak over e, steep a larger effect of d."""
+    """A choice: peaked adds a peak of accuracy over e, steep makes the effect of d larger, plain adds nothing."""
 
     peak_width: float = setting(1.0, above=0, at_most=2)
-    """How wide the peak of variant peaked is."""
+    """How wide the peak of variant peaked is, in units of e."""
 
     noise: float = setting(0.01, at_least=0, at_most=LARGEST_NOISE)
-    """Standard deviation of what differs from replicate to replicate."""
+    """The standard deviation of the random part that differs from replicate to replicate."""
 
     block_noise: float = setting(0.01, at_least=0, at_most=LARGEST_NOISE)
-    """Standard deviation of what all replicates of a seed share."""
+    """The standard deviation of the random part that all replicates of a seed share."""
 
     seconds_per_epoch: float = setting(0.0, at_least=0, identity=False)
-    """How long every epoch sleeps."""
+    """How long a replicate sleeps in every epoch, in seconds."""
 
     def inactive_fields(self) -> set[str]:
-        """The recipe, but for its epochs; the width of a peak that is not there."""
+        """The recipe's fields but for the epochs; the width of a peak that the variant does not have."""
         inactive = {field.name for field in dataclasses.fields(Recipe)} - {"data", "epochs"}
         return inactive if self.variant == "peaked" else inactive | {"peak_width"}
 
@@ -124,11 +124,11 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:  #
 
 
 def parent(config: Config) -> None:
-    """A surface starts from nothing."""
+    """None: nothing is trained first."""
 
 
 def footprint(config: Config, image_shape: ImageShape, num_classes: int, num_micro_batches: int = 1) -> Footprint:
-    """The operations that its reports will name; there is no network."""
+    """The operations that its reports will name; there is no network, so memory and parameters are 0."""
     del image_shape, num_classes, num_micro_batches
     operations = int(dense_operations(config))
     return Footprint(0, operations, operations, memory_bytes=0, cpu_memory_bytes=0)
@@ -143,18 +143,18 @@ def train(
     num_micro_batches: int = 1,  # noqa: ARG001  # there is no batch
     keep_weights: bool = False,  # noqa: ARG001  # nor a weight
 ) -> Iterator[EpochReport]:
-    """One replicate's reports, resumable as a real one's are."""
+    """Yield the reports of one replicate, which can be resumed like those of a real one."""
     return trained_once(checkpoint_folder, lambda folder: _train(config, seed, folder))
 
 
 def timing(config: Config, *, seed: int, dataset: Dataset) -> Timing:
-    """What its epochs sleep; the millisecond that a replicate takes otherwise is left out."""
+    """How long its epochs sleep; the millisecond that a replicate takes beside that is left out."""
     del seed, dataset
     return Timing(seconds_per_step=config.seconds_per_epoch, num_steps=config.epochs)
 
 
 def expected_accuracy(config: Config) -> float:
-    """Of a config's replicates after their last epoch, on validation and on test images alike."""
+    """The expected accuracy of a config's replicates after the last epoch, on validation and test images alike."""
     accuracy = _polynomial(config, "accuracy") + VARIANT_EFFECTS[config.variant]
     if config.variant == "peaked":
         accuracy += PEAK_HEIGHT * math.exp(-(((config.e - PEAK_AT) / config.peak_width) ** 2))
@@ -162,12 +162,12 @@ def expected_accuracy(config: Config) -> float:
 
 
 def expected_sparsity(config: Config) -> float:
-    """Of a config's replicates, after any epoch."""
+    """The expected sparsity of a config's replicates, after any epoch."""
     return _polynomial(config, "sparsity")
 
 
 def dense_operations(config: Config) -> float:
-    """Per image, without any noise, to the nearest whole one."""
+    """Dense operations per image, without noise, rounded to a whole number."""
     return float(round(OPERATIONS * math.exp2(config.a + config.b / 2)))
 
 

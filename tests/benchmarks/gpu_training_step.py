@@ -37,7 +37,7 @@ from trainables import bitnet
 from trainables.kernels.gpu.chain import (
     FOLDED_IMAGES,
     FusedLayer,
-    connect,
+    apply_synapses,
     fused_layers,
     low_precision,
     piece_of,
@@ -48,7 +48,7 @@ from trainables.kernels.gpu.triton_backend import TritonTrainer
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.layered import initialise_spiking
 from trainables.networks.network import Network
-from trainables.networks.shapes import step_shapes
+from trainables.networks.shapes import operation_shapes
 from trainables.spiking.surrogates import spike
 from trainables.training.losses import mse_of_rates
 
@@ -95,7 +95,7 @@ def formula(options: argparse.Namespace) -> dict[str, dict[str, int]]:
     """Peak MiB of our sides by T, without cuDNN's workspaces."""
     with torch.device("meta"):
         network = build(options.feature_scale)
-    shapes = step_shapes(network, IMAGE_SHAPE)
+    shapes = operation_shapes(network, IMAGE_SHAPE)
     groups: dict[str, TimeGroups | None] = {"exact": None, "collapsed": "dyadic", "collapsed_one_group": 1}
     return {
         side: {
@@ -114,7 +114,7 @@ def build(feature_scale: float) -> Network:
 
 def macs_per_image_step(network: Network) -> int:
     """Multiply-accumulates of all layers but the first, whose input never changes."""
-    shapes = step_shapes(network, IMAGE_SHAPE)
+    shapes = operation_shapes(network, IMAGE_SHAPE)
     return sum(_macs(layer, shapes[layer.drive]) for layer in fused_layers(network)[1:])
 
 
@@ -312,7 +312,7 @@ def convolution_share(network: Network, batch_size: int, time_steps: int, peak: 
     """Of the peak, in the convolutions of the layers that see spikes, forward and backward, at the shapes of a piece."""
     layers = fused_layers(network)
     weights = low_precision(layers, torch.bfloat16)
-    shapes = step_shapes(network, IMAGE_SHAPE)
+    shapes = operation_shapes(network, IMAGE_SHAPE)
     images, length = piece_of(batch_size, time_steps, FOLDED_IMAGES)
     operations = duration_s = 0.0
     for before, layer, weight in zip(layers, layers[1:], weights[1:], strict=False):
@@ -321,7 +321,7 @@ def convolution_share(network: Network, batch_size: int, time_steps: int, peak: 
         spikes_TBN = (torch.rand(length, images, *shapes[before.spikes], device="cuda") < 0.1).to(torch.bfloat16)
         grad_TBN = torch.randn(length, images, *shapes[layer.drive], device="cuda").to(torch.bfloat16)
         spikes, grads = (_channels_last(values) for values in (spikes_TBN, grad_TBN))
-        duration_s += seconds_on_gpu(lambda s=spikes, w=weight, a=layer: connect(s.flatten(0, 1), w, a.synapses))  # type: ignore[misc]
+        duration_s += seconds_on_gpu(lambda s=spikes, w=weight, a=layer: apply_synapses(s.flatten(0, 1), w, a.synapses))  # type: ignore[misc]
         duration_s += seconds_on_gpu(
             lambda g=grads, s=spikes, w=weight, a=layer: synapse_gradients(g, s, w, a, needs_input_grad=True)  # type: ignore[misc]
         )

@@ -14,7 +14,7 @@ from tests.benchmarks.training_step import images as digits
 from trainables import bitnet
 from trainables.data.encodings import ConstantCurrent
 from trainables.kernels.choice import evaluator_for, trainer_for
-from trainables.kernels.cpu.compiled.arrays import lanes_of, num_blocks
+from trainables.kernels.cpu.compiled.arrays import lanes_of, num_lane_groups
 from trainables.kernels.interface import Backend, BackendRequest, Training
 from trainables.networks.layered import initialise_spiking, synaptic_modules
 from trainables.networks.network import Network
@@ -72,7 +72,7 @@ def subject_of(point: Point) -> Subject:
         images_BCHW,
         labels_B[: point.batch_size],
         num_neurons=sum(num_neurons),
-        num_words=sum(num_blocks(channels) * num_places for channels, num_places, _ in drives),
+        num_words=sum(num_lane_groups(channels) * num_places for channels, num_places, _ in drives),
         open_share=num_open / sum(num_neurons),
     )
 
@@ -92,9 +92,11 @@ def work_of(subject: Subject) -> dict[str, float]:
     else:
         torch_outputs(subject, counter)
     metrics, places = counter.metrics(), 0.0
-    for step, module in zip(network.steps_of(nn.Conv2d, nn.Linear), synaptic_modules(network), strict=True):
+    for operation, module in zip(network.operations_of(nn.Conv2d, nn.Linear), synaptic_modules(network), strict=True):
         channels = module.weight.shape[0]
-        places += metrics[f"effective_acs/{network.layers[step.name]}"] * num_blocks(channels) * lanes_of(channels) / channels
+        places += (
+            metrics[f"effective_acs/{network.layers[operation.name]}"] * num_lane_groups(channels) * lanes_of(channels) / channels
+        )
     return {
         "additions": metrics["ops/effective_acs"],
         "places": places,

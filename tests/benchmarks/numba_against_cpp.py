@@ -41,10 +41,10 @@ from torch import Tensor
 from tests.benchmarks.spike_rates import set_rates
 from tests.benchmarks.training_step import CLASSES, SIDE, images
 from trainables import bitnet
-from trainables.kernels.cpu.compiled.arrays import Array, num_blocks, words, zeros
-from trainables.kernels.cpu.compiled.forward import Driven, Kind, Results, Scratch, Weights, convolution_layer
+from trainables.kernels.cpu.compiled.arrays import Array, num_lane_groups, words, zeros
+from trainables.kernels.cpu.compiled.forward import FirstLayerState, Kind, LayerBuffers, LayerOutputs, Weights, convolution_layer
 from trainables.kernels.cpu.evaluation import EventDrivenEvaluator
-from trainables.kernels.cpu.weights import in_blocks
+from trainables.kernels.cpu.weights import in_lane_groups
 from trainables.kernels.cpu.workspace import Shape
 from trainables.networks.layered import initialise_spiking
 from trainables.networks.network import Network
@@ -125,16 +125,16 @@ class CppLayer:
         inputs_NTHWV: Packed spikes with a border.
     """
 
-    def __init__(self, function: Compiled, shape: Shape, results: Results, inputs_NTHWV: Array) -> None:
-        synapses, neuron, blocks = shape.layer.synapses, shape.layer.neuron, num_blocks(shape.outputs)
+    def __init__(self, function: Compiled, shape: Shape, results: LayerOutputs, inputs_NTHWV: Array) -> None:
+        synapses, neuron, blocks = shape.layer.synapses, shape.layer.neuron, num_lane_groups(shape.outputs)
         assert synapses.bias is not None
         assert neuron is not None
         by_event = synapses.weight.detach().flip(2).permute(3, 1, 2, 0).flatten(0, 2)  # column, channel, row
-        rows = _aligned(in_blocks(by_event, shape.outputs).transpose(0, 1))
-        bias = _aligned(in_blocks(synapses.bias.detach(), shape.outputs))
+        rows = _aligned(in_lane_groups(by_event, shape.outputs).transpose(0, 1))
+        bias = _aligned(in_lane_groups(synapses.bias.detach(), shape.outputs))
         theta = neuron.firing_threshold.detach().flatten().expand(shape.outputs)
-        threshold = _aligned(in_blocks(theta, shape.outputs, fill=1.0))
-        start = _aligned(in_blocks(theta * neuron.model.initial_membrane_potential, shape.outputs))
+        threshold = _aligned(in_lane_groups(theta, shape.outputs, fill=1.0))
+        start = _aligned(in_lane_groups(theta * neuron.model.initial_membrane_potential, shape.outputs))
         height, width = shape.map
         self.spikes, potential, mask = words(*results.spikes.shape), zeros(blocks, height * width, WIDE), words(blocks)
         sizes = (*inputs_NTHWV.shape[:2], height, width, inputs_NTHWV.shape[4], shape.channels, blocks)
@@ -187,16 +187,16 @@ def cases(network: Network, num_images: int, function: Compiled) -> list[Case]:
     evaluator = EventDrivenEvaluator(network, (SIDE, SIDE), TIME_STEPS)
     space, weights = evaluator._new_space(0, num_images), evaluator._weights()
     evaluator._forward([space], images(None)[0][:num_images], weights)
-    driven = evaluator._driven(space, weights[0].forward)
+    driven = evaluator._first_layer_state(space, weights[0].forward)
     made = []
     for number in LAYERS:
-        shape, results, inputs = evaluator._shapes[number], space.results[number], space.results[number - 1].pooled
+        shape, results, inputs = evaluator._shapes[number], space.layer_outputs[number], space.layer_outputs[number - 1].pooled
         num_spikes = np.unpackbits(inputs.view(np.uint8)).reshape(*inputs.shape[:4], -1).sum(axis=-1, dtype=np.int64)
         height, width = shape.input_map
         made.append(
             Case(
                 numba=partial(
-                    _fire, space.forward[number].scratch, shape.channels, inputs, weights[number].forward, results, driven
+                    _fire, space.forward[number].buffers, shape.channels, inputs, weights[number].forward, results, driven
                 ),
                 cpp=CppLayer(function, shape, results, inputs),
                 numba_spikes=results.spikes,
@@ -207,7 +207,9 @@ def cases(network: Network, num_images: int, function: Compiled) -> list[Case]:
     return made
 
 
-def _fire(scratch: Scratch, channels: int, inputs_NTHWV: Array, weights: Weights, results: Results, driven: Driven) -> None:
+def _fire(
+    scratch: LayerBuffers, channels: int, inputs_NTHWV: Array, weights: Weights, results: LayerOutputs, driven: FirstLayerState
+) -> None:
     """Our side, without the pool behind the layer."""
     convolution_layer(Kind(WIDE, True, False), inputs_NTHWV, channels, weights, scratch, results._replace(pools=False), driven)
 

@@ -207,7 +207,9 @@ def plain_epoch(it: Trained) -> Callable[[int], list[nn.Parameter]]:
     """A training loop as one writes it by hand, of the same network from the same weights."""
     recipe, train, mean, std = it.recipe, it.splits.train, it.splits.mean, it.splits.std
     images_NHWC, labels_N = train.images[train.indices], train.labels[train.indices]
-    parts = [it.network.parts[step.name] if step.operation == "module" else nn.Flatten() for step in it.network.steps]
+    parts = [
+        it.network.parts[operation.name] if operation.kind == "module" else nn.Flatten() for operation in it.network.operations
+    ]
     model = nn.Sequential(*copy.deepcopy(parts))
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     num_batches = len(batch_sizes(train, recipe))

@@ -26,8 +26,8 @@ def set_rates(
     """
     values_TBN, wanted, bias = images_BCHW[None], iter(rates), Tensor()
     drives: list[tuple[int, int, float]] = []
-    for step in network.steps:
-        part = network.parts[step.name] if step.operation == "module" else None
+    for operation in network.operations:
+        part = network.parts[operation.name] if operation.kind == "module" else None
         if isinstance(part, SpikingNeuron):
             shift = _shift_for(next(wanted), part, values_TBN, time_steps)
             bias += shift
@@ -36,7 +36,7 @@ def set_rates(
             drives.append((channels, num_places, float(((drive_TBN > 0) & (drive_TBN < 1)).double().mean())))
             values_TBN = part(drive_TBN, time_steps)[0]
             continue
-        values_TBN = network.run_step(step, [values_TBN], time_steps, None)[0]
+        values_TBN = network.run_operation(operation, [values_TBN], time_steps, None)[0]
         if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None:
             bias = part.bias
     return drives

@@ -11,7 +11,7 @@ from torch.nn import functional
 from tests.trainables.spiking.test_neurons import StraightThroughSpike
 from trainables import bitnet
 from trainables.networks.layered import initialise_spiking
-from trainables.networks.network import Network, Step
+from trainables.networks.network import Network, Operation
 from trainables.spiking.neurons import SpikingNeuron
 from trainables.training.losses import cross_entropy_of_logits, cross_entropy_of_rates, mse_of_rates
 
@@ -34,17 +34,17 @@ def spikes_of(network: Network, images: Tensor) -> Tensor:
 
 def sequential_loop(network: Network, images: Tensor) -> Tensor:
     """Spikes of the output layer, one time step after another, one state per layer; for autograd."""
-    states: dict[Step, Tensor] = {}
+    states: dict[Operation, Tensor] = {}
     outputs = []
     for _ in range(T):
         x = images
-        for step in network.steps:
-            if network.is_a(step, SpikingNeuron):
-                u = states.get(step, torch.zeros_like(x)) + x.clamp(0, 1)
+        for operation in network.operations:
+            if network.is_a(operation, SpikingNeuron):
+                u = states.get(operation, torch.zeros_like(x)) + x.clamp(0, 1)
                 x = StraightThroughSpike.apply(u)
-                states[step] = u - x
+                states[operation] = u - x
             else:
-                x = network.parts[step.name](x)
+                x = network.parts[operation.name](x)
         outputs.append(x)
     return torch.stack(outputs)
 
@@ -105,7 +105,7 @@ def test_max_pool_of_spikes_is_or() -> None:
     """A pooled neuron spikes exactly when one of its four does."""
     spikes = (torch.rand(3, 8, 8, 8, generator=torch.Generator().manual_seed(3)) < 0.2).float()
     network = network_of("16 M 16")
-    (pool,) = [step for step in network.steps if step.name.startswith("pool")]
+    (pool,) = [operation for operation in network.operations if operation.name.startswith("pool")]
     quads = functional.unfold(spikes, 2, stride=2).reshape(3, 8, 4, -1)
     assert torch.equal(network.parts[pool.name](spikes).flatten(2).bool(), quads.bool().any(dim=2))
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests.trainables.conversions import run
-from trainables import ann, bitnet, converted_snn
+from trainables import bitnet, converted_snn
 from trainables.conversion.structure import analogue_counterpart, scale_weights, spiking_structure
 from trainables.data.datasets import prepare
 from trainables.data.encodings import ConstantCurrent
@@ -177,16 +177,8 @@ def test_networks_of_torchvision(name: str, num_layers: int) -> None:
         neuron.firing_threshold.copy_(scales[layer])
     outputs_TBK, spikes = run(network, ConstantCurrent(images_BCHW), 128)
 
-    assert len(network.steps_of(LargestCountPool)) == sum(isinstance(part, nn.MaxPool2d) for part in module.modules())
+    assert len(network.operations_of(LargestCountPool)) == sum(isinstance(part, nn.MaxPool2d) for part in module.modules())
     assert len(spikes) == num_layers
     behind_the_pool = spikes["layer2"].mean(dim=0) * scales["layer2"]
     assert float((behind_the_pool - activations["layer2"][0]).norm() / activations["layer2"].norm()) < 0.2
     assert float((outputs_TBK[64:].mean(dim=0) - logits_TBK[0]).norm() / logits_TBK.norm()) < 0.6
-
-
-def test_presets_are_sound() -> None:
-    """Every preset of every trainable is a config without problems on images of its size."""
-    for trainable in (ann, bitnet, converted_snn):
-        for preset in trainable.PRESETS.values():
-            config = trainable.Config(**preset)
-            assert list(trainable.problems(config, (32, 32, 3))) == []

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.trainables.training.test_loop import results
 from trainables import ann, bitnet, converted_snn
 from trainables import response_surface as surface
 from trainables.data.datasets import Dataset, prepare
@@ -154,21 +153,6 @@ def test_reports(dataset: Dataset, tmp_path: Path) -> None:
     assert set(second.curves) < set(real.curves)
     assert second.curves["accuracy_at_t"][-1] == second.metrics["val/accuracy"]
     assert second.metrics["ops/dense_operations"] == surface.dense_operations(Config())
-
-
-@pytest.mark.parametrize("interrupted_after", [0, 1, 2, 3])
-def test_resume_is_exact(interrupted_after: int, dataset: Dataset, tmp_path: Path) -> None:
-    """Interrupted after any epoch, a replicate repeats its reports and ends as an undisturbed one; finished, it only repeats."""
-    config = Config(epochs=3, variant="peaked")
-    undisturbed = list(surface.train(config, seed=3, dataset=dataset))
-    reports = surface.train(config, seed=3, dataset=dataset, checkpoint_folder=tmp_path)
-    before = list(itertools.islice(reports, interrupted_after))
-    reports.close()  # type: ignore[attr-defined]  # a generator
-    after = list(surface.train(config, seed=3, dataset=dataset, checkpoint_folder=tmp_path))
-    assert after[:interrupted_after] == before
-    assert results(after) == results(undisturbed)
-    assert list(surface.train(config, seed=3, dataset=dataset, checkpoint_folder=tmp_path)) == after
-    assert [path.name for path in tmp_path.iterdir()] == ["reports.json"]
 
 
 def test_one_epoch_writes_one_file(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

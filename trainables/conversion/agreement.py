@@ -1,4 +1,4 @@
-"""How well a converted network's rates agree with the analogue network's activations, and corrections that make them agree."""
+"""How well spike rates of a converted network agree with the analogue activations, and corrections that improve it."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from trainables.conversion.calibration_set import CalibrationSet, spike_counts
 from trainables.networks.network import Network
-from trainables.networks.rewriting import driving_step
+from trainables.networks.rewriting import driving_operation
 from trainables.spiking.neurons import SpikingNeuron
 
 
 @dataclass(frozen=True)
 class LayerAgreement:
-    """One layer on the calibration set.
+    """How well one layer agrees, on the calibration set.
 
     Attributes:
         mean_activation: Of the analogue network.
@@ -32,7 +32,7 @@ class LayerAgreement:
 def agreement(
     network: Network, activations: dict[str, Tensor], scales: dict[str, Tensor], calibration: CalibrationSet, time_steps: int
 ) -> list[LayerAgreement]:
-    """Every layer that both networks have, in order."""
+    """The agreement of every layer that both networks have, in order."""
     counts = spike_counts(network, calibration, time_steps)
     return [
         _layer_agreement(layer, activations[layer], counts[layer] / time_steps * scales[layer].cpu())
@@ -72,11 +72,11 @@ def correct_biases(
     network: Network, activations: dict[str, Tensor], scales: dict[str, Tensor], calibration: CalibrationSet, time_steps: int
 ) -> None:
     """b_c -= mean(rate_c - activation_c), layer after layer, each with all before it corrected (Li et al. 2021, section 3.3)."""
-    for step in network.steps_of(SpikingNeuron):
-        layer = network.layers[step.name]
+    for operation in network.operations_of(SpikingNeuron):
+        layer = network.layers[operation.name]
         if layer not in activations:
             continue
-        counts = spike_counts(network, calibration, time_steps, layer, until=step.name)[layer]
+        counts = spike_counts(network, calibration, time_steps, layer, until=operation.name)[layer]
         excess = counts / time_steps * scales[layer].cpu() - activations[layer]
         excess_C = excess.transpose(0, 1).flatten(1).mean(dim=1)
         bias = _bias(network, layer)
@@ -84,7 +84,7 @@ def correct_biases(
 
 
 def _driving_part(network: Network, layer: str) -> nn.Conv2d | nn.Linear:
-    part = network.parts[driving_step(network, layer).name]
+    part = network.parts[driving_operation(network, layer).name]
     assert isinstance(part, nn.Conv2d | nn.Linear)
     return part
 

@@ -20,8 +20,8 @@ BATCH_SIZE = 64
 class CalibrationSet:
     """Training images, chosen by the split's seed alone, shown for T time steps.
 
-    The batch size is the training's in nothing, and everything measured is a maximum, a percentile or a mean over all images, so
-    that neither batch size nor order of the training can change it. ``num_micro_batches`` makes the batches smaller.
+    Its batches have a size of their own, and everything measured is a maximum, a percentile or a mean over all images, so that
+    neither batch size nor order of the training can change it. ``num_micro_batches`` makes the batches smaller.
     """
 
     images_BCHW: Tensor
@@ -38,12 +38,12 @@ class CalibrationSet:
         return hashlib.sha256(str(images.shape).encode() + images.tobytes()).hexdigest()
 
     def spiking_batches(self) -> Iterator[Inputs]:
-        """What the spiking network is shown; every call gives the same."""
+        """The inputs of the spiking network, batch by batch; every call gives the same."""
         for images_BCHW, indices_B in self._batches():
             yield encode(self.encoding, self.splits, images_BCHW, indices_B, self.seed, "calibration")
 
     def analogue_batches(self) -> Iterator[Tensor]:
-        """What the analogue network is shown: ``[1, B, C, H, W]``."""
+        """The inputs of the analogue network, batch by batch: ``[1, B, C, H, W]``."""
         for images_BCHW, _ in self._batches():
             yield self.splits.normalise(images_BCHW)[None]
 
@@ -75,7 +75,7 @@ class Recorder:
         self._continues.clear()
 
     def inputs(self, layer: str, module: torch.nn.Module, inputs_TBN: Tensor) -> None:
-        """Nothing is asked of these."""
+        """Not used."""
 
     def outputs(self, layer: str, outputs_TBN: Tensor) -> None:
         """Add to a layer's sums."""

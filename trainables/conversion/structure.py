@@ -1,4 +1,4 @@
-"""The structure of a converted network, before any number in it is known."""
+"""The structure of a converted network, and how thresholds and scales enter its weights."""
 
 import copy
 from typing import Literal
@@ -10,7 +10,7 @@ from trainables.networks.activations import ACTIVATIONS
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import INPUT, Network, Scale, replace_activations
 from trainables.networks.rewriting import fold_batch_norms, give_biases
-from trainables.networks.shapes import step_shapes
+from trainables.networks.shapes import operation_shapes
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
 from trainables.spiking.pools import LargestCountPool
 
@@ -19,7 +19,7 @@ Granularity = Literal["layer", "channel"]
 
 
 def analogue_counterpart(trained: Network, readout: Readout) -> Network:
-    """What the spiking network's rates stand for: ``trained`` without batch norms, its output rectified if it is to spike."""
+    """The analogue network that spike rates stand for: batch norms folded, and a ReLU behind the output if it is to spike."""
     network = fold_batch_norms(trained)
     if readout == "spikes":
         network.append_activation(nn.ReLU())
@@ -37,23 +37,23 @@ def spiking_structure(
     leak: float,
     trainable: bool,
 ) -> Network:
-    """``analogue`` with spiking neurons of firing threshold 1 for its activations.
+    """A copy of ``analogue`` with spiking neurons, of firing threshold 1, in the place of its activations.
 
     Args:
         analogue: A trained network without batch norms (see ``analogue_counterpart``).
         model: The neurons' equations.
         input_shape: Height, width, channels.
-        per: Whether a layer has one threshold or one a channel (one a unit, in a linear layer).
-        max_pool: What a max pool becomes: one whose spike count is the largest of its window, or the logical OR.
-        with_biases: Whether layers without biases get some of 0.
+        per: One threshold for each layer, or for each channel (in a linear layer, for each unit).
+        max_pool: What replaces a max pool: ``LargestCountPool``, or the logical OR.
+        with_biases: Whether layers without biases get biases of 0.
         leak: Of all neurons; the start, if it is learnt.
         trainable: Whether thresholds and leaks are learnt.
     """
     network = copy.deepcopy(analogue)
     if with_biases:
         give_biases(network)
-    shapes = step_shapes(network, input_shape)
-    shape_of = {network.layers[step.name]: shapes[step.name] for step in network.steps_of(*ACTIVATIONS)}
+    shapes = operation_shapes(network, input_shape)
+    shape_of = {network.layers[operation.name]: shapes[operation.name] for operation in network.operations_of(*ACTIVATIONS)}
 
     def neuron(layer: str, _: nn.Module) -> SpikingNeuron:
         threshold: float | Tensor = 1.0
@@ -64,14 +64,14 @@ def spiking_structure(
 
     replace_activations(network, neuron)
     if max_pool == "largest_count":
-        for step in network.steps_of(nn.MaxPool2d):
-            pool = network.parts[step.name]
+        for operation in network.operations_of(nn.MaxPool2d):
+            pool = network.parts[operation.name]
             assert isinstance(pool, nn.MaxPool2d)
-            network.parts[step.name] = LargestCountPool(pool)
-    for step in [step for step in network.steps if step.operation == "add"]:
-        for name in dict.fromkeys(step.inputs):
+            network.parts[operation.name] = LargestCountPool(pool)
+    for operation in [operation for operation in network.operations if operation.kind == "add"]:
+        for name in dict.fromkeys(operation.inputs):
             if (worth := _worth_of_spikes(network, name, image_channels=input_shape[2])) is not None:
-                network.insert(Scale(worth), name, step.name)
+                network.insert(Scale(worth), name, operation.name)
     return network
 
 
@@ -79,18 +79,18 @@ def _worth_of_spikes(network: Network, name: str, *, image_channels: int) -> Ten
     """A tensor of the shape of what a spike in a result is worth; None where weights have made a drive of them."""
     if name == INPUT:
         return torch.ones(image_channels, 1, 1)
-    step = next(step for step in network.steps if step.name == name)
-    if step.operation == "add" or network.is_a(step, nn.Conv2d, nn.Linear):
+    operation = next(operation for operation in network.operations if operation.name == name)
+    if operation.kind == "add" or network.is_a(operation, nn.Conv2d, nn.Linear):
         return None
-    part = network.parts[step.name] if step.operation == "module" else None
+    part = network.parts[operation.name] if operation.kind == "module" else None
     if isinstance(part, SpikingNeuron):
         return part.firing_threshold
-    return _worth_of_spikes(network, step.inputs[0], image_channels=image_channels)
+    return _worth_of_spikes(network, operation.inputs[0], image_channels=image_channels)
 
 
 @torch.no_grad()
 def scale_weights(network: Network, scales: dict[str, Tensor], input_scale: Tensor, input_shape: ImageShape) -> None:
-    """Let every binary spike of a layer stand for its scale λ: W ← W·λ of what the weights receive; drives keep their units.
+    """Let a spike of a layer be worth its scale λ: the weights behind it are multiplied by it, W ← W·λ; drives keep their units.
 
     With λ as the layer's own firing threshold this is the data normalisation W̃ = Wλ_{l-1}/λ_l, b̃ = b/λ_l of Diehl et al. 2015,
     written as threshold balancing; ``normalise_weights`` gives the other form.
@@ -101,26 +101,26 @@ def scale_weights(network: Network, scales: dict[str, Tensor], input_scale: Tens
         input_scale: The same for the network's input, ``[C, 1, 1]`` or scalar.
         input_shape: Height, width, channels.
     """
-    shapes = step_shapes(network, input_shape)
+    shapes = operation_shapes(network, input_shape)
     known: dict[str, Tensor] = {INPUT: input_scale}
-    for step in network.steps:
-        scale = known[step.inputs[0]]
-        part = network.parts[step.name] if step.operation == "module" else None
+    for operation in network.operations:
+        scale = known[operation.inputs[0]]
+        part = network.parts[operation.name] if operation.kind == "module" else None
         if isinstance(part, SpikingNeuron):
-            scale = scales[network.layers[step.name]]
+            scale = scales[network.layers[operation.name]]
         elif isinstance(part, nn.Conv2d | nn.Linear | Scale):
             part.weight.mul_(scale)
             scale = torch.ones_like(input_scale.flatten()[0])
-        elif scale.dim() and (step.operation == "flatten" or isinstance(part, nn.Flatten)):
-            scale = scale.expand(shapes[step.inputs[0]]).flatten()
-        known[step.name] = scale
+        elif scale.dim() and (operation.kind == "flatten" or isinstance(part, nn.Flatten)):
+            scale = scale.expand(shapes[operation.inputs[0]]).flatten()
+        known[operation.name] = scale
 
 
 @torch.no_grad()
 def normalise_weights(network: Network) -> None:
-    """The same spikes with every firing threshold 1: W ← W/θ, b ← b/θ of the weights that drive a layer with threshold θ.
+    """Set every firing threshold θ to 1 without changing a spike: W ← W/θ, b ← b/θ of the weights that drive the layer.
 
-    Surrogate gradients are stated for this form.
+    Surrogate gradients are defined for this form.
 
     Raises:
         ValueError: What drives a layer goes elsewhere, too; then its threshold cannot be divided out of the weights.
@@ -145,18 +145,18 @@ def driving_parts(network: Network, layer: str) -> list[nn.Conv2d | nn.Linear | 
         ValueError: The drive is the image itself, or goes elsewhere, too.
     """
     parts: list[nn.Conv2d | nn.Linear | Scale] = []
-    steps = {step.name: step for step in network.steps}
-    (neuron,) = [step for step in network.steps_of(SpikingNeuron) if network.layers[step.name] == layer]
+    operations = {operation.name: operation for operation in network.operations}
+    (neuron,) = [operation for operation in network.operations_of(SpikingNeuron) if network.layers[operation.name] == layer]
     passed, waiting = {neuron.name}, list(neuron.inputs)
     while waiting:
         name = waiting.pop()
-        users = {step.name for step in network.steps if name in step.inputs}
+        users = {operation.name for operation in network.operations if name in operation.inputs}
         if name == INPUT or not users <= passed:
             raise ValueError(f"what drives {layer} is not its alone, so that there are no weights to divide by its threshold")
         passed.add(name)
-        part = network.parts[name] if steps[name].operation == "module" else None
+        part = network.parts[name] if operations[name].kind == "module" else None
         if isinstance(part, nn.Conv2d | nn.Linear | Scale):
             parts.append(part)
         else:
-            waiting += steps[name].inputs
+            waiting += operations[name].inputs
     return parts

@@ -1,4 +1,4 @@
-"""How large a layer's activations are: the scales and firing thresholds of a converted network."""
+"""The scales and firing thresholds of a converted network, from the activations of the analogue one."""
 
 from typing import Literal
 
@@ -17,7 +17,7 @@ NUM_CANDIDATES = 100
 def activation_scales(
     activations: dict[str, Tensor], shapes: dict[str, torch.Size], *, balance: Balance, percentile: float, time_steps: int
 ) -> dict[str, Tensor]:
-    """λ of every layer from the analogue network's activations on the calibration set.
+    """The scale λ of every layer, from the analogue network's activations on the calibration set.
 
     ``max`` and ``percentile``: of the activations (Diehl et al. 2015; Rueckauer et al. 2017); ``mse``: the V that minimises
     ‖a - clipfloor(a; V, T)‖², clipfloor = (V/T)·clip(⌊aT/V⌋, 0, T), among 100 fractions of the largest (Li et al. 2021,
@@ -73,8 +73,8 @@ def _least_squares(rows_CM: Tensor, time_steps: int) -> Tensor:
 def qcfs_scales(analogue: Network, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:
     """The learnt λ of every QCFS activation; a layer that has another activation is not among them."""
     scales: dict[str, Tensor] = {}
-    for step in analogue.steps_of(QCFS):
-        layer, part = analogue.layers[step.name], analogue.parts[step.name]
+    for operation in analogue.operations_of(QCFS):
+        layer, part = analogue.layers[operation.name], analogue.parts[operation.name]
         assert isinstance(part, QCFS)
         scales[layer] = part.scale.detach().abs().expand(shapes[layer]).clone()
     return scales
@@ -94,8 +94,8 @@ def spike_norm(network: Network, calibration: CalibrationSet, time_steps: int, *
         shared_by: Layers whose threshold stays 1: those that meet at a junction (constraint 2).
     """
     thresholds: dict[str, Tensor] = {}
-    for step in network.steps_of(SpikingNeuron):
-        neuron, layer = network.parts[step.name], network.layers[step.name]
+    for operation in network.operations_of(SpikingNeuron):
+        neuron, layer = network.parts[operation.name], network.layers[operation.name]
         assert isinstance(neuron, SpikingNeuron)
         largest = torch.ones_like(neuron.firing_threshold)
         if layer not in shared_by:
@@ -103,7 +103,7 @@ def spike_norm(network: Network, calibration: CalibrationSet, time_steps: int, *
                 drive_TBN.max()
                 for inputs in calibration.spiking_batches()
                 for drive_TBN in network.simulate(
-                    inputs, time_steps, until=step.inputs[0], num_micro_batches=calibration.num_micro_batches
+                    inputs, time_steps, until=operation.inputs[0], num_micro_batches=calibration.num_micro_batches
                 )
             ]
             largest = torch.stack(peaks).max()
@@ -117,15 +117,15 @@ def spike_norm(network: Network, calibration: CalibrationSet, time_steps: int, *
 def layers_at_junctions(network: Network) -> set[str]:
     """The layers whose spikes meet those of another at a junction, through at most one layer of weights."""
     layers: set[str] = set()
-    for junction in network.steps:
-        waiting = list(junction.inputs) if junction.operation == "add" else []
+    for junction in network.operations:
+        waiting = list(junction.inputs) if junction.kind == "add" else []
         while waiting:
             name = waiting.pop()
-            step = next((step for step in network.steps if step.name == name), None)
-            if step is None:
+            operation = next((operation for operation in network.operations if operation.name == name), None)
+            if operation is None:
                 continue
-            if network.is_a(step, SpikingNeuron):
-                layers.add(network.layers[step.name])
+            if network.is_a(operation, SpikingNeuron):
+                layers.add(network.layers[operation.name])
             else:
-                waiting += step.inputs
+                waiting += operation.inputs
     return layers

@@ -1,4 +1,4 @@
-"""What a replicate will take, known before it is trained: parameters, operations, memory.
+"""Parameters, operations and memory of a replicate, known before it is trained.
 
 The network is built without memory (torch's meta device), so that this takes milliseconds, or tens of them for deep networks.
 """
@@ -15,7 +15,7 @@ from trainables.costs.memory_model import memory_bytes
 from trainables.kernels.choice import kernels_support
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import ONE_AT_A_TIME, SYNAPSES, Network
-from trainables.networks.shapes import step_lengths, step_shapes
+from trainables.networks.shapes import operation_lengths, operation_shapes
 from trainables.spiking.costs import dense_operations
 from trainables.training.loop import backend_request, needs_layer_observers
 from trainables.training.recipe import Recipe
@@ -24,7 +24,7 @@ from trainables.training.task import Task
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a config takes, whatever its seed.
+    """The parameters, operations and memory of a config; they do not depend on its seed.
 
     Attributes:
         num_parameters: Trainable parameters of the network that is judged.
@@ -58,7 +58,7 @@ def footprint_of(task: Task, recipe: Recipe, input_shape: ImageShape, *, calibra
     """
     with ONE_AT_A_TIME, torch.device("meta"):  # a driver's main thread and its writer both ask
         network = task.build()
-        shapes = step_shapes(network, input_shape)
+        shapes = operation_shapes(network, input_shape)
     predict = partial(memory_bytes, network, shapes, task, recipe, calibration_images=calibration_images)
     trained = _operations(network, shapes, task.time_steps, constant_input=task.encoding == "constant")
     return Footprint(
@@ -82,10 +82,10 @@ def kernels_for(task: Task, recipe: Recipe, network: Network, input_shape: Image
 
 
 def _operations(network: Network, shapes: Mapping[str, torch.Size], time_steps: int, *, constant_input: bool) -> int:
-    lengths = step_lengths(network, time_steps, constant_input=constant_input)
+    lengths = operation_lengths(network, time_steps, constant_input=constant_input)
     total = 0
-    for step in network.steps_of(*SYNAPSES):
-        part, (source,) = network.parts[step.name], step.inputs
+    for operation in network.operations_of(*SYNAPSES):
+        part, (source,) = network.parts[operation.name], operation.inputs
         assert isinstance(part, nn.Conv2d | nn.Linear)
         total += dense_operations(part, shapes[source]) * lengths[source]
     return total

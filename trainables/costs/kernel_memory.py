@@ -1,6 +1,6 @@
 """How much memory the event-driven kernels take beside the weights: bits, and lists that are used again.
 
-See ``event_driven.workspace``. What an image needs between its forward and its backward pass is two bits for every neuron and
+See ``kernels.cpu.workspace``. What an image needs between its forward and its backward pass is two bits for every neuron and
 time step (spike and mask), a half more with borders (the first layer's spikes are not kept for an exact gradient, which is not
 subtracted here); floats for the first layer's constant drives and their gradients; and
 means where time steps are grouped. As many images are taken at once as fit into a budget. Lists are filled as far as neurons
@@ -33,7 +33,7 @@ FILLED = 0.5
 
 @dataclass(frozen=True)
 class KernelUse:
-    """What the kernels run, and plain PyTorch does not."""
+    """Which parts of a replicate the kernels for CPUs run, rather than plain PyTorch."""
 
     training: bool
     evaluation: bool
@@ -47,11 +47,11 @@ def kernel_bytes(network: Network, sizes: Mapping[str, int], task: Task, *, trai
 
     Args:
         network: A chain that the kernels take.
-        sizes: Of every step's result, for one image.
+        sizes: Of every operation's result, for one image.
         task: How the network is run.
         trained: Or only evaluated.
     """
-    neurons = [sizes[step.name] for step in network.steps_of(SpikingNeuron)]
+    neurons = [sizes[operation.name] for operation in network.operations_of(SpikingNeuron)]
     evaluation = _held(neurons, task.eval_time_steps, 0, EVALUATION_BYTES)
     if not trained:
         return round(evaluation + _listed(neurons, task.eval_time_steps))

@@ -12,7 +12,7 @@ The peak is that of all tensors that live at once::
 The backward pass needs what enters convolutions, linear layers, pools, norms and clamps; what leaves a ReLU; where the largest
 inputs of max pools were; of spiking neurons a mask, or with a surrogate the derivative of every step. A rate-collapsed one
 needs group means of these, and the forward pass before it holds 6 results over all time steps at once, most of them to find
-the routing of a max pool.
+where the gradient of a max pool goes.
 
 A batch that is run in n parts (``num_micro_batches``) is the size of its largest part, in evaluation as in training; weights,
 gradients and a calibration's activations are as many as before.
@@ -31,8 +31,8 @@ from torch import nn
 from trainables.costs.kernel_memory import NO_KERNELS, TABLES, KernelUse, kernel_bytes
 from trainables.networks.activations import QCFS, ClampedReLU
 from trainables.networks.collapsed import group_sizes
-from trainables.networks.network import INPUT, NORMS, NUM_FOLDED_IMAGES, POOLS, SYNAPSES, Network, Step
-from trainables.networks.shapes import step_lengths
+from trainables.networks.network import INPUT, NORMS, NUM_FOLDED_IMAGES, POOLS, SYNAPSES, Network, Operation
+from trainables.networks.shapes import operation_lengths
 from trainables.spiking.neurons import SpikingNeuron
 from trainables.spiking.pools import LargestCountPool, SplitTiesMaxPool
 from trainables.training.loop import EVALUATION_BATCH_SIZE, size_of_parts
@@ -77,7 +77,7 @@ def memory_bytes(
 
     Args:
         network: Its structure, on any device.
-        shapes: Of every step's result, for one image (see ``step_shapes``).
+        shapes: Of every operation's result, for one image (see ``operation_shapes``).
         task: How the network is run, and in how many parts a batch.
         recipe: How it is trained.
         calibration_images: On how many images a conversion keeps all activations; 0 without one.
@@ -116,7 +116,9 @@ def _peaks(
     if recipe.epochs and not kernels.training:
         yield _training(network, sizes, task, size_of_parts(recipe.batch_size, num_parts))
     if calibration_images:
-        activations = FLOAT * calibration_images * sum(sizes[step.name] for step in network.steps_of(SpikingNeuron))
+        activations = (
+            FLOAT * calibration_images * sum(sizes[operation.name] for operation in network.operations_of(SpikingNeuron))
+        )
         copies = 4 * parameters + 2 * activations
         yield _Peak(copies + max(activations, evaluation.tensors), evaluation.gaps)
 
@@ -128,7 +130,7 @@ def _gaps(largest: int) -> float:
 def _evaluation(network: Network, sizes: Mapping[str, int], task: Task, batch_size: int) -> _Peak:
     folded = min(task.eval_time_steps, max(2, NUM_FOLDED_IMAGES // EVALUATION_BATCH_SIZE))
     largest = batch_size * FLOAT * max(_elements(network, sizes, task, folded).values())
-    membrane_potentials = sum(sizes[step.name] for step in network.steps_of(SpikingNeuron))
+    membrane_potentials = sum(sizes[operation.name] for operation in network.operations_of(SpikingNeuron))
     return _Peak(4 * largest + batch_size * FLOAT * membrane_potentials, _gaps(largest))
 
 
@@ -144,29 +146,29 @@ def _training(network: Network, sizes: Mapping[str, int], task: Task, batch_size
 
 def _elements(network: Network, sizes: Mapping[str, int], task: Task, time_steps: int) -> dict[str, int]:
     """Of every result over its time steps, for one image."""
-    lengths = step_lengths(network, time_steps, constant_input=task.encoding == "constant")
+    lengths = operation_lengths(network, time_steps, constant_input=task.encoding == "constant")
     return {name: sizes[name] * lengths[name] for name in sizes}
 
 
 def _needed(network: Network, elements: Mapping[str, int], *, collapsed: bool) -> int:
-    """Bytes that wait for the backward pass, per image; a result that several steps need is there once."""
+    """Bytes that wait for the backward pass, per image; a result that several operations need is there once."""
     results: set[str] = set()
     more = 0
-    for step in network.steps:
-        part = network.parts[step.name] if step.operation == "module" else None
+    for operation in network.operations:
+        part = network.parts[operation.name] if operation.kind == "module" else None
         if isinstance(part, NEEDS_INPUT):
-            results.add(_owner(network, step.inputs[0]))
+            results.add(_owner(network, operation.inputs[0]))
         if isinstance(part, NEEDS_OUTPUT):
-            results.add(step.name)
+            results.add(operation.name)
         if isinstance(part, SpikingNeuron) and not collapsed and part.model.surrogate and part.model.integrate == "clamped":
-            results.add(_owner(network, step.inputs[0]))
-        more += _needed_beside(step, part, elements, collapsed=collapsed)
+            results.add(_owner(network, operation.inputs[0]))
+        more += _needed_beside(operation, part, elements, collapsed=collapsed)
     return FLOAT * sum(elements[name] for name in results) + more
 
 
-def _needed_beside(step: Step, part: nn.Module | None, elements: Mapping[str, int], *, collapsed: bool) -> int:
-    """Bytes that are nobody's result."""
-    source, result = elements[step.inputs[0]], elements[step.name]
+def _needed_beside(operation: Operation, part: nn.Module | None, elements: Mapping[str, int], *, collapsed: bool) -> int:
+    """Bytes for the backward pass of an operation that are no operation's result, such as masks."""
+    source, result = elements[operation.inputs[0]], elements[operation.name]
     if isinstance(part, nn.MaxPool2d | SplitTiesMaxPool):
         return FLOAT * source if collapsed else INDEX * result
     if isinstance(part, LargestCountPool):
@@ -187,8 +189,8 @@ def _needed_by_neurons(neuron: SpikingNeuron, drive: int, spikes: int, *, collap
 
 
 def _owner(network: Network, name: str) -> str:
-    """The step whose memory a result lies in: flattening copies nothing."""
-    step = next((step for step in network.steps if step.name == name), None)
-    if name == INPUT or step is None or not (step.operation == "flatten" or network.is_a(step, *VIEWS)):
+    """The operation whose memory a result lies in: flattening copies nothing."""
+    operation = next((operation for operation in network.operations if operation.name == name), None)
+    if name == INPUT or operation is None or not (operation.kind == "flatten" or network.is_a(operation, *VIEWS)):
         return name
-    return _owner(network, step.inputs[0])
+    return _owner(network, operation.inputs[0])

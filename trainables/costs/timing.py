@@ -32,11 +32,11 @@ NUM_TIMED_STEPS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """What a replicate does how often, and how long each takes here; writing checkpoints is not counted.
+    """How long the parts of a replicate take on this machine, and how often each is done; writing checkpoints is not counted.
 
     Attributes:
-        seconds_per_step: One batch forward and backward, and the optimiser.
-        num_steps: Of all epochs.
+        seconds_per_step: A training step: one batch forward and backward, and the optimiser.
+        num_steps: Training steps of all epochs.
         seconds_per_evaluation_batch: 64 images over all time steps; a mean, as costs are counted on validation images alone.
         num_evaluation_batches: Of the validation images for every report, and of the test images once.
         seconds_once: Reading the images, making the network, its first weights or its conversion.

@@ -7,7 +7,7 @@ from trainables.data.randomness import generator_for
 
 
 class ConstantCurrent:
-    """The normalised image itself is the input current of every step.
+    """Constant current: the normalised image itself is the input at every time step.
 
     Args:
         images_BCHW: Normalised images.
@@ -18,12 +18,14 @@ class ConstantCurrent:
         self._images_1BCHW = images_BCHW[None]
 
     def __call__(self, start: int, length: int) -> Tensor:
-        """``[1, B, C, H, W]``: it never changes."""
+        """The input of the time steps from ``start``: ``[1, B, C, H, W]``, as it never changes."""
         return self._images_1BCHW
 
 
 class SignedPoisson:
-    """s = sgn(x)·1[U ≤ |x|], U uniform in [0, 1) for every pixel and step (Sengupta et al. 2019, section 3.2).
+    """Signed Poisson spikes: s = sgn(x)·1[U ≤ |x|] for every pixel x and time step, U uniform in [0, 1).
+
+    Source: Sengupta et al. 2019, section 3.2.
 
     Every image has random numbers of its own, which depend on ``names`` and its index alone: neither the batch nor the order
     of the images matters. The steps must be asked for in order. The draws come from the CPU whatever the device.
@@ -41,7 +43,11 @@ class SignedPoisson:
         self._next = 0
 
     def __call__(self, start: int, length: int) -> Tensor:
-        """``[length, B, C, H, W]`` in {-1, 0, 1}."""
+        """The spikes of ``length`` time steps from ``start``: ``[length, B, C, H, W]`` in {-1, 0, 1}.
+
+        Raises:
+            ValueError: The steps are not asked for in order.
+        """
         if start != self._next:
             raise ValueError(f"the steps must be asked for in order: expected {self._next}, got {start}")
         self._next += length

@@ -1,4 +1,4 @@
-"""From a data set's uint8 images to what a network is shown."""
+"""How the uint8 images of a data set become inputs of a network: centred, normalised, downscaled."""
 
 import functools
 from dataclasses import dataclass

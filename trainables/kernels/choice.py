@@ -1,7 +1,10 @@
-"""Which code runs a network: the plain torch of ``network``, which is the definition, or a faster one that means the same.
+"""Which code runs a network: plain torch (``networks.network``), which is the definition, or a backend that does the same faster.
 
 Spikes are equal where the arithmetic is exact (weights and images of few bits); elsewhere drives are summed in another order, so
 that results agree within rounding. So a backend is no part of a replicate's identity, but every report names it.
+
+``auto`` chooses the event-driven kernels on a CPU, where they support the network. On a GPU it chooses plain torch until the
+Triton kernels have been measured on one: so far they are tested in Triton's interpreter alone.
 """
 
 import warnings
@@ -17,22 +20,25 @@ from trainables.kernels.interface import Backend, BackendRequest, Evaluating, Ke
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.network import Network
 
+UNMEASURED = "has not been measured on a GPU yet; backend: triton asks for it"
+"""Why ``auto`` means plain torch on a CUDA device."""
+
 
 def evaluator_for(network: Network, request: BackendRequest) -> tuple[Evaluating | None, str]:
-    """What evaluates a network, None for torch; and its name, with the reason if it is not the one that was wanted."""
+    """What evaluates a network, None for plain torch; and its name for the record, with the reason where it is torch."""
     return _backend_for(network, request, None, training=False)
 
 
 def trainer_for(
     network: Network, request: BackendRequest, groups: TimeGroups | None, *, observed_by: str | None
 ) -> tuple[Training | None, str]:
-    """What trains a network, None for torch; and its name, with the reason if it is not the one that was wanted.
+    """What trains a network, None for plain torch; and its name for the record, with the reason where it is torch.
 
     Args:
         network: With gradients.
-        request: What it is run for.
-        groups: Of time steps, for the rate-collapsed gradient; None for the exact one.
-        observed_by: Who must see every layer's spikes while it learns, if anybody: the kernels show them to nobody.
+        request: How it is to be run.
+        groups: Groups of time steps of the rate-collapsed gradient; None for the exact gradient.
+        observed_by: What must see the spikes of every layer during training, such as a penalty; the kernels do not show them.
     """
     if observed_by:
         return None, _torch_instead_of(_kernels_for(network), request.wanted, f"shows no layers to {observed_by}")
@@ -40,7 +46,7 @@ def trainer_for(
 
 
 def kernels_support(network: Network, request: BackendRequest, *, training: bool) -> bool:
-    """Whether the kernels for CPUs will run a network there, if they can be compiled; the network may be on any device."""
+    """Whether the kernels for CPUs support a network, if they can be compiled; the network itself may be on any device."""
     return next(_reasons_against("event_driven", network, request, None, training=training), None) is None
 
 
@@ -58,7 +64,7 @@ def _backend_for(network: Network, request: BackendRequest, groups: TimeGroups |
 
 
 def _kernels_for(network: Network) -> KernelBackend:
-    """Those of its device."""
+    """The backend for the device that the network is on."""
     return "triton" if next(network.parameters()).device.type == "cuda" else "event_driven"
 
 
@@ -94,7 +100,7 @@ _MAKERS: dict[KernelBackend, Callable[[Network, BackendRequest, TimeGroups | Non
 def _reasons_against(
     backend: KernelBackend, network: Network, request: BackendRequest, groups: TimeGroups | None, *, training: bool
 ) -> Iterator[str]:
-    """Why a backend is not the one, going on from "the event-driven backend …"."""
+    """Why a backend does not run a network; each continues "the event-driven backend …"."""
     if request.wanted not in ("auto", backend):
         yield "was not asked for"
     if not any(True for _ in network.neurons()):
@@ -104,6 +110,8 @@ def _reasons_against(
     if backend == "triton":
         if reason := triton_backend.why_not(network, next(network.parameters()).device, groups):
             yield reason
+        if request.wanted == "auto":
+            yield UNMEASURED
         return
     if next(network.parameters()).dtype != torch.float32 or request.precision != "float32":
         yield "computes in float32 alone"
@@ -122,8 +130,7 @@ def _torch_instead_of(backend: KernelBackend, wanted: Backend, reason: str) -> s
 
 @cache
 def _lost(backend: KernelBackend, reason: str) -> str:
-    """Say once that everything is slower than it could be."""
-    warnings.warn(
-        f"the {backend.replace('_', '-')} backend {reason}; torch runs in its stead, several times as slow", stacklevel=2
-    )
+    """Warn once that training will be slower than it could be."""
+    name = backend.replace("_", "-")
+    warnings.warn(f"the {name} backend {reason}; plain torch is used instead, and takes several times as long", stacklevel=2)
     return reason

@@ -4,7 +4,7 @@ The forward pass is exact and keeps nothing. For the backward pass every group o
 spikes, and the mean of the per-step gradient masks in the neurons' place::
 
     Ḡ_L,g = Σ_{t∈g} dL/dS_t · mean_{t∈g}(M_t)
-    Ḡ_l,g = mean_{t∈g}(M_t·R_t) · (Wᵀ Ḡ_{l+1,g})      R_t: the routing of a max pool behind the neurons
+    Ḡ_l,g = mean_{t∈g}(M_t·R_t) · (Wᵀ Ḡ_{l+1,g})      R_t: the pool_gradient_shares of a max pool behind the neurons
     dW    = Σ_g mean_{t∈g}(s_t) ⊗ Ḡ_g
 
 With K = T it is the exact straight-through gradient; its memory and time do not depend on T otherwise.
@@ -17,9 +17,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from trainables.networks.network import INPUT, Network, Observer, Step
+from trainables.networks.network import INPUT, Network, Observer, Operation
 from trainables.spiking.neurons import SpikingNeuron, gradient_mask
-from trainables.spiking.pools import SplitTiesMaxPool, routing, spread
+from trainables.spiking.pools import SplitTiesMaxPool, pool_gradient_shares, upsample_window
 
 TimeGroups = int | Literal["dyadic"]
 
@@ -40,9 +40,9 @@ def group_sizes(time_steps: int, groups: TimeGroups) -> list[int]:
 
 @dataclass
 class _Signal:
-    """A step's result twice: as it is, ``[T, B, …]``, without gradient, and as group means, ``[K, B, …]``, with one.
+    """An operation's result twice: as it is, ``[T, B, …]``, without gradient, and as group means, ``[K, B, …]``, with one.
 
-    Behind neurons also what a max pool needs to put its routing into the same mean: their drive and mask.
+    Behind neurons also what a max pool needs to put its pool_gradient_shares into the same mean: their drive and mask.
     """
 
     values_TBN: Tensor
@@ -60,36 +60,36 @@ def forward_collapsed(
     """
     sizes = group_sizes(time_steps, groups)
     results = {INPUT: _Signal(inputs_TBN, group_means(inputs_TBN, sizes))}
-    for number, step in enumerate(network.steps):
-        arguments = [results[name] for name in step.inputs]
-        results[step.name] = _run(network, step, arguments, time_steps, sizes)
-        if observers and network.is_a(step, SpikingNeuron):
-            signal = results[step.name]
+    for number, operation in enumerate(network.operations):
+        arguments = [results[name] for name in operation.inputs]
+        results[operation.name] = _run(network, operation, arguments, time_steps, sizes)
+        if observers and network.is_a(operation, SpikingNeuron):
+            signal = results[operation.name]
             outputs_TBN = Ungroup.apply(signal.means_KBN, signal.values_TBN, sizes)
             for observer in observers:
-                observer.outputs(network.layers[step.name], outputs_TBN)
+                observer.outputs(network.layers[operation.name], outputs_TBN)
         network.forget(results, number)
-    last = results[network.steps[-1].name]
+    last = results[network.operations[-1].name]
     result: Tensor = Ungroup.apply(last.means_KBN, last.values_TBN, sizes)
     return result
 
 
-def _run(network: Network, step: Step, arguments: list[_Signal], time_steps: int, sizes: list[int]) -> _Signal:
+def _run(network: Network, operation: Operation, arguments: list[_Signal], time_steps: int, sizes: list[int]) -> _Signal:
     first = arguments[0]
-    part = network.parts[step.name] if step.operation == "module" else None
+    part = network.parts[operation.name] if operation.kind == "module" else None
     with torch.no_grad():
         if isinstance(part, SpikingNeuron):
             spikes_TBN, _ = part(first.values_TBN, time_steps)
             mask_TBN = gradient_mask(first.values_TBN, part.firing_threshold, part.model)
             mean_spikes, mean_mask = group_means(spikes_TBN, sizes), group_means(mask_TBN, sizes)
         else:
-            values_TBN = network.apply_stateless(step, [argument.values_TBN for argument in arguments])
+            values_TBN = network.apply_stateless(operation, [argument.values_TBN for argument in arguments])
     if isinstance(part, SpikingNeuron):
         means = _Replace.apply(first.means_KBN, mean_spikes, lambda grad: grad * mean_mask / part.firing_threshold)
         return _Signal(spikes_TBN, means, first.means_KBN / part.firing_threshold, mask_TBN)
     if isinstance(part, nn.MaxPool2d | SplitTiesMaxPool) and first.mask_TBN is not None:
         return _max_pool(first, values_TBN, sizes, split_ties=isinstance(part, SplitTiesMaxPool))
-    means = network.apply_stateless(step, [argument.means_KBN for argument in arguments])
+    means = network.apply_stateless(operation, [argument.means_KBN for argument in arguments])
     if isinstance(part, nn.MaxPool2d | SplitTiesMaxPool):  # the mean of the largest is not the largest mean
         means = _Replace.apply(means, group_means(values_TBN, sizes), lambda grad: grad)
     return _Signal(values_TBN, means)
@@ -98,10 +98,12 @@ def _run(network: Network, step: Step, arguments: list[_Signal], time_steps: int
 def _max_pool(signal: _Signal, pooled_TBN: Tensor, sizes: list[int], *, split_ties: bool) -> _Signal:
     assert signal.mask_TBN is not None
     with torch.no_grad():
-        shares_TBN = routing(signal.values_TBN, pooled_TBN, split_ties=split_ties)
+        shares_TBN = pool_gradient_shares(signal.values_TBN, pooled_TBN, split_ties=split_ties)
         mean_shares = group_means(shares_TBN * signal.mask_TBN, sizes)
     shape = signal.means_KBN.shape
-    means = _Replace.apply(signal.drive_KBN, group_means(pooled_TBN, sizes), lambda grad: spread(grad, shape) * mean_shares)
+    means = _Replace.apply(
+        signal.drive_KBN, group_means(pooled_TBN, sizes), lambda grad: upsample_window(grad, shape) * mean_shares
+    )
     return _Signal(pooled_TBN, means)
 
 

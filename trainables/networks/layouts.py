@@ -1,8 +1,8 @@
-"""The layout grammar of the seed: ``"64 64 M 128 M 256 512 M"``.
+"""The grammar of layouts, such as ``"64 64 M 128 M 256 512 M"``.
 
 A layout is a sequence of words. A whole number is a 3x3 convolution with that many output channels (before
 ``feature_scale``); ``M`` is a 2x2 max pool and ``A`` a 2x2 average pool, both with stride 2; ``S`` gives the convolution
-before it stride 2 in a pool's stead; ``F4096`` is a fully connected layer. A name of ``NAMED_LAYOUTS`` stands for its words.
+before it stride 2, instead of a pool; ``F4096`` is a fully connected layer. A name of ``NAMED_LAYOUTS`` stands for its words.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ ImageShape = tuple[int, int, int]
 """Height, width, channels."""
 
 MOST_DIGITS = 6
-"""A channel count has fewer; more is a slip of the keyboard, or no memory would hold it."""
+"""A channel count has fewer digits; no memory would hold a layer of more channels."""
 
 POOL_NAMES = {"M": "max pool", "A": "average pool", "S": "strided convolution"}
 
@@ -32,7 +32,7 @@ NAMED_LAYOUTS = {
 
 @dataclass(frozen=True)
 class Convolution:
-    """3x3, padding 1; ``channels`` before ``feature_scale``."""
+    """A 3x3 convolution with padding 1; ``channels`` are its output channels before ``feature_scale``."""
 
     channels: int
     stride: int = 1
@@ -40,7 +40,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class FullyConnected:
-    """``width`` units before ``feature_scale``."""
+    """A fully connected layer; ``width`` are its units before ``feature_scale``."""
 
     width: int
 
@@ -50,7 +50,7 @@ PoolKind = Literal["M", "A"]
 
 @dataclass(frozen=True)
 class Pool:
-    """2x2, stride 2."""
+    """A 2x2 pool with stride 2: M for max, A for average."""
 
     kind: PoolKind
 
@@ -102,13 +102,13 @@ def words_of(layout: str) -> list[str]:
 
 
 def has_pools(layout: str, *kinds: PoolKind) -> bool:
-    """Whether a layout holds a pool of one of these kinds."""
+    """Whether a layout has a pool of one of these kinds."""
     return any(word in kinds for word in words_of(layout))
 
 
 def canonical_layout(layout: str) -> str:
-    """The one spelling of a layout: its words with one space between them, those of a name in its stead, counts without
-    leading zeros. What is no layout of the grammar stays as it is.
+    """The canonical form of a layout: words with one space between them, names replaced by their words, counts without leading
+    zeros. A text that is no layout of the grammar is returned as it is.
     """
     try:
         return " ".join(_word(layer) for layer in parse_layout(layout))

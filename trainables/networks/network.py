@@ -1,4 +1,4 @@
-"""A network as a list of steps that runs an analogue image or T time steps of spikes with the same few lines.
+"""A network as a list of operations that runs an analogue image or T time steps of spikes with the same few lines.
 
 ``Network`` takes any module that is made of known parts apart and refuses what it does not know by name, so that nothing is
 converted in silence. Time is folded into the batch for all that has no state; what has state (a spiking neuron) sees all steps
@@ -70,11 +70,17 @@ class Observer(Protocol):
 
 
 @dataclass(frozen=True)
-class Step:
-    """One operation: a module, ``add`` or ``flatten``, on the results of earlier steps."""
+class Operation:
+    """A node of a network's graph.
+
+    Attributes:
+        name: Of the operation and its result; for a module also the key of ``Network.parts``.
+        kind: ``module``, ``add`` or ``flatten``.
+        inputs: Names of the operations whose results it takes, or ``INPUT``.
+    """
 
     name: str
-    operation: str
+    kind: str
     inputs: tuple[str, ...]
 
 
@@ -88,7 +94,7 @@ class _Tracer(fx.Tracer):
 
 
 class Network(nn.Module):
-    """Runs the steps of a module; ``steps[-1]`` gives the result.
+    """Runs the operations of a module in order; ``operations[-1]`` gives the result.
 
     Layers are named after their activations in order, layer1, …; synapses belong to the first layer behind them, those
     that have none there to ``output``.
@@ -103,7 +109,7 @@ class Network(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.parts = nn.ModuleDict()
-        self.steps: list[Step] = []
+        self.operations: list[Operation] = []
         self._input = ""
         try:
             with ONE_AT_A_TIME:
@@ -121,22 +127,22 @@ class Network(nn.Module):
             self._input = node.name
             return
         if node.op == "output":
-            if not isinstance(node.args[0], fx.Node) or node.args[0].name != self.steps[-1].name:
-                raise UnknownModuleError("a network must have one result, that of its last step")
+            if not isinstance(node.args[0], fx.Node) or node.args[0].name != self.operations[-1].name:
+                raise UnknownModuleError("a network must have one result, that of its last operation")
             return
         arguments = node.args + tuple(node.kwargs.values())
         inputs = tuple(INPUT if a.name == self._input else a.name for a in arguments if isinstance(a, fx.Node))
         if node.op == "call_module":
             self._add_part(node.name, str(node.target), module.get_submodule(str(node.target)))
-            self.steps.append(Step(node.name, "module", inputs))
+            self.operations.append(Operation(node.name, "module", inputs))
         elif _is(node, "add", "iadd", "add_") and len(inputs) == len(arguments) == 2:
-            self.steps.append(Step(node.name, "add", inputs))
+            self.operations.append(Operation(node.name, "add", inputs))
         elif _is(node, "flatten") and _keeps_the_batch_alone(node):
-            self.steps.append(Step(node.name, "flatten", inputs))
+            self.operations.append(Operation(node.name, "flatten", inputs))
         else:
             called = getattr(node.target, "__name__", node.target)
             raise UnknownModuleError(
-                f"step {node.name} calls {called}, whose spiking counterpart is not known; "
+                f"operation {node.name} calls {called}, whose spiking counterpart is not known; "
                 f"write activations and pools as modules, e.g. nn.ReLU()"
             )
 
@@ -152,34 +158,38 @@ class Network(nn.Module):
         self.parts[name] = part
 
     def _name_layers(self) -> dict[str, str]:
-        """The layer of every activation and of every step with synapses."""
+        """The layer of every activation and of every operation with synapses."""
         layers: dict[str, str] = {}
-        for step in self.steps:
-            if isinstance(self.parts[step.name] if step.operation == "module" else None, (*ACTIVATIONS, SpikingNeuron)):
-                layers[step.name] = f"layer{len(layers) + 1}"
-        driven = {step.name: self._driven_layer(step.name, layers) for step in self.steps if self.is_a(step, *SYNAPSES)}
+        for operation in self.operations:
+            if isinstance(self.parts[operation.name] if operation.kind == "module" else None, (*ACTIVATIONS, SpikingNeuron)):
+                layers[operation.name] = f"layer{len(layers) + 1}"
+        driven = {
+            operation.name: self._driven_layer(operation.name, layers)
+            for operation in self.operations
+            if self.is_a(operation, *SYNAPSES)
+        }
         return layers | driven
 
     def _driven_layer(self, name: str, layers: Mapping[str, str]) -> str:
-        for step in self.steps:
-            if name in step.inputs:
-                return layers[step.name] if step.name in layers else self._driven_layer(step.name, layers)
+        for operation in self.operations:
+            if name in operation.inputs:
+                return layers[operation.name] if operation.name in layers else self._driven_layer(operation.name, layers)
         return "output"
 
-    def is_a(self, step: Step, *kinds: type[nn.Module]) -> bool:
-        """Whether a step is a module of one of these kinds."""
-        return step.operation == "module" and isinstance(self.parts[step.name], kinds)
+    def is_a(self, operation: Operation, *kinds: type[nn.Module]) -> bool:
+        """Whether an operation is a module of one of these types."""
+        return operation.kind == "module" and isinstance(self.parts[operation.name], kinds)
 
-    def steps_of(self, *kinds: type[nn.Module]) -> list[Step]:
-        """The steps that are modules of one of these kinds, in order."""
-        return [step for step in self.steps if self.is_a(step, *kinds)]
+    def operations_of(self, *kinds: type[nn.Module]) -> list[Operation]:
+        """The operations that are modules of one of these types, in order."""
+        return [operation for operation in self.operations if self.is_a(operation, *kinds)]
 
     def neurons(self) -> Iterator[tuple[str, SpikingNeuron]]:
         """The spiking layers by name, in order."""
-        for step in self.steps:
-            part = self.parts[step.name] if step.operation == "module" else None
+        for operation in self.operations:
+            part = self.parts[operation.name] if operation.kind == "module" else None
             if isinstance(part, SpikingNeuron):
-                yield self.layers[step.name], part
+                yield self.layers[operation.name], part
 
     def forward(
         self,
@@ -189,35 +199,35 @@ class Network(nn.Module):
         observers: Sequence[Observer] = (),
         until: str | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The result of the last step, ``[T, B, …]`` (``[1, B, …]`` if it is constant), and the state after the last time step.
+        """The last operation's result, ``[T, B, …]`` (``[1, B, …]`` if it is constant), and the state after the last time step.
 
         Args:
             inputs_TBN: ``[T, B, …]``, or ``[1, B, …]`` for an input that is the same at every step.
             time_steps: T.
             state: What an earlier call returned, whose time steps these follow.
             observers: See every layer's inputs and outputs.
-            until: The step to stop after, instead of the last.
+            until: Name of the operation to stop after, instead of the last.
         """
         if len(inputs_TBN) == 1 and not any(isinstance(part, STATEFUL) for part in self.parts.values()):
             return self._forward_once(inputs_TBN.squeeze(0), observers, until).unsqueeze(0), {}
         state = state or {}
         new_state: dict[str, Tensor] = {}
         results = {INPUT: inputs_TBN}
-        for number, step in enumerate(self.steps):
-            arguments = [results[name] for name in step.inputs]
-            if self.is_a(step, *SYNAPSES):
+        for number, operation in enumerate(self.operations):
+            arguments = [results[name] for name in operation.inputs]
+            if self.is_a(operation, *SYNAPSES):
                 for observer in observers:
-                    observer.inputs(self.layers[step.name], self.parts[step.name], arguments[0])
-            results[step.name], after = self.run_step(step, arguments, time_steps, state.get(step.name))
+                    observer.inputs(self.layers[operation.name], self.parts[operation.name], arguments[0])
+            results[operation.name], after = self.run_operation(operation, arguments, time_steps, state.get(operation.name))
             if after is not None:
-                new_state[step.name] = after
-            if self.is_a(step, *ACTIVATIONS, SpikingNeuron):
+                new_state[operation.name] = after
+            if self.is_a(operation, *ACTIVATIONS, SpikingNeuron):
                 for observer in observers:
-                    observer.outputs(self.layers[step.name], results[step.name])
-            if step.name == until:
-                return results[step.name], new_state
+                    observer.outputs(self.layers[operation.name], results[operation.name])
+            if operation.name == until:
+                return results[operation.name], new_state
             self.forget(results, number)
-        return results[self.steps[-1].name], new_state
+        return results[self.operations[-1].name], new_state
 
     def _forward_once(self, inputs_BN: Tensor, observers: Sequence[Observer], until: str | None) -> Tensor:
         """The same of a network without state for one time step, ``[B, …]``: there is no time to fold.
@@ -225,46 +235,46 @@ class Network(nn.Module):
         Folding costs two views a layer, and as many on the way back: a tenth of a small network's training step.
         """
         parts = dict(self.parts.items())
-        last_use = {name: number for number, step in enumerate(self.steps) for name in step.inputs}
+        last_use = {name: number for number, operation in enumerate(self.operations) for name in operation.inputs}
         results = {INPUT: inputs_BN}
         result: Tensor
-        for number, step in enumerate(self.steps):
-            name, part, first = step.name, parts.get(step.name), results[step.inputs[0]]
+        for number, operation in enumerate(self.operations):
+            name, part, first = operation.name, parts.get(operation.name), results[operation.inputs[0]]
             if observers and isinstance(part, SYNAPSES):
                 for observer in observers:
                     observer.inputs(self.layers[name], part, first.unsqueeze(0))
             if part is not None:
                 result = part(first)
             else:
-                result = first.flatten(1) if step.operation == "flatten" else first + results[step.inputs[1]]
+                result = first.flatten(1) if operation.kind == "flatten" else first + results[operation.inputs[1]]
             if observers and isinstance(part, ACTIVATIONS):
                 for observer in observers:
                     observer.outputs(self.layers[name], result.unsqueeze(0))
             if name == until:
                 break
             results[name] = result
-            for used in step.inputs:
+            for used in operation.inputs:
                 if last_use[used] == number:
                     results.pop(used, None)
         return result
 
-    def run_step(
-        self, step: Step, arguments: list[Tensor], time_steps: int, state: Tensor | None
+    def run_operation(
+        self, operation: Operation, arguments: list[Tensor], time_steps: int, state: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        """A step's result on ``[T, B, …]``, and its state after the last time step if it has one."""
-        if self.is_a(step, *STATEFUL):
-            result: tuple[Tensor, Tensor] = self.parts[step.name](arguments[0], time_steps, state)
+        """An operation's result on ``[T, B, …]``, and its state after the last time step if it has one."""
+        if self.is_a(operation, *STATEFUL):
+            result: tuple[Tensor, Tensor] = self.parts[operation.name](arguments[0], time_steps, state)
             return result
-        return self.apply_stateless(step, arguments), None
+        return self.apply_stateless(operation, arguments), None
 
-    def apply_stateless(self, step: Step, arguments: list[Tensor]) -> Tensor:
-        """A step without state on ``[T, B, …]``, time folded into the batch."""
+    def apply_stateless(self, operation: Operation, arguments: list[Tensor]) -> Tensor:
+        """An operation without state on ``[T, B, …]``, time folded into the batch."""
         first = arguments[0]
-        if step.operation == "add":
+        if operation.kind == "add":
             return arguments[0] + arguments[1]
-        if step.operation == "flatten":
+        if operation.kind == "flatten":
             return first.flatten(2)
-        part = self.parts[step.name]
+        part = self.parts[operation.name]
         if isinstance(part, nn.Dropout):
             mask: Tensor = part(torch.ones_like(first[:1]))  # the same units at every time step (Rathi et al. 2020)
             return first * mask
@@ -272,9 +282,9 @@ class Network(nn.Module):
         return result.reshape(*first.shape[:2], *result.shape[1:])
 
     def forget(self, results: dict[str, Any], number: int) -> None:
-        """Let go of results that no step after this one needs."""
-        for name in self.steps[number].inputs:
-            if not any(name in later.inputs for later in self.steps[number + 1 :]):
+        """Drop the results that no operation after this one needs."""
+        for name in self.operations[number].inputs:
+            if not any(name in later.inputs for later in self.operations[number + 1 :]):
                 results.pop(name, None)
 
     def simulate(
@@ -301,29 +311,31 @@ class Network(nn.Module):
             start += length
 
     def append_activation(self, activation: nn.Module) -> None:
-        """Let the last step drive one more layer."""
-        last = self.steps[-1].name
+        """Put an activation behind the last operation."""
+        last = self.operations[-1].name
         self.parts["output_activation"] = activation
-        self.steps.append(Step("output_activation", "module", (last,)))
+        self.operations.append(Operation("output_activation", "module", (last,)))
         self.layers = self._name_layers()
 
     def insert(self, module: nn.Module, source: str, target: str) -> None:
-        """Put a module between the result of ``source`` and the step ``target``, which uses it."""
+        """Put a module between the result of ``source`` and the operation ``target``, which uses it."""
         name = f"{source}_to_{target}"
         self.parts[name] = module
-        number, step = next((number, step) for number, step in enumerate(self.steps) if step.name == target)
-        inputs = tuple(name if other == source else other for other in step.inputs)
-        self.steps[number : number + 1] = [Step(name, "module", (source,)), Step(target, step.operation, inputs)]
+        number, operation = next(
+            (number, operation) for number, operation in enumerate(self.operations) if operation.name == target
+        )
+        inputs = tuple(name if other == source else other for other in operation.inputs)
+        self.operations[number : number + 1] = [Operation(name, "module", (source,)), Operation(target, operation.kind, inputs)]
 
-    def remove(self, step: Step) -> None:
+    def remove(self, operation: Operation) -> None:
         """Take out a module with one input; whoever used its result uses that input instead."""
-        (source,) = step.inputs
-        kept = [other for other in self.steps if other != step]
-        renamed = {step.name: source}
-        self.steps = [
-            Step(other.name, other.operation, tuple(renamed.get(name, name) for name in other.inputs)) for other in kept
+        (source,) = operation.inputs
+        kept = [other for other in self.operations if other != operation]
+        renamed = {operation.name: source}
+        self.operations = [
+            Operation(other.name, other.kind, tuple(renamed.get(name, name) for name in other.inputs)) for other in kept
         ]
-        del self.parts[step.name]
+        del self.parts[operation.name]
 
     def project(self) -> None:
         """Keep learnt neuron parameters within their bounds, after an optimiser step."""
@@ -344,5 +356,5 @@ def _is(node: fx.Node, *names: str) -> bool:
 
 def replace_activations(network: Network, make: Callable[[str, nn.Module], nn.Module]) -> None:
     """Put ``make(layer, activation)`` in the place of every activation of a network."""
-    for step in network.steps_of(*ACTIVATIONS):
-        network.parts[step.name] = make(network.layers[step.name], network.parts[step.name])
+    for operation in network.operations_of(*ACTIVATIONS):
+        network.parts[operation.name] = make(network.layers[operation.name], network.parts[operation.name])

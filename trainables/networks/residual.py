@@ -16,7 +16,10 @@ RESIDUAL_NETWORKS: dict[str, tuple[tuple[int, int], ...]] = {
 
 
 class ResidualUnit(nn.Module):
-    """conv, activation, conv, beside the identity (a 1x1 convolution where the shape changes); they meet at the junction."""
+    """A residual unit: convolution, activation, convolution; a shortcut is added, and the sum is called the junction.
+
+    The shortcut is the identity, or a 1x1 convolution where the shape changes.
+    """
 
     def __init__(
         self,
@@ -66,14 +69,14 @@ def residual(
     """One of ``RESIDUAL_NETWORKS``, with global average pooling before the output layer.
 
     Args:
-        name: Which.
+        name: A key of ``RESIDUAL_NETWORKS``.
         image_channels: Channels of an image.
         num_classes: Units of the output layer.
         activation: Makes an activation.
         feature_scale: Multiplies every channel count.
         batch_norm: After every convolution.
         dropout: Probability; between the two convolutions of a unit (Sengupta et al. 2019, section 5.3).
-        bias: Of the convolutions that no batch norm follows, and of the output layer.
+        bias: Whether the output layer, and convolutions that no batch norm follows, have biases.
         junction_activation: An activation after every junction (their constraint 1).
         num_plain_convolutions: 3x3 convolutions before the first unit; 3 is their constraint 3.
     """

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from trainables.networks.network import NORMS, SYNAPSES, Network, Step, UnknownModuleError
+from trainables.networks.network import NORMS, SYNAPSES, Network, Operation, UnknownModuleError
 
 
 def fold_batch_norms(network: Network) -> Network:
@@ -16,11 +16,11 @@ def fold_batch_norms(network: Network) -> Network:
         UnknownModuleError: A batch norm does not follow a convolution or linear layer of its own.
     """
     folded = copy.deepcopy(network).eval()
-    for norm in network.steps_of(*NORMS):
+    for norm in network.operations_of(*NORMS):
         (source,) = norm.inputs
-        step = next((step for step in folded.steps if step.name == source), None)
-        shared = sum(source in other.inputs for other in folded.steps) > 1
-        if step is None or shared or not folded.is_a(step, *SYNAPSES):
+        operation = next((operation for operation in folded.operations if operation.name == source), None)
+        shared = sum(source in other.inputs for other in folded.operations) > 1
+        if operation is None or shared or not folded.is_a(operation, *SYNAPSES):
             raise UnknownModuleError(f"{norm.name} is a batch norm that follows no convolution or linear layer of its own")
         part, batch_norm = folded.parts[source], folded.parts[norm.name]
         assert isinstance(batch_norm, nn.BatchNorm1d | nn.BatchNorm2d)
@@ -34,10 +34,10 @@ def fold_batch_norms(network: Network) -> Network:
 
 def share_weights(source: Network, target: Network) -> None:
     """Copy the weights and biases of ``source``'s convolutions and linear layers, in order, to ``target``'s."""
-    pairs = zip(source.steps_of(*SYNAPSES), target.steps_of(*SYNAPSES), strict=True)
+    pairs = zip(source.operations_of(*SYNAPSES), target.operations_of(*SYNAPSES), strict=True)
     with torch.no_grad():
-        for from_step, to_step in pairs:
-            origin, part = source.parts[from_step.name], target.parts[to_step.name]
+        for from_operation, to_operation in pairs:
+            origin, part = source.parts[from_operation.name], target.parts[to_operation.name]
             assert isinstance(origin, nn.Conv2d | nn.Linear)
             assert isinstance(part, nn.Conv2d | nn.Linear)
             part.weight.copy_(origin.weight)
@@ -47,13 +47,13 @@ def share_weights(source: Network, target: Network) -> None:
 
 def give_biases(network: Network) -> None:
     """A bias of 0 for every convolution and linear layer that has none."""
-    for step in network.steps_of(*SYNAPSES):
-        part = network.parts[step.name]
+    for operation in network.operations_of(*SYNAPSES):
+        part = network.parts[operation.name]
         assert isinstance(part, nn.Conv2d | nn.Linear)
         if part.bias is None:
             part.bias = nn.Parameter(torch.zeros_like(part.weight.flatten(1)[:, 0]))
 
 
-def driving_step(network: Network, layer: str) -> Step:
-    """The step with synapses that drives a layer; the last one where several meet."""
-    return [step for step in network.steps_of(*SYNAPSES) if network.layers[step.name] == layer][-1]
+def driving_operation(network: Network, layer: str) -> Operation:
+    """The operation with synapses that drives a layer; the last one where several meet."""
+    return [operation for operation in network.operations_of(*SYNAPSES) if network.layers[operation.name] == layer][-1]

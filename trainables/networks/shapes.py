@@ -9,22 +9,24 @@ from trainables.networks.network import INPUT, STATEFUL, Network
 
 
 @torch.no_grad()
-def step_shapes(network: Network, input_shape: ImageShape) -> dict[str, torch.Size]:
-    """The shape of every step's result for one image, and of the input under ``INPUT``; on the network's own device."""
+def operation_shapes(network: Network, input_shape: ImageShape) -> dict[str, torch.Size]:
+    """The shape of every operation's result for one image, and of the input under ``INPUT``; on the network's own device."""
     height, width, channels = input_shape
     results = {INPUT: torch.zeros(1, 1, channels, height, width, device=next(network.parameters()).device)}
     was_training = network.training
     network.eval()
-    for step in network.steps:
-        arguments = [results[name] for name in step.inputs]
-        results[step.name] = network.run_step(step, arguments, 1, None)[0]
+    for operation in network.operations:
+        arguments = [results[name] for name in operation.inputs]
+        results[operation.name] = network.run_operation(operation, arguments, 1, None)[0]
     network.train(was_training)
     return {name: result.shape[2:] for name, result in results.items()}
 
 
-def step_lengths(network: Network, time_steps: int, *, constant_input: bool) -> Mapping[str, int]:
-    """Over how many time steps every step's result (and the input) is computed: 1 where it never changes, else all."""
+def operation_lengths(network: Network, time_steps: int, *, constant_input: bool) -> Mapping[str, int]:
+    """Over how many time steps every operation's result (and the input) is computed: 1 where it never changes, else all."""
     lengths = {INPUT: 1 if constant_input else time_steps}
-    for step in network.steps:
-        lengths[step.name] = time_steps if network.is_a(step, *STATEFUL) else max(lengths[name] for name in step.inputs)
+    for operation in network.operations:
+        lengths[operation.name] = (
+            time_steps if network.is_a(operation, *STATEFUL) else max(lengths[name] for name in operation.inputs)
+        )
     return lengths

@@ -1,4 +1,4 @@
-"""What a network's work costs, by NeuroBench's definitions (Yik et al. 2025): sparsity, spike rate, synaptic operations, energy.
+"""Cost metrics by NeuroBench's definitions (Yik et al. 2025): sparsity, spike rate, synaptic operations, energy.
 
 Synaptic operations are counted from the real connectivity: the zeros of a convolution's padding are no operations, nor are
 weights that are zero. An operation is an accumulate (AC) where all inputs of the layer are in {-1, 0, 1}, else a
@@ -43,7 +43,7 @@ class _Synapses:
 
 
 class OperationCounter:
-    """Observes a network over all batches that it is shown, and says what it cost.
+    """Observes a network while it runs, and counts its active outputs and synaptic operations.
 
     Call ``next_batch`` before every batch; time steps of one batch may come in several pieces.
     """
@@ -55,7 +55,7 @@ class OperationCounter:
         self._steps_seen: dict[object, int] = {}
 
     def next_batch(self, num_images: int) -> None:
-        """A new batch of so many images begins at its first time step."""
+        """Begin a batch of ``num_images`` images at its first time step."""
         self._num_images += num_images
         self._steps_seen.clear()
 
@@ -78,7 +78,7 @@ class OperationCounter:
         self.add_activity(layer, num_nonzero_TN.flatten(1).sum(dim=1), num_nonzero_TN.sum(dim=0) > 0)
 
     def fan_out(self, layer: str, module: nn.Module, input_shape: torch.Size) -> Tensor:
-        """How many weights of a layer each of its inputs meets, flattened; for one who counts operations without this counter."""
+        """How many weights of a layer each of its inputs meets, flattened, for code that counts operations itself."""
         return self._synapses_of(layer, module, input_shape).fan_out_N
 
     def add_operations(self, module: nn.Module, operations_T: Tensor, *, binary: bool = True) -> None:

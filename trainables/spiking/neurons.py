@@ -1,4 +1,4 @@
-"""Spiking neurons: bddi (Reddy, BITnet README) and integrate-and-fire.
+"""Spiking neurons: bddi (Reddy, BITnet README) and leaky integrate-and-fire.
 
 Per neuron and time step, from the drive d_t that the layer delivers, with firing threshold θ and leak λ::
 
@@ -25,12 +25,15 @@ Reset = Literal["soft", "hard"]
 
 @dataclass(frozen=True)
 class NeuronModel:
-    """What all neurons of a network have in common.
+    """The equations that all neurons of a network share; see this module's docstring.
 
     Attributes:
+        integrate: ``clamped`` bounds the drive to [0, 1] before it is added to the membrane potential, ``raw`` adds it as it is.
+        reset: ``soft`` subtracts the firing threshold after a spike, ``hard`` sets the membrane potential to 0.
         initial_membrane_potential: v_0, as a fraction of the firing threshold.
-        surrogate: What stands in for the derivative of a spike; None for the straight-through gradient.
-        detach_reset: Whether the gradient passes by the reset (with a surrogate only).
+        surrogate: Stands in for the derivative of a spike in back-propagation through time; None for the straight-through
+            gradient.
+        detach_reset: Whether the surrogate gradient ignores the reset.
     """
 
     integrate: Integrate = "clamped"
@@ -41,7 +44,7 @@ class NeuronModel:
 
 
 class SpikingNeuron(nn.Module):
-    """A layer of spiking neurons, without any state of its own: it takes and returns the membrane potential.
+    """A layer of spiking neurons. It holds no state: it takes and returns the membrane potential.
 
     Args:
         model: The neuron's equations.
@@ -117,7 +120,7 @@ class SpikingNeuron(nn.Module):
         return torch.stack(spikes_TBN), membrane_potential
 
     def project(self) -> None:
-        """Keep a learnt leak in [0, 1] and a learnt threshold above 0, after an optimiser step.
+        """After an optimiser step, bring a learnt leak back into [0, 1] and a learnt threshold above 0.
 
         A clamp within the equations would not do: its gradient is 0 on the bound where the leak starts.
         """
@@ -177,7 +180,7 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def gradient_mask(drive_TBN: Tensor, firing_threshold: Tensor, model: NeuronModel) -> Tensor:
-    """Where the straight-through gradient passes: per step for a clamped drive, ``[1, B, …]`` for a raw one."""
+    """Where the straight-through gradient passes, as booleans: ``[T, B, …]`` for a clamped drive, ``[1, B, …]`` for a raw one."""
     if model.integrate == "clamped":
         return (drive_TBN > 0) & (drive_TBN < 1)
     mean_drive = drive_TBN.mean(dim=0, keepdim=True)

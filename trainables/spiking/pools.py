@@ -1,6 +1,6 @@
-"""Max pools of spikes: the logical OR, and the pool whose count is the largest of its window.
+"""Max pools of spikes: the logical OR of a window, and the pool whose spike count is the largest count of its window.
 
-Where no window is given it is 2x2 with stride 2, as in layouts.
+Windows are 2x2 with stride 2, as in layouts, unless a pool says otherwise.
 """
 
 from typing import Any
@@ -20,13 +20,13 @@ class _SplitTies(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         x_NCHW, pooled = ctx.saved_tensors
-        return spread(grads[0], x_NCHW.shape) * routing(x_NCHW, pooled, split_ties=True)
+        return upsample_window(grads[0], x_NCHW.shape) * pool_gradient_shares(x_NCHW, pooled, split_ties=True)
 
 
 class SplitTiesMaxPool(nn.Module):
-    """A max pool whose gradient is shared among equal largest inputs, as binary spikes nearly always are.
+    """A 2x2 max pool that shares its gradient equally among the largest inputs of a window; ties are common among binary spikes.
 
-    ``nn.MaxPool2d`` gives it all to the first of them.
+    ``nn.MaxPool2d`` gives the whole gradient to the first of them.
     """
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -35,12 +35,15 @@ class SplitTiesMaxPool(nn.Module):
         return pooled
 
 
-def routing(x_NCHW: Tensor, pooled_NCHW: Tensor, *, split_ties: bool) -> Tensor:
-    """The share of its window's gradient that every input of a max pool gets, of the input's shape and type."""
-    largest = (x_NCHW == spread(pooled_NCHW, x_NCHW.shape, fill=float("nan"))).to(x_NCHW.dtype)
+def pool_gradient_shares(x_NCHW: Tensor, pooled_NCHW: Tensor, *, split_ties: bool) -> Tensor:
+    """Which share of the gradient of its 2x2 window every input of a max pool gets; of the input's shape and type.
+
+    With ``split_ties`` all largest inputs share it, else the first of them gets all. An odd last row or column gets none.
+    """
+    largest = (x_NCHW == upsample_window(pooled_NCHW, x_NCHW.shape, fill=float("nan"))).to(x_NCHW.dtype)
     if split_ties:
         num_largest = functional.avg_pool2d(largest.flatten(end_dim=-4), 2, divisor_override=1)  # time folded into the batch
-        return largest / spread(num_largest.view_as(pooled_NCHW), x_NCHW.shape, fill=1.0)
+        return largest / upsample_window(num_largest.view_as(pooled_NCHW), x_NCHW.shape, fill=1.0)
     height, width = (side // 2 * 2 for side in x_NCHW.shape[-2:])
     windows = largest[..., :height, :width].reshape(*largest.shape[:-2], height // 2, 2, width // 2, 2).transpose(-3, -2)
     first = (windows.flatten(-2).cumsum(dim=-1) == 1) * windows.flatten(-2)
@@ -49,21 +52,21 @@ def routing(x_NCHW: Tensor, pooled_NCHW: Tensor, *, split_ties: bool) -> Tensor:
     return shares
 
 
-def spread(pooled_NCHW: Tensor, shape: torch.Size, *, fill: float = 0.0) -> Tensor:
-    """Every value of a pool's output at the four inputs that it was made of; ``fill`` where an odd last row has no window."""
-    spread_NCHW = pooled_NCHW.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
-    missing = (0, shape[-1] - spread_NCHW.shape[-1], 0, shape[-2] - spread_NCHW.shape[-2])
-    return functional.pad(spread_NCHW, missing, value=fill) if any(missing) else spread_NCHW
+def upsample_window(pooled_NCHW: Tensor, shape: torch.Size, *, fill: float = 0.0) -> Tensor:
+    """Repeat every value of a pool's output over its 2x2 window, up to ``shape``; an odd last row or column gets ``fill``."""
+    upsampled_NCHW = pooled_NCHW.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
+    missing = (0, shape[-1] - upsampled_NCHW.shape[-1], 0, shape[-2] - upsampled_NCHW.shape[-2])
+    return functional.pad(upsampled_NCHW, missing, value=fill) if any(missing) else upsampled_NCHW
 
 
 class LargestCountPool(nn.Module):
-    """Spikes whenever the largest spike count of its window rises, so that its own count is the largest one at every step.
+    """A pool that spikes whenever the largest spike count of its window rises; so its own count equals that largest count.
 
-    A logical OR exceeds it; so does letting every spike of the most active neuron through (Rueckauer et al. 2017, section
-    2.2.5), where neurons of like rates take turns in leading.
+    A logical OR spikes more often than that. So does a gate that lets every spike of the neuron with the largest count through
+    (Rueckauer et al. 2017, section 2.2.5), where neurons with similar rates take turns in having it.
 
     Args:
-        pool: Of which it has the window.
+        pool: The max pool that it replaces, whose window it takes.
     """
 
     def __init__(self, pool: nn.MaxPool2d) -> None:
@@ -71,7 +74,13 @@ class LargestCountPool(nn.Module):
         self.window = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
 
     def forward(self, spikes_TBN: Tensor, time_steps: int, counts: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Spikes ``[T, B, C, H, W]`` to pooled spikes, and every input's spike count for the steps that follow."""
+        """Pooled spikes ``[T, B, C, H', W']``, and the spike counts of the inputs, ``[B, C, H, W]``, for steps that follow.
+
+        Args:
+            spikes_TBN: ``[T, B, C, H, W]``, or ``[1, B, C, H, W]`` if they are the same at every step.
+            time_steps: T.
+            counts: What an earlier call returned, whose steps these follow.
+        """
         if counts is None:
             counts = torch.zeros_like(spikes_TBN[0])
         largest = functional.max_pool2d(counts, *self.window)

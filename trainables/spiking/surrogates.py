@@ -1,7 +1,7 @@
-"""Surrogate gradients: what stands in for the derivative of the spike S = H(z), z = u/θ - 1, in the backward pass.
+"""Surrogate gradients: what replaces the derivative of the spike S = H(z) in the backward pass.
 
-Every shape but ``stdb`` is a density over z of area 1, so that they differ in form alone; ``width`` stretches it, ``scale``
-multiplies it.
+u is the membrane potential, θ the firing threshold, z = u/θ - 1 the distance to it. Every shape but ``stdb`` has area 1 over z,
+so that they differ in form alone; ``width`` stretches it, ``scale`` multiplies it.
 """
 
 import math
@@ -15,12 +15,12 @@ Shape = Literal["arctan", "triangle", "rectangle", "sigmoid", "stdb"]
 STDB_DECAY = 0.01
 """β of spike-time-dependent back-propagation, per time step (Rathi et al. 2020)."""
 LONG_AGO = -1000
-"""The last spike of a neuron that has never spiked, as a time step; its STDB gradient is scale·e^-10 (Rathi et al.)."""
+"""The time step of the last spike of a neuron that has never spiked; its STDB gradient is scale·e^-10 (Rathi et al. 2020)."""
 
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A shape with its width and scale.
+    """A surrogate gradient dS/dz: a shape, its width w in firing thresholds, and its area (``scale``).
 
     ``arctan``: 1 / (πw(1 + (z/w)²)), w = 1/π is Fang et al.'s α = 2; ``triangle``: max(0, 1 - |z|/w)/w, scale 0.3 is
     Diet-SNN's; ``rectangle``: 1/w where |z| < w/2 (STBP); ``sigmoid``: σ'(z/w)/w; ``stdb``: e^(-βΔt), Δt the steps since
@@ -32,7 +32,12 @@ class Surrogate:
     scale: float = 1.0
 
     def __call__(self, z: Tensor, steps_since_spike: Tensor) -> Tensor:
-        """dS/dz."""
+        """dS/dz of every neuron; any shape.
+
+        Args:
+            z: u/θ - 1.
+            steps_since_spike: Time steps since the neuron's last spike, for ``stdb``.
+        """
         w = self.width
         if self.shape == "arctan":
             density = 1 / (math.pi * w * (1 + (z / w) ** 2))
@@ -60,6 +65,6 @@ class _Spike(torch.autograd.Function):
 
 
 def spike(z: Tensor, derivative: Tensor) -> Tensor:
-    """H(z) with H(0) = 1, and ``derivative`` for its derivative; any shape."""
+    """H(z), with H(0) = 1 and ``derivative`` as its derivative in the backward pass; any shape."""
     spikes: Tensor = _Spike.apply(z, derivative)
     return spikes

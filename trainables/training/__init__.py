@@ -1,1 +1,1 @@
-"""How a trainable is trained: data, the loop, reports, checkpoints, randomness."""
+"""How a trainable is trained: the loop, its configs and tasks, reports, checkpoints."""

@@ -3,7 +3,7 @@
 ``checkpoint.pt`` holds weights, optimiser and the reports so far (tensors and plain data: loaded weights-only, nothing is
 unpickled), and ``checkpoint.previous.pt`` those of the epoch before. ``reports.json`` holds all reports of a finished replicate,
 and the digest of ``weights.pt`` where a replicate keeps its weights; it takes the checkpoints' place. ``lock`` is
-there while somebody trains, or died training.
+there while a process trains, or after one has died training.
 
 A file that is damaged counts as absent: training starts from what is whole, and ends with the same result. Whenever a process
 dies, one whole checkpoint is there once one was.
@@ -36,7 +36,7 @@ class CheckpointFolder:
         location: A path, or a URI (see ``storage``).
 
     Raises:
-        ValueError: It is a URI that nobody understands.
+        ValueError: It is a URI of an unknown kind.
     """
 
     def __init__(self, location: Location) -> None:
@@ -44,7 +44,7 @@ class CheckpointFolder:
         self._newest_is_damaged = False
 
     def lock(self) -> AbstractContextManager[None]:
-        """Be the only one to train this replicate: wait until nobody else does. The system frees a dead holder's lock.
+        """Be the only process that trains this replicate: wait until no other does. The system frees the lock of a dead process.
 
         In an object store there are no locks: the driver has every replicate trained once at a time.
         """
@@ -53,7 +53,7 @@ class CheckpointFolder:
     def finished_reports(self, *, weights_too: bool = True) -> list[EpochReport]:
         """All reports of a finished replicate; empty if it has not finished, or if what it left is damaged.
 
-        Its weights, where it kept some, count as a part of that, unless nobody wants them.
+        Damage to its weights, where it kept some, counts only if ``weights_too``.
         """
         finished = self._finished() if weights_too else self._read_reports()
         return finished[0] if finished else []

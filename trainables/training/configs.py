@@ -76,14 +76,14 @@ def identity_field_names(config_class: Any) -> set[str]:
 
 
 def without_inactive(config: Any) -> Any:
-    """The same config with every field that does nothing (its ``inactive_fields``) at its default."""
+    """The same config with its ``inactive_fields``, which do nothing, at their defaults."""
     inactive = config.inactive_fields()
     defaults = {field.name: field.default for field in dataclasses.fields(config) if field.name in inactive}
     return dataclasses.replace(config, **defaults)
 
 
 def identity_of(trainable: str, config: Any, *, data_digest: str, seed: int) -> str:
-    """What a replicate is known by, everywhere and for ever: the digest of all that changes its result."""
+    """The identity of a replicate: the digest of everything that changes its result."""
     config = without_inactive(config)
     fields = {name: getattr(config, name) for name in identity_field_names(type(config))} | {"data": data_digest}
     essence = json.dumps({"trainable": trainable, "config": fields, "seed": seed}, sort_keys=True)

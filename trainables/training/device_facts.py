@@ -1,4 +1,4 @@
-"""On what a replicate is trained: its numbers hang on it in their last digits, as sums are rounded in another order."""
+"""On which device a replicate is trained: it decides the last digits of results, as sums are rounded in another order."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,7 @@ def machine_facts(device: torch.device, earlier: Mapping[str, str]) -> dict[str,
 
 
 def first_of(fact: str) -> str:
-    """What a fact of ``machine_facts`` was in the first epoch."""
+    """The value that a fact of ``machine_facts`` had in the first epoch."""
     return fact.partition(THEN)[0]
 
 

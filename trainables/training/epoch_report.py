@@ -1,4 +1,4 @@
-"""What a trainable says after every epoch."""
+"""What a trainable reports after every epoch."""
 
 import dataclasses
 import math
@@ -23,8 +23,8 @@ class EpochReport:
         curves: What was measured up to time step t, for t = 1 … T, under stable names: ``accuracy_at_t`` of the validation
             images, ``test/accuracy_at_t`` in the last report only (the one time the test images are looked at), ….
         num_epochs: How many reports the replicate has in all.
-        run_facts: What is worth knowing of the replicate beside its config, as text, e.g. the digest of a calibration set.
-        tables: Rows of equal keys, by name, e.g. how every layer of a converted network agrees with its parent's.
+        run_facts: Facts about the run that its config does not hold, as text, e.g. the backend, or a calibration set's digest.
+        tables: Rows with equal keys, by name, e.g. how well every layer of a converted network agrees with its parent's.
 
     The last report is the one whose epoch is ``num_epochs``.
     """

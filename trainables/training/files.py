@@ -48,7 +48,7 @@ class Files(Protocol):
         """Remove files, those that exist."""
 
     def lock(self) -> AbstractContextManager[None]:
-        """A context in which nobody else is in theirs, where the location has locks."""
+        """A context that one process can be in at a time, where the location has locks."""
 
     def describe(self, name: str) -> str:
         """Where a file is, to be read by people: without keys."""
@@ -101,7 +101,7 @@ def _is_uri(location: Location) -> bool:
 class _Folder:
     """Of a file system, this machine's or a shared one.
 
-    Where the system has no locks, nobody waits: see ``_Objects``.
+    Where the system has no locks, no process waits: see ``_Objects``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -162,7 +162,7 @@ class _Folder:
 
 
 def _is_free(file: IO[str]) -> bool:
-    """Whether nobody holds a file's lock; this process does now, where there are locks."""
+    """Take a file's lock, and say whether no other process held it; True where there are no locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -113,11 +113,11 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
 
 
 def _facts_of_parts(task: Task, network: Network) -> dict[str, str]:
-    """That batches are run in parts, and whose results depend on it."""
+    """Says that batches are run in parts, and which results depend on it."""
     if task.num_micro_batches == 1:
         return {}
     facts = {"num_micro_batches": str(task.num_micro_batches)}
-    if any(network.steps_of(*NORMS)):
+    if any(network.operations_of(*NORMS)):
         facts["batch_norm"] = "its statistics in training are those of the parts of a batch"
     if task.regularisers and task.regularisers.rate_target is not None:
         facts["rate_target"] = "its distance in training is that of the parts of a batch"
@@ -138,7 +138,7 @@ def splits_of(recipe: Recipe, dataset: Dataset, device: torch.device) -> Splits:
 
 
 class Trainer:
-    """A network's optimiser and all that belongs to a training step."""
+    """The training of a network: its optimiser, schedule, regularisers and backend."""
 
     def __init__(self, task: Task, recipe: Recipe, network: Network, splits: Splits) -> None:
         self._task, self._recipe, self._network, self._splits = task, recipe, network, splits
@@ -194,7 +194,7 @@ class Trainer:
         return metrics
 
     def begin_epoch(self) -> None:
-        """Steps follow."""
+        """Prepare for the steps of an epoch."""
         self._network.train()
         if self._pruner:
             self._pruner.begin_epoch()
@@ -225,7 +225,7 @@ class Trainer:
         """Every part has an image, or two where there are batch norms, which could not take a single one."""
         if self._task.num_micro_batches == 1:
             return 1
-        fewest = 2 if any(self._network.steps_of(*NORMS)) else 1
+        fewest = 2 if any(self._network.operations_of(*NORMS)) else 1
         return max(1, min(self._task.num_micro_batches, num_images // fewest))
 
     def _add_gradients(
@@ -258,7 +258,7 @@ def _num_correct(outputs_TBK: Tensor, labels_B: Tensor) -> Tensor:
 
 
 def needs_layer_observers(task: Task) -> str | None:
-    """Who must see every layer's spikes while the network learns, if anybody."""
+    """What has to see the spikes of every layer during training, such as spike penalties; None if nothing does."""
     if task.pruning and task.pruning.prune == "activation":
         return "pruning by activation"
     return "spike penalties" if task.regularisers and task.regularisers.penalise else None

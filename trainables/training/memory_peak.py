@@ -7,11 +7,11 @@ What is measured is the growth of the process: its peak since the replicate bega
 - On a CPU, of the resident memory, which Linux knows (VmHWM in ``/proc/self/status``, reset through ``clear_refs``). Pages of the
   data set that are mapped for the first time count too, though all processes of a machine share them.
 
-Processes are used again, and what an earlier replicate has freed would be there to be taken without any growth. So what is
-unused goes back first: Python's cycles are collected, and glibc returns the free pages of its heap (``malloc_trim``). What
-libraries keep for themselves from the first replicate on (some 30 MiB) is counted in that one alone.
+Processes are used for several replicates, and memory that an earlier one has freed would be taken without any growth. So unused
+memory is given back first: Python's cycles are collected, and glibc returns the free pages of its heap (``malloc_trim``). What
+libraries keep for themselves from the first replicate on (some 30 MiB) is counted in the first one only.
 
-Where nothing of this can be had (macOS; a Linux that lets no process reset its peak), there is no measurement.
+Where this is not possible (macOS; a Linux that lets no process reset its peak), nothing is measured.
 """
 
 import ctypes
@@ -38,7 +38,7 @@ OUT_OF_MEMORY = (
 class MemoryPeak:
     """The most memory that this process takes from now on, beyond what it holds now.
 
-    There is one peak in a process: whoever begins another, such as a parent that is trained on the way, begins this one anew.
+    A process has one peak: beginning another, as for a parent that is trained on the way, resets this one.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -70,7 +70,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _begin_resident_peak() -> int | None:
-    """Give back what is unused, and let the peak be what is left: its bytes, or None where no peak can be reset."""
+    """Give unused memory back and reset the peak; the bytes that are left, or None where no peak can be reset."""
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)
     try:

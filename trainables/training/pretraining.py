@@ -1,7 +1,7 @@
 """Trained parents: what a trainable starts from when another one has to be trained first.
 
-A parent is a replicate like any other, known by its identity and kept in the folder beside its children's. It is trained by
-whoever needs it first; everyone else finds it, and verifies its weights before using them.
+A parent is a replicate like any other, known by its identity and kept in a folder beside those of its children. The first child
+that needs it trains it; the others find it, and verify its weights before using them.
 """
 
 import tempfile

@@ -21,52 +21,60 @@ class Recipe:
     """
 
     data: str = setting("digits", section="data")
-    """digits, mnist, fashion_mnist, cifar10, cifar100, or the path of an .npz file with your own arrays (none is no data: it is
-    for the response surface alone)."""
+    """The data set: digits (8x8 images, shipped with scikit-learn), mnist, fashion_mnist, cifar10, cifar100 (downloaded
+    once), or the path of an .npz file with your own arrays. none is for the response surface alone, which looks at no image."""
 
     validation_fraction: float = setting(0.1, above=0, below=1)
-    """Fraction of the training images set aside for validation."""
+    """The fraction of the training images that is set aside for validation. Objectives are measured on these; the test
+    images are looked at once, after the last epoch."""
 
     split_seed: int = setting(0, at_least=0)
-    """Decides which images are set aside; the same for all replicates."""
+    """Decides which training images are set aside for validation. It is the same for all replicates, so that they stay
+    comparable."""
 
     num_train_images: int | None = setting(None, at_least=1)
-    """Train on this many of the images left (the first of the split's order); null for all."""
+    """How many of the images left for training are used, the first ones in the order of the split; null uses all of them."""
 
     image_downscale: int = setting(1, at_least=1)
-    """Average blocks of this many pixels a side before anything else: 2 makes 32x32 images 16x16."""
+    """The side of the square blocks of pixels that are averaged before anything else, in pixels: 2 makes 32x32 images 16x16,
+    1 leaves them as they are."""
 
     mean_per_pixel: bool = setting(False)
-    """Subtract the training images' mean image (Sengupta et al. 2019) rather than their mean per channel."""
+    """Whether the mean image of the training images is subtracted (Sengupta et al. 2019), rather than their mean in each
+    channel."""
 
     flip: bool = setting(False)
-    """Mirror a random half of the training images."""
+    """Whether a random half of the training images is mirrored left to right, anew in every epoch."""
 
     crop_padding: int = setting(0, at_least=0)
-    """Crop training images at a random place after padding them by this many pixels."""
+    """By how many pixels of zeros training images are padded on every side before a random crop of their old size is taken;
+    0 takes no crop."""
 
     epochs: int = setting(10, at_least=1, section="training")
-    """Passes over the training images."""
+    """How many times the training images are passed over. The weights after the last epoch are the result; no earlier epoch
+    is chosen."""
 
     batch_size: int = setting(64, at_least=1)
-    """Images per optimiser step."""
+    """How many images there are in a step of the optimiser."""
 
     optimizer: Literal["adamw", "sgd"] = setting("adamw")
-    """AdamW, or stochastic gradient descent with Nesterov momentum; the one-cycle policy moves the learning rate, and between
-    0.95 and 0.85 against it the momentum (AdamW's first beta)."""
+    """The optimiser: adamw, or sgd with Nesterov momentum. While the learning rate rises and falls (one-cycle policy, Smith
+    & Topin 2019), the momentum, or AdamW's first beta, falls from 0.95 to 0.85 and rises again."""
 
     lr: float = setting(5e-3, above=0)
-    """The peak of the one-cycle learning rate."""
+    """The largest learning rate of the one-cycle schedule, which is reached after 30 % of all steps."""
 
     weight_decay: float = setting(0.01, at_least=0)
-    """AdamW's decoupled weight decay, or SGD's L2 penalty."""
+    """How strongly weights are drawn to 0: AdamW's decoupled weight decay, or the L2 penalty of sgd."""
 
     device: str = setting("auto", identity=False, section="computation")
-    """cpu, a CUDA device such as cuda:0, or auto: in a study a GPU if resources ask for one; else a GPU if there is one."""
+    """Where to compute: cpu, a CUDA device such as cuda:0, or auto. In a study, auto is a GPU where the study's resources
+    ask for one; elsewhere, a GPU if there is one."""
 
     backend: Backend = setting("auto", identity=False)
-    """What runs a spiking network: torch, which is the definition; event_driven, kernels for CPUs that cost only what spikes do;
-    triton, kernels for GPUs; or auto for the fastest that knows the network. They agree within rounding."""
+    """Which code runs a spiking network. torch is plain PyTorch and supports every network; event_driven are CPU kernels whose
+    time depends on the number of spikes; triton are GPU kernels. auto takes event_driven on a CPU where it supports the network,
+    and torch on a GPU, because the triton kernels have not been measured on one yet. Results agree within rounding."""
 
     def problems(self, image_shape: ImageShape) -> Iterator[RuleError]:
         """The rules that the config breaks for images of ``image_shape`` and that no field can see by itself."""
@@ -84,7 +92,7 @@ class Recipe:
             yield RuleError("device must be auto, cpu, or a CUDA device such as cuda:0", field="device")
 
     def inactive_fields(self) -> set[str]:
-        """The fields that do nothing in this config, or what their defaults would do: they are no part of its identity."""
+        """The fields that do nothing in this config; identities ignore them."""
         return set()
 
     def input_shape(self, image_shape: ImageShape) -> ImageShape:

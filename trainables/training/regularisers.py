@@ -1,4 +1,4 @@
-"""What else a network is asked for while it learns: few spikes, given rates, few filters."""
+"""Regularisers and pruning: penalties for spikes, target rates, and filters that are set to 0."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,28 +19,31 @@ Schedule = Literal["once", "linear", "cubic"]
 
 @dataclass(frozen=True, kw_only=True)
 class SpikeRegularisers:
-    """Terms beside the loss, on the spikes of all layers."""
+    """Terms that are added to the loss, on the spikes of all layers."""
 
     spike_penalty: float = setting(0.0, at_least=0, section="regularisation")
-    """Weight of the mean over layers of the spikes per neuron and image; 0 for none."""
+    """The weight of a term in the loss for every spike: the mean over layers of the number of spikes per neuron and image. 0
+    adds no such term."""
 
     spike_penalty_annealing: Annealing = setting("linear")
-    """How the weight rises to its full value at the last epoch: at once, with the epoch, or with its square."""
+    """How the weight of the spike penalty rises over the epochs to its full value: constant has it from the start, linear
+    rises with the epoch, quadratic with its square."""
 
     rate_target: float | str | None = setting(None)
-    """The spike rate that every spiking layer but the output is drawn towards: one number for all, or one a layer, such as
-    "0.2 0.1 0.1 0.05"; null for none."""
+    """The spike rate (spikes per neuron and time step, 0 to 1) that hidden spiking layers are drawn towards: one number for
+    all, or one for each layer in a text such as "0.2 0.1 0.1 0.05". null draws them nowhere."""
 
     rate_target_weight: float = setting(1.0, at_least=0)
-    """Weight of the mean over layers of (spike rate - rate_target)²."""
+    """The weight of the term in the loss that draws layers to rate_target: the mean over hidden layers of (spike rate -
+    target)²."""
 
     @property
     def penalise(self) -> bool:
-        """Whether there is any such term."""
+        """Whether any term is on."""
         return bool(self.spike_penalty) or self.rate_target is not None
 
     def inactive_spike_terms(self) -> set[str]:
-        """The fields of terms that are off."""
+        """The fields of terms that are off, which do nothing."""
         inactive = set() if self.spike_penalty else {"spike_penalty_annealing"}
         return inactive if self.rate_target is not None else inactive | {"rate_target_weight"}
 
@@ -78,25 +81,27 @@ def rate_target_problems(config: SpikeRegularisers, build: Callable[[], Network]
 
 def hidden_layers(network: Network) -> list[str]:
     """The spiking layers that are not the output."""
-    output = network.layers.get(network.steps[-1].name)
+    output = network.layers.get(network.operations[-1].name)
     return [layer for layer, _ in network.neurons() if layer != output]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pruning:
-    """Filters of convolutions that are set to 0 while training, without any retraining."""
+    """Pruning: filters of convolutions are set to 0 during training, without training again afterwards."""
 
     prune: PruningScore = setting("none", section="pruning")
-    """Which filters go first: those of the smallest L1 norm, of the least active outputs, or at random; none for no pruning."""
+    """Which filters of convolutions are set to 0 during training: those with the smallest L1 norm (l1), with the least
+    active outputs (activation), or random ones (random). none prunes nothing."""
 
     prune_fraction: float = setting(0.5, above=0, below=1)
-    """The fraction of every convolution's filters that is gone at the end of the schedule."""
+    """The fraction of the filters of every convolution that is pruned at the end of the schedule."""
 
     prune_schedule: Schedule = setting("linear")
-    """How the fraction grows after every epoch: all at once after the first, evenly, or fast first (cubic)."""
+    """How the pruned fraction grows after every epoch: once prunes all after the first, linear the same number each time,
+    cubic more at first (Zhu & Gupta 2017)."""
 
     prune_epochs: int = setting(5, at_least=1)
-    """After how many epochs the whole fraction is gone."""
+    """After how many epochs the whole fraction is pruned."""
 
     def inactive_pruning(self) -> set[str]:
         """All fields but ``prune`` where nothing is pruned; where all is pruned at once, when that is complete."""
@@ -106,7 +111,7 @@ class Pruning:
 
 
 class SpikePenalty:
-    """Gathers the spikes of one forward pass, with their gradients; an ``Observer``."""
+    """Collects the spikes of a forward pass, with their gradients, and makes the penalty of them; an ``Observer``."""
 
     def __init__(self, config: SpikeRegularisers, num_epochs: int, network: Network) -> None:
         self._config, self._num_epochs = config, num_epochs
@@ -116,7 +121,7 @@ class SpikePenalty:
         self._rates: dict[str, Tensor] = {}
 
     def inputs(self, layer: str, module: nn.Module, inputs_TBN: Tensor) -> None:
-        """Nothing is asked of these."""
+        """Not used."""
 
     def outputs(self, layer: str, outputs_TBN: Tensor) -> None:
         """Remember a layer's mean activity."""
@@ -150,7 +155,7 @@ class Pruner:
         self._activity_C: dict[str, Tensor] = {}
 
     def inputs(self, layer: str, module: nn.Module, inputs_TBN: Tensor) -> None:
-        """Nothing is asked of these."""
+        """Not used."""
 
     def outputs(self, layer: str, outputs_TBN: Tensor) -> None:
         """Add to the activity of a convolution's channels."""
@@ -200,19 +205,19 @@ class Pruner:
 
     def _filters(self) -> Iterator[tuple[str, nn.Conv2d, list[Tensor]]]:
         """Every convolution with its layer and all tensors that have a row a filter."""
-        for step in self._network.steps_of(nn.Conv2d):
-            conv = self._network.parts[step.name]
+        for operation in self._network.operations_of(nn.Conv2d):
+            conv = self._network.parts[operation.name]
             assert isinstance(conv, nn.Conv2d)
             tensors: list[Tensor] = [conv.weight] + ([conv.bias] if conv.bias is not None else [])
-            for later in self._network.steps_of(nn.BatchNorm2d):
+            for later in self._network.operations_of(nn.BatchNorm2d):
                 norm = self._network.parts[later.name]
-                if later.inputs == (step.name,):
+                if later.inputs == (operation.name,):
                     assert isinstance(norm, nn.BatchNorm2d)
                     tensors += [norm.weight, norm.bias]
-            yield self._network.layers[step.name], conv, tensors
+            yield self._network.layers[operation.name], conv, tensors
 
 
 def num_pruned_filters(network: Network) -> int:
     """Filters whose weights are all 0."""
-    convolutions = [network.parts[step.name] for step in network.steps_of(*SYNAPSES)]
+    convolutions = [network.parts[operation.name] for operation in network.operations_of(*SYNAPSES)]
     return sum(int((~conv.weight.flatten(1).any(dim=1)).sum()) for conv in convolutions if isinstance(conv, nn.Conv2d))

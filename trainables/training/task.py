@@ -17,7 +17,13 @@ Encoding = Literal["constant", "poisson"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """What making a network ready (initial weights, a conversion) has to say."""
+    """What is reported of making a network ready, by initial weights or a conversion.
+
+    Attributes:
+        metrics: Scalars of the first report.
+        run_facts: Texts of every report.
+        tables: Tables of every report.
+    """
 
     metrics: dict[str, float] = field(default_factory=dict)
     run_facts: dict[str, str] = field(default_factory=dict)

@@ -18,7 +18,7 @@ LAYERS = ("layer1", "layer2", "layer3")
 
 
 def biases(network: Network) -> list[Tensor]:
-    parts = [network.parts[step.name] for step in network.steps_of(nn.Conv2d, nn.Linear)]
+    parts = [network.parts[operation.name] for operation in network.operations_of(nn.Conv2d, nn.Linear)]
     return [part.bias.detach().clone() for part in parts if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None]
 
 

@@ -86,7 +86,7 @@ def test_weight_normalisation_and_threshold_balancing_are_one(name: str, per: st
 
 
 def weights_and_biases(network: Network) -> list[tuple[Tensor, Tensor]]:
-    parts = [network.parts[step.name] for step in network.steps_of(nn.Conv2d, nn.Linear)]
+    parts = [network.parts[operation.name] for operation in network.operations_of(nn.Conv2d, nn.Linear)]
     return [(part.weight, part.bias) for part in parts if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None]
 
 
@@ -171,7 +171,7 @@ def test_an_image_that_meets_a_drive_is_worth_its_scale() -> None:
     scale_C11 = torch.tensor([2.0, 0.5]).view(2, 1, 1)
     network = structure(analogue)
     scale_weights(network, {"layer1": torch.tensor(1.0)}, scale_C11, SHAPE)
-    (addition,) = [step.name for step in network.steps if step.operation == "add"]
+    (addition,) = [operation.name for operation in network.operations if operation.kind == "add"]
     drive_TBN, _ = network((IMAGES_BCHW / scale_C11)[None], until=addition)
     expected_TBN, _ = analogue(IMAGES_BCHW[None], until=addition)
     torch.testing.assert_close(drive_TBN, expected_TBN)

@@ -37,8 +37,10 @@ def test_spike_norm_by_hand() -> None:
     be 4, one step late 2, by the membrane potential 5, by the analogue network's activations more than 8.
     """
     network = Network(nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2, bias=False), nn.ReLU()))
-    for step, weight in zip(network.steps_of(nn.Linear), ([[2.0, 1.0], [0.0, 5.0]], [[1.0, 2.0], [4.0, -3.0]]), strict=True):
-        network.parts[step.name].weight.data = torch.tensor(weight)
+    for operation, weight in zip(
+        network.operations_of(nn.Linear), ([[2.0, 1.0], [0.0, 5.0]], [[1.0, 2.0], [4.0, -3.0]]), strict=True
+    ):
+        network.parts[operation.name].weight.data = torch.tensor(weight)
     model = NeuronModel(integrate="raw")
     options: dict[str, Any] = {"per": "layer", "max_pool": "or", "with_biases": False, "leak": 1.0, "trainable": False}
     spiking = spiking_structure(network, model, input_shape=(1, 1, 2), **options)

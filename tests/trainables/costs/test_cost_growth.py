@@ -107,9 +107,9 @@ def test_rates_are_held() -> None:
         subject = subject_of(point)
         rates: list[float] = []
         outputs_TBK = subject.images_BCHW[:8][None]
-        for step in subject.network.steps:
-            outputs_TBK = subject.network.run_step(step, [outputs_TBK], point.time_steps, None)[0]
-            if subject.network.is_a(step, SpikingNeuron):
+        for operation in subject.network.operations:
+            outputs_TBK = subject.network.run_operation(operation, [outputs_TBK], point.time_steps, None)[0]
+            if subject.network.is_a(operation, SpikingNeuron):
                 rates.append(float(outputs_TBK.detach().mean()))
         assert rates == pytest.approx(RATES, abs=0.01)
         assert len(set_rates(subject.network, subject.images_BCHW[:8], point.time_steps)) == len(RATES)

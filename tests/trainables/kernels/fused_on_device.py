@@ -24,7 +24,7 @@ from trainables.kernels.gpu.triton_backend import forward_triton, simulate_trito
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.network import Network
 from trainables.networks.precision import DTYPES, Precision, forward_torch
-from trainables.networks.shapes import step_shapes
+from trainables.networks.shapes import operation_shapes
 from trainables.spiking.costs import OperationCounter
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
 from trainables.spiking.pools import SplitTiesMaxPool
@@ -216,7 +216,9 @@ def test_what_is_kept_is_what_the_formula_says(groups: TimeGroups | None, monkey
         _record(monkeypatch, name, allocated)
     inputs_TBN = inputs_of("constant", T).to(DEVICE)
     forward_triton(network, inputs_TBN, T, groups)
-    predicted = fused_memory(network, step_shapes(network, SHAPE), batch_size=inputs_TBN.shape[1], time_steps=T, groups=groups)
+    predicted = fused_memory(
+        network, operation_shapes(network, SHAPE), batch_size=inputs_TBN.shape[1], time_steps=T, groups=groups
+    )
     assert predicted.kept == sum(allocated.values()) > 0
 
 

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from trainables import bitnet
 from trainables.data.datasets import prepare
 from trainables.data.encodings import ConstantCurrent
+from trainables.kernels import choice
 from trainables.kernels.choice import evaluator_for, trainer_for
 from trainables.kernels.cpu import training, workspace
 from trainables.kernels.cpu.compiled import compiling
 from trainables.kernels.cpu.compiled.arrays import zeros
 from trainables.kernels.cpu.evaluation import EventDrivenEvaluator
 from trainables.kernels.cpu.training import EventDrivenTrainer
+from trainables.kernels.gpu import triton_backend
 from trainables.kernels.interface import BackendRequest
 from trainables.networks.collapsed import TimeGroups, forward_collapsed
 from trainables.networks.layered import initialise_spiking
@@ -263,6 +265,32 @@ def test_without_a_compiler_torch_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(warned) == 1
     failure = "ModuleNotFoundError: import of trainables.kernels.cpu.evaluation halted; None in sys.modules"
     assert answers == [(None, f"torch (the event-driven backend cannot be compiled here ({failure}))")] * 2
+
+
+def test_memory_is_as_docs_draw_it() -> None:
+    """The example of docs/kernels.md: 40 channels on 3 x 4 pixels in front of a convolution, 5 x 6 pixels of two words."""
+    network = bitnet.build(bitnet.Config(layout="40 8", time_steps=2), (3, 4, 1), CLASSES)
+    space = EventDrivenEvaluator(network, (3, 4), 2)._new_space(0, 1)
+    first, second, _ = space.layer_outputs
+    assert (first.spikes.shape, first.border) == ((1, 2, 5, 6, 2), 1)
+    assert (second.spikes.shape, second.border) == ((1, 2, 3, 4, 1), 0)
+    potentials = [lists.buffers.potential.shape for lists in space.forward]
+    assert potentials == [(2, 12, 32), (1, 12, 16), (1, 1, 16)]
+
+
+def test_auto_is_torch_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Triton kernels, which have not been measured on a GPU, run there only where they are asked for."""
+    monkeypatch.setattr(choice, "_kernels_for", lambda _: "triton")  # as on a CUDA device
+    monkeypatch.setattr(triton_backend, "why_not", lambda *_: None)
+    monkeypatch.setattr(triton_backend, "why_kernels_fail", lambda _: None)
+    network = bitnet.build(bitnet.Config(layout="4 M 4"), (9, 9, 1), CLASSES)
+    reason = "torch (the triton backend has not been measured on a GPU yet; backend: triton asks for it)"
+    assert evaluator_for(network, request_for()) == (None, reason)
+    assert trainer_for(network, request_for(), None, observed_by=None) == (None, reason)
+    evaluator, backend = evaluator_for(network, request_for(wanted="triton"))
+    assert (type(evaluator), backend) == (triton_backend.TritonEvaluator, "triton")
+    trainer, backend = trainer_for(network, request_for(wanted="triton"), None, observed_by=None)
+    assert (type(trainer), backend) == (triton_backend.TritonTrainer, "triton")
 
 
 def test_all_compiled_functions_lie_where_the_cache_looks() -> None:

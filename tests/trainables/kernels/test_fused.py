@@ -26,7 +26,7 @@ from trainables.networks.activations import ClampedReLU
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.network import Network, replace_activations
 from trainables.networks.precision import Precision, forward_torch, precision_fact
-from trainables.networks.shapes import step_shapes
+from trainables.networks.shapes import operation_shapes
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
 from trainables.training.losses import mse_of_rates
 
@@ -265,7 +265,7 @@ def test_pieces() -> None:
 def bitnet6_and_shapes() -> tuple[Network, dict[str, torch.Size]]:
     with torch.device("meta"):
         network = bitnet.build(bitnet.Config(**bitnet.PRESETS["BITnet6"]), (32, 32, 3), 10)
-    return network, step_shapes(network, (32, 32, 3))
+    return network, operation_shapes(network, (32, 32, 3))
 
 
 def bitnet6(batch_size: int, time_steps: int, groups: TimeGroups | None) -> FusedMemory:
@@ -288,7 +288,7 @@ def test_bits_and_counts_by_hand() -> None:
     """Of a layer without a pool, two bits a neuron and step are kept in whole bytes; collapsed, two bytes a group."""
     network = chain_of(layout="9")
     neurons, bytes_of_map = 9 * 7 * 6 + 3, 2 * 7 * 6 + 1  # 9 channels take two bytes, 3 outputs one
-    shapes = step_shapes(network, SHAPE)
+    shapes = operation_shapes(network, SHAPE)
     assert fused_memory(network, shapes, batch_size=8, time_steps=5).kept == 8 * 5 * 2 * bytes_of_map
     assert fused_memory(network, shapes, batch_size=8, time_steps=5, groups=2).kept == 8 * 2 * 2 * neurons
     assert fused_memory(network, shapes, batch_size=8, time_steps=600, groups=1).kept == 8 * 2 * 2 * neurons  # 16 bits

@@ -148,7 +148,7 @@ def test_pools_of_pools_give_means_of_what_they_give() -> None:
     initialise_spiking(network, torch.Generator().manual_seed(0))
     inputs_TBN = torch.rand(1, 4, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     seen: list[Tensor] = []
-    last_conv = [step.name for step in network.steps_of(nn.Conv2d)][-1]
+    last_conv = [operation.name for operation in network.operations_of(nn.Conv2d)][-1]
     network.parts[last_conv].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     forward_collapsed(network, inputs_TBN, 6, 1)
     values, means = seen  # all steps without gradient, then the one group

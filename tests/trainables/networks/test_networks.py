@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from trainables import ann
 from trainables.networks.layered import initialise_analogue
-from trainables.networks.network import Network, Step, UnknownModuleError
+from trainables.networks.network import Network, Operation, UnknownModuleError
 from trainables.networks.rewriting import fold_batch_norms, share_weights
 
 
@@ -35,20 +35,20 @@ class Calls(nn.Module):
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (Calls(lambda _, x: functional.relu(x)), "step relu calls relu, .* write activations and pools as modules"),
-        (Calls(lambda _, x: torch.relu(x)), "step relu calls relu"),
-        (Calls(lambda _, x: functional.max_pool2d(x, 2)), "step .* calls .*max_pool2d"),
-        (Calls(lambda _, x: functional.dropout(x)), "step dropout calls dropout"),
-        (Calls(lambda _, x: x.view(x.shape[0], -1)), "step getattr_1 calls getattr"),
-        (Calls(lambda _, x: x.view(-1, 2)), "step view calls view"),
-        (Calls(lambda _, x: x.flatten()), "step flatten calls flatten"),
-        (Calls(lambda _, x: torch.flatten(x, end_dim=1)), "step flatten calls flatten"),
-        (Calls(lambda _, x: x * x), "step mul calls mul"),
-        (Calls(lambda _, x: x + 1), "step add calls add"),
-        (Calls(lambda _, x: torch.add(x, x, alpha=2)), "step add calls add"),
-        (Calls(lambda _, x: torch.cat([x, x], dim=1)), "step cat calls cat"),
+        (Calls(lambda _, x: functional.relu(x)), "operation relu calls relu, .* write activations and pools as modules"),
+        (Calls(lambda _, x: torch.relu(x)), "operation relu calls relu"),
+        (Calls(lambda _, x: functional.max_pool2d(x, 2)), "operation .* calls .*max_pool2d"),
+        (Calls(lambda _, x: functional.dropout(x)), "operation dropout calls dropout"),
+        (Calls(lambda _, x: x.view(x.shape[0], -1)), "operation getattr_1 calls getattr"),
+        (Calls(lambda _, x: x.view(-1, 2)), "operation view calls view"),
+        (Calls(lambda _, x: x.flatten()), "operation flatten calls flatten"),
+        (Calls(lambda _, x: torch.flatten(x, end_dim=1)), "operation flatten calls flatten"),
+        (Calls(lambda _, x: x * x), "operation mul calls mul"),
+        (Calls(lambda _, x: x + 1), "operation add calls add"),
+        (Calls(lambda _, x: torch.add(x, x, alpha=2)), "operation add calls add"),
+        (Calls(lambda _, x: torch.cat([x, x], dim=1)), "operation cat calls cat"),
         (Calls(lambda _, x: x if x.sum() > 0 else -x), "Calls decides by the values that it sees"),
-        (Calls(lambda _, x: (x, x)), "must have one result, that of its last step"),
+        (Calls(lambda _, x: (x, x)), "must have one result, that of its last operation"),
         (Calls(lambda m, x: m.act(x), act=nn.GELU()), "act is a GELU, which has no known spiking counterpart"),
         (Calls(lambda m, x: m.act(x), act=nn.LeakyReLU()), "act is a LeakyReLU"),
         (Calls(lambda m, x: m.norm(x), norm=nn.LayerNorm(8)), "norm is a LayerNorm"),
@@ -79,9 +79,15 @@ def test_a_shared_activation_becomes_two_layers() -> None:
     shared = nn.ReLU(inplace=True)
     module = nn.Sequential(nn.Linear(6, 5), shared, nn.Linear(5, 4), shared, nn.Linear(4, 3))
     network = Network(module)
-    first, second = network.steps_of(nn.ReLU)
+    first, second = network.operations_of(nn.ReLU)
     assert network.parts[first.name] is not network.parts[second.name]
-    assert [network.layers[step.name] for step in network.steps] == ["layer1", "layer1", "layer2", "layer2", "output"]
+    assert [network.layers[operation.name] for operation in network.operations] == [
+        "layer1",
+        "layer1",
+        "layer2",
+        "layer2",
+        "output",
+    ]
     x = torch.randn(7, 6, generator=torch.Generator().manual_seed(0))
     assert torch.equal(network(x[None])[0][0], module(x))
 
@@ -122,8 +128,8 @@ def test_folding_batch_norms_changes_nothing(layout: str) -> None:
     randomise_norms(network, torch.Generator().manual_seed(0))
     folded = fold_batch_norms(network)
     x = torch.randn(1, 5, 2, 8, 8, generator=torch.Generator().manual_seed(1))
-    assert network.steps_of(nn.BatchNorm2d)
-    assert not folded.steps_of(nn.BatchNorm2d)
+    assert network.operations_of(nn.BatchNorm2d)
+    assert not folded.operations_of(nn.BatchNorm2d)
     torch.testing.assert_close(folded(x)[0], network.eval()(x)[0], rtol=1e-4, atol=1e-4)
 
 
@@ -147,7 +153,7 @@ def test_one_step_is_as_one_of_many(layout: str) -> None:
     config = ann.Config(layout=layout, feature_scale=0.25 if layout == "resnet20" else 1, bias=False)
     network = ann.build(config, (8, 8, 3), 5).double().eval()
     inputs_TBN = torch.randn(2, 3, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    middle = network.steps[len(network.steps) // 2].name
+    middle = network.operations[len(network.operations) // 2].name
     for until in (None, middle):
         one, both = _Seen(), _Seen()
         alone_TBN, state = network(inputs_TBN[:1], observers=[one], until=until)
@@ -197,37 +203,37 @@ def test_published_sizes(layout: str, num_classes: int, millions: float) -> None
 
 def step_names(pattern: str, **options: Any) -> list[str]:
     network = ann.build(ann.Config(layout="resnet20", feature_scale=0.25, **options), (8, 8, 3), 10)
-    return [step.name for step in network.steps if re.fullmatch(pattern, step.name)]
+    return [operation.name for operation in network.operations if re.fullmatch(pattern, operation.name)]
 
 
 def test_the_switches_of_sengupta() -> None:
     """Junction activations, plain convolutions, dropout and biases of a residual network are there exactly where asked for."""
     assert len(step_names(r".*_junction")) == len(step_names(r"add.*|.*_junction")) / 2 == 9
     without = ann.build(ann.Config(layout="resnet20", feature_scale=0.25, junction_activation=False), (8, 8, 3), 10)
-    assert len(without.steps_of(nn.ReLU)) == 1 + 9
+    assert len(without.operations_of(nn.ReLU)) == 1 + 9
     assert step_names(r"conv\d") == ["conv1"]
     assert step_names(r"conv\d", num_plain_convolutions=3) == ["conv1", "conv2", "conv3"]
     assert step_names(r"activation\d", num_plain_convolutions=3) == ["activation1", "activation2", "activation3"]
     dropouts = ann.build(ann.Config(layout="resnet20", feature_scale=0.25, dropout=0.2), (8, 8, 3), 10)
-    assert [sources_of(dropouts, step) for step in dropouts.steps_of(nn.Dropout)] == [["ReLU"]] * 9
-    assert [users_of(dropouts, step) for step in dropouts.steps_of(nn.Dropout)] == [["Conv2d"]] * 9
+    assert [sources_of(dropouts, operation) for operation in dropouts.operations_of(nn.Dropout)] == [["ReLU"]] * 9
+    assert [users_of(dropouts, operation) for operation in dropouts.operations_of(nn.Dropout)] == [["Conv2d"]] * 9
     plain = ann.build(ann.Config(layout="resnet20", feature_scale=0.25, bias=False, batch_norm=False), (8, 8, 3), 10)
     assert not [name for name, _ in plain.named_parameters() if name.endswith("bias")]
-    assert not plain.steps_of(nn.BatchNorm2d)
+    assert not plain.operations_of(nn.BatchNorm2d)
 
 
-def sources_of(network: Network, step: Step) -> list[str]:
-    return [type(network.parts[name]).__name__ for name in step.inputs]
+def sources_of(network: Network, operation: Operation) -> list[str]:
+    return [type(network.parts[name]).__name__ for name in operation.inputs]
 
 
-def users_of(network: Network, step: Step) -> list[str]:
-    return [type(network.parts[other.name]).__name__ for other in network.steps if step.name in other.inputs]
+def users_of(network: Network, operation: Operation) -> list[str]:
+    return [type(network.parts[other.name]).__name__ for other in network.operations if operation.name in other.inputs]
 
 
 def test_dropout_where_no_pool_follows() -> None:
     """A layered network drops units of every activation that no pool follows (Sengupta et al.), fully connected ones too."""
     network = ann.build(ann.Config(layout="4 4 M 4 A F5", dropout=0.2), (8, 8, 3), 10)
-    kinds = [type(network.parts[step.name]).__name__ for step in network.steps]
+    kinds = [type(network.parts[operation.name]).__name__ for operation in network.operations]
     followers = [after for activation, after in itertools.pairwise(kinds) if activation == "ReLU"]
     assert followers == ["Dropout", "MaxPool2d", "AvgPool2d", "Dropout"]
     assert kinds.count("Dropout") == 2
@@ -237,8 +243,8 @@ def test_initial_weights() -> None:
     """A k×k convolution with n channels starts with standard deviation √(2 / (k²n)) (Sengupta et al.), biases at 0."""
     network = ann.build(ann.Config(layout="resnet20", feature_scale=4), (8, 8, 3), 10)
     initialise_analogue(network, torch.Generator().manual_seed(0))
-    for step in network.steps_of(nn.Conv2d):
-        conv = network.parts[step.name]
+    for operation in network.operations_of(nn.Conv2d):
+        conv = network.parts[operation.name]
         assert isinstance(conv, nn.Conv2d)
         expected = math.sqrt(2 / (conv.kernel_size[0] ** 2 * conv.out_channels))
         assert float(conv.weight.detach().std()) == pytest.approx(expected, rel=0.05)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables.spiking.pools import LargestCountPool, SplitTiesMaxPool, routing, spread
+from trainables.spiking.pools import LargestCountPool, SplitTiesMaxPool, pool_gradient_shares, upsample_window
 
 SIDES = st.integers(2, 7)
 
@@ -33,10 +33,10 @@ def test_split_ties(seed: int, height: int, width: int) -> None:
     grad = gradient(SplitTiesMaxPool(), x, weights)
     torch.testing.assert_close(functional.avg_pool2d(grad, 2, divisor_override=1), weights)
     assert float(grad.sum()) == pytest.approx(float(weights.sum()))  # nothing for an odd last row or column
-    shared = torch.where(x == spread(pooled, x.shape), grad, torch.zeros(()))
+    shared = torch.where(x == upsample_window(pooled, x.shape), grad, torch.zeros(()))
     assert torch.equal(shared, grad)
     largest = functional.max_pool2d(grad, 2)
-    assert torch.equal(grad[grad > 0], spread(largest, x.shape)[grad > 0])
+    assert torch.equal(grad[grad > 0], upsample_window(largest, x.shape)[grad > 0])
 
 
 def test_split_ties_by_hand() -> None:
@@ -48,12 +48,12 @@ def test_split_ties_by_hand() -> None:
 
 @given(st.integers(0, 2**32), SIDES, SIDES)
 def test_routing(seed: int, height: int, width: int) -> None:
-    """The routing of a max pool is the one that autograd uses, ties and odd sides included."""
+    """The shares of a max pool's gradient are those that autograd uses, ties and odd sides included."""
     x = ties(seed, height, width)
     pooled = functional.max_pool2d(x, 2)
     weights = torch.rand(pooled.shape, generator=torch.Generator().manual_seed(seed)) + 0.5
     expected = gradient(nn.MaxPool2d(2), x, weights)
-    assert torch.equal(spread(weights, x.shape) * routing(x, pooled, split_ties=False), expected)
+    assert torch.equal(upsample_window(weights, x.shape) * pool_gradient_shares(x, pooled, split_ties=False), expected)
 
 
 def largest_count(spikes_TBN: Tensor, pool: nn.MaxPool2d | None = None) -> Tensor:

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studies.engine.binding.trainable_modules import make_config
-from tests.trainables.training.test_loop import results
+from tests.trainables.contract import results
 from trainables import ann, bitnet, converted_snn, response_surface
 from trainables.data.datasets import prepare
 from trainables.networks.layouts import NAMED_LAYOUTS, canonical_layout, parse_layout
-from trainables.training.configs import canonical_value, config_sections, identity_of, without_inactive
+from trainables.training.configs import canonical_value, identity_of, without_inactive
 
 OTHERS: dict[str, Any] = {
     "surrogate": "triangle",
@@ -205,14 +205,3 @@ def test_two_spellings_are_one_identity() -> None:
     spellings = ["bitnet", "64 64 M 128 M 256 512 M", "64  064 M 128 M 256 512 M"]
     identities = {identity_of("ann", make_config(ann.Config, {"layout": s}), data_digest="", seed=0) for s in spellings}
     assert len(identities) == 1
-
-
-@pytest.mark.parametrize("trainable", [ann, bitnet, converted_snn, response_surface])
-def test_every_field_is_in_one_section(trainable: Any) -> None:
-    """Of every config, inherited fields too; one that is declared again stays where it was."""
-    sections = config_sections(trainable.Config)
-    grouped = [name for names in sections.values() for name in names]
-    assert sorted(grouped) == sorted(field.name for field in dataclasses.fields(trainable.Config))
-    assert sections["data"][0] == "data"
-    assert "epochs" in sections["training"]
-    assert list(sections)[-1] == "computation"

@@ -1,6 +1,5 @@
 """Training as a generator: what it reports, that it learns, that it resumes to the bit, that it fails clearly."""
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,6 @@ from trainables.training.epoch_report import EpochReport, TrainingError
 def config_of(tiny_npz: Path, **changes: Any) -> bitnet.Config:
     options = {"validation_fraction": 0.25, "epochs": 4, "batch_size": 16, "layout": "64 M 64", "feature_scale": 0.0625}
     return bitnet.Config(**{"data": str(tiny_npz), "time_steps": 4, "crop_padding": 1, **options, **changes})
-
-
-def results(reports: list[EpochReport]) -> list[dict[str, Any]]:
-    """Everything but the clock and what the process takes."""
-    untimed = [report.as_dict() | {"timestamp_ms": 0} for report in reports]
-    for report in untimed:
-        report["metrics"] = {
-            name: value for name, value in report["metrics"].items() if not name.startswith(("time/", "memory/"))
-        }
-    return untimed
 
 
 def test_it_learns_digits(data_folder: Path) -> None:
@@ -76,41 +65,11 @@ def test_test_images_are_looked_at_once(tiny_npz: Path, data_folder: Path, monke
     assert looked_at == [24, 24, 24, 24, 32]
 
 
-@pytest.mark.parametrize("interrupted_after", [1, 2, 3, 4])
-def test_resume_is_exact(interrupted_after: int, tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:
-    """Interrupted after any epoch, a replicate repeats its old reports as they were and ends as if nothing had happened."""
-    config = config_of(tiny_npz)
-    dataset = prepare(config.data, data_folder)
-    undisturbed = list(bitnet.train(config, seed=3, dataset=dataset))
-    before = list(itertools.islice(bitnet.train(config, seed=3, dataset=dataset, checkpoint_folder=tmp_path), interrupted_after))
-    after = list(bitnet.train(config, seed=3, dataset=dataset, checkpoint_folder=tmp_path))
-    assert after[:interrupted_after] == before
-    assert results(after) == results(undisturbed)
-
-
-def test_a_finished_replicate_is_not_trained_again(tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:
-    """It is only repeated from its reports, timestamps and all, and its checkpoint is gone."""
-    config = config_of(tiny_npz)
-    dataset = prepare(config.data, data_folder)
-    first = list(bitnet.train(config, seed=0, dataset=dataset, checkpoint_folder=tmp_path))
-    assert list(bitnet.train(config, seed=0, dataset=dataset, checkpoint_folder=tmp_path)) == first
-    assert [path.name for path in tmp_path.iterdir()] == ["reports.json"]
-
-
 def test_steps_to_within_by_hand() -> None:
     """The first step from which on the accuracy stays within the margin of its final value, however it came and went before."""
     assert epoch_report.steps_to_within([0.1, 0.9, 0.5, 0.895, 0.9], 0.01) == 4
     assert epoch_report.steps_to_within([0.9, 0.91, 0.9], 0.01) == 1
     assert epoch_report.steps_to_within([0.1, 0.9], 0.01) == 2
-
-
-def test_seeds_matter_and_repeat(tiny_npz: Path, data_folder: Path) -> None:
-    """The same seed gives the same result, another seed another."""
-    config = config_of(tiny_npz, epochs=1)
-    dataset = prepare(config.data, data_folder)
-    first, again, other = (list(bitnet.train(config, seed=seed, dataset=dataset)) for seed in (1, 1, 2))
-    assert results(first) == results(again)
-    assert results(first) != results(other)
 
 
 def test_divergence_is_an_error(tiny_npz: Path, data_folder: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.trainables.training.test_loop import results
+from tests.trainables.contract import results
 from trainables import ann, bitnet, converted_snn, response_surface
 from trainables.data.datasets import prepare
 from trainables.networks.network import Network

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.trainables.training.test_loop import results
+from tests.trainables.contract import results
 from trainables import ann, bitnet, converted_snn
 from trainables.data import encodings
 from trainables.data.datasets import Dataset, prepare

@@ -1,4 +1,4 @@
-"""What a network's bits say of its costs: spikes, operations, and neurons that have ever been active."""
+"""The cost metrics of a batch, counted from its bits: spikes, operations, and neurons that have ever been active."""
 
 from functools import reduce
 
@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.kernels.cpu.compiled.arrays import Array, lanes_of, num_blocks, words, zeros
+from trainables.kernels.cpu.compiled.arrays import Array, lanes_of, num_lane_groups, words, zeros
 from trainables.kernels.cpu.compiled.counting import count_operations, count_spikes
-from trainables.kernels.cpu.weights import array, in_blocks
+from trainables.kernels.cpu.weights import array, in_lane_groups
 from trainables.kernels.cpu.workspace import Shape, Workspace
 from trainables.spiking.costs import OperationCounter
 
 
 def _met(spikes_NTHWV: Array, spikes_per_input: int) -> tuple[Array, bool]:
-    """Inputs that are not 0, as bits; and whether all of them are 1, or the mean of several spikes."""
+    """Bits where inputs are not 0, and whether all of those are 1 rather than a mean of several spikes."""
     if spikes_per_input == 1:
         return spikes_NTHWV, True
     several = [spikes_NTHWV[..., first::spikes_per_input] for first in range(spikes_per_input)]
@@ -23,37 +23,37 @@ def _met(spikes_NTHWV: Array, spikes_per_input: int) -> tuple[Array, bool]:
 
 
 class BatchCosts:
-    """What a batch costs, gathered from every group of its images, for a ``OperationCounter``."""
+    """What a batch costs, gathered from every part of its images, for an ``OperationCounter``."""
 
     def __init__(self, shapes: list[Shape], time_steps: int, counter: OperationCounter, images_BCHW: Tensor) -> None:
         self._shapes, self._counter, self._images_BCHW = shapes, counter, images_BCHW
         self._num_spikes = [np.zeros(time_steps, dtype=np.int64) for _ in shapes]
-        self._ever = [words(*shape.map, num_blocks(shape.outputs)) for shape in shapes]
+        self._ever = [words(*shape.map, num_lane_groups(shape.outputs)) for shape in shapes]
         self._operations = [np.zeros(time_steps) for _ in shapes]
         self._binary = [True for _ in shapes]
         self._fan_out = [self._by_event(shape) for shape in shapes]
 
     def _by_event(self, shape: Shape) -> Array:
-        """How many weights a spike of each input meets, ``[H, W, blocks, lanes]``."""
+        """How many weights a spike of each input meets, ``[H, W, G, lanes]``."""
         layer, size = shape.layer, (shape.channels, *shape.input_map)
         fan_out_N = self._counter.fan_out(layer.name, layer.synapses, torch.Size(size))
-        return array(in_blocks(fan_out_N.float().view(size).permute(1, 2, 0), shape.channels))
+        return array(in_lane_groups(fan_out_N.float().view(size).permute(1, 2, 0), shape.channels))
 
     def add(self, space: Workspace) -> None:
-        """Count the bits of a group."""
-        for number, (shape, results) in enumerate(zip(self._shapes, space.results, strict=True)):
+        """Count the bits of some images."""
+        for number, (shape, layer_outputs) in enumerate(zip(self._shapes, space.layer_outputs, strict=True)):
             if shape.layer.neuron is not None:
-                count_spikes(results.spikes, results.border, self._num_spikes[number], self._ever[number])
+                count_spikes(layer_outputs.spikes, layer_outputs.border, self._num_spikes[number], self._ever[number])
             if number:
                 before = self._shapes[number - 1]
                 lanes = lanes_of(before.outputs)
-                spikes, binary = _met(space.results[number - 1].pooled, shape.spikes_per_input)
+                spikes, binary = _met(space.layer_outputs[number - 1].pooled, shape.spikes_per_input)
                 self._binary[number] &= binary
                 total = self._operations[number]
                 count_operations(lanes, spikes, before.border, self._fan_out[number], zeros(lanes), total)
 
     def tell(self) -> None:
-        """Give the counter all that was counted."""
+        """Hand everything that was counted to the counter."""
         counter, first = self._counter, self._shapes[0].layer
         counter.inputs(first.name, first.synapses, self._images_BCHW[None])
         for number, shape in enumerate(self._shapes):

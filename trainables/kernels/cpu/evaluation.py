@@ -36,7 +36,7 @@ class EventDrivenEvaluator:
 
     training = False
     most_bytes = EVALUATION_BYTES
-    """Of what a thread keeps of the images that it takes at once; one image at least."""
+    """How many bytes a thread keeps of the images that it takes at once; at least one image."""
 
     def __init__(self, network: Network, input_map: tuple[int, int], time_steps: int) -> None:
         layers = chain_of(network, training=self.training)
@@ -45,7 +45,7 @@ class EventDrivenEvaluator:
         self._spaces_by_thread: dict[int, Workspace] = {}
 
     def warm_up(self) -> None:
-        """Compile what a batch needs, or read it from where another process has put it."""
+        """Compile what a batch needs, or load it from the cache."""
         first = self._shapes[0]
         with one_at_a_time():
             self._warm_up(torch.zeros(1, first.channels, *first.input_map))
@@ -88,7 +88,7 @@ class EventDrivenEvaluator:
         ]
 
     def _rounds(self, num_images: int) -> Iterator[list[slice]]:
-        """What the threads do at the same time: a few images each, all about as many."""
+        """Which images the threads take at the same time: a few each, all about as many."""
         num_threads = torch.get_num_threads()
         num_rounds = -(-num_images // (num_threads * self._images_at_once))
         num_parts = min(num_images, num_rounds * num_threads)
@@ -104,7 +104,7 @@ class EventDrivenEvaluator:
         return [self._space(number, part.stop - part.start) for number, part in enumerate(parts)]
 
     def _space(self, number: int, num_images: int) -> Workspace:
-        """The arrays of a thread, of which a smaller group uses a part."""
+        """The arrays of a thread; fewer images use a part of them."""
         whole = self._spaces_by_thread.get(number)
         if whole is None or whole.num_images < num_images:
             whole = self._spaces_by_thread[number] = self._new_space(number, num_images)
@@ -122,34 +122,38 @@ class EventDrivenEvaluator:
         images.values[:, :, 1:-1, 1:-1] = images_NCHW
         lanes = lanes_of(first.outputs)
         image_drives(lanes, images.values, weights[0].forward, images.patch, images.taps, images.drives)
-        driven = self._driven(space, weights[0].forward)
+        first_layer = self._first_layer_state(space, weights[0].forward)
         for number, shape in enumerate(self._shapes):
             if number or not space.fires_again:
-                self._layer(number, shape, space, weights[number].forward, driven)
+                self._layer(number, shape, space, weights[number].forward, first_layer)
 
-    def _driven(self, space: Workspace, weights: forward.Weights) -> forward.Driven:
-        """The first layer, for the second one to fire it again."""
+    def _first_layer_state(self, space: Workspace, weights: forward.Weights) -> forward.FirstLayerState:
+        """What the second layer needs to simulate the first one again."""
         first = self._shapes[0]
-        drives, mask, potential = space.images.drives, space.results[0].masks[0], space.first_potential
-        return forward.Driven(_kind(first), drives, weights, potential, mask, first.border, again=space.fires_again)
+        drives, mask, potential = space.images.drives, space.layer_outputs[0].masks[0], space.first_potential
+        return forward.FirstLayerState(
+            _kind(first), drives, weights, potential, mask, first.border, fires_again=space.fires_again
+        )
 
-    def _layer(self, number: int, shape: Shape, space: Workspace, weights: forward.Weights, driven: forward.Driven) -> None:
-        lists, results, neuron = space.forward[number], space.results[number], shape.layer.neuron
-        lanes, inputs = lanes_of(shape.outputs), space.results[number - 1].pooled
+    def _layer(
+        self, number: int, shape: Shape, space: Workspace, weights: forward.Weights, first_layer: forward.FirstLayerState
+    ) -> None:
+        lists, layer_outputs, neuron = space.forward[number], space.layer_outputs[number], shape.layer.neuron
+        lanes, inputs = lanes_of(shape.outputs), space.layer_outputs[number - 1].pooled
         drives = space.images.drives if number == 0 else lists.drives[: space.num_images]
         if number and not shape.layer.convolution:
-            forward.linear_drives(lanes, inputs, shape.channels, weights, lists.scratch.beginning.events[0], drives)
+            forward.linear_drives(lanes, inputs, shape.channels, weights, lists.buffers.beginning.events[0], drives)
         if neuron is None:
             return
         kind = _kind(shape)
         if number and shape.layer.convolution:
-            before = driven._replace(again=driven.again and number == 1)
-            forward.convolution_layer(kind, inputs, shape.channels, weights, lists.scratch, results, before)
+            before = first_layer._replace(fires_again=first_layer.fires_again and number == 1)
+            forward.convolution_layer(kind, inputs, shape.channels, weights, lists.buffers, layer_outputs, before)
         else:
             steps = shape.steps_at_once(self._time_steps)
-            forward.driven_layer(kind, drives, weights, lists.scratch.potential, results, steps)
+            forward.driven_layer(kind, drives, weights, lists.buffers.potential, layer_outputs, steps)
         if shape.layer.pool == "largest_count":
-            pool_largest_count(results.spikes, results.pooled, shape.border, lists.counts)
+            pool_largest_count(layer_outputs.spikes, layer_outputs.pooled, shape.border, lists.counts)
 
     def _outputs(self, space: Workspace) -> Tensor:
         """The last layer's spikes or drives, ``[T, B, classes]``."""
@@ -157,7 +161,7 @@ class EventDrivenEvaluator:
         if last.layer.neuron is None:
             drives_NTK = torch.from_numpy(space.forward[-1].drives[: space.num_images]).flatten(2)
             return drives_NTK[:, :, : last.outputs].transpose(0, 1).contiguous()
-        by_step = np.ascontiguousarray(space.results[-1].pooled[:, :, 0, 0].swapaxes(0, 1))
+        by_step = np.ascontiguousarray(space.layer_outputs[-1].pooled[:, :, 0, 0].swapaxes(0, 1))
         bits = np.unpackbits(by_step.view(np.uint8), axis=-1, count=last.outputs, bitorder="little")
         return torch.from_numpy(bits.astype(np.float32))
 
@@ -169,7 +173,7 @@ def _kind(shape: Shape) -> forward.Kind:
 
 
 def in_threads(function: Callable[..., None], tasks: Sequence[tuple[object, ...]]) -> None:
-    """Run the tasks at the same time; the kernels let go of Python's lock."""
+    """Run the tasks at the same time, one thread each; the kernels release Python's lock."""
     if len(tasks) == 1:
         function(*tasks[0])
         return

@@ -15,7 +15,7 @@ TWO_BY_TWO = ((2, 2), (2, 2), (0, 0), (1, 1), False)
 
 
 class NotAChainError(ValueError):
-    """The kernels do not know this network; the message goes on from "the event-driven backend …"."""
+    """The kernels do not support this network; the message continues "the event-driven backend …"."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ def chain_of(network: Network, *, training: bool) -> list[Layer]:
 
 def _layers(network: Network, *, training: bool) -> Iterator[Layer]:
     last = INPUT
-    for step in network.steps:
-        if step.inputs != (last,):
-            raise NotAChainError("takes chains of layers alone, and here steps meet")
-        last = step.name
-    steps = [step for step in network.steps if not _does_nothing(network.parts, step.name, training=training)]
-    parts = [network.parts[step.name] if step.operation == "module" else nn.Flatten() for step in steps]
+    for operation in network.operations:
+        if operation.inputs != (last,):
+            raise NotAChainError("takes chains of layers alone, and here operations meet")
+        last = operation.name
+    operations = [each for each in network.operations if not _does_nothing(network.parts, each.name, training=training)]
+    parts = [network.parts[operation.name] if operation.kind == "module" else nn.Flatten() for operation in operations]
     number = 0
     while number < len(parts):
         synapses, behind = parts[number], [*parts[number + 1 : number + 3], None, None]
@@ -76,7 +76,7 @@ def _layers(network: Network, *, training: bool) -> Iterator[Layer]:
         if neuron is None and number < len(parts):
             raise NotAChainError(f"knows no {type(behind[0]).__name__} between synapses and neurons")
         pool = _pool(behind[1])
-        yield Layer(network.layers[steps[number - 1].name], synapses, neuron, pool)
+        yield Layer(network.layers[operations[number - 1].name], synapses, neuron, pool)
         number += (neuron is not None) + (pool is not None)
 
 

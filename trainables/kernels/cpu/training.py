@@ -1,6 +1,6 @@
 """The gradients of a batch on the event-driven kernels, a few images at a time in every thread.
 
-A loss is a mean over images, so that a group of them goes forward and backward before the next one does.
+A loss is a mean over images, so that a few of them can go forward and backward before the next ones do.
 """
 
 from collections.abc import Iterator
@@ -94,43 +94,49 @@ class EventDrivenTrainer(EventDrivenEvaluator):
 
     def _backward_part(self, space: TrainingWorkspace, grads_SK: Array, weights: list[LayerWeights]) -> None:
         space.first_sums[:] = 0
-        samples, driven = self._samples(space), self._driven(space, weights[0].forward)
+        samples, first_layer = self._samples(space), self._first_layer_state(space, weights[0].forward)
         for start in range(0, len(grads_SK), space.num_samples):
             some = slice(start, min(start + space.num_samples, len(grads_SK)))
-            last, gates = space.backward[-1], samples[-1][1]
-            backward.list_outputs(grads_SK[some], _some(gates, some), last.by_place, last.by_channel, last.strides)
+            last, gradient_masks = space.backward[-1], samples[-1][1]
+            backward.list_outputs(grads_SK[some], _some(gradient_masks, some), last.by_place, last.by_channel, last.strides)
             for number in range(len(self._shapes) - 1, 0, -1):
-                spikes, gates = samples[number - 1]
+                spikes, gradient_masks = samples[number - 1]
                 if number == 1 and space.fires_again:
-                    spikes = space.results[0].pooled[0, : some.stop - some.start]
-                    forward.fire_again(driven, start, self._time_steps, spikes)
+                    spikes = space.layer_outputs[0].pooled[0, : some.stop - some.start]
+                    forward.fire_again(first_layer, start, self._time_steps, spikes)
                 else:
                     spikes = spikes[some]
-                self._backward_layer(number, space, weights[number].turned, spikes, _some(gates, some), start)
+                self._backward_layer(number, space, weights[number].turned, spikes, _some(gradient_masks, some), start)
         lanes, images = lanes_of(self._shapes[0].outputs), space.images
         totals = space.first_total, space.first_total_bias
         image_gradient(lanes, images.values, images.drives, space.first_sums, space.columns, space.ones, *totals)
 
-    def _samples(self, space: TrainingWorkspace) -> list[tuple[Array, backward.Gates]]:
-        """Of every layer by sample: spikes, behind the pool, and where gradients pass."""
+    def _samples(self, space: TrainingWorkspace) -> list[tuple[Array, backward.GradientMasks]]:
+        """For every layer, by sample: the spikes behind its pool, and where its gradient passes."""
         spans = [2 if shape.layer.pool else 1 for shape in self._shapes]
         if self._groups is None:
             return [
-                (_by_sample(results.pooled), backward.Gates(_by_sample(results.masks), NO_MEANS, span))
-                for results, span in zip(space.results, spans, strict=True)
+                (_by_sample(layer_outputs.pooled), backward.GradientMasks(_by_sample(layer_outputs.masks), NO_MEANS, span))
+                for layer_outputs, span in zip(space.layer_outputs, spans, strict=True)
             ]
-        for results, means in zip(space.results, space.means, strict=True):
-            self._groups.write_means(results.pooled, means.spikes)
-            if results.masks_kept:
-                self._groups.write_means(results.masks, means.masks)
-                self._groups.write_ever(results.masks, means.ever)
+        for layer_outputs, means in zip(space.layer_outputs, space.means, strict=True):
+            self._groups.write_means(layer_outputs.pooled, means.spikes)
+            if layer_outputs.masks_kept:
+                self._groups.write_means(layer_outputs.masks, means.masks)
+                self._groups.write_ever(layer_outputs.masks, means.ever)
         return [
-            (_by_sample(means.spikes), backward.Gates(_by_sample(means.ever), _by_sample(means.masks), span))
+            (_by_sample(means.spikes), backward.GradientMasks(_by_sample(means.ever), _by_sample(means.masks), span))
             for means, span in zip(space.means, spans, strict=True)
         ]
 
     def _backward_layer(
-        self, number: int, space: TrainingWorkspace, turned: Array, spikes: Array, gates: backward.Gates, first_sample: int
+        self,
+        number: int,
+        space: TrainingWorkspace,
+        turned: Array,
+        spikes: Array,
+        gradient_masks: backward.GradientMasks,
+        first_sample: int,
     ) -> None:
         shape, lists, new = self._shapes[number], space.backward[number], space.backward[number - 1]
         lanes, convolution = lanes_of(shape.channels), shape.layer.convolution
@@ -139,7 +145,7 @@ class EventDrivenTrainer(EventDrivenEvaluator):
             inputs = lists.sums[: len(spikes)]
             sum_words(lanes, spikes, lists.offsets, lists.ones, inputs)
         backward.weight_gradient(lanes, bits, inputs, convolution, lists.by_channel, lists.total, lists.total_bias)
-        direct = not space.results[0].masks_kept
+        direct = not space.layer_outputs[0].masks_kept
         backward.input_gradient(
             lanes,
             len(spikes),
@@ -148,11 +154,11 @@ class EventDrivenTrainer(EventDrivenEvaluator):
             shape.input_map[0],
             turned,
             lists.by_place,
-            gates,
+            gradient_masks,
             lists.gradient,
             number == 1,
             first_sample,
-            backward.Sums(space.first_sums, space.samples_per_image, direct),
+            backward.InputGradientSums(space.first_sums, space.samples_per_image, direct),
             self._shapes[number - 1].outputs,
             new.by_place,
             new.by_channel,
@@ -160,7 +166,7 @@ class EventDrivenTrainer(EventDrivenEvaluator):
         )
 
     def _add_summed(self) -> None:
-        """The gradients of all layers, which every thread has summed up for itself."""
+        """Add the gradients that every thread has summed up to those of the parameters."""
         first = self._shapes[0]
         for space in self._whole_spaces():
             add_image_gradient(space.first_total, space.first_total_bias, first.layer)
@@ -171,7 +177,7 @@ class EventDrivenTrainer(EventDrivenEvaluator):
 
 
 def _loss_and_gradient(outputs_TBK: Tensor, some: slice, loss_of: LossOf, share: float) -> tuple[Tensor, Tensor]:
-    """The share that some images have in a batch's loss, and the gradient of their outputs."""
+    """The part of a batch's loss that some images contribute, and its gradient at their outputs."""
     with torch.enable_grad():
         leaf_TBK = outputs_TBK.detach().requires_grad_()
         loss = loss_of(leaf_TBK, some) * share
@@ -184,5 +190,5 @@ def _by_sample(bits: Array) -> Array:
     return bits.reshape(-1, *bits.shape[2:])
 
 
-def _some(gates: backward.Gates, samples: slice) -> backward.Gates:
-    return gates._replace(masks=gates.masks[samples], means=gates.means[samples])
+def _some(gradient_masks: backward.GradientMasks, samples: slice) -> backward.GradientMasks:
+    return gradient_masks._replace(masks=gradient_masks.masks[samples], means=gradient_masks.means[samples])

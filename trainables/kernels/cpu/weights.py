@@ -1,4 +1,4 @@
-"""Weights as the kernels read them: rows for every event, channels in blocks of 16 or 32; and gradients back from there."""
+"""Weights in the layout that the kernels read, rows of a lane group for every event; and gradients back to torch's layout."""
 
 import math
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.kernels.cpu.compiled.arrays import Array, kept, lanes_of, num_blocks, zeros
+from trainables.kernels.cpu.compiled.arrays import Array, lanes_of, module_array, num_lane_groups, zeros
 from trainables.kernels.cpu.compiled.forward import Weights
 from trainables.kernels.cpu.supported import Layer
 
 
-def in_blocks(values_C: Tensor, channels: int, fill: float = 0.0) -> Tensor:
-    """The last dimension, padded, as ``[…, blocks, lanes]``."""
-    lanes, blocks = lanes_of(channels), num_blocks(channels)
-    padded = functional.pad(values_C, (0, lanes * blocks - channels), value=fill)
-    return padded.reshape(*values_C.shape[:-1], blocks, lanes)
+def in_lane_groups(values_C: Tensor, channels: int, fill: float = 0.0) -> Tensor:
+    """The last dimension, channels, padded to whole lane groups: ``[…, G, lanes]``."""
+    lanes, lane_groups = lanes_of(channels), num_lane_groups(channels)
+    padded = functional.pad(values_C, (0, lanes * lane_groups - channels), value=fill)
+    return padded.reshape(*values_C.shape[:-1], lane_groups, lanes)
 
 
 def array(tensor: Tensor) -> Array:
@@ -52,7 +52,7 @@ def weights_of(
         layer: A convolution or linear layer with its neurons, if it has any.
         channels: Of its input.
         num_pixels: Of its input, for a linear layer.
-        spikes_per_input: Of so many an input is the mean: each has as much less weight.
+        spikes_per_input: How many spikes an input is the mean of; the weights are divided by it.
         first: Whether its input are images.
         training: Whether gradients go out of it, unless it is the first.
     """
@@ -74,21 +74,21 @@ def weights_of(
         turned = _rows(layer, "turned", by_pixel.transpose(2, 0, 1), taps=1) if training else turned
     forward = Weights(
         rows=rows,
-        bias=array(in_blocks(bias, outputs)),
-        threshold=array(in_blocks(threshold, outputs, fill=1.0)),
-        start=array(in_blocks(threshold * start, outputs)),
+        bias=array(in_lane_groups(bias, outputs)),
+        threshold=array(in_lane_groups(threshold, outputs, fill=1.0)),
+        start=array(in_lane_groups(threshold * start, outputs)),
     )
     return LayerWeights(forward, turned)
 
 
 def _rows(layer: Layer, name: str, weights: Array, *, taps: int) -> Array:
-    """Weights whose last dimension is channels, as ``[blocks, events, taps, lanes]``."""
+    """Weights whose last dimension is channels, as ``[G, events, taps, lanes]``."""
     *events, channels = weights.shape
     lanes = lanes_of(channels)
-    rows = kept(layer.synapses, name, num_blocks(channels), math.prod(events) // taps, taps, lanes)
-    for number, block in enumerate(rows):
+    rows = module_array(layer.synapses, name, num_lane_groups(channels), math.prod(events) // taps, taps, lanes)
+    for number, lane_group in enumerate(rows):
         some = weights[..., number * lanes : (number + 1) * lanes]
-        block.reshape(*events, lanes)[..., : some.shape[-1]] = some
+        lane_group.reshape(*events, lanes)[..., : some.shape[-1]] = some
     return rows
 
 
@@ -123,7 +123,7 @@ def _add_to_bias(layer: Layer, summed_O: Array) -> None:
 def _grad_of(parameter: Tensor) -> Array:
     """Its gradient, of zeros if it has none yet.
 
-    NumPy adds, for torch would do so in threads of its own, which keep a core busy for milliseconds after that.
+    NumPy adds: torch would use threads of its own, which keep a core busy for milliseconds afterwards.
     """
     grad = parameter.grad
     parameter.grad = torch.from_numpy(np.zeros(parameter.shape, dtype=np.float32)) if grad is None else grad.contiguous()

@@ -1,4 +1,4 @@
-"""The arrays that one thread needs to take a group of images forward and backward: bits, and lists that are used again."""
+"""The arrays that one thread needs to take a few images forward and backward: bits, and scratch memory that layers share."""
 
 import copy
 import math
@@ -8,9 +8,9 @@ from typing import Any, Self, TypedDict
 
 import numpy as np
 
-from trainables.kernels.cpu.compiled.arrays import Array, kept, lanes_of, num_blocks, words, zeros
-from trainables.kernels.cpu.compiled.backward import ByChannel, ByPlace
-from trainables.kernels.cpu.compiled.forward import Events, Results, Scratch
+from trainables.kernels.cpu.compiled.arrays import Array, lanes_of, module_array, num_lane_groups, words, zeros
+from trainables.kernels.cpu.compiled.backward import ByChannel, ByPlace, InputStrides
+from trainables.kernels.cpu.compiled.forward import Events, LayerBuffers, LayerOutputs
 from trainables.kernels.cpu.compiled.pooling import WINDOW_PIXELS, WORD_BITS
 from trainables.kernels.cpu.compiled.vectors import WINDOW
 from trainables.kernels.cpu.memory_limits import MOST_LISTED_BYTES, MOST_SAMPLED_BYTES, MOST_STEPS
@@ -19,14 +19,21 @@ from trainables.kernels.cpu.supported import Layer
 Map = tuple[int, int]
 Take = Callable[..., Array]
 OVERRUN = 16
-"""What ``bit_lists.list_bits`` may write behind a list."""
+"""How many events ``bit_lists.list_bits`` may write beyond the end of a list."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A layer's sizes: channels and map of its input, its own map, and that behind its pool.
+    """The sizes of a layer.
 
-    ``border`` is the width of the zeros that the next layer reads around that; ``spikes_per_input`` are 4 behind a mean pool.
+    Attributes:
+        layer: The layer.
+        channels: Of its input.
+        spikes_per_input: How many spikes of the layer before one input is the mean of: 4 behind a mean pool, else 1.
+        input_map: Height and width of its input, in pixels.
+        map: Height and width of its neurons' map.
+        output_map: Height and width behind its pool.
+        border: The width of the zeros around its output that the next layer, a convolution, reads: 1, else 0.
     """
 
     layer: Layer
@@ -48,19 +55,19 @@ class Shape:
         return WINDOW_PIXELS if self.layer.pool == "mean" else 1
 
     def most_passing(self, *, grouped: bool) -> int:
-        """How many neurons of a channel a sample's gradient passes at most: before an OR pool, one in each window at a step."""
+        """Through how many neurons of a channel a sample's gradient passes at most: before an OR pool, one of each window."""
         height, width = self.output_map if self.layer.pool == "or" and not grouped else self.map
         return height * width
 
     def steps_at_once(self, time_steps: int) -> int:
-        """How many time steps are listed together."""
+        """How many time steps of its input are listed together."""
         height, width = self.input_map
         bytes_per_step = 8 * height * width * self.channels * self.spikes_per_input
         return max(1, min(time_steps, MOST_STEPS, MOST_LISTED_BYTES // bytes_per_step))
 
 
 def shapes_of(layers: list[Layer], input_map: Map, channels: int) -> list[Shape]:
-    """The sizes of a chain of layers for an input of so many channels."""
+    """The sizes of a chain of layers, for input with this map and number of channels."""
     shapes: list[Shape] = []
     spikes_per_input = 1
     for number, layer in enumerate(layers):
@@ -72,20 +79,23 @@ def shapes_of(layers: list[Layer], input_map: Map, channels: int) -> list[Shape]
     return shapes
 
 
-class Shared:
-    """Arrays that layers use one after the other: those of one name lie in the same memory."""
+class BufferPool:
+    """Scratch memory that layers use one after the other: arrays of the same name lie in the same place.
+
+    All layers first ``reserve`` what they will need, then ``take`` it: the memory is that of the largest.
+    """
 
     def __init__(self) -> None:
         self._num_bytes: dict[str, int] = {}
         self._memory: dict[str, Array] = {}
 
     def reserve(self, name: str, *shape: int, dtype: Any = np.float32) -> Array:
-        """Say what a layer will take; before any does."""
+        """Say what a layer will take; an empty array stands in for it."""
         self._num_bytes[name] = max(self._num_bytes.get(name, 0), math.prod(shape) * np.dtype(dtype).itemsize)
         return zeros(*[0] * len(shape), dtype=dtype)
 
     def take(self, name: str, *shape: int, dtype: Any = np.float32) -> Array:
-        """An array of any values."""
+        """An array whose values are whatever was there."""
         if name not in self._memory:
             self._memory[name] = zeros(self._num_bytes[name], dtype=np.uint8)
         num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
@@ -93,9 +103,9 @@ class Shared:
         return made
 
 
-def results_of(shape: Shape, num_images: int, time_steps: int, take: Take, *, first: bool, training: bool) -> Results:
-    """Where a layer's bits go. Only evaluation counts the spikes in front of a pool, and only training needs masks."""
-    v, map_, border, pool = num_blocks(shape.outputs), shape.map, shape.border, shape.layer.pool
+def layer_outputs_of(shape: Shape, num_images: int, time_steps: int, take: Take, *, first: bool, training: bool) -> LayerOutputs:
+    """Where a layer's bits are written. Only evaluation needs the spikes in front of a pool, and only training needs masks."""
+    v, map_, border, pool = num_lane_groups(shape.outputs), shape.map, shape.border, shape.layer.pool
     pooled = words(num_images, time_steps, *(side + 2 * border for side in shape.output_map), v * shape.spikes_per_output)
     masks_kept = training and not (first and pool is None)  # without a pool, a constant drive's mask never changes
     masks = words(num_images, time_steps, *map_, v) if masks_kept else take("mask", 1, 1, *map_, v, dtype=np.uint32)
@@ -104,10 +114,10 @@ def results_of(shape: Shape, num_images: int, time_steps: int, take: Take, *, fi
         spikes = take("unpooled", 1, shape.steps_at_once(time_steps), *map_, v, dtype=np.uint32)
     elif pool:
         spikes = words(num_images, time_steps, *map_, v)
-    return Results(
+    return LayerOutputs(
         spikes=spikes,
         border=0 if pool else border,
-        kept=int(not (pool and training)),
+        spikes_kept=int(not (pool and training)),
         masks=masks,
         masks_kept=int(masks_kept),
         pooled=pooled,
@@ -117,36 +127,36 @@ def results_of(shape: Shape, num_images: int, time_steps: int, take: Take, *, fi
     )
 
 
-def part_of(results: Results, num_images: int) -> Results:
-    """Those of the first images."""
-    masks, spikes = results.masks[:num_images], results.spikes[:num_images]
-    return results._replace(masks=masks, spikes=spikes, pooled=results.pooled[:num_images])
+def part_of(layer_outputs: LayerOutputs, num_images: int) -> LayerOutputs:
+    """The same for the first images only."""
+    masks, spikes = layer_outputs.masks[:num_images], layer_outputs.spikes[:num_images]
+    return layer_outputs._replace(masks=masks, spikes=spikes, pooled=layer_outputs.pooled[:num_images])
 
 
 class Means:
-    """What stands for the bits of a layer where time steps are grouped: mean spikes and masks, and where masks are not 0."""
+    """What a rate-collapsed gradient keeps of a layer: mean spikes and masks of groups of steps, and where masks are not 0."""
 
     def __init__(self, shape: Shape, num_images: int, num_groups: int, *, with_masks: bool) -> None:
-        v, lanes, border = num_blocks(shape.outputs), lanes_of(shape.outputs), shape.border
+        v, lanes, border = num_lane_groups(shape.outputs), lanes_of(shape.outputs), shape.border
         self.spikes = zeros(num_images, num_groups, *(side + 2 * border for side in shape.output_map), v, lanes)
         self.masks = zeros(num_images if with_masks else 0, num_groups, *shape.map, v, lanes)
         self.ever = words(num_images if with_masks else 0, num_groups, *shape.map, v)
 
     def part(self, num_images: int) -> "Means":
-        """Those of the first images."""
+        """The same for the first images only."""
         smaller = copy.copy(self)
         smaller.spikes, smaller.masks, smaller.ever = self.spikes[:num_images], self.masks[:num_images], self.ever[:num_images]
         return smaller
 
 
 class Images:
-    """The images of a group with a border of zeros, and the drives that they are to the first layer."""
+    """The images that a thread takes at once, with a border of zeros, and the first layer's drives."""
 
     def __init__(self, shape: Shape, num_images: int) -> None:
         height, width = shape.map
         num_taps = shape.channels * WINDOW * WINDOW
         self.values = zeros(num_images, shape.channels, height + 2, width + 2)
-        self.drives = zeros(num_images, 1, height * width, num_blocks(shape.outputs), lanes_of(shape.outputs))
+        self.drives = zeros(num_images, 1, height * width, num_lane_groups(shape.outputs), lanes_of(shape.outputs))
         self.patch, self.taps = zeros(num_taps), np.arange(num_taps, dtype=np.int32)
 
     def part(self, num_images: int) -> "Images":
@@ -157,11 +167,11 @@ class Images:
 
 
 class ForwardLists:
-    """What a layer writes over on its way forward; ``drives`` are those of a linear layer."""
+    """The scratch memory of a layer in the forward pass; ``drives`` are those of a linear layer."""
 
     def __init__(self, shape: Shape, num_images: int, time_steps: int, take: Take) -> None:
         height, width = shape.input_map
-        lanes, v, steps = lanes_of(shape.outputs), num_blocks(shape.outputs), shape.steps_at_once(time_steps)
+        lanes, v, steps = lanes_of(shape.outputs), num_lane_groups(shape.outputs), shape.steps_at_once(time_steps)
         steps, rows = (steps, height) if shape.layer.convolution else (1, 0)
 
         def events(name: str) -> Events:
@@ -172,7 +182,7 @@ class ForwardLists:
         self.counts = zeros(5, WORD_BITS, dtype=np.int32)
         self.drives = take("drives", *((0,) if shape.layer.convolution else (num_images,)), time_steps, 1, v, lanes)
         potential = take("potential", v, shape.map[0] * shape.map[1], lanes)
-        self.scratch = Scratch(
+        self.buffers = LayerBuffers(
             beginning=events("beginning"),
             ending=events("ending"),
             potential=potential,
@@ -186,9 +196,10 @@ class _Options(TypedDict):
 
 
 class BackwardLists:
-    """The gradients of a layer's neurons as events, by place and by channel, for so many samples at once.
+    """The gradients of a layer's neurons as events, by place and by channel, for ``num_samples`` at once.
 
-    Behind a mean pool its inputs are sums of several spikes, unless they are means of groups anyway.
+    Behind a mean pool the layer's inputs are counts of several spikes, which are summed into ``sums`` first, unless they are
+    means of groups of steps (``scaled``), which are floats already.
     """
 
     def __init__(self, shape: Shape, num_samples: int, take: Take, *, scaled: bool, thread: int) -> None:
@@ -204,7 +215,7 @@ class BackwardLists:
             shares=take("shares", shape.outputs, num_samples * most),
             counts=take("counts", shape.outputs, dtype=np.int64),
         )
-        words_in, lanes_in = num_blocks(shape.channels), lanes_of(shape.channels)
+        words_in, lanes_in = num_lane_groups(shape.channels), lanes_of(shape.channels)
         border = int(shape.layer.convolution)
         padded = [side + 2 * border for side in shape.input_map]
         self.sums_inputs = shape.spikes_per_input > 1 and not scaled
@@ -214,24 +225,23 @@ class BackwardLists:
         self.gradient = zeros(3, shape.input_map[1], words_in, lanes_in)
         self.strides = self._strides(shape, lanes_in if scaled or self.sums_inputs else 1)
         rows = (3, 3) if shape.layer.convolution else (shape.input_map[0] * shape.input_map[1], 1)
-        self.total = kept(shape.layer.synapses, f"gradient {thread}", shape.outputs, words_in, *rows, lanes_in)
+        self.total = module_array(shape.layer.synapses, f"gradient {thread}", shape.outputs, words_in, *rows, lanes_in)
         self.total_bias = zeros(shape.outputs)
 
     @staticmethod
-    def _strides(shape: Shape, words_per_block: int) -> Array:
-        """Bytes of the layer's input from sample to sample, row to row and pixel to pixel; and the border of its events."""
-        pixel = 4 * num_blocks(shape.channels) * words_per_block
+    def _strides(shape: Shape, words_per_lane_group: int) -> InputStrides:
+        pixel = 4 * num_lane_groups(shape.channels) * words_per_lane_group
         height, width = shape.input_map
         if shape.layer.convolution:
-            return np.array([pixel * (height + 2) * (width + 2), pixel * (width + 2), pixel, 1])
-        return np.array([pixel * height * width, 0, 0, 0])
+            return InputStrides(pixel * (height + 2) * (width + 2), pixel * (width + 2), pixel, border=1)
+        return InputStrides(pixel * height * width, 0, 0, border=0)
 
 
 class Workspace:
-    """The arrays of one thread for a group of images, forward.
+    """The arrays of one thread for a few images, forward.
 
-    Where the first layer ``fires_again`` its spikes are not kept: they are fired anew from its constant drives when they are
-    needed, some steps at a time.
+    Where the first layer ``fires_again`` its spikes are not stored: it is simulated once more from its constant drives when they
+    are needed, some steps at a time.
     """
 
     training = False
@@ -240,21 +250,21 @@ class Workspace:
     def __init__(self, shapes: list[Shape], num_images: int, time_steps: int) -> None:
         self.num_images = num_images
         self.images = Images(shapes[0], num_images)
-        shared = Shared()
+        shared = BufferPool()
         for take in (shared.reserve, shared.take):
-            self.results = [
-                results_of(shape, num_images, time_steps, take, first=number == 0, training=self.training)
+            self.layer_outputs = [
+                layer_outputs_of(shape, num_images, time_steps, take, first=number == 0, training=self.training)
                 for number, shape in enumerate(shapes)
             ]
             self.forward = [ForwardLists(shape, num_images, time_steps, take) for shape in shapes]
-        self.first_potential = self.forward[0].scratch.potential
+        self.first_potential = self.forward[0].buffers.potential
 
     def bytes_per_image(self) -> int:
-        """What grows with the number of images."""
+        """The bytes that grow with the number of images."""
         num = self.images.values.nbytes + self.images.drives.nbytes
-        for results in self.results[int(self.fires_again) :]:
-            num += results.pooled.nbytes + results.masks.nbytes * results.masks_kept
-            num += results.spikes.nbytes * (results.kept and results.spikes is not results.pooled)
+        for layer_outputs in self.layer_outputs[int(self.fires_again) :]:
+            num += layer_outputs.pooled.nbytes + layer_outputs.masks.nbytes * layer_outputs.masks_kept
+            num += layer_outputs.spikes.nbytes * (layer_outputs.spikes_kept and layer_outputs.spikes is not layer_outputs.pooled)
         return num
 
     def part(self, num_images: int) -> Self:
@@ -263,20 +273,20 @@ class Workspace:
             return self
         smaller = copy.copy(self)
         smaller.num_images, smaller.images = num_images, self.images.part(num_images)
-        smaller.results = [part_of(results, num_images) for results in self.results]
+        smaller.layer_outputs = [part_of(layer_outputs, num_images) for layer_outputs in self.layer_outputs]
         return smaller
 
 
 class TrainingWorkspace(Workspace):
-    """The same, and what goes backward: samples are time steps, or so many groups of them."""
+    """The arrays of one thread for a few images, forward and backward; samples are time steps, or groups of them."""
 
     training = True
 
     def __init__(self, shapes: list[Shape], num_images: int, time_steps: int, num_groups: int | None, thread: int) -> None:
         super().__init__(shapes, num_images, time_steps)
         self.means = [
-            Means(shape, num_images, num_groups, with_masks=bool(results.masks_kept))
-            for shape, results in zip(shapes, self.results, strict=True)
+            Means(shape, num_images, num_groups, with_masks=bool(layer_outputs.masks_kept))
+            for shape, layer_outputs in zip(shapes, self.layer_outputs, strict=True)
             if num_groups
         ]
         bytes_per_sample = 8 * max(shape.outputs * shape.most_passing(grouped=False) for shape in shapes[1:])
@@ -284,26 +294,28 @@ class TrainingWorkspace(Workspace):
         self.num_samples = min(num_images * self.samples_per_image, max(1, MOST_SAMPLED_BYTES // bytes_per_sample))
         self.backward = self._backward_lists(shapes, scaled=bool(num_groups), thread=thread)
         first, second = shapes[:2]
-        v, lanes, (height, width) = num_blocks(first.outputs), lanes_of(first.outputs), first.map
+        v, lanes, (height, width) = num_lane_groups(first.outputs), lanes_of(first.outputs), first.map
         self.fires_again = not num_groups and first.layer.pool is None and second.layer.convolution
         if self.fires_again:
-            steps, map_ = max(second.steps_at_once(time_steps), self.num_samples), self.results[0].pooled.shape[2:]
+            steps, map_ = max(second.steps_at_once(time_steps), self.num_samples), self.layer_outputs[0].pooled.shape[2:]
             some = words(1, steps, *map_)
-            self.results[0] = self.results[0]._replace(spikes=some, pooled=some)
+            self.layer_outputs[0] = self.layer_outputs[0]._replace(spikes=some, pooled=some)
             self.first_potential = zeros(v, height * width, lanes)
         self.first_sums = zeros(num_images, height + 2, width, v, lanes)
         self.first_total, self.first_total_bias = zeros(first.channels * WINDOW * WINDOW, v, lanes), zeros(v, lanes)
         self.columns, self.ones = np.arange(0, width * v, v, dtype=np.int32), np.ones(width, dtype=np.float32)
 
     def _backward_lists(self, shapes: list[Shape], *, scaled: bool, thread: int) -> list[BackwardLists]:
-        """A layer's are needed until those of the one before it are there, so that every other layer uses the same."""
-        shared, options = (Shared(), Shared()), _Options(scaled=scaled, thread=thread)
+        """A layer's lists are needed only until those of the layer before are made: two sets, used in turns, are enough."""
+        in_turns, options = (BufferPool(), BufferPool()), _Options(scaled=scaled, thread=thread)
         for number, shape in enumerate(shapes):
-            BackwardLists(shape, self.num_samples, shared[number % 2].reserve, **options)
-        return [BackwardLists(shape, self.num_samples, shared[number % 2].take, **options) for number, shape in enumerate(shapes)]
+            BackwardLists(shape, self.num_samples, in_turns[number % 2].reserve, **options)
+        return [
+            BackwardLists(shape, self.num_samples, in_turns[number % 2].take, **options) for number, shape in enumerate(shapes)
+        ]
 
     def bytes_per_image(self) -> int:
-        """What grows with the number of images."""
+        """The bytes that grow with the number of images."""
         arrays = [array for means in self.means for array in (means.spikes, means.masks, means.ever)]
         return super().bytes_per_image() + sum(array.nbytes for array in [*arrays, self.first_sums])
 

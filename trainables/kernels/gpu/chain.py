@@ -1,9 +1,9 @@
 """A chain of layers on a GPU: time folded into convolutions in bfloat16, fused neurons (Triton), bits for the backward pass.
 
-A layer is a convolution or linear map, bddi neurons, and often a max pool. It keeps for its backward pass the bits of
-``triton_neuron`` alone: the inputs of a convolution are made from the bits of the layer before it when they are needed. As the
-straight-through gradient is local in time, and no membrane potential has one, a batch can be run in pieces of a few images and
-time steps whose backward passes do not know of each other: what lives at once is one piece, and bits.
+A layer is a convolution or linear map, bddi neurons, and often a max pool. For its backward pass it keeps only the bits of
+``kernels.gpu.neurons``: the inputs of a convolution are made from the bits of the layer before when they are needed. The
+straight-through gradient is local in time, and no membrane potential has one. So a batch can be run in pieces of a few images
+and time steps, whose backward passes are independent: only the bits of all and the tensors of one piece are in memory.
 
 The first layer sees no spikes and is computed in float32; so are all membrane potentials. Weights' gradients are added up in
 float32 over the pieces.
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables.kernels.gpu.neurons import Bits, FusedPool, fire, pass_gradient, spikes_of, why_not_these
-from trainables.networks.network import INPUT, NUM_FOLDED_IMAGES, Inputs, Network, Observer, Step
+from trainables.networks.network import INPUT, NUM_FOLDED_IMAGES, Inputs, Network, Observer, Operation
 from trainables.spiking.neurons import SpikingNeuron
 from trainables.spiking.pools import SplitTiesMaxPool
 
@@ -42,8 +42,8 @@ class FusedLayer:
 
     Attributes:
         name: The layer's.
-        drive, spikes: The steps that give its drives and what it passes on.
-        before: Steps between the spikes of the layer before and the synapses: pools that are not fused, flattening.
+        drive, spikes: Names of the operations that give its drives, and what it passes on.
+        before: Operations between the spikes of the layer before and the synapses: pools that are not fused, flattening.
         synapses: The convolution or linear layer.
         neuron: Its neurons.
         pool: The max pool right behind them.
@@ -69,35 +69,35 @@ def fused_layers(network: Network, *, fuse_pools: bool = True) -> list[FusedLaye
     """
     layers: list[FusedLayer] = []
     before: list[nn.Module] = []
-    steps, last = list(network.steps), INPUT
-    while steps:
-        step = steps.pop(0)
-        if step.inputs != (last,):
-            raise UnfusableError(f"takes a chain of layers, but {step.name} joins {' and '.join(step.inputs)}")
-        part, last = _part(network, step), step.name
+    operations, last = list(network.operations), INPUT
+    while operations:
+        operation = operations.pop(0)
+        if operation.inputs != (last,):
+            raise UnfusableError(f"takes a chain of layers, but {operation.name} joins {' and '.join(operation.inputs)}")
+        part, last = _part(network, operation), operation.name
         if isinstance(part, nn.Conv2d | nn.Linear):
-            neuron = network.parts[steps[0].name] if steps and steps[0].operation == "module" else None
-            if not isinstance(neuron, SpikingNeuron) or steps[0].inputs != (last,):
-                raise UnfusableError(f"takes neurons right behind synapses, but {step.name} has none there")
+            neuron = network.parts[operations[0].name] if operations and operations[0].kind == "module" else None
+            if not isinstance(neuron, SpikingNeuron) or operations[0].inputs != (last,):
+                raise UnfusableError(f"takes neurons right behind synapses, but {operation.name} has none there")
             if reason := why_not_these(neuron) or _why_not_this_padding(part):
                 raise UnfusableError(reason)
-            last = steps.pop(0).name
+            last = operations.pop(0).name
             pool: FusedPool = "none"
-            if fuse_pools and steps and steps[0].inputs == (last,):
-                pool = _pool(_part(network, steps[0]))
+            if fuse_pools and operations and operations[0].inputs == (last,):
+                pool = _pool(_part(network, operations[0]))
             if pool != "none":
-                last = steps.pop(0).name
-            layers.append(FusedLayer(network.layers[step.name], step.name, last, tuple(before), part, neuron, pool))
+                last = operations.pop(0).name
+            layers.append(FusedLayer(network.layers[operation.name], operation.name, last, tuple(before), part, neuron, pool))
             before = []
-        elif isinstance(part, BETWEEN) and steps:
+        elif isinstance(part, BETWEEN) and operations:
             before.append(part)
         else:
-            raise UnfusableError(f"takes no {type(part).__name__} where {step.name} is")
+            raise UnfusableError(f"takes no {type(part).__name__} where {operation.name} is")
     return layers
 
 
-def _part(network: Network, step: Step) -> nn.Module:
-    return nn.Flatten() if step.operation == "flatten" else network.parts[step.name]
+def _part(network: Network, operation: Operation) -> nn.Module:
+    return nn.Flatten() if operation.kind == "flatten" else network.parts[operation.name]
 
 
 def _why_not_this_padding(part: nn.Conv2d | nn.Linear) -> str | None:
@@ -222,7 +222,7 @@ class _Synapses(torch.autograd.Function):
         del parameter  # the gradient's address; ``weight`` is the same in another type
         ctx.kept, ctx.weight, ctx.layer = values_TBN if bits is None else bits, weight, layer
         inputs_NCHW = apply_folded(layer.before, values_TBN).flatten(0, 1)
-        drive_NCHW = connect(inputs_NCHW, weight, layer.synapses)
+        drive_NCHW = apply_synapses(inputs_NCHW, weight, layer.synapses)
         return drive_NCHW.view(*values_TBN.shape[:2], *drive_NCHW.shape[1:])
 
     @staticmethod
@@ -235,7 +235,7 @@ class _Synapses(torch.autograd.Function):
 
 
 class _Neurons(torch.autograd.Function):
-    """bddi neurons and their pool: the kernels of ``triton_neuron``, with the bias of the synapses before them."""
+    """bddi neurons and their pool: the kernels of ``kernels.gpu.neurons``, with the bias of the synapses before them."""
 
     @staticmethod
     def forward(ctx: Any, drive_TBN: Tensor, bias: Tensor | None, layer: FusedLayer, time_steps: int, memory: _Memory) -> Tensor:
@@ -269,7 +269,7 @@ def apply_folded(modules: Sequence[nn.Module], values_TBN: Tensor) -> Tensor:
     return values_NCHW.view(*values_TBN.shape[:2], *values_NCHW.shape[1:])
 
 
-def connect(inputs_NCHW: Tensor, weight: Tensor, synapses: nn.Conv2d | nn.Linear) -> Tensor:
+def apply_synapses(inputs_NCHW: Tensor, weight: Tensor, synapses: nn.Conv2d | nn.Linear) -> Tensor:
     """Drives without bias."""
     if isinstance(synapses, nn.Linear):
         return functional.linear(inputs_NCHW, weight)

@@ -1,4 +1,4 @@
-"""The rate-collapsed backward pass (see ``collapsed``) on the fused layers of ``fused``.
+"""The rate-collapsed backward pass (see ``networks.collapsed``) on the fused layers of ``chain``.
 
 The forward pass keeps, of every group of time steps, how often each neuron spiked and how often its gradient passes: bytes. The
 backward pass is a dense one on their means, as many groups at once as a piece has time steps. It needs no drives, so its forward
@@ -15,8 +15,8 @@ from trainables.kernels.gpu.chain import (
     FOLDED_IMAGES,
     FusedLayer,
     apply_folded,
+    apply_synapses,
     bias_gradient,
-    connect,
     fused_layers,
     low_precision,
     piece_of,
@@ -80,7 +80,7 @@ def _count(
     for group, start, steps in _pieces(sizes, length):
         values_TBN = inputs_TBN[start : start + steps] if len(inputs_TBN) > 1 else inputs_TBN
         for number, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
-            drive_NCHW = connect(apply_folded(layer.before, values_TBN).flatten(0, 1), weight, layer.synapses)
+            drive_NCHW = apply_synapses(apply_folded(layer.before, values_TBN).flatten(0, 1), weight, layer.synapses)
             drive_TBN = drive_NCHW.view(*values_TBN.shape[:2], *drive_NCHW.shape[1:])
             if start == 0:
                 counts.append(counts_for(drive_TBN, layer.pool, sizes, shares))

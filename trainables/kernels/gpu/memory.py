@@ -1,4 +1,4 @@
-"""How much of a GPU's memory a training step of ``fused`` takes, from sizes alone.
+"""How much of a GPU's memory a training step of ``chain`` takes, from sizes alone.
 
 What lives at once::
 
@@ -10,7 +10,7 @@ What lives at once::
               it and the gradient of that (backward); for all steps, or groups' means, that are folded with a piece's images
     gradient  a convolution's largest weight gradient, in its own type and in float32, beside the sum
 
-cuDNN's workspaces and the allocator's gaps come on top, and nobody knows them before they are measured.
+cuDNN's workspaces and the allocator's gaps come on top; they are only known when they are measured.
 """
 
 import math
@@ -61,7 +61,7 @@ def fused_memory(
 
     Args:
         network: A chain, on any device.
-        shapes: Of every step's result, for one image (see ``step_shapes``).
+        shapes: Of every operation's result, for one image (see ``operation_shapes``).
         batch_size: Images.
         time_steps: T.
         groups: Of the rate-collapsed gradient; None for the exact one.
@@ -111,7 +111,7 @@ def _peaks(network: Network, layers: list[FusedLayer], shapes: Mapping[str, torc
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     forward, backward, before = [], [], INPUT
     for layer in layers:
-        (entering,) = next(step.inputs for step in network.steps if step.name == layer.drive)
+        (entering,) = next(operation.inputs for operation in network.operations if operation.name == layer.drive)
         copies = any(not isinstance(module, nn.Identity) for module in layer.before)
         inputs = sizes[before] + copies * sizes[entering]
         forward.append(inputs + sizes[layer.drive] + sizes[layer.spikes])

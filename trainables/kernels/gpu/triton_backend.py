@@ -1,4 +1,4 @@
-"""The GPU's backend: what ``training.loop`` may call in the place of a network and of ``forward_collapsed``.
+"""The backend for GPUs: what ``training.loop`` may call in the place of a network and of ``forward_collapsed``.
 
 ``forward_triton`` and ``simulate_triton`` are functions for any loss and any input. The evaluator and the trainer run images
 that are the same input at every step, and a loss that is a mean over images: then a piece goes forward and backward before the

@@ -1,4 +1,4 @@
-"""The kernels' arrays: how channels stand in them, and memory that is aligned, or kept from one engine to the next."""
+"""The kernels' arrays: how channels are laid out in them, and memory that begins at a page or belongs to a module."""
 
 import math
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
@@ -15,12 +15,12 @@ _KEPT: WeakKeyDictionary[nn.Module, dict[str, Array]] = WeakKeyDictionary()
 
 
 def lanes_of(channels: int) -> int:
-    """How many channels stand in a block; all blocks but a narrow network's only one are as wide as a word."""
+    """How many channels a lane group has: 16 for a layer of at most 16 channels, else 32, as many as a word has bits."""
     return NARROW if channels <= NARROW else WIDE
 
 
-def num_blocks(channels: int) -> int:
-    """Blocks, and words of bits, that so many channels take."""
+def num_lane_groups(channels: int) -> int:
+    """How many lane groups, and words of bits, a layer of so many channels takes."""
     return -(-channels // WIDE)
 
 
@@ -37,8 +37,8 @@ def words(*shape: int) -> Array:
     return zeros(*shape, dtype=np.uint32)
 
 
-def kept(owner: nn.Module, name: str, *shape: int) -> Array:
-    """The array of that name for a module, of zeros at first: all engines of a network share it, one after the other."""
+def module_array(owner: nn.Module, name: str, *shape: int) -> Array:
+    """The array of that name that belongs to a module, zeros at first; evaluators and trainers of a network share it in turn."""
     arrays = _KEPT.setdefault(owner, {})
     if name not in arrays:
         arrays[name] = zeros(*shape)

@@ -1,11 +1,11 @@
-"""The backward pass of one layer: gradients that are not zero are events, in the same sums as the spikes of the forward pass.
+"""The backward pass of one layer: gradients that are not zero are events, summed by the same loops as spikes. See ``forward``.
 
-The straight-through gradient is local in time, so that S samples, each a time step of an image, go backward through all layers
-before others do. Masks are those of the neurons, with the routing of the pool behind them. See ``forward`` for shapes.
+The straight-through gradient is local in time. So S samples, each one time step of one image, go backward through all layers
+before the next ones do. A mask is 1 where the gradient passes the clamp of the neuron and goes through the pool behind it.
 
-A sample may also be a group of time steps: then spikes are means, a row of floats a pixel, and masks have ``means`` beside the
-bits that say where they are not 0; see ``networks.collapsed``. Otherwise ``means`` is empty. Behind a mean pool spikes
-are a row of floats a pixel in any case: how many of its four neurons spike.
+With a rate-collapsed gradient (see ``networks.collapsed``) a sample is a group of time steps of an image. Then spikes are mean
+spikes, floats instead of bits, and masks have ``means`` beside the bits, which say where the mean is not 0. Otherwise ``means``
+is empty. Behind a mean pool spikes are floats in any case: how many of the four neurons of a window spike.
 """
 
 from typing import Any, NamedTuple
@@ -20,7 +20,13 @@ from trainables.kernels.cpu.compiled.vectors import WINDOW, add_masked, add_row,
 
 
 class ByPlace(NamedTuple):
-    """A layer's events for the layer before: ``[S, events]`` of place and channel, values, and ``pointers[s, y, x]`` to them."""
+    """A layer's gradients as events, sorted by place, for the input gradient.
+
+    Attributes:
+        events: Column and channel, ``(x + border) · channels + c``, ``[S, most]`` int32.
+        values: Their gradients, ``[S, most]`` float32.
+        pointers: Where the events of pixel (y, x) begin, ``[S, height, width + 3]`` int32.
+    """
 
     events: Array
     values: Array
@@ -28,25 +34,58 @@ class ByPlace(NamedTuple):
 
 
 class ByChannel(NamedTuple):
-    """A layer's events for its weights: ``[channels, events]`` of offsets (bytes) into the bits of its input, and values."""
+    """A layer's gradients as events, sorted by channel, for the weight gradient.
+
+    Attributes:
+        offsets: Where the window of the input that the weights see begins, in bytes from the first word of the input,
+            ``[channels, most]`` int32.
+        shares: Their gradients, ``[channels, most]`` float32.
+        counts: How many events a channel has, ``[channels]`` int64.
+    """
 
     offsets: Array
     shares: Array
     counts: Array
 
 
-class Gates(NamedTuple):
-    """Where the gradient of neurons passes, ``[S, height, width, V]``; ``means`` of groups; 2 rows are one behind the pool."""
+class InputStrides(NamedTuple):
+    """Where the window of a layer's input begins, for the neuron at sample s, row y, column x: s·sample + y·row + x·pixel.
+
+    Attributes:
+        sample: Bytes from sample to sample of the input.
+        row: Bytes from row to row; 0 for a linear layer, which sees the whole input.
+        pixel: Bytes from pixel to pixel; 0 for a linear layer.
+        border: The width of the zeros around the layer's own events, in pixels: 1 for a convolution, else 0.
+    """
+
+    sample: int
+    row: int
+    pixel: int
+    border: int
+
+
+class GradientMasks(NamedTuple):
+    """Where the gradient of a layer's neurons passes.
+
+    Attributes:
+        masks: Bits, ``[S, height, width, V]``.
+        means: The mean mask of a group of time steps, ``[S, height, width, G, lanes]``; empty where samples are single steps.
+        span: Rows (and columns) of neurons that are one behind the pool: 2, or 1 without a pool.
+    """
 
     masks: Array
     means: Array
     span: int
 
 
-class Sums(NamedTuple):
-    """The first layer's gradients, summed up over time: ``[N, height + 2, width, blocks, lanes]``, of so many samples an image.
+class InputGradientSums(NamedTuple):
+    """Where the gradients at the first layer's outputs are summed up over time.
 
-    Nothing is masked where ``direct``; its neurons' drives are constant, so that their masks wait until all is summed up.
+    Attributes:
+        total: ``[N, height + 2, width, G, lanes]``.
+        samples_per_image: Time steps, or groups of them.
+        direct: Whether they are summed without a mask. The first layer's drive is constant in time, and so is its mask without a
+            pool: it is applied once, to the sum.
     """
 
     total: Array
@@ -55,21 +94,21 @@ class Sums(NamedTuple):
 
 
 @kernel
-def list_outputs(grads_SK: Any, gates: Any, by_place: Any, by_channel: Any, strides: Any) -> None:
-    """The events of the last layer, a linear one."""
+def list_outputs(grads_SK: Any, gradient_masks: Any, by_place: Any, by_channel: Any, strides: Any) -> None:
+    """List the events of the last layer, which is linear, from the gradients ``[S, K]`` of its K outputs."""
     events, values, pointers = by_place
     offsets, shares, counts = by_channel
     counts[:] = 0
     for s in range(grads_SK.shape[0]):
         n = 0
         for k in range(grads_SK.shape[1]):
-            bit = (gates.masks[s, 0, 0, k // WORD_BITS] >> np.uint32(k % WORD_BITS)) & np.uint32(1)
+            bit = (gradient_masks.masks[s, 0, 0, k // WORD_BITS] >> np.uint32(k % WORD_BITS)) & np.uint32(1)
             if bit and grads_SK[s, k] != 0:
                 value = grads_SK[s, k]
-                if len(gates.means):
-                    value *= gates.means[s, 0, 0, k // WORD_BITS, k % WORD_BITS]
+                if len(gradient_masks.means):
+                    value *= gradient_masks.means[s, 0, 0, k // WORD_BITS, k % WORD_BITS]
                 events[s, n], values[s, n] = k, value
-                offsets[k, counts[k]], shares[k, counts[k]] = s * strides[0], value
+                offsets[k, counts[k]], shares[k, counts[k]] = s * strides.sample, value
                 counts[k] += 1
                 n += 1
         pointers[s, 0, -1] = n
@@ -77,26 +116,25 @@ def list_outputs(grads_SK: Any, gates: Any, by_place: Any, by_channel: Any, stri
 
 @kernel
 def _list_row(
-    s: int, y: int, n: int, gradient: Any, gates: Any, channels: int, by_place: Any, by_channel: Any, strides: Any
+    s: int, y: int, n: int, gradient: Any, gradient_masks: Any, channels: int, by_place: Any, by_channel: Any, strides: Any
 ) -> int:
-    """The events of a row of neurons from the gradients of their pools' outputs; how many there are now."""
+    """List the events of a row of neurons from the gradients behind their pool, and return how many there are now."""
     events, values, pointers = by_place
     offsets, shares, counts = by_channel
-    width, num_words = gates.masks.shape[2:]
-    border = strides[3]
+    width, num_words = gradient_masks.masks.shape[2:]
     pointers[s, y, 0] = n
     for x in range(width):
         pointers[s, y, x + 1] = n
-        offset = s * strides[0] + y * strides[1] + x * strides[2]
+        offset = s * strides.sample + y * strides.row + x * strides.pixel
         for w in range(num_words):
-            word = gates.masks[s, y, x, w]
+            word = gradient_masks.masks[s, y, x, w]
             while word != np.uint32(0):
                 bit = lowest_bit(word)
                 word &= word - np.uint32(1)
-                c, value = w * WORD_BITS + bit, gradient[x // gates.span, w, bit]
-                if len(gates.means):
-                    value *= gates.means[s, y, x, w, bit]
-                events[s, n], values[s, n] = (x + border) * channels + c, value
+                c, value = w * WORD_BITS + bit, gradient[x // gradient_masks.span, w, bit]
+                if len(gradient_masks.means):
+                    value *= gradient_masks.means[s, y, x, w, bit]
+                events[s, n], values[s, n] = (x + strides.border) * channels + c, value
                 n += 1
                 count = counts[c]
                 offsets[c, count], shares[c, count] = offset, value
@@ -106,33 +144,34 @@ def _list_row(
 
 
 @kernel
-def _add_masked_row(lanes: int, s: int, y: int, gradient: Any, gates: Any, total_HWV: Any) -> None:
-    """Add a row's gradients to their sums over time."""
-    width, num_words = gates.masks.shape[2:]
-    bits = len(gates.means) == 0
+def _add_masked_row(lanes: int, s: int, y: int, gradient: Any, gradient_masks: Any, total_HWV: Any) -> None:
+    """Add the gradients of a row to their sums over time."""
+    width, num_words = gradient_masks.masks.shape[2:]
+    bits = len(gradient_masks.means) == 0
     mask_bytes = 4 if bits else 4 * lanes
-    masks = gates.masks[s, y].ctypes.data if bits else gates.means[s, y].ctypes.data
-    for x in range(width // gates.span * gates.span):
-        for b in range(num_words):
-            into = total_HWV[y + 1, x, b].ctypes.data
-            add_masked(lanes, bits, into, gradient[x // gates.span, b].ctypes.data, masks + mask_bytes * (num_words * x + b))
+    masks = gradient_masks.masks[s, y].ctypes.data if bits else gradient_masks.means[s, y].ctypes.data
+    for x in range(width // gradient_masks.span * gradient_masks.span):
+        for g in range(num_words):
+            into = total_HWV[y + 1, x, g].ctypes.data
+            more = gradient[x // gradient_masks.span, g].ctypes.data
+            add_masked(lanes, bits, into, more, masks + mask_bytes * (num_words * x + g))
 
 
 @kernel
 def _add_convolution_row(lanes: int, s: int, y: int, outputs: int, rows: Any, by_place: Any, gradient: Any) -> None:
-    """Add what a row of events gives to three rows of gradients; of ``gradient``'s rows, that of y is number y + 1, in turns."""
+    """Add what a row of events gives to three rows of input gradients; row y of them is row (y + 1) mod 3 of ``gradient``."""
     events, values, pointers = by_place
-    num_rows, width, num_blocks = gradient.shape[:3]
+    num_rows, width, num_lane_groups = gradient.shape[:3]
     row_bytes = 4 * lanes
     for x in range(width):
         first, last = pointers[s, y, x], pointers[s, y, x + WINDOW]
-        for b in range(num_blocks if first < last else 0):
+        for g in range(num_lane_groups if first < last else 0):
             add_scaled_taps(
                 lanes,
-                gradient[y % num_rows, x, b].ctypes.data,
-                gradient[(y + 1) % num_rows, x, b].ctypes.data,
-                gradient[(y + 2) % num_rows, x, b].ctypes.data,
-                rows.ctypes.data + WINDOW * row_bytes * (b * rows.shape[1] - x * outputs),
+                gradient[y % num_rows, x, g].ctypes.data,
+                gradient[(y + 1) % num_rows, x, g].ctypes.data,
+                gradient[(y + 2) % num_rows, x, g].ctypes.data,
+                rows.ctypes.data + WINDOW * row_bytes * (g * rows.shape[1] - x * outputs),
                 events[s].ctypes.data,
                 first,
                 last,
@@ -144,11 +183,11 @@ def _add_convolution_row(lanes: int, s: int, y: int, outputs: int, rows: Any, by
 def _add_linear_row(lanes: int, s: int, y: int, outputs: int, rows: Any, by_place: Any, gradient: Any) -> None:
     """Add what the events of a linear layer give to the gradients of row y of its input."""
     events, values, pointers = by_place
-    num_rows, width, num_blocks = gradient.shape[:3]
+    num_rows, width, num_lane_groups = gradient.shape[:3]
     for x in range(width):
-        for b in range(num_blocks):
-            into = gradient[(y + 1) % num_rows, x, b].ctypes.data
-            row = rows.ctypes.data + 4 * lanes * (b * rows.shape[1] + (y * width + x) * outputs)
+        for g in range(num_lane_groups):
+            into = gradient[(y + 1) % num_rows, x, g].ctypes.data
+            row = rows.ctypes.data + 4 * lanes * (g * rows.shape[1] + (y * width + x) * outputs)
             sum_scaled_rows(lanes, into, into, row, events[s].ctypes.data, values[s].ctypes.data, 0, pointers[s, 0, -1])
 
 
@@ -161,7 +200,7 @@ def input_gradient(
     height: int,
     rows: Any,
     by_place: Any,
-    gates: Any,
+    gradient_masks: Any,
     gradient: Any,
     first: bool,
     first_sample: int,
@@ -171,26 +210,26 @@ def input_gradient(
     new_by_channel: Any,
     strides: Any,
 ) -> None:
-    """Take the events of a layer to the neurons of the layer before, in blocks of so many channels.
+    """Compute the gradient at a layer's input from its events, and list it as events of the neurons of the layer before.
 
     Args:
-        lanes: Of a block of the layer's input.
+        lanes: Channels of a lane group of the layer's input.
         num_samples: S.
         outputs: The layer's channels.
         convolution: Or a linear layer.
         height: Of the layer's input.
-        rows: The layer's weights for every one of its events, of a convolution ``[blocks, 3 · outputs, 3, lanes]`` as in
-            ``forward.convolution_layer``, turned round; of a linear layer ``[blocks, pixels · outputs, lanes]``.
+        rows: The layer's weights for every one of its events, of a convolution ``[G, 3 · outputs, 3, lanes]`` as in
+            ``forward.convolution_layer``, turned round; of a linear layer ``[G, pixels · outputs, lanes]``.
         by_place: The layer's events.
-        gates: Of the neurons of the layer before.
-        gradient: Scratch of zeros: three rows of the layer's input, ``[3, width, blocks, lanes]``.
+        gradient_masks: Of the neurons of the layer before.
+        gradient: Scratch memory, zeros: three rows of the layer's input, ``[3, width, G, lanes]``.
         first: Whether the layer before is the network's first: its gradients are only summed up over time.
         first_sample: The number of the first sample among all.
-        sums: Where to.
+        sums: Where they are summed up.
         channels: Of the layer before.
-        new_by_place: Its events, to be written, as are
-        new_by_channel: those for its weights.
-        strides: Of its input.
+        new_by_place: The events of the layer before, which are written.
+        new_by_channel: The same for its weights.
+        strides: Of the input of the layer before.
     """
     new_by_channel.counts[:] = 0
     direct = first and sums.direct
@@ -204,37 +243,37 @@ def input_gradient(
             elif y < height:
                 _add_linear_row(lanes, s, y, outputs, rows, by_place, into)
             complete = gradient[y % gradient.shape[0]]  # row y - 1
-            for row in range(max(y - 1, 0) * gates.span, 0 if direct else y * gates.span):
+            for row in range(max(y - 1, 0) * gradient_masks.span, 0 if direct else y * gradient_masks.span):
                 if first:
-                    _add_masked_row(lanes, s, row, complete, gates, total)
+                    _add_masked_row(lanes, s, row, complete, gradient_masks, total)
                 else:
-                    n = _list_row(s, row, n, complete, gates, channels, new_by_place, new_by_channel, strides)
+                    n = _list_row(s, row, n, complete, gradient_masks, channels, new_by_place, new_by_channel, strides)
             complete[:] = 0.0
         gradient[:] = 0.0
-        new_by_place.pointers[s, height * gates.span :] = n
+        new_by_place.pointers[s, height * gradient_masks.span :] = n
 
 
 @kernel
 def weight_gradient(lanes: int, bits: bool, inputs: Any, convolution: bool, by_channel: Any, total: Any, total_bias: Any) -> None:
-    """Add a layer's events to the gradients of its weights and biases, input channels in blocks of so many.
+    """Add a layer's events to the gradients of its weights and biases; ``lanes`` are channels of a lane group of its input.
 
-    ``total`` is ``[outputs, blocks, 3, 3, lanes]``, or of a linear layer ``[outputs, blocks, pixels, 1, lanes]``.
+    ``total`` is ``[outputs, G, 3, 3, lanes]``, or of a linear layer ``[outputs, G, pixels, 1, lanes]``.
     """
     offsets, shares, counts = by_channel
-    block_bytes = 4 if bits else 4 * lanes
+    lane_group_bytes = 4 if bits else 4 * lanes
     width, num_words = inputs.shape[2:4]
-    num_blocks, num_rows, row_bytes = total.shape[1], total.shape[2], 4 * lanes * total.shape[3]
-    pixel_bytes = block_bytes * num_words
+    num_lane_groups, num_rows, row_bytes = total.shape[1], total.shape[2], 4 * lanes * total.shape[3]
+    pixel_bytes = lane_group_bytes * num_words
     row_stride = pixel_bytes * (width if convolution else 1)
     for k in range(total.shape[0]):
         num = counts[k]
         at, value = offsets.ctypes.data + 4 * k * offsets.shape[1], shares.ctypes.data + 4 * k * shares.shape[1]
         for event in range(num):
             total_bias[k] += shares[k, event]
-        for b in range(num_blocks if num else 0):
+        for g in range(num_lane_groups if num else 0):
             for r in range(num_rows):
-                into = total.ctypes.data + row_bytes * ((k * num_blocks + b) * num_rows + r)
-                row = inputs.ctypes.data + row_stride * r + block_bytes * b
+                into = total.ctypes.data + row_bytes * ((k * num_lane_groups + g) * num_rows + r)
+                row = inputs.ctypes.data + row_stride * r + lane_group_bytes * g
                 if convolution:
                     add_window(lanes, bits, into, row, pixel_bytes, at, value, num)
                 else:

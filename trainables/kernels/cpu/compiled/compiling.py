@@ -1,8 +1,9 @@
 """Compiles the kernels at their first use, and keeps what was compiled for other processes and later runs.
 
-It is kept under ``$XDG_CACHE_HOME`` (else ``~/.cache``) in ``spikesweep/kernels-DIGEST``, where DIGEST is that of the kernels'
-sources: Numba itself looks only at the file that a kernel stands in, and not at what it is made of. What has not been used for
-a month is deleted. Where nothing can be written, every process compiles for itself.
+The cache is ``spikesweep/kernels-DIGEST`` under ``$XDG_CACHE_HOME`` (else ``~/.cache``). DIGEST is that of all files in this
+folder, where every function that Numba compiles must lie: Numba itself looks only at the file that a kernel is defined in, not at
+those of the functions that it calls. What nobody has used for a month is deleted. Where nothing can be written, every process
+compiles for itself.
 """
 
 import fcntl
@@ -21,7 +22,7 @@ from numba import config, njit
 
 SOURCES = Path(__file__).parent
 KEPT_SECONDS = 30 * 24 * 3600
-"""How long kernels stay that nobody uses, as those of earlier versions."""
+"""After how long kernels that nobody has used are deleted, such as those of earlier versions."""
 
 
 @cache
@@ -41,12 +42,12 @@ def cache_folder() -> Path | None:
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """A part of kernels, which is compiled into each of them."""
+    """A function that is compiled into every kernel that calls it."""
     return kernel(function, forceinline=True)
 
 
 def kernel(function: Callable[..., Any], **options: Any) -> Any:
-    """A function that Numba compiles at its first call; Python's lock is let go of while it runs."""
+    """A function that Numba compiles at its first call; it runs without Python's lock."""
     folder = cache_folder()
     before = config.CACHE_DIR
     config.CACHE_DIR = str(folder or "")  # read where a function is decorated, and nowhere else
@@ -58,7 +59,7 @@ def kernel(function: Callable[..., Any], **options: Any) -> Any:
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """While this lasts no other process of the machine compiles kernels: it would only do the same."""
+    """Keep other processes of the machine from compiling kernels at the same time: they would do the same work."""
     folder = cache_folder()
     if folder is None:
         yield

@@ -26,7 +26,7 @@ def count_spikes(spikes_NTHWV: Any, border: int, num_spikes_T: Any, ever_HWV: An
 
 @kernel
 def count_operations(lanes: int, spikes_NTHWV: Any, border: int, fan_out: Any, row_total: Any, operations_T: Any) -> None:
-    """Add, for every step, how many weights the spikes meet: ``fan_out`` is ``[H, W, blocks, lanes]``."""
+    """Add, for every step, how many weights the spikes meet: ``fan_out`` is ``[H, W, G, lanes]``."""
     num_images, time_steps = spikes_NTHWV.shape[:2]
     height, width, num_words = fan_out.shape[:3]
     for image in range(num_images):

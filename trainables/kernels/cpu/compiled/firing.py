@@ -27,26 +27,29 @@ from trainables.kernels.cpu.compiled.vectors import (
 
 
 class Column(NamedTuple):
-    """What a column of a convolution's output needs for one step of one block of channels; addresses and distances in bytes.
+    """What one time step of one lane group of a column of pixels needs: the output of a convolution, from top to bottom.
+
+    All but ``height`` are addresses, or distances between addresses, in bytes.
 
     Attributes:
-        rows: Weights of the events of three columns of the input, three rows each: for the drives of the row above them, of
-            theirs, and of the row below.
-        events: Those that begin, or are there.
-        bounds: Where those of a row of the input begin, and behind three columns end; the first row is a border.
-        ending: Those that end, which are subtracted.
-        ending_bounds: Theirs.
-        bounds_step: From row to row.
-        starts: What the sums are added to: the bias, or the drives of the step before.
-        starts_step: From row to row; 0 for a bias.
-        drives: Where the drives go.
-        potential: Membrane potentials, which are replaced.
-        threshold: One for all rows.
-        spikes: Where the spikes go, as bits.
-        spikes_step: From row to row.
-        masks: Where the masks go.
-        masks_step: From row to row; 0 if nobody reads them.
-        height: Of the output.
+        rows: Address of the weights of the events of three columns of the input, three rows each: for the drives of the row above
+            them, of their own row, and of the row below.
+        events: Address of the list of events that begin (of all events, where the drives start from the bias).
+        bounds: Address of the number where the events of a row of the input begin; three numbers on stands where they end. The
+            first row is that of the border.
+        ending: Address of the list of events that end, which are subtracted.
+        ending_bounds: Address of their numbers.
+        bounds_step: Distance from row to row of the numbers.
+        starts: Address of what the sums are added to: the bias, or the drives of the step before.
+        starts_step: Distance from row to row; 0 for a bias.
+        drives: Address where the drives are written.
+        potential: Address of the membrane potentials, which are replaced.
+        threshold: Address of the firing thresholds, the same for all rows.
+        spikes: Address where the spikes are written, as bits.
+        spikes_step: Distance from row to row.
+        masks: Address where the masks are written, as bits.
+        masks_step: Distance from row to row; 0 if nobody reads them.
+        height: Rows of the output.
     """
 
     rows: int
@@ -68,7 +71,10 @@ class Column(NamedTuple):
 
 
 def _step(builder: Any, lanes: int, clamped: Any, hard: Any, drive: Any, potential: Any, threshold: Any, places: Any) -> None:
-    """Clamp, integrate, fire, reset: the potential is replaced, spikes and the mask 0 < drive < 1 are written as bits."""
+    """One time step of a lane group: clamp, integrate, fire, reset.
+
+    The membrane potential is replaced; spikes and the mask 0 < drive < 1 are written as bits.
+    """
     row, word = ir.VectorType(FLOAT, lanes), ir.IntType(lanes)
     spikes, mask = places
     zero, one = constant(0.0, lanes), constant(1.0, lanes)
@@ -111,7 +117,8 @@ def _fire(lanes: int) -> Any:
 def _fire_column(lanes: int) -> Any:
     """The intrinsic takes ``(clamped, hard, Column)``.
 
-    As rows of events come in, three sums stay in registers: for the row of drives above them, for theirs, and for that below.
+    As rows of events are read from top to bottom, three sums stay in registers: for the drives of the row above, of the row
+    itself, and of the row below.
     """
     row, row_bytes, one = ir.VectorType(FLOAT, lanes), lanes * FLOAT_BYTES, ir.Constant(INT64, 1)
 

@@ -1,8 +1,9 @@
-"""The forward pass of one layer: lists of spikes, sums of their weights, neurons, bits.
+"""The forward pass of one layer: lists of spikes, sums of their weights, neurons, bits. docs/kernels.md has drawings.
 
-Shapes: N images, T time steps, height and width, V words of 32 channels' bits (uint32); ``border`` zeros surround the map that a
-convolution reads. Neurons come in blocks of ``lanes`` channels, 16 or 32, one block a word. An event is a spike: the number of
-its rows of weights. Behind a mean pool every block has four words, and its events have a quarter of the weights: see ``pooling``.
+Shapes: N images, T time steps, height and width, V words (uint32), each the bits of 32 channels. ``border`` is the width of the
+zeros around a map that a convolution reads. Channels stand in G lane groups of ``lanes`` channels, 16 or 32, one word each. An
+event is a spike, written as the number of the weight rows that it adds. Behind a mean pool a lane group has four words, and every
+event a quarter of the weight: see ``pooling``.
 
 A convolution takes one column of its output at a time: the events of three columns of the input stand in one piece for every row
 and step, and each of them adds three rows of weights to three drives, one above the other. Those stay in registers while rows
@@ -25,7 +26,13 @@ from trainables.kernels.cpu.compiled.vectors import WINDOW, sum_rows
 
 
 class Kind(NamedTuple):
-    """What neurons do: see ``spiking.neurons``."""
+    """What the neurons of a layer do; see ``spiking.neurons`` for the equations.
+
+    Attributes:
+        lanes: Channels of a lane group, 16 or 32.
+        clamped: Whether the drive is clamped to [0, 1] before it is integrated.
+        hard: Whether a spike resets the membrane potential to 0, rather than subtracting the threshold.
+    """
 
     lanes: int
     clamped: bool
@@ -33,7 +40,14 @@ class Kind(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Of a layer: ``rows`` for its events; bias, threshold and start, the first membrane potential, ``[blocks, lanes]``."""
+    """The numbers of a layer, float32.
+
+    Attributes:
+        rows: What an event adds to the drives, ``[G, events, taps, lanes]``; taps are 3 for a convolution, 1 for a linear layer.
+        bias: ``[G, lanes]``.
+        threshold: The firing threshold, ``[G, lanes]``; 1 in lanes without a channel.
+        start: The membrane potential before the first step, ``[G, lanes]``.
+    """
 
     rows: Array
     bias: Array
@@ -42,31 +56,41 @@ class Weights(NamedTuple):
 
 
 class Events(NamedTuple):
-    """Lists of events, ``[steps, …]``, and where those of a row's pixels begin, ``[steps, height, width + 1]``."""
+    """Lists of events of some time steps, int32.
+
+    Attributes:
+        events: ``[steps, most]``; only the beginning of a list is filled.
+        pointers: Where in the list the events of pixel (y, x) of the padded map begin, ``[steps, height + 2, width + 3]``; behind
+            the last pixel of a row stands where it ends. Pixels of the border have no events.
+    """
 
     events: Array
     pointers: Array
 
 
-class Results(NamedTuple):
-    """Where a layer's bits go.
+class LayerOutputs(NamedTuple):
+    """Where the bits of a layer are written.
+
+    ``spikes_kept`` and ``masks_kept`` are factors of an index. Where they are 1, every image and step has a place of its own;
+    where they are 0, all images and steps write over the same place, because nobody reads it later.
 
     Attributes:
-        spikes: ``[N, T, height, width, V]`` with a border around the map; or those of some steps of one image, if the pool
-            behind them is all that reads them.
-        border: Its width.
-        kept: 1, or 0 for the latter.
-        masks: Of the clamped drives, and of the pool's routing, ``[N, T, height, width, V]``; or one place for all.
-        masks_kept: 1, or 0 for the latter.
+        spikes: ``[N, T, height, width, V]`` with a border around the map; where ``spikes_kept`` is 0, ``[1, steps, …]``, which
+            the pool behind reads at once. Without a pool, the same array as ``pooled``.
+        border: The width of that border, in pixels.
+        spikes_kept: 1 or 0.
+        masks: Bits where the gradient passes the clamp of the drive and goes through the pool, ``[N, T, height, width, V]``;
+            where ``masks_kept`` is 0, ``[1, 1, …]``.
+        masks_kept: 1 or 0.
         pooled: The spikes behind the pool, ``[N, T, height, width, V]`` with a border; of a mean pool four times as many words.
-        pooled_border: Its width.
-        pools: Whether there is such a pool, a logical OR or a mean.
-        mean: Whether it is a mean.
+        pooled_border: The width of its border, in pixels.
+        pools: Whether a pool by logical OR or by mean follows.
+        mean: Whether it is by mean.
     """
 
     spikes: Array
     border: int
-    kept: int
+    spikes_kept: int
     masks: Array
     masks_kept: int
     pooled: Array
@@ -75,8 +99,18 @@ class Results(NamedTuple):
     mean: bool
 
 
-class Driven(NamedTuple):
-    """The first layer, whose drive is constant, ``[N, 1, pixels, blocks, lanes]``; it fires ``again`` if it keeps no spikes."""
+class FirstLayerState(NamedTuple):
+    """What is needed to simulate the first layer once more. Its drive is constant, so that its spikes need not be stored.
+
+    Attributes:
+        kind: What its neurons do.
+        drive: ``[N, 1, pixels, G, lanes]``.
+        weights: For its threshold and start.
+        potential: The membrane potentials where it stopped, ``[G, pixels, lanes]``, which are written over.
+        mask: Where masks that nobody reads are written.
+        border: The width of the border of its spikes, in pixels.
+        fires_again: Whether its spikes are made when they are read; else they are stored, and this is not used.
+    """
 
     kind: Kind
     drive: Array
@@ -84,11 +118,18 @@ class Driven(NamedTuple):
     potential: Array
     mask: Array
     border: int
-    again: bool
+    fires_again: bool
 
 
-class Scratch(NamedTuple):
-    """What a layer writes over: events that begin, or are there, and that end; potentials; the drives of a column."""
+class LayerBuffers(NamedTuple):
+    """The scratch memory of a layer.
+
+    Attributes:
+        beginning: Spikes that begin at a step; of a whole sum, all spikes.
+        ending: Spikes of the step before that are no more.
+        potential: Membrane potentials of one image, ``[G, pixels, lanes]``; of a convolution column after column.
+        drives: The drives of a column of pixels, ``[height, lanes]``.
+    """
 
     beginning: Events
     ending: Events
@@ -97,7 +138,7 @@ class Scratch(NamedTuple):
 
 
 WORTH_IT = 0.8
-"""Changes over spikes, up to which changes are listed."""
+"""Changes are listed, rather than spikes, where there are fewer than this many per spike."""
 
 
 @inlined
@@ -110,7 +151,7 @@ def _num_bits(word: Any) -> int:
 
 @kernel
 def changes_are_fewer(spikes_TP: Any) -> bool:
-    """Whether listing changes is worth it; a map's words in one row."""
+    """Whether listing changes from step to step costs less than listing spikes; ``[T, words of the map]``."""
     spikes = changes = 0
     for t in range(1, spikes_TP.shape[0]):
         before, now = spikes_TP[t - 1], spikes_TP[t]
@@ -122,13 +163,13 @@ def changes_are_fewer(spikes_TP: Any) -> bool:
 
 @kernel
 def list_rows(spikes_THWV: Any, channels: int, by_changes: bool, beginning: Any, ending: Any) -> None:
-    """The spikes of every row of a map as ``x · channels + c``; those of (y, x) stand from ``pointers[t, y, x]`` on.
+    """List the spikes of every row of a map as ``x · channels + c``; those of (y, x) begin at ``pointers[t, y, x]``.
 
-    With ``by_changes`` those that were not there a step before, and in ``ending`` those that were and are no more.
+    With ``by_changes``, ``beginning`` gets the spikes that were not there a step before, and ``ending`` those that have gone.
     """
     time_steps, height, width, num_words = spikes_THWV.shape
-    num_blocks = -(-channels // WORD_BITS)
-    per_block = num_words // num_blocks
+    num_lane_groups = -(-channels // WORD_BITS)
+    words_per_lane_group = num_words // num_lane_groups
     events, pointers = beginning
     endings, ending_pointers = ending
     for t in range(time_steps):
@@ -137,9 +178,9 @@ def list_rows(spikes_THWV: Any, channels: int, by_changes: bool, beginning: Any,
         for y in range(height):
             for x in range(width):
                 pointers[t, y, x], ending_pointers[t, y, x] = n, n_ending
-                for b in range(num_blocks):
-                    first = x * channels + b * WORD_BITS
-                    for w in range(b * per_block, (b + 1) * per_block):
+                for g in range(num_lane_groups):
+                    first = x * channels + g * WORD_BITS
+                    for w in range(g * words_per_lane_group, (g + 1) * words_per_lane_group):
                         now = spikes_THWV[t, y, x, w]
                         if by_changes and t > 0:
                             before = spikes_THWV[t - 1, y, x, w]
@@ -151,89 +192,102 @@ def list_rows(spikes_THWV: Any, channels: int, by_changes: bool, beginning: Any,
 
 @kernel
 def list_all(spikes_HWV: Any, channels: int, events: Any) -> int:
-    """The spikes of a whole map as ``(y · width + x) · channels + c``; how many there are."""
+    """List the spikes of a whole map as ``(y · width + x) · channels + c``, and return how many there are."""
     height, width, num_words = spikes_HWV.shape
-    per_block = num_words // -(-channels // WORD_BITS)
+    words_per_lane_group = num_words // -(-channels // WORD_BITS)
     n = 0
     for pixel in range(height * width):
         for w in range(num_words):
             word = spikes_HWV[pixel // width, pixel % width, w]
-            n += list_bits(word, pixel * channels + w // per_block * WORD_BITS, events.ctypes.data + 4 * n)
+            n += list_bits(word, pixel * channels + w // words_per_lane_group * WORD_BITS, events.ctypes.data + 4 * n)
     return n
 
 
 @kernel
 def _reset(potential: Any, start: Any) -> None:
-    for b in range(potential.shape[0]):
+    for g in range(potential.shape[0]):
         for pixel in range(potential.shape[1]):
             for c in range(potential.shape[2]):
-                potential[b, pixel, c] = start[b, c]
+                potential[g, pixel, c] = start[g, c]
 
 
 @kernel
-def _steps_of(results: Any, image: int, first: int, last: int) -> Any:
-    """The spikes and masks of some steps of an image."""
-    start = first * results.kept
-    spikes = results.spikes[image * results.kept, start : start + last - first]
-    return spikes, results.masks[image * results.masks_kept, first * results.masks_kept :]
+def _steps_of(layer_outputs: Any, image: int, first: int, last: int) -> Any:
+    """The spikes and masks of some steps of an image; see ``LayerOutputs`` for the factors."""
+    start = first * layer_outputs.spikes_kept
+    spikes = layer_outputs.spikes[image * layer_outputs.spikes_kept, start : start + last - first]
+    return spikes, layer_outputs.masks[image * layer_outputs.masks_kept, first * layer_outputs.masks_kept :]
 
 
 @kernel
-def _pool(results: Any, image: int, first: int, last: int) -> None:
-    spikes, masks = _steps_of(results, image, first, last)
-    pooled = results.pooled[image, first:last]
-    if results.mean:
-        pool_mean(spikes, pooled, results.pooled_border, masks, results.masks_kept)
+def _pool(layer_outputs: Any, image: int, first: int, last: int) -> None:
+    spikes, masks = _steps_of(layer_outputs, image, first, last)
+    pooled = layer_outputs.pooled[image, first:last]
+    if layer_outputs.mean:
+        pool_mean(spikes, pooled, layer_outputs.pooled_border, masks, layer_outputs.masks_kept)
     else:
-        pool_or(spikes, pooled, results.pooled_border, masks, results.masks_kept)
+        pool_or(spikes, pooled, layer_outputs.pooled_border, masks, layer_outputs.masks_kept)
 
 
 @kernel
-def driven_layer(kind: Any, drive: Any, weights: Any, potential: Any, results: Any, most_steps: int) -> None:
-    """Neurons whose drive is known for every step: ``[N, T, pixels, blocks, lanes]``, or with T = 1 if it is constant."""
-    num_images, time_steps = drive.shape[0], results.pooled.shape[1]
+def driven_layer(kind: Any, drive: Any, weights: Any, potential: Any, layer_outputs: Any, most_steps: int) -> None:
+    """Simulate neurons whose drives are computed already, ``[N, T, pixels, G, lanes]``, or with T = 1 if they are constant.
+
+    ``most_steps`` is how many time steps are simulated before the pool behind takes their spikes.
+    """
+    num_images, time_steps = drive.shape[0], layer_outputs.pooled.shape[1]
     for image in range(num_images):
         _reset(potential, weights.start)
         for first in range(0, time_steps, most_steps):
             last = min(first + most_steps, time_steps)
             some = drive[image, first * (drive.shape[1] > 1) :]
-            spikes, masks = _steps_of(results, image, first, last)
-            border, keep = results.border, results.masks_kept
-            _fire_driven(kind, some, drive.shape[1] > 1, weights.threshold, potential, spikes, border, masks, keep)
-            if results.pools:
-                _pool(results, image, first, last)
+            spikes, masks = _steps_of(layer_outputs, image, first, last)
+            border, masks_kept = layer_outputs.border, layer_outputs.masks_kept
+            _fire_driven(kind, some, drive.shape[1] > 1, weights.threshold, potential, spikes, border, masks, masks_kept)
+            if layer_outputs.pools:
+                _pool(layer_outputs, image, first, last)
 
 
 @kernel
-def fire_again(driven: Any, first: int, per_image: int, spikes_SHWV: Any) -> None:
-    """The spikes of the first layer at some steps, from number ``first`` of those of all images on, ``per_image`` each.
+def fire_again(first_layer: Any, first: int, per_image: int, spikes_SHWV: Any) -> None:
+    """Simulate the first layer at some steps, whose spikes were not stored.
 
-    They must be asked for in this order, for the potentials are those that the last ones have left.
+    The steps of all images are numbered one after the other, ``per_image`` each; ``first`` is the first of these. They must be
+    asked for in order, as the membrane potentials are those of the step before.
     """
-    threshold, potential = driven.weights.threshold, driven.potential
+    threshold, potential = first_layer.weights.threshold, first_layer.potential
     for s in range(spikes_SHWV.shape[0]):
         image, t = (first + s) // per_image, (first + s) % per_image
         if t == 0:
-            _reset(potential, driven.weights.start)
-        spikes, drive = spikes_SHWV[s : s + 1], driven.drive[image]
-        _fire_driven(driven.kind, drive, False, threshold, potential, spikes, driven.border, driven.mask, 0)
+            _reset(potential, first_layer.weights.start)
+        spikes, drive = spikes_SHWV[s : s + 1], first_layer.drive[image]
+        _fire_driven(first_layer.kind, drive, False, threshold, potential, spikes, first_layer.border, first_layer.mask, 0)
 
 
 @kernel
 def _fire_driven(
-    kind: Any, drive: Any, varies: bool, threshold: Any, potential: Any, spikes_THWV: Any, border: int, masks: Any, keep: int
+    kind: Any,
+    drive: Any,
+    varies: bool,
+    threshold: Any,
+    potential: Any,
+    spikes_THWV: Any,
+    border: int,
+    masks: Any,
+    masks_kept: int,
 ) -> None:
+    """Simulate the neurons of one image at some steps, pixel by pixel; the drive is constant in time unless it ``varies``."""
     time_steps, padded_height, padded_width, num_words = spikes_THWV.shape
     width, num_pixels = padded_width - 2 * border, drive.shape[1]
     row_bytes, pixel_bytes = 4 * kind.lanes, 4 * num_words
     drive_step = row_bytes * num_words * num_pixels * varies
     for pixel in range(num_pixels):
-        for b in range(num_words):
-            d = drive.ctypes.data + row_bytes * (pixel * num_words + b)
-            v = potential.ctypes.data + row_bytes * (b * num_pixels + pixel)
+        for g in range(num_words):
+            d = drive.ctypes.data + row_bytes * (pixel * num_words + g)
+            v = potential.ctypes.data + row_bytes * (g * num_pixels + pixel)
             s = spikes_THWV.ctypes.data
-            s += pixel_bytes * ((pixel // width + border) * padded_width + pixel % width + border) + 4 * b
-            m = masks.ctypes.data + (pixel_bytes * pixel + 4 * b) * keep
+            s += pixel_bytes * ((pixel // width + border) * padded_width + pixel % width + border) + 4 * g
+            m = masks.ctypes.data + (pixel_bytes * pixel + 4 * g) * masks_kept
             for t in range(time_steps):
                 fire(
                     kind.lanes,
@@ -241,65 +295,68 @@ def _fire_driven(
                     kind.hard,
                     d + drive_step * t,
                     v,
-                    threshold.ctypes.data + row_bytes * b,
+                    threshold.ctypes.data + row_bytes * g,
                     s + pixel_bytes * padded_height * padded_width * t,
-                    m + pixel_bytes * num_pixels * t * keep,
+                    m + pixel_bytes * num_pixels * t * masks_kept,
                 )
 
 
 @kernel
-def convolution_layer(kind: Any, inputs_NTHWV: Any, channels: int, weights: Any, scratch: Any, results: Any, driven: Any) -> None:
-    """Neurons that are driven by spikes through a 3x3 convolution.
+def convolution_layer(
+    kind: Any, inputs_NTHWV: Any, channels: int, weights: Any, buffers: Any, layer_outputs: Any, first_layer: Any
+) -> None:
+    """Simulate neurons that spikes drive through a 3x3 convolution.
 
-    ``weights.rows`` are ``[blocks, 3 · channels, 3, lanes]``: of the events of three columns, and of the drives of the row above
-    them, of theirs, and of the row below. If the layer before fires again, ``inputs_NTHWV`` have only room for some of its steps.
+    ``weights.rows`` are ``[G, 3 · channels, 3, lanes]``: for the events of three columns of pixels, what they add to the drives
+    of the row above, of their own row, and of the row below. Where the first layer fires again, ``inputs_NTHWV`` has room for
+    some of its steps only.
     """
-    num_images, time_steps = results.pooled.shape[:2]
-    potential, most_steps = scratch.potential, len(scratch.beginning.events)
+    num_images, time_steps = layer_outputs.pooled.shape[:2]
+    potential, most_steps = buffers.potential, len(buffers.beginning.events)
     for image in range(num_images):
         _reset(potential, weights.start)
         for first in range(0, time_steps, most_steps):
             last = min(first + most_steps, time_steps)
-            if driven.again:
+            if first_layer.fires_again:
                 inputs = inputs_NTHWV[0, : last - first]
-                fire_again(driven, image * time_steps + first, time_steps, inputs)
+                fire_again(first_layer, image * time_steps + first, time_steps, inputs)
             else:
                 inputs = inputs_NTHWV[image, first:last]
             by_changes = changes_are_fewer(inputs.reshape(last - first, -1))
-            list_rows(inputs, channels, by_changes, scratch.beginning, scratch.ending)
-            spikes, masks = _steps_of(results, image, first, last)
-            border, keep = results.border, results.masks_kept
-            for b in range(spikes.shape[3]):
+            list_rows(inputs, channels, by_changes, buffers.beginning, buffers.ending)
+            spikes, masks = _steps_of(layer_outputs, image, first, last)
+            border, masks_kept = layer_outputs.border, layer_outputs.masks_kept
+            for g in range(spikes.shape[3]):
                 for x in range(spikes.shape[2] - 2 * border):
-                    _fire_columns(kind, b, x, channels, weights, scratch, by_changes, spikes, border, masks, keep)
-            if results.pools:
-                _pool(results, image, first, last)
+                    _fire_columns(kind, g, x, channels, weights, buffers, by_changes, spikes, border, masks, masks_kept)
+            if layer_outputs.pools:
+                _pool(layer_outputs, image, first, last)
 
 
 @kernel
 def _fire_columns(
     kind: Any,
-    b: int,
+    g: int,
     x: int,
     channels: int,
     weights: Any,
-    scratch: Any,
+    buffers: Any,
     by_changes: bool,
     spikes_THWV: Any,
     border: int,
     masks: Any,
-    keep: int,
+    masks_kept: int,
 ) -> None:
-    """One block of channels of a column, at all steps."""
+    """Simulate one lane group of a column of pixels at all steps."""
     time_steps, padded_height, padded_width, num_words = spikes_THWV.shape
     height, width = padded_height - 2 * border, padded_width - 2 * border
     row_bytes, pixel_bytes = 4 * kind.lanes, 4 * num_words
-    events, pointers = scratch.beginning
-    ending, ending_pointers = scratch.ending
-    rows = weights.rows.ctypes.data + WINDOW * row_bytes * (b * weights.rows.shape[1] - x * channels)
-    drives: Any = np.int64(scratch.drives.ctypes.data)  # as sums of addresses are; addresses themselves are unsigned
+    events, pointers = buffers.beginning
+    ending, ending_pointers = buffers.ending
+    rows = weights.rows.ctypes.data + WINDOW * row_bytes * (g * weights.rows.shape[1] - x * channels)
+    drives: Any = np.int64(buffers.drives.ctypes.data)  # as sums of addresses are; addresses themselves are unsigned
     for t in range(time_steps):
-        starts, starts_step = weights.bias.ctypes.data + row_bytes * b, 0
+        starts, starts_step = weights.bias.ctypes.data + row_bytes * g, 0
         if by_changes and t > 0:
             starts, starts_step = drives, row_bytes
         column = Column(
@@ -312,12 +369,12 @@ def _fire_columns(
             starts=starts,
             starts_step=starts_step,
             drives=drives,
-            potential=scratch.potential.ctypes.data + row_bytes * (b * width + x) * height,
-            threshold=weights.threshold.ctypes.data + row_bytes * b,
-            spikes=spikes_THWV.ctypes.data + pixel_bytes * ((t * padded_height + border) * padded_width + x + border) + 4 * b,
+            potential=buffers.potential.ctypes.data + row_bytes * (g * width + x) * height,
+            threshold=weights.threshold.ctypes.data + row_bytes * g,
+            spikes=spikes_THWV.ctypes.data + pixel_bytes * ((t * padded_height + border) * padded_width + x + border) + 4 * g,
             spikes_step=pixel_bytes * padded_width,
-            masks=masks.ctypes.data + (pixel_bytes * (t * height * width + x) + 4 * b) * keep,
-            masks_step=pixel_bytes * width * keep,
+            masks=masks.ctypes.data + (pixel_bytes * (t * height * width + x) + 4 * g) * masks_kept,
+            masks_step=pixel_bytes * width * masks_kept,
             height=height,
         )
         fire_column(kind.lanes, kind.clamped, kind.hard, column)
@@ -325,12 +382,12 @@ def _fire_columns(
 
 @kernel
 def linear_drives(lanes: int, inputs_NTHWV: Any, channels: int, weights: Any, events: Any, drives: Any) -> None:
-    """The drives of a linear layer, ``[N, T, 1, blocks, lanes]``; ``weights.rows`` are ``[blocks, pixels · channels, lanes]``."""
-    num_images, time_steps, _, num_blocks = drives.shape[:4]
+    """Compute the drives of a linear layer, ``[N, T, 1, G, lanes]``; ``weights.rows`` are ``[G, pixels · channels, lanes]``."""
+    num_images, time_steps, _, num_lane_groups = drives.shape[:4]
     for image in range(num_images):
         for t in range(time_steps):
             num = list_all(inputs_NTHWV[image, t], channels, events)
-            for b in range(num_blocks):
-                rows = weights.rows.ctypes.data + 4 * lanes * b * weights.rows.shape[1]
-                into = drives[image, t, 0, b].ctypes.data
-                sum_rows(lanes, into, weights.bias.ctypes.data + 4 * lanes * b, rows, events.ctypes.data, 0, num)
+            for g in range(num_lane_groups):
+                rows = weights.rows.ctypes.data + 4 * lanes * g * weights.rows.shape[1]
+                into = drives[image, t, 0, g].ctypes.data
+                sum_rows(lanes, into, weights.bias.ctypes.data + 4 * lanes * g, rows, events.ctypes.data, 0, num)

@@ -14,7 +14,7 @@ from trainables.kernels.cpu.compiled.vectors import add_row
 
 @kernel
 def group_means(lanes: int, bits_NTHWV: Any, bounds: Any, offsets: Any, shares: Any, means: Any) -> None:
-    """Write the means of groups of time steps, ``[images, groups, height, width, blocks, lanes]``.
+    """Write the means of groups of time steps, ``[images, groups, height, width, G, lanes]``.
 
     Group g has the words whose ``offsets`` (bytes) and ``shares`` (1 / its size) stand from ``bounds[g]`` to ``bounds[g + 1]``.
     """
@@ -32,7 +32,7 @@ def group_means(lanes: int, bits_NTHWV: Any, bounds: Any, offsets: Any, shares: 
 
 @kernel
 def sum_words(lanes: int, bits_SHWV: Any, offsets: Any, ones: Any, sums: Any) -> None:
-    """Write the sums of as many words as there are ``offsets`` (bytes), ``[S, height, width, blocks, lanes]``."""
+    """Write the sums of as many words as there are ``offsets`` (bytes), ``[S, height, width, G, lanes]``."""
     bits, into, num_words = bits_SHWV.ctypes.data, sums.ctypes.data, len(offsets)
     sums[:] = 0.0
     for place in range(sums.size // lanes):
@@ -62,12 +62,12 @@ class Groups:
         self._shares = np.repeat(1 / np.array(sizes), sizes).astype(np.float32)
 
     def write_means(self, bits_NTHWV: Array, means: Array) -> None:
-        """The mean bits of every group; where a block of channels has several words, the sum of theirs."""
-        per_block = bits_NTHWV.shape[-1] // means.shape[-2]
-        steps, words = np.arange(self.bounds[-1]) * bits_NTHWV.strides[1], np.arange(per_block) * bits_NTHWV.itemsize
+        """The mean bits of every group; where a lane group has several words (behind a mean pool), the sum over them."""
+        words_per_lane_group = bits_NTHWV.shape[-1] // means.shape[-2]
+        steps, words = np.arange(self.bounds[-1]) * bits_NTHWV.strides[1], np.arange(words_per_lane_group) * bits_NTHWV.itemsize
         offsets = np.add.outer(steps, words).ravel().astype(np.int32)
-        shares = np.repeat(self._shares, per_block)
-        group_means(means.shape[-1], bits_NTHWV, self.bounds * per_block, offsets, shares, means)
+        shares = np.repeat(self._shares, words_per_lane_group)
+        group_means(means.shape[-1], bits_NTHWV, self.bounds * words_per_lane_group, offsets, shares, means)
 
     def write_ever(self, bits_NTHWV: Array, ever_NKHWV: Array) -> None:
         """The bits that are set at any step of every group."""

@@ -15,11 +15,13 @@ WINDOW_PIXELS = 4
 
 
 @kernel
-def pool_or(spikes_THWV: Any, pooled_THWV: Any, border: int, masks_THWV: Any, keep: int) -> None:
-    """The logical OR of every 2x2 spikes; masks keep what the gradient goes to: the first that spikes, or the first if none."""
+def pool_or(spikes_THWV: Any, pooled_THWV: Any, border: int, masks_THWV: Any, masks_kept: int) -> None:
+    """The logical OR of every 2x2 spikes. Masks keep the neuron that the gradient goes to: the first that spikes, or the first if
+    none does; ``masks_kept`` is 0 where nobody reads them.
+    """
     time_steps, height, width, num_words = spikes_THWV.shape
     for t in range(time_steps):
-        spikes, pooled, masks = spikes_THWV[t], pooled_THWV[t], masks_THWV[t * keep]
+        spikes, pooled, masks = spikes_THWV[t], pooled_THWV[t], masks_THWV[t * masks_kept]
         for y in range(height // 2):
             for x in range(width // 2):
                 for w in range(num_words):
@@ -27,18 +29,18 @@ def pool_or(spikes_THWV: Any, pooled_THWV: Any, border: int, masks_THWV: Any, ke
                     c, d = spikes[2 * y + 1, 2 * x, w], spikes[2 * y + 1, 2 * x + 1, w]
                     any_spike = a | b | c | d
                     pooled[y + border, x + border, w] = any_spike
-                    if keep:
+                    if masks_kept:
                         masks[2 * y, 2 * x, w] &= a | ~any_spike
                         masks[2 * y, 2 * x + 1, w] &= b & ~a
                         masks[2 * y + 1, 2 * x, w] &= c & ~(a | b)
                         masks[2 * y + 1, 2 * x + 1, w] &= d & ~(a | b | c)
-        if keep:
+        if masks_kept:
             _clear_rest(masks)
 
 
 @kernel
-def pool_mean(spikes_THWV: Any, pooled_THWV: Any, border: int, masks_THWV: Any, keep: int) -> None:
-    """The words of every 2x2 neurons side by side; masks stay as they are, where a window reaches."""
+def pool_mean(spikes_THWV: Any, pooled_THWV: Any, border: int, masks_THWV: Any, masks_kept: int) -> None:
+    """The words of every 2x2 neurons side by side; masks are cleared where no window reaches."""
     time_steps, height, width, num_words = spikes_THWV.shape
     for t in range(time_steps):
         spikes, pooled = spikes_THWV[t], pooled_THWV[t]
@@ -50,13 +52,13 @@ def pool_mean(spikes_THWV: Any, pooled_THWV: Any, border: int, masks_THWV: Any, 
                     pooled[y + border, x + border, first + 1] = spikes[2 * y, 2 * x + 1, w]
                     pooled[y + border, x + border, first + 2] = spikes[2 * y + 1, 2 * x, w]
                     pooled[y + border, x + border, first + 3] = spikes[2 * y + 1, 2 * x + 1, w]
-        if keep:
+        if masks_kept:
             _clear_rest(masks_THWV[t])
 
 
 @kernel
 def _clear_rest(masks_HWV: Any) -> None:
-    """No gradient comes to an odd last row or column, which no window reaches."""
+    """Clear an odd last row or column, which no window reaches: it gets no gradient."""
     height, width = masks_HWV.shape[:2]
     masks_HWV[height // 2 * 2 :] = np.uint32(0)
     masks_HWV[:, width // 2 * 2 :] = np.uint32(0)

@@ -4,7 +4,8 @@ Numba has no vectors, so these are built in LLVM's intermediate language: a sum 
 and a comparison becomes bits. LLVM makes of a vector of 32 floats what the machine has (2 registers with AVX-512, 4 with AVX2).
 Addresses are in bytes, rows have ``lanes`` floats, 16 or 32, and bits begin with the lowest.
 
-Kernels call the functions at the end, which choose by ``lanes``: a kernel that had its intrinsics in a closure could not be kept.
+Kernels call the functions at the end, which choose by ``lanes``: Numba cannot cache a kernel that takes an intrinsic from a
+closure.
 """
 
 from collections.abc import Callable, Iterator
@@ -54,7 +55,7 @@ def constant(value: float, lanes: int) -> Any:
 
 
 def signature_of(num_arguments: int) -> Any:
-    """An intrinsic's that takes so many numbers."""
+    """The signature of an intrinsic that takes ``num_arguments`` integers and returns nothing."""
     return types.void(*[types.int64] * num_arguments)
 
 
@@ -67,8 +68,8 @@ def address_of(builder: Any, address: Any, index: Any, size: int) -> Any:
 def each_event(builder: Any, events: Any, first: Any, last: Any) -> Iterator[tuple[Any, Any]]:
     """A loop over a short list: an event's number of its rows, and its own number.
 
-    Assembly without instructions hides the loop's count from LLVM, which would unroll it, and how a loop of four events and one
-    of the rest end are two things to guess, of which each wrong guess costs as much as two events.
+    Assembly without instructions hides the loop's count from LLVM, which would unroll it: then the processor has two
+    loop ends to predict, of four events and of the rest, and every wrong guess costs as much as two events.
     """
     with cgutils.for_range_slice(builder, first, last, ir.Constant(INT64, 1), INT64) as (counter, _):
         index = builder.asm(ir.FunctionType(INT64, [INT64]), "", "=r,0", [counter], True)
