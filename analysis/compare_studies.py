@@ -14,15 +14,25 @@ from rich.console import Console
 
 from analysis.records.loading import load_recorded_study
 from analysis.records.mlflow_store import NoStudyError
-from analysis.reporting.formats.document import document_markdown, document_page, document_terminal
-from analysis.reporting.topics.comparison import Comparison, compare, comparison_csv, comparison_data, comparison_document
+from analysis.reporting.formats.html import to_html
+from analysis.reporting.formats.markdown import to_markdown
+from analysis.reporting.formats.tables_csv import comparison_csv
+from analysis.reporting.formats.terminal import to_terminal
+from analysis.reporting.topics.comparison import (
+    COLUMNS,
+    StudyComparison,
+    compare,
+    comparison_data,
+    comparison_document,
+    comparison_rows,
+)
 from studies.credentials import mask_credentials
 
 StudyInStore = tuple[str, str]
 """A study's name, and the URI of its MLflow store."""
 
 
-def load_comparison(first: StudyInStore, second: StudyInStore) -> Comparison:
+def load_comparison(first: StudyInStore, second: StudyInStore) -> StudyComparison:
     """Read both and compare them.
 
     Raises:
@@ -39,13 +49,13 @@ def load_comparison(first: StudyInStore, second: StudyInStore) -> Comparison:
     return compare(*recorded)
 
 
-def write_comparison(comparison: Comparison, folder: Path) -> None:
+def write_comparison(comparison: StudyComparison, folder: Path) -> None:
     """Write comparison.md, comparison.html and comparison.csv into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     document = comparison_document(comparison)
-    (folder / "comparison.md").write_text(document_markdown(document), encoding="utf-8")
-    (folder / "comparison.html").write_text(document_page(document), encoding="utf-8")
-    (folder / "comparison.csv").write_text(comparison_csv(comparison), encoding="utf-8")
+    (folder / "comparison.md").write_text(to_markdown(document), encoding="utf-8")
+    (folder / "comparison.html").write_text(to_html(document), encoding="utf-8")
+    (folder / "comparison.csv").write_text(comparison_csv(COLUMNS, comparison_rows(comparison)), encoding="utf-8")
 
 
 def main() -> int:
@@ -72,7 +82,7 @@ def main() -> int:
         print(json.dumps(comparison_data(comparison), indent=2))
         return 0
     console = Console(markup=False)
-    console.print(document_terminal(comparison_document(comparison, is_narrow=True)))
+    console.print(to_terminal(comparison_document(comparison)))
     console.print(f"Written to {folder}", soft_wrap=True)
     return 0
 

@@ -14,9 +14,10 @@ from rich.console import Console
 
 from analysis.records.loading import load_recorded_study
 from analysis.records.mlflow_store import NoStudyError
-from analysis.reporting.formats.document import document_markdown, document_terminal
+from analysis.reporting.formats.markdown import to_markdown
+from analysis.reporting.formats.terminal import to_terminal
 from analysis.reporting.topics.overview import overview_data, overview_document
-from analysis.statistics.oddities import oddities
+from analysis.statistics.warnings import data_warnings
 from studies.credentials import mask_credentials
 
 
@@ -33,16 +34,16 @@ def main() -> int:
     except NoStudyError as error:
         print(f"error: {arguments.study} in {mask_credentials(arguments.tracking_uri)}: {error}", file=sys.stderr)
         return 2
-    remarks = [*recorded.remarks, *oddities(recorded.study, recorded.runs)]
+    warnings = [*recorded.remarks, *data_warnings(recorded.study, recorded.runs)]
     if arguments.json:
-        print(json.dumps(overview_data(recorded, remarks), indent=2))
+        print(json.dumps(overview_data(recorded, warnings), indent=2))
         return 0
-    document = overview_document(recorded, remarks)
+    document = overview_document(recorded, warnings)
     file = arguments.output / arguments.study / "study_summary.md"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(document_markdown(document), encoding="utf-8")
+    file.write_text(to_markdown(document), encoding="utf-8")
     console = Console(markup=False)
-    console.print(document_terminal(document))
+    console.print(to_terminal(document))
     console.print(f"Written to {file}", soft_wrap=True)
     return 0
 

@@ -34,6 +34,11 @@ def value(outcome: Outcome, estimate: Estimate | None) -> str:
     return NONE if estimate is None else _with_interval(outcome, estimate, "")
 
 
+def mean(outcome: Outcome, estimate: Estimate | None, sign: str = "") -> str:
+    """A mean without its interval: ``96.12``."""
+    return NONE if estimate is None else number(outcome, estimate.mean, sign)
+
+
 def difference(outcome: Outcome, estimate: Estimate) -> str:
     """A difference with its interval, signed; of fractions in percentage points."""
     return _with_interval(outcome, estimate, "+")

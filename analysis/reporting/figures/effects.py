@@ -9,15 +9,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from analysis.reporting.document_model import CaptionedFigure
 from analysis.reporting.figures.style import (
     INK,
     OKABE_ITO,
     STYLE,
-    Plate,
+    captioned,
     frame_accuracies,
     line_style,
     panels,
-    present,
     scale_of,
     wrapped,
 )
@@ -33,9 +33,9 @@ SPREAD_FOR_LOG = 12
 """Largest over median of the bounds of differences, from which on their axis is logarithmic away from 0."""
 
 
-def effect_plates(summary: Summary) -> list[Plate]:
+def effect_figures(summary: Summary) -> list[CaptionedFigure]:
     """Differences from the baseline, and accuracy against t."""
-    return present(
+    return captioned(
         (
             "Differences from the baseline",
             "Mean and 95 % interval over seeds; filled where the corrected p-value decides.",

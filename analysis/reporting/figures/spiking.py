@@ -11,7 +11,8 @@ from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from analysis.reporting import formatting
-from analysis.reporting.figures.style import INK, OKABE_ITO, STYLE, Plate, frame_accuracies, logarithmic, panels, present, wrapped
+from analysis.reporting.document_model import CaptionedFigure
+from analysis.reporting.figures.style import INK, OKABE_ITO, STYLE, captioned, frame_accuracies, logarithmic, panels, wrapped
 from analysis.reporting.topics.published import Published, matches
 from analysis.reporting.topics.spiking import numbered, row_in_words
 from analysis.statistics.data.estimates import Estimate
@@ -29,10 +30,10 @@ SPREAD_FOR_LOG = 8
 PICOJOULE_PER_MICROJOULE = 1e6
 
 
-def spiking_plates(summary: Summary) -> list[Plate]:
+def spiking_figures(summary: Summary) -> list[CaptionedFigure]:
     """Accuracy against cost, and sparsity by layer."""
     beneath = " Beneath the line: published numbers." if _published_with_layers(summary) else ""
-    return present(
+    return captioned(
         (
             "Accuracy against cost",
             "A point per cell, numbered as in the table of that name: means and 95 % intervals over seeds, both ways; filled on "

@@ -5,10 +5,8 @@ template's style), so that lines keep 3:1 and texts 4.5:1 against either paper; 
 """
 
 import io
-import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -17,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
+from analysis.reporting.document_model import CaptionedFigure
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.outcomes import Outcome
 
@@ -61,23 +60,9 @@ STYLE: Any = {
 }
 
 
-@dataclass(frozen=True)
-class Plate:
-    """A figure with what stands above and below it."""
-
-    heading: str
-    caption: str
-    figure: Figure
-
-    @property
-    def name(self) -> str:
-        """Of its files."""
-        return re.sub(r"[^a-z0-9]+", "_", self.heading.lower()).strip("_")
-
-
-def present(*drawn: tuple[str, str, Figure | None]) -> list[Plate]:
-    """Of headings, captions and figures, the plates that have a figure."""
-    return [Plate(heading, caption, figure) for heading, caption, figure in drawn if figure is not None]
+def captioned(*drawn: tuple[str, str, Figure | None]) -> list[CaptionedFigure]:
+    """Of titles, captions and figures, those that have a figure."""
+    return [CaptionedFigure(title, caption, figure) for title, caption, figure in drawn if figure is not None]
 
 
 def line_style(i: int) -> dict[str, Any]:

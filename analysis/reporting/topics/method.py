@@ -1,17 +1,25 @@
-"""How the numbers came about, in sentences: design, seeds, selection, data, recipe, versions, statistics."""
+"""How the numbers came about: design, seeds, selection, statistics, data, versions, and the recipe that all replicates share."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from analysis.reporting import formatting
-from analysis.reporting.document_model import Column, Line, Section
-from analysis.reporting.topics.search_sentences import search_method_lines
-from analysis.reporting.topics.statistics_method import statistics_lines
+from analysis.reporting.document_model import Column, ItemList, Row, Table
 from analysis.statistics.data.cells import reference_cell
 from analysis.statistics.data.level_cells import AROUND_A_BASELINE, FACTORIAL
 from analysis.statistics.effects.level_effects import SIGNIFICANCE
+from analysis.statistics.effects.rank_stability import NUM_DRAWS
+from analysis.statistics.effects.verdicts import NEGLIGIBLE_FRACTION, NEGLIGIBLE_SHARE
+from analysis.statistics.search import partial_dependence
+from analysis.statistics.search.exploration import Exploration
+from analysis.statistics.search.importance import MOST_CONFIGURATIONS, NUM_HALVES, NUM_SHUFFLES
+from analysis.statistics.search.ped_anova import FEWEST_BEST
+from analysis.statistics.search.surrogate_models import NUM_FOLDS
 from analysis.statistics.summary import Summary
 from studies.run_record import PRUNED, RunRecord, StudyRecord, levels_in_words
+
+MOST_UNFOLDED = 12
+"""Of the replicates that have not finished; the page folds a longer list."""
 
 
 def counts_in_words(summary: Summary) -> str:
@@ -21,37 +29,29 @@ def counts_in_words(summary: Summary) -> str:
     return f"{num_finished} of {len(summary.asked)} replicates finished{f', {num_pruned} pruned' if num_pruned else ''}."
 
 
-def unfinished_lines(summary: Summary) -> list[str]:
-    """A line for every replicate that has not finished: which, in what state, and why."""
-    return [
+def unfinished_list(summary: Summary) -> ItemList:
+    """Every replicate that has not finished: which, in what state, and why."""
+    items = [
         f"{formatting.configuration_in_words(summary.study, run.levels)} · seed {run.seed}: {run.status.lower()}"
         + (f", {run.reason}" if run.reason else "")
         for run in summary.not_finished
     ]
+    return ItemList(f"Not finished ({len(items)})", items, is_folded=len(items) > MOST_UNFOLDED)
 
 
-def design_lines(study: StudyRecord) -> list[str]:
-    """What the study says of its own design: resolution, generators and aliases; constraints."""
-    return [*study.notes, *(f"Constraint: {constraint}." for constraint in study.constraints)]
+def design_list(study: StudyRecord) -> ItemList:
+    """The notes of the study on its own design: resolution, generators and aliases; and its constraints."""
+    return ItemList("Design", [*study.notes, *(f"Constraint: {constraint}." for constraint in study.constraints)])
 
 
-def method_lines(summary: Summary) -> list[str]:
-    """A sentence or two on each."""
+def method_list(summary: Summary) -> ItemList:
+    """How the numbers came about, a sentence or two on each."""
     study = summary.study
     ranges = [f"Ranges: {_ranges(study.ranges)}."] if study.ranges else []
-    lines = [_design(summary), *ranges, *_references(study), *_selection(study), *_tuning(study)]
-    lines.append(
-        "Intervals: 95 %, Student's t over seeds: how much another seed would change, for these images. Each is for itself"
-        + (", so that one may exclude 0 where the corrected p-value does not decide." if summary.effects else ".")
-    )
-    if summary.effects:
-        lines.append(
-            "p: two-sided sign-flip test; corrected by Holm over the contrasts of one outcome; a verdict needs corrected "
-            f"p < {SIGNIFICANCE}."
-        )
-    lines += statistics_lines(summary)
-    lines += search_method_lines(summary)
-    return lines + _provenance(study, [run for run in summary.runs if run.config])
+    lines = [_design(summary), *ranges, *_references(study), *_selection(study), *_tuning(study), *_intervals(summary)]
+    lines += [*_effects(summary), *_variances(summary), *_stability(summary), *_search(summary)]
+    lines += _provenance(study, [run for run in summary.runs if run.config])
+    return ItemList("Method", lines, is_detail=True)
 
 
 def _design(summary: Summary) -> str:
@@ -129,6 +129,116 @@ def _ranges(ranges: Mapping[str, str]) -> str:
     return "; ".join(f"{name} {formatting.setting(text)}" for name, text in ranges.items())
 
 
+def _intervals(summary: Summary) -> list[str]:
+    lines = [
+        "Intervals: 95 %, Student's t over seeds: how much another seed would change, for these images. Each is for itself"
+        + (", so that one may exclude 0 where the corrected p-value does not decide." if summary.effects else ".")
+    ]
+    if summary.effects:
+        lines.append(
+            "p: two-sided sign-flip test; corrected by Holm over the contrasts of one outcome; a verdict needs corrected "
+            f"p < {SIGNIFICANCE}."
+        )
+    return lines
+
+
+def _effects(summary: Summary) -> list[str]:
+    if not summary.effects:
+        return []
+    return [
+        "Effect size: Hedges' g_av, the paired difference over the root of both levels' mean variance over seeds, corrected for "
+        "small samples (Cumming 2012; Lakens 2013).",
+        f"“No effect larger than”: an undecided difference whose 95 % interval lies within ±{100 * NEGLIGIBLE_FRACTION:g} points "
+        f"(of what is no fraction: ±{100 * NEGLIGIBLE_SHARE:g} % of the baseline's mean). “More seeds”: how many would decide "
+        "with 80 % power at the strictest level of Holm's correction, if difference and spread are those measured.",
+    ]
+
+
+def _variances(summary: Summary) -> list[str]:
+    if not summary.variances:
+        return []
+    return [
+        "Analysis of variance: seeds are blocks; every term against the model of all terms that do not contain it (type II), "
+        "over the interaction of cells and seeds; least squares by statsmodels; p corrected by Holm over the lines of one table.",
+        "Partial ω² (Olejnik and Algina 2003) with an interval from the noncentral F (Steiger 2004); estimates below 0 are shown "
+        "as 0. Table and interval take the noise as normal and equal in all cells (under heavy tails such intervals cover about "
+        "90 % in simulations, not 95), which the paired differences do not.",
+    ]
+
+
+def _stability(summary: Summary) -> list[str]:
+    if summary.stability is None:
+        return []
+    return [
+        f"Rank stability: {NUM_DRAWS:,} draws of whole seeds with replacement, generator seed 0, ties shared; the distance of a "
+        "draw from the mean of all seeds is stretched as from a normal distribution to Student's t. It takes the best cell as it "
+        "is found, so that among cells that hardly differ it is too sure.",
+    ]
+
+
+def _search(summary: Summary) -> list[str]:
+    """How importance, surrogates and the front's probabilities were computed, and what became of pruned trials."""
+    found = summary.exploration
+    if found is None:
+        return []
+    lines = _pruned_lines(summary, found) + _front_lines(summary)
+    if not any(one.fanova for importances in found.importances.values() for one in importances):
+        return lines
+    num = len(found.tried.places_NF)
+    drawn = [f"Importance and surrogates are of {MOST_CONFIGURATIONS} of the {num} configurations, drawn at random."]
+    return [
+        "Importance: fANOVA (Hutter et al. 2014) is the share of a random forest's variance over the space that is a factor's "
+        "main effect; ranges count in their own scale. PED-ANOVA (Watanabe et al. 2023) is the share of being among the best "
+        f"tenth (at least {FEWEST_BEST}) that a factor explains among what was tried. ± is the standard error over {NUM_HALVES} "
+        f"random halves of the configurations. “By chance” is the largest share, in {NUM_SHUFFLES} shuffles, of a copy of the "
+        "factor whose levels are shuffled among the configurations, and which the forest sees beside it.",
+        "Partial dependence: the mean prediction of the surrogate with the least cross-validated error (random forest or "
+        f"Gaussian process, {NUM_FOLDS} folds) at a level, over the configurations tried. The band is 95 %, pointwise, by "
+        f"{partial_dependence.NUM_HALVES} random halves of them: what other configurations would change, not what the surrogate "
+        "gets wrong.",
+        *_condition_lines(summary.study),
+        *(drawn if num > MOST_CONFIGURATIONS else []),
+        *lines,
+    ]
+
+
+def _condition_lines(study: StudyRecord) -> list[str]:
+    if not any(study.conditions.values()):
+        return []
+    return [
+        "A factor that exists only under a condition is judged among the configurations in which it was active, with the factors "
+        "that were active in all of these; surrogates take it for the middle of its range where it is not."
+    ]
+
+
+def _pruned_lines(summary: Summary, found: Exploration) -> list[str]:
+    if not found.tried.num_pruned:
+        return []
+    return [
+        f"{found.tried.num_pruned} configurations were pruned. Their last values are of an early epoch: no mean, surrogate, "
+        f"front or fANOVA has them; PED-ANOVA of {summary.primary.name}, on which they were pruned, takes them for worse than "
+        "all others."
+    ]
+
+
+def _front_lines(summary: Summary) -> list[str]:
+    bases = {ranking.front_basis for ranking in summary.rankings}
+    lines = []
+    if "seeds" in bases:
+        lines.append(
+            "Probability to be on the Pareto front: the share of 1,000 bootstrap resamples of the seeds, the same for all "
+            "configurations, in which none of its fellows beats its means; resampled means are widened by √(k / (k - 1)) for k "
+            "seeds. Fewer than 5 seeds know too little of their own spread: a probability near 0 is then less sure than it looks."
+        )
+    if "noise of the finalists" in bases:
+        lines.append(
+            "Of what was searched the probability is over the noise that the finalists' replicates show beyond their "
+            "configuration's and their seed's mean, taken to be the same everywhere; it does not take back that the best of many "
+            "were also lucky."
+        )
+    return lines
+
+
 def _provenance(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
     if not runs:
         return []
@@ -139,18 +249,16 @@ def _provenance(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
     return lines
 
 
-def recipe_sections(summary: Summary) -> list[Section]:
+def recipe_table(summary: Summary) -> Table:
     """What all replicates share: every config field that has one value and is no factor."""
     runs = [run for run in summary.runs if run.config]
-    if not runs:
-        return []
-    first = runs[0].config
+    first = runs[0].config if runs else {}
     shared = [name for name, value in first.items() if all(run.config.get(name, ...) == value for run in runs)]
     fields = [name for name in shared if name not in summary.study.factors]
     caption = f"What all replicates share: {len(fields)} fields of the config that have one value and are no factor."
     columns = [Column("field", is_text=True), Column("value", is_text=True, is_long=True)]
-    lines = [Line([name, formatting.setting(first[name])]) for name in fields]
-    return [Section("Recipe", caption, columns, lines, is_folded=True)]
+    rows = [Row([name, formatting.setting(first[name])]) for name in fields]
+    return Table("Recipe", caption, columns, rows, is_folded=True, is_detail=True)
 
 
 def _versions(text: str) -> str:

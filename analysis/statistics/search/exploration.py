@@ -7,11 +7,11 @@ import numpy as np
 
 from analysis.statistics.data.cells import group_by_levels
 from analysis.statistics.data.outcomes import SPARSITY_OUTCOME, Outcome, objectives_of
-from analysis.statistics.search.design_matrix import Sample, sample_of
+from analysis.statistics.search.design_matrix import DesignMatrix, design_matrix_of
 from analysis.statistics.search.hypervolume import Progress, progress
 from analysis.statistics.search.importance import Importance, importances
-from analysis.statistics.search.limits import keeps_limits
-from analysis.statistics.search.partial_dependence import Surrogate, surrogate
+from analysis.statistics.search.partial_dependence import SurrogateModel, surrogate_model
+from analysis.statistics.search.rankings import keeps_limits
 from studies.run_record import SPARSITY, RunRecord, StudyRecord
 
 
@@ -22,9 +22,9 @@ class Exploration:
     ``progress`` is of a search; None where no trial has finished, or for a random design.
     """
 
-    sample: Sample
+    tried: DesignMatrix
     importances: Mapping[Outcome, Sequence[Importance]]
-    surrogates: Mapping[Outcome, Surrogate]
+    surrogate_models: Mapping[Outcome, SurrogateModel]
     progress: Progress | None
 
 
@@ -34,16 +34,16 @@ def explore(study: StudyRecord, runs: Sequence[RunRecord]) -> Exploration | None
         return None
     objectives = objectives_of(study)
     modelled = objectives if SPARSITY in study.objectives else (*objectives, SPARSITY_OUTCOME)
-    sample = sample_of(study, runs, modelled)
+    tried = design_matrix_of(study, runs, modelled)
     return Exploration(
-        sample,
-        {outcome: importances(sample, outcome, with_pruned=outcome == objectives[0]) for outcome in objectives},
-        {outcome: surrogate(study, sample, outcome) for outcome in modelled},
-        _progress(study, runs, sample) if study.design == "adaptive_search" else None,
+        tried,
+        {outcome: importances(tried, outcome, with_pruned=outcome == objectives[0]) for outcome in objectives},
+        {outcome: surrogate_model(study, tried, outcome) for outcome in modelled},
+        _progress(study, runs, tried) if study.design == "adaptive_search" else None,
     )
 
 
-def _progress(study: StudyRecord, runs: Sequence[RunRecord], sample: Sample) -> Progress | None:
+def _progress(study: StudyRecord, runs: Sequence[RunRecord], tried: DesignMatrix) -> Progress | None:
     trials = group_by_levels(run for run in runs if run.role == "search").values()
     counts = np.array([keeps_limits(study, trial) for trial in trials], dtype=np.bool_)
-    return progress(sample, objectives_of(study), counts)
+    return progress(tried, objectives_of(study), counts)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import RandomForestRegressor
 
-from analysis.statistics.search.factor_axes import Array, Axis
+from analysis.statistics.search.factor_axes import Array, FactorAxis
 
 FEWEST_IN_A_LEAF = 3
 
@@ -22,7 +22,7 @@ def forest_of(inputs_NC: Array, values_N: Array, *, num_trees: int, seed: int) -
     return forest.fit(inputs_NC, values_N)
 
 
-def main_effect_shares(forest: Any, axes: Sequence[Axis]) -> Array:
+def main_effect_shares(forest: Any, axes: Sequence[FactorAxis]) -> Array:
     """For each axis the share of the forest's variance that is its main effect: the mean over the trees that vary at all.
 
     All are 0 where no tree varies. What is missing from 1 is interactions.
@@ -31,7 +31,7 @@ def main_effect_shares(forest: Any, axes: Sequence[Axis]) -> Array:
     return np.mean(shares, axis=0) if shares else np.zeros(len(axes))
 
 
-def _shares_of_tree(tree: Any, axes: Sequence[Axis]) -> Array | None:
+def _shares_of_tree(tree: Any, axes: Sequence[FactorAxis]) -> Array | None:
     values_L = tree.value[:, 0, 0][tree.children_left < 0]
     low_LC, high_LC = _leaf_boxes(tree, axes)
     covers, fractions = [], []
@@ -57,7 +57,7 @@ def _shares_of_tree(tree: Any, axes: Sequence[Axis]) -> Array | None:
     return np.array(variances) / variance
 
 
-def _leaf_boxes(tree: Any, axes: Sequence[Axis]) -> tuple[Array, Array]:
+def _leaf_boxes(tree: Any, axes: Sequence[FactorAxis]) -> tuple[Array, Array]:
     """Lower and upper bounds of every leaf in every column."""
     margins = np.concatenate([np.full(axis.num_columns, axis.margin if axis.is_ordered else 0.0) for axis in axes])
     low = np.tile(-margins, (tree.node_count, 1))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from analysis.statistics.search.factor_axes import Array
-from analysis.statistics.search.pareto import Mask, beaten
+from analysis.statistics.search.pareto import Mask, dominated
 
 NUM_RESAMPLES = 1000
 FEWEST_DEGREES = 4
@@ -43,7 +43,7 @@ def by_resampled_seeds(losses_CSO: Array) -> Array | None:
         total_C = known_CS @ weights_S
         drawn_CO = np.tensordot(values_CSO, weights_S, axes=(1, 0)) / np.maximum(1, total_C)[:, None]
         deviation_CO = np.where(total_C[:, None] > 0, drawn_CO - mean_CO, 0.0)
-        count_C += ~beaten(mean_CO + widening_C[:, None] * deviation_CO)
+        count_C += ~dominated(mean_CO + widening_C[:, None] * deviation_CO)
     probability = np.full(len(has_value), np.nan)
     probability[has_value] = count_C / NUM_RESAMPLES
     return probability
@@ -98,7 +98,7 @@ def by_added_noise(losses_CO: Array, num_seeds_C: Array, noise_RO: Array) -> Arr
     scale = 1 / np.sqrt(num_seeds_C[able, None])
     for _ in range(NUM_RESAMPLES):
         noise = noise_RO[generator.integers(len(noise_RO), size=len(able))]
-        probability[able] += ~beaten(losses_CO[able] - scale * noise)
+        probability[able] += ~dominated(losses_CO[able] - scale * noise)
     return probability / NUM_RESAMPLES
 
 

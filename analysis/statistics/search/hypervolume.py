@@ -7,9 +7,9 @@ import numpy as np
 from optuna._hypervolume import compute_hypervolume  # its only place; exact for three objectives and more
 
 from analysis.statistics.data.outcomes import Outcome
-from analysis.statistics.search.design_matrix import Mask, Sample
+from analysis.statistics.search.design_matrix import DesignMatrix, Mask
 from analysis.statistics.search.factor_axes import Array
-from analysis.statistics.search.pareto import beaten, losses_of
+from analysis.statistics.search.pareto import dominated, losses_of
 
 MOST_MOMENTS = 30
 """At which the hypervolume of three or more objectives is computed; of two it is after every trial."""
@@ -36,9 +36,9 @@ class Progress:
         return self.num_trials[int(np.argmax(reached >= share * reached[-1] - ROUNDING))]
 
 
-def progress(sample: Sample, objectives: Sequence[Outcome], counts: Mask) -> Progress | None:
+def progress(tried: DesignMatrix, objectives: Sequence[Outcome], counts: Mask) -> Progress | None:
     """Of the trials that count (those that keep the limits); None where none of them has all objectives."""
-    values_NO = np.column_stack([sample.values[objective] for objective in objectives])
+    values_NO = np.column_stack([tried.values[objective] for objective in objectives])
     losses_NO = losses_of(values_NO, [objective.direction for objective in objectives])
     losses_NO[~counts] = np.nan
     known = np.all(np.isfinite(losses_NO), axis=1, keepdims=True)[:, 0]
@@ -65,7 +65,7 @@ def _hypervolumes(unit_NO: Array, moments: Sequence[int]) -> list[float]:
     before = 0
     for moment in moments:
         grown = np.unique(np.vstack([front, unit_NO[before:moment]]), axis=0)
-        grown = grown[~beaten(grown)]
+        grown = grown[~dominated(grown)]
         same = len(grown) == len(front) and np.array_equal(grown, front)
         found.append(found[-1] if same and found else hypervolume(grown))
         front, before = grown, moment

@@ -28,7 +28,7 @@ def pareto_front(values: Sequence[Sequence[float]], directions: Sequence[Directi
     losses = losses_of(values, directions)
     known = np.isfinite(losses).all(axis=1)
     on_front = np.zeros(len(losses), dtype=np.bool_)
-    on_front[known] = ~beaten(losses[known])
+    on_front[known] = ~dominated(losses[known])
     return [bool(is_on) for is_on in on_front]
 
 
@@ -39,18 +39,18 @@ def losses_of(values: Sequence[Sequence[float]] | Array, directions: Sequence[Di
     return losses
 
 
-def beaten(losses_NO: Array) -> Mask:
+def dominated(losses_NO: Array) -> Mask:
     """Which points another one beats; all losses are finite."""
     if losses_NO.shape[1] == 2 and len(losses_NO):
-        return _beaten_in_2d(losses_NO)
+        return _dominated_in_2d(losses_NO)
     strong = np.argsort(losses_NO.sum(axis=1), kind="stable")[:NUM_STRONG]
-    found = _beaten_by(losses_NO[strong], losses_NO)
+    found = _dominated_by(losses_NO[strong], losses_NO)
     left = np.flatnonzero(~found)  # what beats one of these is not beaten by the strong ones itself
-    found[left] = _beaten_by(losses_NO[left], losses_NO[left])
+    found[left] = _dominated_by(losses_NO[left], losses_NO[left])
     return found
 
 
-def _beaten_by(rivals_MO: Array, losses_NO: Array) -> Mask:
+def _dominated_by(rivals_MO: Array, losses_NO: Array) -> Mask:
     """Which points one of some rivals beats."""
     as_good = np.ones((len(losses_NO), len(rivals_MO)), dtype=np.bool_)
     better = np.zeros_like(as_good)
@@ -61,7 +61,7 @@ def _beaten_by(rivals_MO: Array, losses_NO: Array) -> Mask:
     return found
 
 
-def _beaten_in_2d(losses_N2: Array) -> Mask:
+def _dominated_in_2d(losses_N2: Array) -> Mask:
     """By the least second loss among the points that are better in the first, or as good in it."""
     order = np.lexsort((losses_N2[:, 1], losses_N2[:, 0]))
     first, second = losses_N2[order].T

@@ -15,9 +15,11 @@ from scipy import stats
 
 from analysis.compare_studies import write_comparison
 from analysis.records.loading import RecordedStudy
-from analysis.reporting.formats.document import document_markdown, document_page, document_terminal
-from analysis.reporting.topics.comparison import Comparison, compare, comparison_data, comparison_document
-from analysis.statistics.comparison import Compared
+from analysis.reporting.formats.html import to_html
+from analysis.reporting.formats.markdown import to_markdown
+from analysis.reporting.formats.terminal import to_terminal
+from analysis.reporting.topics.comparison import StudyComparison, compare, comparison_data, comparison_document
+from analysis.statistics.comparison import ComparedValue
 from analysis.statistics.data.outcomes import ACCURACY_OUTCOME
 from studies.run_record import ACCURACY, Level, RunRecord
 from tests.analysis.conftest import MakeStore
@@ -48,19 +50,19 @@ def study_with(
     return RecordedStudy(study_of("one_factor_at_a_time", {"a": levels}, runs, name=name, seeds=list(seeds)), runs)
 
 
-def of_kind(comparison: Comparison, kind: str) -> list[Compared]:
+def of_kind(comparison: StudyComparison, kind: str) -> list[ComparedValue]:
     return [compared for compared in comparison.compared[ACCURACY_OUTCOME] if compared.kind == kind]
 
 
-def all_texts(comparison: Comparison) -> str:
+def all_texts(comparison: StudyComparison) -> str:
     """The terminal's text, then the Markdown; the page is made too."""
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(document_terminal(comparison_document(comparison, is_narrow=True)))
+    document = comparison_document(comparison)
+    console.print(to_terminal(document))
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 80
-    document = comparison_document(comparison)
-    assert "<script" not in document_page(document)
-    return text + document_markdown(document)
+    assert "<script" not in to_html(document)
+    return text + to_markdown(document)
 
 
 def test_a_shift_is_found_in_every_cell_by_hand() -> None:

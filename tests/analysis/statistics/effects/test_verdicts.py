@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.reporting.topics.effect_sentences import effect_sentences
+from analysis.reporting.topics.effects import effect_verdicts
 from analysis.statistics.effects.effect_sizes import hedges_g
 from analysis.statistics.effects.power import seeds_needed, smallest_effect
 from analysis.statistics.summary import summarise
@@ -33,7 +33,7 @@ def sentence(
     ]
     objectives = {metric: direction}
     return next(
-        effect_sentences(summarise(study_of("one_factor_at_a_time", {"x": list(effects)}, runs, objectives=objectives), runs))
+        effect_verdicts(summarise(study_of("one_factor_at_a_time", {"x": list(effects)}, runs, objectives=objectives), runs))
     )
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.reporting.figures import search as search_figures
-from analysis.reporting.formats import terminal
+from analysis.reporting.formats.tables_csv import configurations_csv, effects_csv
 from analysis.statistics.data.outcomes import ACCURACY_OUTCOME
 from analysis.statistics.search.pareto import pareto_front
 from analysis.statistics.summary import Summary, summarise
@@ -63,8 +63,8 @@ def test_random_cells_are_ranked_by_their_mean() -> None:
     assert "9 replicates, 5 configurations: 7 complete, 1 failed, 1 not finished." in text
     assert "No level is contrasted with another: drawn at random" in text
     assert "| 1 | 0.4 | 64 M | 1 of 2 | 90.00 | 90.00 | 89.00 |" in text
-    assert [row["rank"] for row in rows(terminal.configurations_csv(summary))] == ["1", "2", "2", "4", ""]
-    assert len(rows(terminal.effects_csv(summary))) == 0
+    assert [row["rank"] for row in rows(configurations_csv(summary))] == ["1", "2", "2", "4", ""]
+    assert len(rows(effects_csv(summary))) == 0
 
 
 def test_a_table_has_the_ten_best_and_the_file_all() -> None:
@@ -73,7 +73,7 @@ def test_a_table_has_the_ten_best_and_the_file_all() -> None:
     text = all_outputs(summary)
     assert "| 10 | 0.03 |" in text
     assert "| 11 |" not in text
-    assert len(rows(terminal.configurations_csv(summary))) == 12
+    assert len(rows(configurations_csv(summary))) == 12
 
 
 def test_finalists_are_judged_on_fresh_seeds() -> None:
@@ -88,7 +88,7 @@ def test_finalists_are_judged_on_fresh_seeds() -> None:
     assert "trained again with 2 seeds (1, 2) that are fresh" in text
     assert "what it had seen of earlier ones, trained with 1 seed (0)" in text
     assert summary.warnings == []
-    selected = [row["selected on val/accuracy"] for row in rows(terminal.configurations_csv(summary))]
+    selected = [row["selected on val/accuracy"] for row in rows(configurations_csv(summary))]
     assert selected == ["0.8", "0.9", "", "", "", "", ""]
 
 
