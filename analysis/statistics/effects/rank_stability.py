@@ -10,8 +10,7 @@ from analysis.statistics.data.cell_by_seed import FloatArray, two_way_fit, value
 from analysis.statistics.data.cells import estimate, finite_values, group_by_levels
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.outcomes import Outcome, objectives_of
-from analysis.statistics.search.rankings import Kind
-from studies.run_record import Level, RunRecord, StudyRecord
+from studies.run_record import Level, Role, RunRecord, StudyRecord
 
 NUM_DRAWS = 10_000
 DRAWS_AT_ONCE = 1_000
@@ -35,7 +34,7 @@ class RankStability:
     """Cells of a design, or finalists, the best mean first; at most ``MOST_CELLS`` of ``num_cells`` are here."""
 
     outcome: Outcome
-    kind: Kind
+    kind: Role
     cells: Sequence[RankedCell]
     num_cells: int
     num_seeds: int
@@ -46,7 +45,7 @@ def rank_stability(study: StudyRecord, runs: Sequence[RunRecord], *, seed: int =
 
     None with fewer than two cells that have a value, or fewer than two seeds.
     """
-    kind: Kind = "finalist" if study.design == "adaptive_search" else "cell"
+    kind: Role = "finalist" if study.design == "adaptive_search" else "cell"
     outcome = objectives_of(study)[0]
     cells = list(group_by_levels(run for run in runs if run.role == kind).values())
     cells = [cell for cell in cells if finite_values(cell, outcome.metric)]
