@@ -38,7 +38,7 @@ def design_warnings(
 def _of_truth(study: StudyRecord) -> list[str]:
     if SYNTHETIC not in study.trainable:
         return []
-    return ["These results are synthetic: a response surface with known effects was drawn from, and nothing was trained."]
+    return ["These results are synthetic: they are drawn from a response surface with known effects, and nothing was trained."]
 
 
 def _of_power(study: StudyRecord, effects: Sequence[LevelEffect]) -> list[str]:
@@ -48,7 +48,7 @@ def _of_power(study: StudyRecord, effects: Sequence[LevelEffect]) -> list[str]:
         return []
     return [
         f"With {len(study.seeds)} seeds and {num_contrasts} contrasts no corrected p-value can fall below {SIGNIFICANCE}; "
-        f"{needed} seeds can."
+        f"that takes {needed} seeds."
     ]
 
 
@@ -58,13 +58,13 @@ def _of_levels(effects: Sequence[LevelEffect]) -> list[str]:
         title = f"{effect.factor} = {level_in_words(effect.level)}"
         if effect.num_pruned:
             found.append(
-                f"{title}: {effect.num_pruned} of {effect.num_planned} replicates were pruned; what is said of it is of those "
-                "that were not, which flatters it."
+                f"{title}: {effect.num_pruned} of {effect.num_planned} replicates were pruned; its numbers are of the others, "
+                "which makes it look better than it is."
             )
         if num_lost := effect.num_planned - effect.num_pruned - effect.num_finished:
             found.append(
                 f"{title}: {num_lost} of {effect.num_planned} replicates have "
-                "not finished; what is said of it is of those that have, which may flatter it."
+                "not finished; its numbers are of the others, which may make it look better than it is."
             )
     return found
 
@@ -75,8 +75,8 @@ def _of_blocks(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
     if num_whole == len(study.seeds):
         return []
     return [
-        f"{num_whole} of {len(study.seeds)} seeds are whole. In the others a cell lacks its result; such a seed counts with "
-        "what its other cells say of a level, adjusted for what is missing."
+        f"{num_whole} of {len(study.seeds)} seeds have a result in every cell. Each of the others counts with the cells that it "
+        "has, adjusted for those that are missing."
     ]
 
 
@@ -85,14 +85,14 @@ def _of_balance(study: StudyRecord, levels: Sequence[LevelCells], *, is_adjusted
     if not unbalanced:
         return []
     consequence = (
-        "Means and differences are adjusted for that by a linear model of main effects; they are right if the factors do not "
+        "Means and differences are adjusted for that by a linear model of main effects, which is right if the factors do not "
         "interact."
         if is_adjusted
-        else "No model tells these factors apart, so that the differences are of the others too."
+        else "No model can separate these factors, so that the differences are partly due to the others."
     )
     return [
-        f"The design is not balanced: the cells with {', '.join(unbalanced)} have the other factors' levels in other shares than "
-        f"those with the baseline level. {consequence}"
+        f"The design is not balanced: the cells with {', '.join(unbalanced)} have the other factors' levels in other proportions "
+        f"than those with the baseline level. {consequence}"
     ]
 
 
@@ -103,7 +103,7 @@ def _of_rankings(study: StudyRecord, rankings: Sequence[Ranking]) -> list[str]:
     (primary, *_) = objectives_of(study)
     return [
         f"No finalist was trained with fresh seeds: the configurations shown were selected on the {primary.name} that is shown, "
-        "which flatters them."
+        "which makes them look better than they are."
     ]
 
 
@@ -147,7 +147,7 @@ def data_warnings(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
 def _of_size(study: StudyRecord) -> list[str]:
     found = []
     if study.design != "adaptive_search" and len(study.seeds) == 1:
-        found.append("There is one seed: nothing says how much another would change, and nothing can be decided.")
+        found.append("There is one seed: how much another seed would change is unknown, and nothing can be decided.")
     if not study.factors:
         found.append("The study has no factor: there is nothing to compare.")
     for factor, levels in study.factors.items():
@@ -189,4 +189,4 @@ def _of_constancy(outcome: Outcome, finished: Sequence[RunRecord]) -> list[str]:
     if len(values) < 2 or len(set(values)) > 1 or len(cells) < 2:
         return []
     shown = level_in_words(values[0])
-    return [f"{outcome.name} is {shown} in all {len(values)} replicates that have it: it tells no cell from another."]
+    return [f"{outcome.name} is {shown} in all {len(values)} replicates that have it, so it distinguishes no cells."]

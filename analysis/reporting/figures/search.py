@@ -37,8 +37,8 @@ def search_figures(summary: Summary) -> list[CaptionedFigure]:
     what = "Hypervolume over time" if _is_multiple(summary) else "Best value over time"
     found.append((what, _progress_caption(summary), progress(summary)))
     caption = (
-        f"{note}Share of the objective's variance (fANOVA) and of being among its best tenth (PED-ANOVA), ± standard error; the "
-        "vertical strokes are what a factor gets by chance."
+        f"{note}Share of the objective's variance (fANOVA) and of being among its best tenth (PED-ANOVA), ± standard error. The "
+        "vertical strokes are what a shuffled copy of the factor gets."
     )
     found.append(("Importance of the factors", caption, importance(summary)))
     for learnt in explored.surrogate_models.values():
@@ -160,15 +160,15 @@ def _draw_tried(axes: Axes, explored: Exploration, one: Dependence) -> None:
 def _dependence_caption(explored: Exploration, learnt: SurrogateModel) -> str:
     pruned = ", crosses those that were pruned" if explored.tried.num_pruned else ""
     many = any(len(one.levels) > MOST_LEVELS_DRAWN and not one.axis.is_ordered for one in learnt.dependences)
-    most = f" Of a factor's many levels the {MOST_LEVELS_DRAWN} with the highest predictions." if many else ""
+    most = f" Of a factor's many levels the {MOST_LEVELS_DRAWN} with the highest predictions are shown." if many else ""
     return (
         f"Partial dependence: {error_in_words(learnt)}. The band is 95 %, pointwise, over random halves of the configurations. "
-        f"Strokes at the foot are the configurations tried{pruned}.{most}"
+        f"Strokes at the bottom are the configurations tried{pruned}.{most}"
     )
 
 
 def front(summary: Summary) -> Figure | None:
-    """Two objectives against each other: what was tried, filled by its probability to be on the front; the finalists' intervals.
+    """Two objectives against each other: what was tried, filled where it is probably on the front, and the finalists' intervals.
 
     Empty where the study has not two objectives or ranks nothing.
     """
@@ -208,7 +208,7 @@ def _draw_tried_points(axes: Axes, tried: Ranking, across: Outcome, up: Outcome)
 
 
 def _draw_finalists(axes: Axes, finalists: Sequence[Configuration], across: Outcome, up: Outcome) -> None:
-    """Means with their intervals over the fresh seeds, and the probability to be on the front of the finalists."""
+    """Means with their intervals over the fresh seeds, and the probability of being on the front of the finalists."""
     for i, one in enumerate(finalists):
         if across in one.estimates and up in one.estimates:
             x, y = one.estimates[across], one.estimates[up]
@@ -233,7 +233,7 @@ def _front_caption(summary: Summary) -> str:
     if tried and tried[0].front_basis:
         return f"{caption} Filled: on the front with a probability of at least one half."
     return (
-        f"{caption} One seed does not tell how surely a configuration is on it."
+        f"{caption} One seed does not say how certain it is that a configuration is on it."
         if tried and tried[0].kind == "search"
         else caption
     )
@@ -264,8 +264,9 @@ def _progress_caption(summary: Summary) -> str:
         return ""
     pruned = " Crosses: pruned trials." if explored.tried.num_pruned else ""
     if not explored.progress.reference:
-        return f"The best {summary.primary.name} after so many trials; it was selected on, which flatters it.{pruned}"
+        selected = "It was selected on, so it looks better than it is."
+        return f"The best {summary.primary.name} after each number of trials. {selected}{pruned}"
     return (
-        f"What the front dominates after so many trials, of the box between the worst values ({reference_in_words(explored)}: "
-        f"the reference point) and the best ones.{pruned}"
+        f"The share of the box between the worst values (the reference point: {reference_in_words(explored)}) and the best ones "
+        f"that the front dominates after each number of trials.{pruned}"
     )

@@ -32,12 +32,12 @@ PICOJOULE_PER_MICROJOULE = 1e6
 
 def spiking_figures(summary: Summary) -> list[CaptionedFigure]:
     """Accuracy against cost, and sparsity by layer."""
-    beneath = " Beneath the line: published numbers." if _published_with_layers(summary) else ""
+    beneath = " Below the line: published numbers." if _published_with_layers(summary) else ""
     return captioned(
         (
             "Accuracy against cost",
-            "A point per cell, numbered as in the table of that name: means and 95 % intervals over seeds, both ways; filled on "
-            "the front. Energy is a model: 4.6 pJ per MAC, 0.9 pJ per AC (45 nm).",
+            "One point per cell, numbered as in the table of the same name: means with 95 % intervals over seeds in both "
+            "directions; filled if it is on the front. Energy is modelled: 4.6 pJ per MAC, 0.9 pJ per AC (45 nm).",
             accuracy_against_cost(summary),
         ),
         (
@@ -63,7 +63,7 @@ def accuracy_against_cost(summary: Summary) -> Figure | None:
         left.set(xlabel="synaptic operations per image")
         energy = [point.is_on_energy_front for point in points]
         _draw_costs(right, points, lambda point: point.energy_pj, energy, 1 / PICOJOULE_PER_MICROJOULE)
-        right.set(xlabel="energy per image (µJ, a model)")
+        right.set(xlabel="modelled energy per image (µJ)")
         frame_accuracies(left, [point.accuracy for point in points])
         left.legend(loc="lower right")
     return figure

@@ -1,4 +1,4 @@
-"""Two studies side by side, in words: what differs between them first, then every cell or level that both have."""
+"""Two studies compared: what differs between them, then every cell or level that both have."""
 
 import dataclasses
 import math
@@ -29,18 +29,21 @@ from analysis.statistics.warnings import data_warnings
 from studies.run_record import Level, levels_in_words
 
 METHOD = [
-    "A seed's results in the two studies are a pair where at least two seeds, and half of those of the study that has fewer, are "
-    "shared: Student's t interval and exact sign-flip test over the differences. Else Welch's interval and test.",
+    "Results are paired by seed where the studies share at least two seeds, and at least half of those of the study that has "
+    "fewer: Student's t interval and exact sign-flip test over the differences. Otherwise Welch's interval and test.",
     f"Corrected by Holm over all comparisons of one table; a verdict needs corrected p < {SIGNIFICANCE}.",
-    "An effect is a level minus its factor's baseline level, in either study as its own summary has it; the difference of the "
-    "two says whether the level does the same in both.",
+    "An effect is a level minus its factor's baseline level, in each study as its own summary has it; the difference of the "
+    "two effects says whether the level has the same effect in both.",
 ]
 HEADINGS = {"cell": "cells", "level": "levels", "effect": "effects of a level"}
 
 
 @dataclass(frozen=True)
 class StudyComparison:
-    """Two studies, and everything that is said of both; ``first`` and ``second`` are their names where these differ."""
+    """Two studies, and everything that their comparison says.
+
+    Values and differences are the second study's against the first's.
+    """
 
     studies: tuple[RecordedStudy, RecordedStudy]
     names: tuple[str, str]
@@ -48,12 +51,12 @@ class StudyComparison:
     compared: Mapping[Outcome, Sequence[ComparedValue]]
     """Cells where both studies have the same factors or no levels to compare, else levels; then effects."""
     only: tuple[Sequence[Mapping[str, Level]], Sequence[Mapping[str, Level]]]
-    """Combinations of levels that one of them has alone."""
+    """Combinations of levels that the first, and that the second study has alone."""
     repetitions: Mapping[Outcome, Repetition]
 
 
 def compare(first: RecordedStudy, second: RecordedStudy) -> StudyComparison:
-    """All that two studies allow."""
+    """Compare two studies in every cell, or every level, that both have."""
     names = (first.study.name, second.study.name)
     outcomes = shared_outcomes(first.study, second.study)
     both = (StudyLevels(first.study, first.runs), StudyLevels(second.study, second.runs))
@@ -190,12 +193,12 @@ def _warnings(comparison: StudyComparison) -> list[str]:
         found.append("The two studies have no cell and no level of a factor in common: nothing is compared.")
     if unpaired := sum(not compared.is_paired and compared.difference is not None for compared in values):
         found.append(
-            f"{unpaired} of {len(values)} differences are not paired, because the studies share too few seeds there: Welch's "
-            "interval and test, which take the seeds of the one for independent of those of the other."
+            f"{unpaired} of {len(values)} differences are not paired, because the studies share too few seeds there. They have "
+            "Welch's interval and test, which assume that the seeds of the two studies are independent."
         )
     found += _of_power(comparison)
     if any(difference.what == "data digest" for difference in comparison.differences):
-        found.append("The two studies have different data: a difference of results is of the data too.")
+        found.append("The two studies have different data, so a difference of results may be due to the data.")
     return found
 
 
@@ -213,7 +216,7 @@ def _of_power(comparison: StudyComparison) -> list[str]:
         return []
     return [
         f"With {most} pairs and {len(largest)} comparisons in a table no corrected p-value can fall below {SIGNIFICANCE}; "
-        f"{needed} pairs can."
+        f"that takes {needed} pairs."
     ]
 
 
@@ -251,7 +254,7 @@ def _finite(number: float) -> float | None:
 
 
 def comparison_data(comparison: StudyComparison) -> dict[str, Any]:
-    """All of it for a script: plain data, for JSON."""
+    """The whole comparison for a script: plain data, for JSON."""
     return {
         "studies": list(comparison.names),
         "differences": [dataclasses.asdict(difference) for difference in comparison.differences],

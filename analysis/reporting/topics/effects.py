@@ -50,21 +50,21 @@ def _caption(summary: Summary, outcome: Outcome, effects: Sequence[LevelEffect])
     table = summary.variances.get(outcome)
     aliases = {factor: aliases_of(table, factor) for factor in summary.study.factors}
     shared = [f"{factor} from {', '.join(' × '.join(term) for term in terms)}" for factor, terms in aliases.items() if terms]
-    return _what_is_compared(summary, effects) + (f" The fraction does not tell {'; '.join(shared)}." if shared else "")
+    return _what_is_compared(summary, effects) + (f" The fraction cannot separate {'; '.join(shared)}." if shared else "")
 
 
 def _what_is_compared(summary: Summary, effects: Sequence[LevelEffect]) -> str:
     if any(effect.is_adjusted for effect in effects):
         return (
-            "Every level's mean over the levels of the other factors, adjusted by a linear model of main effects since cells or "
-            "replicates are missing; differences from the baseline level's mean, paired by seed."
+            "Every level's mean over the levels of the other factors, adjusted by a linear model of main effects because cells "
+            "or replicates are missing; differences from the baseline level's mean, paired by seed."
         )
     if summary.study.design in FACTORIAL:
         return "Every level's mean over all cells that have it; differences from the baseline level's mean, paired by seed."
     elsewhere = " (or in the cell that is named, where a factor is only active there)" if any(e.in_cell for e in effects) else ""
     return (
         f"Simple effects: every level with the other factors at their baseline{elsewhere}; differences paired by seed. The "
-        "design does not tell whether they would be the same elsewhere: it has no interactions."
+        "design does not measure interactions, so the effects may be others at other levels of the other factors."
     )
 
 
@@ -213,7 +213,9 @@ def _undecided(outcome: Outcome, effects: Sequence[LevelEffect], family: Sequenc
     found = []
     for place, effect in enumerate(effects):
         if _difference(effect).num_values < 2:
-            found.append(f"{level_in_words(effect.level)} ({_size(outcome, effect)} in one seed, which says nothing of others)")
+            found.append(
+                f"{level_in_words(effect.level)} ({_size(outcome, effect)} in one seed, which says nothing about other seeds)"
+            )
             continue
         more = _more_seeds(num_more_seeds(effect, family), is_first=not place)
         found.append(f"{level_in_words(effect.level)} ({_bounds(outcome, effect)}{formatting.difference_unit(outcome)}{more})")
@@ -224,9 +226,9 @@ def _more_seeds(num: float, *, is_first: bool) -> str:
     if math.isnan(num):
         return ""
     if math.isinf(num):
-        return f"; {MOST_SEEDS:,} seeds would not settle it" if is_first else f"; {MOST_SEEDS:,} would not"
+        return f"; {MOST_SEEDS:,} seeds would not decide it" if is_first else f"; {MOST_SEEDS:,} would not"
     seeds = f"{int(num)} more seed{'s' if num > 1 else ''}"
-    return f"; {seeds} would settle it if the difference is what it seems" if is_first else f"; {seeds}"
+    return f"; {seeds} would decide it if the true difference is the measured one" if is_first else f"; {seeds}"
 
 
 def _without(effects: Sequence[LevelEffect], verdict: str, before: str) -> list[str]:

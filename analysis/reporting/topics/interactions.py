@@ -14,7 +14,7 @@ from analysis.statistics.summary import Summary
 from studies.run_record import level_in_words
 
 COLUMNS = ("degrees of freedom", "sum of squares", "F", "p", "corrected p", "partial ω² (95 %)")
-REST = "three factors and more"
+REST = "three or more factors"
 
 
 def interaction_tables(summary: Summary) -> list[Table]:
@@ -43,17 +43,17 @@ def _interacting(summary: Summary, outcome: Outcome, pairs: Sequence[Term]) -> T
             rows.append(Row([*cells, str(found.num_values if found else 0), shown], "" if place else "first"))
     caption = (
         "Simple effects of the pairs that interact: the paired difference from the first factor's baseline level at every level "
-        "of the second, the mean over all other factors. Intervals are each for themselves."
+        "of the second, the mean over all other factors. The intervals are not corrected for their number."
     )
     return Table(f"How factors interact: {outcome.name}", caption, columns, rows, is_detail=True)
 
 
 def _table(outcome: Outcome, table: VarianceTable) -> Table:
     is_aliased = any(line.aliases for line in table.lines)
-    aliased = [Column("or, which no cell tells apart", is_text=True)] if is_aliased else []
+    aliased = [Column("aliases", is_text=True)] if is_aliased else []
     columns = [Column("term", is_text=True), *aliased, *map(Column, COLUMNS), Column("verdict", is_text=True)]
     rows = [Row(_cells(line, is_aliased=is_aliased), "" if _is_decided(line) else "undecided") for line in table.lines]
-    residual = ["within cells and seeds", *([""] if is_aliased else []), str(table.residual_df)]
+    residual = ["residual (cells × seeds)", *([""] if is_aliased else []), str(table.residual_df)]
     residual += [
         formatting.plain_number(table.residual_mean_square * table.residual_df),
         *[""] * (len(columns) - len(residual) - 1),
@@ -63,17 +63,17 @@ def _table(outcome: Outcome, table: VarianceTable) -> Table:
 
 def _caption(table: VarianceTable) -> str:
     said = [
-        "Which factors matter, and which pairs interact: the effect of one depends on the level of the other. These F tests take "
-        "the noise as normal and equal in all cells; the verdicts on single levels above do not."
+        "Which factors matter, and which pairs interact: the effect of one depends on the level of the other. These F tests "
+        "assume normal noise of equal size in all cells; the verdicts on single levels above do not."
     ]
     if any(line.aliases for line in table.lines):
-        said.append("The fraction gives one estimate for terms that stand in one line: it is of their sum.")
+        said.append("The fraction gives one estimate for the terms of one row: that of their sum.")
     if partial := [_name(line.term) for line in table.lines if line.term and line.df < line.full_df]:
-        said.append(f"Only in part, since cells are missing or other terms take a part: {', '.join(partial)}.")
+        said.append(f"Estimated only in part, because cells are missing or other terms share it: {', '.join(partial)}.")
     if table.not_estimable:
-        said.append(f"The cells say nothing of {', '.join(map(_name, table.not_estimable))}.")
+        said.append(f"The cells give no estimate of {', '.join(map(_name, table.not_estimable))}.")
     if not table.has_interactions:
-        said.append("The factors have too many levels for a model with interactions; none is in the table.")
+        said.append("The factors have too many levels for a model with interactions, so the table has none.")
     return " ".join(said)
 
 
@@ -115,7 +115,7 @@ def _pairs_in_words(pairs: Sequence[VarianceLine]) -> str:
     decided = [line for line in pairs if _is_decided(line)]
     others = len(pairs) - len(decided)
     if not decided:
-        return f"no interaction of two factors is decided, of {others} tested"
+        return f"none of the {others} tested interactions of two factors is decided"
     found = ", ".join(f"{_with_aliases(line)} (partial ω² {_share(line.share)})" for line in decided)
     rest = f"; {others} other pair{'s are' if others > 1 else ' is'} undecided" if others else ""
     return f"factors that interact, so that the effect of one depends on the other: {found}{rest}"

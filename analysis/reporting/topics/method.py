@@ -61,8 +61,8 @@ def _design(summary: Summary) -> str:
     if study.design == "adaptive_search":
         seeds = formatting.named_seeds({run.seed for run in summary.asked if run.role == "search"})
         return (
-            f"{begin}. The search proposed configurations by what it had seen of earlier ones, trained with {seeds}; its trials "
-            "answer for no level of a factor."
+            f"{begin}. The search proposed configurations from the results of earlier ones, trained with {seeds}; its trials "
+            "measure the effect of no level."
         )
     begin = f"{begin}, {formatting.named_seeds(study.seeds)}"
     if study.design in AROUND_A_BASELINE:
@@ -78,8 +78,8 @@ def _design(summary: Summary) -> str:
             "main effects."
         )
     return (
-        f"{begin}, the same in every cell. The cells were drawn at random, so that a level meets the others' levels in other "
-        "shares than another level does: a difference of their means would be of the other factors too, and none is shown."
+        f"{begin}, the same in every cell. The cells were drawn at random, so two levels occur with the other factors' levels in "
+        "different shares. A difference of their means would partly be due to the other factors, so none is shown."
     )
 
 
@@ -96,11 +96,13 @@ def _references(study: StudyRecord) -> list[str]:
 
 
 def _selection(study: StudyRecord) -> list[str]:
-    when = "Accuracy and sparsity are of the validation images after the last epoch; the test images were looked at once, then."
+    when = (
+        "Accuracy and sparsity are of the validation images after the last epoch; the test images were used once, at that time."
+    )
     if study.design == "adaptive_search":
         selected = (
-            "The search selected on these values; finalists were trained with seeds that it never used, so that chance in "
-            "training does not flatter them, while the validation images are the same. Nothing was selected on the test images."
+            "The search selected on these values. Finalists were trained with seeds that it never used, so that luck in training "
+            "does not make them look better; the validation images are the same. Nothing was selected on the test images."
         )
     elif study.design == "random":
         selected = "Cells are ranked on the validation images; nothing was selected on the test images."
@@ -131,7 +133,8 @@ def _ranges(ranges: Mapping[str, str]) -> str:
 
 def _intervals(summary: Summary) -> list[str]:
     lines = [
-        "Intervals: 95 %, Student's t over seeds: how much another seed would change, for these images. Each is for itself"
+        "Intervals: 95 %, Student's t over seeds: how much another seed would change, for these images. They are not corrected "
+        "for their number"
         + (", so that one may exclude 0 where the corrected p-value does not decide." if summary.effects else ".")
     ]
     if summary.effects:
@@ -146,11 +149,12 @@ def _effects(summary: Summary) -> list[str]:
     if not summary.effects:
         return []
     return [
-        "Effect size: Hedges' g_av, the paired difference over the root of both levels' mean variance over seeds, corrected for "
-        "small samples (Cumming 2012; Lakens 2013).",
+        "Effect size: Hedges' g_av, the paired difference divided by the square root of the two levels' mean variance over "
+        "seeds, corrected for small samples (Cumming 2012; Lakens 2013).",
         f"“No effect larger than”: an undecided difference whose 95 % interval lies within ±{100 * NEGLIGIBLE_FRACTION:g} points "
-        f"(of what is no fraction: ±{100 * NEGLIGIBLE_SHARE:g} % of the baseline's mean). “More seeds”: how many would decide "
-        "with 80 % power at the strictest level of Holm's correction, if difference and spread are those measured.",
+        f"(of outcomes that are no fractions: ±{100 * NEGLIGIBLE_SHARE:g} % of the baseline's mean). “More seeds”: how many more "
+        "would decide with 80 % power at the strictest level of Holm's correction, if the true difference and spread are the "
+        "measured ones.",
     ]
 
 
@@ -158,11 +162,12 @@ def _variances(summary: Summary) -> list[str]:
     if not summary.variances:
         return []
     return [
-        "Analysis of variance: seeds are blocks; every term against the model of all terms that do not contain it (type II), "
-        "over the interaction of cells and seeds; least squares by statsmodels; p corrected by Holm over the lines of one table.",
+        "Analysis of variance: seeds are blocks. Every term is tested against the model of all terms that do not contain it "
+        "(type II sums of squares), with the interaction of cells and seeds as the error; least squares by statsmodels; p "
+        "corrected by Holm over the rows of one table.",
         "Partial ω² (Olejnik and Algina 2003) with an interval from the noncentral F (Steiger 2004); estimates below 0 are shown "
-        "as 0. Table and interval take the noise as normal and equal in all cells (under heavy tails such intervals cover about "
-        "90 % in simulations, not 95), which the paired differences do not.",
+        "as 0. The table and these intervals assume normal noise of equal size in all cells (under heavy tails such intervals "
+        "cover about 90 % in simulations, not 95); the paired differences do not.",
     ]
 
 
@@ -170,9 +175,9 @@ def _stability(summary: Summary) -> list[str]:
     if summary.stability is None:
         return []
     return [
-        f"Rank stability: {NUM_DRAWS:,} draws of whole seeds with replacement, generator seed 0, ties shared; the distance of a "
-        "draw from the mean of all seeds is stretched as from a normal distribution to Student's t. It takes the best cell as it "
-        "is found, so that among cells that hardly differ it is too sure.",
+        f"Rank stability: {NUM_DRAWS:,} draws of whole seeds with replacement (generator seed 0); tied cells share a place. The "
+        "distance of a draw from the mean of all seeds is widened as Student's t is wider than a normal distribution. The best "
+        "cell is taken as it is found, so among cells that hardly differ the result is overconfident.",
     ]
 
 
@@ -185,17 +190,17 @@ def _search(summary: Summary) -> list[str]:
     if not any(one.fanova for importances in found.importances.values() for one in importances):
         return lines
     num = len(found.tried.places_NF)
-    drawn = [f"Importance and surrogates are of {MOST_CONFIGURATIONS} of the {num} configurations, drawn at random."]
+    drawn = [f"Importance and surrogate models are of {MOST_CONFIGURATIONS} of the {num} configurations, drawn at random."]
     return [
         "Importance: fANOVA (Hutter et al. 2014) is the share of a random forest's variance over the space that is a factor's "
-        "main effect; ranges count in their own scale. PED-ANOVA (Watanabe et al. 2023) is the share of being among the best "
-        f"tenth (at least {FEWEST_BEST}) that a factor explains among what was tried. ± is the standard error over {NUM_HALVES} "
-        f"random halves of the configurations. “By chance” is the largest share, in {NUM_SHUFFLES} shuffles, of a copy of the "
-        "factor whose levels are shuffled among the configurations, and which the forest sees beside it.",
-        "Partial dependence: the mean prediction of the surrogate with the least cross-validated error (random forest or "
+        "main effect; ranges are uniform on their own scale. PED-ANOVA (Watanabe et al. 2023) is the share of being among the "
+        f"best tenth (at least {FEWEST_BEST}) that a factor explains among what was tried. ± is the standard error over "
+        f"{NUM_HALVES} random halves of the configurations. “By chance” is the largest share, in {NUM_SHUFFLES} shuffles, of a "
+        "copy of the factor whose levels are shuffled among the configurations; the forest is given this copy beside the factor.",
+        "Partial dependence: the mean prediction of the surrogate model with the least cross-validated error (random forest or "
         f"Gaussian process, {NUM_FOLDS} folds) at a level, over the configurations tried. The band is 95 %, pointwise, by "
-        f"{partial_dependence.NUM_HALVES} random halves of them: what other configurations would change, not what the surrogate "
-        "gets wrong.",
+        f"{partial_dependence.NUM_HALVES} random halves of them: how much other configurations would change the curve, not how "
+        "wrong the model is.",
         *_condition_lines(summary.study),
         *(drawn if num > MOST_CONFIGURATIONS else []),
         *lines,
@@ -207,7 +212,7 @@ def _condition_lines(study: StudyRecord) -> list[str]:
         return []
     return [
         "A factor that exists only under a condition is judged among the configurations in which it was active, with the factors "
-        "that were active in all of these; surrogates take it for the middle of its range where it is not."
+        "that were active in all of these; where it is not active, surrogate models place it in the middle of its range."
     ]
 
 
@@ -215,9 +220,9 @@ def _pruned_lines(summary: Summary, found: Exploration) -> list[str]:
     if not found.tried.num_pruned:
         return []
     return [
-        f"{found.tried.num_pruned} configurations were pruned. Their last values are of an early epoch: no mean, surrogate, "
-        f"front or fANOVA has them; PED-ANOVA of {summary.primary.name}, on which they were pruned, takes them for worse than "
-        "all others."
+        f"{found.tried.num_pruned} configurations were pruned. Their last values are of an early epoch, so no mean, surrogate "
+        f"model, front or fANOVA uses them. PED-ANOVA of {summary.primary.name}, on which they were pruned, counts them as worse "
+        "than all others."
     ]
 
 
@@ -226,15 +231,16 @@ def _front_lines(summary: Summary) -> list[str]:
     lines = []
     if "seeds" in bases:
         lines.append(
-            "Probability to be on the Pareto front: the share of 1,000 bootstrap resamples of the seeds, the same for all "
-            "configurations, in which none of its fellows beats its means; resampled means are widened by √(k / (k - 1)) for k "
-            "seeds. Fewer than 5 seeds know too little of their own spread: a probability near 0 is then less sure than it looks."
+            "Probability of being on the Pareto front: the share of 1,000 bootstrap resamples of the seeds, the same for all "
+            "configurations, in which no other configuration dominates its means; resampled means are widened by √(k / (k - 1)) "
+            "for k seeds. Fewer than 5 seeds say too little of their own spread: a probability near 0 is then less certain than "
+            "it looks."
         )
     if "noise of the finalists" in bases:
         lines.append(
-            "Of what was searched the probability is over the noise that the finalists' replicates show beyond their "
-            "configuration's and their seed's mean, taken to be the same everywhere; it does not take back that the best of many "
-            "were also lucky."
+            "For searched configurations the probability is over the noise that the finalists' replicates show beyond their "
+            "configuration's and their seed's mean, assumed to be the same everywhere. It does not correct for the luck that the "
+            "best of many also had."
         )
     return lines
 
@@ -255,7 +261,7 @@ def recipe_table(summary: Summary) -> Table:
     first = runs[0].config if runs else {}
     shared = [name for name, value in first.items() if all(run.config.get(name, ...) == value for run in runs)]
     fields = [name for name in shared if name not in summary.study.factors]
-    caption = f"What all replicates share: {len(fields)} fields of the config that have one value and are no factor."
+    caption = f"What all replicates share: the {len(fields)} config fields that have one value and are not factors."
     columns = [Column("field", is_text=True), Column("value", is_text=True, is_long=True)]
     rows = [Row([name, formatting.setting(first[name])]) for name in fields]
     return Table("Recipe", caption, columns, rows, is_folded=True, is_detail=True)

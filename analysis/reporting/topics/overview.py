@@ -1,4 +1,4 @@
-"""What was run, in words: counts, the grid of cells and seeds, cost, failures, code and data."""
+"""What was run: counts, the grid of cells and seeds, cost, failures, code and data."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from studies.run_record import RunRecord, StudyRecord, levels_in_words
 
 SIGNS = {"finished": "✓", "failed": "F", "pruned": "P", "running": "R", "interrupted": "K", "missing": "–"}
 NOT_ASKED = "·"
-MEASURED = {"duration_s": "from begin to end", "cost/seconds": "training", "cost/gpu_seconds": "on a GPU"}
+MEASURED = {"duration_s": "from start to end", "cost/seconds": "training", "cost/gpu_seconds": "on a GPU"}
 SECONDS_PER_MINUTE = 60
 NUM_NAMED = 3
 
@@ -58,8 +58,8 @@ def _counts_in_words(study: StudyRecord, found: Overview) -> Iterator[str]:
         counts = ", ".join(f"{num} {state}" for state, num in states.items())
         yield f"{_of_role(role)}: {sum(states.values())} replicates: {counts}."
     if found.begun_at_ms:
-        until = f"the last ended {_moment(found.ended_at_ms)}" if found.ended_at_ms else "none has ended"
-        yield f"The first began {_moment(found.begun_at_ms)}, {until}."
+        until = f"the last one ended {_moment(found.ended_at_ms)}" if found.ended_at_ms else "none has ended"
+        yield f"The first one started {_moment(found.begun_at_ms)}, {until}."
     for name, durations in found.durations.items():
         yield f"Time {MEASURED[name]}: {_duration(durations.total)} in all."
 
@@ -74,13 +74,13 @@ def _states(found: Overview) -> Table:
         Row([_of_role(role), *(str(states.get(state, 0)) for state in SIGNS), str(sum(states.values()))])  # type: ignore[call-overload]
         for role, states in found.states.items()
     ]
-    return Table("Replicates by state", "Of every kind of replicate.", columns, rows)
+    return Table("Replicates by state", "By kind of replicate.", columns, rows)
 
 
 def _grid(study: StudyRecord, found: Overview) -> Table:
     seeds = sorted({seed for row in found.grid for seed in row.states})
     legend = ", ".join(f"{sign} {state}" for state, sign in SIGNS.items())
-    caption = f"A sign for every seed, in their order ({', '.join(map(str, seeds))}): {legend}, {NOT_ASKED} not asked for."
+    caption = f"One sign for each of the seeds {', '.join(map(str, seeds))}: {legend}, {NOT_ASKED} not asked for."
     columns = [Column("cell", is_text=True), Column("seeds", is_text=True), Column("finished")]
     return Table("Cells and seeds", caption, columns, [Row(_grid_cells(study, row, seeds)) for row in found.grid])
 
@@ -96,7 +96,7 @@ def _grid_cells(study: StudyRecord, row: SeedGridRow, seeds: Sequence[int]) -> l
 def _costs(found: Overview) -> Table:
     columns = [Column("time", is_text=True), *map(Column, ("replicates", "in all", "shortest", "median", "longest"))]
     rows = [Row([MEASURED[name], *_durations(durations)]) for name, durations in found.durations.items()]
-    return Table("Cost", "Of the replicates that say what they took.", columns, rows)
+    return Table("Cost", "Over the replicates that recorded it.", columns, rows)
 
 
 def _durations(found: Durations) -> list[str]:
@@ -118,7 +118,7 @@ def _which(study: StudyRecord, runs: Sequence[RunRecord]) -> str:
 def _provenance(found: Overview) -> Table:
     columns = [Column("what", is_text=True), Column("value", is_text=True), Column("replicates")]
     rows = [Row([what, value, str(num)]) for what, values in found.provenance.items() for value, num in _most(values)]
-    return Table("Code and data", "What the replicates' runs say, and how many say so.", columns, rows)
+    return Table("Code and data", "What the replicates' runs have recorded, and how many have each value.", columns, rows)
 
 
 def _most(values: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -86,8 +86,8 @@ def published_tables(summary: Summary) -> list[Table]:
     if not found:
         return []
     caption = (
-        "For orientation, no comparison at equal recipe: single published values without an interval. “Here” is, of this "
-        "study's cells with the same data set and network, the one with the best validation accuracy."
+        "For orientation only: the recipes differ, and the published values are single numbers without an interval. “Here” is, "
+        "of this study's cells with the same data set and network, the one with the best validation accuracy."
     )
     columns = [
         Column("published", is_text=True),

@@ -22,11 +22,11 @@ def stability_tables(summary: Summary) -> list[Table]:
 
 
 def _caption(found: RankStability) -> str:
-    most = f" Of {found.num_cells:,} cells the best {MOST_CELLS} were compared." if found.num_cells > MOST_CELLS else ""
+    most = f" The best {MOST_CELLS} of {found.num_cells:,} cells were compared." if found.num_cells > MOST_CELLS else ""
     num = min(NUM_SHOWN, len(found.cells))
     return (
-        f"The best {num} of {found.num_cells:,} by the mean of {found.outcome.name}; how often each is the best, and its mean "
-        f"rank, when the {found.num_seeds} seeds are drawn anew {NUM_DRAWS:,} times, each with all its cells.{most}"
+        f"The best {num} of {found.num_cells:,} by the mean of {found.outcome.name}. The {found.num_seeds} seeds are resampled "
+        f"{NUM_DRAWS:,} times, each with all its cells: the mean rank of each, and how often it is the best.{most}"
     )
 
 

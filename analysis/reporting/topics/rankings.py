@@ -43,7 +43,7 @@ def _front_table(summary: Summary, ranking: Ranking) -> Table:
 
 
 def _probability(configuration: Configuration) -> str:
-    """How surely a configuration is on the front; a dash where nothing is known of it."""
+    """The probability of being on the front; a dash where nothing is known of it."""
     probability = configuration.front_probability
     return formatting.NONE if math.isnan(probability) else f"{100 * probability:.0f} %"
 
@@ -62,12 +62,12 @@ def _caption(summary: Summary, ranking: Ranking) -> str:
     if ranking.kind == "finalist":
         seeds = formatting.named_seeds({run.seed for run in summary.asked if run.role == "finalist"})
         return (
-            f"What the search chose, trained again with {seeds} that are fresh, not those that selected it; ranked by "
-            f"the mean of {primary}. “Selected on” is what the search saw."
+            f"The configurations that the search chose, trained again with {seeds} that had no part in choosing them; ranked by "
+            f"the mean of {primary}. “Selected on” is the value that the search saw."
         )
     return (
         f"The best {min(NUM_BEST, num)} of {num} configurations by the mean of {primary} over their seeds. They are ranked on "
-        "the value that is shown, which flatters the first ones."
+        "the value that is shown, which makes the first ones look better than they are."
     )
 
 
@@ -78,11 +78,11 @@ def _front_caption(summary: Summary, ranking: Ranking) -> str:
     how = {
         "seeds": "The probability is over resampled seeds.",
         "noise of the finalists": "The probability is over the noise between replicates that the finalists show.",
-        "": "One seed each does not tell how surely.",
+        "": "One seed each does not say how certain that is.",
     }[ranking.front_basis]
     what = CONFIGURATIONS[ranking.kind].capitalize()
     limits = " and that keep the limits" if summary.study.options.get("limits") else ""
-    return f"{what} that no other beats, by being as good in all of {names} and better in one{limits}. {how}{most}"
+    return f"{what} that no other dominates, being at least as good in all of {names} and better in one{limits}. {how}{most}"
 
 
 def _columns(summary: Summary, ranking: Ranking) -> list[Column]:
@@ -132,19 +132,19 @@ def ranking_verdicts(summary: Summary) -> Iterator[str]:
     for ranking in summary.rankings:
         yield _counts_in_words(summary, ranking)
         if ranking.kind == "cell":
-            yield "No level is contrasted with another: drawn at random, they meet the other factors' levels in unequal shares."
+            yield "No level is compared with another: drawn at random, they meet the other factors' levels in unequal shares."
     if fronts := [ranking for ranking in summary.rankings if ranking.front and _has_front(summary)]:
         names = ", ".join(objective.name for objective in objectives_of(summary.study))
         yield f"On the Pareto front of {names}: {' and '.join(_front_in_words(ranking) for ranking in fronts)}."
 
 
 def _front_in_words(ranking: Ranking) -> str:
-    """How many are on the front of their kind, and how many of them rather surely."""
+    """How many are on the front of their kind, and how many of them with a probability of at least one half."""
     num_sure = sum(configuration.front_probability >= SURE for configuration in ranking.front)
     sure = (
         f" ({num_sure} with a probability of {100 * SURE:.0f} % or more)"
         if ranking.front_basis
-        else " (how surely, one seed does not tell)"
+        else " (one seed does not say how certain that is)"
     )
     return f"{len(ranking.front)} of {len(ranking.configurations)} {CONFIGURATIONS[ranking.kind]}{sure}"
 

@@ -11,7 +11,7 @@ from analysis.statistics.search.partial_dependence import Dependence, SurrogateM
 from analysis.statistics.summary import Summary
 
 ASSOCIATIONS = (
-    "Associations in an adaptive sample are not effects: the search went on where values were good, so that a level was met by "
+    "Associations in an adaptive sample are not effects. The search sampled more where values were good, so a level occurs with "
     "the other factors' levels in unequal shares, and what looked bad early was hardly tried again. Importance and partial "
     "dependence say where to look; a designed study of these factors measures what a level does."
 )
@@ -52,13 +52,13 @@ def by_importance(importances: list[Importance]) -> list[Importance]:
 def _importance_caption(summary: Summary) -> str:
     kind = "Associations, not effects. " if summary.study.design == "adaptive_search" else ""
     return (
-        f"{kind}Shares of an objective's variance (fANOVA), and of being among its best tenth (PED-ANOVA), ± standard error; "
-        f"beside each what a factor gets by chance.{_forests_in_words(summary)}"
+        f"{kind}Shares of an objective's variance (fANOVA), and of being among its best tenth (PED-ANOVA), ± standard error. "
+        f"“By chance” is what a shuffled copy of the factor gets.{_forests_in_words(summary)}"
     )
 
 
 def _forests_in_words(summary: Summary) -> str:
-    """How well the forest behind fANOVA predicts: what it cannot predict it cannot share out."""
+    """How well the forest behind fANOVA predicts: of what it cannot predict it cannot give shares."""
     found = summary.exploration
     forests = [
         f"{outcome.name} {score.r_squared:.2f}"
@@ -87,7 +87,8 @@ def _dependence_table(summary: Summary) -> Table:
                 *_at(learnt, dependence, int(dependence.mean.argmin())),
             ]
             rows.append(Row([learnt.outcome.name, dependence.axis.factor, *cells], "first" if not place else ""))
-    caption = f"What a surrogate predicts on average over the other factors, at the best and the worst level. {' '.join(errors)}"
+    what = "What a surrogate model predicts on average over the other factors, where that is highest and where it is lowest."
+    caption = f"{what} {' '.join(errors)}"
     return Table("Partial dependence", caption, columns, rows, is_detail=True)
 
 
@@ -120,12 +121,12 @@ def _importance_in_words(found: Exploration, outcome: Outcome, importances: Sequ
     known = [(one.factor, one.fanova) for one in importances if one.fanova]
     above = sorted(((share, name) for name, share in known if share.is_above_chance), key=lambda pair: -pair[0].value)
     if not above:
-        return f"{outcome.name} goes with no factor more than by chance (fANOVA)."
+        return f"{outcome.name} is associated with no factor beyond chance (fANOVA)."
     named = ", ".join(f"{name} ({share_in_words(share)} %)" for share, name in above[:NUM_NAMED])
     more = f" and {len(above) - NUM_NAMED} more" if len(above) > NUM_NAMED else ""
     rest = [name for name, share in known if not share.is_above_chance]
-    others = f"; no more than by chance with {', '.join(rest)}" if rest else ""
-    return f"{outcome.name} goes most with {named}{more}: shares of its variance by fANOVA{others}."
+    others = f"; not beyond chance with {', '.join(rest)}" if rest else ""
+    return f"{outcome.name} is most associated with {named}{more}: shares of its variance by fANOVA{others}."
 
 
 def why_no_importance(found: Exploration, outcome: Outcome, importances: Sequence[Importance]) -> str:
@@ -136,9 +137,9 @@ def why_no_importance(found: Exploration, outcome: Outcome, importances: Sequenc
     if num >= FEWEST_CONFIGURATIONS:
         is_constant = len(set(found.tried.values[outcome][found.tried.known(outcome)].tolist())) == 1
         why = f"all {num} configurations have the same value" if is_constant else "no factor was active in enough of them"
-        return f"Nothing is said of what {outcome.name} goes with: {why}."
+        return f"No importance is given for {outcome.name}: {why}."
     return (
-        f"Nothing is said of what {outcome.name} goes with: that takes at least {FEWEST_CONFIGURATIONS} configurations, and "
+        f"No importance is given for {outcome.name}: that takes at least {FEWEST_CONFIGURATIONS} configurations, and "
         f"{num} {'has' if num == 1 else 'have'} a value."
     )
 
@@ -151,7 +152,7 @@ def share_in_words(share: Share | None) -> str:
 def _surrogate_in_words(learnt: SurrogateModel) -> str:
     best = learnt.scores[0]
     return (
-        f"No surrogate predicts {learnt.outcome.name} better than its mean does: the best is a {best.kind} with a "
+        f"No surrogate model predicts {learnt.outcome.name} better than its mean does: the best is a {best.kind} with a "
         f"cross-validated R² of {best.r_squared:.2f} ± {best.standard_error:.2f} over {learnt.num_configurations} configurations."
     )
 
@@ -169,7 +170,7 @@ def _progress_in_words(found: Exploration) -> str:
     if found.progress is None or found.progress.reached[-1] <= 0:
         return "The hypervolume of the search's front is 0: no trial is better than the worst one in every objective."
     until, total = found.progress.trials_until(0.95), found.progress.num_trials[-1]
-    return f"95 % of the last hypervolume was reached after {until} of {total} trials."
+    return f"95 % of the final hypervolume was reached after {until} of {total} trials."
 
 
 def reference_in_words(found: Exploration) -> str:

@@ -1,4 +1,4 @@
-"""Tables of spiking networks: how soon the answer stands and what it costs, the cells by accuracy and cost, sparsity by layer."""
+"""Tables of spiking networks: time steps to the final accuracy and their cost, accuracy against cost, sparsity by layer."""
 
 from collections.abc import Sequence
 
@@ -39,13 +39,13 @@ def spiking_tables(summary: Summary) -> list[Table]:
 
 def _costs(summary: Summary) -> Table:
     caption = (
-        "Means over seeds ± half of their 95 % intervals. Within one point: the first time step from which on the validation "
-        "accuracy stays within 1 point of the last step's. Operations and energy are of one image; AC/MAC: accumulates over the "
-        "multiply-accumulates of one pass of the same network without spikes. Energy is a model: 4.6 pJ per MAC, 0.9 pJ per AC "
-        "(45 nm)."
+        "Means over seeds ± half the width of their 95 % intervals. Within one point: the first time step from which the "
+        "validation accuracy stays within 1 point of its final value. Operations and energy are per image. AC/MAC: accumulates "
+        "divided by the multiply-accumulates of one pass of the same network without spikes. Energy is modelled: 4.6 pJ per MAC, "
+        "0.9 pJ per AC (45 nm)."
     )
     columns = [
-        Column("of", is_text=True),
+        Column("level or cell", is_text=True),
         Column("seeds"),
         Column("time steps to within one point"),
         Column("spikes per neuron"),
@@ -76,12 +76,12 @@ def _microjoules(energy_pj: Estimate | None) -> Estimate | None:
 def _cells(summary: Summary) -> Table:
     points = summary.spiking.points
     caption = (
-        "The numbers are those of the figure; ± half of the 95 % intervals over seeds. Pareto front: no cell has fewer "
-        "operations (or less energy) at no lower accuracy, by the means; a cell whose interval overlaps a neighbour's may be on "
-        "it by chance."
+        "Numbered as in the figure; ± half the width of the 95 % interval over seeds. A cell is on the Pareto front if no other "
+        "has fewer operations (or less energy) at no lower accuracy, by the means. A cell whose interval overlaps a neighbour's "
+        "may be on it by chance."
     )
     if len(points) > MOST_LISTED:
-        caption += f" Of {len(points)} cells only those on a front."
+        caption += f" Of {len(points)} cells only those on a front are listed."
     columns = [
         Column("no."),
         Column("cell", is_text=True),
@@ -116,7 +116,7 @@ def _cell_row(study: StudyRecord, number: int, point: CostPoint) -> Row:
 
 def _sparsity(summary: Summary) -> Table:
     layers = summary.spiking.layers
-    columns = [Column("of", is_text=True), *(Column(layer) for layer in layers)]
+    columns = [Column("level or cell", is_text=True), *(Column(layer) for layer in layers)]
     rows = [
         Row([row_in_words(summary.study, row), *(_zeros(row.sparsity.get(layer)) for layer in layers)], _class(row))
         for row in summary.spiking.rows
@@ -126,7 +126,9 @@ def _sparsity(summary: Summary) -> Table:
         if rows and found.sparsity:
             shown = [f"{found.sparsity[layer]:.2f}" if layer in found.sparsity else formatting.NONE for layer in layers]
             rows.append(Row([f"{found.model}, published", *shown], "published"))
-    caption = "Zeros among the outputs of each layer over all time steps and images, %; ± half of the 95 % interval over seeds."
+    caption = (
+        "Percentage of zeros among each layer's outputs over all time steps and images; ± half the width of the 95 % interval."
+    )
     return Table("Sparsity by layer", caption, columns, rows if len(layers) > 1 else [], is_folded=True, is_detail=True)
 
 

@@ -88,7 +88,9 @@ def test_values_of_a_pair_are_over_the_shared_seeds() -> None:
 def test_too_few_pairs_are_told(num_seeds: int, is_warned: bool) -> None:
     """2 comparisons need 7 pairs for a corrected p below 0.05: with fewer nothing can be decided, and it is said."""
     text = all_texts(compare(study_with(0.1, seeds=range(num_seeds)), study_with(0.1, name="other", seeds=range(9))))
-    sentence = f"With {num_seeds} pairs and 2 comparisons in a table no corrected p-value can fall below 0.05; 7 pairs can."
+    sentence = (
+        f"With {num_seeds} pairs and 2 comparisons in a table no corrected p-value can fall below 0.05; that takes 7 pairs."
+    )
     assert (sentence in " ".join(text.split())) == is_warned
 
 
@@ -156,7 +158,7 @@ def test_what_differs_comes_first() -> None:
     assert found == {"data digest": ("d", "e"), "epochs": ("5", "10"), "flip": ("–", "true"), "torch": ("2.15.0", "2.16.0")}
     text = all_texts(comparison)
     assert text.index("What differs") < text.index("Validation accuracy: cells")
-    assert "a difference of results is of the data too" in " ".join(text.split())
+    assert "a difference of results may be due to the data" in " ".join(text.split())
 
 
 def test_cells_of_one_study_alone_are_listed() -> None:

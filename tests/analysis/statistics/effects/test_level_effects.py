@@ -80,9 +80,9 @@ def test_a_seed_that_is_not_whole_is_adjusted() -> None:
     assert difference(found["a", 1]) == pytest.approx((0.25 + 0.7 / 3 - 0.05) / 2)
     assert difference(found["b", 1]) == pytest.approx((0.15 + 0.4 / 3 - 0.05) / 2)
     assert [found["a", level].num_finished for level in (0, 1)] == [2, 2]
-    assert any(warning.startswith("1 of 2 seeds are whole.") for warning in summary.warnings)
-    assert "adjusted by a linear model of main effects since" in all_outputs(summary)
-    assert not [warning for warning in summarise(*factorial()).warnings if "whole" in warning]
+    assert any(warning.startswith("1 of 2 seeds have a result in every cell.") for warning in summary.warnings)
+    assert "adjusted by a linear model of main effects because" in all_outputs(summary)
+    assert not [warning for warning in summarise(*factorial()).warnings if "in every cell" in warning]
 
 
 def test_main_effects_of_a_conditional_factor() -> None:

@@ -86,7 +86,7 @@ def test_every_output_says_that_associations_are_no_effects(summary: Summary) ->
     text = " ".join(all_outputs(summary).split())
     assert text.count(ASSOCIATIONS) == 2  # the terminal and Markdown
     assert text.rindex(ASSOCIATIONS) < text.index("## Importance of the factors") < text.index("## Partial dependence")
-    assert "validation accuracy goes most with lr (" in text
+    assert "validation accuracy is most associated with lr (" in text
     assert "6 configurations were pruned." in text
     assert "Gaussian process, cross-validated RMSE" in text
     page = to_html(summary_document(summary))
@@ -145,7 +145,7 @@ def test_one_factor_and_one_objective() -> None:
     page = to_html(summary_document(summary))
     assert "Best value over time" in page
     assert "Pareto" not in page
-    assert "validation accuracy goes most with lr" in all_outputs(summary)
+    assert "validation accuracy is most associated with lr" in all_outputs(summary)
 
 
 def surrogate_of(values: list[float], places: list[float]) -> SurrogateModel:
@@ -178,8 +178,8 @@ def test_a_surrogate_that_explains_nothing_draws_nothing() -> None:
     runs = [run_of({"lr": 0.001 + 0.002 * i}, 0, 0.5 + 0.01 * value, role="search") for i, value in enumerate(values)]
     study = study_of_search(runs, objectives={ACCURACY: "maximize"}, factors={"lr": []})
     text = " ".join(all_outputs(summarise(study, runs)).split())
-    assert "No surrogate predicts validation accuracy better than its mean does" in text
-    assert "validation accuracy goes with no factor more than by chance" in text
+    assert "No surrogate model predicts validation accuracy better than its mean does" in text
+    assert "validation accuracy is associated with no factor beyond chance" in text
     assert "## Partial dependence" not in text
 
 
