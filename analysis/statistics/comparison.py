@@ -1,4 +1,4 @@
-"""Two studies compared: cell by cell or level by level, and what a factor does in the one and in the other."""
+"""Two studies compared: cell by cell or level by level, and the effects of their factors."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -30,11 +30,12 @@ Values = Mapping[int, float]
 class ComparedValue:
     """A cell, level or effect that both studies have: its value in each, and the second minus the first.
 
-    A ``cell`` is a combination of levels; a ``level`` stands for its cells, and an ``effect`` for its difference from its
-    factor's baseline level, both as the study's own summary has them. Paired by seed where at least two seeds, and half of those
-    of the study that has fewer, are shared, and then all values are over the shared seeds; else Welch's interval and test.
-    ``corrected_p`` is Holm's over all of one kind and outcome. Estimates are None, and p-values NaN, where there are too few
-    values.
+    A ``cell`` is a combination of levels; a ``level`` is the mean over its cells, and an ``effect`` its difference from its
+    factor's baseline level, both as the study's own summary has them. Values are in the outcome's unit. They are paired by seed
+    where at least two seeds, and half of those of the study that has fewer, are shared; then all values are over the shared
+    seeds, with Student's t interval and the sign-flip test. Otherwise interval and test are Welch's (1947), which assume
+    independent seeds. ``corrected_p`` is Holm's over all of one kind and outcome. Estimates are None, and p-values NaN, where
+    there are too few values.
     """
 
     kind: Kind
@@ -114,7 +115,7 @@ def compare_effects(first: StudyLevels, second: StudyLevels, outcome: Outcome) -
 
 
 def repetition(first: Sequence[RunRecord], second: Sequence[RunRecord], outcome: Outcome) -> Repetition:
-    """See ``Repetition``: what a change of code must leave alone."""
+    """Count the replicates that finished in both studies, and those whose outcome is the same to the last digit."""
     values = {run.identity: run.metrics.get(outcome.metric) for run in first if run.status == "FINISHED"}
     pairs = [
         (values[run.identity], run.metrics.get(outcome.metric))

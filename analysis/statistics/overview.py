@@ -1,4 +1,4 @@
-"""What was run: replicates by state, cells by seed, cost, durations, failures; and what code and data that was."""
+"""What was run: replicates by state, cells by seed, cost, durations, failures, code and data."""
 
 import json
 import math
@@ -48,12 +48,12 @@ class Durations:
 
 @dataclass(frozen=True)
 class Overview:
-    """See the fields; everything is counted over all replicates, those of searches and tunings too."""
+    """What was run of a study, counted over all replicates, those of searches and tunings too."""
 
     states: Mapping[Role, Mapping[State, int]]
     grid: Sequence[SeedGridRow]
     durations: Mapping[str, Durations]
-    """Of ``duration_s`` (from begin to end of a run that has ended) and of every cost metric that there is."""
+    """Of ``duration_s`` (from start to end of a run that has ended) and of every cost metric that there is, in seconds."""
     begun_at_ms: int
     """The first one; 0 where none has begun."""
     ended_at_ms: int
@@ -64,7 +64,7 @@ class Overview:
 
 
 def overview(runs: Sequence[RunRecord]) -> Overview:
-    """Everything of one study's replicates."""
+    """Count the replicates of one study by state, cost, failure and provenance."""
     begun = [run.begun_at_ms for run in runs if run.begun_at_ms]
     return Overview(
         states=_states(runs),

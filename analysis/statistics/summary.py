@@ -1,4 +1,4 @@
-"""The ablation summary as data: what a study's design lets one say, and what to keep in mind."""
+"""The ablation summary as data: everything that is estimated of a study, and the warnings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from studies.run_record import PRUNED, RunRecord, StudyRecord
 
 @dataclass(frozen=True)
 class Summary:
-    """All that is said of a study.
+    """Everything that is estimated of a study.
 
     Designs of factors have effects for every outcome, in the order of the factors; a random design and a search have rankings,
     and an ``exploration`` of their space.
@@ -53,7 +53,7 @@ class Summary:
 
 
 def summarise(study: StudyRecord, runs: Sequence[RunRecord], record_warnings: Sequence[str] = ()) -> Summary:
-    """What the design allows: simple effects, main effects, or a ranking (see ``level_cells`` and ``rankings``).
+    """Estimate what the design allows: simple effects, main effects, or a ranking (see ``level_cells`` and ``rankings``).
 
     Args:
         study: What was asked.

@@ -1,4 +1,4 @@
-"""What a design can see: the smallest effect that it finds four times out of five."""
+"""Power: the smallest effect that a design detects with a probability of 80 %, and the seeds that an effect needs."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a search or a random design has tried, as a matrix: the sample that importance and surrogates are learnt from."""
+"""The configurations that a search or a random design has tried, as a matrix for importance and surrogate models."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -64,11 +64,19 @@ def _means(cells: Sequence[Sequence[RunRecord]], outcome: Outcome, is_pruned: Ma
 
 
 def model_inputs(axes: Sequence[FactorAxis], places_NF: Array) -> Array:
-    """The matrix that a model sees: every axis's columns beside each other."""
+    """The inputs of a model: the columns of all axes beside each other.
+
+    Args:
+        axes: Of the factors.
+        places_NF: Configurations × factors, NaN where a factor is inactive.
+
+    Returns:
+        Configurations × columns.
+    """
     columns = [axis.columns(places_NF[:, i]) for i, axis in enumerate(axes)]
     return np.hstack(columns) if columns else np.empty((len(places_NF), 0))
 
 
 def some_of(rows: npt.NDArray[np.intp], most: int, generator: np.random.Generator) -> npt.NDArray[np.intp]:
-    """All rows, or ``most`` of them drawn at random, in their order."""
+    """All rows, or ``most`` of them drawn at random without replacement, in their order."""
     return rows if len(rows) <= most else np.sort(generator.choice(rows, most, replace=False))

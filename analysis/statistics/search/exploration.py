@@ -1,4 +1,4 @@
-"""What a search or a random design lets one say of its space: importance, partial dependence, how the search went on."""
+"""What a search or a random design says of its space: importance, partial dependence, and the progress of the search."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from studies.run_record import SPARSITY, RunRecord, StudyRecord
 
 @dataclass(frozen=True)
 class Exploration:
-    """Of every objective the importances, in the order of the factors; of these and of sparsity the surrogates.
+    """The importances for every objective, in the order of the factors, and the surrogate models of these and of sparsity.
 
     ``progress`` is of a search; None where no trial has finished, or for a random design.
     """
@@ -29,7 +29,7 @@ class Exploration:
 
 
 def explore(study: StudyRecord, runs: Sequence[RunRecord]) -> Exploration | None:
-    """None for designs that have effects instead."""
+    """Explore the space of a random design or a search; None for designs that have effects instead."""
     if study.design not in ("adaptive_search", "random"):
         return None
     objectives = objectives_of(study)

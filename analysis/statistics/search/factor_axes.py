@@ -37,7 +37,7 @@ class FactorAxis:
 
     @property
     def margin(self) -> float:
-        """How far a place stands for what is around it: half the distance to its neighbours, 0 on a continuous range."""
+        """Half the distance between neighbouring places, 0 on a continuous range: a place represents what is so near."""
         return 0.5 / (self.num_values - 1) if self.num_values and self.num_values > 1 else 0.0
 
     def place(self, level: Level) -> float:
@@ -60,7 +60,7 @@ class FactorAxis:
         return round(value) if self.is_integer else value
 
     def grid(self, num: int) -> list[float]:
-        """Places that stand for the whole axis: every level, or ``num`` places of a range, fewer if it has fewer values."""
+        """Places that cover the axis: every level, or ``num`` places of a range, fewer if it has fewer values."""
         if self.levels:
             return [self.place(level) for level in self.levels]
         places = [float(place) for place in np.linspace(0, 1, min(num, self.num_values or num))]

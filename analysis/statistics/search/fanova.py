@@ -23,9 +23,14 @@ def forest_of(inputs_NC: Array, values_N: Array, *, num_trees: int, seed: int) -
 
 
 def main_effect_shares(forest: Any, axes: Sequence[FactorAxis]) -> Array:
-    """For each axis the share of the forest's variance that is its main effect: the mean over the trees that vary at all.
+    """For each axis the share of the forest's variance that is its main effect (Hutter, Hoos and Leyton-Brown 2014, section 3).
 
-    All are 0 where no tree varies. What is missing from 1 is interactions.
+    The mean over the trees that vary at all, for a uniform measure on the space; all are 0 where no tree varies. What is missing
+    from a sum of 1 is due to interactions.
+
+    Args:
+        forest: A fitted random forest of scikit-learn.
+        axes: In the order of the forest's inputs.
     """
     shares = [found for tree in forest.estimators_ if (found := _shares_of_tree(tree.tree_, axes)) is not None]
     return np.mean(shares, axis=0) if shares else np.zeros(len(axes))

@@ -1,4 +1,4 @@
-"""How surely a configuration is on the Pareto front, given how much another seed would change."""
+"""The probability that a configuration is on the Pareto front, given how much another seed would change."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ SEED = 20260124
 
 
 def by_resampled_seeds(losses_CSO: Array) -> Array | None:
-    """The probability of each configuration to be on the front of its fellows, under resampling of seeds in blocks.
+    """The probability that each configuration is on the Pareto front of all, by a bootstrap of whole seeds.
 
-    A bootstrap over blocks: all configurations get the same seeds, so that what a seed does to all of them cancels. The
+    All configurations get the same seeds, so that what a seed does to all of them cancels. The
     resampled means are widened by √(k / (k - 1)) about the mean of k seeds, since a bootstrap of k values varies by that much
     too little (Efron 1982, section 5).
 
@@ -50,7 +50,7 @@ def by_resampled_seeds(losses_CSO: Array) -> Array | None:
 
 
 def replicate_noise(losses_CSO: Array) -> Array | None:
-    """What is left of the replicates' losses without their configuration's and their seed's mean, scaled to its true size.
+    """The residuals of the replicates' losses after configuration + seed, scaled by √(n / degrees of freedom).
 
     Only this noise can change an order: configurations that were tried with one and the same seed share what the seed does.
     Of a single configuration the seed's part cannot be told, and stays in.
@@ -79,9 +79,9 @@ def replicate_noise(losses_CSO: Array) -> Array | None:
 
 
 def by_added_noise(losses_CO: Array, num_seeds_C: Array, noise_RO: Array) -> Array:
-    """The probability of each configuration to be on the front, had every value another draw of the noise.
+    """The probability that each configuration is on the front if every value had another draw of the noise.
 
-    It does not take back that the best of many were also lucky.
+    The noise is assumed to be the same for all configurations. The luck that the best of many had is not corrected for.
 
     Args:
         losses_CO: Configurations × objectives, less is better; NaN where there is no value.
@@ -108,6 +108,6 @@ def _known(losses: Array) -> Any:
 
 
 def _hopeless(losses_NO: Array, span_O: Array) -> Mask:
-    """Which points some other beats whatever the noise; they decide nothing about the rest either."""
+    """Which points some other dominates whatever the noise; they can be left out of every comparison."""
     found = [bool(np.any(np.all(losses_NO + span_O < loss, axis=1))) for loss in losses_NO]
     return np.array(found, dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""How a search went on: the hypervolume of its front, or its best value, after every trial."""
+"""The progress of a search: the hypervolume of its front, or its best value, after every trial."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Progress:
-    """After so many trials (in the order in which they were begun) what the search had reached.
+    """What a search had reached after each number of trials, in the order in which they were begun.
 
     With several objectives ``reached`` is a share: the hypervolume between the front and ``reference``, the worst values among
     the trials, over the volume between ``reference`` and the best values. With one it is the best value so far (NaN before the
@@ -37,7 +37,16 @@ class Progress:
 
 
 def progress(tried: DesignMatrix, objectives: Sequence[Outcome], counts: Mask) -> Progress | None:
-    """Of the trials that count (those that keep the limits); None where none of them has all objectives."""
+    """The hypervolume (Zitzler and Thiele 1998) or, of one objective, the best value after every trial.
+
+    Args:
+        tried: The trials of the search.
+        objectives: What was searched for.
+        counts: Which trials count: those that keep the limits.
+
+    Returns:
+        None where no trial that counts has all objectives.
+    """
     values_NO = np.column_stack([tried.values[objective] for objective in objectives])
     losses_NO = losses_of(values_NO, [objective.direction for objective in objectives])
     losses_NO[~counts] = np.nan
@@ -73,7 +82,11 @@ def _hypervolumes(unit_NO: Array, moments: Sequence[int]) -> list[float]:
 
 
 def hypervolume(front_NO: Array) -> float:
-    """The share of the unit cube that a front dominates: losses between 0 and 1, sorted by the first, none of them beaten."""
+    """The share of the unit cube that a front dominates, with 1 as the reference point.
+
+    Args:
+        front_NO: Losses between 0 and 1, sorted by the first; no point dominates another.
+    """
     if front_NO.shape[1] > 2:
         return float(compute_hypervolume(front_NO, np.ones(front_NO.shape[1]), assume_pareto=True))
     ends = np.append(front_NO[1:, 0], 1.0)

@@ -1,4 +1,4 @@
-"""How important each factor is for an outcome among what was tried: fANOVA and PED-ANOVA, with their spread and chance."""
+"""The importance of each factor for an outcome among what was tried: fANOVA and PED-ANOVA, with errors and chance levels."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -57,7 +57,10 @@ class Importance:
 
 
 def importances(tried: DesignMatrix, outcome: Outcome, *, with_pruned: bool) -> list[Importance]:
-    """Every factor's importance, in the order of the axes; a conditional factor's where it is active.
+    """Every factor's importance by fANOVA (``main_effect_shares``) and PED-ANOVA (``ped_anova_share``), in the order of axes.
+
+    A conditional factor is judged among the configurations in which it is active. In an adaptive search these are associations,
+    not effects: the sample is where values were good.
 
     The standard error is the standard deviation over 50 random halves of the configurations: a half without replacement varies as
     much as a bootstrap resample of all (Politis and Romano 1994), and has no configuration twice, which a forest would learn

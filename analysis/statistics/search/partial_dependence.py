@@ -1,4 +1,4 @@
-"""Partial dependence: what a surrogate predicts at each level of a factor, averaged over the other factors (Friedman 2001)."""
+"""Partial dependence: what a surrogate model predicts at each level of a factor, averaged over the others (Friedman 2001)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,9 +25,10 @@ SEED = 20260123
 
 @dataclass(frozen=True)
 class Dependence:
-    """The surrogate's mean prediction at levels of one factor, from low to high or in the study's order.
+    """A surrogate model's mean prediction at levels of a factor, from low to high or in the study's order, in the outcome's unit.
 
-    ``low`` and ``high`` are 95 % pointwise, by the spread over random halves of the configurations.
+    ``low`` and ``high`` are a pointwise 95 % band by the spread over 25 random halves of the configurations: how much other
+    configurations would change the curve, not how wrong the model is.
     """
 
     axis: FactorAxis
@@ -39,7 +40,7 @@ class Dependence:
 
 @dataclass(frozen=True)
 class SurrogateModel:
-    """What was learnt of one outcome: the error of every kind of surrogate, the best first, and the best one's dependences.
+    """What was learnt of one outcome: the error of every kind of model, the best first, and the best one's partial dependences.
 
     There are no dependences where the best predicts no better than the mean; no scores where there is too little to learn from.
     """
@@ -56,7 +57,10 @@ class SurrogateModel:
 
 
 def surrogate_model(study: StudyRecord, tried: DesignMatrix, outcome: Outcome) -> SurrogateModel:
-    """Fit the surrogates to the configurations that have a value, at most 600 of them, drawn at random."""
+    """Choose a surrogate model by cross-validation and compute its partial dependences.
+
+    It is fitted to the configurations that have a value, or to 600 of them, drawn at random.
+    """
     generator = np.random.default_rng(SEED)
     rows = some_of(np.flatnonzero(tried.known(outcome)), MOST_CONFIGURATIONS, generator)
     values_N, places_NF = tried.values[outcome][rows], tried.places_NF[rows]

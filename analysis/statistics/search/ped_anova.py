@@ -1,4 +1,4 @@
-"""PED-ANOVA: how much each factor tells apart the best configurations from all that were tried (Watanabe et al. 2023).
+"""PED-ANOVA: how much each factor distinguishes the best configurations from all that were tried (Watanabe et al. 2023).
 
 The importance is γ² times the Pearson divergence of a factor's density among the best share γ from its density among all
 (equation 9 of the paper). That is the variance which the factor explains of the indicator of being among the best; we

@@ -1,4 +1,4 @@
-"""Configurations that are ranked, not contrasted: the cells of a random design, the trials and finalists of a search."""
+"""Rankings of configurations: the cells of a random design, the trials and finalists of a search."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from studies.run_record import TEST_ACCURACY, Level, Role, RunRecord, StudyRecor
 
 Kind = Literal["cell", "search", "finalist"]
 FrontBasis = Literal["seeds", "noise of the finalists", ""]
-"""What the probability to be on the front is of: resampled seeds; one seed, and the noise that the finalists show; nothing."""
+"""How the probability of being on the front is computed: from resampled seeds, from the finalists' noise, or not at all."""
 
 
 @dataclass(frozen=True)

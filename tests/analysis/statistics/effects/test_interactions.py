@@ -148,7 +148,7 @@ def test_missing_cells_take_degrees_of_freedom() -> None:
     assert table_of("full_factorial", FACTORS, fewer).not_estimable == [("a", "b")]
 
 
-def test_a_conditional_factor_does_not_interact_with_what_it_hangs_on() -> None:
+def test_a_conditional_factor_does_not_interact_with_its_condition() -> None:
     """The surrogate exists beside one gradient alone: two mains, no pair, and nothing is lost."""
     factors: dict[str, list[Level]] = {"gradient": ["exact", "bptt"], "surrogate": ["arctan", "triangle"]}
     cells: list[dict[str, Level]] = [{"gradient": "exact"}, *({"gradient": "bptt", "surrogate": s} for s in factors["surrogate"])]
