@@ -64,7 +64,7 @@ def _what_is_compared(summary: Summary, effects: Sequence[LevelEffect]) -> str:
     elsewhere = " (or in the cell that is named, where a factor is only active there)" if any(e.in_cell for e in effects) else ""
     return (
         f"Simple effects: every level with the other factors at their baseline{elsewhere}; differences paired by seed. The "
-        "design does not measure interactions, so the effects may be others at other levels of the other factors."
+        "design does not measure interactions, so the effects may differ at other levels of the other factors."
     )
 
 
