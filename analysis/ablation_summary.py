@@ -54,7 +54,7 @@ def write_summary(recorded: RecordedStudy, folder: Path) -> tuple[Summary, Docum
 
 
 def main() -> int:
-    """The command line; 0, or 2 where there is no such study."""
+    """Run the command line; the exit code is 0, or 2 if there is no such study."""
     parser = argparse.ArgumentParser(prog="python -m analysis.ablation_summary", description=__doc__)
     parser.add_argument("study", help="the study's name in MLflow")
     parser.add_argument("--tracking-uri", default="sqlite:///results/mlflow.db", help="its MLflow store (default: %(default)s)")

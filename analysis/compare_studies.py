@@ -33,7 +33,7 @@ StudyInStore = tuple[str, str]
 
 
 def load_comparison(first: StudyInStore, second: StudyInStore) -> StudyComparison:
-    """Read both and compare them.
+    """Read two studies, each from its store, and compare them.
 
     Raises:
         NoStudyError: One of them cannot be read, or they are the same; the message names it.
@@ -59,7 +59,7 @@ def write_comparison(comparison: StudyComparison, folder: Path) -> None:
 
 
 def main() -> int:
-    """The command line; 0, or 2 where one of the studies cannot be read."""
+    """Run the command line; the exit code is 0, or 2 if one of the studies cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m analysis.compare_studies", description=__doc__)
     parser.add_argument("first", help="a study's name in MLflow")
     parser.add_argument("second", help="another's, or the same one's in another store")

@@ -1,6 +1,6 @@
 """What was run of a study: ``python -m analysis.study_summary STUDY --tracking-uri URI``.
 
-Replicates by state, cells and seeds, cost, failures with reasons, versions, commits and data. Reads MLflow alone.
+Replicates by state, cells and seeds, cost, failures with their reasons, versions, commits and data. Reads MLflow alone.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from studies.credentials import mask_credentials
 
 
 def main() -> int:
-    """The command line; 0, or 2 where there is no such study."""
+    """Run the command line; the exit code is 0, or 2 if there is no such study."""
     parser = argparse.ArgumentParser(prog="python -m analysis.study_summary", description=__doc__)
     parser.add_argument("study", help="the study's name in MLflow")
     parser.add_argument("--tracking-uri", default="sqlite:///results/mlflow.db", help="its MLflow store (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""A report before it has a format: what it says, in the order in which it is read.
+"""A report without a format: what it says, in the order in which it is read.
 
 Topics make tables and lists, ``summary_document`` and the scripts put them together, and the renderers know no more than this.
 """
@@ -57,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its title and what one has to know to read it.
+    """A table with its title and caption.
 
     Args:
         title: Its heading.

@@ -1,4 +1,4 @@
-"""The figures of a search: importance, partial dependence, the Pareto front with its certainty, how it went on."""
+"""The figures of a search: the Pareto front with its probabilities, progress, importance, partial dependence."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +28,7 @@ SURE = 0.5
 
 
 def search_figures(summary: Summary) -> list[CaptionedFigure]:
-    """The front of the objectives, how the search went on, importance, and the partial dependence of every objective."""
+    """The front of the objectives, the progress of the search, importance, and the partial dependence of every objective."""
     found = [("The objectives against each other", _front_caption(summary), front(summary))]
     explored = summary.exploration
     if explored is None:
@@ -93,7 +93,7 @@ def _draw_share(axes: Axes, share: Share, height: float, i: int, label: str) -> 
 
 
 def dependence(explored: Exploration, learnt: SurrogateModel) -> Figure | None:
-    """A panel per factor on one scale: the surrogate's mean prediction with its band, and where configurations were tried."""
+    """A panel per factor on one scale: the surrogate model's mean prediction with its band, and the configurations tried."""
     shown = learnt.dependences[:MOST_FACTORS_DRAWN]
     with mpl.rc_context(STYLE):
         figure, places = panels(len(shown), 3, (4.4, 3.4))
@@ -142,7 +142,7 @@ def _shortened(label: str) -> str:
 
 
 def _draw_tried(axes: Axes, explored: Exploration, one: Dependence) -> None:
-    """A stroke at the foot for every configuration of a range, crosses above them for pruned ones."""
+    """A stroke at the bottom for every configuration of a range, crosses above them for pruned ones."""
     if one.axis.levels:
         return
     i = [axis.factor for axis in explored.tried.axes].index(one.axis.factor)
@@ -150,11 +150,11 @@ def _draw_tried(axes: Axes, explored: Exploration, one: Dependence) -> None:
     values = one.axis.low + places * (one.axis.high - one.axis.low)
     if one.axis.is_log:
         values = np.exp(np.log(one.axis.low) + places * np.log(one.axis.high / one.axis.low))
-    foot: Any = {"linestyle": "none", "transform": axes.get_xaxis_transform(), "color": INK}
+    bottom: Any = {"linestyle": "none", "transform": axes.get_xaxis_transform(), "color": INK}
     finished = values[~np.isnan(places) & ~explored.tried.is_pruned]
-    axes.plot(finished, np.full(len(finished), 0.02), marker="|", markersize=7, alpha=0.25, **foot)
+    axes.plot(finished, np.full(len(finished), 0.02), marker="|", markersize=7, alpha=0.25, **bottom)
     pruned = values[~np.isnan(places) & explored.tried.is_pruned]
-    axes.plot(pruned, np.full(len(pruned), 0.07), marker="x", markersize=3, alpha=0.35, **foot)
+    axes.plot(pruned, np.full(len(pruned), 0.07), marker="x", markersize=3, alpha=0.35, **bottom)
 
 
 def _dependence_caption(explored: Exploration, learnt: SurrogateModel) -> str:
@@ -170,7 +170,7 @@ def _dependence_caption(explored: Exploration, learnt: SurrogateModel) -> str:
 def front(summary: Summary) -> Figure | None:
     """Two objectives against each other: what was tried, filled where it is probably on the front, and the finalists' intervals.
 
-    Empty where the study has not two objectives or ranks nothing.
+    None where the study has not two objectives or ranks nothing.
     """
     pair = objectives_of(summary.study)
     kinds = {ranking.kind: ranking for ranking in summary.rankings}
@@ -240,7 +240,7 @@ def _front_caption(summary: Summary) -> str:
 
 
 def progress(summary: Summary) -> Figure | None:
-    """What the search had reached after every trial, with a cross where one was pruned; empty for what is no search."""
+    """What the search had reached after every trial, with a cross where one was pruned; None without a search."""
     explored = summary.exploration
     if explored is None or explored.progress is None or len(explored.progress.num_trials) < 2:
         return None
@@ -251,8 +251,8 @@ def progress(summary: Summary) -> Figure | None:
         reached = scale * np.asarray(explored.progress.reached)
         axes.plot(explored.progress.num_trials, reached, color=OKABE_ITO[0], linewidth=2, drawstyle="steps-post")
         pruned = 1 + np.flatnonzero(explored.tried.is_pruned)
-        foot: Any = {"linestyle": "none", "transform": axes.get_xaxis_transform(), "color": INK, "marker": "x", "alpha": 0.5}
-        axes.plot(pruned, np.full(len(pruned), 0.03), markersize=4, **foot)
+        bottom: Any = {"linestyle": "none", "transform": axes.get_xaxis_transform(), "color": INK, "marker": "x", "alpha": 0.5}
+        axes.plot(pruned, np.full(len(pruned), 0.03), markersize=4, **bottom)
         best = _label(summary.primary, f"best {summary.primary.name}")
         axes.set(xlabel="trials, as they were begun", ylabel="hypervolume (% of the box)" if is_volume else best)
         return figure

@@ -26,7 +26,7 @@ MOST_ROWS = 30
 LONGEST_UPRIGHT = 8
 """Characters of a layer's name that fit above its column."""
 SPREAD_FOR_LOG = 8
-"""Largest over smallest cost, from which on their axis is logarithmic."""
+"""Largest over smallest cost, from which their axis is logarithmic."""
 PICOJOULE_PER_MICROJOULE = 1e6
 
 
@@ -158,7 +158,7 @@ def _published_means(found: Published, layers: Sequence[str]) -> list[float]:
 
 
 def _draw_heat_map(axes: Axes, values: NDArray[np.float64], num_own: int) -> None:
-    """Numbers stand in the cells; a line parts what is published from what is measured."""
+    """Numbers stand in the cells; a line separates published from measured rows."""
     low, high = float(np.nanmin(values)), 100.0
     num_rows, num_columns = values.shape
     edges = np.arange(num_columns + 1) - 0.5, np.arange(num_rows + 1) - 0.5

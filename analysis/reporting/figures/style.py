@@ -1,4 +1,4 @@
-"""What all figures share: style, palette, panels; and a figure as text for the page, as SVG and PNG for a file.
+"""The style of all figures, and their export: inline SVG for the page, SVG and PNG files.
 
 A figure is drawn in one set of colours. The page has its own of the same hues for light and dark (custom properties of the
 template's style), so that lines keep 3:1 and texts 4.5:1 against either paper; files have a white one.
@@ -66,7 +66,7 @@ def captioned(*drawn: tuple[str, str, Figure | None]) -> list[CaptionedFigure]:
 
 
 def line_style(i: int) -> dict[str, Any]:
-    """Colour, marker and dashes of the i-th line, of which 24 in a row differ."""
+    """Colour, marker and dashes of the i-th line; 24 lines in a row are different."""
     num = len(OKABE_ITO)
     turn = i // num
     return {
@@ -130,7 +130,7 @@ def logarithmic(axes: Axes, low: float, high: float) -> None:
 
 
 def scale_of(outcome: Outcome) -> float:
-    """What an outcome's values are multiplied with to be shown: fractions in percent, others as they are."""
+    """The factor by which an outcome's values are shown: 100 for fractions, which are shown in percent, else 1."""
     return 100.0 if outcome.is_fraction else 1.0
 
 
@@ -145,7 +145,7 @@ def svg(figure: Figure) -> str:
 
 
 def inline_svg(figure: Figure, label: str) -> str:
-    """An SVG element for the page, in the page's own colours, named for those who cannot see it."""
+    """An SVG element for the page, in the page's own colours, with a label for screen readers."""
     text = _saved(figure, format="svg", transparent=True, metadata={"Date": None}).decode()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     for i, hue in enumerate(OKABE_ITO):

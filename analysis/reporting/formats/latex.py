@@ -63,7 +63,7 @@ def to_latex(document: Document) -> dict[str, str]:
 
 
 def escaped(text: str) -> str:
-    """A text that LaTeX sets as it stands, in ASCII; of characters that cannot be had so there are question marks."""
+    """A text with LaTeX's special characters escaped, in ASCII; characters without an ASCII form become question marks."""
     return "".join(map(_escaped, text))
 
 

@@ -1,4 +1,4 @@
-"""The tidy records: a row a replicate, and a row a point of its accuracy against t, as Parquet; the curves as CSV too."""
+"""Tidy records as Parquet: a row for every replicate, and one for every point of its accuracy against t; these as CSV too."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -30,7 +30,7 @@ def write_tidy_records(runs: Sequence[RunRecord], folder: Path) -> None:
 
 
 def replicates_table(runs: Sequence[RunRecord]) -> pa.Table:
-    """A row a replicate; columns as in replicates.csv, and what code and data it had and when it ran.
+    """A row for every replicate, with the columns of replicates.csv, its code and data, and the times at which it ran.
 
     A factor is of booleans, whole numbers or floating ones where all its levels are, and null where it is inactive; else of
     texts, in which the level null is called so. Metrics that a replicate lacks are null; NaN stays NaN.

@@ -64,7 +64,7 @@ def _table(table: Table) -> rich.table.Table:
 
 
 def _widths(table: Table, rows: Sequence[Row]) -> list[tuple[int | None, int | None]]:
-    """Of every column its width, or the least width; neither where numbers have to wrap too."""
+    """The width, or the least width, of every column; neither where numbers have to wrap too."""
     longest = [
         max(len(text) for text in (*(row.cells[i] for row in rows), *column.title.split(), ""))
         for i, column in enumerate(table.columns)

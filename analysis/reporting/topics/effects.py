@@ -26,14 +26,14 @@ TEST_OUTCOME = Outcome(TEST_ACCURACY, "test accuracy")
 
 
 def verdict_class(effect: LevelEffect, outcome: Outcome) -> str:
-    """How a verdict looks: whether higher is better depends on the outcome."""
+    """The CSS class of a verdict: better or worse for a decided one, which depends on the outcome, else the verdict itself."""
     if effect.verdict in ("higher", "lower"):
         return "better" if (effect.verdict == "higher") == (outcome.direction == "maximize") else "worse"
     return effect.verdict.replace(" ", "-")
 
 
 def effect_tables(summary: Summary) -> list[Table]:
-    """A table for every outcome."""
+    """A table of all levels for every outcome."""
     is_factorial = summary.study.design in FACTORIAL
     return [
         Table(

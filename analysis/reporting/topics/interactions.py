@@ -18,7 +18,7 @@ REST = "three or more factors"
 
 
 def interaction_tables(summary: Summary) -> list[Table]:
-    """An analysis of variance for every outcome that has one, and a table of how factors interact where they do."""
+    """An analysis of variance for every outcome that has one, and a table of simple effects where two factors interact."""
     tables = [_table(outcome, table) for outcome, table in summary.variances.items()]
     return tables + [
         _interacting(summary, outcome, pairs) for outcome in summary.variances if (pairs := _pairs(summary, outcome))

@@ -182,7 +182,7 @@ def _stability(summary: Summary) -> list[str]:
 
 
 def _search(summary: Summary) -> list[str]:
-    """How importance, surrogates and the front's probabilities were computed, and what became of pruned trials."""
+    """How importance, surrogate models and the front's probabilities were computed, and how pruned trials count."""
     found = summary.exploration
     if found is None:
         return []

@@ -19,7 +19,7 @@ NUM_NAMED = 3
 
 
 def overview_document(recorded: RecordedStudy, warnings: Sequence[str]) -> Document:
-    """Everything that was run of one study, with what a reader must mind of it."""
+    """What was run of one study, with the warnings about its records and data."""
     study, found = recorded.study, overview(recorded.runs)
     return Document(
         title=f"{study.name}: what was run",

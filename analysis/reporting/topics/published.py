@@ -23,7 +23,7 @@ USUAL: Mapping[str, Any] = {"image_downscale": 1, "num_train_images": None, "epo
 
 @dataclass(frozen=True)
 class Published:
-    """One network on one data set; see published.yaml."""
+    """The published accuracy of one network on one data set; see published.yaml."""
 
     model: str
     source: str
@@ -41,7 +41,7 @@ class Published:
 
 @cache
 def published_numbers() -> tuple[Published, ...]:
-    """All that ship with the project."""
+    """All published numbers that ship with the project."""
     text = resources.files("analysis.reporting.topics").joinpath("published.yaml").read_text(encoding="utf-8")
     return tuple(_published(content) for content in yaml.safe_load(text))
 

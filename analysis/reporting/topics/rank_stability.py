@@ -11,7 +11,7 @@ NUM_SHOWN = 10
 
 
 def stability_tables(summary: Summary) -> list[Table]:
-    """The ten best; no table where nothing can be resampled."""
+    """A table of the ten best cells; none where nothing can be resampled."""
     found = summary.stability
     if found is None:
         return []
@@ -48,7 +48,7 @@ def _percent(probability: float) -> str:
 
 
 def stability_verdicts(summary: Summary) -> Iterator[str]:
-    """Which cell is best, with its interval, and how sure that is."""
+    """Which cell is best, with its interval, and how certain that is."""
     found = summary.stability
     if found is None:
         return

@@ -21,7 +21,7 @@ REPLICATES = {"cell": "replicates", "search": "trials of the search", "finalist"
 
 
 def shown(ranking: Ranking) -> Sequence[Configuration]:
-    """Those that a table shows: every finalist, else the best."""
+    """The configurations that a table shows: every finalist, else the ten best."""
     return ranking.configurations if ranking.kind == "finalist" else ranking.configurations[:NUM_BEST]
 
 
@@ -125,7 +125,7 @@ def _selected_on(primary: Outcome, configuration: Configuration) -> str:
 
 
 def ranking_verdicts(summary: Summary) -> Iterator[str]:
-    """The best configuration, how many replicates of each kind came to what, how large the fronts are."""
+    """The best configuration, the number of replicates of each kind by state, and the size of the fronts."""
     for ranking in summary.rankings[:1]:
         for configuration in (found for found in ranking.configurations if found.rank == 1):
             yield _best_in_words(summary, ranking, configuration)

@@ -45,7 +45,7 @@ def _importance_table(summary: Summary) -> Table:
 
 
 def by_importance(importances: list[Importance]) -> list[Importance]:
-    """The largest share by fANOVA first."""
+    """Sort importances, the largest share by fANOVA first."""
     return sorted(importances, key=lambda one: -(one.fanova.value if one.fanova else 0.0))
 
 
@@ -99,7 +99,7 @@ def _at(learnt: SurrogateModel, dependence: Dependence, place: int) -> list[str]
 
 
 def search_verdicts(summary: Summary) -> Iterator[str]:
-    """The warning that associations are no effects, then what goes with every objective, and when the search got there."""
+    """That associations are no effects, which factors every objective is associated with, and the progress of the search."""
     found = summary.exploration
     if found is None or not len(found.tried.places_NF):
         return
@@ -130,7 +130,7 @@ def _importance_in_words(found: Exploration, outcome: Outcome, importances: Sequ
 
 
 def why_no_importance(found: Exploration, outcome: Outcome, importances: Sequence[Importance]) -> str:
-    """Why nothing can be said of it; empty if something can."""
+    """Why an objective has no importances; empty if it has."""
     if any(one.fanova for one in importances):
         return ""
     num = int(found.tried.known(outcome).sum())
@@ -158,7 +158,7 @@ def _surrogate_in_words(learnt: SurrogateModel) -> str:
 
 
 def error_in_words(learnt: SurrogateModel) -> str:
-    """The surrogate that was chosen, and its error on configurations that it has not seen."""
+    """The surrogate model that was chosen, and its error on configurations that it has not seen."""
     best, outcome = learnt.scores[0], learnt.outcome
     return (
         f"{best.kind}, cross-validated RMSE {formatting.number(outcome, best.rmse)}{formatting.difference_unit(outcome)}, R² "

@@ -17,7 +17,7 @@ MOST_UNFOLDED = 12
 
 
 def row_in_words(study: StudyRecord, row: SpikingRow) -> str:
-    """What a row stands for, in one label."""
+    """The label of a row: its level, or its configuration."""
     if row.factor:
         (level,) = row.levels.values()
         return f"{row.factor} = {level_in_words(level)}{' (baseline)' if row.is_baseline else ''}"
@@ -33,7 +33,7 @@ def numbered(points: Sequence[CostPoint]) -> list[tuple[int, CostPoint]]:
 
 
 def spiking_tables(summary: Summary) -> list[Table]:
-    """Those for which replicates have measured something."""
+    """The tables for which replicates have measured something."""
     return filled(_costs(summary), _cells(summary), _sparsity(summary))
 
 
