@@ -18,7 +18,7 @@ AC_MAC_RATIO = "ops/ac_mac_ratio"
 SPIKES_PER_NEURON = "spikes_per_neuron/overall"
 SPARSITY_OF = "sparsity/"
 MOST_CONFIGURATIONS = 10
-"""Of a random design or a search: so many of the best."""
+"""Of a random design or a search these best ones are shown."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ MOST_FULL_BANDS = 5
 """With more lines in a panel the bands of their intervals are fainter."""
 MOST_FINELY_TICKED = 60
 SPREAD_FOR_LOG = 12
-"""If the largest bound of the differences is so many times the median one, their axis is logarithmic away from 0."""
+"""The ratio of the largest bound of the differences to the median one from which their axis is logarithmic away from 0."""
 
 
 def effect_figures(summary: Summary) -> list[CaptionedFigure]:

@@ -77,7 +77,7 @@ def line_style(i: int) -> dict[str, Any]:
 
 
 def panels(num: int, most_in_a_row: int, size: tuple[float, float], **sharing: Any) -> tuple[Figure, Sequence[Axes]]:
-    """A figure with so many axes of this size in inches, in rows; places that are left over in the last one stay empty.
+    """A figure with ``num`` axes of this size in inches, in rows; places that are left over in the last row stay empty.
 
     Call it, and draw, inside ``matplotlib.rc_context(STYLE)``.
     """
@@ -135,7 +135,7 @@ def scale_of(outcome: Outcome) -> float:
 
 
 def wrapped(label: str, width: int = 26) -> str:
-    """A label in lines of at most so many characters, where its words are not longer."""
+    """A label broken into lines of at most ``width`` characters; longer words stay whole."""
     return "\n".join(textwrap.wrap(label, width, break_long_words=False, break_on_hyphens=False)) or label
 
 

@@ -15,10 +15,10 @@ from analysis.statistics.search.ped_anova import best_of, cells_on, ped_anova_sh
 FEWEST_CONFIGURATIONS = 20
 """Fewer say nothing of importance."""
 MOST_CONFIGURATIONS = 600
-"""Of more than these, so many are drawn."""
+"""If there are more, this number of them is drawn."""
 NUM_HALVES = 50
 NUM_SHUFFLES = 19
-"""The largest of so many shuffles is exceeded by chance once in 20."""
+"""By chance the largest of 19 shuffles is exceeded once in 20."""
 NUM_TREES = 12
 """Of a forest; the shares are means over as many forests as there are shuffles."""
 SEED = 20260121
