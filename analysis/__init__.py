@@ -1,1 +1,1 @@
-"""What was learnt: scripts that read a study from MLflow and say what matters, by how much, and how sure we are."""
+"""Scripts that read a study from MLflow and report which factors matter, by how much, and how certain that is."""

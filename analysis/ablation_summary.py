@@ -12,43 +12,49 @@ import studies.library_settings
 from rich.console import Console
 
 from analysis.records.loading import NoStudyError, RecordedStudy, load_recorded_study
-from analysis.reporting.figures.all_figures import gallery
+from analysis.reporting.document_model import Document
 from analysis.reporting.figures.style import png, svg
-from analysis.reporting.formats import html, terminal
-from analysis.reporting.formats.latex import latex_files
-from analysis.reporting.formats.markdown import markdown
+from analysis.reporting.formats.html import to_html
+from analysis.reporting.formats.latex import to_latex
+from analysis.reporting.formats.markdown import to_markdown
 from analysis.reporting.formats.parquet import write_tidy_records
+from analysis.reporting.formats.tables_csv import configurations_csv, effects_csv, replicates_csv
+from analysis.reporting.formats.terminal import to_terminal
+from analysis.reporting.summary_document import paper_document, summary_document
 from analysis.statistics.summary import Summary, summarise
 from studies.credentials import mask_credentials
 
 
-def write_summary(recorded: RecordedStudy, folder: Path) -> Summary:
+def write_summary(recorded: RecordedStudy, folder: Path) -> tuple[Summary, Document]:
     """Write summary.md, summary.html, replicates.csv, and effects.csv (or configurations.csv if ranked) into ``folder``.
 
     Its folder ``figures`` gets every figure as SVG and PNG, its folder ``latex`` a table per outcome.
+
+    Returns:
+        The summary as data, and as the document that the files show.
     """
     summary = summarise(recorded.study, recorded.runs, recorded.remarks)
-    plates = gallery(summary)
+    document = summary_document(summary)
+    texts = {
+        "summary.md": to_markdown(document),
+        "summary.html": to_html(document),
+        "replicates.csv": replicates_csv(recorded.runs),
+        **({"configurations.csv": configurations_csv(summary)} if summary.rankings else {"effects.csv": effects_csv(summary)}),
+        **{f"figures/{figure.name}.svg": svg(figure.figure) for figure in document.figures},
+        **{f"latex/{name}": text for name, text in to_latex(paper_document(summary)).items()},
+    }
     for name in ("figures", "latex"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / "summary.md").write_text(markdown(summary, plates), encoding="utf-8")
-    (folder / "summary.html").write_text(html.page(summary, plates), encoding="utf-8")
-    for plate in plates:
-        (folder / "figures" / f"{plate.name}.svg").write_text(svg(plate.figure), encoding="utf-8")
-        (folder / "figures" / f"{plate.name}.png").write_bytes(png(plate.figure))
-    for name, text in latex_files(summary).items():
-        (folder / "latex" / name).write_text(text, encoding="utf-8")
-    if summary.rankings:
-        (folder / "configurations.csv").write_text(terminal.configurations_csv(summary), encoding="utf-8")
-    else:
-        (folder / "effects.csv").write_text(terminal.effects_csv(summary), encoding="utf-8")
-    (folder / "replicates.csv").write_text(terminal.replicates_csv(recorded.runs), encoding="utf-8")
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    for figure in document.figures:
+        (folder / "figures" / f"{figure.name}.png").write_bytes(png(figure.figure))
     write_tidy_records(recorded.runs, folder)
-    return summary
+    return summary, document
 
 
 def main() -> int:
-    """The command line; 0, or 2 where there is no such study."""
+    """Run the command line; the exit code is 0, or 2 if there is no such study."""
     parser = argparse.ArgumentParser(prog="python -m analysis.ablation_summary", description=__doc__)
     parser.add_argument("study", help="the study's name in MLflow")
     parser.add_argument("--tracking-uri", default="sqlite:///results/mlflow.db", help="its MLflow store (default: %(default)s)")
@@ -61,9 +67,9 @@ def main() -> int:
     except NoStudyError as error:
         print(f"error: {arguments.study} in {mask_credentials(arguments.tracking_uri)}: {error}", file=sys.stderr)
         return 2
-    summary = write_summary(recorded, arguments.output / arguments.study)
+    _, document = write_summary(recorded, arguments.output / arguments.study)
     console = Console()
-    console.print(terminal.terminal(summary))
+    console.print(to_terminal(document))
     console.print(f"Written to {arguments.output / arguments.study}")
     return 0
 

@@ -14,16 +14,26 @@ from rich.console import Console
 
 from analysis.records.loading import load_recorded_study
 from analysis.records.mlflow_store import NoStudyError
-from analysis.reporting.formats.document import document_markdown, document_page, document_terminal
-from analysis.reporting.topics.comparison import Comparison, compare, comparison_csv, comparison_data, comparison_document
+from analysis.reporting.formats.html import to_html
+from analysis.reporting.formats.markdown import to_markdown
+from analysis.reporting.formats.tables_csv import comparison_csv
+from analysis.reporting.formats.terminal import to_terminal
+from analysis.reporting.topics.comparison import (
+    COLUMNS,
+    StudyComparison,
+    compare,
+    comparison_data,
+    comparison_document,
+    comparison_rows,
+)
 from studies.credentials import mask_credentials
 
 StudyInStore = tuple[str, str]
 """A study's name, and the URI of its MLflow store."""
 
 
-def load_comparison(first: StudyInStore, second: StudyInStore) -> Comparison:
-    """Read both and compare them.
+def load_comparison(first: StudyInStore, second: StudyInStore) -> StudyComparison:
+    """Read two studies, each from its store, and compare them.
 
     Raises:
         NoStudyError: One of them cannot be read, or they are the same; the message names it.
@@ -39,17 +49,17 @@ def load_comparison(first: StudyInStore, second: StudyInStore) -> Comparison:
     return compare(*recorded)
 
 
-def write_comparison(comparison: Comparison, folder: Path) -> None:
+def write_comparison(comparison: StudyComparison, folder: Path) -> None:
     """Write comparison.md, comparison.html and comparison.csv into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     document = comparison_document(comparison)
-    (folder / "comparison.md").write_text(document_markdown(document), encoding="utf-8")
-    (folder / "comparison.html").write_text(document_page(document), encoding="utf-8")
-    (folder / "comparison.csv").write_text(comparison_csv(comparison), encoding="utf-8")
+    (folder / "comparison.md").write_text(to_markdown(document), encoding="utf-8")
+    (folder / "comparison.html").write_text(to_html(document), encoding="utf-8")
+    (folder / "comparison.csv").write_text(comparison_csv(COLUMNS, comparison_rows(comparison)), encoding="utf-8")
 
 
 def main() -> int:
-    """The command line; 0, or 2 where one of the studies cannot be read."""
+    """Run the command line; the exit code is 0, or 2 if one of the studies cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m analysis.compare_studies", description=__doc__)
     parser.add_argument("first", help="a study's name in MLflow")
     parser.add_argument("second", help="another's, or the same one's in another store")
@@ -72,7 +82,7 @@ def main() -> int:
         print(json.dumps(comparison_data(comparison), indent=2))
         return 0
     console = Console(markup=False)
-    console.print(document_terminal(comparison_document(comparison, is_narrow=True)))
+    console.print(to_terminal(comparison_document(comparison)))
     console.print(f"Written to {folder}", soft_wrap=True)
     return 0
 

@@ -1,6 +1,6 @@
 """What was run of a study: ``python -m analysis.study_summary STUDY --tracking-uri URI``.
 
-Replicates by state, cells and seeds, cost, failures with reasons, versions, commits and data. Reads MLflow alone.
+Replicates by state, cells and seeds, cost, failures with their reasons, versions, commits and data. Reads MLflow alone.
 """
 
 import argparse
@@ -14,14 +14,15 @@ from rich.console import Console
 
 from analysis.records.loading import load_recorded_study
 from analysis.records.mlflow_store import NoStudyError
-from analysis.reporting.formats.document import document_markdown, document_terminal
+from analysis.reporting.formats.markdown import to_markdown
+from analysis.reporting.formats.terminal import to_terminal
 from analysis.reporting.topics.overview import overview_data, overview_document
-from analysis.statistics.oddities import oddities
+from analysis.statistics.warnings import data_warnings
 from studies.credentials import mask_credentials
 
 
 def main() -> int:
-    """The command line; 0, or 2 where there is no such study."""
+    """Run the command line; the exit code is 0, or 2 if there is no such study."""
     parser = argparse.ArgumentParser(prog="python -m analysis.study_summary", description=__doc__)
     parser.add_argument("study", help="the study's name in MLflow")
     parser.add_argument("--tracking-uri", default="sqlite:///results/mlflow.db", help="its MLflow store (default: %(default)s)")
@@ -33,16 +34,16 @@ def main() -> int:
     except NoStudyError as error:
         print(f"error: {arguments.study} in {mask_credentials(arguments.tracking_uri)}: {error}", file=sys.stderr)
         return 2
-    remarks = [*recorded.remarks, *oddities(recorded.study, recorded.runs)]
+    warnings = [*recorded.remarks, *data_warnings(recorded.study, recorded.runs)]
     if arguments.json:
-        print(json.dumps(overview_data(recorded, remarks), indent=2))
+        print(json.dumps(overview_data(recorded, warnings), indent=2))
         return 0
-    document = overview_document(recorded, remarks)
+    document = overview_document(recorded, warnings)
     file = arguments.output / arguments.study / "study_summary.md"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(document_markdown(document), encoding="utf-8")
+    file.write_text(to_markdown(document), encoding="utf-8")
     console = Console(markup=False)
-    console.print(document_terminal(document))
+    console.print(to_terminal(document))
     console.print(f"Written to {file}", soft_wrap=True)
     return 0
 

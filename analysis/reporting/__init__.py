@@ -1,1 +1,1 @@
-"""From MLflow to what a person reads: records, tables, figures, pages."""
+"""Reports: documents of verdicts, figures and tables, and the formats that render them."""

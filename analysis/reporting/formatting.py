@@ -13,7 +13,7 @@ from studies.run_record import Level, StudyRecord, level_in_words, levels_in_wor
 NONE = "–"
 MOST_DECIMALS = 6
 SMALLEST_PLAIN, LARGEST_PLAIN = 1e-4, 1e9
-"""Beyond these a number needs its power of ten."""
+"""Numbers outside of these are written with a power of ten."""
 
 
 def plain_number(number: float, sign: str = "") -> str:
@@ -34,13 +34,18 @@ def value(outcome: Outcome, estimate: Estimate | None) -> str:
     return NONE if estimate is None else _with_interval(outcome, estimate, "")
 
 
+def mean(outcome: Outcome, estimate: Estimate | None, sign: str = "") -> str:
+    """A mean without its interval: ``96.12``."""
+    return NONE if estimate is None else number(outcome, estimate.mean, sign)
+
+
 def difference(outcome: Outcome, estimate: Estimate) -> str:
     """A difference with its interval, signed; of fractions in percentage points."""
     return _with_interval(outcome, estimate, "+")
 
 
 def plus_minus(estimate: Estimate | None) -> str:
-    """A mean ± half of its interval, both as exact as two digits of the half are: ``248714 ± 3852``, ``1.872 ± 0.059``."""
+    """A mean ± half its interval, with as many decimals as give the half two digits: ``248714 ± 3852``, ``1.872 ± 0.059``."""
     if estimate is None:
         return NONE
     half = estimate.high - estimate.mean
@@ -60,29 +65,29 @@ def _with_interval(outcome: Outcome, estimate: Estimate, sign: str) -> str:
 
 
 def unit(outcome: Outcome) -> str:
-    """What stands behind an outcome's name: `` %``, or nothing."""
+    """The unit behind an outcome's name: `` %`` for fractions, nothing for others."""
     return " %" if outcome.is_fraction else ""
 
 
 def difference_unit(outcome: Outcome) -> str:
-    """What stands behind a difference: `` points``, or nothing."""
+    """The unit behind a difference: `` points`` (percentage points) for fractions, nothing for others."""
     return " points" if outcome.is_fraction else ""
 
 
 def p_value(p: float) -> str:
-    """Three decimals; smaller ones as a bound."""
+    """A p-value with three decimals, or ``< 0.001``."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def level_of(study: StudyRecord, factor: str, levels: Mapping[str, Level]) -> str:
-    """A configuration's level of a factor: from a range with four digits, else as it is; a dash where the factor is inactive."""
+    """A configuration's level of a factor: four digits if it is from a range, a dash if the factor is inactive."""
     if factor not in levels:
         return NONE
     return tuned_value(levels[factor]) if factor in study.ranges else level_in_words(levels[factor])
 
 
 def tuned_value(value: Level) -> str:
-    """A value that a sampler chose: numbers with four digits, the rest as it is."""
+    """A value that a sampler chose: floating numbers with four digits, others as they are."""
     return plain_number(value) if isinstance(value, float) else level_in_words(value)
 
 
@@ -92,20 +97,20 @@ def configuration_in_words(study: StudyRecord, levels: Mapping[str, Level]) -> s
 
 
 def cell_in_words(study: StudyRecord, levels: Mapping[str, Level]) -> str:
-    """What a cell has other than the baseline, or ``baseline``."""
+    """The levels in which a cell differs from the baseline, or ``baseline``."""
     others = {name: level for name, level in levels.items() if study.baseline.get(name, ...) != level}
     return levels_in_words(others) or "baseline"
 
 
 def seeds(num_finished: int, num_planned: int) -> str:
-    """How many seeds finished, and of how many if not all; a dash where none was planned."""
+    """The number of seeds that finished: ``3``, ``2 of 3``, or a dash if none was planned."""
     if not num_planned:
         return NONE
     return str(num_finished) if num_finished == num_planned else f"{num_finished} of {num_planned}"
 
 
 def named_seeds(numbers: Collection[int]) -> str:
-    """How many seeds, and which: ``2 seeds (0, 1)``."""
+    """The number of seeds and which they are: ``2 seeds (0, 1)``."""
     return f"{len(numbers)} seed{'s' if len(numbers) != 1 else ''} ({', '.join(map(str, sorted(numbers)))})"
 
 

@@ -1,1 +1,1 @@
-"""Estimates with their uncertainty; plain numbers in, plain numbers out."""
+"""Estimates with their uncertainty, from the records of a study's replicates; no MLflow, no words of a report."""

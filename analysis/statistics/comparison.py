@@ -1,4 +1,4 @@
-"""Two studies compared: cell by cell or level by level, and what a factor does in the one and in the other."""
+"""Two studies compared: cell by cell or level by level, and the effects of their factors."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -27,14 +27,15 @@ Values = Mapping[int, float]
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One thing that both studies have: its value in each, and the second minus the first.
+class ComparedValue:
+    """A cell, level or effect that both studies have: its value in each, and the second minus the first.
 
-    A ``cell`` is a combination of levels; a ``level`` stands for its cells, and an ``effect`` for its difference from its
-    factor's baseline level, both as the study's own summary has them. Paired by seed where at least two seeds, and half of those
-    of the study that has fewer, are shared, and then all values are over the shared seeds; else Welch's interval and test.
-    ``corrected_p`` is Holm's over all of one kind and outcome. Estimates are None, and p-values NaN, where there are too few
-    values.
+    A ``cell`` is a combination of levels; a ``level`` is the mean over its cells, and an ``effect`` its difference from its
+    factor's baseline level, both as the study's own summary has them. Values are in the outcome's unit. They are paired by seed
+    where at least two seeds, and half of those of the study that has fewer, are shared; then all values are over the shared
+    seeds, with Student's t interval and the sign-flip test. Otherwise interval and test are Welch's (1947), which assume
+    independent seeds. ``corrected_p`` is Holm's over all of one kind and outcome. Estimates are None, and p-values NaN, where
+    there are too few values.
     """
 
     kind: Kind
@@ -65,44 +66,7 @@ class Repetition:
     num_equal: int
 
 
-def shared_outcomes(first: StudyRecord, second: StudyRecord) -> tuple[Outcome, ...]:
-    """The first study's outcomes that are the second's too."""
-    others = {outcome.metric for outcome in outcomes_of(second)}
-    return tuple(outcome for outcome in outcomes_of(first) if outcome.metric in others)
-
-
-def compare_cells(first: Sequence[RunRecord], second: Sequence[RunRecord], outcome: Outcome) -> list[Compared]:
-    """Every combination of levels that both studies have, in the order of the first."""
-    ours, theirs = _cells(first), _cells(second)
-    things = [
-        (ours[key][0].levels, finite_values(ours[key], outcome.metric), finite_values(theirs[key], outcome.metric))
-        for key in ours
-        if key in theirs
-    ]
-    return _compare("cell", things)
-
-
-def compare_levels(first: "Sides", second: "Sides", outcome: Outcome) -> list[Compared]:
-    """Every level that both studies have of a factor of one name."""
-    return _compare("level", _of_levels(first, second, lambda _, level: block_means(level.cells, outcome.metric)))
-
-
-def compare_effects(first: "Sides", second: "Sides", outcome: Outcome) -> list[Compared]:
-    """The effect of every level that both studies compare with the same baseline level of its factor."""
-
-    def effect(side: "Sides", level: LevelCells) -> Values:
-        reference = side.reference(level.factor)
-        values, at_reference = (block_means(found.cells, outcome.metric) for found in (level, reference or level))
-        return {seed: values[seed] - at_reference[seed] for seed in values.keys() & at_reference.keys()}
-
-    def is_comparable(level: LevelCells) -> bool:
-        references = [side.reference(level.factor) for side in (first, second)]
-        return not level.is_baseline and all(references) and len({_key_of(found) for found in references if found}) == 1
-
-    return _compare("effect", _of_levels(first, second, effect, is_comparable))
-
-
-class Sides:
+class StudyLevels:
     """One study's levels with their cells, by factor and level; none where its design compares none."""
 
     def __init__(self, study: StudyRecord, runs: Sequence[RunRecord]) -> None:
@@ -113,8 +77,45 @@ class Sides:
         return next((level for level in self.levels.values() if level.factor == factor and level.is_baseline), None)
 
 
+def shared_outcomes(first: StudyRecord, second: StudyRecord) -> tuple[Outcome, ...]:
+    """The first study's outcomes that are the second's too."""
+    others = {outcome.metric for outcome in outcomes_of(second)}
+    return tuple(outcome for outcome in outcomes_of(first) if outcome.metric in others)
+
+
+def compare_cells(first: Sequence[RunRecord], second: Sequence[RunRecord], outcome: Outcome) -> list[ComparedValue]:
+    """Every combination of levels that both studies have, in the order of the first."""
+    ours, theirs = _cells(first), _cells(second)
+    values = [
+        (ours[key][0].levels, finite_values(ours[key], outcome.metric), finite_values(theirs[key], outcome.metric))
+        for key in ours
+        if key in theirs
+    ]
+    return _compare("cell", values)
+
+
+def compare_levels(first: StudyLevels, second: StudyLevels, outcome: Outcome) -> list[ComparedValue]:
+    """Every level that both studies have of a factor of one name."""
+    return _compare("level", _of_levels(first, second, lambda _, level: block_means(level.cells, outcome.metric)))
+
+
+def compare_effects(first: StudyLevels, second: StudyLevels, outcome: Outcome) -> list[ComparedValue]:
+    """The effect of every level that both studies compare with the same baseline level of its factor."""
+
+    def effect(study: StudyLevels, level: LevelCells) -> Values:
+        reference = study.reference(level.factor)
+        values, at_reference = (block_means(found.cells, outcome.metric) for found in (level, reference or level))
+        return {seed: values[seed] - at_reference[seed] for seed in values.keys() & at_reference.keys()}
+
+    def is_comparable(level: LevelCells) -> bool:
+        references = [study.reference(level.factor) for study in (first, second)]
+        return not level.is_baseline and all(references) and len({_key_of(found) for found in references if found}) == 1
+
+    return _compare("effect", _of_levels(first, second, effect, is_comparable))
+
+
 def repetition(first: Sequence[RunRecord], second: Sequence[RunRecord], outcome: Outcome) -> Repetition:
-    """See ``Repetition``: what a change of code must leave alone."""
+    """Count the replicates that finished in both studies, and those whose outcome is the same to the last digit."""
     values = {run.identity: run.metrics.get(outcome.metric) for run in first if run.status == "FINISHED"}
     pairs = [
         (values[run.identity], run.metrics.get(outcome.metric))
@@ -145,9 +146,9 @@ def _key_of(level: LevelCells) -> tuple[str, bool, Level]:
 
 
 def _of_levels(
-    first: Sides,
-    second: Sides,
-    values: Callable[[Sides, LevelCells], Values],
+    first: StudyLevels,
+    second: StudyLevels,
+    values: Callable[[StudyLevels, LevelCells], Values],
     is_wanted: Callable[[LevelCells], bool] = lambda _: True,
 ) -> list[tuple[Mapping[str, Level], Values, Values]]:
     return [
@@ -157,12 +158,12 @@ def _of_levels(
     ]
 
 
-def _compare(kind: Kind, things: Sequence[tuple[Mapping[str, Level], Values, Values]]) -> list[Compared]:
-    differences = [_difference(first, second) for _, first, second in things]
+def _compare(kind: Kind, values: Sequence[tuple[Mapping[str, Level], Values, Values]]) -> list[ComparedValue]:
+    differences = [_difference(first, second) for _, first, second in values]
     corrected = holm([p for _, _, p in differences])
     return [
-        Compared(kind, levels, *_estimates(first, second, is_paired=is_paired), difference, is_paired, p, corrected_p)
-        for (levels, first, second), (difference, is_paired, p), corrected_p in zip(things, differences, corrected, strict=True)
+        ComparedValue(kind, levels, *_estimates(first, second, is_paired=is_paired), difference, is_paired, p, corrected_p)
+        for (levels, first, second), (difference, is_paired, p), corrected_p in zip(values, differences, corrected, strict=True)
     ]
 
 
@@ -187,14 +188,14 @@ def _difference(first: Values, second: Values) -> tuple[Estimate | None, bool, f
 
 def _welch(first: Values, second: Values) -> tuple[Estimate, bool, float]:
     """Welch's t interval and test (1947); without bounds where one side has one value, or neither differs within itself."""
-    sides = [np.array(list(side.values())) for side in (second, first)]
-    mean = float(sides[0].mean() - sides[1].mean())
-    if min(map(len, sides)) < FEWEST_PAIRS or not sum(side.var() for side in sides):
+    samples = [np.array(list(values.values())) for values in (second, first)]
+    mean = float(samples[0].mean() - samples[1].mean())
+    if min(map(len, samples)) < FEWEST_PAIRS or not sum(sample.var() for sample in samples):
         return Estimate(mean, math.nan, math.nan, 1), False, math.nan
-    variances = [float(side.var(ddof=1)) / len(side) for side in sides]
+    variances = [float(sample.var(ddof=1)) / len(sample) for sample in samples]
     error = math.sqrt(sum(variances))
     shares = [variance / sum(variances) for variance in variances]
-    freedom = 1 / sum(share**2 / (len(side) - 1) for share, side in zip(shares, sides, strict=True))
+    freedom = 1 / sum(share**2 / (len(sample) - 1) for share, sample in zip(shares, samples, strict=True))
     half = float(stats.t.ppf(0.975, freedom)) * error
     p = 2 * float(stats.t.sf(abs(mean) / error, freedom))
     return Estimate(mean, mean - half, mean + half, len(first) + len(second)), False, p

@@ -1,4 +1,4 @@
-"""What was run: replicates by state, cells by seed, cost, durations, failures; and what code and data that was."""
+"""What was run: replicates by state, cells by seed, cost, durations, failures, code and data."""
 
 import json
 import math
@@ -27,7 +27,7 @@ IN_GRID: Sequence[Role] = ("cell", "finalist")
 
 
 @dataclass(frozen=True)
-class GridLine:
+class SeedGridRow:
     """One cell of the design, or one finalist: the state of each of its replicates, by seed."""
 
     levels: Mapping[str, Level]
@@ -36,8 +36,8 @@ class GridLine:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """What some replicates took, each and in all."""
+class Durations:
+    """How long some replicates took, each and in all, in seconds."""
 
     num_values: int
     total: float
@@ -48,12 +48,12 @@ class Spread:
 
 @dataclass(frozen=True)
 class Overview:
-    """See the fields; everything is counted over all replicates, those of searches and tunings too."""
+    """What was run of a study, counted over all replicates, those of searches and tunings too."""
 
     states: Mapping[Role, Mapping[State, int]]
-    grid: Sequence[GridLine]
-    spreads: Mapping[str, Spread]
-    """Of ``duration_s`` (from begin to end of a run that has ended) and of every cost metric that there is."""
+    grid: Sequence[SeedGridRow]
+    durations: Mapping[str, Durations]
+    """Of ``duration_s`` (from start to end of a run that has ended) and of every cost metric that there is, in seconds."""
     begun_at_ms: int
     """The first one; 0 where none has begun."""
     ended_at_ms: int
@@ -64,12 +64,12 @@ class Overview:
 
 
 def overview(runs: Sequence[RunRecord]) -> Overview:
-    """Everything of one study's replicates."""
+    """Count the replicates of one study by state, cost, failure and provenance."""
     begun = [run.begun_at_ms for run in runs if run.begun_at_ms]
     return Overview(
         states=_states(runs),
         grid=_grid(runs),
-        spreads=_spreads(runs),
+        durations=_durations(runs),
         begun_at_ms=min(begun, default=0),
         ended_at_ms=max((run.ended_at_ms for run in runs), default=0),
         failures=_failures(runs),
@@ -90,24 +90,24 @@ def _states(runs: Sequence[RunRecord]) -> dict[Role, dict[State, int]]:
     return counts
 
 
-def _grid(runs: Sequence[RunRecord]) -> list[GridLine]:
+def _grid(runs: Sequence[RunRecord]) -> list[SeedGridRow]:
     return [
-        GridLine(cell[0].levels, role, {run.seed: state_of(run) for run in cell})
+        SeedGridRow(cell[0].levels, role, {run.seed: state_of(run) for run in cell})
         for role in IN_GRID
         for cell in group_by_levels(run for run in runs if run.role == role).values()
     ]
 
 
-def _spreads(runs: Sequence[RunRecord]) -> dict[str, Spread]:
-    durations = [(run.ended_at_ms - run.begun_at_ms) / 1000 for run in runs if run.ended_at_ms and run.begun_at_ms]
-    values = {"duration_s": durations}
+def _durations(runs: Sequence[RunRecord]) -> dict[str, Durations]:
+    from_begin_to_end = [(run.ended_at_ms - run.begun_at_ms) / 1000 for run in runs if run.ended_at_ms and run.begun_at_ms]
+    values = {"duration_s": from_begin_to_end}
     for cost in COSTS:
         values[cost] = [run.metrics[cost] for run in runs if math.isfinite(run.metrics.get(cost, math.nan))]
-    return {name: _spread(found) for name, found in values.items() if found}
+    return {name: _durations_of(found) for name, found in values.items() if found}
 
 
-def _spread(values: Sequence[float]) -> Spread:
-    return Spread(len(values), math.fsum(values), min(values), statistics.median(values), max(values))
+def _durations_of(values: Sequence[float]) -> Durations:
+    return Durations(len(values), math.fsum(values), min(values), statistics.median(values), max(values))
 
 
 def _failures(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:

@@ -1,4 +1,4 @@
-"""What is particular to spiking networks: steps until the answer stands, sparsity by layer, operations and energy."""
+"""Measures of spiking networks: time steps to the final accuracy, sparsity by layer, operations and energy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +18,12 @@ AC_MAC_RATIO = "ops/ac_mac_ratio"
 SPIKES_PER_NEURON = "spikes_per_neuron/overall"
 SPARSITY_OF = "sparsity/"
 MOST_CONFIGURATIONS = 10
-"""Of a random design or a search: so many of the best."""
+"""Of a random design or a search these best ones are shown."""
 
 
 @dataclass(frozen=True)
 class SpikingRow:
-    """A level with the cells that stand for it, or one configuration of a ranking; estimates are over seeds.
+    """The measures of a level, over its cells, or of one configuration of a ranking; estimates are over seeds.
 
     ``factor`` is empty for a configuration, and for the baseline cell, which stands once for all factors.
     """
@@ -42,7 +42,7 @@ class SpikingRow:
 
 @dataclass(frozen=True)
 class CostPoint:
-    """One cell: accuracy and cost over the seeds that have both; whether no other cell beats its means."""
+    """The accuracy and the cost of one cell over the seeds that have both, and whether no other cell dominates its means."""
 
     levels: Mapping[str, Level]
     accuracy: Estimate
@@ -55,7 +55,7 @@ class CostPoint:
 
 @dataclass(frozen=True)
 class Spiking:
-    """Lines of tables and heat maps, and points of figures; both are empty where no replicate measured such things."""
+    """Rows of tables and heat maps, and points of figures; both are empty where no replicate has these measures."""
 
     rows: Sequence[SpikingRow]
     points: Sequence[CostPoint]
@@ -64,7 +64,7 @@ class Spiking:
 
 
 def spiking_of(study: StudyRecord, runs: Sequence[RunRecord]) -> Spiking:
-    """All of it, of the cells of a design, of the finalists of a search, or of what was searched if there are no finalists."""
+    """The measures of the cells of a design, of the finalists of a search, or of its trials if there are no finalists."""
     cells = _cells(runs)
     layers = _layers([run for cell in cells for run in cell])
     rows = _level_rows(study, runs, layers) or _configuration_rows(cells, layers)
@@ -73,7 +73,7 @@ def spiking_of(study: StudyRecord, runs: Sequence[RunRecord]) -> Spiking:
 
 
 def steps_to_within(accuracy_at_t: Sequence[float], margin: float = ONE_POINT) -> int:
-    """The first time step from which on the accuracy stays within ``margin`` of its final value.
+    """The first time step, counted from 1, from which the accuracy stays within ``margin`` of its final value.
 
     Raises:
         ValueError: The curve is empty.

@@ -1,4 +1,4 @@
-"""The ablation summary as data: what a study's design lets one say, and what to keep in mind."""
+"""The ablation summary as data: everything that is estimated of a study, and the warnings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,18 +8,17 @@ from analysis.statistics.data.outcomes import Outcome, objectives_of, outcomes_o
 from analysis.statistics.effects.interactions import VarianceTable, variance_table
 from analysis.statistics.effects.level_effects import LevelEffect, level_effects
 from analysis.statistics.effects.rank_stability import RankStability, rank_stability
-from analysis.statistics.oddities import oddities
 from analysis.statistics.search.exploration import Exploration, explore
 from analysis.statistics.search.rankings import Ranking, rankings
 from analysis.statistics.search.tuning import TunedCell, tuned_cells
 from analysis.statistics.spiking import Spiking, spiking_of
-from analysis.statistics.warnings import cautions
+from analysis.statistics.warnings import data_warnings, design_warnings
 from studies.run_record import PRUNED, RunRecord, StudyRecord
 
 
 @dataclass(frozen=True)
 class Summary:
-    """All that is said of a study.
+    """Everything that is estimated of a study.
 
     Designs of factors have effects for every outcome, in the order of the factors; a random design and a search have rankings,
     and an ``exploration`` of their space.
@@ -53,17 +52,24 @@ class Summary:
         return [run for run in self.asked if run.status not in ("FINISHED", PRUNED)]
 
 
-def summarise(study: StudyRecord, runs: Sequence[RunRecord], remarks: Sequence[str] = ()) -> Summary:
-    """What the design allows: simple effects, main effects, or a ranking (see ``level_cells`` and ``rankings``).
+def summarise(study: StudyRecord, runs: Sequence[RunRecord], record_warnings: Sequence[str] = ()) -> Summary:
+    """Estimate what the design allows: simple effects, main effects, or a ranking (see ``level_cells`` and ``rankings``).
 
-    ``remarks`` are sentences on how MLflow has the study, which stand before the other warnings.
+    Args:
+        study: What was asked.
+        runs: What became of it, one for every replicate.
+        record_warnings: What is wrong with the records in MLflow; these stand before the other warnings.
     """
     levels = level_cells(study, runs)
     effects = {outcome: level_effects(levels, outcome) for outcome in outcomes_of(study)} if levels else {}
     ranked, tuned = rankings(study, runs), tuned_cells(runs)
     primary = effects[objectives_of(study)[0]] if levels else []
     tables = {outcome: table for outcome in effects if (table := variance_table(study, runs, outcome))}
-    warnings = [*remarks, *cautions(study, runs, levels, primary, ranked, tuned), *oddities(study, runs)]
+    warnings = [
+        *record_warnings,
+        *design_warnings(study, runs, levels, primary, ranked, tuned),
+        *data_warnings(study, runs),
+    ]
     return Summary(
         study,
         runs,

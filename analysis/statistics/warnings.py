@@ -1,18 +1,23 @@
-"""What to keep in mind when reading a summary: the sentences that stand above its tables."""
+"""Warnings: what a reader must mind before believing a summary, from the design of the study and from its data."""
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 
 from analysis.statistics.data.cells import block_means, group_by_levels
 from analysis.statistics.data.level_cells import FACTORIAL, LevelCells, unbalanced_levels
-from analysis.statistics.data.outcomes import objectives_of
+from analysis.statistics.data.outcomes import Outcome, objectives_of, outcomes_of
 from analysis.statistics.effects.contrasts import fewest_seeds
 from analysis.statistics.effects.level_effects import SIGNIFICANCE, LevelEffect
 from analysis.statistics.search.rankings import Ranking
 from analysis.statistics.search.tuning import TunedCell
 from studies.run_record import SYNTHETIC, RunRecord, StudyRecord, level_in_words, levels_in_words
 
+NUM_NAMED = 3
+"""Of replicates whose values are left out."""
 
-def cautions(
+
+def design_warnings(
     study: StudyRecord,
     runs: Sequence[RunRecord],
     levels: Sequence[LevelCells],
@@ -20,7 +25,7 @@ def cautions(
     rankings: Sequence[Ranking],
     tuned: Sequence[TunedCell],
 ) -> list[str]:
-    """All warnings; ``effects`` are those on the primary objective."""
+    """What the design and its missing replicates mean for the answer; ``effects`` are those on the primary objective."""
     found = _of_truth(study) + _of_power(study, effects)
     found += _of_blocks(study, runs) if study.design in FACTORIAL else _of_levels(effects)
     if study.design in FACTORIAL:
@@ -33,7 +38,7 @@ def cautions(
 def _of_truth(study: StudyRecord) -> list[str]:
     if SYNTHETIC not in study.trainable:
         return []
-    return ["These results are synthetic: a response surface with known effects was drawn from, and nothing was trained."]
+    return ["These results are synthetic: they are drawn from a response surface with known effects, and nothing was trained."]
 
 
 def _of_power(study: StudyRecord, effects: Sequence[LevelEffect]) -> list[str]:
@@ -43,7 +48,7 @@ def _of_power(study: StudyRecord, effects: Sequence[LevelEffect]) -> list[str]:
         return []
     return [
         f"With {len(study.seeds)} seeds and {num_contrasts} contrasts no corrected p-value can fall below {SIGNIFICANCE}; "
-        f"{needed} seeds can."
+        f"that takes {needed} seeds."
     ]
 
 
@@ -53,13 +58,13 @@ def _of_levels(effects: Sequence[LevelEffect]) -> list[str]:
         title = f"{effect.factor} = {level_in_words(effect.level)}"
         if effect.num_pruned:
             found.append(
-                f"{title}: {effect.num_pruned} of {effect.num_planned} replicates were pruned; what is said of it is of those "
-                "that were not, which flatters it."
+                f"{title}: {effect.num_pruned} of {effect.num_planned} replicates were pruned; its numbers are of the others, "
+                "which makes it look better than it is."
             )
         if num_lost := effect.num_planned - effect.num_pruned - effect.num_finished:
             found.append(
                 f"{title}: {num_lost} of {effect.num_planned} replicates have "
-                "not finished; what is said of it is of those that have, which may flatter it."
+                "not finished; its numbers are of the others, which may make it look better than it is."
             )
     return found
 
@@ -70,8 +75,8 @@ def _of_blocks(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
     if num_whole == len(study.seeds):
         return []
     return [
-        f"{num_whole} of {len(study.seeds)} seeds are whole. In the others a cell lacks its result; such a seed counts with "
-        "what its other cells say of a level, adjusted for what is missing."
+        f"{num_whole} of {len(study.seeds)} seeds have a result in every cell. Each of the others counts with the cells that it "
+        "has, adjusted for those that are missing."
     ]
 
 
@@ -80,14 +85,14 @@ def _of_balance(study: StudyRecord, levels: Sequence[LevelCells], *, is_adjusted
     if not unbalanced:
         return []
     consequence = (
-        "Means and differences are adjusted for that by a linear model of main effects; they are right if the factors do not "
+        "Means and differences are adjusted for that by a linear model of main effects, which is right if the factors do not "
         "interact."
         if is_adjusted
-        else "No model tells these factors apart, so that the differences are of the others too."
+        else "No model can separate these factors, so that the differences are partly due to the others."
     )
     return [
-        f"The design is not balanced: the cells with {', '.join(unbalanced)} have the other factors' levels in other shares than "
-        f"those with the baseline level. {consequence}"
+        f"The design is not balanced: the cells with {', '.join(unbalanced)} have the other factors' levels in other proportions "
+        f"than those with the baseline level. {consequence}"
     ]
 
 
@@ -98,7 +103,7 @@ def _of_rankings(study: StudyRecord, rankings: Sequence[Ranking]) -> list[str]:
     (primary, *_) = objectives_of(study)
     return [
         f"No finalist was trained with fresh seeds: the configurations shown were selected on the {primary.name} that is shown, "
-        "which flatters them."
+        "which makes them look better than they are."
     ]
 
 
@@ -122,3 +127,66 @@ def _of_sameness(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
     if len(digests) > 1 and "data" not in study.factors:
         found.append(f"The replicates were trained on {len(digests)} different data sets.")
     return found
+
+
+def data_warnings(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
+    """Too few seeds or levels, nothing that has finished, values that are missing, not finite or all the same.
+
+    The trials of a tuning answer no question, and are left out.
+    """
+    asked = [run for run in runs if run.role != "tuning"]
+    finished = [run for run in asked if run.status == "FINISHED"]
+    found = [*_of_size(study), *_of_nothing(asked, finished)]
+    for outcome in outcomes_of(study) if finished else ():
+        found += _of_values(outcome, finished, is_objective=outcome in objectives_of(study))
+    if finished:
+        found += _of_constancy(objectives_of(study)[0], finished)
+    return found
+
+
+def _of_size(study: StudyRecord) -> list[str]:
+    found = []
+    if study.design != "adaptive_search" and len(study.seeds) == 1:
+        found.append("There is one seed: how much another seed would change is unknown, and nothing can be decided.")
+    if not study.factors:
+        found.append("The study has no factor: there is nothing to compare.")
+    for factor, levels in study.factors.items():
+        if len(levels) == 1 and factor not in study.ranges:
+            found.append(f"{factor} has one level ({level_in_words(levels[0])}): there is nothing to compare it with.")
+    return found
+
+
+def _of_nothing(asked: Sequence[RunRecord], finished: Sequence[RunRecord]) -> list[str]:
+    if finished:
+        return []
+    if not asked:
+        return ["The study has no replicate yet."]
+    counts = Counter(run.status.lower() for run in asked)
+    states = ", ".join(f"{num} {state}" for state, num in sorted(counts.items()))
+    reasons = Counter(run.reason for run in asked if run.status == "FAILED" and run.reason)
+    because = f" The most frequent reason: {reasons.most_common(1)[0][0]}." if reasons else ""
+    return [f"No replicate has finished ({states}): there is nothing to estimate.{because}"]
+
+
+def _of_values(outcome: Outcome, finished: Sequence[RunRecord], *, is_objective: bool) -> list[str]:
+    having = [run for run in finished if outcome.metric in run.metrics]
+    if not having:
+        return [f"No finished replicate has the metric {outcome.metric}, which the study is judged on."] if is_objective else []
+    found = []
+    if num_lacking := len(finished) - len(having):
+        found.append(f"{outcome.name}: {num_lacking} of {len(finished)} finished replicates have no value, and are left out.")
+    if bad := [run for run in having if not math.isfinite(run.metrics[outcome.metric])]:
+        named = "; ".join(f"{levels_in_words(run.levels)} · seed {run.seed}" for run in bad[:NUM_NAMED])
+        more = f" and {len(bad) - NUM_NAMED} more" if len(bad) > NUM_NAMED else ""
+        found.append(f"{outcome.name}: {len(bad)} of {len(having)} values are not finite, and are left out ({named}{more}).")
+    return found
+
+
+def _of_constancy(outcome: Outcome, finished: Sequence[RunRecord]) -> list[str]:
+    """Of what the study is judged on first; of others the tables say enough."""
+    values = [run.metrics[outcome.metric] for run in finished if math.isfinite(run.metrics.get(outcome.metric, math.nan))]
+    cells = {frozenset(run.levels.items()) for run in finished}
+    if len(values) < 2 or len(set(values)) > 1 or len(cells) < 2:
+        return []
+    shown = level_in_words(values[0])
+    return [f"{outcome.name} is {shown} in all {len(values)} replicates that have it, so it distinguishes no cells."]

@@ -43,7 +43,7 @@ def compare(
     """
     from analysis.compare_studies import load_comparison, write_comparison
     from analysis.records.mlflow_store import NoStudyError
-    from analysis.reporting.formats.document import document_terminal
+    from analysis.reporting.formats.terminal import to_terminal
     from analysis.reporting.topics.comparison import comparison_data, comparison_document
     from studies.engine.definition.lookup import find_stores
     from studies.engine.errors import not_recorded
@@ -61,5 +61,5 @@ def compare(
     if as_json:
         print_json(comparison_data(comparison))
         return
-    out.print(document_terminal(comparison_document(comparison, is_narrow=True)))
+    out.print(to_terminal(comparison_document(comparison)))
     out.print(f"Written to {folder}: comparison.md, comparison.html, comparison.csv", highlight=False, soft_wrap=True)

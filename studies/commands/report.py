@@ -46,15 +46,16 @@ def report(
 
 
 def write_report(stores: "Stores", *, show: bool = True, as_json: bool = False) -> tuple[Path, str]:
-    """Write the summary's files and print it; their folder, and the findings as Markdown.
+    """Write the summary's files and print it; their folder, and the answer in short as Markdown.
 
     Raises:
         StudyError: MLflow has no such study.
     """
     from analysis.ablation_summary import write_summary
     from analysis.records.loading import NoStudyError, load_recorded_study
-    from analysis.reporting.formats.markdown import findings
-    from analysis.reporting.formats.terminal import configurations_csv, effects_csv, terminal, verdicts
+    from analysis.reporting.formats.markdown import to_markdown_note
+    from analysis.reporting.formats.tables_csv import configurations_csv, effects_csv
+    from analysis.reporting.formats.terminal import to_terminal
     from studies.engine.errors import not_recorded
 
     try:
@@ -62,13 +63,13 @@ def write_report(stores: "Stores", *, show: bool = True, as_json: bool = False) 
     except NoStudyError as error:
         raise not_recorded("report", f"{stores.name} in {stores.tracking_uri} ({error})") from None
     folder = stores.storage / "reports" / stores.name
-    summary = write_summary(recorded, folder)
+    summary, document = write_summary(recorded, folder)
     if as_json:
         tables = {"effects": effects_csv(summary), "configurations": configurations_csv(summary)}
         rows = {name: list(csv.DictReader(io.StringIO(text))) for name, text in tables.items()}
-        print_json({"verdicts": list(verdicts(summary)), "warnings": list(summary.warnings), **rows})
+        print_json({"verdicts": list(document.verdicts), "warnings": list(document.warnings), **rows})
     elif show:
-        out.print(terminal(summary))
+        out.print(to_terminal(document))
         files = ", ".join(sorted(file.name for file in folder.iterdir()))
         out.print(f"Written to {folder}: {files}", highlight=False, soft_wrap=True)
-    return folder, findings(summary)
+    return folder, to_markdown_note(document)

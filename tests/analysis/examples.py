@@ -8,8 +8,11 @@ from typing import Any
 
 from rich.console import Console
 
-from analysis.reporting.formats import html, terminal
-from analysis.reporting.formats.markdown import markdown
+from analysis.reporting.formats.html import to_html
+from analysis.reporting.formats.markdown import to_markdown
+from analysis.reporting.formats.tables_csv import configurations_csv, effects_csv, replicates_csv
+from analysis.reporting.formats.terminal import to_terminal
+from analysis.reporting.summary_document import summary_document
 from analysis.statistics.summary import Summary
 from studies.run_record import ACCURACY, SPARSITY, TEST_ACCURACY, Level, PlannedReplicate, Role, RunRecord, StudyRecord
 
@@ -60,12 +63,13 @@ def rows(text: str) -> list[dict[str, str]]:
 def all_outputs(summary: Summary) -> str:
     """Make every output; the terminal's and Markdown's text."""
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(terminal.terminal(summary))
-    page = html.page(summary)
+    document = summary_document(summary)
+    console.print(to_terminal(document))
+    page = to_html(document)
     assert "<script" not in page
     assert not re.findall(r"(?:src|href)=.(?!#)", page.replace("xlink:href", "href"))  # nothing is fetched
-    for text in (terminal.effects_csv(summary), terminal.configurations_csv(summary), terminal.replicates_csv(summary.runs)):
+    for text in (effects_csv(summary), configurations_csv(summary), replicates_csv(summary.runs)):
         assert all(None not in row.values() and None not in row for row in rows(text))  # as wide as its header
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 80
-    return text + markdown(summary)
+    return text + to_markdown(document)

@@ -154,7 +154,7 @@ CASES: dict[str, tuple[Build, list[str]]] = {
     ),
     "one_seed": (
         write_with(lambda run: run, 1),
-        ["There is one seed: nothing says how much another would change", "+10.00"],
+        ["There is one seed: how much another seed would change is unknown", "+10.00"],
     ),
     "one_level": (one_level, ["a has one level (1): there is nothing to compare it with.", "50.25"]),
     "all_failed": (
@@ -167,7 +167,7 @@ CASES: dict[str, tuple[Build, list[str]]] = {
     ),
     "constant": (
         write_with(lambda run: with_metric(run, ACCURACY, 0.1)),
-        ["validation accuracy is 0.1 in all 12 replicates that have it: it tells no cell from another."],
+        ["validation accuracy is 0.1 in all 12 replicates that have it, so it distinguishes no cells."],
     ),
     "not_finite": (
         write_with(

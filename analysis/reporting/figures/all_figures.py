@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 
-from analysis.reporting.figures.effects import effect_plates
-from analysis.reporting.figures.search import search_plates
-from analysis.reporting.figures.spiking import spiking_plates
-from analysis.reporting.figures.style import Plate
+from analysis.reporting.document_model import CaptionedFigure
+from analysis.reporting.figures.effects import effect_figures
+from analysis.reporting.figures.search import search_figures
+from analysis.reporting.figures.spiking import spiking_figures
 from analysis.statistics.summary import Summary
 
-PLATES: tuple[Callable[[Summary], list[Plate]], ...] = (effect_plates, search_plates, spiking_plates)
-"""Each gives the figures that a study has something to draw for. A heading names the files, so that no two may be the same."""
+FIGURES: tuple[Callable[[Summary], list[CaptionedFigure]], ...] = (effect_figures, search_figures, spiking_figures)
+"""Each gives the figures that a study has something to draw for. A title names the files, so that no two may be the same."""
 
 
-def gallery(summary: Summary) -> list[Plate]:
+def all_figures(summary: Summary) -> list[CaptionedFigure]:
     """Every figure of a study, not yet rendered."""
-    return [plate for plates in PLATES for plate in plates(summary)]
+    return [figure for figures in FIGURES for figure in figures(summary)]

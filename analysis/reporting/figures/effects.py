@@ -1,4 +1,4 @@
-"""The figures of effects and objectives: legible in light and dark and on paper, safe for colour-blind readers."""
+"""The figures of effects: differences from the baseline, and accuracy against the time step."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from analysis.reporting.document_model import CaptionedFigure
 from analysis.reporting.figures.style import (
     INK,
     OKABE_ITO,
     STYLE,
-    Plate,
+    captioned,
     frame_accuracies,
     line_style,
     panels,
-    present,
     scale_of,
     wrapped,
 )
@@ -30,12 +30,12 @@ MOST_FULL_BANDS = 5
 """With more lines in a panel the bands of their intervals are fainter."""
 MOST_FINELY_TICKED = 60
 SPREAD_FOR_LOG = 12
-"""Largest over median of the bounds of differences, from which on their axis is logarithmic away from 0."""
+"""The ratio of the largest bound of the differences to the median one from which their axis is logarithmic away from 0."""
 
 
-def effect_plates(summary: Summary) -> list[Plate]:
+def effect_figures(summary: Summary) -> list[CaptionedFigure]:
     """Differences from the baseline, and accuracy against t."""
-    return present(
+    return captioned(
         (
             "Differences from the baseline",
             "Mean and 95 % interval over seeds; filled where the corrected p-value decides.",
@@ -145,7 +145,7 @@ def _frame_differences(axes: Axes, outcome: Outcome, effects: Sequence[LevelEffe
 
 
 def _part_logarithmic(axes: Axes, bounds: NDArray[np.float64]) -> float:
-    """An axis that is linear around 0 and logarithmic beyond what is returned, ticked at 1, 10, … and, if they fit, 3, 30, …."""
+    """Make an axis linear around 0 and logarithmic beyond the bound returned; ticks at 1, 10, … and, if they fit, 3, 30, …."""
     linear = float(f"{np.median(bounds):.1g}")
     axes.set_xscale("symlog", linthresh=linear, linscale=1.0)
     axes.margins(x=0.03)  # also fits the limits, which were those of a linear axis

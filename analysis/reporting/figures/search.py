@@ -1,4 +1,4 @@
-"""The figures of a search: importance, partial dependence, the Pareto front with its certainty, how it went on."""
+"""The figures of a search: the Pareto front with its probabilities, progress, importance, partial dependence."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from analysis.reporting import formatting
-from analysis.reporting.document_model import title
-from analysis.reporting.figures.style import INK, MARKERS, OKABE_ITO, STYLE, Plate, panels, present, scale_of
-from analysis.reporting.topics.search import by_importance
-from analysis.reporting.topics.search_sentences import error_in_words, reference_in_words
+from analysis.reporting.document_model import CaptionedFigure, heading
+from analysis.reporting.figures.style import INK, MARKERS, OKABE_ITO, STYLE, captioned, panels, scale_of
+from analysis.reporting.topics.search import by_importance, error_in_words, reference_in_words
 from analysis.statistics.data.outcomes import Outcome, objectives_of
 from analysis.statistics.search.exploration import Exploration
 from analysis.statistics.search.importance import Importance, Share
-from analysis.statistics.search.partial_dependence import Dependence, Surrogate
+from analysis.statistics.search.partial_dependence import Dependence, SurrogateModel
 from analysis.statistics.search.rankings import Configuration, Ranking
 from analysis.statistics.summary import Summary
 from studies.run_record import level_in_words
@@ -28,25 +27,25 @@ LONGEST_LABEL = 22
 SURE = 0.5
 
 
-def search_plates(summary: Summary) -> list[Plate]:
-    """The front of the objectives, how the search went on, importance, and the partial dependence of every objective."""
+def search_figures(summary: Summary) -> list[CaptionedFigure]:
+    """The front of the objectives, the progress of the search, importance, and the partial dependence of every objective."""
     found = [("The objectives against each other", _front_caption(summary), front(summary))]
     explored = summary.exploration
     if explored is None:
-        return present(*found)
+        return captioned(*found)
     note = "Associations, not effects. " if summary.study.design == "adaptive_search" else ""
-    heading = "Hypervolume over time" if _is_multiple(summary) else "Best value over time"
-    found.append((heading, _progress_caption(summary), progress(summary)))
+    what = "Hypervolume over time" if _is_multiple(summary) else "Best value over time"
+    found.append((what, _progress_caption(summary), progress(summary)))
     caption = (
-        f"{note}Share of the objective's variance (fANOVA) and of being among its best tenth (PED-ANOVA), ± standard error; the "
-        "vertical strokes are what a factor gets by chance."
+        f"{note}Share of the objective's variance (fANOVA) and of being among its best tenth (PED-ANOVA), ± standard error. The "
+        "vertical strokes are what a shuffled copy of the factor gets."
     )
     found.append(("Importance of the factors", caption, importance(summary)))
-    for learnt in explored.surrogates.values():
+    for learnt in explored.surrogate_models.values():
         if learnt.dependences:
             caption = f"{note}{_dependence_caption(explored, learnt)}"
-            found.append((f"{title(learnt.outcome)} by factor", caption, dependence(explored, learnt)))
-    return present(*found)
+            found.append((f"{heading(learnt.outcome)} by factor", caption, dependence(explored, learnt)))
+    return captioned(*found)
 
 
 def _label(outcome: Outcome, name: str) -> str:
@@ -75,7 +74,7 @@ def importance(summary: Summary) -> Figure | None:
                 _draw_shares(axes, one, place)
             axes.set_yticks(range(len(importances)), [one.factor for one in importances])
             axes.set_ylim(len(importances) - 0.5, -0.5)
-            axes.set(title=title(outcome), xlabel="share (%)", xlim=(0, None))
+            axes.set(title=heading(outcome), xlabel="share (%)", xlim=(0, None))
         places[0].legend(loc="lower right")
         return figure
 
@@ -93,8 +92,8 @@ def _draw_share(axes: Axes, share: Share, height: float, i: int, label: str) -> 
     axes.plot([100 * share.by_chance] * 2, [height - 0.14, height + 0.14], color=OKABE_ITO[i], linewidth=1.5, alpha=0.6)
 
 
-def dependence(explored: Exploration, learnt: Surrogate) -> Figure | None:
-    """A panel per factor on one scale: the surrogate's mean prediction with its band, and where configurations were tried."""
+def dependence(explored: Exploration, learnt: SurrogateModel) -> Figure | None:
+    """A panel per factor on one scale: the surrogate model's mean prediction with its band, and the configurations tried."""
     shown = learnt.dependences[:MOST_FACTORS_DRAWN]
     with mpl.rc_context(STYLE):
         figure, places = panels(len(shown), 3, (4.4, 3.4))
@@ -143,35 +142,35 @@ def _shortened(label: str) -> str:
 
 
 def _draw_tried(axes: Axes, explored: Exploration, one: Dependence) -> None:
-    """A stroke at the foot for every configuration of a range, crosses above them for pruned ones."""
+    """A stroke at the bottom for every configuration of a range, crosses above them for pruned ones."""
     if one.axis.levels:
         return
-    i = [axis.factor for axis in explored.sample.axes].index(one.axis.factor)
-    places = explored.sample.places_NF[:, i]
+    i = [axis.factor for axis in explored.tried.axes].index(one.axis.factor)
+    places = explored.tried.places_NF[:, i]
     values = one.axis.low + places * (one.axis.high - one.axis.low)
     if one.axis.is_log:
         values = np.exp(np.log(one.axis.low) + places * np.log(one.axis.high / one.axis.low))
-    foot: Any = {"linestyle": "none", "transform": axes.get_xaxis_transform(), "color": INK}
-    finished = values[~np.isnan(places) & ~explored.sample.is_pruned]
-    axes.plot(finished, np.full(len(finished), 0.02), marker="|", markersize=7, alpha=0.25, **foot)
-    pruned = values[~np.isnan(places) & explored.sample.is_pruned]
-    axes.plot(pruned, np.full(len(pruned), 0.07), marker="x", markersize=3, alpha=0.35, **foot)
+    bottom: Any = {"linestyle": "none", "transform": axes.get_xaxis_transform(), "color": INK}
+    finished = values[~np.isnan(places) & ~explored.tried.is_pruned]
+    axes.plot(finished, np.full(len(finished), 0.02), marker="|", markersize=7, alpha=0.25, **bottom)
+    pruned = values[~np.isnan(places) & explored.tried.is_pruned]
+    axes.plot(pruned, np.full(len(pruned), 0.07), marker="x", markersize=3, alpha=0.35, **bottom)
 
 
-def _dependence_caption(explored: Exploration, learnt: Surrogate) -> str:
-    pruned = ", crosses those that were pruned" if explored.sample.num_pruned else ""
+def _dependence_caption(explored: Exploration, learnt: SurrogateModel) -> str:
+    pruned = ", crosses those that were pruned" if explored.tried.num_pruned else ""
     many = any(len(one.levels) > MOST_LEVELS_DRAWN and not one.axis.is_ordered for one in learnt.dependences)
-    most = f" Of a factor's many levels the {MOST_LEVELS_DRAWN} with the highest predictions." if many else ""
+    most = f" Of a factor's many levels the {MOST_LEVELS_DRAWN} with the highest predictions are shown." if many else ""
     return (
         f"Partial dependence: {error_in_words(learnt)}. The band is 95 %, pointwise, over random halves of the configurations. "
-        f"Strokes at the foot are the configurations tried{pruned}.{most}"
+        f"Strokes at the bottom are the configurations tried{pruned}.{most}"
     )
 
 
 def front(summary: Summary) -> Figure | None:
-    """Two objectives against each other: what was tried, filled by its probability to be on the front; the finalists' intervals.
+    """Two objectives against each other: what was tried, filled where it is probably on the front, and the finalists' intervals.
 
-    Empty where the study has not two objectives or ranks nothing.
+    None where the study has not two objectives or ranks nothing.
     """
     pair = objectives_of(summary.study)
     kinds = {ranking.kind: ranking for ranking in summary.rankings}
@@ -183,7 +182,7 @@ def front(summary: Summary) -> Figure | None:
         _draw_tried_points(axes, tried, pair[1], pair[0])
         if "finalist" in kinds:
             _draw_finalists(axes, kinds["finalist"].configurations, pair[1], pair[0])
-        axes.set(xlabel=_label(pair[1], title(pair[1])), ylabel=_label(pair[0], title(pair[0])))
+        axes.set(xlabel=_label(pair[1], heading(pair[1])), ylabel=_label(pair[0], heading(pair[0])))
         figure.legend(loc="outside right upper")  # nothing is hidden behind it
         return figure
 
@@ -209,7 +208,7 @@ def _draw_tried_points(axes: Axes, tried: Ranking, across: Outcome, up: Outcome)
 
 
 def _draw_finalists(axes: Axes, finalists: Sequence[Configuration], across: Outcome, up: Outcome) -> None:
-    """Means with their intervals over the fresh seeds, and the probability to be on the front of the finalists."""
+    """Means with their intervals over the fresh seeds, and the probability of being on the front of the finalists."""
     for i, one in enumerate(finalists):
         if across in one.estimates and up in one.estimates:
             x, y = one.estimates[across], one.estimates[up]
@@ -234,14 +233,14 @@ def _front_caption(summary: Summary) -> str:
     if tried and tried[0].front_basis:
         return f"{caption} Filled: on the front with a probability of at least one half."
     return (
-        f"{caption} One seed does not tell how surely a configuration is on it."
+        f"{caption} One seed does not say how certain it is that a configuration is on it."
         if tried and tried[0].kind == "search"
         else caption
     )
 
 
 def progress(summary: Summary) -> Figure | None:
-    """What the search had reached after every trial, with a cross where one was pruned; empty for what is no search."""
+    """What the search had reached after every trial, with a cross where one was pruned; None without a search."""
     explored = summary.exploration
     if explored is None or explored.progress is None or len(explored.progress.num_trials) < 2:
         return None
@@ -251,9 +250,9 @@ def progress(summary: Summary) -> Figure | None:
         figure, (axes,) = panels(1, 1, (7.0, 3.6))
         reached = scale * np.asarray(explored.progress.reached)
         axes.plot(explored.progress.num_trials, reached, color=OKABE_ITO[0], linewidth=2, drawstyle="steps-post")
-        pruned = 1 + np.flatnonzero(explored.sample.is_pruned)
-        foot: Any = {"linestyle": "none", "transform": axes.get_xaxis_transform(), "color": INK, "marker": "x", "alpha": 0.5}
-        axes.plot(pruned, np.full(len(pruned), 0.03), markersize=4, **foot)
+        pruned = 1 + np.flatnonzero(explored.tried.is_pruned)
+        bottom: Any = {"linestyle": "none", "transform": axes.get_xaxis_transform(), "color": INK, "marker": "x", "alpha": 0.5}
+        axes.plot(pruned, np.full(len(pruned), 0.03), markersize=4, **bottom)
         best = _label(summary.primary, f"best {summary.primary.name}")
         axes.set(xlabel="trials, as they were begun", ylabel="hypervolume (% of the box)" if is_volume else best)
         return figure
@@ -263,10 +262,11 @@ def _progress_caption(summary: Summary) -> str:
     explored = summary.exploration
     if explored is None or explored.progress is None:
         return ""
-    pruned = " Crosses: pruned trials." if explored.sample.num_pruned else ""
+    pruned = " Crosses: pruned trials." if explored.tried.num_pruned else ""
     if not explored.progress.reference:
-        return f"The best {summary.primary.name} after so many trials; it was selected on, which flatters it.{pruned}"
+        selected = "It was selected on, so it looks better than it is."
+        return f"The best {summary.primary.name} after each number of trials. {selected}{pruned}"
     return (
-        f"What the front dominates after so many trials, of the box between the worst values ({reference_in_words(explored)}: "
-        f"the reference point) and the best ones.{pruned}"
+        f"The share of the box between the worst values (the reference point: {reference_in_words(explored)}) and the best ones "
+        f"that the front dominates after each number of trials.{pruned}"
     )

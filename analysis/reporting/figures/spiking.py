@@ -11,7 +11,8 @@ from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from analysis.reporting import formatting
-from analysis.reporting.figures.style import INK, OKABE_ITO, STYLE, Plate, frame_accuracies, logarithmic, panels, present, wrapped
+from analysis.reporting.document_model import CaptionedFigure
+from analysis.reporting.figures.style import INK, OKABE_ITO, STYLE, captioned, frame_accuracies, logarithmic, panels, wrapped
 from analysis.reporting.topics.published import Published, matches
 from analysis.reporting.topics.spiking import numbered, row_in_words
 from analysis.statistics.data.estimates import Estimate
@@ -25,18 +26,18 @@ MOST_ROWS = 30
 LONGEST_UPRIGHT = 8
 """Characters of a layer's name that fit above its column."""
 SPREAD_FOR_LOG = 8
-"""Largest over smallest cost, from which on their axis is logarithmic."""
+"""Largest over smallest cost, from which their axis is logarithmic."""
 PICOJOULE_PER_MICROJOULE = 1e6
 
 
-def spiking_plates(summary: Summary) -> list[Plate]:
+def spiking_figures(summary: Summary) -> list[CaptionedFigure]:
     """Accuracy against cost, and sparsity by layer."""
-    beneath = " Beneath the line: published numbers." if _published_with_layers(summary) else ""
-    return present(
+    beneath = " Below the line: published numbers." if _published_with_layers(summary) else ""
+    return captioned(
         (
             "Accuracy against cost",
-            "A point per cell, numbered as in the table of that name: means and 95 % intervals over seeds, both ways; filled on "
-            "the front. Energy is a model: 4.6 pJ per MAC, 0.9 pJ per AC (45 nm).",
+            "One point per cell, numbered as in the table of the same name: means with 95 % intervals over seeds in both "
+            "directions; filled if it is on the front. Energy is modelled: 4.6 pJ per MAC, 0.9 pJ per AC (45 nm).",
             accuracy_against_cost(summary),
         ),
         (
@@ -62,7 +63,7 @@ def accuracy_against_cost(summary: Summary) -> Figure | None:
         left.set(xlabel="synaptic operations per image")
         energy = [point.is_on_energy_front for point in points]
         _draw_costs(right, points, lambda point: point.energy_pj, energy, 1 / PICOJOULE_PER_MICROJOULE)
-        right.set(xlabel="energy per image (µJ, a model)")
+        right.set(xlabel="modelled energy per image (µJ)")
         frame_accuracies(left, [point.accuracy for point in points])
         left.legend(loc="lower right")
     return figure
@@ -157,7 +158,7 @@ def _published_means(found: Published, layers: Sequence[str]) -> list[float]:
 
 
 def _draw_heat_map(axes: Axes, values: NDArray[np.float64], num_own: int) -> None:
-    """Numbers stand in the cells; a line parts what is published from what is measured."""
+    """Numbers stand in the cells; a line separates published from measured rows."""
     low, high = float(np.nanmin(values)), 100.0
     num_rows, num_columns = values.shape
     edges = np.arange(num_columns + 1) - 0.5, np.arange(num_rows + 1) - 0.5

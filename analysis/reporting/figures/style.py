@@ -1,14 +1,12 @@
-"""What all figures share: style, palette, panels; and a figure as text for the page, as SVG and PNG for a file.
+"""The style of all figures, and their export: inline SVG for the page, SVG and PNG files.
 
 A figure is drawn in one set of colours. The page has its own of the same hues for light and dark (custom properties of the
 template's style), so that lines keep 3:1 and texts 4.5:1 against either paper; files have a white one.
 """
 
 import io
-import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -17,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
+from analysis.reporting.document_model import CaptionedFigure
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.outcomes import Outcome
 
@@ -61,27 +60,13 @@ STYLE: Any = {
 }
 
 
-@dataclass(frozen=True)
-class Plate:
-    """A figure with what stands above and below it."""
-
-    heading: str
-    caption: str
-    figure: Figure
-
-    @property
-    def name(self) -> str:
-        """Of its files."""
-        return re.sub(r"[^a-z0-9]+", "_", self.heading.lower()).strip("_")
-
-
-def present(*drawn: tuple[str, str, Figure | None]) -> list[Plate]:
-    """Of headings, captions and figures, the plates that have a figure."""
-    return [Plate(heading, caption, figure) for heading, caption, figure in drawn if figure is not None]
+def captioned(*drawn: tuple[str, str, Figure | None]) -> list[CaptionedFigure]:
+    """Of titles, captions and figures, those that have a figure."""
+    return [CaptionedFigure(title, caption, figure) for title, caption, figure in drawn if figure is not None]
 
 
 def line_style(i: int) -> dict[str, Any]:
-    """Colour, marker and dashes of the i-th line, of which 24 in a row differ."""
+    """Colour, marker and dashes of the i-th line; 24 lines in a row are different."""
     num = len(OKABE_ITO)
     turn = i // num
     return {
@@ -92,7 +77,7 @@ def line_style(i: int) -> dict[str, Any]:
 
 
 def panels(num: int, most_in_a_row: int, size: tuple[float, float], **sharing: Any) -> tuple[Figure, Sequence[Axes]]:
-    """A figure with so many axes of this size in inches, in rows; places that are left over in the last one stay empty.
+    """A figure with ``num`` axes of this size in inches, in rows; places that are left over in the last row stay empty.
 
     Call it, and draw, inside ``matplotlib.rc_context(STYLE)``.
     """
@@ -145,12 +130,12 @@ def logarithmic(axes: Axes, low: float, high: float) -> None:
 
 
 def scale_of(outcome: Outcome) -> float:
-    """What an outcome's values are multiplied with to be shown: fractions in percent, others as they are."""
+    """The factor by which an outcome's values are shown: 100 for fractions, which are shown in percent, else 1."""
     return 100.0 if outcome.is_fraction else 1.0
 
 
 def wrapped(label: str, width: int = 26) -> str:
-    """A label in lines of at most so many characters, where its words are not longer."""
+    """A label broken into lines of at most ``width`` characters; longer words stay whole."""
     return "\n".join(textwrap.wrap(label, width, break_long_words=False, break_on_hyphens=False)) or label
 
 
@@ -160,7 +145,7 @@ def svg(figure: Figure) -> str:
 
 
 def inline_svg(figure: Figure, label: str) -> str:
-    """An SVG element for the page, in the page's own colours, named for those who cannot see it."""
+    """An SVG element for the page, in the page's own colours, with a label for screen readers."""
     text = _saved(figure, format="svg", transparent=True, metadata={"Date": None}).decode()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     for i, hue in enumerate(OKABE_ITO):

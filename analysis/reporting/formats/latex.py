@@ -1,26 +1,9 @@
-"""Tables for a paper: one LaTeX file per outcome (booktabs), and a document that shows them all.
-
-What is best is bold only where that is decided: better than every other level of its factor (or than every other
-configuration), see ``decided_best``, and no verdict of the report says otherwise.
-"""
+"""Tables as LaTeX (booktabs): a file for each, and a document that shows them all."""
 
 import re
 import unicodedata
-from collections.abc import Sequence
 
-from analysis.reporting import formatting
-from analysis.reporting.document_model import title
-from analysis.reporting.topics.rankings import shown
-from analysis.statistics.data.cells import finite_values, group_by_levels
-from analysis.statistics.data.estimates import Estimate
-from analysis.statistics.data.level_cells import FACTORIAL, level_cells
-from analysis.statistics.data.outcomes import Outcome, outcomes_of
-from analysis.statistics.effects.adjusted_means import level_values
-from analysis.statistics.effects.best_level import decided_best
-from analysis.statistics.effects.level_effects import LevelEffect
-from analysis.statistics.search.rankings import Configuration, Ranking
-from analysis.statistics.summary import Summary
-from studies.run_record import level_in_words, levels_in_words
+from analysis.reporting.document_model import Column, Document, Row, Table, slug
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -62,6 +45,8 @@ ACCENTS = {
     "\u0327": r"\c",
 }
 """By Unicode's combining characters."""
+NUMBER = re.compile(r"(< )?[+-]?\d[\d.]*(e[+-]\d+)?( ± \d[\d.]*(e[+-]\d+)?)?")
+"""As ``formatting`` writes them, with what belongs to them."""
 DOCUMENT = "tables.tex"
 PREAMBLE = r"""\documentclass{article}
 \usepackage{booktabs}
@@ -70,16 +55,15 @@ PREAMBLE = r"""\documentclass{article}
 """
 
 
-def latex_files(summary: Summary) -> dict[str, str]:
-    """File names and contents: a table per outcome, and ``tables.tex``, which inputs them and compiles as it is."""
-    tables = {_file_name(outcome): _table(summary, outcome) for outcome in outcomes_of(summary.study)}
-    tables = {name: text for name, text in tables.items() if text}
+def to_latex(document: Document) -> dict[str, str]:
+    """File names and contents: one file for every table, and ``tables.tex``, which inputs them and compiles as it is."""
+    tables = {f"{slug(table.title)}.tex": _float(table) for table in document.sections if isinstance(table, Table)}
     inputs = "".join(f"\\input{{{name}}}\n" for name in tables) or "No outcome has a table.\n"
     return {**tables, DOCUMENT: f"{PREAMBLE}{inputs}\\end{{document}}\n"}
 
 
 def escaped(text: str) -> str:
-    """A text that LaTeX sets as it stands, in ASCII; of characters that cannot be had so there are question marks."""
+    """A text with LaTeX's special characters escaped, in ASCII; characters without an ASCII form become question marks."""
     return "".join(map(_escaped, text))
 
 
@@ -94,126 +78,44 @@ def _escaped(character: str) -> str:
     return "?"
 
 
-def _file_name(outcome: Outcome) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", outcome.name.lower()).strip("_") + ".tex"
-
-
-def _table(summary: Summary, outcome: Outcome) -> str:
-    """Of effects, else of the first ranking; empty where there is neither."""
-    if outcome in summary.effects:
-        return _effect_table(summary, outcome)
-    return _ranking_table(summary, summary.rankings[0], outcome) if summary.rankings else ""
-
-
-def _effect_table(summary: Summary, outcome: Outcome) -> str:
-    effects = [effect for effect in summary.effects[outcome] if effect.num_cells]
-    lines: list[str] = []
-    for factor in dict.fromkeys(effect.factor for effect in effects):
-        of_factor = [effect for effect in effects if effect.factor == factor]
-        best = _best_level(summary, outcome, of_factor)
-        lines += [r"\addlinespace"] if lines else []
-        lines.append(rf"\multicolumn{{5}}{{@{{}}l}}{{\textit{{{escaped(_heading(of_factor[0]))}}}}} \\")
-        lines += [_effect_line(outcome, effect, is_best=effect is best) for effect in of_factor]
-    points = " (points)" if outcome.is_fraction else ""
-    head = rf"& seeds & {escaped(outcome.name + formatting.unit(outcome))} & difference{points} & $p$ \\"
-    what = "Means over all cells that have a level" if summary.study.design in FACTORIAL else "Simple effects"
-    caption = (
-        f"{title(outcome)} in the study {summary.study.name}. {what}, ± half of the 95 % interval (Student's t over seeds); "
-        "differences from the baseline, paired by seed, with their 95 % intervals; p of the exact sign-flip test, corrected "
-        "by Holm over the contrasts of this table. Bold: decidedly better than every other level of its factor."
-    )
-    return _float(summary, outcome, r"@{}p{0.3\linewidth}rrrr@{}", head, lines, caption)
-
-
-def _heading(effect: LevelEffect) -> str:
-    return f"{effect.factor}, in the cell {levels_in_words(effect.in_cell)}" if effect.in_cell else effect.factor
-
-
-def _effect_line(outcome: Outcome, effect: LevelEffect, *, is_best: bool) -> str:
-    level = rf"\raggedright\quad {escaped(level_in_words(effect.level))}"
-    contrast = effect.contrast
-    compared = ["baseline" if effect.is_baseline else "--", ""]
-    if contrast:
-        compared = [_difference(outcome, contrast.difference), _p(contrast.corrected_p)]
-    mean = _mean(outcome, effect.estimate, is_best=is_best)
-    return " & ".join([level, escaped(formatting.seeds(effect.num_finished, effect.num_planned)), mean, *compared]) + r" \\"
-
-
-def _best_level(summary: Summary, outcome: Outcome, effects: Sequence[LevelEffect]) -> LevelEffect | None:
-    """The level that is decidedly better than all others of its factor, where the verdicts agree."""
-    levels = level_cells(summary.study, summary.runs)
-    by_level = dict(
-        zip(((one.factor, level_in_words(one.level)) for one in levels), level_values(levels, outcome.metric)[0], strict=True)
-    )
-    values = [by_level[effect.factor, level_in_words(effect.level)] for effect in effects]
-    place = decided_best(values, outcome.direction)
-    if place is None:
-        return None
-    better, worse = ("higher", "lower") if outcome.direction == "maximize" else ("lower", "higher")
-    if effects[place].is_baseline:
-        agrees = all(effect.is_baseline or effect.verdict == worse for effect in effects)
-    else:
-        agrees = effects[place].verdict == better
-    return effects[place] if agrees else None
-
-
-def _ranking_table(summary: Summary, ranking: Ranking, outcome: Outcome) -> str:
-    found = [configuration for configuration in shown(ranking) if outcome in configuration.estimates]
-    by_levels = group_by_levels(run for run in summary.asked if run.role == ranking.kind)
-    values = [finite_values(by_levels[frozenset(one.levels.items())], outcome.metric) for one in found]
-    best = decided_best(values, outcome.direction)
-    lines = [_ranking_line(summary, outcome, one, is_best=place == best) for place, one in enumerate(found)]
-    head = rf"rank & configuration & seeds & {escaped(outcome.name + formatting.unit(outcome))} \\"
-    kind = {"cell": "Best cells", "search": "Best of the search", "finalist": "Finalists"}[ranking.kind]
-    caption = (
-        f"{title(outcome)} in the study {summary.study.name}. {kind}, ranked by {summary.primary.name}; mean ± half of the "
-        "95 % interval (Student's t over seeds). Bold: decidedly better than all others shown."
-    )
-    return _float(summary, outcome, r"@{}rp{0.5\linewidth}rr@{}", head, lines, caption) if lines else ""
-
-
-def _ranking_line(summary: Summary, outcome: Outcome, configuration: Configuration, *, is_best: bool) -> str:
-    cells = [
-        str(configuration.rank or "--"),
-        rf"\raggedright {escaped(formatting.configuration_in_words(summary.study, configuration.levels))}",
-        escaped(formatting.seeds(configuration.num_finished(outcome), configuration.num_planned)),
-        _mean(outcome, configuration.estimates.get(outcome), is_best=is_best),
-    ]
-    return " & ".join(cells) + r" \\"
-
-
-def _float(summary: Summary, outcome: Outcome, columns: str, head: str, lines: Sequence[str], caption: str) -> str:
-    label = re.sub(r"[^A-Za-z0-9-]+", "-", f"{summary.study.name}-{outcome.metric}")
-    inner = "\n".join(["\\toprule", head, "\\midrule", *lines, "\\bottomrule"])
+def _float(table: Table) -> str:
+    label = re.sub(r"[^A-Za-z0-9-]+", "-", table.label)
+    widest = 0.3 if any(row.group for row in table.rows) else 0.5
+    columns = "".join(rf"p{{{widest}\linewidth}}" if column.is_text else "r" for column in table.columns)
+    head = " & ".join("$p$" if column.title == "p" else escaped(column.title) for column in table.columns).lstrip()
+    inner = "\n".join(["\\toprule", rf"{head} \\", "\\midrule", *_lines(table), "\\bottomrule"])
     return (
         "% needs \\usepackage{booktabs}\n\\begin{table}\n\\centering\\small\n"
-        f"\\caption{{{escaped(caption)}}}\n\\label{{tab:{label}}}\n\\vspace{{0.6em}}\n"
-        f"\\begin{{tabular}}{{{columns}}}\n{inner}\n\\end{{tabular}}\n\\end{{table}}\n"
+        f"\\caption{{{escaped(table.caption)}}}\n\\label{{tab:{label}}}\n\\vspace{{0.6em}}\n"
+        f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}\n{inner}\n\\end{{tabular}}\n\\end{{table}}\n"
     )
 
 
-def _mean(outcome: Outcome, estimate: Estimate | None, *, is_best: bool) -> str:
-    if estimate is None:
-        return "--"
-    mean = formatting.number(outcome, estimate.mean)
-    half = "" if estimate.num_values < 2 else rf" \pm {_tex_number(formatting.number(outcome, estimate.high - estimate.mean))}"
-    text = _tex_number(mean) + half
-    return rf"\boldmath$\mathbf{{{text}}}$" if is_best else f"${text}$"
+def _lines(table: Table) -> list[str]:
+    """Rows of one group stand under its name, apart from the others."""
+    lines: list[str] = []
+    group = ""
+    for row in table.rows:
+        if row.group != group:
+            lines += [r"\addlinespace"] if lines else []
+            lines.append(rf"\multicolumn{{{len(table.columns)}}}{{@{{}}l}}{{\textit{{{escaped(row.group)}}}}} \\")
+        group = row.group
+        cells = [_cell(row, column, i) for i, column in enumerate(table.columns)]
+        lines.append(" & ".join(cells) + r" \\")
+    return lines
 
 
-def _difference(outcome: Outcome, estimate: Estimate) -> str:
-    mean, low, high = (
-        _tex_number(formatting.number(outcome, bound, "+")) for bound in (estimate.mean, estimate.low, estimate.high)
-    )
-    return f"${mean}$" if estimate.num_values < 2 else f"${mean}$ (${low}$, ${high}$)"
+def _cell(row: Row, column: Column, i: int) -> str:
+    cell = row.cells[i]
+    if column.is_text:
+        return (r"\raggedright\quad " if row.group else r"\raggedright ") + escaped(cell)
+    if not NUMBER.search(cell) or re.fullmatch(r"\d+( of \d+)?", cell):  # counts are texts
+        return escaped(cell)
+    numbers = NUMBER.sub(lambda found: f"${_tex_number(found[0])}$", cell)
+    return rf"\boldmath$\mathbf{{{numbers.strip('$')}}}$" if i == row.bold else numbers
 
 
 def _tex_number(text: str) -> str:
-    """1.5e-07 with its power of ten."""
-    mantissa, _, power = text.partition("e")
-    return rf"{mantissa} \times 10^{{{int(power)}}}" if power else mantissa
-
-
-def _p(p: float) -> str:
-    text = formatting.p_value(p)
-    return f"${text}$"
+    """1.5e-07 with its power of ten, ± as LaTeX has it."""
+    text = re.sub(r"e([+-]\d+)", lambda power: rf" \times 10^{{{int(power[1])}}}", text)
+    return text.replace("±", r"\pm")

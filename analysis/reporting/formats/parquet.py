@@ -1,7 +1,5 @@
-"""The tidy records: a row a replicate, and a row a point of its accuracy against t, as Parquet; the curves as CSV too."""
+"""Tidy records as Parquet: a row for every replicate, and one for every point of its accuracy against t; these as CSV too."""
 
-import csv
-import io
 import itertools
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -11,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.reporting.formats.tables_csv import csv_text
 from studies.run_record import Level, RunRecord, level_in_words
 
 TIME = pa.timestamp("ms", tz="UTC")
@@ -27,13 +26,11 @@ def write_tidy_records(runs: Sequence[RunRecord], folder: Path) -> None:
     names, kinds = ("identity", "t", "accuracy"), (pa.string(), pa.int64(), pa.float64())
     arrays = [pa.array(column, kind) for column, kind in zip(zip(*curves, strict=True), kinds, strict=True)]
     pq.write_table(pa.table(dict(zip(names, arrays, strict=True))), folder / "curves.parquet")
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([names, *curves])
-    (folder / "curves.csv").write_text(out.getvalue(), encoding="utf-8")
+    (folder / "curves.csv").write_text(csv_text(names, curves), encoding="utf-8")
 
 
 def replicates_table(runs: Sequence[RunRecord]) -> pa.Table:
-    """A row a replicate; columns as in replicates.csv, and what code and data it had and when it ran.
+    """A row for every replicate, with the columns of replicates.csv, its code and data, and the times at which it ran.
 
     A factor is of booleans, whole numbers or floating ones where all its levels are, and null where it is inactive; else of
     texts, in which the level null is called so. Metrics that a replicate lacks are null; NaN stays NaN.

@@ -1,1 +1,1 @@
-"""One module for each topic of the report: its tables and sentences."""
+"""One module for each topic of a report: its tables and verdicts."""

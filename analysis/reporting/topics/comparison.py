@@ -1,8 +1,6 @@
-"""Two studies side by side, in words: what differs between them first, then every cell or level that both have."""
+"""Two studies compared: what differs between them, then every cell or level that both have."""
 
-import csv
 import dataclasses
-import io
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,13 +9,12 @@ from typing import Any
 
 from analysis.records.loading import RecordedStudy
 from analysis.reporting import formatting
-from analysis.reporting.document_model import Column, Line, Section, title
-from analysis.reporting.formats.document import Document
+from analysis.reporting.document_model import Column, Document, ItemList, Row, Table, filled, heading
 from analysis.reporting.topics.provenance import Difference, differences
 from analysis.statistics.comparison import (
-    Compared,
+    ComparedValue,
     Repetition,
-    Sides,
+    StudyLevels,
     compare_cells,
     compare_effects,
     compare_levels,
@@ -25,48 +22,50 @@ from analysis.statistics.comparison import (
     repetition,
     shared_outcomes,
 )
-from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.outcomes import Outcome
 from analysis.statistics.effects.contrasts import fewest_seeds
 from analysis.statistics.effects.level_effects import SIGNIFICANCE
-from analysis.statistics.oddities import oddities
-from studies.run_record import Level, level_in_words, levels_in_words
+from analysis.statistics.warnings import data_warnings
+from studies.run_record import Level, levels_in_words
 
 METHOD = [
-    "A seed's results in the two studies are a pair where at least two seeds, and half of those of the study that has fewer, are "
-    "shared: Student's t interval and exact sign-flip test over the differences. Else Welch's interval and test.",
+    "Results are paired by seed where the studies share at least two seeds, and at least half of those of the study that has "
+    "fewer: Student's t interval and exact sign-flip test over the differences. Otherwise Welch's interval and test.",
     f"Corrected by Holm over all comparisons of one table; a verdict needs corrected p < {SIGNIFICANCE}.",
-    "An effect is a level minus its factor's baseline level, in either study as its own summary has it; the difference of the "
-    "two says whether the level does the same in both.",
+    "An effect is a level minus its factor's baseline level, in each study as its own summary has it; the difference of the "
+    "two effects says whether the level has the same effect in both.",
 ]
 HEADINGS = {"cell": "cells", "level": "levels", "effect": "effects of a level"}
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Two studies, and everything that is said of both; ``first`` and ``second`` are their names where these differ."""
+class StudyComparison:
+    """Two studies, and everything that their comparison says.
+
+    Values and differences are the second study's against the first's.
+    """
 
     studies: tuple[RecordedStudy, RecordedStudy]
     names: tuple[str, str]
     differences: Sequence[Difference]
-    compared: Mapping[Outcome, Sequence[Compared]]
+    compared: Mapping[Outcome, Sequence[ComparedValue]]
     """Cells where both studies have the same factors or no levels to compare, else levels; then effects."""
     only: tuple[Sequence[Mapping[str, Level]], Sequence[Mapping[str, Level]]]
-    """Combinations of levels that one of them has alone."""
+    """Combinations of levels that the first, and that the second study has alone."""
     repetitions: Mapping[Outcome, Repetition]
 
 
-def compare(first: RecordedStudy, second: RecordedStudy) -> Comparison:
-    """All that two studies allow."""
+def compare(first: RecordedStudy, second: RecordedStudy) -> StudyComparison:
+    """Compare two studies in every cell, or every level, that both have."""
     names = (first.study.name, second.study.name)
     outcomes = shared_outcomes(first.study, second.study)
-    sides = (Sides(first.study, first.runs), Sides(second.study, second.runs))
-    of_cells = first.study.factors.keys() == second.study.factors.keys() or not all(side.levels for side in sides)
+    both = (StudyLevels(first.study, first.runs), StudyLevels(second.study, second.runs))
+    of_cells = first.study.factors.keys() == second.study.factors.keys() or not all(study.levels for study in both)
     compared = {}
     for outcome in outcomes:
-        things = compare_cells(first.runs, second.runs, outcome) if of_cells else compare_levels(*sides, outcome)
-        compared[outcome] = [*things, *compare_effects(*sides, outcome)]
-    return Comparison(
+        values = compare_cells(first.runs, second.runs, outcome) if of_cells else compare_levels(*both, outcome)
+        compared[outcome] = [*values, *compare_effects(*both, outcome)]
+    return StudyComparison(
         studies=(first, second),
         names=names if names[0] != names[1] else (f"{names[0]} (first)", f"{names[1]} (second)"),
         differences=differences(first, second),
@@ -76,71 +75,63 @@ def compare(first: RecordedStudy, second: RecordedStudy) -> Comparison:
     )
 
 
-def comparison_document(comparison: Comparison, *, is_narrow: bool = False) -> Document:
-    """The comparison as it is read; for a terminal of 80 columns without the means' intervals."""
-    sections = [section for section in _sections(comparison, is_narrow=is_narrow) if section.lines]
-    lists = {
-        f"Only in {name}": [levels_in_words(levels) or "the only cell" for levels in only]
+def comparison_document(comparison: StudyComparison) -> Document:
+    """What differs between the two studies, every cell or level that both have, and what one of them has alone."""
+    lists = [
+        ItemList(f"Only in {name}", [levels_in_words(levels) or "the only cell" for levels in only])
         for name, only in zip(comparison.names, comparison.only, strict=True)
-    }
+    ]
     return Document(
         title=f"{comparison.names[1]} against {comparison.names[0]}",
         lead=" / ".join(dict.fromkeys(recorded.study.question for recorded in comparison.studies)),
-        sentences=list(_sentences(comparison)),
+        verdicts=list(_verdicts(comparison)),
         warnings=_warnings(comparison),
-        sections=[_difference_section(comparison), *sections],
-        lists={**lists, "Method": METHOD},
+        sections=[
+            _difference_table(comparison),
+            *filled(*_tables(comparison), *lists, ItemList("Method", METHOD, is_detail=True)),
+        ],
     )
 
 
-def _sections(comparison: Comparison, *, is_narrow: bool) -> Iterator[Section]:
+def _tables(comparison: StudyComparison) -> Iterator[Table]:
+    caption = f"First is {comparison.names[0]}, second is {comparison.names[1]}; means of pairs are over the shared seeds."
     for outcome, found in comparison.compared.items():
-        for kind, heading in HEADINGS.items():
-            things = [compared for compared in found if compared.kind == kind]
-            lines = [Line(_cells(outcome, compared, is_narrow=is_narrow), _class(outcome, compared)) for compared in things]
-            caption = (
-                f"First is {comparison.names[0]}, second is {comparison.names[1]}; means of pairs are over the shared seeds."
-            )
-            yield Section(f"{title(outcome)}: {heading}", caption, _columns(outcome, is_narrow=is_narrow), lines)
+        for kind, of_kind in HEADINGS.items():
+            rows = [Row(_cells(outcome, value), _class(outcome, value)) for value in found if value.kind == kind]
+            yield Table(f"{heading(outcome)}: {of_kind}", caption, _columns(outcome), rows)
 
 
-def _columns(outcome: Outcome, *, is_narrow: bool) -> list[Column]:
+def _columns(outcome: Outcome) -> list[Column]:
     unit, points = formatting.unit(outcome), ", points" if outcome.is_fraction else ""
-    interval = "" if is_narrow else " (95 %)"
     return [
         Column("levels", is_text=True),
-        Column(f"first{unit}{interval}"),
-        Column(f"second{unit}{interval}"),
+        *(Column(f"{place}{unit} (95 %)", only="wide") for place in ("first", "second")),
+        *(Column(f"{place}{unit}", only="narrow") for place in ("first", "second")),
         Column("seeds", is_text=True),
         Column(f"difference{points} (95 %)"),
-        *([] if is_narrow else [Column("p")]),
-        Column("Holm p" if is_narrow else "corrected p"),
-        Column("" if is_narrow else "verdict", is_text=True),
+        Column("p", only="wide"),
+        Column("corrected p", short_title="Holm p"),
+        Column("verdict", is_text=True, short_title=""),
     ]
 
 
-def _cells(outcome: Outcome, compared: Compared, *, is_narrow: bool) -> list[str]:
+def _cells(outcome: Outcome, compared: ComparedValue) -> list[str]:
     sign = "+" if compared.kind == "effect" else ""
+    in_full = formatting.difference if sign else formatting.value
+    estimates = (compared.first, compared.second)
     return [
         levels_in_words(compared.levels) or "the only cell",
-        *(_mean(outcome, found, sign, is_narrow=is_narrow) for found in (compared.first, compared.second)),
+        *(in_full(outcome, estimate) if estimate else formatting.NONE for estimate in estimates),
+        *(formatting.mean(outcome, estimate, sign) for estimate in estimates),
         _seeds(compared),
         formatting.difference(outcome, compared.difference) if compared.difference else formatting.NONE,
-        *([] if is_narrow else [_p(compared.p)]),
+        _p(compared.p),
         _p(compared.corrected_p),
         compared.verdict,
     ]
 
 
-def _mean(outcome: Outcome, estimate: Estimate | None, sign: str, *, is_narrow: bool) -> str:
-    if estimate is None:
-        return formatting.NONE
-    if is_narrow:
-        return formatting.number(outcome, estimate.mean, sign)
-    return formatting.difference(outcome, estimate) if sign else formatting.value(outcome, estimate)
-
-
-def _seeds(compared: Compared) -> str:
+def _seeds(compared: ComparedValue) -> str:
     if compared.is_paired and compared.difference:
         return f"{compared.difference.num_values} pairs"
     first, second = (found.num_values if found else 0 for found in (compared.first, compared.second))
@@ -151,30 +142,28 @@ def _p(p: float) -> str:
     return formatting.NONE if math.isnan(p) else formatting.p_value(p)
 
 
-def _class(outcome: Outcome, compared: Compared) -> str:
+def _class(outcome: Outcome, compared: ComparedValue) -> str:
     if compared.verdict in ("higher", "lower"):
         return "better" if (compared.verdict == "higher") == (outcome.direction == "maximize") else "worse"
     return compared.verdict.replace(" ", "-")
 
 
-def _difference_section(comparison: Comparison) -> Section:
+def _difference_table(comparison: StudyComparison) -> Table:
     columns = [Column("what", is_text=True), *(Column(name, is_text=True) for name in comparison.names)]
-    lines = [Line([difference.what, difference.first, difference.second]) for difference in comparison.differences]
-    same = "" if lines else " Nothing that is recorded differs."
-    return Section(
-        "What differs", f"Data, code, settings, config and versions that are not the same in both.{same}", columns, lines
-    )
+    rows = [Row([difference.what, difference.first, difference.second]) for difference in comparison.differences]
+    same = "" if rows else " Nothing that is recorded differs."
+    return Table("What differs", f"Data, code, settings, config and versions that are not the same in both.{same}", columns, rows)
 
 
-def _sentences(comparison: Comparison) -> Iterator[str]:
+def _verdicts(comparison: StudyComparison) -> Iterator[str]:
     for name, recorded in zip(comparison.names, comparison.studies, strict=True):
         counts = Counter(run.status.lower() for run in recorded.runs if run.role != "tuning")
         states = ", ".join(f"{num} {state}" for state, num in counts.items()) or "none"
         yield f"{name}: {sum(counts.values())} replicates: {states}."
     for outcome, found in comparison.compared.items():
-        for kind, heading in HEADINGS.items():
-            if things := [compared for compared in found if compared.kind == kind]:
-                yield f"{outcome.name}, {heading}: {_verdicts(outcome, things)}."
+        for kind, of_kind in HEADINGS.items():
+            if values := [value for value in found if value.kind == kind]:
+                yield f"{outcome.name}, {of_kind}: {_verdicts_in_words(outcome, values)}."
     for outcome, repeated in comparison.repetitions.items():
         if repeated.num_shared:
             yield (
@@ -183,37 +172,37 @@ def _sentences(comparison: Comparison) -> Iterator[str]:
             )
 
 
-def _verdicts(outcome: Outcome, things: Sequence[Compared]) -> str:
+def _verdicts_in_words(outcome: Outcome, values: Sequence[ComparedValue]) -> str:
     parts = [
         f"{compared.verdict} at {levels_in_words(compared.levels) or 'the only cell'}: "
         f"{formatting.difference(outcome, compared.difference)}{formatting.difference_unit(outcome)}"
-        for compared in things
+        for compared in values
         if compared.difference and compared.verdict in ("higher", "lower")
     ]
-    counts = Counter(compared.verdict for compared in things)
+    counts = Counter(compared.verdict for compared in values)
     parts += [f"{counts[verdict]} {verdict}" for verdict in ("undecided", "no data") if counts[verdict]]
     return "; ".join(parts)
 
 
-def _warnings(comparison: Comparison) -> list[str]:
+def _warnings(comparison: StudyComparison) -> list[str]:
     found = []
     for name, recorded in zip(comparison.names, comparison.studies, strict=True):
-        found += [f"{name}: {text}" for text in (*recorded.remarks, *oddities(recorded.study, recorded.runs))]
-    things = [compared for of_outcome in comparison.compared.values() for compared in of_outcome]
-    if not things:
+        found += [f"{name}: {text}" for text in (*recorded.remarks, *data_warnings(recorded.study, recorded.runs))]
+    values = [value for of_outcome in comparison.compared.values() for value in of_outcome]
+    if not values:
         found.append("The two studies have no cell and no level of a factor in common: nothing is compared.")
-    if unpaired := sum(not compared.is_paired and compared.difference is not None for compared in things):
+    if unpaired := sum(not compared.is_paired and compared.difference is not None for compared in values):
         found.append(
-            f"{unpaired} of {len(things)} differences are not paired, because the studies share too few seeds there: Welch's "
-            "interval and test, which take the seeds of the one for independent of those of the other."
+            f"{unpaired} of {len(values)} differences are not paired, because the studies share too few seeds there. They have "
+            "Welch's interval and test, which assume that the seeds of the two studies are independent."
         )
     found += _of_power(comparison)
     if any(difference.what == "data digest" for difference in comparison.differences):
-        found.append("The two studies have different data: a difference of results is of the data too.")
+        found.append("The two studies have different data, so a difference of results may be due to the data.")
     return found
 
 
-def _of_power(comparison: Comparison) -> list[str]:
+def _of_power(comparison: StudyComparison) -> list[str]:
     """Of the table that has most comparisons."""
     tables = [
         [compared for compared in found if compared.kind == kind and compared.is_paired and compared.difference]
@@ -227,42 +216,28 @@ def _of_power(comparison: Comparison) -> list[str]:
         return []
     return [
         f"With {most} pairs and {len(largest)} comparisons in a table no corrected p-value can fall below {SIGNIFICANCE}; "
-        f"{needed} pairs can."
+        f"that takes {needed} pairs."
     ]
 
 
-def comparison_csv(comparison: Comparison) -> str:
-    """A line for every outcome and thing that was compared, unrounded; then for every cell that one study has alone."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    rows = comparison_rows(comparison)
-    factors = sorted({factor for row in rows for factor in row["levels"]})
-    columns = [name for name in _COLUMNS if name != "levels"]
-    writer.writerow(["kind", "outcome", *factors, *columns])
-    for row in rows:
-        levels = [level_in_words(row["levels"][factor]) if factor in row["levels"] else "" for factor in factors]
-        writer.writerow([row["kind"], row["outcome"], *levels, *("" if row[name] is None else row[name] for name in columns)])
-    return out.getvalue()
-
-
 _BOUNDS = ("mean", "low", "high", "num_values")
-_COLUMNS = [
-    "levels",
+COLUMNS = [
     *(f"{what}_{bound}" for what in ("first", "second", "difference") for bound in _BOUNDS),
     *("is_paired", "p", "corrected_p", "verdict"),
 ]
+"""What ``comparison_rows`` says of everything that was compared, beside its kind, outcome and levels."""
 
 
-def comparison_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """What the CSV has, as plain data for JSON; None for what there is not."""
+def comparison_rows(comparison: StudyComparison) -> list[dict[str, Any]]:
+    """Every value that was compared, then every cell that one study has alone; plain data, None where there is no value."""
     rows = [_row(outcome.metric, compared) for outcome, found in comparison.compared.items() for compared in found]
     for place, only in zip(("first", "second"), comparison.only, strict=True):
-        nothing = dict.fromkeys(_COLUMNS)
+        nothing = dict.fromkeys(COLUMNS)
         rows += [{**nothing, "kind": f"only in {place}", "outcome": "", "levels": dict(levels)} for levels in only]
     return rows
 
 
-def _row(metric: str, compared: Compared) -> dict[str, Any]:
+def _row(metric: str, compared: ComparedValue) -> dict[str, Any]:
     estimates = {"first": compared.first, "second": compared.second, "difference": compared.difference}
     bounds = {
         f"{what}_{bound}": _finite(getattr(estimate, bound)) if estimate else None
@@ -278,12 +253,12 @@ def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def comparison_data(comparison: Comparison) -> dict[str, Any]:
-    """All of it for a script: plain data, for JSON."""
+def comparison_data(comparison: StudyComparison) -> dict[str, Any]:
+    """The whole comparison for a script: plain data, for JSON."""
     return {
         "studies": list(comparison.names),
         "differences": [dataclasses.asdict(difference) for difference in comparison.differences],
-        "sentences": list(_sentences(comparison)),
+        "sentences": list(_verdicts(comparison)),
         "warnings": _warnings(comparison),
         "compared": comparison_rows(comparison),
     }

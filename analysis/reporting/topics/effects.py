@@ -1,43 +1,46 @@
-"""Effects in tables: one for every outcome, for files and for the terminal."""
+"""The effects of the factors: a table for every outcome, and a verdict on every factor."""
 
 import math
-from collections.abc import Sequence
-
-from rich.table import Table
-from rich.text import Text
+from collections.abc import Iterator, Sequence
 
 from analysis.reporting import formatting
-from analysis.reporting.document_model import Column, Line, Section, estimate_column, title
+from analysis.reporting.document_model import Column, Row, Table, estimate_column, heading
+from analysis.statistics.data.effect_coding import Term
+from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.level_cells import FACTORIAL
 from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, Outcome
 from analysis.statistics.effects.interactions import aliases_of
 from analysis.statistics.effects.level_effects import LevelEffect
+from analysis.statistics.effects.verdicts import (
+    MOST_SEEDS,
+    direction_of_more,
+    is_negligible,
+    largest_possible,
+    negligible_margin,
+    num_more_seeds,
+)
 from analysis.statistics.summary import Summary
 from studies.run_record import TEST_ACCURACY, level_in_words, levels_in_words
 
 TEST_OUTCOME = Outcome(TEST_ACCURACY, "test accuracy")
-STYLES = {"better": "green", "worse": "red", "undecided": "yellow", "no-data": "red", "baseline": "dim"}
-"""Colours of a terminal, by the class that ``verdict_class`` gives."""
-LEAST_WIDTH = 20
-"""Of a terminal's first column, whose longer names wrap."""
 
 
 def verdict_class(effect: LevelEffect, outcome: Outcome) -> str:
-    """How a verdict looks: whether higher is better depends on the outcome."""
+    """The CSS class of a verdict: better or worse for a decided one, which depends on the outcome, else the verdict itself."""
     if effect.verdict in ("higher", "lower"):
         return "better" if (effect.verdict == "higher") == (outcome.direction == "maximize") else "worse"
     return effect.verdict.replace(" ", "-")
 
 
-def effect_sections(summary: Summary) -> list[Section]:
-    """A section for every outcome."""
+def effect_tables(summary: Summary) -> list[Table]:
+    """A table of all levels for every outcome."""
     is_factorial = summary.study.design in FACTORIAL
     return [
-        Section(
-            title(outcome),
+        Table(
+            heading(outcome),
             _caption(summary, outcome, effects),
             _columns(outcome, is_factorial=is_factorial),
-            _lines(summary, outcome),
+            _rows(outcome, effects, is_factorial=is_factorial),
         )
         for outcome, effects in summary.effects.items()
     ]
@@ -47,49 +50,50 @@ def _caption(summary: Summary, outcome: Outcome, effects: Sequence[LevelEffect])
     table = summary.variances.get(outcome)
     aliases = {factor: aliases_of(table, factor) for factor in summary.study.factors}
     shared = [f"{factor} from {', '.join(' × '.join(term) for term in terms)}" for factor, terms in aliases.items() if terms]
-    return _what_is_compared(summary, effects) + (f" The fraction does not tell {'; '.join(shared)}." if shared else "")
+    return _what_is_compared(summary, effects) + (f" The fraction cannot separate {'; '.join(shared)}." if shared else "")
 
 
 def _what_is_compared(summary: Summary, effects: Sequence[LevelEffect]) -> str:
     if any(effect.is_adjusted for effect in effects):
         return (
-            "Every level's mean over the levels of the other factors, adjusted by a linear model of main effects since cells or "
-            "replicates are missing; differences from the baseline level's mean, paired by seed."
+            "Every level's mean over the levels of the other factors, adjusted by a linear model of main effects because cells "
+            "or replicates are missing; differences from the baseline level's mean, paired by seed."
         )
     if summary.study.design in FACTORIAL:
         return "Every level's mean over all cells that have it; differences from the baseline level's mean, paired by seed."
     elsewhere = " (or in the cell that is named, where a factor is only active there)" if any(e.in_cell for e in effects) else ""
     return (
         f"Simple effects: every level with the other factors at their baseline{elsewhere}; differences paired by seed. The "
-        "design does not tell whether they would be the same elsewhere: it has no interactions."
+        "design does not measure interactions, so the effects may differ at other levels of the other factors."
     )
 
 
 def _columns(outcome: Outcome, *, is_factorial: bool) -> list[Column]:
     points = ", points" if outcome.is_fraction else ""
     return [
-        Column("factor", is_text=True),
+        Column("factor", is_text=True, only="wide"),
         Column("level", is_text=True),
-        *([Column("cells")] if is_factorial else []),
+        *([Column("cells", only="wide")] if is_factorial else []),
         Column("seeds"),
-        estimate_column(outcome),
-        *([estimate_column(TEST_OUTCOME)] if outcome.metric == ACCURACY_OUTCOME.metric else []),
+        Column(f"mean{formatting.unit(outcome)}", only="narrow"),
+        estimate_column(outcome, only="wide"),
+        *([estimate_column(TEST_OUTCOME, only="wide")] if outcome.metric == ACCURACY_OUTCOME.metric else []),
         Column(f"difference{points} (95 %)"),
-        Column("Hedges' g"),
-        Column("p"),
-        Column("corrected p"),
+        Column("Hedges' g", only="wide"),
+        Column("p", only="wide"),
+        Column("corrected p", short_title="Holm p"),
         Column("verdict", is_text=True),
     ]
 
 
-def _lines(summary: Summary, outcome: Outcome) -> list[Line]:
-    lines, last_factor = [], ""
-    for effect in summary.effects[outcome]:
+def _rows(outcome: Outcome, effects: Sequence[LevelEffect], *, is_factorial: bool) -> list[Row]:
+    rows, last_factor = [], ""
+    for effect in effects:
         first = " first" if effect.factor != last_factor else ""
-        cells = _cells(effect, outcome, is_factorial=summary.study.design in FACTORIAL)
-        lines.append(Line(cells, verdict_class(effect, outcome) + first))
+        cells = _cells(effect, outcome, is_factorial=is_factorial)
+        rows.append(Row(cells, verdict_class(effect, outcome) + first, group=_factor(effect)))
         last_factor = effect.factor
-    return lines
+    return rows
 
 
 def _cells(effect: LevelEffect, outcome: Outcome, *, is_factorial: bool) -> list[str]:
@@ -103,6 +107,7 @@ def _cells(effect: LevelEffect, outcome: Outcome, *, is_factorial: bool) -> list
         level_in_words(effect.level),
         *([str(effect.num_cells)] if is_factorial else []),
         formatting.seeds(effect.num_finished, effect.num_planned),
+        formatting.mean(outcome, effect.estimate),
         formatting.value(outcome, effect.estimate),
         *([formatting.value(TEST_OUTCOME, effect.test_estimate)] if outcome.metric == ACCURACY_OUTCOME.metric else []),
         *compared,
@@ -119,35 +124,113 @@ def _factor(effect: LevelEffect) -> str:
     return f"{effect.factor}, in the cell {levels_in_words(effect.in_cell)}" if effect.in_cell else effect.factor
 
 
-def effect_terminal_tables(summary: Summary) -> list[Table]:
-    """A table for every outcome, for 80 columns."""
-    return [_terminal_table(outcome, effects) for outcome, effects in summary.effects.items()]
+def effect_verdicts(summary: Summary) -> Iterator[str]:
+    """What helps and by how much, what has no effect, what is undecided: a sentence for every factor and outcome."""
+    for factor in summary.study.factors:
+        for outcome, effects in summary.effects.items():
+            aliases = aliases_of(summary.variances.get(outcome), factor)
+            yield _verdict(outcome, [effect for effect in effects if effect.factor == factor], effects, aliases)
 
 
-def _terminal_table(outcome: Outcome, effects: Sequence[LevelEffect]) -> Table:
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
-    percent = " (%)" if outcome.is_fraction else ""
-    longest = max(len(text) for effect in effects for text in (effect.factor, f" {level_in_words(effect.level)}"))
-    least = min(longest, LEAST_WIDTH)
-    table.add_column(f"{title(outcome)}{percent}", overflow="fold", min_width=least)  # long names wrap, percentages never
-    for name in ("seeds", "mean", "from baseline (95 %)", "Holm p"):
-        table.add_column(name, justify="right", no_wrap=outcome.is_fraction or name != "from baseline (95 %)")
-    table.add_column("", no_wrap=True)
-    last_factor = ""
-    for effect in effects:
-        if effect.factor != last_factor:
-            table.add_row(Text(_factor(effect), "bold"))
-        last_factor = effect.factor
-        verdict = Text(effect.verdict if effect.num_cells else "", STYLES.get(verdict_class(effect, outcome), "dim"))
-        table.add_row(*_terminal_cells(effect, outcome), verdict)
-    return table
+def _verdict(outcome: Outcome, effects: Sequence[LevelEffect], family: Sequence[LevelEffect], aliases: Sequence[Term]) -> str:
+    margin = negligible_margin(effects, outcome)
+    negligible = [effect for effect in effects if is_negligible(effect, margin)]
+    undecided = [effect for effect in effects if effect.verdict == "undecided" and effect not in negligible]
+    parts = [
+        *_decided(outcome, effects),
+        *_negligible(outcome, negligible, are_all=len(negligible) == sum(effect.is_contrast for effect in effects)),
+        *_undecided(outcome, undecided, family),
+        *_without(effects, "no data", "no data at"),
+        *_without(effects, "not in the design", "not in the design:"),
+    ]
+    baseline = [f"baseline {level_in_words(effect.level)}" for effect in effects if effect.is_baseline]
+    where = [f"in the cell {levels_in_words(effects[0].in_cell)}"] if effects and effects[0].in_cell else []
+    shared = [f"together with {', '.join(' × '.join(term) for term in aliases)}"] if aliases else []
+    context = f" ({', '.join([*baseline, *where, *shared])})" if baseline or where or shared else ""
+    factor = effects[0].factor if effects else "no factor"
+    return f"{outcome.name} by {factor}{context}: {'; '.join(parts) or 'nothing to compare'}."
 
 
-def _terminal_cells(effect: LevelEffect, outcome: Outcome) -> list[Text]:
-    mean = formatting.number(outcome, effect.estimate.mean) if effect.estimate else formatting.NONE
-    contrast = effect.contrast
-    compared = ["" if effect.num_cells else effect.verdict, ""]
-    if contrast:
-        compared = [formatting.difference(outcome, contrast.difference), formatting.p_value(contrast.corrected_p)]
-    seeds = formatting.seeds(effect.num_finished, effect.num_planned)
-    return [Text(cell) for cell in (f" {level_in_words(effect.level)}", seeds, mean, *compared)]
+def _decided(outcome: Outcome, effects: Sequence[LevelEffect]) -> list[str]:
+    decided = [effect for effect in effects if effect.verdict in ("higher", "lower")]
+    slope = direction_of_more(effects)
+    if slope is not None:
+        factor = effects[0].factor
+        is_whole = all(isinstance(effect.level, int) for effect in effects)
+        helps = _helps(outcome, slope > 0)
+        subject = f"more {factor} {helps}" if is_whole else f"a larger {factor} {helps}s"
+        found = [f"{_size(outcome, effect)} at {level_in_words(effect.level)}{_interval(outcome, effect)}" for effect in decided]
+        return [f"{subject} ({'; '.join(found)})"]
+    return [
+        f"{level_in_words(effect.level)} {_helps(outcome, effect.verdict == 'higher')}s "
+        f"({_size(outcome, effect)}{_interval(outcome, effect)})"
+        for effect in decided
+    ]
+
+
+def _helps(outcome: Outcome, is_higher: bool) -> str:
+    return "help" if is_higher == (outcome.direction == "maximize") else "hurt"
+
+
+def _size(outcome: Outcome, effect: LevelEffect) -> str:
+    return f"{formatting.number(outcome, _difference(effect).mean, '+')}{formatting.difference_unit(outcome)}"
+
+
+def _interval(outcome: Outcome, effect: LevelEffect) -> str:
+    return f", 95 % {_bounds(outcome, effect)}"
+
+
+def _bounds(outcome: Outcome, effect: LevelEffect) -> str:
+    difference = _difference(effect)
+    return f"{formatting.number(outcome, difference.low, '+')} to {formatting.number(outcome, difference.high, '+')}"
+
+
+def _difference(effect: LevelEffect) -> Estimate:
+    if effect.contrast is None:
+        raise ValueError(f"only a contrast has a difference, but {effect.factor} = {effect.level} is none")
+    return effect.contrast.difference
+
+
+def _negligible(outcome: Outcome, effects: Sequence[LevelEffect], *, are_all: bool) -> list[str]:
+    if not effects:
+        return []
+    bound = max(largest_possible(effect) for effect in effects)
+    where = "" if are_all else f" at {', '.join(level_in_words(effect.level) for effect in effects)}"
+    if not bound:
+        return [f"no difference in any seed{where}"]
+    return [f"no effect larger than {_rounded_up(outcome, bound)}{formatting.difference_unit(outcome)}{where}"]
+
+
+def _rounded_up(outcome: Outcome, bound: float) -> str:
+    """So that what is claimed is true of the number that is shown."""
+    if outcome.is_fraction:
+        return f"{math.ceil(1e4 * bound) / 100:.2f}"
+    unit = 10.0 ** (math.floor(math.log10(bound)) - 2)
+    return formatting.plain_number(math.ceil(bound / unit) * unit)
+
+
+def _undecided(outcome: Outcome, effects: Sequence[LevelEffect], family: Sequence[LevelEffect]) -> list[str]:
+    found = []
+    for place, effect in enumerate(effects):
+        if _difference(effect).num_values < 2:
+            found.append(
+                f"{level_in_words(effect.level)} ({_size(outcome, effect)} in one seed, which says nothing about other seeds)"
+            )
+            continue
+        more = _more_seeds(num_more_seeds(effect, family), is_first=not place)
+        found.append(f"{level_in_words(effect.level)} ({_bounds(outcome, effect)}{formatting.difference_unit(outcome)}{more})")
+    return [f"undecided at {', '.join(found)}"] if found else []
+
+
+def _more_seeds(num: float, *, is_first: bool) -> str:
+    if math.isnan(num):
+        return ""
+    if math.isinf(num):
+        return f"; {MOST_SEEDS:,} seeds would not decide it" if is_first else f"; {MOST_SEEDS:,} would not"
+    seeds = f"{int(num)} more seed{'s' if num > 1 else ''}"
+    return f"; {seeds} would decide it if the true difference is the measured one" if is_first else f"; {seeds}"
+
+
+def _without(effects: Sequence[LevelEffect], verdict: str, before: str) -> list[str]:
+    found = [level_in_words(effect.level) for effect in effects if effect.verdict == verdict]
+    return [f"{before} {', '.join(found)}"] if found else []

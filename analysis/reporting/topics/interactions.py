@@ -1,9 +1,9 @@
-"""The analysis of variance in words: a table for every outcome of a factorial design, and a sentence on its interactions."""
+"""Interactions: the analysis of variance of every outcome of a factorial design in a table, and a verdict on it."""
 
 from collections.abc import Iterator, Sequence
 
 from analysis.reporting import formatting
-from analysis.reporting.document_model import Column, Line, Section
+from analysis.reporting.document_model import Column, Row, Table
 from analysis.statistics.data.effect_coding import Term
 from analysis.statistics.data.outcomes import Outcome
 from analysis.statistics.effects.interactions import VarianceLine, VarianceTable
@@ -14,13 +14,13 @@ from analysis.statistics.summary import Summary
 from studies.run_record import level_in_words
 
 COLUMNS = ("degrees of freedom", "sum of squares", "F", "p", "corrected p", "partial ω² (95 %)")
-REST = "three factors and more"
+REST = "three or more factors"
 
 
-def variance_sections(summary: Summary) -> list[Section]:
-    """A section for every outcome that has a table, and one on how factors interact where they do."""
-    sections = [_section(outcome, table) for outcome, table in summary.variances.items()]
-    return sections + [
+def interaction_tables(summary: Summary) -> list[Table]:
+    """An analysis of variance for every outcome that has one, and a table of simple effects where two factors interact."""
+    tables = [_table(outcome, table) for outcome, table in summary.variances.items()]
+    return tables + [
         _interacting(summary, outcome, pairs) for outcome in summary.variances if (pairs := _pairs(summary, outcome))
     ]
 
@@ -31,49 +31,49 @@ def _pairs(summary: Summary, outcome: Outcome) -> list[Term]:
     return [line.term for line in lines if len(line.term) == 2 and _is_decided(line) and not line.aliases]
 
 
-def _interacting(summary: Summary, outcome: Outcome, pairs: Sequence[Term]) -> Section:
+def _interacting(summary: Summary, outcome: Outcome, pairs: Sequence[Term]) -> Table:
     columns = [Column(name, is_text=True) for name in ("effect of", "where", "has the level")]
     columns += [Column("seeds"), Column(f"difference{', points' if outcome.is_fraction else ''} (95 %)")]
-    lines = []
+    rows = []
     for pair in pairs:
         for place, effect in enumerate(simple_effects(summary.study, summary.runs, pair, outcome.metric)):
             found = effect.difference
             shown = formatting.difference(outcome, found) if found else formatting.NONE
             cells = [f"{effect.factor} = {level_in_words(effect.level)}", effect.beside, level_in_words(effect.beside_level)]
-            lines.append(Line([*cells, str(found.num_values if found else 0), shown], "" if place else "first"))
+            rows.append(Row([*cells, str(found.num_values if found else 0), shown], "" if place else "first"))
     caption = (
         "Simple effects of the pairs that interact: the paired difference from the first factor's baseline level at every level "
-        "of the second, the mean over all other factors. Intervals are each for themselves."
+        "of the second, the mean over all other factors. The intervals are not corrected for their number."
     )
-    return Section(f"How factors interact: {outcome.name}", caption, columns, lines)
+    return Table(f"How factors interact: {outcome.name}", caption, columns, rows, is_detail=True)
 
 
-def _section(outcome: Outcome, table: VarianceTable) -> Section:
+def _table(outcome: Outcome, table: VarianceTable) -> Table:
     is_aliased = any(line.aliases for line in table.lines)
-    aliased = [Column("or, which no cell tells apart", is_text=True)] if is_aliased else []
+    aliased = [Column("aliases", is_text=True)] if is_aliased else []
     columns = [Column("term", is_text=True), *aliased, *map(Column, COLUMNS), Column("verdict", is_text=True)]
-    lines = [Line(_cells(line, is_aliased=is_aliased), "" if _is_decided(line) else "undecided") for line in table.lines]
-    residual = ["within cells and seeds", *([""] if is_aliased else []), str(table.residual_df)]
+    rows = [Row(_cells(line, is_aliased=is_aliased), "" if _is_decided(line) else "undecided") for line in table.lines]
+    residual = ["residual (cells × seeds)", *([""] if is_aliased else []), str(table.residual_df)]
     residual += [
         formatting.plain_number(table.residual_mean_square * table.residual_df),
         *[""] * (len(columns) - len(residual) - 1),
     ]
-    return Section(f"Analysis of variance: {outcome.name}", _caption(table), columns, [*lines, Line(residual)])
+    return Table(f"Analysis of variance: {outcome.name}", _caption(table), columns, [*rows, Row(residual)], is_detail=True)
 
 
 def _caption(table: VarianceTable) -> str:
     said = [
-        "Which factors matter, and which pairs interact: the effect of one depends on the level of the other. These F tests take "
-        "the noise as normal and equal in all cells; the verdicts on single levels above do not."
+        "Which factors matter, and which pairs interact: the effect of one depends on the level of the other. These F tests "
+        "assume normal noise of equal size in all cells; the verdicts on single levels above do not."
     ]
     if any(line.aliases for line in table.lines):
-        said.append("The fraction gives one estimate for terms that stand in one line: it is of their sum.")
+        said.append("The fraction gives one estimate for the terms of one row: that of their sum.")
     if partial := [_name(line.term) for line in table.lines if line.term and line.df < line.full_df]:
-        said.append(f"Only in part, since cells are missing or other terms take a part: {', '.join(partial)}.")
+        said.append(f"Estimated only in part, because cells are missing or other terms share it: {', '.join(partial)}.")
     if table.not_estimable:
-        said.append(f"The cells say nothing of {', '.join(map(_name, table.not_estimable))}.")
+        said.append(f"The cells give no estimate of {', '.join(map(_name, table.not_estimable))}.")
     if not table.has_interactions:
-        said.append("The factors have too many levels for a model with interactions; none is in the table.")
+        said.append("The factors have too many levels for a model with interactions, so the table has none.")
     return " ".join(said)
 
 
@@ -103,8 +103,8 @@ def _share(share: VarianceShare) -> str:
     return f"{max(0.0, share.value):.2f} ({share.low:.2f} to {share.high:.2f})"
 
 
-def variance_sentences(summary: Summary) -> Iterator[str]:
-    """One per outcome: which pairs of factors interact, as far as the design and the data tell."""
+def interaction_verdicts(summary: Summary) -> Iterator[str]:
+    """A sentence for every outcome: which pairs of factors interact, as far as the design and the data tell."""
     for outcome, table in summary.variances.items():
         pairs = [line for line in table.lines if len(line.term) == 2]
         if pairs:
@@ -115,7 +115,7 @@ def _pairs_in_words(pairs: Sequence[VarianceLine]) -> str:
     decided = [line for line in pairs if _is_decided(line)]
     others = len(pairs) - len(decided)
     if not decided:
-        return f"no interaction of two factors is decided, of {others} tested"
+        return f"none of the {others} tested interactions of two factors is decided"
     found = ", ".join(f"{_with_aliases(line)} (partial ω² {_share(line.share)})" for line in decided)
     rest = f"; {others} other pair{'s are' if others > 1 else ' is'} undecided" if others else ""
     return f"factors that interact, so that the effect of one depends on the other: {found}{rest}"

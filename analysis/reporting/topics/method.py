@@ -1,17 +1,25 @@
-"""How the numbers came about, in sentences: design, seeds, selection, data, recipe, versions, statistics."""
+"""How the numbers came about: design, seeds, selection, statistics, data, versions, and the recipe that all replicates share."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from analysis.reporting import formatting
-from analysis.reporting.document_model import Column, Line, Section
-from analysis.reporting.topics.search_sentences import search_method_lines
-from analysis.reporting.topics.statistics_method import statistics_lines
+from analysis.reporting.document_model import Column, ItemList, Row, Table
 from analysis.statistics.data.cells import reference_cell
 from analysis.statistics.data.level_cells import AROUND_A_BASELINE, FACTORIAL
 from analysis.statistics.effects.level_effects import SIGNIFICANCE
+from analysis.statistics.effects.rank_stability import NUM_DRAWS
+from analysis.statistics.effects.verdicts import NEGLIGIBLE_FRACTION, NEGLIGIBLE_SHARE
+from analysis.statistics.search import partial_dependence
+from analysis.statistics.search.exploration import Exploration
+from analysis.statistics.search.importance import MOST_CONFIGURATIONS, NUM_HALVES, NUM_SHUFFLES
+from analysis.statistics.search.ped_anova import FEWEST_BEST
+from analysis.statistics.search.surrogate_models import NUM_FOLDS
 from analysis.statistics.summary import Summary
 from studies.run_record import PRUNED, RunRecord, StudyRecord, levels_in_words
+
+MOST_UNFOLDED = 12
+"""Of the replicates that have not finished; the page folds a longer list."""
 
 
 def counts_in_words(summary: Summary) -> str:
@@ -21,37 +29,29 @@ def counts_in_words(summary: Summary) -> str:
     return f"{num_finished} of {len(summary.asked)} replicates finished{f', {num_pruned} pruned' if num_pruned else ''}."
 
 
-def unfinished_lines(summary: Summary) -> list[str]:
-    """A line for every replicate that has not finished: which, in what state, and why."""
-    return [
+def unfinished_list(summary: Summary) -> ItemList:
+    """Every replicate that has not finished: which, in what state, and why."""
+    items = [
         f"{formatting.configuration_in_words(summary.study, run.levels)} · seed {run.seed}: {run.status.lower()}"
         + (f", {run.reason}" if run.reason else "")
         for run in summary.not_finished
     ]
+    return ItemList(f"Not finished ({len(items)})", items, is_folded=len(items) > MOST_UNFOLDED)
 
 
-def design_lines(study: StudyRecord) -> list[str]:
-    """What the study says of its own design: resolution, generators and aliases; constraints."""
-    return [*study.notes, *(f"Constraint: {constraint}." for constraint in study.constraints)]
+def design_list(study: StudyRecord) -> ItemList:
+    """The notes of the study on its own design: resolution, generators and aliases; and its constraints."""
+    return ItemList("Design", [*study.notes, *(f"Constraint: {constraint}." for constraint in study.constraints)])
 
 
-def method_lines(summary: Summary) -> list[str]:
-    """A sentence or two on each."""
+def method_list(summary: Summary) -> ItemList:
+    """How the numbers came about, a sentence or two on each."""
     study = summary.study
     ranges = [f"Ranges: {_ranges(study.ranges)}."] if study.ranges else []
-    lines = [_design(summary), *ranges, *_references(study), *_selection(study), *_tuning(study)]
-    lines.append(
-        "Intervals: 95 %, Student's t over seeds: how much another seed would change, for these images. Each is for itself"
-        + (", so that one may exclude 0 where the corrected p-value does not decide." if summary.effects else ".")
-    )
-    if summary.effects:
-        lines.append(
-            "p: two-sided sign-flip test; corrected by Holm over the contrasts of one outcome; a verdict needs corrected "
-            f"p < {SIGNIFICANCE}."
-        )
-    lines += statistics_lines(summary)
-    lines += search_method_lines(summary)
-    return lines + _provenance(study, [run for run in summary.runs if run.config])
+    lines = [_design(summary), *ranges, *_references(study), *_selection(study), *_tuning(study), *_intervals(summary)]
+    lines += [*_effects(summary), *_variances(summary), *_stability(summary), *_search(summary)]
+    lines += _provenance(study, [run for run in summary.runs if run.config])
+    return ItemList("Method", lines, is_detail=True)
 
 
 def _design(summary: Summary) -> str:
@@ -61,8 +61,8 @@ def _design(summary: Summary) -> str:
     if study.design == "adaptive_search":
         seeds = formatting.named_seeds({run.seed for run in summary.asked if run.role == "search"})
         return (
-            f"{begin}. The search proposed configurations by what it had seen of earlier ones, trained with {seeds}; its trials "
-            "answer for no level of a factor."
+            f"{begin}. The search proposed configurations from the results of earlier ones, trained with {seeds}; its trials "
+            "measure the effect of no level."
         )
     begin = f"{begin}, {formatting.named_seeds(study.seeds)}"
     if study.design in AROUND_A_BASELINE:
@@ -78,8 +78,8 @@ def _design(summary: Summary) -> str:
             "main effects."
         )
     return (
-        f"{begin}, the same in every cell. The cells were drawn at random, so that a level meets the others' levels in other "
-        "shares than another level does: a difference of their means would be of the other factors too, and none is shown."
+        f"{begin}, the same in every cell. The cells were drawn at random, so two levels occur with the other factors' levels in "
+        "different shares. A difference of their means would partly be due to the other factors, so none is shown."
     )
 
 
@@ -96,11 +96,13 @@ def _references(study: StudyRecord) -> list[str]:
 
 
 def _selection(study: StudyRecord) -> list[str]:
-    when = "Accuracy and sparsity are of the validation images after the last epoch; the test images were looked at once, then."
+    when = (
+        "Accuracy and sparsity are of the validation images after the last epoch; the test images were used once, at that time."
+    )
     if study.design == "adaptive_search":
         selected = (
-            "The search selected on these values; finalists were trained with seeds that it never used, so that chance in "
-            "training does not flatter them, while the validation images are the same. Nothing was selected on the test images."
+            "The search selected on these values. Finalists were trained with seeds that it never used, so that luck in training "
+            "does not make them look better; the validation images are the same. Nothing was selected on the test images."
         )
     elif study.design == "random":
         selected = "Cells are ranked on the validation images; nothing was selected on the test images."
@@ -129,6 +131,120 @@ def _ranges(ranges: Mapping[str, str]) -> str:
     return "; ".join(f"{name} {formatting.setting(text)}" for name, text in ranges.items())
 
 
+def _intervals(summary: Summary) -> list[str]:
+    lines = [
+        "Intervals: 95 %, Student's t over seeds: how much another seed would change, for these images. They are not corrected "
+        "for their number"
+        + (", so that one may exclude 0 where the corrected p-value does not decide." if summary.effects else ".")
+    ]
+    if summary.effects:
+        lines.append(
+            "p: two-sided sign-flip test; corrected by Holm over the contrasts of one outcome; a verdict needs corrected "
+            f"p < {SIGNIFICANCE}."
+        )
+    return lines
+
+
+def _effects(summary: Summary) -> list[str]:
+    if not summary.effects:
+        return []
+    return [
+        "Effect size: Hedges' g_av, the paired difference divided by the square root of the two levels' mean variance over "
+        "seeds, corrected for small samples (Cumming 2012; Lakens 2013).",
+        f"“No effect larger than”: an undecided difference whose 95 % interval lies within ±{100 * NEGLIGIBLE_FRACTION:g} points "
+        f"(of outcomes that are no fractions: ±{100 * NEGLIGIBLE_SHARE:g} % of the baseline's mean). “More seeds”: how many more "
+        "would decide with 80 % power at the strictest level of Holm's correction, if the true difference and spread are the "
+        "measured ones.",
+    ]
+
+
+def _variances(summary: Summary) -> list[str]:
+    if not summary.variances:
+        return []
+    return [
+        "Analysis of variance: seeds are blocks. Every term is tested against the model of all terms that do not contain it "
+        "(type II sums of squares), with the interaction of cells and seeds as the error; least squares by statsmodels; p "
+        "corrected by Holm over the rows of one table.",
+        "Partial ω² (Olejnik and Algina 2003) with an interval from the noncentral F (Steiger 2004); estimates below 0 are shown "
+        "as 0. The table and these intervals assume normal noise of equal size in all cells (under heavy tails such intervals "
+        "cover about 90 % in simulations, not 95); the paired differences do not.",
+    ]
+
+
+def _stability(summary: Summary) -> list[str]:
+    if summary.stability is None:
+        return []
+    return [
+        f"Rank stability: {NUM_DRAWS:,} draws of whole seeds with replacement (generator seed 0); tied cells share a place. The "
+        "distance of a draw from the mean of all seeds is widened as Student's t is wider than a normal distribution. The best "
+        "cell is taken as it is found, so among cells that hardly differ the result is overconfident.",
+    ]
+
+
+def _search(summary: Summary) -> list[str]:
+    """How importance, surrogate models and the front's probabilities were computed, and how pruned trials count."""
+    found = summary.exploration
+    if found is None:
+        return []
+    lines = _pruned_lines(summary, found) + _front_lines(summary)
+    if not any(one.fanova for importances in found.importances.values() for one in importances):
+        return lines
+    num = len(found.tried.places_NF)
+    drawn = [f"Importance and surrogate models are of {MOST_CONFIGURATIONS} of the {num} configurations, drawn at random."]
+    return [
+        "Importance: fANOVA (Hutter et al. 2014) is the share of a random forest's variance over the space that is a factor's "
+        "main effect; ranges are uniform on their own scale. PED-ANOVA (Watanabe et al. 2023) is the share of being among the "
+        f"best tenth (at least {FEWEST_BEST}) that a factor explains among what was tried. ± is the standard error over "
+        f"{NUM_HALVES} random halves of the configurations. “By chance” is the largest share, in {NUM_SHUFFLES} shuffles, of a "
+        "copy of the factor whose levels are shuffled among the configurations; the forest is given this copy beside the factor.",
+        "Partial dependence: the mean prediction of the surrogate model with the least cross-validated error (random forest or "
+        f"Gaussian process, {NUM_FOLDS} folds) at a level, over the configurations tried. The band is 95 %, pointwise, by "
+        f"{partial_dependence.NUM_HALVES} random halves of them: how much other configurations would change the curve, not how "
+        "wrong the model is.",
+        *_condition_lines(summary.study),
+        *(drawn if num > MOST_CONFIGURATIONS else []),
+        *lines,
+    ]
+
+
+def _condition_lines(study: StudyRecord) -> list[str]:
+    if not any(study.conditions.values()):
+        return []
+    return [
+        "A factor that exists only under a condition is judged among the configurations in which it was active, with the factors "
+        "that were active in all of these; where it is not active, surrogate models place it in the middle of its range."
+    ]
+
+
+def _pruned_lines(summary: Summary, found: Exploration) -> list[str]:
+    if not found.tried.num_pruned:
+        return []
+    return [
+        f"{found.tried.num_pruned} configurations were pruned. Their last values are of an early epoch, so no mean, surrogate "
+        f"model, front or fANOVA uses them. PED-ANOVA of {summary.primary.name}, on which they were pruned, counts them as worse "
+        "than all others."
+    ]
+
+
+def _front_lines(summary: Summary) -> list[str]:
+    bases = {ranking.front_basis for ranking in summary.rankings}
+    lines = []
+    if "seeds" in bases:
+        lines.append(
+            "Probability of being on the Pareto front: the share of 1,000 bootstrap resamples of the seeds, the same for all "
+            "configurations, in which no other configuration dominates its means; resampled means are widened by √(k / (k - 1)) "
+            "for k seeds. Fewer than 5 seeds say too little of their own spread: a probability near 0 is then less certain than "
+            "it looks."
+        )
+    if "noise of the finalists" in bases:
+        lines.append(
+            "For searched configurations the probability is over the noise that the finalists' replicates show beyond their "
+            "configuration's and their seed's mean, assumed to be the same everywhere. It does not correct for the luck that the "
+            "best of many also had."
+        )
+    return lines
+
+
 def _provenance(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
     if not runs:
         return []
@@ -139,18 +255,16 @@ def _provenance(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
     return lines
 
 
-def recipe_sections(summary: Summary) -> list[Section]:
+def recipe_table(summary: Summary) -> Table:
     """What all replicates share: every config field that has one value and is no factor."""
     runs = [run for run in summary.runs if run.config]
-    if not runs:
-        return []
-    first = runs[0].config
+    first = runs[0].config if runs else {}
     shared = [name for name, value in first.items() if all(run.config.get(name, ...) == value for run in runs)]
     fields = [name for name in shared if name not in summary.study.factors]
-    caption = f"What all replicates share: {len(fields)} fields of the config that have one value and are no factor."
+    caption = f"What all replicates share: the {len(fields)} config fields that have one value and are not factors."
     columns = [Column("field", is_text=True), Column("value", is_text=True, is_long=True)]
-    lines = [Line([name, formatting.setting(first[name])]) for name in fields]
-    return [Section("Recipe", caption, columns, lines, is_folded=True)]
+    rows = [Row([name, formatting.setting(first[name])]) for name in fields]
+    return Table("Recipe", caption, columns, rows, is_folded=True, is_detail=True)
 
 
 def _versions(text: str) -> str:

@@ -1,4 +1,4 @@
-"""In what two studies differ beside their results: settings, config, versions, code, data."""
+"""What differs between two studies beside their results: settings, config, versions, code, data."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ MACHINE = ("device", "num_threads", "backend", "precision")
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing and what it is in either study, in words."""
+    """A fact, setting or config field and its value in each of two studies, in words."""
 
     what: str
     first: str
@@ -39,7 +39,7 @@ def differences(first: RecordedStudy, second: RecordedStudy) -> list[Difference]
 
 
 def _facts(recorded: RecordedStudy) -> Iterator[tuple[str, str]]:
-    """The same ones for every study."""
+    """Name and value of each, the same names in the same order for every study."""
     study, runs = recorded.study, recorded.runs
     yield "data digest", _distinct(run.data_digest for run in runs)
     yield "commit", _distinct(run.git_commit for run in runs)

@@ -1,7 +1,7 @@
 """Published numbers as reference: where they match a study, and how their recipe differs from its own."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import PurePath
@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from analysis.reporting import formatting
-from analysis.reporting.document_model import Column, Line, Section
+from analysis.reporting.document_model import Column, Row, Table, estimate_column
 from analysis.reporting.topics.effects import TEST_OUTCOME
 from analysis.statistics.data.cells import estimate, finite_values, group_by_levels
 from analysis.statistics.summary import Summary
@@ -23,7 +23,7 @@ USUAL: Mapping[str, Any] = {"image_downscale": 1, "num_train_images": None, "epo
 
 @dataclass(frozen=True)
 class Published:
-    """One network on one data set; see published.yaml."""
+    """The published accuracy of one network on one data set; see published.yaml."""
 
     model: str
     source: str
@@ -41,7 +41,7 @@ class Published:
 
 @cache
 def published_numbers() -> tuple[Published, ...]:
-    """All that ship with the project."""
+    """All published numbers that ship with the project."""
     text = resources.files("analysis.reporting.topics").joinpath("published.yaml").read_text(encoding="utf-8")
     return tuple(_published(content) for content in yaml.safe_load(text))
 
@@ -80,14 +80,14 @@ def _is_of(found: Published, network: Sequence[tuple[str, Any]]) -> bool:
     )
 
 
-def published_sections(summary: Summary) -> list[Section]:
-    """A line for every number that matches, beside the study's own best cell of that network; no section where none does."""
+def published_tables(summary: Summary) -> list[Table]:
+    """A row for every number that matches, beside the study's own best cell of that network; no table where none does."""
     found = matches(summary.study, summary.runs)
     if not found:
         return []
     caption = (
-        "For orientation, no comparison at equal recipe: single published values without an interval. “Here” is, of this "
-        "study's cells with the same data set and network, the one with the best validation accuracy."
+        "For orientation only: the recipes differ, and the published values are single numbers without an interval. “Here” is, "
+        "of this study's cells with the same data set and network, the one with the best validation accuracy."
     )
     columns = [
         Column("published", is_text=True),
@@ -97,10 +97,10 @@ def published_sections(summary: Summary) -> list[Section]:
         Column("difference in recipe", is_text=True, is_long=True),
         Column("source", is_text=True),
     ]
-    return [Section("Published numbers", caption, columns, [_line(summary, one) for one in found])]
+    return [Table("Published numbers", caption, columns, [_row(summary, one) for one in found], is_detail=True)]
 
 
-def _line(summary: Summary, found: Published) -> Line:
+def _row(summary: Summary, found: Published) -> Row:
     runs = [run for run in summary.asked if run.config and _is_of(found, _network(summary.study, run))]
     cells = [cell for cell in group_by_levels(runs).values() if finite_values(cell, ACCURACY)]
     best = max(cells, key=lambda cell: _mean(finite_values(cell, ACCURACY)), default=[])
@@ -108,7 +108,7 @@ def _line(summary: Summary, found: Published) -> Line:
     differences = "; ".join(_differences(found, runs))
     seeds = str(here.num_values) if here else formatting.NONE
     name = f"{found.model}, published"
-    return Line(
+    return Row(
         [name, f"{found.accuracy:.2f}", formatting.value(TEST_OUTCOME, here), seeds, differences, found.source], "published"
     )
 
@@ -139,16 +139,16 @@ def _in_words(name: str, value: Any) -> str:
     return "all" if name == "num_train_images" and value is None else level_in_words(value)
 
 
-def with_published(summary: Summary, section: Section) -> Section:
-    """A section with a column of test accuracies, and beneath its lines the published numbers; others as they are."""
-    titles = [column.title for column in section.columns]
-    test_title = f"{TEST_OUTCOME.name}{formatting.unit(TEST_OUTCOME)} (95 %)"
+def with_published(summary: Summary, table: Table) -> Table:
+    """A table that has a column of test accuracies, with the published ones beneath its rows; others as they are."""
+    titles = [column.title for column in table.columns]
+    test_title = estimate_column(TEST_OUTCOME).title
     if test_title not in titles:
-        return section
+        return table
     place = titles.index(test_title)
-    lines: list[Line] = []
+    rows: list[Row] = []
     for found in matches(summary.study, summary.runs):
         cells = [formatting.NONE] * len(titles)
-        cells[0], cells[1], cells[place], cells[-1] = "published", found.model, f"{found.accuracy:.2f}", "published"
-        lines.append(Line(cells, "published first" if not lines else "published"))
-    return Section(section.title, section.caption, section.columns, [*section.lines, *lines], section.is_folded)
+        cells[0], cells[1], cells[-1], cells[place] = "published", found.model, "published", f"{found.accuracy:.2f}"
+        rows.append(Row(cells, "published" if rows else "published first", only="wide"))
+    return replace(table, rows=[*table.rows, *rows])

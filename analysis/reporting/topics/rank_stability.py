@@ -1,32 +1,32 @@
-"""Rank stability in words: the best cells with the probability that they are, and a sentence on the first."""
+"""Rank stability: the best cells with the share of resamples in which they are the best, and a verdict on the first."""
 
 from collections.abc import Iterator
 
 from analysis.reporting import formatting
-from analysis.reporting.document_model import Column, Line, Section, estimate_column
+from analysis.reporting.document_model import Column, Row, Table, estimate_column
 from analysis.statistics.effects.rank_stability import MOST_CELLS, NUM_DRAWS, RankedCell, RankStability
 from analysis.statistics.summary import Summary
 
 NUM_SHOWN = 10
 
 
-def stability_sections(summary: Summary) -> list[Section]:
-    """The ten best; no section where nothing can be resampled."""
+def stability_tables(summary: Summary) -> list[Table]:
+    """A table of the ten best cells; none where nothing can be resampled."""
     found = summary.stability
     if found is None:
         return []
     columns = [Column("expected rank"), Column(found.kind, is_text=True), Column("seeds"), estimate_column(found.outcome)]
     columns.append(Column("best in % of resamples"))
-    lines = [Line(_cells(summary, found, cell)) for cell in found.cells[:NUM_SHOWN]]
-    return [Section("Rank stability", _caption(found), columns, lines)]
+    rows = [Row(_cells(summary, found, cell)) for cell in found.cells[:NUM_SHOWN]]
+    return [Table("Rank stability", _caption(found), columns, rows, is_detail=True)]
 
 
 def _caption(found: RankStability) -> str:
-    most = f" Of {found.num_cells:,} cells the best {MOST_CELLS} were compared." if found.num_cells > MOST_CELLS else ""
+    most = f" The best {MOST_CELLS} of {found.num_cells:,} cells were compared." if found.num_cells > MOST_CELLS else ""
     num = min(NUM_SHOWN, len(found.cells))
     return (
-        f"The best {num} of {found.num_cells:,} by the mean of {found.outcome.name}; how often each is the best, and its mean "
-        f"rank, when the {found.num_seeds} seeds are drawn anew {NUM_DRAWS:,} times, each with all its cells.{most}"
+        f"The best {num} of {found.num_cells:,} by the mean of {found.outcome.name}. The {found.num_seeds} seeds are resampled "
+        f"{NUM_DRAWS:,} times, each with all its cells: the mean rank of each, and how often it is the best.{most}"
     )
 
 
@@ -47,8 +47,8 @@ def _percent(probability: float) -> str:
     return f"{min(99, max(1, round(100 * probability)))}"
 
 
-def stability_sentences(summary: Summary) -> Iterator[str]:
-    """Which cell is best, with its interval, and how sure that is."""
+def stability_verdicts(summary: Summary) -> Iterator[str]:
+    """Which cell is best, with its interval, and how certain that is."""
     found = summary.stability
     if found is None:
         return

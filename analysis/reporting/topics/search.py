@@ -1,62 +1,69 @@
-"""Importance and partial dependence as tables, for all outputs."""
+"""What a search or a random design says of its space: importance and partial dependence in tables, and in verdicts."""
 
-from rich.table import Table
-from rich.text import Text
+from collections.abc import Iterator, Sequence
 
 from analysis.reporting import formatting
-from analysis.reporting.document_model import Column, Line, Section
-from analysis.reporting.topics.search_sentences import error_in_words, share_in_words
-from analysis.statistics.search.importance import Importance, Share
-from analysis.statistics.search.partial_dependence import Dependence, Surrogate
+from analysis.reporting.document_model import Column, Row, Table, filled
+from analysis.statistics.data.outcomes import Outcome, objectives_of
+from analysis.statistics.search.exploration import Exploration
+from analysis.statistics.search.importance import FEWEST_CONFIGURATIONS, Importance, Share
+from analysis.statistics.search.partial_dependence import Dependence, SurrogateModel
 from analysis.statistics.summary import Summary
 
+ASSOCIATIONS = (
+    "Associations in an adaptive sample are not effects. The search sampled more where values were good, so a level occurs with "
+    "the other factors' levels in unequal shares, and what looked bad early was hardly tried again. Importance and partial "
+    "dependence say where to look; a designed study of these factors measures what a level does."
+)
+NUM_NAMED = 3
 
-def search_sections(summary: Summary) -> list[Section]:
+
+def search_tables(summary: Summary) -> list[Table]:
     """Importance of every factor for every objective, then where the partial dependence is highest and lowest; or none."""
-    sections = [_importance_section(summary), _dependence_section(summary)]
-    return [section for section in sections if section.lines]
+    return filled(_importance_table(summary), _dependence_table(summary))
 
 
-def _importance_section(summary: Summary) -> Section:
+def _importance_table(summary: Summary) -> Table:
     columns = [
-        Column("objective", is_text=True),
+        Column("objective", is_text=True, only="wide"),
         Column("factor", is_text=True),
         Column("fANOVA (%)"),
         Column("by chance"),
         Column("PED-ANOVA (%)"),
         Column("by chance"),
-        Column("configurations"),
+        Column("configurations", only="wide"),
     ]
-    lines = []
+    rows = []
     for outcome, importances in (summary.exploration.importances if summary.exploration else {}).items():
         judged = [one for one in importances if one.fanova]
         for place, one in enumerate(by_importance(judged)):
             chances = _chance_in_words(one.fanova), _chance_in_words(one.ped_anova)
             shares = share_in_words(one.fanova), chances[0], share_in_words(one.ped_anova), chances[1]
-            lines.append(Line([outcome.name, one.factor, *shares, str(one.num_configurations)], "first" if not place else ""))
-    return Section("Importance of the factors", _importance_caption(summary), columns, lines)
+            cells = [outcome.name, one.factor, *shares, str(one.num_configurations)]
+            rows.append(Row(cells, "" if place else "first", group=outcome.name))
+    return Table("Importance of the factors", _importance_caption(summary), columns, rows)
 
 
 def by_importance(importances: list[Importance]) -> list[Importance]:
-    """The largest share by fANOVA first."""
+    """Sort importances, the largest share by fANOVA first."""
     return sorted(importances, key=lambda one: -(one.fanova.value if one.fanova else 0.0))
 
 
 def _importance_caption(summary: Summary) -> str:
     kind = "Associations, not effects. " if summary.study.design == "adaptive_search" else ""
     return (
-        f"{kind}Shares of an objective's variance (fANOVA), and of being among its best tenth (PED-ANOVA), ± standard error; "
-        f"beside each what a factor gets by chance.{_forests_in_words(summary)}"
+        f"{kind}Shares of an objective's variance (fANOVA), and of being among its best tenth (PED-ANOVA), ± standard error. "
+        f"“By chance” is what a shuffled copy of the factor gets.{_forests_in_words(summary)}"
     )
 
 
 def _forests_in_words(summary: Summary) -> str:
-    """How well the forest behind fANOVA predicts: what it cannot predict it cannot share out."""
+    """How well the forest behind fANOVA predicts: of what it cannot predict it cannot give shares."""
     found = summary.exploration
     forests = [
         f"{outcome.name} {score.r_squared:.2f}"
         for outcome in (found.importances if found else {})
-        for score in (found.surrogates[outcome].scores if found else ())
+        for score in (found.surrogate_models[outcome].scores if found else ())
         if score.kind == "random forest"
     ]
     return f" The forest's cross-validated R²: {', '.join(forests)}." if forests else ""
@@ -66,12 +73,12 @@ def _chance_in_words(share: Share | None) -> str:
     return formatting.NONE if share is None else f"{100 * share.by_chance:.0f}"
 
 
-def _dependence_section(summary: Summary) -> Section:
+def _dependence_table(summary: Summary) -> Table:
     columns = [Column("outcome", is_text=True), Column("factor", is_text=True)]
     columns += [Column("highest at", is_text=True), Column("predicted (95 %)"), Column("lowest at", is_text=True)]
     columns += [Column("predicted (95 %)")]
-    lines, errors = [], []
-    for learnt in summary.exploration.surrogates.values() if summary.exploration else ():
+    rows, errors = [], []
+    for learnt in summary.exploration.surrogate_models.values() if summary.exploration else ():
         if learnt.dependences:
             errors.append(f"{learnt.outcome.name}: {error_in_words(learnt)}.")
         for place, dependence in enumerate(learnt.dependences):
@@ -79,36 +86,96 @@ def _dependence_section(summary: Summary) -> Section:
                 *_at(learnt, dependence, int(dependence.mean.argmax())),
                 *_at(learnt, dependence, int(dependence.mean.argmin())),
             ]
-            lines.append(Line([learnt.outcome.name, dependence.axis.factor, *cells], "first" if not place else ""))
-    caption = f"What a surrogate predicts on average over the other factors, at the best and the worst level. {' '.join(errors)}"
-    return Section("Partial dependence", caption, columns, lines)
+            rows.append(Row([learnt.outcome.name, dependence.axis.factor, *cells], "first" if not place else ""))
+    what = "What a surrogate model predicts on average over the other factors, where that is highest and where it is lowest."
+    caption = f"{what} {' '.join(errors)}"
+    return Table("Partial dependence", caption, columns, rows, is_detail=True)
 
 
-def _at(learnt: Surrogate, dependence: Dependence, place: int) -> list[str]:
+def _at(learnt: SurrogateModel, dependence: Dependence, place: int) -> list[str]:
     values = (float(bound[place]) for bound in (dependence.mean, dependence.low, dependence.high))
     mean, low, high = (formatting.number(learnt.outcome, value) for value in values)
     return [formatting.tuned_value(dependence.levels[place]), f"{mean}{formatting.unit(learnt.outcome)} ({low} to {high})"]
 
 
-def search_terminal_tables(summary: Summary) -> list[Table]:
-    """Every factor's share of every objective by fANOVA and PED-ANOVA, for 80 columns; none where there is nothing to say."""
+def search_verdicts(summary: Summary) -> Iterator[str]:
+    """That associations are no effects, which factors every objective is associated with, and the progress of the search."""
     found = summary.exploration
-    lines = [
-        (outcome, one)
-        for outcome, importances in (found.importances.items() if found else ())
-        for one in by_importance([one for one in importances if one.fanova])
-    ]
-    if not lines:
-        return []
-    is_adaptive = summary.study.design == "adaptive_search"
-    heading = "Associations in an adaptive sample, which are not effects:" if is_adaptive else None
-    table = Table(title=heading, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("Goes with", overflow="fold")
-    table.add_column("factor", overflow="fold")
-    for name in ("fANOVA %", "by chance", "PED-ANOVA %", "by chance"):
-        table.add_column(name, justify="right", width=max(map(len, name.split())))
-    for outcome, one in lines:
-        fanova = share_in_words(one.fanova), _chance_in_words(one.fanova)
-        cells = (outcome.name, one.factor, *fanova, share_in_words(one.ped_anova), _chance_in_words(one.ped_anova))
-        table.add_row(*map(Text, cells))
-    return [table]
+    if found is None or not len(found.tried.places_NF):
+        return
+    if summary.study.design == "adaptive_search":
+        yield ASSOCIATIONS
+    for outcome, importances in found.importances.items():
+        yield _importance_in_words(found, outcome, importances)
+    for learnt in found.surrogate_models.values():
+        if learnt.scores and not learnt.explains_something:
+            yield f"{_surrogate_in_words(learnt)} No partial dependence is drawn."
+    if found.progress and len(objectives_of(summary.study)) > 1:
+        yield _progress_in_words(found)
+
+
+def _importance_in_words(found: Exploration, outcome: Outcome, importances: Sequence[Importance]) -> str:
+    nothing = why_no_importance(found, outcome, importances)
+    if nothing:
+        return nothing
+    known = [(one.factor, one.fanova) for one in importances if one.fanova]
+    above = sorted(((share, name) for name, share in known if share.is_above_chance), key=lambda pair: -pair[0].value)
+    if not above:
+        return f"{outcome.name} is associated with no factor beyond chance (fANOVA)."
+    named = ", ".join(f"{name} ({share_in_words(share)} %)" for share, name in above[:NUM_NAMED])
+    more = f" and {len(above) - NUM_NAMED} more" if len(above) > NUM_NAMED else ""
+    rest = [name for name, share in known if not share.is_above_chance]
+    others = f"; not beyond chance with {', '.join(rest)}" if rest else ""
+    return f"{outcome.name} is most associated with {named}{more}: shares of its variance by fANOVA{others}."
+
+
+def why_no_importance(found: Exploration, outcome: Outcome, importances: Sequence[Importance]) -> str:
+    """Why an objective has no importances; empty if it has."""
+    if any(one.fanova for one in importances):
+        return ""
+    num = int(found.tried.known(outcome).sum())
+    if num >= FEWEST_CONFIGURATIONS:
+        is_constant = len(set(found.tried.values[outcome][found.tried.known(outcome)].tolist())) == 1
+        why = f"all {num} configurations have the same value" if is_constant else "no factor was active in enough of them"
+        return f"No importance is given for {outcome.name}: {why}."
+    return (
+        f"No importance is given for {outcome.name}: that takes at least {FEWEST_CONFIGURATIONS} configurations, and "
+        f"{num} {'has' if num == 1 else 'have'} a value."
+    )
+
+
+def share_in_words(share: Share | None) -> str:
+    """A share in percent with its standard error: ``34 ± 5``."""
+    return formatting.NONE if share is None else f"{100 * share.value:.0f} ± {100 * share.standard_error:.0f}"
+
+
+def _surrogate_in_words(learnt: SurrogateModel) -> str:
+    best = learnt.scores[0]
+    return (
+        f"No surrogate model predicts {learnt.outcome.name} better than its mean does: the best is a {best.kind} with a "
+        f"cross-validated R² of {best.r_squared:.2f} ± {best.standard_error:.2f} over {learnt.num_configurations} configurations."
+    )
+
+
+def error_in_words(learnt: SurrogateModel) -> str:
+    """The surrogate model that was chosen, and its error on configurations that it has not seen."""
+    best, outcome = learnt.scores[0], learnt.outcome
+    return (
+        f"{best.kind}, cross-validated RMSE {formatting.number(outcome, best.rmse)}{formatting.difference_unit(outcome)}, R² "
+        f"{best.r_squared:.2f} ± {best.standard_error:.2f}, {learnt.num_configurations} configurations"
+    )
+
+
+def _progress_in_words(found: Exploration) -> str:
+    if found.progress is None or found.progress.reached[-1] <= 0:
+        return "The hypervolume of the search's front is 0: no trial is better than the worst one in every objective."
+    until, total = found.progress.trials_until(0.95), found.progress.num_trials[-1]
+    return f"95 % of the final hypervolume was reached after {until} of {total} trials."
+
+
+def reference_in_words(found: Exploration) -> str:
+    """The reference point of the hypervolume."""
+    reference = found.progress.reference if found.progress else {}
+    return ", ".join(
+        f"{outcome.name} {formatting.number(outcome, value)}{formatting.unit(outcome)}" for outcome, value in reference.items()
+    )

@@ -1,9 +1,9 @@
-"""Tables of spiking networks: how soon the answer stands and what it costs, the cells by accuracy and cost, sparsity by layer."""
+"""Tables of spiking networks: time steps to the final accuracy and their cost, accuracy against cost, sparsity by layer."""
 
 from collections.abc import Sequence
 
 from analysis.reporting import formatting
-from analysis.reporting.document_model import Column, Line, Section
+from analysis.reporting.document_model import Column, Row, Table, filled
 from analysis.reporting.topics.published import matches
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, SPARSITY_OUTCOME
@@ -17,7 +17,7 @@ MOST_UNFOLDED = 12
 
 
 def row_in_words(study: StudyRecord, row: SpikingRow) -> str:
-    """What a row stands for, in one label."""
+    """The label of a row: its level, or its configuration."""
     if row.factor:
         (level,) = row.levels.values()
         return f"{row.factor} = {level_in_words(level)}{' (baseline)' if row.is_baseline else ''}"
@@ -32,21 +32,20 @@ def numbered(points: Sequence[CostPoint]) -> list[tuple[int, CostPoint]]:
     return list(enumerate(sorted(listed, key=lambda point: point.operations.mean), start=1))
 
 
-def spiking_sections(summary: Summary) -> list[Section]:
-    """Those for which replicates have measured something."""
-    sections = [_costs(summary), _cells(summary), _sparsity(summary)]
-    return [section for section in sections if section.lines]
+def spiking_tables(summary: Summary) -> list[Table]:
+    """The tables for which replicates have measured something."""
+    return filled(_costs(summary), _cells(summary), _sparsity(summary))
 
 
-def _costs(summary: Summary) -> Section:
+def _costs(summary: Summary) -> Table:
     caption = (
-        "Means over seeds ± half of their 95 % intervals. Within one point: the first time step from which on the validation "
-        "accuracy stays within 1 point of the last step's. Operations and energy are of one image; AC/MAC: accumulates over the "
-        "multiply-accumulates of one pass of the same network without spikes. Energy is a model: 4.6 pJ per MAC, 0.9 pJ per AC "
-        "(45 nm)."
+        "Means over seeds ± half the width of their 95 % intervals. Within one point: the first time step from which the "
+        "validation accuracy stays within 1 point of its final value. Operations and energy are per image. AC/MAC: accumulates "
+        "divided by the multiply-accumulates of one pass of the same network without spikes. Energy is modelled: 4.6 pJ per MAC, "
+        "0.9 pJ per AC (45 nm)."
     )
     columns = [
-        Column("of", is_text=True),
+        Column("level or cell", is_text=True),
         Column("seeds"),
         Column("time steps to within one point"),
         Column("spikes per neuron"),
@@ -55,17 +54,17 @@ def _costs(summary: Summary) -> Section:
         Column("energy, µJ"),
     ]
     rows = [row for row in summary.spiking.rows if row.steps_to_within or row.operations]
-    lines = [_cost_line(summary.study, row) for row in rows]
-    known = [i for i in range(len(columns)) if any(line.cells[i] != formatting.NONE for line in lines)]
-    lines = [Line([line.cells[i] for i in known], line.classes) for line in lines]
-    return Section("Time steps and cost", caption, [columns[i] for i in known], lines)
+    shown = [_cost_row(summary.study, row) for row in rows]
+    known = [i for i in range(len(columns)) if any(row.cells[i] != formatting.NONE for row in shown)]
+    shown = [Row([row.cells[i] for i in known], row.classes) for row in shown]
+    return Table("Time steps and cost", caption, [columns[i] for i in known], shown, is_detail=True)
 
 
-def _cost_line(study: StudyRecord, row: SpikingRow) -> Line:
+def _cost_row(study: StudyRecord, row: SpikingRow) -> Row:
     estimates = (row.steps_to_within, row.spikes_per_neuron, row.operations, row.ac_mac_ratio, _microjoules(row.energy_pj))
     num_seeds = max(estimate.num_values for estimate in estimates if estimate)
     cells = [row_in_words(study, row), str(num_seeds), *map(formatting.plus_minus, estimates)]
-    return Line(cells, "baseline" if row.is_baseline else "")
+    return Row(cells, "baseline" if row.is_baseline else "")
 
 
 def _microjoules(energy_pj: Estimate | None) -> Estimate | None:
@@ -74,15 +73,15 @@ def _microjoules(energy_pj: Estimate | None) -> Estimate | None:
     return Estimate(energy_pj.mean / 1e6, energy_pj.low / 1e6, energy_pj.high / 1e6, energy_pj.num_values)
 
 
-def _cells(summary: Summary) -> Section:
+def _cells(summary: Summary) -> Table:
     points = summary.spiking.points
     caption = (
-        "The numbers are those of the figure; ± half of the 95 % intervals over seeds. Pareto front: no cell has fewer "
-        "operations (or less energy) at no lower accuracy, by the means; a cell whose interval overlaps a neighbour's may be on "
-        "it by chance."
+        "Numbered as in the figure; ± half the width of the 95 % interval over seeds. A cell is on the Pareto front if no other "
+        "has fewer operations (or less energy) at no lower accuracy, by the means. A cell whose interval overlaps a neighbour's "
+        "may be on it by chance."
     )
     if len(points) > MOST_LISTED:
-        caption += f" Of {len(points)} cells only those on a front."
+        caption += f" Of {len(points)} cells only those on a front are listed."
     columns = [
         Column("no."),
         Column("cell", is_text=True),
@@ -92,11 +91,11 @@ def _cells(summary: Summary) -> Section:
         Column("energy, µJ"),
         Column("Pareto front of", is_text=True),
     ]
-    lines = [_cell_line(summary.study, number, point) for number, point in numbered(points)]
-    return Section("Accuracy against cost", caption, columns, lines, is_folded=len(lines) > MOST_UNFOLDED)
+    rows = [_cell_row(summary.study, number, point) for number, point in numbered(points)]
+    return Table("Accuracy against cost", caption, columns, rows, is_folded=len(rows) > MOST_UNFOLDED, is_detail=True)
 
 
-def _cell_line(study: StudyRecord, number: int, point: CostPoint) -> Line:
+def _cell_row(study: StudyRecord, number: int, point: CostPoint) -> Row:
     fronts = {"operations": point.is_on_operations_front, "energy": point.is_on_energy_front}
     cell = (
         formatting.cell_in_words(study, point.levels)
@@ -112,23 +111,25 @@ def _cell_line(study: StudyRecord, number: int, point: CostPoint) -> Line:
         formatting.plus_minus(_microjoules(point.energy_pj)),
         ", ".join(name for name, is_on in fronts.items() if is_on) or formatting.NONE,
     ]
-    return Line(cells)
+    return Row(cells)
 
 
-def _sparsity(summary: Summary) -> Section:
+def _sparsity(summary: Summary) -> Table:
     layers = summary.spiking.layers
-    columns = [Column("of", is_text=True), *(Column(layer) for layer in layers)]
-    lines = [
-        Line([row_in_words(summary.study, row), *(_zeros(row.sparsity.get(layer)) for layer in layers)], _class(row))
+    columns = [Column("level or cell", is_text=True), *(Column(layer) for layer in layers)]
+    rows = [
+        Row([row_in_words(summary.study, row), *(_zeros(row.sparsity.get(layer)) for layer in layers)], _class(row))
         for row in summary.spiking.rows
         if row.sparsity
     ]
     for found in matches(summary.study, summary.runs):
-        if lines and found.sparsity:
+        if rows and found.sparsity:
             shown = [f"{found.sparsity[layer]:.2f}" if layer in found.sparsity else formatting.NONE for layer in layers]
-            lines.append(Line([f"{found.model}, published", *shown], "published"))
-    caption = "Zeros among the outputs of each layer over all time steps and images, %; ± half of the 95 % interval over seeds."
-    return Section("Sparsity by layer", caption, columns, lines if len(layers) > 1 else [], is_folded=True)
+            rows.append(Row([f"{found.model}, published", *shown], "published"))
+    caption = (
+        "Percentage of zeros among each layer's outputs over all time steps and images; ± half the width of the 95 % interval."
+    )
+    return Table("Sparsity by layer", caption, columns, rows if len(layers) > 1 else [], is_folded=True, is_detail=True)
 
 
 def _class(row: SpikingRow) -> str:

@@ -1,1 +1,1 @@
-"""Outcomes, cells and seeds in the forms that the statistics take."""
+"""Outcomes, cells and seeds of a study, in the forms that the estimators need."""

@@ -1,4 +1,4 @@
-"""Cells by seeds: a design's values as a matrix, and what is a cell's and what is a seed's in it."""
+"""The values of a design as a matrix of cells by seeds, and its split into means of cells and effects of seeds."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ def value_matrix(cells: Sequence[Cell], metric: str) -> tuple[FloatArray, list[i
 
 
 def two_way_fit(values_CS: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Least squares for cell + seed: a mean for every cell, freed of which seeds it lacks, and an effect for every seed.
+    """Fit cell + seed by least squares: the mean of every cell, adjusted for seeds that it lacks, and the effect of every seed.
 
     In a matrix without gaps these are its rows' means, and its columns' means minus the mean of all. With gaps they are the
     intra-block estimates of an incomplete block design (Cochran and Cox 1957, chapter 9): seeds from the normal equations that
@@ -48,7 +48,10 @@ def two_way_fit(values_CS: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def seed_equations(known_CS: npt.NDArray[np.bool_]) -> FloatArray:
-    """The normal equations' matrix for seeds, cells eliminated; its rank is how many parameters the seeds add to the cells'."""
+    """The matrix of the normal equations for the seeds after the cells are eliminated.
+
+    Its rank is the number of parameters that the seeds add to those of the cells (Cochran and Cox 1957, chapter 9).
+    """
     share = known_CS / np.maximum(known_CS.sum(axis=1), 1)[:, None]
     equations: FloatArray = np.diag(known_CS.sum(axis=0).astype(np.float64)) - known_CS.T.astype(np.float64) @ share
     return equations

@@ -1,4 +1,4 @@
-"""Cells: which levels are active in one, which runs are of one, and what they measured by seed."""
+"""Cells, which are combinations of levels: their replicates, their active levels, and their values by seed."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ Levels = frozenset[tuple[str, Level]]
 
 
 def group_by_levels(runs: Iterable[RunRecord]) -> dict[Levels, list[RunRecord]]:
-    """The runs of every combination of levels, in the order in which these come first."""
+    """Group replicates by cell; cells are in the order of their first replicate."""
     cells: dict[Levels, list[RunRecord]] = {}
     for run in runs:
         cells.setdefault(frozenset(run.levels.items()), []).append(run)
@@ -23,7 +23,7 @@ def group_by_levels(runs: Iterable[RunRecord]) -> dict[Levels, list[RunRecord]]:
 
 
 def active_levels(study: StudyRecord, levels: Mapping[str, Level]) -> dict[str, Level]:
-    """Of a level for every factor, those of the factors whose conditions hold."""
+    """Keep the levels of the factors that are active: those whose conditions hold for the other levels."""
     return {name: levels[name] for name in study.factors if name in levels and _is_active(study, name, levels)}
 
 
@@ -38,20 +38,20 @@ def reference_cell(study: StudyRecord, factor: str) -> dict[str, Level]:
 
 
 def finite_values(runs: Iterable[RunRecord], metric: str) -> dict[int, float]:
-    """The metric of the finished replicates of a cell, by seed; values that are not finite are left out."""
+    """The metric of a cell's finished replicates by seed; values that are missing, infinite or NaN are left out."""
     finished = {run.seed: run.metrics.get(metric, math.nan) for run in runs if run.status == "FINISHED"}
     return {seed: value for seed, value in finished.items() if math.isfinite(value)}
 
 
 def block_means(cells: Sequence[Cell], metric: str) -> dict[int, float]:
-    """The mean over cells of a metric, by seed, of the seeds that have a value in every one of them."""
+    """The mean of a metric over cells, by seed; only seeds that have a value in every cell are kept."""
     values = [finite_values(cell, metric) for cell in cells]
     seeds = set.intersection(*map(set, values)) if values else set()
     return {seed: float(np.mean([of_cell[seed] for of_cell in values])) for seed in sorted(seeds)}
 
 
 def block_curves(cells: Sequence[Cell]) -> list[list[float]]:
-    """The mean over cells of accuracy at t, a curve for every seed that has one in every cell; each as long as its shortest."""
+    """The mean over cells of accuracy against t: a curve, as long as its shortest, for every seed that has one in each cell."""
     curves = [{run.seed: run.accuracy_at_t for run in cell if run.accuracy_at_t} for cell in cells]
     seeds = set.intersection(*map(set, curves)) if curves else set()
     return [
@@ -60,5 +60,5 @@ def block_curves(cells: Sequence[Cell]) -> list[list[float]]:
 
 
 def estimate(values: Mapping[int, float]) -> Estimate | None:
-    """Mean and interval over seeds; None where there are no values."""
+    """The mean over seeds with its 95 % interval, see ``mean_interval``; None where there are no values."""
     return mean_interval(list(values.values())) if values else None

@@ -1,4 +1,4 @@
-"""Columns of a linear model for the cells of a factorial design."""
+"""Effect coding: the columns of a linear model for the cells of a factorial design."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -7,7 +7,7 @@ import numpy as np
 
 from analysis.statistics.data.cell_by_seed import FloatArray
 from analysis.statistics.data.cells import Cell
-from analysis.statistics.data.level_cells import hangs_on
+from analysis.statistics.data.level_cells import depends_on
 from studies.run_record import Level, StudyRecord
 
 Term = tuple[str, ...]
@@ -15,7 +15,7 @@ Term = tuple[str, ...]
 
 
 def levels_in(factors: Mapping[str, Sequence[Level]], cells: Sequence[Cell]) -> dict[str, list[Level]]:
-    """Of every factor the levels that at least one cell has, in the study's order."""
+    """The levels of every factor that at least one cell has, in the study's order."""
     return {
         name: [level for level in levels if any(name in cell[0].levels and cell[0].levels[name] == level for cell in cells)]
         for name, levels in factors.items()
@@ -23,7 +23,7 @@ def levels_in(factors: Mapping[str, Sequence[Level]], cells: Sequence[Cell]) -> 
 
 
 def effect_codes(levels: Sequence[Level]) -> FloatArray:
-    """A row for every level: the columns of sum-to-zero coding, in which the last level is minus all others."""
+    """Sum-to-zero coding of k levels: a k × (k - 1) matrix, an identity with a last row of -1, so that effects add up to 0."""
     num = len(levels)
     return np.vstack([np.eye(num - 1), -np.ones((1, num - 1))]) if num > 1 else np.zeros((num, 0))
 
@@ -45,7 +45,7 @@ def term_columns(study: StudyRecord, cells: Sequence[Cell]) -> dict[Term, FloatA
     """
     present = levels_in(study.factors, cells)
     mains = {name: main_columns(name, levels, cells) for name, levels in present.items() if len(levels) > 1}
-    pairs = [pair for pair in combinations(mains, 2) if not (hangs_on(study, *pair) or hangs_on(study, *pair[::-1]))]
+    pairs = [pair for pair in combinations(mains, 2) if not (depends_on(study, *pair) or depends_on(study, *pair[::-1]))]
     interactions: dict[Term, FloatArray] = {(first, second): _products(mains[first], mains[second]) for first, second in pairs}
     return {**{(name,): columns for name, columns in mains.items()}, **interactions}
 

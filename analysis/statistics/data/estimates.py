@@ -1,4 +1,4 @@
-"""Intervals for a mean over seeds."""
+"""Means over seeds with their intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,14 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its interval; the bounds are NaN where one value gives none."""
+    """A mean with its confidence interval, in the unit of the values.
+
+    Args:
+        mean: The arithmetic mean.
+        low: The lower bound; NaN where a single value gives no interval.
+        high: The upper bound, or NaN.
+        num_values: How many values the mean is of, usually seeds.
+    """
 
     mean: float
     low: float
@@ -19,7 +26,14 @@ class Estimate:
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
-    """Student's t interval for the mean of independent values (exact for normal ones, close for a handful of seeds).
+    """The mean and its Student's t interval, mean ± t · s / √n with n - 1 degrees of freedom (Student 1908).
+
+    It assumes independent values of one distribution and is exact if that is normal. It is preferred to a percentile bootstrap,
+    whose coverage is far below its name for 3 to 10 seeds.
+
+    Args:
+        values: One for each seed, in any unit.
+        confidence: The probability with which the interval covers the true mean.
 
     Raises:
         ValueError: There are no values.

@@ -1,4 +1,4 @@
-"""Which cells stand for a level: one in designs around a baseline, all that have it in factorial ones."""
+"""The cells that represent a level: one in designs around a baseline, all that have the level in factorial ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ class FactorialDesign:
 
 @dataclass(frozen=True)
 class LevelCells:
-    """One level of one factor and the cells that stand for it: none where the design lacks them.
+    """One level of one factor and the cells that represent it, none where the design lacks them.
 
     ``in_cell`` is what its factor's reference cell has other than the baseline: empty unless the factor is conditional.
     """
@@ -96,17 +96,17 @@ def unbalanced_levels(study: StudyRecord, levels: Sequence[LevelCells]) -> list[
 def is_balanced(study: StudyRecord, level: LevelCells, baseline: LevelCells) -> bool:
     """Whether a level's cells have the other factors' levels in the same shares as the baseline level's cells.
 
-    Where not, their means differ for other reasons too. Factors that hang on this one, and can have no level beside some of
-    its levels, are left out.
+    Where not, the two means also differ because of the other factors. Factors that are active only beside some levels of this
+    one are left out.
     """
-    others = [name for name in study.factors if name != level.factor and not hangs_on(study, name, level.factor)]
+    others = [name for name in study.factors if name != level.factor and not depends_on(study, name, level.factor)]
     return all(_shares(level, name) == _shares(baseline, name) for name in others)
 
 
-def hangs_on(study: StudyRecord, name: str, factor: str) -> bool:
-    """Whether a factor's being active depends on another one's level."""
+def depends_on(study: StudyRecord, name: str, factor: str) -> bool:
+    """Whether a factor is active only under a condition on another one, directly or through a third."""
     conditions = study.conditions.get(name, {})
-    return factor in conditions or any(hangs_on(study, other, factor) for other in conditions)
+    return factor in conditions or any(depends_on(study, other, factor) for other in conditions)
 
 
 def _shares(level: LevelCells, name: str) -> dict[object, float]:

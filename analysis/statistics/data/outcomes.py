@@ -1,4 +1,4 @@
-"""What a study is judged on: its objectives, and always accuracy and sparsity."""
+"""Outcomes: the metrics that a study is judged on, its objectives and always accuracy and sparsity."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ FRACTIONS = (ACCURACY, TEST_ACCURACY, "sparsity/")
 
 @dataclass(frozen=True)
 class Outcome:
-    """A metric of the replicates, by the name that a person calls it; which way is better."""
+    """A metric of the replicates, its name in a report, and whether more or less of it is better."""
 
     metric: str
     name: str

@@ -1,4 +1,4 @@
-"""Level means of factorial designs: plain where the design is balanced and whole, else adjusted by a linear model."""
+"""Level means of factorial designs: plain where the design is balanced and complete, else adjusted by a linear model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from analysis.statistics.data.level_cells import LevelCells
 from studies.run_record import Level, StudyRecord
 
 TOLERANCE = 1e-8
-"""How far a level's row may be from what the cells span."""
+"""How far a level's row may be from the span of the cells' rows."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class AdditiveModel:
     columns_CP: FloatArray
     rows_LP: FloatArray
     is_estimable: bool
-    """Whether the cells tell all main effects apart."""
+    """Whether the cells determine all main effects."""
 
 
 def additive_model(study: StudyRecord, cells: Sequence[Cell], wanted: Sequence[tuple[str, Level]]) -> AdditiveModel:
@@ -57,12 +57,22 @@ def _allowed(study: StudyRecord, factor: str) -> dict[str, Sequence[Level]]:
 def adjusted_means(
     study: StudyRecord, cells: Sequence[Cell], wanted: Sequence[tuple[str, Level]], metric: str
 ) -> list[dict[int, float]] | None:
-    """Of every wanted level its adjusted mean by seed, of the seeds whose cells tell it; None where no model tells the levels.
+    """Least-squares means of levels by seed, from a linear model of main effects (Searle, Speed and Milliken 1980).
 
-    Within a seed the model is fitted to the cells that have a value. So that a cell which lacks it does not shift the seed by
-    an interaction, what is fitted is the deviation from the cells' means over seeds (``two_way_fit``), and the means themselves
-    are weighted as if nothing were missing. Where nothing is missing this is the least-squares mean of each seed (Searle, Speed
-    and Milliken 1980), in a balanced design the plain one.
+    The model assumes that the factors do not interact. Within a seed it is fitted to the cells that have a value. What is fitted
+    is the deviation from the cells' means over seeds (``two_way_fit``), so that a missing cell does not shift its seed by an
+    interaction; the means themselves are weighted as if nothing were missing. Where nothing is missing this is the least-squares
+    mean of each seed, and in a balanced design the plain mean.
+
+    Args:
+        study: Gives factors and conditions.
+        cells: All cells of the factorial design.
+        wanted: Factors and levels.
+        metric: The outcome, in any unit.
+
+    Returns:
+        For every wanted level its mean by seed, of the seeds whose cells determine it; None where the cells do not determine
+        all main effects.
     """
     values_CS, seeds = value_matrix(cells, metric)
     places = [place for place, row in enumerate(values_CS) if np.isfinite(row).any()]
@@ -98,7 +108,7 @@ def level_values(levels: Sequence[LevelCells], metric: str) -> tuple[list[dict[i
 
     Returns:
         The values, and whether they are adjusted: those of a factorial design that is not balanced, or lacks a replicate's
-        value, if its main effects can be told apart.
+        value, if the cells determine its main effects.
     """
     design = levels[0].design if levels else None
     if design and not (design.is_balanced and np.isfinite(value_matrix(design.cells, metric)[0]).all()):

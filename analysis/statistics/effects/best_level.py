@@ -10,7 +10,7 @@ from studies.run_record import Direction
 
 
 def decided_best(values: Sequence[Mapping[int, float]], direction: Direction) -> int | None:
-    """The place of the one that beats every other, or None where that is not decided.
+    """The index of the level (or configuration) that is better than every other, or None where that is not decided.
 
     The one with the best mean is compared with each of the others by the two-sided sign-flip test over the seeds of both, and
     has to be better in all of them with p · k / 2 below 0.05, k being how many there are. If another is truly as good, the test

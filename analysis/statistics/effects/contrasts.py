@@ -1,4 +1,4 @@
-"""Contrasts paired by seed: a level minus its reference, within each block."""
+"""Contrasts paired by seed: a level minus its reference, tested by sign flips and corrected by Holm."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +18,11 @@ RELATIVE_ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Contrast:
-    """Level minus reference over the seeds that both have.
+    """Level minus reference over the seeds that both have, in the unit of the outcome.
 
-    ``p`` is of the two-sided sign-flip test, ``corrected_p`` is Holm's over the contrasts that were made together; both
-    are NaN where no seed is shared.
+    ``difference`` is the mean difference with its Student's t interval, which is not corrected for the number of contrasts.
+    ``p`` is of the two-sided sign-flip test (``sign_flip_p``), ``corrected_p`` is Holm's over the contrasts that were made
+    together (``holm``); both are NaN where no seed is shared.
     """
 
     difference: Estimate
@@ -36,7 +37,16 @@ class Contrast:
 def paired_contrasts(
     pairs: Sequence[tuple[Mapping[int, float], Mapping[int, float]]], *, confidence: float = 0.95, seed: int = 0
 ) -> list[Contrast]:
-    """A contrast for every pair of a reference and a level, both by seed; p-values corrected for all of them (Holm 1979)."""
+    """Contrast every level with its reference, paired by seed: mean difference, sign-flip test, Hedges' g.
+
+    Args:
+        pairs: The reference's values and the level's, each by seed; only seeds that both have are used.
+        confidence: Of the intervals (``mean_interval``).
+        seed: Of the random sign flips, which are used for more than 16 pairs.
+
+    Returns:
+        One contrast for each pair; the p-values are corrected for all of them together (Holm 1979).
+    """
     generator = np.random.default_rng(seed)
     nan = float("nan")
     found: list[Contrast] = []
@@ -64,10 +74,15 @@ def _difference(reference: float, level: float) -> float:
 
 
 def sign_flip_p(differences: Sequence[float], generator: np.random.Generator) -> float:
-    """Two-sided p of the mean of paired differences under random signs (Fisher's randomisation test).
+    """The two-sided p of the mean of paired differences by Fisher's randomisation test (1935, section 21).
 
-    Exact up to 16 pairs, where the smallest p it can give is 2 / 2**n; beyond, from 100,000 random flips, the observed one
-    counted (Phipson and Smyth 2010).
+    The null hypothesis is that the differences are independent and symmetric about 0; their distribution is free, and their
+    variances may differ. The test is exact up to 16 pairs, where the smallest p that it can give is 2 / 2**n. For more pairs p
+    is of 100,000 random flips, with the observed signs counted among them (Phipson and Smyth 2010).
+
+    Args:
+        differences: One for each pair.
+        generator: Draws the flips where there are more than 16 pairs.
     """
     array = np.asarray(differences, dtype=np.float64)
     observed = abs(array.sum()) * (1 - RELATIVE_TIE)
@@ -85,7 +100,10 @@ def _all_signs(num: int) -> npt.NDArray[np.float64]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction; NaNs are left out of the count and stay."""
+    """Adjusted p-values by Holm's step-down procedure (1979), in the order that was given.
+
+    They control the family-wise error under any dependence of the tests. NaN stays NaN and is not counted.
+    """
     array = np.asarray(p_values, dtype=np.float64)
     corrected = np.full(len(array), np.nan)
     order = [int(i) for i in np.argsort(array) if not np.isnan(array[i])]
@@ -97,7 +115,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def fewest_seeds(num_contrasts: int, significance: float = 0.05) -> int:
-    """The fewest seeds with which a corrected p can fall below ``significance`` in one of so many contrasts."""
+    """The fewest seeds with which the sign-flip test can give a p below ``significance`` after Holm's correction."""
     num_seeds = 1
     while num_contrasts * 2 / 2**num_seeds >= significance:
         num_seeds += 1

@@ -1,15 +1,15 @@
-"""Standardised effects: a difference in units of how much a seed matters."""
+"""Standardised effects: a difference in units of the standard deviation over seeds."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 RELATIVE_ROUNDING = 1e-9
-"""A spread that is so much smaller than the values is rounding."""
+"""A standard deviation that is so much smaller than the values is taken for rounding."""
 
 
 def hedges_g(reference: Sequence[float], level: Sequence[float]) -> float:
-    """Hedges' g_av of paired values: their mean difference over the mean of both variances' root, for small samples corrected.
+    """Hedges' g_av of paired values: their mean difference in units of the mean standard deviation, corrected for small samples.
 
     g_av = (1 - 3 / (8n - 9)) · mean(level - reference) / √((s_r² + s_l²) / 2) for n pairs (Cumming 2012, chapter 11; the
     correction: Lakens 2013, equation 4). Unlike d_z, whose unit is the spread of the differences, it does not grow with how well

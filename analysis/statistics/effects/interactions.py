@@ -1,4 +1,4 @@
-"""The analysis of variance of a factorial design in blocks: main effects, interactions of two factors, and their aliases."""
+"""Analysis of variance of a factorial design with seeds as blocks: main effects, interactions of two factors, aliases."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,9 +24,10 @@ RELATIVE_ROUNDING = 1e-18
 
 @dataclass(frozen=True)
 class VarianceLine:
-    """One test of the table: a term with its aliases, or of what no term explains (``term`` is empty).
+    """One F test of the table: of a term with its aliases, or of all interactions of three or more factors (``term`` is empty).
 
-    ``full_df`` is what the levels ask for; ``df`` is less where cells are missing, or other terms take a part.
+    ``full_df`` is the degrees of freedom of a complete design; ``df`` is less where cells are missing or other terms share them.
+    ``sum_of_squares`` is in the squared unit of the outcome, ``share`` is the partial ω².
     """
 
     term: Term
@@ -46,7 +47,7 @@ class VarianceTable:
 
     lines: Sequence[VarianceLine]
     not_estimable: Sequence[Term]
-    """Terms of which the design says nothing beside those of the lines."""
+    """Terms that the design cannot estimate beside those of the lines."""
     residual_df: int
     residual_mean_square: float
     num_values: int
@@ -55,7 +56,7 @@ class VarianceTable:
 
 
 def aliases_of(table: VarianceTable | None, factor: str) -> Sequence[Term]:
-    """What the design does not tell from a factor's main effect."""
+    """The terms that the design cannot separate from a factor's main effect."""
     lines = table.lines if table else ()
     return next((line.aliases for line in lines if line.term == (factor,)), ())
 
@@ -69,12 +70,16 @@ class _Terms:
 
 
 def variance_table(study: StudyRecord, runs: Sequence[RunRecord], outcome: Outcome) -> VarianceTable | None:
-    """The table of a factorial study; None for other designs, with fewer than two seeds or cells, or where nothing varies.
+    """The analysis of variance of a factorial study in a randomised block design, the seeds being the blocks.
 
-    The model is seed + main effects + interactions of two factors. The error is what is left when every cell has its own mean,
-    so that interactions of more factors do not inflate it; they have a line of their own. Each term is compared with the model
-    of all terms that do not contain it (type II), which needs no balance (Langsrud 2003). p is corrected by Holm over the
-    table's lines. The sums of squares are statsmodels' least-squares fits.
+    The model is seed + main effects + interactions of two factors, with independent normal noise of one variance. The error is
+    the interaction of cells and seeds: what is left when every cell and every seed has its own mean. Interactions of three or
+    more factors have a line of their own and do not inflate it. Each term is tested against the model of all terms that do not
+    contain it (type II sums of squares), which needs no balance (Langsrud 2003). p is corrected by Holm over the table's lines.
+    Least squares are by statsmodels.
+
+    Returns:
+        None for other designs, with fewer than two seeds or cells, or where nothing varies.
     """
     if study.design not in FACTORIAL:
         return None

@@ -1,4 +1,4 @@
-"""Effects: every level with its mean, its contrast with its factor's reference level, and a verdict."""
+"""Effects: every level with its mean, its paired contrast with its factor's reference level, and a verdict."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +19,11 @@ Verdict = Literal["baseline", "higher", "lower", "undecided", "no data", "not in
 
 @dataclass(frozen=True)
 class LevelEffect:
-    """One level of one factor.
+    """One level of one factor: its mean over seeds, and how that differs from the baseline level's, in the outcome's unit.
 
-    ``estimate`` is of the cell's value, or of the mean over the level's cells, over seeds; it and ``contrast`` are None where
-    no seed (or no pair) is whole. ``in_cell``: see ``LevelCells``.
+    ``estimate`` is the mean of the level's cell, or of the mean over the level's cells, with Student's t interval over seeds.
+    ``contrast`` is the difference from the reference level, paired by seed. Either is None where no seed has all that it needs.
+    ``verdict`` is higher or lower where the corrected p-value is below 0.05. ``in_cell``: see ``LevelCells``.
     """
 
     factor: str
@@ -30,7 +31,7 @@ class LevelEffect:
     is_baseline: bool
     in_cell: Mapping[str, Level]
     is_adjusted: bool
-    """Whether mean and difference are of a linear model, since the design is not balanced or not whole (``level_values``)."""
+    """Whether mean and difference are of a linear model, since the design is not balanced or complete (``level_values``)."""
     num_cells: int
     num_planned: int
     """Seeds."""
@@ -54,7 +55,16 @@ class LevelEffect:
 
 
 def level_effects(levels: Sequence[LevelCells], outcome: Outcome) -> list[LevelEffect]:
-    """The effects on one outcome, paired by seed, corrected over all of them."""
+    """The effect of every level on one outcome: means, contrasts paired by seed, and verdicts.
+
+    Args:
+        levels: All levels of the design with their cells. Around a baseline their differences are simple effects, in a factorial
+            design main effects.
+        outcome: What is compared.
+
+    Returns:
+        One for each level; p-values are corrected by Holm over all contrasts of the outcome.
+    """
     values, is_adjusted = level_values(levels, outcome.metric)
     test_values, _ = level_values(levels, TEST_ACCURACY)
     references = {level.factor: of_level for level, of_level in zip(levels, values, strict=True) if level.is_baseline}
@@ -67,7 +77,7 @@ def level_effects(levels: Sequence[LevelCells], outcome: Outcome) -> list[LevelE
 
 
 def paired_differences(levels: Sequence[LevelCells], metric: str) -> list[list[float]]:
-    """Of every level that is no reference: its value minus that of its factor's reference level, over the seeds of both."""
+    """For every level that is not a reference, its value minus its factor's reference level's, one for each seed of both."""
     values, _ = level_values(levels, metric)
     references = {level.factor: of_level for level, of_level in zip(levels, values, strict=True) if level.is_baseline}
     return [

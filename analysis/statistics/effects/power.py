@@ -1,4 +1,4 @@
-"""What a design can see: the smallest effect that it finds four times out of five."""
+"""Power: the smallest effect that a design detects with a probability of 80 %, and the seeds that an effect needs."""
 
 import math
 from collections.abc import Sequence
@@ -118,7 +118,9 @@ def _standardised_effect(num_seeds: int, level: float, power: float) -> float | 
     """In standard deviations of a difference; None where no p can be below ``level``."""
     if num_seeds > MOST_PAIRS_FOR_EXACT:
         return _by_noncentral_t(num_seeds, level, power)
-    num_pairs = 2.0 ** (num_seeds - 1)  # of opposite sign patterns, of which so many may be as extreme as the observed one:
+    num_pairs = 2.0 ** (
+        num_seeds - 1
+    )  # of opposite sign patterns; the number of those that may be as extreme as the observed one:
     num_patterns = math.ceil(level * num_pairs) - 1
     if num_patterns < 1:
         return None
@@ -128,7 +130,7 @@ def _standardised_effect(num_seeds: int, level: float, power: float) -> float | 
 
 
 def _by_noncentral_t(num_seeds: int, level: float, power: float) -> float:
-    """In standard deviations. Findings in the wrong direction, which are next to none at such powers, do not count."""
+    """In standard deviations. Rejections in the wrong direction, which hardly occur at such powers, do not count."""
     threshold = float(stats.t.isf(level / 2, num_seeds - 1))
 
     def shortfall(noncentrality: float) -> float:

@@ -1,4 +1,4 @@
-"""Rank stability: how sure it is which cell is the best, by resampling whole blocks of seeds."""
+"""Rank stability: how certain it is which cell is the best, by resampling whole seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,18 +10,17 @@ from analysis.statistics.data.cell_by_seed import FloatArray, two_way_fit, value
 from analysis.statistics.data.cells import estimate, finite_values, group_by_levels
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.outcomes import Outcome, objectives_of
-from analysis.statistics.search.rankings import Kind
-from studies.run_record import Level, RunRecord, StudyRecord
+from studies.run_record import Level, Role, RunRecord, StudyRecord
 
 NUM_DRAWS = 10_000
 DRAWS_AT_ONCE = 1_000
 MOST_CELLS = 500
-"""Of more cells those with the best means are resampled; that a worse one is the best is next to impossible."""
+"""If there are more cells, those with the best means are resampled: a worse one is hardly ever the best."""
 
 
 @dataclass(frozen=True)
 class RankedCell:
-    """One cell, how often it is the best of all, and which place it has on average."""
+    """One cell with its mean over seeds, the share of resamples in which it is the best of all, and its mean rank in them."""
 
     levels: Mapping[str, Level]
     num_planned: int
@@ -35,18 +34,20 @@ class RankStability:
     """Cells of a design, or finalists, the best mean first; at most ``MOST_CELLS`` of ``num_cells`` are here."""
 
     outcome: Outcome
-    kind: Kind
+    kind: Role
     cells: Sequence[RankedCell]
     num_cells: int
     num_seeds: int
 
 
 def rank_stability(study: StudyRecord, runs: Sequence[RunRecord], *, seed: int = 0) -> RankStability | None:
-    """Of the finalists of a search, else of the cells of a design, on the primary outcome.
+    """Resample the ranks of the finalists of a search, else of the cells of a design, on the primary outcome.
+
+    Missing replicates are allowed: values are first freed of the seeds' effects (``two_way_fit``).
 
     None with fewer than two cells that have a value, or fewer than two seeds.
     """
-    kind: Kind = "finalist" if study.design == "adaptive_search" else "cell"
+    kind: Role = "finalist" if study.design == "adaptive_search" else "cell"
     outcome = objectives_of(study)[0]
     cells = list(group_by_levels(run for run in runs if run.role == kind).values())
     cells = [cell for cell in cells if finite_values(cell, outcome.metric)]
@@ -68,11 +69,12 @@ def rank_stability(study: StudyRecord, runs: Sequence[RunRecord], *, seed: int =
 def resampled_ranks(values_CS: FloatArray, generator: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """How often each cell's mean is the highest, and its mean rank, over 10,000 draws of as many seeds with replacement.
 
-    A seed is drawn with all its cells, so that what it does to all of them moves no rank. With few seeds a plain bootstrap is
-    too sure: means of n drawn seeds vary by (n - 1)/n too little, and their spread is itself only estimated. So the distance of
-    a draw's means from those of all seeds is stretched by √(n / (n - 1)) · √((n - 1) / χ²) with a χ² of n - 1 degrees of freedom
-    for every draw, which makes of a normal distribution Student's t. Cells of one mean share a place, and the first one; a cell
-    of which no value was drawn is last.
+    A block bootstrap: a seed is drawn with all its cells, so that what it does to all of them changes no rank. With few seeds a
+    plain bootstrap is overconfident: the variance of a mean of n drawn seeds is too small by (n - 1) / n (Efron 1982, section 5),
+    and is itself only estimated. So the distance of a draw's means from those of all seeds is widened by
+    √(n / (n - 1)) · √((n - 1) / χ²), with a χ² of n - 1 degrees of freedom for every draw, which turns a normal distribution into
+    Student's t. Cells of equal mean share a rank, and the first place; a cell of which no value was drawn is last. The best cell
+    is taken as it is found: among cells that hardly differ the result is overconfident.
 
     Args:
         values_CS: Cells by seeds, higher is better, NaN where there is no value; at least two seeds.

@@ -1,4 +1,4 @@
-"""How two factors interact: the effect of one at every level of the other."""
+"""Simple effects: the effect of one factor at every level of another, which shows how the two interact."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,10 @@ from studies.run_record import Level, RunRecord, StudyRecord
 
 @dataclass(frozen=True)
 class SimpleEffect:
-    """A level minus its factor's baseline level, where another factor has one level; None where no seed has it."""
+    """A level minus its factor's baseline level where another factor has a given level.
+
+    ``difference`` is a mean over seeds with Student's t interval, in the outcome's unit; None where no seed has it.
+    """
 
     factor: str
     level: Level
@@ -24,7 +27,10 @@ class SimpleEffect:
 
 
 def simple_effects(study: StudyRecord, runs: Sequence[RunRecord], pair: Term, metric: str) -> list[SimpleEffect]:
-    """Of the pair's first factor at every level of the second: paired by seed, the mean over the levels of all other factors.
+    """The simple effects of the pair's first factor at every level of the second.
+
+    Differences are paired by seed and averaged over the levels of all other factors; their intervals are not corrected for their
+    number.
 
     Cells of which the design lacks the counterpart at the baseline level are left out; levels without any are not in the list.
     """

@@ -1,16 +1,16 @@
-"""How much of the variance a term explains: partial ω² with its interval."""
+"""Partial ω²: how much of the variance a term explains, with its interval."""
 
 from dataclasses import dataclass
 
 from scipy import optimize, special
 
 LARGEST_EXACT = 1e6
-"""Noncentralities beyond are taken by Patnaik's approximation, then right to seven digits; SciPy's sums would end in NaN."""
+"""Beyond it Patnaik's approximation is used, which is right to seven digits there; SciPy's sums would give NaN."""
 
 
 @dataclass(frozen=True)
 class VarianceShare:
-    """Partial ω²: of the variance that a term and the error make together, the term's part."""
+    """Partial ω²: the part of a term in the variance of term and error together, a share without a unit."""
 
     value: float
     """Below 0 by chance where there is none."""
@@ -22,7 +22,7 @@ def variance_share(f: float, df: int, residual_df: int, num_values: int, confide
     """Partial ω² = df·(F - 1) / (df·(F - 1) + N) of a fixed effect (Olejnik and Algina 2003, equation 8).
 
     The interval is of λ / (λ + N), where λ are the noncentralities under which F is neither among the highest nor the lowest
-    2.5 % (Steiger 2004): exact for normal noise of one variance, and without 0 only where p is below 0.025.
+    2.5 % (Steiger 2004). It is exact for normal noise of one variance, and excludes 0 only where p is below 0.025.
 
     Args:
         f: The term's F.

@@ -1,4 +1,4 @@
-"""What can be said of a factor: which way its levels go, what is too small to matter, how many more seeds would settle it."""
+"""What a verdict on a factor says: its direction, differences too small to matter, and how many more seeds would decide."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,10 @@ MOST_SEEDS = 1000
 
 
 def negligible_margin(effects: Sequence[LevelEffect], outcome: Outcome) -> float:
-    """The difference below which a factor has no effect worth the name; NaN where the baseline level has no mean."""
+    """The difference up to which a factor counts as without effect, in the outcome's unit; NaN where the baseline has no mean.
+
+    Half a point for fractions, else 1 % of the baseline's mean.
+    """
     if outcome.is_fraction:
         return NEGLIGIBLE_FRACTION
     baselines = [effect.estimate.mean for effect in effects if effect.is_baseline and effect.estimate]
@@ -38,7 +41,7 @@ def is_negligible(effect: LevelEffect, margin: float) -> bool:
 
 
 def direction_of_more(effects: Sequence[LevelEffect]) -> int | None:
-    """1 where more of a factor of ordered numbers makes the outcome higher, -1 where lower: by all decided levels alike.
+    """1 where larger numbers of a factor make the outcome higher, -1 where lower, if all decided levels agree.
 
     None where none is decided, they disagree, or a level is no number.
     """

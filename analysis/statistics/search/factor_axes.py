@@ -13,7 +13,7 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Axis:
+class FactorAxis:
     """A factor's scale: a range from ``low`` to ``high``, or levels; levels that are numbers have an order."""
 
     factor: str
@@ -37,7 +37,7 @@ class Axis:
 
     @property
     def margin(self) -> float:
-        """How far a place stands for what is around it: half the distance to its neighbours, 0 on a continuous range."""
+        """Half the distance between neighbouring places, 0 on a continuous range: a place represents what is so near."""
         return 0.5 / (self.num_values - 1) if self.num_values and self.num_values > 1 else 0.0
 
     def place(self, level: Level) -> float:
@@ -60,7 +60,7 @@ class Axis:
         return round(value) if self.is_integer else value
 
     def grid(self, num: int) -> list[float]:
-        """Places that stand for the whole axis: every level, or ``num`` places of a range, fewer if it has fewer values."""
+        """Places that cover the axis: every level, or ``num`` places of a range, fewer if it has fewer values."""
         if self.levels:
             return [self.place(level) for level in self.levels]
         places = [float(place) for place in np.linspace(0, 1, min(num, self.num_values or num))]
@@ -82,7 +82,7 @@ class Axis:
         return indicators
 
 
-def axes_of(study: StudyRecord, configurations: Iterable[dict[str, Level]]) -> list[Axis]:
+def factor_axes(study: StudyRecord, configurations: Iterable[dict[str, Level]]) -> list[FactorAxis]:
     """An axis for every factor that some configuration has; a level that the study does not name counts too.
 
     Records from before ranges were kept as numbers have only words: their ranges are what was tried, from least to most.
@@ -94,7 +94,7 @@ def axes_of(study: StudyRecord, configurations: Iterable[dict[str, Level]]) -> l
     return [_axis(study, name, tried[name]) for name in study.factors if name in tried]
 
 
-def _axis(study: StudyRecord, name: str, tried: Sequence[Level]) -> Axis:
+def _axis(study: StudyRecord, name: str, tried: Sequence[Level]) -> FactorAxis:
     if name in study.ranges:
         return _range_axis(study, name, [float(level) for level in tried if _is_number(level)])  # type: ignore[arg-type]
     levels = list(study.factors[name])
@@ -103,21 +103,21 @@ def _axis(study: StudyRecord, name: str, tried: Sequence[Level]) -> Axis:
             levels.append(level)
     if all(_is_number(level) for level in levels):
         levels.sort(key=float)  # type: ignore[arg-type]
-        return Axis(name, levels, num_values=len(levels))
-    return Axis(name, levels)
+        return FactorAxis(name, levels, num_values=len(levels))
+    return FactorAxis(name, levels)
 
 
-def _range_axis(study: StudyRecord, name: str, tried: Sequence[float]) -> Axis:
+def _range_axis(study: StudyRecord, name: str, tried: Sequence[float]) -> FactorAxis:
     """As wide as what was tried where that is wider than the range, which an earlier file of the study may have had."""
     bounds = study.bounds.get(name)
     if bounds is None:
         low, high = (min(tried), max(tried)) if tried else (0.0, 1.0)
-        return Axis(name, low=low, high=high, is_log=", log" in study.ranges[name] and low > 0)
+        return FactorAxis(name, low=low, high=high, is_log=", log" in study.ranges[name] and low > 0)
     low, high, is_integer = min([bounds["low"], *tried]), max([bounds["high"], *tried]), bounds["integer"]
     is_log = bounds["log"] and low > 0
     step = bounds["step"] or (1 if is_integer and not is_log else None)
     num_values = round((high - low) / step) + 1 if step else None
-    return Axis(name, low=low, high=high, is_log=is_log, is_integer=is_integer, num_values=num_values)
+    return FactorAxis(name, low=low, high=high, is_log=is_log, is_integer=is_integer, num_values=num_values)
 
 
 def _is_number(level: Level) -> bool:

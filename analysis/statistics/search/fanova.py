@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import RandomForestRegressor
 
-from analysis.statistics.search.factor_axes import Array, Axis
+from analysis.statistics.search.factor_axes import Array, FactorAxis
 
 FEWEST_IN_A_LEAF = 3
 
@@ -22,16 +22,21 @@ def forest_of(inputs_NC: Array, values_N: Array, *, num_trees: int, seed: int) -
     return forest.fit(inputs_NC, values_N)
 
 
-def main_effect_shares(forest: Any, axes: Sequence[Axis]) -> Array:
-    """For each axis the share of the forest's variance that is its main effect: the mean over the trees that vary at all.
+def main_effect_shares(forest: Any, axes: Sequence[FactorAxis]) -> Array:
+    """For each axis the share of the forest's variance that is its main effect (Hutter, Hoos and Leyton-Brown 2014, section 3).
 
-    All are 0 where no tree varies. What is missing from 1 is interactions.
+    The mean over the trees that vary at all, for a uniform measure on the space; all are 0 where no tree varies. What is missing
+    from a sum of 1 is due to interactions.
+
+    Args:
+        forest: A fitted random forest of scikit-learn.
+        axes: In the order of the forest's inputs.
     """
     shares = [found for tree in forest.estimators_ if (found := _shares_of_tree(tree.tree_, axes)) is not None]
     return np.mean(shares, axis=0) if shares else np.zeros(len(axes))
 
 
-def _shares_of_tree(tree: Any, axes: Sequence[Axis]) -> Array | None:
+def _shares_of_tree(tree: Any, axes: Sequence[FactorAxis]) -> Array | None:
     values_L = tree.value[:, 0, 0][tree.children_left < 0]
     low_LC, high_LC = _leaf_boxes(tree, axes)
     covers, fractions = [], []
@@ -57,7 +62,7 @@ def _shares_of_tree(tree: Any, axes: Sequence[Axis]) -> Array | None:
     return np.array(variances) / variance
 
 
-def _leaf_boxes(tree: Any, axes: Sequence[Axis]) -> tuple[Array, Array]:
+def _leaf_boxes(tree: Any, axes: Sequence[FactorAxis]) -> tuple[Array, Array]:
     """Lower and upper bounds of every leaf in every column."""
     margins = np.concatenate([np.full(axis.num_columns, axis.margin if axis.is_ordered else 0.0) for axis in axes])
     low = np.tile(-margins, (tree.node_count, 1))

@@ -1,11 +1,11 @@
-"""How surely a configuration is on the Pareto front, given how much another seed would change."""
+"""The probability that a configuration is on the Pareto front, given how much another seed would change."""
 
 from typing import Any
 
 import numpy as np
 
 from analysis.statistics.search.factor_axes import Array
-from analysis.statistics.search.pareto import Mask, beaten
+from analysis.statistics.search.pareto import Mask, dominated
 
 NUM_RESAMPLES = 1000
 FEWEST_DEGREES = 4
@@ -16,9 +16,9 @@ SEED = 20260124
 
 
 def by_resampled_seeds(losses_CSO: Array) -> Array | None:
-    """The probability of each configuration to be on the front of its fellows, under resampling of seeds in blocks.
+    """The probability that each configuration is on the Pareto front of all, by a bootstrap of whole seeds.
 
-    A bootstrap over blocks: all configurations get the same seeds, so that what a seed does to all of them cancels. The
+    All configurations get the same seeds, so that what a seed does to all of them cancels. The
     resampled means are widened by √(k / (k - 1)) about the mean of k seeds, since a bootstrap of k values varies by that much
     too little (Efron 1982, section 5).
 
@@ -43,14 +43,14 @@ def by_resampled_seeds(losses_CSO: Array) -> Array | None:
         total_C = known_CS @ weights_S
         drawn_CO = np.tensordot(values_CSO, weights_S, axes=(1, 0)) / np.maximum(1, total_C)[:, None]
         deviation_CO = np.where(total_C[:, None] > 0, drawn_CO - mean_CO, 0.0)
-        count_C += ~beaten(mean_CO + widening_C[:, None] * deviation_CO)
+        count_C += ~dominated(mean_CO + widening_C[:, None] * deviation_CO)
     probability = np.full(len(has_value), np.nan)
     probability[has_value] = count_C / NUM_RESAMPLES
     return probability
 
 
 def replicate_noise(losses_CSO: Array) -> Array | None:
-    """What is left of the replicates' losses without their configuration's and their seed's mean, scaled to its true size.
+    """The residuals of the replicates' losses after configuration + seed, scaled by √(n / degrees of freedom).
 
     Only this noise can change an order: configurations that were tried with one and the same seed share what the seed does.
     Of a single configuration the seed's part cannot be told, and stays in.
@@ -79,9 +79,9 @@ def replicate_noise(losses_CSO: Array) -> Array | None:
 
 
 def by_added_noise(losses_CO: Array, num_seeds_C: Array, noise_RO: Array) -> Array:
-    """The probability of each configuration to be on the front, had every value another draw of the noise.
+    """The probability that each configuration is on the front if every value had another draw of the noise.
 
-    It does not take back that the best of many were also lucky.
+    The noise is assumed to be the same for all configurations. The luck that the best of many had is not corrected for.
 
     Args:
         losses_CO: Configurations × objectives, less is better; NaN where there is no value.
@@ -98,7 +98,7 @@ def by_added_noise(losses_CO: Array, num_seeds_C: Array, noise_RO: Array) -> Arr
     scale = 1 / np.sqrt(num_seeds_C[able, None])
     for _ in range(NUM_RESAMPLES):
         noise = noise_RO[generator.integers(len(noise_RO), size=len(able))]
-        probability[able] += ~beaten(losses_CO[able] - scale * noise)
+        probability[able] += ~dominated(losses_CO[able] - scale * noise)
     return probability / NUM_RESAMPLES
 
 
@@ -108,6 +108,6 @@ def _known(losses: Array) -> Any:
 
 
 def _hopeless(losses_NO: Array, span_O: Array) -> Mask:
-    """Which points some other beats whatever the noise; they decide nothing about the rest either."""
+    """Which points some other dominates whatever the noise; they can be left out of every comparison."""
     found = [bool(np.any(np.all(losses_NO + span_O < loss, axis=1))) for loss in losses_NO]
     return np.array(found, dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""How a search went on: the hypervolume of its front, or its best value, after every trial."""
+"""The progress of a search: the hypervolume of its front, or its best value, after every trial."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ import numpy as np
 from optuna._hypervolume import compute_hypervolume  # its only place; exact for three objectives and more
 
 from analysis.statistics.data.outcomes import Outcome
-from analysis.statistics.search.design_matrix import Mask, Sample
+from analysis.statistics.search.design_matrix import DesignMatrix, Mask
 from analysis.statistics.search.factor_axes import Array
-from analysis.statistics.search.pareto import beaten, losses_of
+from analysis.statistics.search.pareto import dominated, losses_of
 
 MOST_MOMENTS = 30
 """At which the hypervolume of three or more objectives is computed; of two it is after every trial."""
@@ -19,7 +19,7 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Progress:
-    """After so many trials (in the order in which they were begun) what the search had reached.
+    """What a search had reached after each number of trials, in the order in which they were begun.
 
     With several objectives ``reached`` is a share: the hypervolume between the front and ``reference``, the worst values among
     the trials, over the volume between ``reference`` and the best values. With one it is the best value so far (NaN before the
@@ -36,9 +36,18 @@ class Progress:
         return self.num_trials[int(np.argmax(reached >= share * reached[-1] - ROUNDING))]
 
 
-def progress(sample: Sample, objectives: Sequence[Outcome], counts: Mask) -> Progress | None:
-    """Of the trials that count (those that keep the limits); None where none of them has all objectives."""
-    values_NO = np.column_stack([sample.values[objective] for objective in objectives])
+def progress(tried: DesignMatrix, objectives: Sequence[Outcome], counts: Mask) -> Progress | None:
+    """The hypervolume (Zitzler and Thiele 1998) or, of one objective, the best value after every trial.
+
+    Args:
+        tried: The trials of the search.
+        objectives: What was searched for.
+        counts: Which trials count: those that keep the limits.
+
+    Returns:
+        None where no trial that counts has all objectives.
+    """
+    values_NO = np.column_stack([tried.values[objective] for objective in objectives])
     losses_NO = losses_of(values_NO, [objective.direction for objective in objectives])
     losses_NO[~counts] = np.nan
     known = np.all(np.isfinite(losses_NO), axis=1, keepdims=True)[:, 0]
@@ -65,7 +74,7 @@ def _hypervolumes(unit_NO: Array, moments: Sequence[int]) -> list[float]:
     before = 0
     for moment in moments:
         grown = np.unique(np.vstack([front, unit_NO[before:moment]]), axis=0)
-        grown = grown[~beaten(grown)]
+        grown = grown[~dominated(grown)]
         same = len(grown) == len(front) and np.array_equal(grown, front)
         found.append(found[-1] if same and found else hypervolume(grown))
         front, before = grown, moment
@@ -73,7 +82,11 @@ def _hypervolumes(unit_NO: Array, moments: Sequence[int]) -> list[float]:
 
 
 def hypervolume(front_NO: Array) -> float:
-    """The share of the unit cube that a front dominates: losses between 0 and 1, sorted by the first, none of them beaten."""
+    """The share of the unit cube that a front dominates, with 1 as the reference point.
+
+    Args:
+        front_NO: Losses between 0 and 1, sorted by the first; no point dominates another.
+    """
     if front_NO.shape[1] > 2:
         return float(compute_hypervolume(front_NO, np.ones(front_NO.shape[1]), assume_pareto=True))
     ends = np.append(front_NO[1:, 0], 1.0)

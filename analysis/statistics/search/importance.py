@@ -1,4 +1,4 @@
-"""How important each factor is for an outcome among what was tried: fANOVA and PED-ANOVA, with their spread and chance."""
+"""The importance of each factor for an outcome among what was tried: fANOVA and PED-ANOVA, with errors and chance levels."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,18 +7,18 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.statistics.data.outcomes import Outcome
-from analysis.statistics.search.design_matrix import Mask, Sample, model_inputs, some_of
-from analysis.statistics.search.factor_axes import Array, Axis
+from analysis.statistics.search.design_matrix import DesignMatrix, Mask, model_inputs, some_of
+from analysis.statistics.search.factor_axes import Array, FactorAxis
 from analysis.statistics.search.fanova import forest_of, main_effect_shares
 from analysis.statistics.search.ped_anova import best_of, cells_on, ped_anova_share
 
 FEWEST_CONFIGURATIONS = 20
 """Fewer say nothing of importance."""
 MOST_CONFIGURATIONS = 600
-"""Of more than these, so many are drawn."""
+"""If there are more, this number of them is drawn."""
 NUM_HALVES = 50
 NUM_SHUFFLES = 19
-"""The largest of so many shuffles is exceeded by chance once in 20."""
+"""By chance the largest of 19 shuffles is exceeded once in 20."""
 NUM_TREES = 12
 """Of a forest; the shares are means over as many forests as there are shuffles."""
 SEED = 20260121
@@ -56,8 +56,11 @@ class Importance:
     ped_anova: Share | None
 
 
-def importances(sample: Sample, outcome: Outcome, *, with_pruned: bool) -> list[Importance]:
-    """Every factor's importance, in the order of the axes; a conditional factor's where it is active.
+def importances(tried: DesignMatrix, outcome: Outcome, *, with_pruned: bool) -> list[Importance]:
+    """Every factor's importance by fANOVA (``main_effect_shares``) and PED-ANOVA (``ped_anova_share``), in the order of axes.
+
+    A conditional factor is judged among the configurations in which it is active. In an adaptive search these are associations,
+    not effects: the sample is where values were good.
 
     The standard error is the standard deviation over 50 random halves of the configurations: a half without replacement varies as
     much as a bootstrap resample of all (Politis and Romano 1994), and has no configuration twice, which a forest would learn
@@ -65,43 +68,43 @@ def importances(sample: Sample, outcome: Outcome, *, with_pruned: bool) -> list[
     shuffled among the configurations, so that a factor without any part is as its shadow.
 
     Args:
-        sample: What was tried.
-        outcome: One that the sample has values of.
+        tried: What was tried.
+        outcome: One that the design matrix has values of.
         with_pruned: Whether a pruned configuration counts, for PED-ANOVA alone, as worse than all that were not.
     """
     found: dict[str, Importance] = {}
-    active_NF = ~np.isnan(sample.places_NF)
-    for i, axis in enumerate(sample.axes):
+    active_NF = ~np.isnan(tried.places_NF)
+    for i, axis in enumerate(tried.axes):
         if axis.factor not in found:
-            together = [j for j in range(len(sample.axes)) if np.array_equal(active_NF[:, j], active_NF[:, i])]
-            for importance in _of_stratum(sample, outcome, together, with_pruned=with_pruned):
+            together = [j for j in range(len(tried.axes)) if np.array_equal(active_NF[:, j], active_NF[:, i])]
+            for importance in _of_stratum(tried, outcome, together, with_pruned=with_pruned):
                 found[importance.factor] = importance
-    return [found[axis.factor] for axis in sample.axes]
+    return [found[axis.factor] for axis in tried.axes]
 
 
-def _of_stratum(sample: Sample, outcome: Outcome, judged: Sequence[int], *, with_pruned: bool) -> list[Importance]:
+def _of_stratum(tried: DesignMatrix, outcome: Outcome, judged: Sequence[int], *, with_pruned: bool) -> list[Importance]:
     """Of the factors that are active in the same configurations."""
     generator = np.random.default_rng(SEED)
-    is_active = ~np.isnan(sample.places_NF[:, judged[0]])
-    known = is_active & sample.known(outcome)
-    ranked = known | (is_active & sample.is_pruned) if with_pruned else known
-    axes = [sample.axes[i] for i in judged]
-    if known.sum() < FEWEST_CONFIGURATIONS or np.ptp(sample.values[outcome][known]) == 0:
+    is_active = ~np.isnan(tried.places_NF[:, judged[0]])
+    known = is_active & tried.known(outcome)
+    ranked = known | (is_active & tried.is_pruned) if with_pruned else known
+    axes = [tried.axes[i] for i in judged]
+    if known.sum() < FEWEST_CONFIGURATIONS or np.ptp(tried.values[outcome][known]) == 0:
         return [Importance(axis.factor, int(known.sum()), int(ranked.sum()), None, None) for axis in axes]
-    by_fanova = _estimate(_fanova(sample, outcome, judged, known), known, generator)
-    by_ped = _estimate(_ped_anova(sample, outcome, axes, judged), ranked, generator)
+    by_fanova = _estimate(_fanova(tried, outcome, judged, known), known, generator)
+    by_ped = _estimate(_ped_anova(tried, outcome, axes, judged), ranked, generator)
     return [
         Importance(axis.factor, min(int(known.sum()), MOST_CONFIGURATIONS), min(int(ranked.sum()), MOST_CONFIGURATIONS), *shares)
         for axis, shares in zip(axes, zip(by_fanova, by_ped, strict=True), strict=True)
     ]
 
 
-def _fanova(sample: Sample, outcome: Outcome, judged: Sequence[int], known: Mask) -> Shares:
+def _fanova(tried: DesignMatrix, outcome: Outcome, judged: Sequence[int], known: Mask) -> Shares:
     """A forest of all factors that are active wherever these are; beside them their shadows, of other configurations."""
-    always = [i for i in range(len(sample.axes)) if not np.isnan(sample.places_NF[known, i]).any()]
-    axes = [sample.axes[i] for i in always]
-    inputs_NC = model_inputs(axes, sample.places_NF[:, always])
-    values_N = sample.values[outcome]
+    always = [i for i in range(len(tried.axes)) if not np.isnan(tried.places_NF[known, i]).any()]
+    axes = [tried.axes[i] for i in always]
+    inputs_NC = model_inputs(axes, tried.places_NF[:, always])
+    values_N = tried.values[outcome]
     kept = [always.index(i) for i in judged]
 
     def shares(rows: Rows, shuffled: Rows) -> tuple[Array, Array]:
@@ -112,9 +115,9 @@ def _fanova(sample: Sample, outcome: Outcome, judged: Sequence[int], known: Mask
     return shares
 
 
-def _ped_anova(sample: Sample, outcome: Outcome, axes: Sequence[Axis], judged: Sequence[int]) -> Shares:
-    cells = [cells_on(axis, np.nan_to_num(sample.places_NF[:, i])) for axis, i in zip(axes, judged, strict=True)]
-    losses_N = np.array([outcome.better_first(value) for value in sample.values[outcome]])
+def _ped_anova(tried: DesignMatrix, outcome: Outcome, axes: Sequence[FactorAxis], judged: Sequence[int]) -> Shares:
+    cells = [cells_on(axis, np.nan_to_num(tried.places_NF[:, i])) for axis, i in zip(axes, judged, strict=True)]
+    losses_N = np.array([outcome.better_first(value) for value in tried.values[outcome]])
     losses_N[np.isnan(losses_N)] = np.inf
 
     def shares(rows: Rows, shuffled: Rows) -> tuple[Array, Array]:

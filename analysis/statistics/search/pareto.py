@@ -1,4 +1,4 @@
-"""Pareto fronts: what nothing else beats in every objective."""
+"""Pareto fronts: the points that no other point dominates."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from studies.run_record import Direction
 
 NUM_STRONG = 64
-"""Points with the least sum of losses: most others are beaten by one of them, and need not be compared with each other."""
+"""Points with the least sum of losses: they dominate most of the others, which then need not be compared with each other."""
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -17,7 +17,7 @@ Mask = npt.NDArray[np.bool_]
 def pareto_front(values: Sequence[Sequence[float]], directions: Sequence[Direction]) -> list[bool]:
     """Whether each point is on the front: no other is at least as good in every objective and better in one.
 
-    Equal points stand on it together; a point with a value that is not finite does not, and beats none.
+    Equal points are on it together; a point with a value that is not finite is not on it and dominates none.
 
     Args:
         values: A row of objectives for each point.
@@ -28,30 +28,34 @@ def pareto_front(values: Sequence[Sequence[float]], directions: Sequence[Directi
     losses = losses_of(values, directions)
     known = np.isfinite(losses).all(axis=1)
     on_front = np.zeros(len(losses), dtype=np.bool_)
-    on_front[known] = ~beaten(losses[known])
+    on_front[known] = ~dominated(losses[known])
     return [bool(is_on) for is_on in on_front]
 
 
 def losses_of(values: Sequence[Sequence[float]] | Array, directions: Sequence[Direction]) -> Array:
-    """The objectives, a row for each point, so that less is better."""
+    """The objectives, a row for each point, with the sign changed where more is better, so that less is better."""
     signs = np.array([-1.0 if direction == "maximize" else 1.0 for direction in directions])
     losses: Array = np.asarray(values, dtype=np.float64).reshape(-1, len(signs)) * signs
     return losses
 
 
-def beaten(losses_NO: Array) -> Mask:
-    """Which points another one beats; all losses are finite."""
+def dominated(losses_NO: Array) -> Mask:
+    """Which points some other dominates: is at least as good in every objective and better in one.
+
+    Args:
+        losses_NO: Points × objectives, less is better, all finite.
+    """
     if losses_NO.shape[1] == 2 and len(losses_NO):
-        return _beaten_in_2d(losses_NO)
+        return _dominated_in_2d(losses_NO)
     strong = np.argsort(losses_NO.sum(axis=1), kind="stable")[:NUM_STRONG]
-    found = _beaten_by(losses_NO[strong], losses_NO)
-    left = np.flatnonzero(~found)  # what beats one of these is not beaten by the strong ones itself
-    found[left] = _beaten_by(losses_NO[left], losses_NO[left])
+    found = _dominated_by(losses_NO[strong], losses_NO)
+    left = np.flatnonzero(~found)  # what dominates one of these is not dominated by the strong ones itself
+    found[left] = _dominated_by(losses_NO[left], losses_NO[left])
     return found
 
 
-def _beaten_by(rivals_MO: Array, losses_NO: Array) -> Mask:
-    """Which points one of some rivals beats."""
+def _dominated_by(rivals_MO: Array, losses_NO: Array) -> Mask:
+    """Which points one of some rivals dominates."""
     as_good = np.ones((len(losses_NO), len(rivals_MO)), dtype=np.bool_)
     better = np.zeros_like(as_good)
     for rival, loss in zip(rivals_MO.T, losses_NO.T, strict=True):
@@ -61,7 +65,7 @@ def _beaten_by(rivals_MO: Array, losses_NO: Array) -> Mask:
     return found
 
 
-def _beaten_in_2d(losses_N2: Array) -> Mask:
+def _dominated_in_2d(losses_N2: Array) -> Mask:
     """By the least second loss among the points that are better in the first, or as good in it."""
     order = np.lexsort((losses_N2[:, 1], losses_N2[:, 0]))
     first, second = losses_N2[order].T

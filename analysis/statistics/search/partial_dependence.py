@@ -1,4 +1,4 @@
-"""Partial dependence: what a surrogate predicts at each level of a factor, averaged over the other factors (Friedman 2001)."""
+"""Partial dependence: what a surrogate model predicts at each level of a factor, averaged over the others (Friedman 2001)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.statistics.data.outcomes import Outcome
-from analysis.statistics.search.design_matrix import Sample, model_inputs, some_of
-from analysis.statistics.search.factor_axes import Array, Axis
+from analysis.statistics.search.design_matrix import DesignMatrix, model_inputs, some_of
+from analysis.statistics.search.factor_axes import Array, FactorAxis
 from analysis.statistics.search.importance import FEWEST_CONFIGURATIONS, MOST_CONFIGURATIONS
 from analysis.statistics.search.surrogate_models import Kind, Score, fit, scores
 from studies.run_record import Level, StudyRecord
@@ -25,12 +25,13 @@ SEED = 20260123
 
 @dataclass(frozen=True)
 class Dependence:
-    """The surrogate's mean prediction at levels of one factor, from low to high or in the study's order.
+    """A surrogate model's mean prediction at levels of a factor, from low to high or in the study's order, in the outcome's unit.
 
-    ``low`` and ``high`` are 95 % pointwise, by the spread over random halves of the configurations.
+    ``low`` and ``high`` are a pointwise 95 % band by the spread over 25 random halves of the configurations: how much other
+    configurations would change the curve, not how wrong the model is.
     """
 
-    axis: Axis
+    axis: FactorAxis
     levels: Sequence[Level]
     mean: Array
     low: Array
@@ -38,8 +39,8 @@ class Dependence:
 
 
 @dataclass(frozen=True)
-class Surrogate:
-    """What was learnt of one outcome: the error of every kind of surrogate, the best first, and the best one's dependences.
+class SurrogateModel:
+    """What was learnt of one outcome: the error of every kind of model, the best first, and the best one's partial dependences.
 
     There are no dependences where the best predicts no better than the mean; no scores where there is too little to learn from.
     """
@@ -55,19 +56,22 @@ class Surrogate:
         return bool(self.scores) and self.scores[0].is_above_zero
 
 
-def surrogate(study: StudyRecord, sample: Sample, outcome: Outcome) -> Surrogate:
-    """Fit the surrogates to the configurations that have a value, at most 600 of them, drawn at random."""
+def surrogate_model(study: StudyRecord, tried: DesignMatrix, outcome: Outcome) -> SurrogateModel:
+    """Choose a surrogate model by cross-validation and compute its partial dependences.
+
+    It is fitted to the configurations that have a value, or to 600 of them, drawn at random.
+    """
     generator = np.random.default_rng(SEED)
-    rows = some_of(np.flatnonzero(sample.known(outcome)), MOST_CONFIGURATIONS, generator)
-    values_N, places_NF = sample.values[outcome][rows], sample.places_NF[rows]
-    inputs_NC = model_inputs(sample.axes, places_NF)
+    rows = some_of(np.flatnonzero(tried.known(outcome)), MOST_CONFIGURATIONS, generator)
+    values_N, places_NF = tried.values[outcome][rows], tried.places_NF[rows]
+    inputs_NC = model_inputs(tried.axes, places_NF)
     if len(rows) < FEWEST_CONFIGURATIONS or np.ptp(values_N) == 0:
-        return Surrogate(outcome, len(rows))
-    learnt = Surrogate(outcome, len(rows), scores(inputs_NC, values_N))
+        return SurrogateModel(outcome, len(rows))
+    learnt = SurrogateModel(outcome, len(rows), scores(inputs_NC, values_N))
     if not learnt.explains_something:
         return learnt
-    shown = [i for i in range(len(sample.axes)) if not np.isnan(places_NF[:, i]).all()]
-    queries = [_query(study, sample.axes, i, places_NF, generator) for i in shown]
+    shown = [i for i in range(len(tried.axes)) if not np.isnan(places_NF[:, i]).all()]
+    queries = [_query(study, tried.axes, i, places_NF, generator) for i in shown]
     return replace(learnt, dependences=_dependences(learnt.scores[0].kind, inputs_NC, values_N, queries, generator))
 
 
@@ -94,14 +98,14 @@ class _Query:
     ``active`` are the rows of the configurations that have the factor, ``background`` those of them that are drawn.
     """
 
-    axis: Axis
+    axis: FactorAxis
     places: Sequence[float]
     inputs: Array
     active: Rows
     background: Rows
 
 
-def _query(study: StudyRecord, axes: Sequence[Axis], i: int, places_NF: Array, generator: np.random.Generator) -> _Query:
+def _query(study: StudyRecord, axes: Sequence[FactorAxis], i: int, places_NF: Array, generator: np.random.Generator) -> _Query:
     """What hangs on the factor's level is in the middle of its range."""
     active = np.flatnonzero(~np.isnan(places_NF[:, i]))
     rows = some_of(active, MOST_BACKGROUND, generator)

@@ -1,4 +1,4 @@
-"""PED-ANOVA: how much each factor tells apart the best configurations from all that were tried (Watanabe et al. 2023).
+"""PED-ANOVA: how much each factor distinguishes the best configurations from all that were tried (Watanabe et al. 2023).
 
 The importance is γ² times the Pearson divergence of a factor's density among the best share γ from its density among all
 (equation 9 of the paper). That is the variance which the factor explains of the indicator of being among the best; we
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from analysis.statistics.search.factor_axes import Array, Axis
+from analysis.statistics.search.factor_axes import Array, FactorAxis
 
 NUM_CELLS = 50
 TARGET_QUANTILE = 0.1
@@ -31,7 +31,7 @@ def best_of(losses_N: Array) -> npt.NDArray[np.bool_]:
     return best
 
 
-def cells_on(axis: Axis, places_N: Array) -> tuple[Cells, int]:
+def cells_on(axis: FactorAxis, places_N: Array) -> tuple[Cells, int]:
     """The cell of every place, and how many cells there are."""
     if not axis.is_ordered:
         return places_N.astype(np.intp), len(axis.levels)
@@ -39,7 +39,7 @@ def cells_on(axis: Axis, places_N: Array) -> tuple[Cells, int]:
     return np.clip(np.ceil(places_N * (num - 1) - 0.5), 0, num - 1).astype(np.intp), num
 
 
-def _num_cells(axis: Axis) -> int:
+def _num_cells(axis: FactorAxis) -> int:
     """Of integers on a log scale, a cell for every doubling."""
     return int(np.ceil(np.log2(axis.high - axis.low + 1))) + 1 if axis.is_integer else NUM_CELLS
 

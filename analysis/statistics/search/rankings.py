@@ -1,9 +1,9 @@
-"""Configurations that are ranked, not contrasted: the cells of a random design, the trials and finalists of a search."""
+"""Rankings of configurations: the cells of a random design, the trials and finalists of a search."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,13 +12,12 @@ from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.outcomes import Outcome, objectives_of, outcomes_of
 from analysis.statistics.search.factor_axes import Array
 from analysis.statistics.search.front_probability import by_added_noise, by_resampled_seeds, replicate_noise
-from analysis.statistics.search.limits import keeps_limits
 from analysis.statistics.search.pareto import losses_of, pareto_front
 from studies.run_record import TEST_ACCURACY, Level, Role, RunRecord, StudyRecord
 
 Kind = Literal["cell", "search", "finalist"]
 FrontBasis = Literal["seeds", "noise of the finalists", ""]
-"""What the probability to be on the front is of: resampled seeds; one seed, and the noise that the finalists show; nothing."""
+"""How the probability of being on the front is computed: from resampled seeds, from the finalists' noise, or not at all."""
 
 
 @dataclass(frozen=True)
@@ -141,3 +140,16 @@ def _configuration(study: StudyRecord, cell: Cell, searched: Configuration | Non
         selected_on={outcome: found.mean for outcome, found in searched.estimates.items()} if searched else {},
         keeps_limits=keeps_limits(study, cell),
     )
+
+
+def keeps_limits(study: StudyRecord, replicates: Sequence[RunRecord]) -> bool:
+    """Whether the means of a configuration's finished replicates keep every limit; not where one was not measured."""
+    limits: Mapping[str, Mapping[str, Any]] = study.options.get("limits") or {}
+    return all(_keeps(limit, list(finite_values(replicates, metric).values())) for metric, limit in limits.items())
+
+
+def _keeps(limit: Mapping[str, Any], values: Sequence[float]) -> bool:
+    if not values:
+        return False
+    mean, at_most, at_least = float(np.mean(values)), limit.get("at_most"), limit.get("at_least")
+    return (at_most is None or mean <= at_most) and (at_least is None or mean >= at_least)

@@ -1,4 +1,4 @@
-"""Surrogates: models that predict an outcome from a configuration, and how well they do on configurations they have not seen."""
+"""Surrogate models: they predict an outcome from a configuration; and their error on configurations that they have not seen."""
 
 import warnings
 from collections.abc import Callable
@@ -30,7 +30,7 @@ SEED = 20260122
 
 @dataclass(frozen=True)
 class Score:
-    """A surrogate's error on configurations that it was not fitted to (5 folds).
+    """The error of a surrogate model on configurations that it was not fitted to (5 folds).
 
     ``rmse`` is in the outcome's unit; ``r_squared`` is 1 minus the mean squared error over the variance, about 0 for what
     predicts no better than the mean. Its standard error is that of a ratio of two means over the configurations.
@@ -48,7 +48,12 @@ class Score:
 
 
 def scores(inputs_NC: Array, values_N: Array) -> list[Score]:
-    """Of every kind of surrogate that the number of columns allows, the best first."""
+    """The 5-fold cross-validated error of every kind of surrogate model that the number of columns allows, the best first.
+
+    Args:
+        inputs_NC: Configurations × columns, see ``model_inputs``.
+        values_N: The outcome of each, in its unit.
+    """
     kinds: list[Kind] = ["random forest"]
     if inputs_NC.shape[1] <= MOST_COLUMNS_OF_PROCESS:
         kinds.append("Gaussian process")
@@ -69,7 +74,7 @@ def _score(kind: Kind, inputs_NC: Array, values_N: Array, folds: Any) -> Score:
 
 
 def fit(kind: Kind, inputs_NC: Array, values_N: Array) -> Model:
-    """A surrogate of a kind; a Gaussian process's kernel is chosen anew each time."""
+    """Fit a surrogate model and return its prediction function; the kernel of a Gaussian process is chosen anew each time."""
     if kind == "random forest":
         predict: Model = forest_of(inputs_NC, values_N, num_trees=NUM_TREES, seed=SEED).predict
     else:

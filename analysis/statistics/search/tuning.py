@@ -1,4 +1,4 @@
-"""What the nested search chose for every cell, and what that took."""
+"""What the tuning of nuisance hyperparameters chose for every cell, and the trials that it took."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -15,9 +15,11 @@ from scipy import stats
 
 from analysis.compare_studies import write_comparison
 from analysis.records.loading import RecordedStudy
-from analysis.reporting.formats.document import document_markdown, document_page, document_terminal
-from analysis.reporting.topics.comparison import Comparison, compare, comparison_data, comparison_document
-from analysis.statistics.comparison import Compared
+from analysis.reporting.formats.html import to_html
+from analysis.reporting.formats.markdown import to_markdown
+from analysis.reporting.formats.terminal import to_terminal
+from analysis.reporting.topics.comparison import StudyComparison, compare, comparison_data, comparison_document
+from analysis.statistics.comparison import ComparedValue
 from analysis.statistics.data.outcomes import ACCURACY_OUTCOME
 from studies.run_record import ACCURACY, Level, RunRecord
 from tests.analysis.conftest import MakeStore
@@ -48,19 +50,19 @@ def study_with(
     return RecordedStudy(study_of("one_factor_at_a_time", {"a": levels}, runs, name=name, seeds=list(seeds)), runs)
 
 
-def of_kind(comparison: Comparison, kind: str) -> list[Compared]:
+def of_kind(comparison: StudyComparison, kind: str) -> list[ComparedValue]:
     return [compared for compared in comparison.compared[ACCURACY_OUTCOME] if compared.kind == kind]
 
 
-def all_texts(comparison: Comparison) -> str:
+def all_texts(comparison: StudyComparison) -> str:
     """The terminal's text, then the Markdown; the page is made too."""
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(document_terminal(comparison_document(comparison, is_narrow=True)))
+    document = comparison_document(comparison)
+    console.print(to_terminal(document))
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 80
-    document = comparison_document(comparison)
-    assert "<script" not in document_page(document)
-    return text + document_markdown(document)
+    assert "<script" not in to_html(document)
+    return text + to_markdown(document)
 
 
 def test_a_shift_is_found_in_every_cell_by_hand() -> None:
@@ -86,7 +88,9 @@ def test_values_of_a_pair_are_over_the_shared_seeds() -> None:
 def test_too_few_pairs_are_told(num_seeds: int, is_warned: bool) -> None:
     """2 comparisons need 7 pairs for a corrected p below 0.05: with fewer nothing can be decided, and it is said."""
     text = all_texts(compare(study_with(0.1, seeds=range(num_seeds)), study_with(0.1, name="other", seeds=range(9))))
-    sentence = f"With {num_seeds} pairs and 2 comparisons in a table no corrected p-value can fall below 0.05; 7 pairs can."
+    sentence = (
+        f"With {num_seeds} pairs and 2 comparisons in a table no corrected p-value can fall below 0.05; that takes 7 pairs."
+    )
     assert (sentence in " ".join(text.split())) == is_warned
 
 
@@ -154,7 +158,7 @@ def test_what_differs_comes_first() -> None:
     assert found == {"data digest": ("d", "e"), "epochs": ("5", "10"), "flip": ("–", "true"), "torch": ("2.15.0", "2.16.0")}
     text = all_texts(comparison)
     assert text.index("What differs") < text.index("Validation accuracy: cells")
-    assert "a difference of results is of the data too" in " ".join(text.split())
+    assert "a difference of results may be due to the data" in " ".join(text.split())
 
 
 def test_cells_of_one_study_alone_are_listed() -> None:
@@ -242,4 +246,4 @@ def test_the_command(tmp_path: Path, make_store: MakeStore, monkeypatch: pytest.
     assert (tmp_path / "before/reports/demo_against_demo/comparison.html").exists()
     refused = CliRunner().invoke(app, arguments)
     assert refused.exit_code == 2
-    assert "compare needs two studies" in refused.output
+    assert "two studies are needed" in refused.output

@@ -11,7 +11,7 @@ import pytest
 
 from analysis import study_summary
 from analysis.records.loading import RecordedStudy
-from analysis.reporting.formats.document import document_markdown
+from analysis.reporting.formats.markdown import to_markdown
 from analysis.reporting.formats.parquet import write_tidy_records
 from analysis.reporting.topics.overview import overview_data, overview_document
 from analysis.statistics.overview import overview
@@ -51,9 +51,9 @@ def test_everything_is_counted() -> None:
         {0: "finished", 1: "failed", 2: "pruned", 3: "missing"},
         {0: "finished", 1: "finished", 2: "finished"},
     ]
-    cost = found.spreads["cost/seconds"]
+    cost = found.durations["cost/seconds"]
     assert (cost.num_values, cost.total, cost.smallest, cost.median, cost.largest) == (3, 360, 60, 120, 180)
-    assert found.spreads["duration_s"].total == 3.5 * 3600
+    assert found.durations["duration_s"].total == 3.5 * 3600
     assert (found.begun_at_ms, found.ended_at_ms) == (HOUR_MS // 2, 2 * HOUR_MS)
     assert [(reason, len(runs)) for reason, runs in found.failures.items()] == [("TrainingError: nan", 1)]
     assert found.provenance == {"data digest": {"d": 7}, "commit": {"abc": 7}, "torch": {"2.15.0": 7}}
@@ -61,7 +61,7 @@ def test_everything_is_counted() -> None:
 
 def test_the_grid_shows_every_replicate() -> None:
     """A sign for every seed of every cell: what was not asked for is not what is missing."""
-    text = document_markdown(overview_document(recorded(), ["Odd."]))
+    text = to_markdown(overview_document(recorded(), ["Odd."]))
     assert "| a=1 | ✓FP– | 1 of 4 |" in text
     assert "| a=2 | ✓✓✓· | 3 of 3 |" in text
     assert "| TrainingError: nan | 1 | a=1 · seed 1 |" in text
@@ -73,7 +73,7 @@ def test_a_study_without_runs_has_an_overview() -> None:
     """Nothing has begun: it says so, and is whole."""
     runs = [run_of({"a": 1}, 0, status="MISSING")]
     study = RecordedStudy(study_of("one_factor_at_a_time", {"a": [1, 2]}, runs), runs)
-    assert "| a=1 | – | 0 of 1 |" in document_markdown(overview_document(study, []))
+    assert "| a=1 | – | 0 of 1 |" in to_markdown(overview_document(study, []))
     assert overview_data(study, [])["begun_at"] == ""
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.reporting.figures import spiking
-from analysis.reporting.topics.spiking import MOST_LISTED, numbered, spiking_sections
+from analysis.reporting.topics.spiking import MOST_LISTED, numbered, spiking_tables
 from analysis.statistics.spiking import CostPoint, cost_points, spiking_of, steps_to_within
 from analysis.statistics.summary import Summary, summarise
 from studies.run_record import Level, Role, RunRecord
@@ -107,11 +107,11 @@ def test_layers_stand_in_the_order_of_the_network() -> None:
 
 def test_tables_say_what_was_measured() -> None:
     """Time steps and cost, the numbered cells, sparsity by layer with half intervals."""
-    costs, cells, sparsity = spiking_sections(spiking_study())
-    assert costs.lines[0].cells[:3] == ["baseline", "3", "2"]
-    assert [line.cells[1] for line in cells.lines] == ["time_steps=4", "baseline", "time_steps=16"]
-    assert [line.cells[-1] for line in cells.lines] == ["operations, energy", "operations, energy", "–"]
-    assert sparsity.lines[0].cells[1] == "80.00 ± 24.84"  # 10 points · t(0.975, 2) / √3
+    costs, cells, sparsity = spiking_tables(spiking_study())
+    assert costs.rows[0].cells[:3] == ["baseline", "3", "2"]
+    assert [row.cells[1] for row in cells.rows] == ["time_steps=4", "baseline", "time_steps=16"]
+    assert [row.cells[-1] for row in cells.rows] == ["operations, energy", "operations, energy", "–"]
+    assert sparsity.rows[0].cells[1] == "80.00 ± 24.84"  # 10 points · t(0.975, 2) / √3
 
 
 def test_many_cells_are_numbered_on_the_fronts_alone() -> None:
@@ -125,7 +125,7 @@ def test_without_measurements_there_is_nothing() -> None:
     """A study of accuracies alone has neither cost figure nor heat map, and no table of them but that of steps."""
     runs = [replace(run_of({"a": a}, seed), accuracy_at_t=()) for a in (0, 1) for seed in range(3)]
     summary = summarise(study_of("one_factor_at_a_time", {"a": [0, 1]}, runs), runs)
-    assert spiking_sections(summary) == []
+    assert spiking_tables(summary) == []
     assert spiking.accuracy_against_cost(summary) is None
     assert spiking.sparsity_by_layer(summary) is None
 

@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 
 from analysis.records.loading import RecordedStudy
-from analysis.reporting.figures.all_figures import gallery
+from analysis.reporting.figures.all_figures import all_figures
 from analysis.reporting.figures.style import INK, inline_svg
-from analysis.reporting.formats import html, terminal
+from analysis.reporting.formats.html import to_html
+from analysis.reporting.formats.tables_csv import effects_csv
+from analysis.reporting.summary_document import summary_document
 from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, SPARSITY_OUTCOME
 from analysis.statistics.summary import Summary, summarise
 from studies.run_record import Level, PlannedReplicate, RunRecord, StudyRecord
@@ -77,7 +79,7 @@ def test_words_and_numbers_agree() -> None:
     assert "validation accuracy by time_steps (baseline 8): more time_steps help (+4.98 points at 16, 95 % +" in text.replace(
         "\n", " "
     )
-    rows = list(csv.DictReader(io.StringIO(terminal.effects_csv(summary))))
+    rows = list(csv.DictReader(io.StringIO(effects_csv(summary))))
     assert float(rows[1]["difference"]) == pytest.approx(EFFECT_OF_16, abs=0.002)
     assert rows[1]["verdict"] == "higher"
     assert len(rows) == 8
@@ -126,11 +128,11 @@ def test_poor_studies_get_a_report(case: str) -> None:
 def test_page_escapes_and_figures_are_svg() -> None:
     """Texts from a study cannot become markup; the figures are well-formed and take the page's own ink."""
     summary = summary_of(recorded())
-    page = html.page(summary)
+    page = to_html(summary_document(summary))
     assert "Does &lt;T&gt; matter?" in page
     assert "<b>" not in page
-    for plate in gallery(summary):
-        figure = inline_svg(plate.figure, plate.heading)
+    for drawn in all_figures(summary):
+        figure = inline_svg(drawn.figure, drawn.title)
         assert ET.fromstring(figure).tag.endswith("svg")
         assert "currentColor" in figure
         assert INK not in figure

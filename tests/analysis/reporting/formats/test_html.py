@@ -10,7 +10,7 @@ import pytest
 from analysis.ablation_summary import write_summary
 from analysis.records.loading import RecordedStudy
 from analysis.reporting.figures import style
-from analysis.reporting.figures.all_figures import gallery
+from analysis.reporting.figures.all_figures import all_figures
 from analysis.reporting.formats import html
 from tests.analysis.reporting.topics.test_published import BITNET, summary_of
 
@@ -108,8 +108,8 @@ def test_the_same_study_gives_the_same_bytes(folder: Path, tmp_path: Path) -> No
 
 def test_small_print_stays_legible_on_a_phone() -> None:
     """No figure is shown so small that its smallest text, of 9 points, falls below 10 pixels: it scrolls instead."""
-    for plate in gallery(summary_of(BITNET)):
-        svg = style.inline_svg(plate.figure, plate.heading)
+    for drawn in all_figures(summary_of(BITNET)):
+        svg = style.inline_svg(drawn.figure, drawn.title)
         narrowest = float(re.findall(r"min-width: min\((\d+)pt", svg)[0])
         width = float(re.findall(r'width="([\d.]+)pt"', svg)[0])
         assert 9 * narrowest / width * 96 / 72 >= 10

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.reporting.formats.latex import escaped, latex_files
+from analysis.reporting.formats.latex import escaped, to_latex
+from analysis.reporting.summary_document import paper_document
 from analysis.statistics.effects.best_level import decided_best
 from analysis.statistics.summary import Summary, summarise
 from studies.run_record import Level
@@ -43,6 +44,10 @@ def search() -> Summary:
 def nothing() -> Summary:
     """A design of which nothing was run."""
     return summarise(study_of("adaptive_search", {"lr": []}, [], ranges={"lr": "0.001 to 1"}, seeds=[0]), [])
+
+
+def latex_files(summary: Summary) -> dict[str, str]:
+    return to_latex(paper_document(summary))
 
 
 SUMMARIES = {"effects": by_time_steps(8), "one seed": by_time_steps(1), "search": search(), "nothing": nothing()}

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from analysis.reporting.document_model import Section
-from analysis.reporting.formats.markdown import sections
-from analysis.reporting.topics.published import matches, published_numbers, published_sections
-from analysis.reporting.topics.spiking import spiking_sections
+from analysis.reporting.document_model import Table
+from analysis.reporting.summary_document import tables
+from analysis.reporting.topics.published import matches, published_numbers, published_tables
+from analysis.reporting.topics.spiking import spiking_tables
 from analysis.statistics.summary import Summary, summarise
 from tests.analysis.examples import all_outputs, run_of, study_of
 
@@ -33,8 +33,8 @@ def summary_of(config: Mapping[str, Any], trainable: str = "bitnet") -> Summary:
     return summarise(study_of("one_factor_at_a_time", {"a": [0, 1]}, runs, trainable=trainable), runs)
 
 
-def section(summary: Summary, title: str) -> Section:
-    return next(section for section in sections(summary) if section.title == title)
+def table(summary: Summary, title: str) -> Table:
+    return next(table for table in tables(summary) if table.title == title).fitted("wide")
 
 
 def models(summary: Summary) -> list[str]:
@@ -60,7 +60,7 @@ def test_another_network_or_data_set_has_none(change: Mapping[str, Any], trainab
     """Neither table nor row mentions anything published then."""
     summary = summary_of({**BITNET, **change}, trainable)
     assert models(summary) == []
-    assert published_sections(summary) == []
+    assert published_tables(summary) == []
     assert "published" not in all_outputs(summary)
 
 
@@ -85,30 +85,30 @@ def test_a_trainable_may_be_a_factor() -> None:
 
 def test_differences_in_recipe_are_named() -> None:
     """What the published number had and what the study has, or that it is not stated; steps are those of the evaluation."""
-    line = section(summary_of(BITNET), "Published numbers").lines[0]
-    assert line.cells[:4] == ["BITnet6, published", "94.37", "59.00 (59.00 to 59.00)", "3"]
-    assert line.cells[4] == (
+    row = table(summary_of(BITNET), "Published numbers").rows[0]
+    assert row.cells[:4] == ["BITnet6, published", "94.37", "59.00 (59.00 to 59.00)", "3"]
+    assert row.cells[4] == (
         "feature_scale 4, here 0.125; image_downscale 1, here 2; num_train_images all, here 3000; "
         "epochs not stated, here 6; seeds not stated, here 3"
     )
-    assert line.cells[5] == "Reddy, BITnet README"
+    assert row.cells[5] == "Reddy, BITnet README"
     spike_norm = {"data": "cifar10", "layout": "resnet20", "balance": "spike_norm", "time_steps": 2500}
-    (line,) = section(summary_of(spike_norm, "converted_snn"), "Published numbers").lines
-    assert line.cells[4].endswith("; seeds one network, 5 stochastic runs, here 3")
-    assert "time_steps" not in line.cells[4]
+    (row,) = table(summary_of(spike_norm, "converted_snn"), "Published numbers").rows
+    assert row.cells[4].endswith("; seeds one network, 5 stochastic runs, here 3")
+    assert "time_steps" not in row.cells[4]
 
 
 def test_rows_are_marked_as_published() -> None:
     """In the table of accuracies under test accuracy, and in that of sparsity layer by layer."""
     summary = summary_of(BITNET)
-    accuracy = section(summary, "Validation accuracy")
+    accuracy = table(summary, "Validation accuracy")
     place = [column.title for column in accuracy.columns].index("test accuracy % (95 %)")
-    assert [(line.cells[0], line.cells[1], line.cells[place]) for line in accuracy.lines[-2:]] == [
+    assert [(row.cells[0], row.cells[1], row.cells[place]) for row in accuracy.rows[-2:]] == [
         ("published", "BITnet6", "94.37"),
         ("published", "BITnet6 Max", "94.62"),
     ]
-    by_layer = next(section for section in spiking_sections(summary) if section.title == "Sparsity by layer")
-    assert by_layer.lines[-2].cells == ["BITnet6, published", "90.35", "92.38", "96.48", "94.11", "98.56", "90.78", "–"]
+    by_layer = next(table for table in spiking_tables(summary) if table.title == "Sparsity by layer")
+    assert by_layer.rows[-2].cells == ["BITnet6, published", "90.35", "92.38", "96.48", "94.11", "98.56", "90.78", "–"]
 
 
 def test_published_numbers_are_whole() -> None:

@@ -77,7 +77,7 @@ def test_factors_that_always_go_together_are_not_told_apart() -> None:
     runs = [run_of({"a": a, "b": b}, s, 0.5 + 0.1 * a + s / 50) for a, b in ((0, "x"), (1, "y")) for s in range(3)]
     summary = summarise(study_of("full_factorial", {"a": [0, 1], "b": ["x", "y"]}, runs), runs)
     assert not any(effect.is_adjusted for effect in summary.effects[ACCURACY_OUTCOME])
-    assert any("No model tells these factors apart" in warning for warning in summary.warnings)
+    assert any("No model can separate these factors" in warning for warning in summary.warnings)
 
 
 @given(VALUES, st.sets(st.integers(0, 17), max_size=6))

@@ -5,7 +5,9 @@ from itertools import product
 
 import pytest
 
-from analysis.reporting.formats import html, terminal
+from analysis.reporting.formats.html import to_html
+from analysis.reporting.formats.tables_csv import effects_csv, replicates_csv
+from analysis.reporting.summary_document import summary_document
 from analysis.statistics.data.cells import active_levels
 from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, Outcome, outcomes_of
 from analysis.statistics.effects.level_effects import LevelEffect
@@ -65,7 +67,7 @@ def test_main_effects_by_hand() -> None:
     contrast = found["a", 1].contrast
     assert contrast is not None
     assert (contrast.p, contrast.corrected_p) == (0.5, 1)  # 2/2**2, times two contrasts
-    assert rows(terminal.effects_csv(summary))[1]["num_cells"] == "2"
+    assert rows(effects_csv(summary))[1]["num_cells"] == "2"
     assert "Main effects: within every seed" in all_outputs(summary)
 
 
@@ -78,9 +80,9 @@ def test_a_seed_that_is_not_whole_is_adjusted() -> None:
     assert difference(found["a", 1]) == pytest.approx((0.25 + 0.7 / 3 - 0.05) / 2)
     assert difference(found["b", 1]) == pytest.approx((0.15 + 0.4 / 3 - 0.05) / 2)
     assert [found["a", level].num_finished for level in (0, 1)] == [2, 2]
-    assert any(warning.startswith("1 of 2 seeds are whole.") for warning in summary.warnings)
-    assert "adjusted by a linear model of main effects since" in all_outputs(summary)
-    assert not [warning for warning in summarise(*factorial()).warnings if "whole" in warning]
+    assert any(warning.startswith("1 of 2 seeds have a result in every cell.") for warning in summary.warnings)
+    assert "adjusted by a linear model of main effects because" in all_outputs(summary)
+    assert not [warning for warning in summarise(*factorial()).warnings if "in every cell" in warning]
 
 
 def test_main_effects_of_a_conditional_factor() -> None:
@@ -161,9 +163,9 @@ def test_null_and_true_are_levels() -> None:
     found = effects_of(summary)
     assert difference(found["limit", 3]) == pytest.approx(0.1)
     assert difference(found["bias", False]) == pytest.approx(0.2)
-    assert [row["level"] for row in rows(terminal.effects_csv(summary))[:4]] == ["null", "3", "true", "false"]
+    assert [row["level"] for row in rows(effects_csv(summary))[:4]] == ["null", "3", "true", "false"]
     assert "by limit (baseline null): undecided at 3" in " ".join(all_outputs(summary).split())
-    (first, *_) = rows(terminal.replicates_csv([*runs, run_of({"limit": 3}, 0)]))[::-1]
+    (first, *_) = rows(replicates_csv([*runs, run_of({"limit": 3}, 0)]))[::-1]
     assert (first["limit"], first["bias"]) == ("3", "")
 
 
@@ -187,4 +189,4 @@ def test_other_objectives_are_shown_in_their_own_unit() -> None:
     text = " ".join(all_outputs(summary).split())
     assert "energy by a (baseline 0): more a help (-617300 at 1, 95 % -617300 to -617300)." in text
     assert "| a | 0 | 6 | 1235000 (1235000 to 1235000) |" in text
-    assert 'class="better"' in html.page(summary)
+    assert 'class="better"' in to_html(summary_document(summary))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.reporting.topics.effect_sentences import effect_sentences
+from analysis.reporting.topics.effects import effect_verdicts
 from analysis.statistics.effects.effect_sizes import hedges_g
 from analysis.statistics.effects.power import seeds_needed, smallest_effect
 from analysis.statistics.summary import summarise
@@ -33,7 +33,7 @@ def sentence(
     ]
     objectives = {metric: direction}
     return next(
-        effect_sentences(summarise(study_of("one_factor_at_a_time", {"x": list(effects)}, runs, objectives=objectives), runs))
+        effect_verdicts(summarise(study_of("one_factor_at_a_time", {"x": list(effects)}, runs, objectives=objectives), runs))
     )
 
 
@@ -72,8 +72,8 @@ def test_what_is_undecided_is_said_with_how_many_seeds_would_do() -> None:
     text = sentence({"M": 0.8, "A": 0.83}, noise=0.02, num_seeds=6)
     assert "undecided at A (" in text
     assert "more seed" in text
-    assert "would settle it if the difference is what it seems" in text
-    assert "in one seed, which says nothing of others" in sentence({"M": 0.8, "A": 0.81}, num_seeds=1)
+    assert "would decide it if the true difference is the measured one" in text
+    assert "in one seed, which says nothing about other seeds" in sentence({"M": 0.8, "A": 0.81}, num_seeds=1)
 
 
 def test_a_factor_of_one_level_has_nothing_to_compare() -> None:

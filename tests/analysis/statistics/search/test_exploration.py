@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from analysis.reporting.figures import search
-from analysis.reporting.formats import html
-from analysis.reporting.topics.search_sentences import ASSOCIATIONS
+from analysis.reporting.formats.html import to_html
+from analysis.reporting.summary_document import summary_document
+from analysis.reporting.topics.search import ASSOCIATIONS
 from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, SPARSITY_OUTCOME
-from analysis.statistics.search.design_matrix import Sample
-from analysis.statistics.search.factor_axes import Axis
-from analysis.statistics.search.partial_dependence import Surrogate, surrogate
+from analysis.statistics.search.design_matrix import DesignMatrix
+from analysis.statistics.search.factor_axes import FactorAxis
+from analysis.statistics.search.partial_dependence import SurrogateModel, surrogate_model
 from analysis.statistics.summary import Summary, summarise
 from studies.run_record import ACCURACY, PRUNED, Level, RunRecord, StudyRecord
 from tests.analysis.examples import all_outputs, run_of, study_of
@@ -74,7 +75,7 @@ def test_importance_and_dependence_find_what_was_planted(summary: Summary) -> No
     assert layout.fanova is not None
     assert layout.fanova.value < 0.05
     assert (lr.num_configurations, lr.num_ranked, width.num_configurations, width.fanova) == (42, 48, 18, None)
-    of_lr, of_layout, of_width = found.surrogates[ACCURACY_OUTCOME].dependences
+    of_lr, of_layout, of_width = found.surrogate_models[ACCURACY_OUTCOME].dependences
     assert of_lr.mean[0] - of_lr.mean[-1] == pytest.approx(0.3, abs=0.04)
     assert np.ptp(of_layout.mean) < 0.03
     assert np.ptp(of_width.mean) < 0.06
@@ -85,10 +86,10 @@ def test_every_output_says_that_associations_are_no_effects(summary: Summary) ->
     text = " ".join(all_outputs(summary).split())
     assert text.count(ASSOCIATIONS) == 2  # the terminal and Markdown
     assert text.rindex(ASSOCIATIONS) < text.index("## Importance of the factors") < text.index("## Partial dependence")
-    assert "validation accuracy goes most with lr (" in text
+    assert "validation accuracy is most associated with lr (" in text
     assert "6 configurations were pruned." in text
     assert "Gaussian process, cross-validated RMSE" in text
-    page = html.page(summary)
+    page = to_html(summary_document(summary))
     assert page.index(ASSOCIATIONS[:60]) < page.index("Importance of the factors")
     headings = ("against each other", "Hypervolume over time", "Validation accuracy by factor", "Activation sparsity by factor")
     assert all(page.count(f"<h2>{heading}") or heading in page for heading in headings)
@@ -141,16 +142,18 @@ def test_one_factor_and_one_objective() -> None:
     runs = [run_of({"lr": 0.001 * 100 ** (i / 23)}, 0, 0.5 + 0.01 * i, role="search") for i in range(24)]
     study = study_of_search(runs, objectives={ACCURACY: "maximize"}, factors={"lr": []})
     summary = summarise(study, runs)
-    page = html.page(summary)
+    page = to_html(summary_document(summary))
     assert "Best value over time" in page
     assert "Pareto" not in page
-    assert "validation accuracy goes most with lr" in all_outputs(summary)
+    assert "validation accuracy is most associated with lr" in all_outputs(summary)
 
 
-def surrogate_of(values: list[float], places: list[float]) -> Surrogate:
+def surrogate_of(values: list[float], places: list[float]) -> SurrogateModel:
     outcome = ACCURACY_OUTCOME
-    sample = Sample([Axis("x")], np.array(places)[:, None], {outcome: np.array(values)}, np.zeros(len(values), dtype=np.bool_))
-    return surrogate(study_of("random", {"x": []}, []), sample, outcome)
+    tried = DesignMatrix(
+        [FactorAxis("x")], np.array(places)[:, None], {outcome: np.array(values)}, np.zeros(len(values), dtype=np.bool_)
+    )
+    return surrogate_model(study_of("random", {"x": []}, []), tried, outcome)
 
 
 def test_the_surrogate_says_its_error() -> None:
@@ -175,8 +178,8 @@ def test_a_surrogate_that_explains_nothing_draws_nothing() -> None:
     runs = [run_of({"lr": 0.001 + 0.002 * i}, 0, 0.5 + 0.01 * value, role="search") for i, value in enumerate(values)]
     study = study_of_search(runs, objectives={ACCURACY: "maximize"}, factors={"lr": []})
     text = " ".join(all_outputs(summarise(study, runs)).split())
-    assert "No surrogate predicts validation accuracy better than its mean does" in text
-    assert "validation accuracy goes with no factor more than by chance" in text
+    assert "No surrogate model predicts validation accuracy better than its mean does" in text
+    assert "validation accuracy is associated with no factor beyond chance" in text
     assert "## Partial dependence" not in text
 
 

@@ -12,8 +12,8 @@ from optuna.trial import create_trial
 from sklearn.ensemble import RandomForestRegressor
 
 from analysis.statistics.data.outcomes import ACCURACY_OUTCOME
-from analysis.statistics.search.design_matrix import Sample, model_inputs
-from analysis.statistics.search.factor_axes import Array, Axis
+from analysis.statistics.search.design_matrix import DesignMatrix, model_inputs
+from analysis.statistics.search.factor_axes import Array, FactorAxis
 from analysis.statistics.search.fanova import main_effect_shares
 from analysis.statistics.search.importance import FEWEST_CONFIGURATIONS, Importance, importances
 from analysis.statistics.search.ped_anova import best_of, cells_on, ped_anova_share
@@ -21,25 +21,25 @@ from analysis.statistics.search.ped_anova import best_of, cells_on, ped_anova_sh
 LEVELS = ("s", "m", "l")
 
 
-def sample_of_surface(places_NF: Array, surface: Callable[[Array], Array], *, noise: float = 0.05) -> Sample:
+def sample_of_surface(places_NF: Array, surface: Callable[[Array], Array], *, noise: float = 0.05) -> DesignMatrix:
     """Ranges from 0 to 1, their values from a surface."""
     generator = np.random.default_rng(3)
-    axes = [Axis(f"x{i}") for i in range(places_NF.shape[1])]
+    axes = [FactorAxis(f"x{i}") for i in range(places_NF.shape[1])]
     values = surface(places_NF) + noise * generator.normal(size=len(places_NF))
-    return Sample(axes, places_NF, {ACCURACY_OUTCOME: values}, np.zeros(len(places_NF), dtype=np.bool_))
+    return DesignMatrix(axes, places_NF, {ACCURACY_OUTCOME: values}, np.zeros(len(places_NF), dtype=np.bool_))
 
 
-def of_accuracy(sample: Sample, *, with_pruned: bool = True) -> list[Importance]:
-    return importances(sample, ACCURACY_OUTCOME, with_pruned=with_pruned)
+def of_accuracy(tried: DesignMatrix, *, with_pruned: bool = True) -> list[Importance]:
+    return importances(tried, ACCURACY_OUTCOME, with_pruned=with_pruned)
 
 
-def optuna_study(sample: Sample, distributions: list[optuna.distributions.BaseDistribution]) -> optuna.Study:
+def optuna_study(tried: DesignMatrix, distributions: list[optuna.distributions.BaseDistribution]) -> optuna.Study:
     """The same configurations as Optuna's own trials, less being better."""
     study = optuna.create_study()
-    for places, value in zip(sample.places_NF, sample.values[ACCURACY_OUTCOME], strict=True):
-        levels = [axis.level(place) for axis, place in zip(sample.axes, places, strict=True)]
-        params = {axis.factor: level for axis, level in zip(sample.axes, levels, strict=True)}
-        named = {axis.factor: distribution for axis, distribution in zip(sample.axes, distributions, strict=True)}
+    for places, value in zip(tried.places_NF, tried.values[ACCURACY_OUTCOME], strict=True):
+        levels = [axis.level(place) for axis, place in zip(tried.axes, places, strict=True)]
+        params = {axis.factor: level for axis, level in zip(tried.axes, levels, strict=True)}
+        named = {axis.factor: distribution for axis, distribution in zip(tried.axes, distributions, strict=True)}
         study.add_trial(create_trial(params=params, distributions=named, value=float(value)))
     return study
 
@@ -47,17 +47,17 @@ def optuna_study(sample: Sample, distributions: list[optuna.distributions.BaseDi
 def test_fanova_equals_optunas_on_ranges() -> None:
     """The same forest gives the same shares as Optuna's evaluator, which goes through every tree step by step."""
     places = np.random.default_rng(0).random((40, 3))
-    sample = sample_of_surface(places, lambda x: x[:, 0] + 2 * x[:, 1] * x[:, 2])
-    study = optuna_study(sample, [FloatDistribution(0, 1)] * 3)
+    tried = sample_of_surface(places, lambda x: x[:, 0] + 2 * x[:, 1] * x[:, 2])
+    study = optuna_study(tried, [FloatDistribution(0, 1)] * 3)
     theirs = FanovaImportanceEvaluator(n_trees=5, max_depth=64, seed=7).evaluate(study)
-    forest = RandomForestRegressor(n_estimators=5, max_depth=64, random_state=7).fit(places, sample.values[ACCURACY_OUTCOME])
-    ours = main_effect_shares(forest, sample.axes)
-    assert ours == pytest.approx([theirs[axis.factor] for axis in sample.axes], rel=1e-9)
+    forest = RandomForestRegressor(n_estimators=5, max_depth=64, random_state=7).fit(places, tried.values[ACCURACY_OUTCOME])
+    ours = main_effect_shares(forest, tried.axes)
+    assert ours == pytest.approx([theirs[axis.factor] for axis in tried.axes], rel=1e-9)
 
 
 def test_fanova_of_a_full_design_is_its_analysis_of_variance() -> None:
     """A tree that has learnt all cells of a balanced design gives each factor its part of the sum of squares."""
-    axes = [Axis("number", (2, 4, 8, 16), num_values=4), Axis("layout", LEVELS)]
+    axes = [FactorAxis("number", (2, 4, 8, 16), num_values=4), FactorAxis("layout", LEVELS)]
     cells = np.array([(axes[0].place(number), axes[1].place(layout)) for number in axes[0].levels for layout in LEVELS])
     table = np.array([[1.0, 2.0, 6.0], [2.0, 2.0, 5.0], [4.0, 4.0, 4.0], [9.0, 5.0, 4.0]])
     forest = RandomForestRegressor(n_estimators=1, bootstrap=False, random_state=0)
@@ -69,12 +69,12 @@ def test_fanova_of_a_full_design_is_its_analysis_of_variance() -> None:
 def test_ped_anova_equals_optunas_as_a_share() -> None:
     """On a range, a range with steps and levels: Optuna's importance over γ (1 - γ), the variance of being among the best."""
     generator = np.random.default_rng(5)
-    axes = [Axis("lr", low=0.001, high=1.0, is_log=True), Axis("steps", low=2, high=9, is_integer=True, num_values=8)]
-    axes.append(Axis("layout", LEVELS))
+    axes = [FactorAxis("lr", low=0.001, high=1.0, is_log=True), FactorAxis("steps", low=2, high=9, is_integer=True, num_values=8)]
+    axes.append(FactorAxis("layout", LEVELS))
     places = np.column_stack([generator.random(100), generator.integers(8, size=100) / 7, generator.integers(3, size=100)])
     values = (places[:, 0] - 0.4) ** 2 + 0.1 * places[:, 2] + 0.05 * generator.normal(size=100)
-    sample = Sample(axes, places, {ACCURACY_OUTCOME: values}, np.zeros(100, dtype=np.bool_))
-    study = optuna_study(sample, [FloatDistribution(0.001, 1, log=True), IntDistribution(2, 9), CategoricalDistribution(LEVELS)])
+    tried = DesignMatrix(axes, places, {ACCURACY_OUTCOME: values}, np.zeros(100, dtype=np.bool_))
+    study = optuna_study(tried, [FloatDistribution(0.001, 1, log=True), IntDistribution(2, 9), CategoricalDistribution(LEVELS)])
     with warnings.catch_warnings(action="ignore"):
         theirs = PedAnovaImportanceEvaluator().evaluate(study)
     is_best = best_of(values)
@@ -110,10 +110,10 @@ def test_a_conditional_factor_is_judged_where_it_is_active() -> None:
 def test_pruned_configurations_are_not_among_the_best() -> None:
     """PED-ANOVA counts them as worse than the rest where it is told so: here they are all below a half, and nothing else is."""
     places = np.random.default_rng(4).random((100, 1))
-    sample = sample_of_surface(places, lambda x: 0 * x[:, 0], noise=1.0)
+    tried = sample_of_surface(places, lambda x: 0 * x[:, 0], noise=1.0)
     is_pruned = places[:, 0] < 0.5
-    values = np.where(is_pruned, np.nan, sample.values[ACCURACY_OUTCOME])
-    pruned = Sample(sample.axes, places, {ACCURACY_OUTCOME: values}, is_pruned)
+    values = np.where(is_pruned, np.nan, tried.values[ACCURACY_OUTCOME])
+    pruned = DesignMatrix(tried.axes, places, {ACCURACY_OUTCOME: values}, is_pruned)
     (used,), (left_out,) = of_accuracy(pruned), of_accuracy(pruned, with_pruned=False)
     assert (used.num_ranked, left_out.num_ranked) == (100, int((~is_pruned).sum()))
     assert used.ped_anova is not None
@@ -131,5 +131,5 @@ def test_too_few_configurations_or_one_value_say_nothing(num: int, noise: float)
 
 def test_importance_is_the_same_every_time() -> None:
     """Two calls give the same numbers to the last bit."""
-    sample = sample_of_surface(np.random.default_rng(9).random((20, 1)), lambda x: x[:, 0])
-    assert of_accuracy(sample) == of_accuracy(sample)
+    tried = sample_of_surface(np.random.default_rng(9).random((20, 1)), lambda x: x[:, 0])
+    assert of_accuracy(tried) == of_accuracy(tried)

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, SPARSITY_OUTCOME, Outcome
-from analysis.statistics.search.design_matrix import Sample
+from analysis.statistics.search.design_matrix import DesignMatrix
 from analysis.statistics.search.factor_axes import Array
 from analysis.statistics.search.front_probability import NUM_RESAMPLES, by_added_noise, by_resampled_seeds, replicate_noise
 from analysis.statistics.search.hypervolume import hypervolume, progress
-from analysis.statistics.search.pareto import beaten
+from analysis.statistics.search.pareto import dominated
 
 TOLERANCE = 4.5 / (2 * NUM_RESAMPLES**0.5)
 """No estimate of a probability is farther from it than 4.5 standard errors, but once in 100,000."""
@@ -26,7 +26,7 @@ def test_front_probability_is_that_of_all_resamples() -> None:
     losses = np.array([[[0.0, 1], [0, 1], [0, 1]], [[-1.0, 1], [-2, 1], [2, 1]], [[5.0, 0], [5, 0], [5, 0]]])
     mean = losses.mean(axis=1)
     drawn = [losses[:, list(seeds)].mean(axis=1) for seeds in itertools.product(range(3), repeat=3)]
-    expected = np.mean([~beaten(mean + math.sqrt(1.5) * (one - mean)) for one in drawn], axis=0)
+    expected = np.mean([~dominated(mean + math.sqrt(1.5) * (one - mean)) for one in drawn], axis=0)
     assert 0.2 < expected[0] < 0.8
     assert by_resampled_seeds(losses) == pytest.approx(expected, abs=TOLERANCE)
 
@@ -77,17 +77,17 @@ def test_too_few_replicates_tell_no_noise(shape: tuple[int, int, int]) -> None:
     assert replicate_noise(np.random.default_rng(0).random(shape)) is None
 
 
-def sample_of_values(accuracy: list[float], sparsity: list[float], cost: list[float] | None = None) -> Sample:
+def sample_of_values(accuracy: list[float], sparsity: list[float], cost: list[float] | None = None) -> DesignMatrix:
     values = {ACCURACY_OUTCOME: np.array(accuracy), SPARSITY_OUTCOME: np.array(sparsity)}
     values |= {COST: np.array(cost)} if cost else {}
-    return Sample([], np.empty((len(accuracy), 0)), values, np.zeros(len(accuracy), dtype=np.bool_))
+    return DesignMatrix([], np.empty((len(accuracy), 0)), values, np.zeros(len(accuracy), dtype=np.bool_))
 
 
 def test_hypervolume_over_time() -> None:
     """A share of the box between the worst and the best values; what broke a limit or has not finished adds nothing."""
-    sample = sample_of_values([0.5, 0.7, math.nan, 0.9, 0.6, 0.99], [0.5, 0.7, 0.9, 0.6, 0.9, 0.99])
+    tried = sample_of_values([0.5, 0.7, math.nan, 0.9, 0.6, 0.99], [0.5, 0.7, 0.9, 0.6, 0.9, 0.99])
     counts = np.array([True, True, True, True, True, False])
-    found = progress(sample, (ACCURACY_OUTCOME, SPARSITY_OUTCOME), counts)
+    found = progress(tried, (ACCURACY_OUTCOME, SPARSITY_OUTCOME), counts)
     assert found is not None
     assert found.reached == pytest.approx([0, 0.25, 0.25, 0.375, 0.5, 0.5])
     assert found.reference == pytest.approx({ACCURACY_OUTCOME: 0.5, SPARSITY_OUTCOME: 0.5})
@@ -96,8 +96,8 @@ def test_hypervolume_over_time() -> None:
 
 def test_hypervolume_of_three_objectives() -> None:
     """Two boxes that overlap in one: by inclusion and exclusion; a minimised objective counts downwards."""
-    sample = sample_of_values([0, 1, 0.5], [0, 0.5, 1], [10, 8, 9])
-    found = progress(sample, (ACCURACY_OUTCOME, SPARSITY_OUTCOME, COST), np.ones(3, dtype=np.bool_))
+    tried = sample_of_values([0, 1, 0.5], [0, 0.5, 1], [10, 8, 9])
+    found = progress(tried, (ACCURACY_OUTCOME, SPARSITY_OUTCOME, COST), np.ones(3, dtype=np.bool_))
     assert found is not None
     assert found.reached == pytest.approx([0, 0.5, 0.5 + 0.25 - 0.125])
     assert found.reference[COST] == 10
@@ -129,6 +129,6 @@ def test_hypervolume_is_the_share_of_cells(points: list[tuple[int, int, int]]) -
     """In three dimensions and, where the third is 0, in two."""
     for array in (np.array(points, dtype=np.float64), np.array([(a, b, 0) for a, b, _ in points], dtype=np.float64)):
         front = np.unique(array, axis=0)
-        front = front[~beaten(front)]
+        front = front[~dominated(front)]
         assert hypervolume(front / 5) == pytest.approx(counted(array))
     assert hypervolume(front[:, :2] / 5) == pytest.approx(counted(array))

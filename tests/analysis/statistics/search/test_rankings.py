@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.reporting.figures import search as search_figures
-from analysis.reporting.formats import terminal
+from analysis.reporting.formats.tables_csv import configurations_csv, effects_csv
 from analysis.statistics.data.outcomes import ACCURACY_OUTCOME
 from analysis.statistics.search.pareto import pareto_front
 from analysis.statistics.summary import Summary, summarise
@@ -61,10 +61,10 @@ def test_random_cells_are_ranked_by_their_mean() -> None:
     text = " ".join(all_outputs(summary).split())
     assert "best by validation accuracy: lr=0.4 layout=64 M: 90.00 % over 1 seed." in text
     assert "9 replicates, 5 configurations: 7 complete, 1 failed, 1 not finished." in text
-    assert "No level is contrasted with another: drawn at random" in text
+    assert "No level is compared with another: drawn at random" in text
     assert "| 1 | 0.4 | 64 M | 1 of 2 | 90.00 | 90.00 | 89.00 |" in text
-    assert [row["rank"] for row in rows(terminal.configurations_csv(summary))] == ["1", "2", "2", "4", ""]
-    assert len(rows(terminal.effects_csv(summary))) == 0
+    assert [row["rank"] for row in rows(configurations_csv(summary))] == ["1", "2", "2", "4", ""]
+    assert len(rows(effects_csv(summary))) == 0
 
 
 def test_a_table_has_the_ten_best_and_the_file_all() -> None:
@@ -73,7 +73,7 @@ def test_a_table_has_the_ten_best_and_the_file_all() -> None:
     text = all_outputs(summary)
     assert "| 10 | 0.03 |" in text
     assert "| 11 |" not in text
-    assert len(rows(terminal.configurations_csv(summary))) == 12
+    assert len(rows(configurations_csv(summary))) == 12
 
 
 def test_finalists_are_judged_on_fresh_seeds() -> None:
@@ -85,10 +85,10 @@ def test_finalists_are_judged_on_fresh_seeds() -> None:
     assert [best.selected_on[ACCURACY_OUTCOME], second.selected_on[ACCURACY_OUTCOME]] == [0.8, 0.9]
     text = " ".join(all_outputs(summary).split())
     assert "88.00 (75.29 to 100.71) % over 2 fresh seeds; selected on 80.00." in text
-    assert "trained again with 2 seeds (1, 2) that are fresh" in text
-    assert "what it had seen of earlier ones, trained with 1 seed (0)" in text
+    assert "trained again with 2 seeds (1, 2) that had no part in choosing them" in text
+    assert "from the results of earlier ones, trained with 1 seed (0)" in text
     assert summary.warnings == []
-    selected = [row["selected on val/accuracy"] for row in rows(terminal.configurations_csv(summary))]
+    selected = [row["selected on val/accuracy"] for row in rows(configurations_csv(summary))]
     assert selected == ["0.8", "0.9", "", "", "", "", ""]
 
 
@@ -97,7 +97,7 @@ def test_a_search_without_finalists_warns() -> None:
     summary = search(searched())
     assert summary.warnings == [
         "No finalist was trained with fresh seeds: the configurations shown were selected on the validation accuracy that is "
-        "shown, which flatters them."
+        "shown, which makes them look better than they are."
     ]
     text = " ".join(all_outputs(summary).split())
     assert "5 trials of the search, 5 configurations: 3 complete, 1 pruned, 1 failed." in text
@@ -108,7 +108,7 @@ def test_the_front_of_a_search() -> None:
     """It has the trials that nothing beats; pruned and failed ones are not on it; a study of one objective has none."""
     summary = search(searched())
     assert [configuration.levels["lr"] for configuration in summary.rankings[0].front] == [0.01, 0.02]
-    front = "2 of 5 searched configurations (how surely, one seed does not tell)"
+    front = "2 of 5 searched configurations (one seed does not say how certain that is)"
     assert f"On the Pareto front of validation accuracy, activation sparsity: {front}." in " ".join(all_outputs(summary).split())
     assert search_figures.front(summary) is not None
     one = summarise(replace(summary.study, objectives={ACCURACY: "maximize"}), summary.runs)

@@ -1,6 +1,6 @@
 """Nested tuning: its trials are counted and shown, and never enter an estimate."""
 
-from analysis.reporting.formats import terminal
+from analysis.reporting.formats.tables_csv import replicates_csv
 from analysis.statistics.data.outcomes import ACCURACY_OUTCOME
 from analysis.statistics.summary import Summary, summarise
 from studies.run_record import PRUNED, Level, RunRecord
@@ -46,7 +46,7 @@ def test_the_tuned_values_are_shown_by_cell() -> None:
         "Each cell's nuisance hyperparameters (lr 0.001 to 0.1, log) were tuned with a budget of 3 trials (sampler (name tpe, "
         "seed 0)) on seed 99, which is none of the study's seeds."
     ) in text
-    written = rows(terminal.replicates_csv(summary.runs))
+    written = rows(replicates_csv(summary.runs))
     assert [row["role"] for row in written].count("tuning") == 6
     assert {row["tuned.lr"] for row in written if row["role"] == "cell"} == {"0.01", "0.02"}
 

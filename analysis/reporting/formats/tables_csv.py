@@ -1,0 +1,100 @@
+"""Tables as CSV: numbers unrounded, levels in words, nothing where there is no value."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from analysis.statistics.data.estimates import Estimate
+from analysis.statistics.data.outcomes import outcomes_of
+from analysis.statistics.summary import Summary
+from studies.run_record import TEST_ACCURACY, Level, RunRecord, level_in_words
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A CSV file with a header."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def effects_csv(summary: Summary) -> str:
+    """A line for every outcome, factor and level; only the header for designs that compare no levels."""
+    header = "outcome factor level is_baseline num_planned num_finished mean low high".split()
+    header += "difference difference_low difference_high p corrected_p verdict num_cells".split()
+    header += "sd_of_differences effect_size is_adjusted".split()
+    rows: list[list[Any]] = []
+    for outcome, effects in summary.effects.items():
+        for e in effects:
+            c = e.contrast
+            compared = [c.difference.mean, c.difference.low, c.difference.high, c.p, c.corrected_p] if c else [""] * 5
+            sizes = [c.sd, c.effect_size] if c else [""] * 2
+            level: list[Any] = [outcome.metric, e.factor, level_in_words(e.level), e.is_baseline, e.num_planned, e.num_finished]
+            rows.append([*level, *_bounds(e.estimate), *compared, e.verdict, e.num_cells, *sizes, e.is_adjusted])
+    return csv_text(header, rows)
+
+
+def configurations_csv(summary: Summary) -> str:
+    """A line for every configuration of a random design or a search, the best first; for other designs only the header."""
+    study, outcomes = summary.study, outcomes_of(summary.study)
+    counts = ["num_planned", "num_finished", "keeps_limits", "on_pareto_front", "front_probability"]
+    header = ["kind", "rank", *study.factors, *counts]
+    for metric in (*(outcome.metric for outcome in outcomes), TEST_ACCURACY):
+        header += [metric, f"{metric} low", f"{metric} high"]
+    header += [f"selected on {outcome.metric}" for outcome in outcomes]
+    rows: list[list[Any]] = []
+    for ranking in summary.rankings:
+        for found in ranking.configurations:
+            estimates = [*(found.estimates.get(outcome) for outcome in outcomes), found.test_estimate]
+            row: list[Any] = [ranking.kind, found.rank or "", *_levels(found.levels, list(study.factors)), found.num_planned]
+            probability = "" if math.isnan(found.front_probability) else found.front_probability
+            row += [found.num_finished(summary.primary), found.keeps_limits, found.on_front, probability]
+            row += [number for estimate in estimates for number in _bounds(estimate)]
+            rows.append([*row, *(found.selected_on.get(outcome, "") for outcome in outcomes)])
+    return csv_text(header, rows)
+
+
+def replicates_csv(runs: Sequence[RunRecord]) -> str:
+    """A line for every replicate: identity, role, levels, tuned values, seed, status, reason, every metric."""
+    factors = sorted({name for run in runs for name in run.levels})
+    tuned = sorted({name for run in runs for name in run.tuned})
+    metrics = sorted({name for run in runs for name in run.metrics})
+    names = [*factors, *(f"tuned.{name}" for name in tuned), "seed", "status", "reason", *metrics]
+    rows = []
+    for run in runs:
+        levels = [*_levels(run.levels, factors), *_levels(run.tuned, tuned)]
+        values = [run.metrics.get(name, "") for name in metrics]
+        rows.append([run.identity, run.run_id, run.role, *levels, run.seed, run.status, run.reason, *values])
+    return csv_text(["identity", "run_id", "role", *names], rows)
+
+
+def comparison_csv(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line for everything that two studies were compared in, then for every cell that one of them has alone.
+
+    Args:
+        names: The columns behind kind, outcome and levels.
+        rows: Plain data by column; the levels are a mapping, None stands where there is no value.
+    """
+    factors = sorted({factor for row in rows for factor in row["levels"]})
+    lines = [
+        [
+            row["kind"],
+            row["outcome"],
+            *_levels(row["levels"], factors),
+            *("" if row[name] is None else row[name] for name in names),
+        ]
+        for row in rows
+    ]
+    return csv_text(["kind", "outcome", *factors, *names], lines)
+
+
+def _levels(levels: Mapping[str, Level], names: Sequence[str]) -> list[str]:
+    """In words, so that null is not taken for inactive, which is empty."""
+    return [level_in_words(levels[name]) if name in levels else "" for name in names]
+
+
+def _bounds(estimate: Estimate | None) -> list[float | str]:
+    return [estimate.mean, estimate.low, estimate.high] if estimate else ["", "", ""]

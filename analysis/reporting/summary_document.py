@@ -1,0 +1,63 @@
+"""The ablation summary as a document: the one place that puts the topics and figures together."""
+
+from collections.abc import Callable
+
+from analysis.reporting.document_model import Document, Table, filled
+from analysis.reporting.figures.all_figures import all_figures
+from analysis.reporting.topics.effects import effect_tables, effect_verdicts
+from analysis.reporting.topics.interactions import interaction_tables, interaction_verdicts
+from analysis.reporting.topics.method import counts_in_words, design_list, method_list, recipe_table, unfinished_list
+from analysis.reporting.topics.paper_tables import paper_tables
+from analysis.reporting.topics.published import published_tables, with_published
+from analysis.reporting.topics.rank_stability import stability_tables, stability_verdicts
+from analysis.reporting.topics.rankings import ranking_tables, ranking_verdicts
+from analysis.reporting.topics.search import search_tables, search_verdicts
+from analysis.reporting.topics.spiking import spiking_tables
+from analysis.reporting.topics.tuning import tuned_tables
+from analysis.statistics.summary import Summary
+
+TABLES: tuple[Callable[[Summary], list[Table]], ...] = (
+    effect_tables,
+    interaction_tables,
+    stability_tables,
+    ranking_tables,
+    search_tables,
+    spiking_tables,
+    published_tables,
+    tuned_tables,
+)
+"""In the order in which they are read; each gives the tables that the study has something to say in."""
+
+
+def summary_document(summary: Summary) -> Document:
+    """The whole report of a study: the answer, warnings, figures, tables, what has not finished, design, method, recipe."""
+    return Document(
+        title=f"{summary.study.name}: ablation summary",
+        lead=summary.study.question,
+        status=counts_in_words(summary),
+        verdicts=verdicts(summary),
+        headline=next(iter(stability_verdicts(summary)), ""),
+        warnings=summary.warnings,
+        figures=all_figures(summary),
+        sections=filled(
+            *tables(summary), unfinished_list(summary), design_list(summary.study), method_list(summary), recipe_table(summary)
+        ),
+    )
+
+
+def paper_document(summary: Summary) -> Document:
+    """The tables that a paper shows of a study, one for every outcome."""
+    return Document(
+        title=summary.study.name, lead=summary.study.question, verdicts=verdicts(summary), sections=paper_tables(summary)
+    )
+
+
+def tables(summary: Summary) -> list[Table]:
+    """All tables of a summary, published numbers among them as reference."""
+    return [with_published(summary, table) for of_topic in TABLES for table in of_topic(summary)]
+
+
+def verdicts(summary: Summary) -> list[str]:
+    """The answer in sentences: of effects one per factor and outcome, of rankings what was tried and what is best."""
+    effects = [*effect_verdicts(summary), *interaction_verdicts(summary), *stability_verdicts(summary)]
+    return [*effects, *ranking_verdicts(summary), *search_verdicts(summary)]
