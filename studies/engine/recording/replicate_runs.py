@@ -51,7 +51,7 @@ def _description(study: Study, replicate: Replicate, link: str) -> str:
     }
     what = ", ".join(part for part in (f"**{replicate.title}**", roles[replicate.role]) if part)
     uri = study.stores.tracking_uri
-    command = f"spikesweep trial {replicate.identity}"
+    command = f"spikesweep reproduce {replicate.identity}"
     store = f" --tracking-uri '{uri}'" if mask_credentials(uri) == uri else ""  # else its user has the password
     with_store = "" if store else ", with `MLFLOW_TRACKING_URI` naming this store"
     return (

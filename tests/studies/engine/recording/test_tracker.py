@@ -111,7 +111,7 @@ def test_what_a_child_run_holds(tiny_study: Path) -> None:
     assert (data.dataset.name, data.dataset.digest) == ("halves", replicate.data_digest[:36])
     assert json.loads(data.dataset.profile)["sha256"] == replicate.data_digest
     TensorDatasetSchema.from_dict(json.loads(data.dataset.schema))  # or MLflow's page would show none
-    assert f"spikesweep trial {replicate.identity} --tracking-uri" in child.data.tags["mlflow.note.content"]
+    assert f"spikesweep reproduce {replicate.identity} --tracking-uri" in child.data.tags["mlflow.note.content"]
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert "**Does it run?**" in parent.data.tags["mlflow.note.content"]
     missing = [run for run in load_recorded_study("tiny", study.stores.tracking_uri).runs if run.status == "MISSING"]
