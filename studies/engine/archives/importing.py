@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from studies import run_record
 from studies.credentials import mask_credentials
 from studies.engine.archives import archived_run, zip_format
-from studies.engine.archives.archived_run import PARENT_RUN, STUDY_KEY, ArchivedRun
+from studies.engine.archives.archived_run import STUDY_KEY, STUDY_RUN_TAG, ArchivedRun
 from studies.engine.archives.differences import compare_runs
 from studies.engine.archives.exporting import Moved, RunCounter, find_runs, read_runs
 from studies.engine.archives.id_rewriting import IdRewriter
@@ -24,7 +24,7 @@ from studies.engine.errors import Problem, StudyError, cut, shown
 from studies.engine.recording.mlflow_store import active_experiment, connect, make_experiment, store_problem
 from studies.mlflow_access import find_experiment, reason_of
 
-FOUND_BY = (run_record.KIND, run_record.STUDY, run_record.IDENTITY, PARENT_RUN)
+FOUND_BY = (run_record.KIND, run_record.STUDY, run_record.IDENTITY, STUDY_RUN_TAG)
 NUM_TOLD = 5
 """Runs that contradict the archive; more are counted."""
 
@@ -84,7 +84,7 @@ def _find_or_make_experiment(client: MlflowClient, archive: Archive, stores: Sto
 
 
 def _runs_there(client: MlflowClient, experiment: Experiment | None, study: str) -> dict[str, str]:
-    """Ids by key. Of copies the first counts, which is also the driver's choice; of parent runs the newest."""
+    """Ids by key. Of copies the first counts, which is also the driver's choice; of study runs the newest."""
     found: dict[str, str] = {}
     for run in find_runs(client, experiment.experiment_id, study) if experiment else ():
         key = archived_run.key_of(run)
