@@ -304,7 +304,7 @@ class StudyConductor:
             total = self._proposals.total()
             self._progress.ended(state, total=total)
             self._recorded(lambda: self._ledger.expect(total))
-            self._tracker.plan(self._proposals.planned, self._proposals.notes)
+            self._tracker.update_record(self._proposals.planned, self._proposals.notes)
         self._display.refresh()
 
     def tick(self) -> None:

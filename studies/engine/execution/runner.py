@@ -80,7 +80,7 @@ def run_study(
 ) -> Outcome:
     """Train every replicate that the ledger does not have; afterwards every record is in MLflow.
 
-    ``write_report`` is called once MLflow has all records. It returns the folder to attach to the study's parent run, and what it
+    ``write_report`` is called once MLflow has all records. It returns the folder to attach to the study run, and what it
     has found, as Markdown, for this run's description.
 
     Raises:

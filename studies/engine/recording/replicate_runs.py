@@ -22,7 +22,7 @@ LONGEST_DIGEST = 36
 """Of a data set, in MLflow."""
 
 
-def tags_of(study: Study, replicate: Replicate, parent_run: str, experiment_id: str) -> dict[str, str]:
+def tags_of(study: Study, replicate: Replicate, study_run: str, experiment_id: str) -> dict[str, str]:
     """All that is known before it is trained."""
     return {
         run_record.KIND: run_record.KIND_REPLICATE,
@@ -34,8 +34,8 @@ def tags_of(study: Study, replicate: Replicate, parent_run: str, experiment_id: 
         run_record.SEED: str(replicate.seed),
         run_record.CONFIG: json.dumps(replicate.config),
         run_record.DATA_DIGEST: replicate.data_digest,
-        "mlflow.parentRunId": parent_run,
-        DESCRIPTION: _description(study, replicate, f"#/experiments/{experiment_id}/runs/{parent_run}"),
+        "mlflow.parentRunId": study_run,
+        DESCRIPTION: _description(study, replicate, f"#/experiments/{experiment_id}/runs/{study_run}"),
         **({run_record.PARENT: replicate.parent.identity} if replicate.parent else {}),
         **({run_record.TUNED: json.dumps(replicate.tuned)} if replicate.tuned else {}),
         **code_tags(study),
