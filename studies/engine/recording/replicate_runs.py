@@ -1,7 +1,7 @@
 """What a replicate's MLflow run is made of: tags, params, metrics, the data that it was trained on, its description."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +119,3 @@ def dataset_input(study: Study, replicate: Replicate) -> DatasetInput | None:
 def _tensor(array: datasets.Array) -> str:
     spec = {"dtype": str(array.dtype), "shape": [-1, *array.shape[1:]]}
     return json.dumps([{"type": "tensor", "tensor-spec": spec}])
-
-
-def table_texts(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
-    """Each table as MLflow's ``log_table`` would write it, whose pages show it as one; but that appends if it is tried again."""
-    return {
-        f"{name}.json": json.dumps({"columns": list(rows[0]), "data": [list(row.values()) for row in rows]})
-        for name, rows in tables.items()
-    }

@@ -15,8 +15,9 @@ from mlflow.entities import Metric, RunTag
 from studies import run_record
 from studies.engine.definition.study import Study
 from studies.engine.recording import environment
+from studies.engine.recording.mlflow_ui_internals import VIEW, VIEW_ADDRESS
 from studies.engine.recording.replicate_runs import DESCRIPTION
-from studies.engine.recording.saved_views import QUERY, TAG, named_views, saved_views
+from studies.engine.recording.saved_views import named_views, saved_views
 from studies.engine.recording.study_record import code_tags, study_description
 from studies.mlflow_access import of_kind
 from studies.run_record import StudyRecord
@@ -88,6 +89,6 @@ class StudyRun:
         report = f"{runs}/{self.run_id}/artifacts/{run_record.REPORT_ARTIFACTS}/summary.html"
         links = {"report": report} if self._findings else {}
         for name, key in named_views(self._study.stores.name).items():
-            if TAG + key in self._views:
-                links[name] = f"{runs}?{QUERY}{key}"
+            if VIEW + key in self._views:
+                links[name] = f"{runs}?{VIEW_ADDRESS}{key}"
         return links

@@ -4,7 +4,6 @@ Every run is looked for by its identity before it is made, and an epoch that MLf
 a replicate that arrive while the writer is busy are sent together, in one request.
 """
 
-import json
 import threading
 import time
 from collections import Counter
@@ -26,13 +25,13 @@ from studies.engine.definition.study import Study
 from studies.engine.errors import StudyError
 from studies.engine.recording.logged_models import Models
 from studies.engine.recording.mlflow_store import active_experiment, make_experiment, store_problem
+from studies.engine.recording.mlflow_ui_internals import LOGGED_TABLES, logged_tables, table_texts
 from studies.engine.recording.replicate_runs import (
     DESCRIPTION,
     dataset_input,
     final_tags,
     metrics_of,
     params_of,
-    table_texts,
     tags_of,
 )
 from studies.engine.recording.study_record import command, study_record
@@ -237,8 +236,7 @@ class Tracker:
         for name, text in texts.items():
             self._client.log_text(run_id, text, name)
         if texts:
-            logged = json.dumps([{"path": name, "type": "table"} for name in texts])
-            self._client.set_tag(run_id, "mlflow.loggedArtifacts", logged)
+            self._client.set_tag(run_id, LOGGED_TABLES, logged_tables(texts))
 
     def _end(self, run: _ReplicateRun, end: _End) -> None:
         status = MLFLOW_STATUS[end.state] if end.state else "KILLED"
