@@ -43,9 +43,9 @@ VERSIONS = "spikesweep.versions"
 COMMIT = "mlflow.source.git.commit"
 
 DESIGN = "spikesweep.design"
-"""The study's record without its replicates, as JSON, at the parent run: for readers who cannot reach its artifacts."""
+"""The study's record without its replicates, as JSON, at the study run: for readers who cannot reach its artifacts."""
 FINDINGS = "spikesweep.findings"
-"""What the last report found, as Markdown, at the parent run."""
+"""What the last report found, as Markdown, at the study run."""
 CURVE = "spikesweep.accuracy_at_t"
 """ACCURACY_AT_T as a JSON list: a metric's history would be a request for every run."""
 LONGEST_TAG = 5000
@@ -128,7 +128,7 @@ class PlannedReplicate:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord:
-    """What was asked: kept as an artifact of the study's parent run, so that missing replicates can be named.
+    """What was asked: kept as an artifact of the study run, so that missing replicates can be named.
 
     What an adaptive search or a tuning asks for is known bit by bit: replicates of such roles may be missing here, and are then
     found by the tags ROLE, LEVELS and TUNED of their runs. Those of cells are all here.
@@ -153,13 +153,16 @@ class StudyRecord:
     ranges: Mapping[str, str] = field(default_factory=dict)
     """Factors that are a range, in words, e.g. ``0.0001 to 0.1, log``."""
     bounds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """The same as numbers: ``low``, ``high``, ``log``, ``step`` (or None), ``integer``; earlier versions' records lack them."""
+    """The same as numbers: ``low``, ``high``, ``log``, ``step`` (or None), ``integer``; records of earlier versions may lack
+    them."""
     conditions: Mapping[str, Mapping[str, Sequence[Level]]] = field(default_factory=dict)
     """When a factor is active: the levels that other factors must have."""
     references: Mapping[str, Mapping[str, Level]] = field(default_factory=dict)
     """The cell that a factor's levels are compared with, as levels of its active factors; the baseline unless given here."""
     tuning: Mapping[str, Any] = field(default_factory=dict)
     """The nested search in a cell: ``parameters`` (name to range in words), ``num_trials``, ``sampler``, ``seed``; or empty."""
+    tuning_bounds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The ranges among these parameters as numbers, as in ``bounds``; records of earlier versions lack them."""
     constraints: Sequence[str] = ()
     seeds: Sequence[int]
     replicates: Sequence[PlannedReplicate]

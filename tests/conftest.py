@@ -19,11 +19,21 @@ import studies.library_settings
 
 settings.register_profile("patient", deadline=None)  # never a timed test
 settings.load_profile("patient")
+ROOT = Path(__file__).parent.parent
 SPIKESWEEP = [sys.executable, "-m", "studies"]
 PATIENCE_S = 240
 BUCKET = "bucket"
 
 Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_root() -> Iterator[None]:
+    """The suite leaves nothing in the root of the repository but hidden folders: no ``mlflow.db``, no ``mlruns``."""
+    before = set(ROOT.iterdir())
+    yield
+    new = [file.name for file in set(ROOT.iterdir()) - before if not file.name.startswith((".", "__pycache__"))]
+    assert not new, f"tests have left these in {ROOT}: {', '.join(sorted(new))}"
 
 
 @pytest.fixture(scope="session", autouse=True)

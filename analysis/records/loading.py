@@ -14,7 +14,7 @@ import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from analysis.records import mlflow_store, study_plan
+from analysis.records import mlflow_store, study_record
 from analysis.records.mlflow_store import NoStudyError, StoredRun
 from studies import run_record
 from studies.mlflow_access import StoreError, open_store, reason_of
@@ -30,7 +30,7 @@ NUM_NAMED = 5
 
 @dataclass(frozen=True)
 class RecordedStudy:
-    """What was asked and what came of it, in the order of the plan."""
+    """What was asked and what came of it; the runs are in the order of the study's record."""
 
     study: StudyRecord
     runs: list[RunRecord]
@@ -47,12 +47,14 @@ def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
     try:
         client = open_store(tracking_uri)
         experiment_id = mlflow_store.experiment_of(client, name)
-        found = _Sorted(
+        found = _RunsByKind(
             run for run in mlflow_store.stored_runs(client, experiment_id) if run.tags.get(run_record.STUDY, name) == name
         )
-        if not found.parents and not found.replicates:
+        if not found.study_runs and not found.replicates:
             raise NoStudyError(f"no study {name!r} in this MLflow store: its experiment has no run that spikesweep wrote")
-        study, remarks = study_plan.read_plan(client, name, found.parents[0] if found.parents else None, found.counting)
+        study, remarks = study_record.read_study_record(
+            client, name, found.study_runs[0] if found.study_runs else None, found.counting
+        )
         records, of_curves = _with_curves(client, _records(study, found.replicates))
     except StoreError as error:
         raise NoStudyError(str(error)) from None
@@ -61,18 +63,18 @@ def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
     return RecordedStudy(study, records, [*remarks, *found.remarks(), *_left_out(found.replicates, records), *of_curves])
 
 
-class _Sorted:
+class _RunsByKind:
     """The runs of an experiment by what they are."""
 
     def __init__(self, runs: Iterable[StoredRun]) -> None:
-        self.parents: list[StoredRun] = []
+        self.study_runs: list[StoredRun] = []
         """Newest first."""
         self.strangers: list[StoredRun] = []
         """Runs that spikesweep did not write, or whose tags it cannot read."""
         copies: defaultdict[str, list[StoredRun]] = defaultdict(list)
         for run in runs:
             if run.tags.get(run_record.KIND) == run_record.KIND_STUDY:
-                self.parents.append(run)
+                self.study_runs.append(run)
             elif _is_replicate(run):
                 copies[run.tags[run_record.IDENTITY]].append(run)
             else:
@@ -88,9 +90,9 @@ class _Sorted:
     def remarks(self) -> list[str]:
         """A sentence for each kind of run that one would not expect."""
         said = []
-        if len(self.parents) > 1:
+        if len(self.study_runs) > 1:
             said.append(
-                f"MLflow has {len(self.parents)} parent runs of this study; the newest ({self.parents[0].run_id}) counts."
+                f"MLflow has {len(self.study_runs)} study runs of this study; the newest ({self.study_runs[0].run_id}) counts."
             )
         if self._copies:
             names = _some([runs[0].name for runs in self._copies.values()])
@@ -112,7 +114,7 @@ def _is_replicate(run: StoredRun) -> bool:
     if run.tags.get(run_record.KIND) != run_record.KIND_REPLICATE or run_record.IDENTITY not in run.tags:
         return False
     try:
-        study_plan.planned_of(run)
+        study_record.planned_of(run)
         json.loads(run.tags.get(run_record.CONFIG, "{}"))
     except ValueError:
         return False
@@ -133,10 +135,10 @@ def _num(count: int, one: str, many: str) -> str:
 
 
 def _records(study: StudyRecord, runs: Mapping[str, StoredRun]) -> list[RunRecord]:
-    """The plan's replicates, then what a search or a tuning proposed and the plan does not name, oldest first."""
+    """The record's replicates, then what a search or a tuning proposed and the record does not name, oldest first."""
     known = {planned.identity for planned in study.replicates}
-    others = [study_plan.planned_of(run) for identity, run in runs.items() if identity not in known]
-    proposed = [other for other in others if other.role in study_plan.FOUND_BY_TAGS and study_plan.is_of_space(study, other)]
+    others = [study_record.planned_of(run) for identity, run in runs.items() if identity not in known]
+    proposed = [other for other in others if other.role in study_record.FOUND_BY_TAGS and study_record.is_of_space(study, other)]
     proposed.sort(key=lambda replicate: (runs[replicate.identity].begun_at_ms, replicate.identity))
     return [_record(replicate, runs.get(replicate.identity)) for replicate in (*study.replicates, *proposed)]
 

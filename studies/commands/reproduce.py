@@ -22,7 +22,7 @@ from studies.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from studies.engine.reproduction.agreement import Comparison
+    from studies.engine.reproduction.agreement import RerunComparison
     from studies.engine.reproduction.recorded_replicate import RecordedReplicate
     from studies.engine.reproduction.retraining import Reproduction
     from trainables.training.epoch_report import EpochReport
@@ -118,7 +118,7 @@ def _pair(recorded: "RecordedReplicate", report: "EpochReport", metric: str) -> 
     return one, other
 
 
-def _show_end(console: Console, comparison: "Comparison") -> None:
+def _show_end(console: Console, comparison: "RerunComparison") -> None:
     epochs = _counted(comparison.num_epochs, "epoch")
     metrics, curves = _counted(comparison.num_metrics, "metric"), _counted(comparison.num_curves, "curve")
     if comparison.num_metrics and not comparison.differences:
@@ -141,7 +141,7 @@ def _show_end(console: Console, comparison: "Comparison") -> None:
         console.print("\nNothing else that the run records is different here.", highlight=False)
 
 
-def _show_differences(console: Console, comparison: "Comparison") -> None:
+def _show_differences(console: Console, comparison: "RerunComparison") -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("differs", overflow="fold")
     for title in ("from", "most at", "run", "now"):
@@ -160,7 +160,7 @@ def _show_differences(console: Console, comparison: "Comparison") -> None:
         console.print(words, highlight=False)
 
 
-def _show_failure(console: Console, comparison: "Comparison") -> None:
+def _show_failure(console: Console, comparison: "RerunComparison") -> None:
     recorded, after = comparison.recorded, f"after {_counted(len(comparison.reports), 'epoch')}"
     if comparison.failed_alike:
         console.print(f"It failed {after}, as the run did: {comparison.failure}", highlight=False, soft_wrap=True)
@@ -171,7 +171,7 @@ def _show_failure(console: Console, comparison: "Comparison") -> None:
         console.print(words, style="yellow", highlight=False, soft_wrap=True)
 
 
-def _as_data(reproduction: "Reproduction", comparison: "Comparison") -> Mapping[str, Any]:
+def _as_data(reproduction: "Reproduction", comparison: "RerunComparison") -> Mapping[str, Any]:
     recorded, accuracies = comparison.recorded, comparison.accuracies
     names = ("run_id", "identity", "study", "title", "status", "reason", "trainable", "seed")
     return {

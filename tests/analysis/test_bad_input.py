@@ -92,7 +92,7 @@ def added_by_hand(client: MlflowClient, folder: Path, name: str) -> None:
     write_run(client, experiment, with_metric(runs[0], ACCURACY, 0.99))
 
 
-def two_parents(client: MlflowClient, folder: Path, name: str) -> None:
+def two_study_runs(client: MlflowClient, folder: Path, name: str) -> None:
     experiment = write_runs(client, folder, whole(), name)
     parent = client.create_run(experiment, tags={run_record.KIND: run_record.KIND_STUDY}, start_time=2**45).info.run_id
     study = study_of("one_factor_at_a_time", {"a": [1, 2]}, whole(), name=name, question="The second?")
@@ -110,12 +110,12 @@ def parent_of(client: MlflowClient, experiment: str) -> str:
     return run_id
 
 
-def deleted_parent(client: MlflowClient, folder: Path, name: str) -> None:
+def deleted_study_run(client: MlflowClient, folder: Path, name: str) -> None:
     client.delete_run(parent_of(client, write_runs(client, folder, whole(), name)))
 
 
 def wrong_artifacts(client: MlflowClient, folder: Path, name: str) -> None:
-    """The artifacts lie on a colleague's machine; the parent run has the design."""
+    """The artifacts lie on a colleague's machine; the study run has the design."""
     runs = [run for run in whole() if (run.levels["a"], run.seed) != (2, 5)]
     experiment = write_runs(client, folder, runs, name)
     design = study_of("one_factor_at_a_time", {"a": [1, 2]}, [], name=name, seeds=list(range(6))).as_dict()
@@ -194,10 +194,10 @@ CASES: dict[str, tuple[Build, list[str]]] = {
             RESULT,
         ],
     ),
-    "two_parents": (two_parents, ["MLflow has 2 parent runs of this study; the newest (", "The second?", RESULT]),
-    "deleted_parent": (
-        deleted_parent,
-        ["The study's parent run is gone from MLflow", "replicates that were never begun are unknown", "60.50"],
+    "two_study_runs": (two_study_runs, ["MLflow has 2 study runs of this study; the newest (", "The second?", RESULT]),
+    "deleted_study_run": (
+        deleted_study_run,
+        ["The study run is gone from MLflow", "replicates that were never begun are unknown", "60.50"],
     ),
     "wrong_artifacts": (
         wrong_artifacts,

@@ -72,7 +72,7 @@ def plan_of(num_runs: int) -> StudyRecord:
 
 
 def write_store(file: Path, artifacts: Path, study: StudyRecord, num_epochs: int, *, older: bool) -> None:
-    """MLflow makes the tables, the experiment and the parent run; the rest is inserted."""
+    """MLflow makes the tables, the experiment and the study run; the rest is inserted."""
     client = MlflowClient(f"sqlite:///{file}")
     experiment = client.create_experiment(NAME, artifact_location=artifacts.as_uri())
     parent = client.create_run(experiment, tags={run_record.KIND: run_record.KIND_STUDY}).info.run_id

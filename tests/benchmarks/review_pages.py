@@ -49,7 +49,8 @@ from studies.engine.definition.loading import load_study
 from studies.engine.definition.study import Study
 from studies.engine.execution.ray_tune import ray_session
 from studies.engine.recording.mlflow_store import connect
-from studies.engine.recording.saved_views import QUERY, replicates_key, saved_views
+from studies.engine.recording.mlflow_ui_internals import VIEW_ADDRESS
+from studies.engine.recording.saved_views import replicates_key, saved_views
 from studies.engine.recording.study_record import study_record
 from studies.engine.recording.tracker import Tracker
 from tests.studies.engine.recording.browser import headless_browser, new_page
@@ -279,7 +280,7 @@ def main() -> None:
     num_seeds, num_epochs, num_visits = (4, 10, 2) if arguments.short else (50, 50, 3)
     with tempfile.TemporaryDirectory(prefix="spikesweep-pages-") as folder, ExitStack() as servers:
         files = make_stores(Path(folder), num_seeds, num_epochs)
-        views = {"spikesweep": QUERY + replicates_key(NAME), "ray": f"workflowType=machine_learning&{BY_ACCURACY}"}
+        views = {"spikesweep": VIEW_ADDRESS + replicates_key(NAME), "ray": f"workflowType=machine_learning&{BY_ACCURACY}"}
         for name, file in files.items():
             print(f"{name}: {file.stat().st_size / 2**20:.0f} MiB", file=sys.stderr)
         stores = [servers.enter_context(served(name, file, views[name])) for name, file in files.items()]

@@ -16,8 +16,8 @@ from studies.engine.archives.metric_histories import Point
 from studies.mlflow_access import all_pages
 
 STUDY_KEY = "study"
-"""The key of the study's parent run; a replicate's is its identity."""
-PARENT_RUN = "mlflow.parentRunId"
+"""The key of the study run; a replicate's is its identity."""
+STUDY_RUN_TAG = "mlflow.parentRunId"
 ENDED = ("FINISHED", "FAILED", "KILLED")
 
 

@@ -1,34 +1,37 @@
-"""What a run that is in a store already lacks of the archived one, and what speaks against its being the same."""
+"""What a run that is in a store lacks of the archived run, and where the two contradict each other."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from studies import run_record
-from studies.engine.archives.archived_run import PARENT_RUN, STUDY_KEY, ArchivedRun
+from studies.engine.archives.archived_run import STUDY_KEY, STUDY_RUN_TAG, ArchivedRun
 from studies.engine.archives.metric_histories import Point, repr_of
 from studies.engine.recording.replicate_runs import DESCRIPTION
 
 NUM_NAMED = 3
-NOT_COMPARED = {PARENT_RUN, DESCRIPTION}
-"""Tags that are another store's, and a person's."""
+NOT_COMPARED = {STUDY_RUN_TAG, DESCRIPTION}
+"""Tags that name ids of a store, or that a person may edit."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """``missing`` is the archived run without what the store has; it is None where nothing is to be written."""
+class ArchiveDifference:
+    """How a run in a store differs from the archived one."""
 
     missing: ArchivedRun | None
+    """The archived run without what the store has; None where nothing is to be written."""
     contradictions: tuple[str, ...] = ()
+    """What both have and differs, in words; of such a run nothing is written."""
 
 
-def compare_runs(archived: ArchivedRun, there: ArchivedRun) -> Comparison:
-    """The rule: what the store has stays as it is, what it lacks is added, and what contradicts is told.
+def compare_runs(archived: ArchivedRun, there: ArchivedRun) -> ArchiveDifference:
+    """Compare an archived run with the store's: what the store has stays, what it lacks is missing, the rest is a contradiction.
 
     A run that has not ended may be behind the archive, and one may be ahead of an archive that was made while it ran; two that
     have ended must be the same. Tags that only the store has are the user's.
     """
     if archived.key == STUDY_KEY:
-        return _compare_studies(archived, there)
+        return _compare_study_runs(archived, there)
     said = _contradicting_facts(archived, there)
     ours, theirs = _points(archived.metrics), _points(there.metrics)
     if not (theirs <= ours or ours <= theirs) or (archived.has_ended and there.has_ended and ours != theirs):
@@ -36,17 +39,28 @@ def compare_runs(archived: ArchivedRun, there: ArchivedRun) -> Comparison:
     if archived.has_ended and there.has_ended and (archived.status, archived.ended_at_ms) != (there.status, there.ended_at_ms):
         said.append(f"its end (the archive's is {archived.status}, the store's {there.status})")
     if said:
-        return Comparison(None, tuple(said))
-    return Comparison(None if there.has_ended else _difference(archived, there))
+        return ArchiveDifference(None, tuple(said))
+    return ArchiveDifference(None if there.has_ended else _missing_part(archived, there))
 
 
-def _compare_studies(archived: ArchivedRun, there: ArchivedRun) -> Comparison:
-    """The parent run of a study that has been run in the store since is the store's; only its design must be the archive's."""
+def _compare_study_runs(archived: ArchivedRun, there: ArchivedRun) -> ArchiveDifference:
+    """A study that was run in the store since keeps its study run; only the design must be the archive's."""
     ours, theirs = (run.tags.get(run_record.DESIGN) for run in (archived, there))
-    if ours and theirs and ours != theirs:
-        return Comparison(None, ("the study's design",))
+    if ours and theirs and not _is_same_design(ours, theirs):
+        return ArchiveDifference(None, ("the study's design",))
     is_half_imported = not there.has_ended and there.begun_at_ms == archived.begun_at_ms
-    return Comparison(replace(_difference(archived, there), tags=archived.tags) if is_half_imported else None)
+    return ArchiveDifference(replace(_missing_part(archived, there), tags=archived.tags) if is_half_imported else None)
+
+
+def _is_same_design(first: str, second: str) -> bool:
+    """Whether two study records without replicates, as JSON, agree in every field that both have: versions differ in fields."""
+    if first == second:
+        return True
+    try:
+        ours, theirs = json.loads(first), json.loads(second)
+        return all(ours[name] == theirs[name] for name in ours.keys() & theirs.keys())
+    except (ValueError, AttributeError):
+        return False
 
 
 def _contradicting_facts(archived: ArchivedRun, there: ArchivedRun) -> list[str]:
@@ -61,7 +75,7 @@ def _points(metrics: Mapping[str, Iterable[Point]]) -> set[tuple[str, int, int, 
     return {(name, *repr_of(point)) for name, points in metrics.items() for point in points}
 
 
-def _difference(archived: ArchivedRun, there: ArchivedRun) -> ArchivedRun:
+def _missing_part(archived: ArchivedRun, there: ArchivedRun) -> ArchivedRun:
     known = _points(there.metrics)
     metrics = {
         name: [point for point in points if (name, *repr_of(point)) not in known] for name, points in archived.metrics.items()

@@ -43,7 +43,7 @@ class _Found:
 
 
 def export_study(client: MlflowClient, study: str, file: Path, *, replace: bool, count: RunCounter) -> Moved:
-    """Write the study's parent run and the runs of all its replicates; runs of others in its experiment are left out.
+    """Write the study run and the runs of all its replicates; runs of others in its experiment are left out.
 
     Raises:
         StudyError: There is no such study, it cannot be read, or the file cannot be written; then there is no such file.
@@ -112,7 +112,7 @@ def _counts_first(entry: _Found) -> tuple[bool, int, str]:
 
 
 def find_runs(client: MlflowClient, experiment_id: str, study: str) -> Iterator[Run]:
-    """The study's parent runs and the runs of its replicates, newest first, page by page."""
+    """The study runs and the runs of its replicates, newest first, page by page."""
     for run in search_runs(client, experiment_id, of_study(study)):
         kind = run.data.tags.get(run_record.KIND)
         if kind == run_record.KIND_STUDY or (kind == run_record.KIND_REPLICATE and run_record.IDENTITY in run.data.tags):

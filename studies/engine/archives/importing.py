@@ -11,10 +11,10 @@ from mlflow.exceptions import MlflowException
 from studies import run_record
 from studies.credentials import mask_credentials
 from studies.engine.archives import archived_run, zip_format
-from studies.engine.archives.archived_run import PARENT_RUN, STUDY_KEY, ArchivedRun
+from studies.engine.archives.archived_run import STUDY_KEY, STUDY_RUN_TAG, ArchivedRun
 from studies.engine.archives.differences import compare_runs
 from studies.engine.archives.exporting import Moved, RunCounter, find_runs, read_runs
-from studies.engine.archives.id_rewriting import Translation
+from studies.engine.archives.id_rewriting import IdRewriter
 from studies.engine.archives.metric_histories import read_histories
 from studies.engine.archives.writing import write_run
 from studies.engine.archives.zip_format import Archive, open_archive
@@ -24,7 +24,7 @@ from studies.engine.errors import Problem, StudyError, cut, shown
 from studies.engine.recording.mlflow_store import active_experiment, connect, make_experiment, store_problem
 from studies.mlflow_access import find_experiment, reason_of
 
-FOUND_BY = (run_record.KIND, run_record.STUDY, run_record.IDENTITY, PARENT_RUN)
+FOUND_BY = (run_record.KIND, run_record.STUDY, run_record.IDENTITY, STUDY_RUN_TAG)
 NUM_TOLD = 5
 """Runs that contradict the archive; more are counted."""
 
@@ -57,8 +57,8 @@ def import_study(file: Path, overrides: Sequence[str], count: RunCounter) -> tup
             rule, repair = "the store's runs of this study must be readable", "mend it, or name another store"
             raise StudyError([store_problem(stores.tracking_uri, rule, error, repair)]) from None
         try:
-            translation = _find_or_make_experiment(client, archive, stores, experiment)
-            return _write_runs(client, archive, translation, there, missing, count), stores
+            rewriter = _find_or_make_experiment(client, archive, stores, experiment)
+            return _write_runs(client, archive, rewriter, there, missing, count), stores
         except (MlflowException, OSError) as error:
             raise InterruptedImportError(reason_of(error, stores.tracking_uri)) from None
 
@@ -71,22 +71,20 @@ def _experiment(client: MlflowClient, archive: Archive) -> Experiment | None:
     return active_experiment(client, name, "restore it there, or name another store")
 
 
-def _find_or_make_experiment(
-    client: MlflowClient, archive: Archive, stores: Stores, experiment: Experiment | None
-) -> Translation:
+def _find_or_make_experiment(client: MlflowClient, archive: Archive, stores: Stores, experiment: Experiment | None) -> IdRewriter:
     """With the archive's tags, but for those that it has."""
     described = archive.manifest["experiment"]
     if experiment is None:
         experiment = client.get_experiment(make_experiment(client, described["name"], stores))
-    translation = Translation(described["id"], experiment.experiment_id, stores.tracking_uri)
-    for name, value in translation.tags(described["tags"], {}).items():
+    rewriter = IdRewriter(described["id"], experiment.experiment_id, stores.tracking_uri)
+    for name, value in rewriter.tags(described["tags"], {}).items():
         if name not in experiment.tags:
             client.set_experiment_tag(experiment.experiment_id, name, value)
-    return translation
+    return rewriter
 
 
 def _runs_there(client: MlflowClient, experiment: Experiment | None, study: str) -> dict[str, str]:
-    """Ids by key. Of copies the first counts, which is also the driver's choice; of parent runs the newest."""
+    """Ids by key. Of copies the first counts, which is also the driver's choice; of study runs the newest."""
     found: dict[str, str] = {}
     for run in find_runs(client, experiment.experiment_id, study) if experiment else ():
         key = archived_run.key_of(run)
@@ -151,7 +149,7 @@ def _stored(client: MlflowClient, experiment: Experiment | None, run_ids: Sequen
 def _write_runs(
     client: MlflowClient,
     archive: Archive,
-    translation: Translation,
+    rewriter: IdRewriter,
     there: dict[str, str],
     missing: set[str],
     count: RunCounter,
@@ -162,15 +160,15 @@ def _write_runs(
             archived = ArchivedRun.from_dict(row)
             done += 1
             if archived.key in missing:
-                _write_one(client, archive, translation, archived, there)
+                _write_one(client, archive, rewriter, archived, there)
             if archived.key == STUDY_KEY:
-                translation.run_ids[archived.run_id] = there[STUDY_KEY]
+                rewriter.run_ids[archived.run_id] = there[STUDY_KEY]
             count(done, archive.num_runs)
     return Moved(archive.study, len(missing))
 
 
 def _write_one(
-    client: MlflowClient, archive: Archive, translation: Translation, archived: ArchivedRun, there: dict[str, str]
+    client: MlflowClient, archive: Archive, rewriter: IdRewriter, archived: ArchivedRun, there: dict[str, str]
 ) -> None:
     """First what a run is found by, and last how it ended."""
     if archived.key in there:
@@ -181,13 +179,13 @@ def _write_one(
     else:
         tags = {name: archived.tags[name] for name in FOUND_BY if name in archived.tags}
         run = client.create_run(
-            translation.new_experiment,
+            rewriter.new_experiment,
             start_time=archived.begun_at_ms,
-            tags=translation.tags(tags, {}),
+            tags=rewriter.tags(tags, {}),
             run_name=archived.name,
         )
         there[archived.key] = run.info.run_id
         lacking = dataclasses.replace(archived, tags={name: text for name, text in archived.tags.items() if name not in tags})
     if lacking:
-        tags = translation.tags(lacking.tags, {archived.run_id: run.info.run_id})
+        tags = rewriter.tags(lacking.tags, {archived.run_id: run.info.run_id})
         write_run(client, archive, dataclasses.replace(lacking, tags=tags), run)

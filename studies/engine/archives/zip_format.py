@@ -1,7 +1,7 @@
 """What lies where in an archive, and its digests: a plain zip that people and other programs can read.
 
 manifest.json           format, study, versions, experiment, counts
-runs/00001.jsonl        a line a run, the study's parent run first; 100 lines a file
+runs/00001.jsonl        a line a run, the study run first; 100 lines a file
 artifacts/KEY/PATH      files of the run whose line has this key: "study", or the replicate's identity
 models/KEY/NUMBER/PATH  files of its logged models
 SHA256SUMS              of everything else; ``sha256sum -c`` checks an unpacked archive

@@ -396,7 +396,7 @@ class StudyController:
             total = self._proposals.total()
             self._progress.finished(state, total=total)
             self._recorded(lambda: self._ledger.expect(total))
-            self._tracker.plan(self._proposals.planned, self._proposals.notes)
+            self._tracker.update_record(self._proposals.planned, self._proposals.notes)
         self._display.refresh()
 
     def _recorded(self, write: Callable[[], None]) -> bool:

@@ -29,6 +29,7 @@ from studies import run_record
 from studies.engine.binding.replicates import Replicate
 from studies.engine.binding.trainable_modules import load_trainable
 from studies.engine.definition.study import Study
+from studies.engine.recording.mlflow_ui_internals import MODEL_HISTORY
 from trainables.data.datasets import Dataset
 from trainables.data.normalisation import Normalisation
 from trainables.training import serving
@@ -39,8 +40,6 @@ from trainables.training.recipe import Recipe
 
 PACKAGES = ("mlflow", "torch", "numpy")
 """What the code needs to load and run a network."""
-HISTORY = "mlflow.log-model.history"
-"""The tag by which MLflow's UI knows which of a run's artifacts are a model."""
 DESCRIPTION = "MLmodel"
 CODE = "code/trainables.zip"
 DATA = "data"
@@ -82,7 +81,7 @@ class Models:
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
         flavors: dict[str, Any] = {mlflow.pyfunc.FLAVOR_NAME: {}, replicate.trainable: {}}  # the UI shows the second one's name
         history = {"artifact_path": run_record.MODEL_ARTIFACTS, "run_id": run_id, "utc_time_created": now, "flavors": flavors}
-        return [RunTag(HISTORY, json.dumps([history]))]
+        return [RunTag(MODEL_HISTORY, json.dumps([history]))]
 
     def _normalisation(self, recipe: Recipe, dataset: Dataset) -> Normalisation:
         """That of the training images; the same for most replicates of a study."""

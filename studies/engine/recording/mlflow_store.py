@@ -9,14 +9,12 @@ from mlflow.entities import Experiment
 from studies.credentials import mask_credentials
 from studies.engine.definition.locations import Stores
 from studies.engine.errors import Problem, StudyError
+from studies.engine.recording.mlflow_ui_internals import EXPERIMENT_KIND
 from studies.mlflow_access import SQLITE, StoreError, check_answers, open_store, reason_of
 
 logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # what it refuses we say ourselves
 logging.getLogger("alembic").setLevel(logging.ERROR)
 logging.getLogger("urllib3").setLevel(logging.ERROR)  # our write queue tries again, and says so where it gives up
-
-EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Without this one MLflow's UI opens on its pages for agents."""
 
 
 def connect(uri: str) -> MlflowClient:
@@ -74,6 +72,6 @@ def make_experiment(client: MlflowClient, name: str, stores: Stores) -> str:
     """Make an experiment whose artifacts lie in the study's storage, unless a server chooses their place; its id."""
     artifacts = stores.storage / "artifacts" if stores.tracking_uri.startswith(SQLITE) else None
     experiment_id: str = client.create_experiment(
-        name, artifact_location=artifacts.as_uri() if artifacts else None, tags=EXPERIMENT_TAGS
+        name, artifact_location=artifacts.as_uri() if artifacts else None, tags=EXPERIMENT_KIND
     )
     return experiment_id

@@ -1,7 +1,7 @@
 """What a replicate's MLflow run is made of: tags, params, metrics, the data that it was trained on, its description."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ LONGEST_DIGEST = 36
 """Of a data set, in MLflow."""
 
 
-def tags_of(study: Study, replicate: Replicate, parent_run: str, experiment_id: str) -> dict[str, str]:
+def tags_of(study: Study, replicate: Replicate, study_run: str, experiment_id: str) -> dict[str, str]:
     """All that is known before it is trained."""
     return {
         run_record.KIND: run_record.KIND_REPLICATE,
@@ -34,8 +34,8 @@ def tags_of(study: Study, replicate: Replicate, parent_run: str, experiment_id: 
         run_record.SEED: str(replicate.seed),
         run_record.CONFIG: json.dumps(replicate.config),
         run_record.DATA_DIGEST: replicate.data_digest,
-        "mlflow.parentRunId": parent_run,
-        DESCRIPTION: _description(study, replicate, f"#/experiments/{experiment_id}/runs/{parent_run}"),
+        "mlflow.parentRunId": study_run,
+        DESCRIPTION: _description(study, replicate, f"#/experiments/{experiment_id}/runs/{study_run}"),
         **({run_record.PARENT: replicate.parent.identity} if replicate.parent else {}),
         **({run_record.TUNED: json.dumps(replicate.tuned)} if replicate.tuned else {}),
         **code_tags(study),
@@ -51,7 +51,7 @@ def _description(study: Study, replicate: Replicate, link: str) -> str:
     }
     what = ", ".join(part for part in (f"**{replicate.title}**", roles[replicate.role]) if part)
     uri = study.stores.tracking_uri
-    command = f"spikesweep trial {replicate.identity}"
+    command = f"spikesweep reproduce {replicate.identity}"
     store = f" --tracking-uri '{uri}'" if mask_credentials(uri) == uri else ""  # else its user has the password
     with_store = "" if store else ", with `MLFLOW_TRACKING_URI` naming this store"
     return (
@@ -119,11 +119,3 @@ def dataset_input(study: Study, replicate: Replicate) -> DatasetInput | None:
 def _tensor(array: datasets.Array) -> str:
     spec = {"dtype": str(array.dtype), "shape": [-1, *array.shape[1:]]}
     return json.dumps([{"type": "tensor", "tensor-spec": spec}])
-
-
-def table_texts(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
-    """Each table as MLflow's ``log_table`` would write it, whose pages show it as one; but that appends if it is tried again."""
-    return {
-        f"{name}.json": json.dumps({"columns": list(rows[0]), "data": [list(row.values()) for row in rows]})
-        for name, rows in tables.items()
-    }

@@ -1,4 +1,4 @@
-"""What MLflow is told of a study: its record, its question in words, the code that ran."""
+"""What MLflow gets of a study: its record, a description in words, and the code that ran."""
 
 import dataclasses
 import getpass
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search_spaces.language.space import Levels, Range
+from search_spaces.language.space import Levels, Range, Space
 from studies import run_record
 from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.locations import shipped_studies
@@ -28,6 +28,7 @@ def code_tags(study: Study) -> dict[str, str]:
 
 
 def study_record(study: Study, planned: Sequence[Replicate], notes: Sequence[str]) -> StudyRecord:
+    """The record of what a study asks for: the replicates so far (``planned``), and ``notes``, which are sentences on them."""
     levels = {factor.name: factor.domain for factor in study.space.factors}
     options = study.content.design.model_dump(exclude={"name"})
     if study.search:
@@ -43,18 +44,24 @@ def study_record(study: Study, planned: Sequence[Replicate], notes: Sequence[str
         baseline=study.baseline,
         factors={name: domain.values if isinstance(domain, Levels) else () for name, domain in levels.items()},
         ranges={f.name: domain_in_words(f) for f in study.space.factors if isinstance(f.domain, Range)},
-        bounds={f.name: dataclasses.asdict(f.domain) for f in study.space.factors if isinstance(f.domain, Range)},
+        bounds=_bounds(study.space),
         conditions={factor.name: factor.when for factor in study.space.factors if factor.when},
         references=study.references,
         tuning=_tuning_record(study),
+        tuning_bounds=_bounds(study.tuning.space) if study.tuning else {},
         constraints=study.content.constraints,
         seeds=study.seeds,
         replicates=[*(PlannedReplicate(r.identity, r.seed, r.cell, r.role, r.tuned) for r in planned), *_to_come(study, planned)],
     )
 
 
+def _bounds(space: Space) -> dict[str, dict[str, Any]]:
+    """Of factors that are ranges."""
+    return {factor.name: dataclasses.asdict(factor.domain) for factor in space.factors if isinstance(factor.domain, Range)}
+
+
 def _to_come(study: Study, planned: Sequence[Replicate]) -> list[PlannedReplicate]:
-    """The cells of a study that is still tuning: who they will be is not known yet."""
+    """The cells of a study that is still tuning; their identities are not known yet."""
     if not study.tuning or any(replicate.role == "cell" for replicate in planned):
         return []
     return [PlannedReplicate("", seed, cell) for seed in study.seeds for cell in study.cells]
@@ -76,14 +83,14 @@ def design_in_words(study: Study) -> str:
     return f"{study.design.replace('_', ' ')}; {size}"
 
 
-def study_description(study: Study, standing: str, links: Mapping[str, str], findings: str) -> str:
+def study_description(study: Study, status: str, links: Mapping[str, str], findings: str) -> str:
     """What a person reads on top of the study's page in MLflow, as Markdown.
 
     Args:
         study: What is asked.
-        standing: How it stands, in words.
-        links: Addresses of other pages, by what they open.
-        findings: What is known of the answer, as Markdown; cut where MLflow would take no more.
+        status: How far it is, in words.
+        links: Addresses of other pages, by their names.
+        findings: What is known of the answer, as Markdown; what is beyond the longest tag of MLflow is cut off.
     """
     lines = {"Design": design_in_words(study)}
     if study.baseline:
@@ -94,7 +101,7 @@ def study_description(study: Study, standing: str, links: Mapping[str, str], fin
     table = "\n".join(f"| {name} | {words.replace('|', '/')} |" for name, words in lines.items() if words)
     where = " · ".join(f"[{name}]({address})" for name, address in links.items())
     first, _, others = findings.partition("\n\n")
-    head = [f"**{study.question}**", f"**Status** {standing}", first]  # what MLflow shows unless one asks for more
+    head = [f"**{study.question}**", f"**Status** {status}", first]  # what MLflow shows unless one asks for more
     asked = f"### What was asked\n\n| | |\n|---|---|\n{table}\n"
     text = "\n\n".join(part for part in (*head, where) if part)
     room = run_record.LONGEST_TAG - len(text) - len(asked) - 4

@@ -1,4 +1,4 @@
-"""The run of a study in MLflow: what was asked, how it stands, what was found, in words that follow it."""
+"""The study run in MLflow: what was asked, how far the study is, and what was found, in a description that is kept up to date."""
 
 import json
 import tempfile
@@ -15,25 +15,26 @@ from mlflow.entities import Metric, RunTag
 from studies import run_record
 from studies.engine.definition.study import Study
 from studies.engine.recording import environment
+from studies.engine.recording.mlflow_ui_internals import VIEW, VIEW_ADDRESS
 from studies.engine.recording.replicate_runs import DESCRIPTION
-from studies.engine.recording.saved_views import QUERY, TAG, named_views, saved_views
+from studies.engine.recording.saved_views import named_views, saved_views
 from studies.engine.recording.study_record import code_tags, study_description
 from studies.mlflow_access import of_kind
 from studies.run_record import StudyRecord
 
 RUNNING = "running"
-"""How a study stands while it has a driver."""
+"""The status of a study while it has a driver."""
 
 
-class ParentRun:
-    """Found, or made, and written to; every method makes requests."""
+class StudyRun:
+    """The study's own run: found or made, and written to. Every method makes requests."""
 
     def __init__(self, client: MlflowClient, study: Study, experiment_id: str) -> None:
         self._client, self._study, self._experiment_id = client, study, experiment_id
         self._begun_at_ms = time.time_ns() // 1_000_000
         self._views: dict[str, str] = {}
         """What the experiment's saved views are, by tag."""
-        self._standing = ""
+        self._status = ""
         found = client.search_runs([experiment_id], of_kind(run_record.KIND_STUDY, study.stores.name), max_results=1)
         tags = {run_record.KIND: run_record.KIND_STUDY, run_record.STUDY: study.stores.name, **code_tags(study)}
         self._findings = found[0].data.tags.get(run_record.FINDINGS, "") if found else ""
@@ -43,15 +44,15 @@ class ParentRun:
             client.update_run(self.run_id, status="RUNNING")
         else:
             self.run_id = client.create_run(experiment_id, tags=tags, run_name=study.stores.name).info.run_id
-        if study.stores.experiment == study.stores.name:  # else the first of the family would speak for all
+        if study.stores.experiment == study.stores.name:  # else the first of the studies that share it would speak for all
             client.set_experiment_tag(experiment_id, DESCRIPTION, study.question)
         client.log_text(self.run_id, study.text, run_record.STUDY_FILE_ARTIFACT)
 
-    def write_plan(self, record: StudyRecord, counts: Counter[str], standing: str) -> None:
-        """What is asked for, how many of its replicates have which status, and how the study stands, in a word or two."""
-        said = [f"{counts[status]} {status.lower()}" for status in ("RUNNING", "FAILED", "KILLED") if counts[status]]
+    def write_record(self, record: StudyRecord, counts: Counter[str], status: str) -> None:
+        """Write what the study asks for, how many of its replicates have which status, and the study's own status in words."""
+        said = [f"{counts[state]} {state.lower()}" for state in ("RUNNING", "FAILED", "KILLED") if counts[state]]
         of_all = ", ".join([f"{counts['FINISHED']} of {len(record.replicates)} replicates finished", *said])
-        self._standing = f"{standing}: {of_all}"
+        self._status = f"{status}: {of_all}"
         content = record.as_dict()
         self._client.log_text(self.run_id, json.dumps(content), run_record.STUDY_ARTIFACT)
         for tag, view in saved_views(record, self._begun_at_ms).items():
@@ -62,7 +63,7 @@ class ParentRun:
         tags = [RunTag(run_record.DESIGN, design)] if len(design) <= run_record.LONGEST_TAG else []
         # with metrics, MLflow's page puts the description on top
         now = time.time_ns() // 1_000_000
-        metrics = [Metric(f"replicates/{status.lower()}", counts[status], now, 0) for status in ("FINISHED", "FAILED", "KILLED")]
+        metrics = [Metric(f"replicates/{state.lower()}", counts[state], now, 0) for state in ("FINISHED", "FAILED", "KILLED")]
         self._client.log_batch(self.run_id, metrics=metrics, tags=[*tags, self._description()])
 
     def write_environment(self, nodes: Sequence[Mapping[str, Any]]) -> None:
@@ -79,8 +80,8 @@ class ParentRun:
 
     def _description(self) -> RunTag:
         written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        standing = f"{self._standing} (written {written})"
-        return RunTag(DESCRIPTION, study_description(self._study, standing, self._links(), self._findings))
+        status = f"{self._status} (written {written})"
+        return RunTag(DESCRIPTION, study_description(self._study, status, self._links(), self._findings))
 
     def _links(self) -> dict[str, str]:
         """Addresses within MLflow's pages, by what they open."""
@@ -88,6 +89,6 @@ class ParentRun:
         report = f"{runs}/{self.run_id}/artifacts/{run_record.REPORT_ARTIFACTS}/summary.html"
         links = {"report": report} if self._findings else {}
         for name, key in named_views(self._study.stores.name).items():
-            if TAG + key in self._views:
-                links[name] = f"{runs}?{QUERY}{key}"
+            if VIEW + key in self._views:
+                links[name] = f"{runs}?{VIEW_ADDRESS}{key}"
         return links

@@ -1,10 +1,9 @@
-"""Run records in MLflow: one parent run for the study, one child run a replicate.
+"""Writes a study's records to MLflow: one study run, and one replicate run for each replicate.
 
-Every run is found by its identity before it is made, and an epoch that is there already is not written again. What has come
-together of a replicate while the writer was busy goes out in one request.
+Every run is looked for by its identity before it is made, and an epoch that MLflow has already is not written again. Updates of
+a replicate that arrive while the writer is busy are sent together, in one request.
 """
 
-import json
 import threading
 import time
 from collections import Counter
@@ -26,29 +25,29 @@ from studies.engine.definition.study import Study
 from studies.engine.errors import StudyError
 from studies.engine.recording.logged_models import Models
 from studies.engine.recording.mlflow_store import active_experiment, make_experiment, store_problem
+from studies.engine.recording.mlflow_ui_internals import LOGGED_TABLES, logged_tables, table_texts
 from studies.engine.recording.replicate_runs import (
     DESCRIPTION,
     dataset_input,
     final_tags,
     metrics_of,
     params_of,
-    table_texts,
     tags_of,
 )
 from studies.engine.recording.study_record import command, study_record
-from studies.engine.recording.study_run import RUNNING, ParentRun
-from studies.engine.recording.write_queue import Delivery
+from studies.engine.recording.study_run import RUNNING, StudyRun
+from studies.engine.recording.write_queue import WriteQueue
 from studies.mlflow_access import find_experiment, of_kind, search_runs
 from studies.run_record import StudyRecord
 
-SECONDS_BETWEEN_PLANS = 30.0
+SECONDS_BETWEEN_RECORDS = 30.0
 
 MLFLOW_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
-"""MLflow's word for how a replicate ended; what a pruner stopped has a tag that says so."""
+"""MLflow's status of a replicate that ended in a state; a pruned one also has the tag ``run_record.STATE``."""
 
 
 @dataclass
-class _ChildRun:
+class _ReplicateRun:
     run_id: str
     status: str
     last_epoch: int
@@ -65,8 +64,8 @@ class _End:
 
 
 @dataclass
-class _Letter:
-    """What is to be written of a replicate with the writer's next turn at it."""
+class _PendingUpdate:
+    """What the writer will write of a replicate the next time it comes to it."""
 
     replicate: Replicate
     begun_at_ms: int
@@ -75,48 +74,52 @@ class _Letter:
 
 
 class Tracker:
-    """The only writer of a study's runs. Methods return at once; the work is done in order by one thread."""
+    """The only writer of a study's runs. Its methods return at once; one thread writes, in the order of the calls."""
 
     def __init__(self, client: MlflowClient, study: Study, planned: Sequence[Replicate], notes: Sequence[str]) -> None:
-        """Find or make the experiment and the parent run, and find the children that there are.
+        """Find or make the experiment and the study run, and find the replicate runs that exist.
 
-        ``planned`` are the replicates that the study has asked for so far, ``notes`` what is to be said of them.
+        Args:
+            client: Of the store to write to.
+            study: Whose records they are.
+            planned: The replicates that the study has asked for so far.
+            notes: Sentences on them, for the study's record.
 
         Raises:
             StudyError: The experiment or its artifacts cannot be used.
         """
         self._client, self._study = client, study
         self._models = Models(client, study)
-        self._planned_at = time.monotonic()
-        self._letters: dict[str, _Letter] = {}
-        """By identity; the writer takes a letter away before it writes."""
+        self._recorded_at = time.monotonic()
+        self._pending: dict[str, _PendingUpdate] = {}
+        """By identity; the writer removes an update from here before it writes it."""
         self._lock = threading.Lock()
         self._tried: set[str] = set()
         """Identities whose runs we have asked MLflow to make."""
         try:
             self._experiment_id = _experiment(client, study)
-            children = search_runs(client, self._experiment_id, of_kind(run_record.KIND_REPLICATE, study.stores.name))
-            self._children = {run.data.tags[run_record.IDENTITY]: _child(run) for run in children}
-            self._parent = ParentRun(client, study, self._experiment_id)
-            self._write_plan(study_record(study, planned, notes), RUNNING)
+            runs = search_runs(client, self._experiment_id, of_kind(run_record.KIND_REPLICATE, study.stores.name))
+            self._runs = {run.data.tags[run_record.IDENTITY]: _replicate_run(run) for run in runs}
+            self._study_run = StudyRun(client, study, self._experiment_id)
+            self._write_record(study_record(study, planned, notes), RUNNING)
         except (mlflow.exceptions.MlflowException, OSError) as error:
             rule, repair = "MLflow's store must take runs and artifacts", "check its rights and its artifact location"
             raise StudyError([store_problem(study.stores.tracking_uri, rule, error, repair)]) from None
-        self._delivery = Delivery()
+        self._queue = WriteQueue()
 
     def statuses(self) -> Mapping[str, str]:
-        """MLflow's status of every child run, by identity, as it was found or last written."""
-        return {identity: child.status for identity, child in list(self._children.items())}
+        """MLflow's status of every replicate run, by identity, as it was found or last written."""
+        return {identity: run.status for identity, run in list(self._runs.items())}
 
     def begin(self, replicate: Replicate) -> None:
-        """The replicate runs (again)."""
+        """The replicate has begun, or goes on."""
         with self._lock:
-            self._letter(replicate)
+            self._update_of(replicate)
 
     def report(self, replicate: Replicate, report: Mapping[str, Any]) -> None:
-        """An epoch is done; one that is in MLflow already is not written again."""
+        """Write the report of an epoch, unless MLflow has it."""
         with self._lock:
-            self._letter(replicate).reports.append(report)
+            self._update_of(replicate).reports.append(report)
 
     def end(
         self,
@@ -126,122 +129,121 @@ class Tracker:
         traceback: str = "",
         cost: Mapping[str, float] | None = None,
     ) -> None:
-        """The replicate has ended, and has cost so much; without a state it was interrupted."""
+        """The replicate has ended with this state, or was interrupted (None); ``cost`` is metrics of what it has cost."""
         with self._lock:
-            self._letter(replicate).end = _End(state, reason, traceback, cost or {}, _now_ms())
+            self._update_of(replicate).end = _End(state, reason, traceback, cost or {}, _now_ms())
 
-    def _letter(self, replicate: Replicate) -> _Letter:
-        """The replicate's letter, on its way to the writer; what comes after an end is a letter of its own."""
-        letter = self._letters.get(replicate.identity)
-        if letter is None or letter.end is not None:
-            letter = _Letter(replicate, _now_ms())
-            self._letters[replicate.identity] = letter
-            self._delivery.put(replicate.identity, lambda: self._write(letter))
-        return letter
+    def _update_of(self, replicate: Replicate) -> _PendingUpdate:
+        """The replicate's update that waits for the writer; what arrives after an end belongs to an update of its own."""
+        update = self._pending.get(replicate.identity)
+        if update is None or update.end is not None:
+            update = _PendingUpdate(replicate, _now_ms())
+            self._pending[replicate.identity] = update
+            self._queue.put(replicate.identity, lambda: self._write(update))
+        return update
 
-    def plan(self, planned: Callable[[], Sequence[Replicate]], notes: Callable[[], Sequence[str]]) -> None:
-        """The study may have asked for more: the study's record has it within half a minute."""
-        if time.monotonic() - self._planned_at >= SECONDS_BETWEEN_PLANS:
-            self._planned_at = time.monotonic()
-            self._put_plan(planned(), notes(), RUNNING)
+    def update_record(self, planned: Callable[[], Sequence[Replicate]], notes: Callable[[], Sequence[str]]) -> None:
+        """Write the study's record again, at most every half minute: the study may have asked for more replicates."""
+        if time.monotonic() - self._recorded_at >= SECONDS_BETWEEN_RECORDS:
+            self._recorded_at = time.monotonic()
+            self._put_record(planned(), notes(), RUNNING)
 
     def reject(self, replicate: Replicate, reason: str) -> None:
-        """This replicate's records cannot be delivered; ``close`` says so."""
-        self._delivery.reject(replicate.identity, f"{replicate.title}: {reason}")
+        """The replicate's records cannot be written; ``close`` will return this reason."""
+        self._queue.reject(replicate.identity, f"{replicate.title}: {reason}")
 
     def end_study(self, planned: Sequence[Replicate], notes: Sequence[str], status: str) -> None:
-        """The study stands still: its record has all that it asked for, and its parent run gets this status."""
-        standing = (
+        """The study has ended or was interrupted: its record gets all that it asked for, and its run MLflow's ``status``."""
+        status_in_words = (
             "all that was asked for has ended" if status == "FINISHED" else f"interrupted; `{command(self._study)}` goes on"
         )
-        self._put_plan(planned, notes, standing)
-        self._delivery.put("the study's end", lambda: self._client.set_terminated(self._parent.run_id, status))
+        self._put_record(planned, notes, status_in_words)
+        self._queue.put("the study's end", lambda: self._client.set_terminated(self._study_run.run_id, status))
 
     def attach_environment(self, nodes: Sequence[Mapping[str, Any]]) -> None:
-        """The parent run gets what the study is run with: packages, changes to the code, hardware, the cluster's ``nodes``."""
-        self._delivery.put("the environment", lambda: self._parent.write_environment(nodes))
+        """Attach to the study run what it runs with: packages, changes to the code, hardware, the cluster's ``nodes``."""
+        self._queue.put("the environment", lambda: self._study_run.write_environment(nodes))
 
     def attach_report(self, folder: Path, findings: str) -> None:
-        """The parent run gets the files of a report, and its description what was found, as Markdown."""
-        self._delivery.put("the report", lambda: self._parent.write_report(folder, findings))
+        """Attach the files of a report to the study run, and put ``findings``, which are Markdown, into its description."""
+        self._queue.put("the report", lambda: self._study_run.write_report(folder, findings))
 
     def flush(self, patience_s: float) -> bool:
-        """Wait for what was given so far; see ``Delivery.flush``."""
-        return self._delivery.flush(patience_s)
+        """Wait until all that was given so far is written; see ``WriteQueue.flush``."""
+        return self._queue.flush(patience_s)
 
     def close(self, patience_s: float) -> list[str]:
-        """Wait for the rest and end; a reason for each record that was not delivered."""
-        return self._delivery.close(patience_s)
+        """Wait until all is written, and end. Returns a reason for each record that was not delivered."""
+        return self._queue.close(patience_s)
 
-    def _put_plan(self, planned: Sequence[Replicate], notes: Sequence[str], standing: str) -> None:
+    def _put_record(self, planned: Sequence[Replicate], notes: Sequence[str], status_in_words: str) -> None:
         record = study_record(self._study, planned, notes)
-        self._delivery.put("the study's plan", lambda: self._write_plan(record, standing))
+        self._queue.put("the study's record", lambda: self._write_record(record, status_in_words))
 
-    def _write_plan(self, record: StudyRecord, standing: str) -> None:
+    def _write_record(self, record: StudyRecord, status_in_words: str) -> None:
         planned = {replicate.identity for replicate in record.replicates}
-        counts = Counter(child.status for identity, child in self._children.items() if identity in planned)
-        self._parent.write_plan(record, counts, standing)
+        counts = Counter(run.status for identity, run in self._runs.items() if identity in planned)
+        self._study_run.write_record(record, counts, status_in_words)
 
-    def _write(self, letter: _Letter) -> None:
-        """A replicate's run is found or made, gets everything new in one request, and then its status."""
-        replicate = letter.replicate
-        with self._lock:  # from here on, what comes is for another letter
-            if self._letters.get(replicate.identity) is letter:
-                del self._letters[replicate.identity]
-        child = self._children.get(replicate.identity) or self._find_or_make_child(replicate, letter.begun_at_ms)
-        self._children[replicate.identity] = child
-        reports = [report for report in letter.reports if report["epoch"] > child.last_epoch]
+    def _write(self, update: _PendingUpdate) -> None:
+        """Find or make the replicate's run, write everything new in one request, and then the run's status."""
+        replicate = update.replicate
+        with self._lock:  # what arrives from here on belongs to another update
+            if self._pending.get(replicate.identity) is update:
+                del self._pending[replicate.identity]
+        run = self._runs.get(replicate.identity) or self._find_or_make_run(replicate, update.begun_at_ms)
+        self._runs[replicate.identity] = run
+        reports = [report for report in update.reports if report["epoch"] > run.last_epoch]
         if final := next((report for report in reports if report["epoch"] == report["num_epochs"]), None):
-            self._write_tables(child.run_id, final["tables"])
+            self._write_tables(run.run_id, final["tables"])
         metrics = [metric for report in reports for metric in metrics_of(report)]
-        if letter.end:
-            metrics += [Metric(name, value, letter.end.at_ms, 0) for name, value in letter.end.cost.items()]
-        params = [] if child.has_params else params_of(self._study, replicate)
-        first = reports[0] if reports and not child.last_epoch else None
-        tags = [*final_tags(final, first), *_end_tags(letter.end)]
-        if letter.end and letter.end.state == TrialState.COMPLETE:
-            tags += self._models.log(child.run_id, replicate)
+        if update.end:
+            metrics += [Metric(name, value, update.end.at_ms, 0) for name, value in update.end.cost.items()]
+        params = [] if run.has_params else params_of(self._study, replicate)
+        first = reports[0] if reports and not run.last_epoch else None
+        tags = [*final_tags(final, first), *_end_tags(update.end)]
+        if update.end and update.end.state == TrialState.COMPLETE:
+            tags += self._models.log(run.run_id, replicate)
         if metrics or params or tags:
-            self._client.log_batch(child.run_id, metrics=metrics, params=params, tags=tags)
-            child.has_params = True
-            child.last_epoch = max([child.last_epoch, *(report["epoch"] for report in reports)])
-        if letter.end:
-            self._end(child, letter.end)
-        elif child.status != "RUNNING":
-            self._client.update_run(child.run_id, status="RUNNING")
-            child.status = "RUNNING"
+            self._client.log_batch(run.run_id, metrics=metrics, params=params, tags=tags)
+            run.has_params = True
+            run.last_epoch = max([run.last_epoch, *(report["epoch"] for report in reports)])
+        if update.end:
+            self._end(run, update.end)
+        elif run.status != "RUNNING":
+            self._client.update_run(run.run_id, status="RUNNING")
+            run.status = "RUNNING"
 
-    def _find_or_make_child(self, replicate: Replicate, begun_at_ms: int) -> _ChildRun:
-        """All children that were there are known; but an earlier try may have made this one and lost the answer."""
+    def _find_or_make_run(self, replicate: Replicate, begun_at_ms: int) -> _ReplicateRun:
+        """All runs that existed at the start are known; but an earlier try may have made this one and not received the answer."""
         if replicate.identity in self._tried:
             of_study = of_kind(run_record.KIND_REPLICATE, self._study.stores.name)
             known = f"tags.`{run_record.IDENTITY}` = '{replicate.identity}' and {of_study}"
             for run in self._client.search_runs([self._experiment_id], known, max_results=1):
                 return self._with_data(run, replicate)
         self._tried.add(replicate.identity)
-        tags = tags_of(self._study, replicate, self._parent.run_id, self._experiment_id)
+        tags = tags_of(self._study, replicate, self._study_run.run_id, self._experiment_id)
         run = self._client.create_run(self._experiment_id, start_time=begun_at_ms, tags=tags, run_name=replicate.title)
         return self._with_data(run, replicate)
 
-    def _with_data(self, run: Run, replicate: Replicate) -> _ChildRun:
+    def _with_data(self, run: Run, replicate: Replicate) -> _ReplicateRun:
         if data := dataset_input(self._study, replicate):
             self._client.log_inputs(run.info.run_id, [data])
-        return _child(run)
+        return _replicate_run(run)
 
     def _write_tables(self, run_id: str, tables: Mapping[str, list[Mapping[str, Any]]]) -> None:
         texts = table_texts(tables)
         for name, text in texts.items():
             self._client.log_text(run_id, text, name)
         if texts:
-            logged = json.dumps([{"path": name, "type": "table"} for name in texts])
-            self._client.set_tag(run_id, "mlflow.loggedArtifacts", logged)
+            self._client.set_tag(run_id, LOGGED_TABLES, logged_tables(texts))
 
-    def _end(self, child: _ChildRun, end: _End) -> None:
+    def _end(self, run: _ReplicateRun, end: _End) -> None:
         status = MLFLOW_STATUS[end.state] if end.state else "KILLED"
         if end.traceback:
-            self._client.log_text(child.run_id, end.traceback, run_record.TRACEBACK_ARTIFACT)
-        self._client.set_terminated(child.run_id, status, end.at_ms)
-        child.status = status
+            self._client.log_text(run.run_id, end.traceback, run_record.TRACEBACK_ARTIFACT)
+        self._client.set_terminated(run.run_id, status, end.at_ms)
+        run.status = status
 
 
 def _now_ms() -> int:
@@ -253,8 +255,8 @@ def _end_tags(end: _End | None) -> list[RunTag]:
     return [*tags, RunTag(run_record.STATE, run_record.STATE_PRUNED)] if end and end.state == TrialState.PRUNED else tags
 
 
-def _child(run: Run) -> _ChildRun:
-    return _ChildRun(run.info.run_id, run.info.status, int(run.data.metrics.get("epoch", 0)), bool(run.data.params))
+def _replicate_run(run: Run) -> _ReplicateRun:
+    return _ReplicateRun(run.info.run_id, run.info.status, int(run.data.metrics.get("epoch", 0)), bool(run.data.params))
 
 
 def _experiment(client: MlflowClient, study: Study) -> str:
@@ -266,8 +268,8 @@ def _experiment(client: MlflowClient, study: Study) -> str:
     return make_experiment(client, name, study.stores)
 
 
-def end_runs_of_the_dead(client: MlflowClient, study: str) -> None:
-    """What a driver left RUNNING when it was killed is KILLED in MLflow too."""
+def end_runs_of_killed_driver(client: MlflowClient, study: str) -> None:
+    """Set the runs of a study whose driver was killed from RUNNING to KILLED; MLflow does not do so itself."""
     experiment_id = find_experiment(client, study)
     if experiment_id is None:
         return

@@ -1,7 +1,7 @@
-"""Delivers records to a store that may be slow, away for a while, or refuse them: in order, in a thread of its own.
+"""A queue of writes to a store that may be slow, be unreachable for a while, or refuse a record.
 
-Whoever gives a record never waits. What has not been delivered by the end is nobody's loss: the reports lie beside the
-checkpoints, and the next driver delivers them.
+One thread writes in order, and giving a record never waits. What has not been written by the end is not lost: the reports lie
+beside the checkpoints, and the next driver writes them.
 """
 
 import queue
@@ -17,12 +17,12 @@ PASSING_ERRORS = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EX
 SECONDS_BETWEEN_TRIES = 2.0
 
 _Task = tuple[str, Callable[[], object]]
-"""Whose record it is (an identity, or what a person would call it), and the writing of it."""
+"""The record's owner (an identity, or a name such as "the report"), and the function that writes it."""
 
 
-class Delivery:
-    """A queue of writes. Each is tried until it succeeds or is refused; after a refusal nothing more of its owner is written,
-    so that the next driver finds that owner's records unfinished.
+class WriteQueue:
+    """Each write is tried until it succeeds or is refused. After a refusal nothing more of the same owner is written, so that the
+    next driver finds that owner's records unfinished and writes them again.
     """
 
     def __init__(self) -> None:
@@ -31,40 +31,40 @@ class Delivery:
         self._writing = ""
         self._moved_at = time.monotonic()
         self._given_up = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="delivery", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="write queue", daemon=True)
         self._thread.start()
 
     def put(self, owner: str, write: Callable[[], object]) -> None:
-        """Write this behind all that was given before."""
+        """Add a write of this owner to the end of the queue."""
         self._tasks.put((owner, write))
 
     def reject(self, owner: str, reason: str) -> None:
-        """Nothing of this owner can be delivered; ``close`` says so."""
+        """Write nothing more of this owner; ``close`` will return the reason."""
         self._rejections[owner] = reason
 
     def flush(self, patience_s: float) -> bool:
-        """Wait for what was given so far, as long as something is delivered every so many seconds; whether all of it was."""
+        """Wait until all that was given so far is written; whether it was. Gives up after ``patience_s`` without a write."""
         delivered = threading.Event()
         self.put("", delivered.set)
         self._moved_at = time.monotonic()
         while not delivered.wait(0.05):
-            if not self._moves(patience_s):
+            if not self._is_moving(patience_s):
                 return False
         return True
 
     def close(self, patience_s: float) -> list[str]:
-        """Wait as ``flush`` does, then end; a reason for each record that was not delivered. A second time it does nothing."""
+        """Wait as ``flush`` does, then end. Returns a reason for each record that was not written; a second call returns none."""
         if self._given_up.is_set():
             return []
         self._tasks.put(None)
         self._moved_at = time.monotonic()
-        while self._thread.is_alive() and self._moves(patience_s):
+        while self._thread.is_alive() and self._is_moving(patience_s):
             self._thread.join(0.05)
         late = [self._writing, *(task[0] for task in list(self._tasks.queue) if task)] if self._thread.is_alive() else []
         self._given_up.set()
         return [*self._rejections.values(), *("no answer in time" for owner in late if owner)]
 
-    def _moves(self, patience_s: float) -> bool:
+    def _is_moving(self, patience_s: float) -> bool:
         return time.monotonic() - self._moved_at < patience_s
 
     def _work(self) -> None:
@@ -83,7 +83,7 @@ class Delivery:
 
 
 def _is_passing(error: Exception) -> bool:
-    """Whether the same write may succeed later: the store is away or busy."""
+    """Whether the same write may succeed later, because the store is unreachable or busy."""
     if isinstance(error, mlflow.exceptions.MlflowException):
         return error.error_code in PASSING_ERRORS
     return isinstance(error, OSError) and not isinstance(error, PermissionError | FileNotFoundError)

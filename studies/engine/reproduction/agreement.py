@@ -37,7 +37,7 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class RerunComparison:
     """A recorded replicate and the reports of training it again.
 
     Attributes:

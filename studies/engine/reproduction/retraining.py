@@ -22,7 +22,7 @@ from studies.engine.binding.trainable_modules import (
     trainable_names,
 )
 from studies.engine.errors import Problem, StudyError, closest, shown
-from studies.engine.reproduction.agreement import NUM_MICRO_BATCHES, Comparison
+from studies.engine.reproduction.agreement import NUM_MICRO_BATCHES, RerunComparison
 from studies.engine.reproduction.recorded_replicate import RecordedReplicate
 from trainables.data.datasets import Dataset, default_data_folder, prepare
 from trainables.networks.rules import RuleError
@@ -134,7 +134,7 @@ def _device(asked: str, recorded: RecordedReplicate) -> str:
     return asked if asked.startswith("cuda") and torch.device(asked).index in range(torch.cuda.device_count()) else "cuda"
 
 
-def train_again(reproduction: Reproduction, show: Callable[[EpochReport], None]) -> Comparison:
+def train_again(reproduction: Reproduction, show: Callable[[EpochReport], None]) -> RerunComparison:
     """Train as far as the record goes, and one epoch further where it failed; every report is shown as it comes."""
     recorded, reports, failure = reproduction.recorded, list[EpochReport](), ""
     training = reproduction.reports()
@@ -146,7 +146,7 @@ def train_again(reproduction: Reproduction, show: Callable[[EpochReport], None])
         failure = f"{type(error).__name__}: {error}"
     finally:
         training.close()
-    return Comparison(recorded=recorded, reports=tuple(reports), identity=reproduction.identity, failure=failure)
+    return RerunComparison(recorded=recorded, reports=tuple(reports), identity=reproduction.identity, failure=failure)
 
 
 @contextmanager

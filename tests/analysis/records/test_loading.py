@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from analysis.records import loading, mlflow_store
 from analysis.records.loading import load_recorded_study
-from analysis.records.study_plan import is_of_space
+from analysis.records.study_record import is_of_space
 from studies import mlflow_access, run_record
 from studies.run_record import OBJECTIVES, Level, PlannedReplicate, RunRecord, StudyRecord, levels_in_words
 from tests.analysis.conftest import MakeStore
@@ -67,6 +67,7 @@ def test_a_study_record_survives_json() -> None:
         conditions={"limit": {"bias": [True]}},
         references={"limit": levels},
         tuning={"parameters": {"momentum": "0 to 1"}, "num_trials": 5, "sampler": {}, "seed": 9},
+        tuning_bounds={"momentum": {"low": 0, "high": 1, "log": False, "step": None, "integer": False}},
         constraints=["limit < 3"],
         seeds=[0, 1],
         replicates=[PlannedReplicate("i", 0, levels, "finalist", {"momentum": 0.9})],
@@ -88,6 +89,7 @@ def test_an_older_study_record_loads() -> None:
     }
     study = StudyRecord.from_json(json.dumps(content))
     assert (study.objectives, study.references, study.tuning, study.bounds) == (OBJECTIVES, {}, {}, {})
+    assert study.tuning_bounds == {}
     assert (study.replicates[0].role, study.replicates[0].tuned) == ("cell", {})
 
 
@@ -188,15 +190,25 @@ def test_a_curve_that_was_cut_short_is_read_as_a_metric(client: MlflowClient, tm
         ("0 to 1", "odd", True),
     ],
 )
-def test_what_is_outside_of_a_range_is_of_another_space(words: str, value: Level, is_of_it: bool) -> None:
-    """A range that was made smaller leaves out what was proposed before; words that are no range leave out nothing."""
+def test_a_range_that_is_recorded_in_words_alone(words: str, value: Level, is_of_it: bool) -> None:
+    """A record of an earlier version: its words are read, up to their rounding; words that are no range leave out nothing."""
     study = study_of("adaptive_search", {"lr": []}, [], ranges={"lr": words})
     assert is_of_space(study, PlannedReplicate("i", 0, {"lr": value}, "search")) == is_of_it
 
 
-def test_tuned_values_of_another_space_are_left_out() -> None:
-    """Of parameters that are tuned no more, or outside of their ranges now."""
-    study = study_of("one_factor_at_a_time", {"a": [1, 2]}, [], tuning={"parameters": {"lr": "0.1 to 1"}})
+@pytest.mark.parametrize(("level", "is_of_it"), [(0.1, True), (1 / 3, True), (0.0999, False), (0.334, False), (1, False)])
+def test_what_is_outside_of_a_range_is_of_another_space(level: Level, is_of_it: bool) -> None:
+    """A range that was made smaller leaves out what was proposed before; its bounds count, and not its words."""
+    bounds = {"lr": {"low": 0.1, "high": 1 / 3, "log": False, "step": None, "integer": False}}
+    study = study_of("adaptive_search", {"lr": []}, [], ranges={"lr": "0 to 1"}, bounds=bounds)
+    assert is_of_space(study, PlannedReplicate("i", 0, {"lr": level}, "search")) == is_of_it
+
+
+@pytest.mark.parametrize("bounds", [{}, {"lr": {"low": 0.1, "high": 1, "log": True, "step": None, "integer": False}}])
+def test_tuned_values_of_another_space_are_left_out(bounds: dict[str, dict[str, Any]]) -> None:
+    """Of parameters that are tuned no more, or outside of their ranges now; also in a record that has ranges in words alone."""
+    asked = {"tuning": {"parameters": {"lr": "0.1 to 1, log"}}, "tuning_bounds": bounds}
+    study = study_of("one_factor_at_a_time", {"a": [1, 2]}, [], **asked)
     found = [
         is_of_space(study, PlannedReplicate("i", 0, {"a": 1}, "tuning", tuned)) for tuned in ({"lr": 0.5}, {"lr": 5}, {"b": 1})
     ]

@@ -75,7 +75,7 @@ def test_children_are_held_back_while_their_parent_trains(study: Study) -> None:
 
 
 def test_what_mlflow_knows_of_parents_and_facts(study: Study) -> None:
-    """A child run names its parent; the facts of its last report are tags; the parent has no run of its own."""
+    """A replicate run names its parent; the facts of its last report are tags; the parent has no run of its own."""
     stage = Stage(study)
     stage.end(stage.begin())
     stage.end(stage.begin())

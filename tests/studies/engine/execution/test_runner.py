@@ -20,7 +20,7 @@ from tests.conftest import PATIENCE_S, SPIKESWEEP, Start, read_if_there, run, wa
 
 
 def mlflow_runs(storage: Path) -> tuple[list[Run], list[Run], MlflowClient]:
-    """Parent runs, child runs, and the client to ask more."""
+    """Study runs, replicate runs, and the client to ask more."""
     client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
     children = [found for found in runs if "mlflow.parentRunId" in found.data.tags]

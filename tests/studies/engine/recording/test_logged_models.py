@@ -25,8 +25,9 @@ from studies.engine.definition.loading import load_study
 from studies.engine.definition.study import Study
 from studies.engine.execution.controller import checkpoint_folder
 from studies.engine.recording import write_queue
-from studies.engine.recording.logged_models import HISTORY, has_network
+from studies.engine.recording.logged_models import has_network
 from studies.engine.recording.mlflow_store import connect
+from studies.engine.recording.mlflow_ui_internals import MODEL_HISTORY
 from studies.engine.recording.tracker import Tracker
 from tests.conftest import PATIENCE_S
 from tests.studies.servers import free_port
@@ -143,7 +144,7 @@ def test_a_model_that_is_logged_again_takes_its_own_place(study: Study, monkeypa
     really, outages = MlflowClient.log_batch, [1]
 
     def log_batch(client: MlflowClient, run_id: str, **given: Any) -> None:
-        if any(tag.key == HISTORY for tag in given.get("tags", ())) and outages:
+        if any(tag.key == MODEL_HISTORY for tag in given.get("tags", ())) and outages:
             outages.pop()
             raise mlflow.exceptions.MlflowException("gone", mlflow.exceptions.TEMPORARILY_UNAVAILABLE)
         really(client, run_id, **given)
@@ -153,7 +154,7 @@ def test_a_model_that_is_logged_again_takes_its_own_place(study: Study, monkeypa
         run = deliver(study, replicate, reports)
         assert outages == []
         assert run.info.status == "FINISHED"
-        (model,) = json.loads(run.data.tags[HISTORY])
+        (model,) = json.loads(run.data.tags[MODEL_HISTORY])
         assert (model["artifact_path"], set(model["flavors"])) == ("model", {"python_function", "bitnet"})
         assert files(study, run) == FILES
 
@@ -172,7 +173,7 @@ def test_runs_without_a_model(study: Study) -> None:
         deliver(study, failed, [], TrialState.FAIL),
         deliver(without, unwanted, train(without, unwanted)),
     ):
-        assert not {HISTORY, "spikesweep.no_model"} & run.data.tags.keys()
+        assert not {MODEL_HISTORY, "spikesweep.no_model"} & run.data.tags.keys()
         assert files(study, run) == set()
 
 

@@ -6,7 +6,8 @@ import zlib
 from typing import Any
 
 from studies import run_record
-from studies.engine.recording.saved_views import TAG, cells_key, replicates_key, saved_views
+from studies.engine.recording.mlflow_ui_internals import VIEW
+from studies.engine.recording.saved_views import cells_key, replicates_key, saved_views
 from studies.run_record import PlannedReplicate, StudyRecord
 
 
@@ -27,7 +28,7 @@ def state_of(text: str) -> dict[str, Any]:
 def test_replicates_are_listed_best_first() -> None:
     """The view of replicates keeps other studies' runs out, and is ordered by the first objective in its direction."""
     views = saved_views(study_of({"time_steps": [2, 8]}, objectives={"val/loss": "minimize"}), 0)
-    state = state_of(views[TAG + replicates_key("steps")])
+    state = state_of(views[VIEW + replicates_key("steps")])
     assert "tags.`spikesweep.study` = 'steps'" in state["searchFilter"]
     assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`val/loss`", True)
     assert "params.`time_steps`" in state["selectedColumns"]
@@ -36,7 +37,7 @@ def test_replicates_are_listed_best_first() -> None:
 def test_cells_are_groups_that_stay_folded() -> None:
     """The view of cells groups by every factor, a factor that is a tag too, and every cell of the design is folded."""
     views = saved_views(study_of({"trainable": ["ann", "bitnet"], "time_steps": [2, 8]}), 0)
-    state = state_of(views[TAG + cells_key("steps")])
+    state = state_of(views[VIEW + cells_key("steps")])
     assert [key["groupByData"] for key in state["groupBy"]["groupByKeys"]] == [run_record.TRAINABLE, "time_steps"]
     assert "params.`seed`" not in state["selectedColumns"]
     folded = {f"tag.{run_record.TRAINABLE}.ann,param.time_steps.2", f"tag.{run_record.TRAINABLE}.bitnet,param.time_steps.8"}
@@ -45,7 +46,7 @@ def test_cells_are_groups_that_stay_folded() -> None:
 
 def test_a_search_has_no_cells_to_show() -> None:
     """The trials of an adaptive search are all different, so that it has the view of replicates alone."""
-    assert list(saved_views(study_of({"lr": [0.1, 0.2]}, design="adaptive_search"), 0)) == [TAG + replicates_key("steps")]
+    assert list(saved_views(study_of({"lr": [0.1, 0.2]}, design="adaptive_search"), 0)) == [VIEW + replicates_key("steps")]
 
 
 def test_no_view_is_longer_than_a_tag() -> None:

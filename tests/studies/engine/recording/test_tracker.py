@@ -19,6 +19,7 @@ from studies.engine.recording.study_record import study_record
 from studies.engine.recording.tracker import Tracker
 from studies.run_record import StudyRecord
 from tests.studies.servers import free_port, mlflow_server
+from tests.studies.simulated_driver import surface_study
 
 
 def report_of(epoch: int, *, final: bool = False, loss: float = 0.5) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def test_a_second_tracker_takes_up_the_runs(tiny_study: Path) -> None:
         assert [point.value for point in client.get_metric_history(run.info.run_id, "train/loss")] == [0.5] * 3
 
 
-def test_what_a_child_run_holds(tiny_study: Path) -> None:
+def test_what_a_replicate_run_holds(tiny_study: Path) -> None:
     """Every hyperparameter, the seed, the config, the data digest, the versions, a name for people; its parent the question."""
     study = load_study(str(tiny_study))
     tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
@@ -111,7 +112,7 @@ def test_what_a_child_run_holds(tiny_study: Path) -> None:
     assert (data.dataset.name, data.dataset.digest) == ("halves", replicate.data_digest[:36])
     assert json.loads(data.dataset.profile)["sha256"] == replicate.data_digest
     TensorDatasetSchema.from_dict(json.loads(data.dataset.schema))  # or MLflow's page would show none
-    assert f"spikesweep trial {replicate.identity} --tracking-uri" in child.data.tags["mlflow.note.content"]
+    assert f"spikesweep reproduce {replicate.identity} --tracking-uri" in child.data.tags["mlflow.note.content"]
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert "**Does it run?**" in parent.data.tags["mlflow.note.content"]
     missing = [run for run in load_recorded_study("tiny", study.stores.tracking_uri).runs if run.status == "MISSING"]
@@ -158,7 +159,7 @@ def description(client: MlflowClient, experiment: str) -> str:
 
 
 def test_a_family_of_studies(tiny_study: Path) -> None:
-    """Studies may share an experiment: each has its own parent run there, and is read as if it were alone."""
+    """Studies may share an experiment: each has its own study run there, and is read as if it were alone."""
     for name in ("first", "second"):
         study = load_study(str(tiny_study), [f"name={name}", "experiment=a family"])
         tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
@@ -223,7 +224,7 @@ def test_tables_and_facts(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> 
     replicate = study.replicates[0]
     for _ in range(2):
         tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
-        for child in tracker._children.values():
+        for child in tracker._runs.values():
             child.last_epoch = 0  # as if the run's last epoch had not been seen: it is written again
         tracker.report(replicate, report_of(3, final=True) | {"facts": {"calibration_digest": "abc"}})
         assert tracker.close(60) == []
@@ -237,7 +238,7 @@ def test_tables_and_facts(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_reader_needs_no_request_a_run(tiny_study: Path) -> None:
-    """The curve stands in a tag of its run, and the design in one of the parent run: without the replicates, if not too long."""
+    """The curve stands in a tag of its run, and the design in one of the study run: without the replicates, if not too long."""
     study = load_study(str(tiny_study))
     tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
     for replicate, num_steps in zip(study.replicates[:2], (3, 2000), strict=True):
@@ -264,3 +265,11 @@ def test_the_record_has_ranges_as_numbers() -> None:
     assert set(bounds) == {"a", "b", "e", "f", "peak_width"}
     assert bounds["f"] == {"low": -1, "high": 1, "log": False, "step": 0.25, "integer": False}
     assert bounds["peak_width"]["log"]
+
+
+def test_the_record_has_the_ranges_of_a_tuning_as_numbers(tmp_path: Path) -> None:
+    """Parameters that are tuned have bounds of their own; a choice of levels has none."""
+    tuning = "tuning: {parameters: {f: {low: -1, high: 1}, variant: [plain, peaked]}, num_trials: 4}\n"
+    study = surface_study(tmp_path, f"seeds: 2\nbaseline: {{a: 0}}\nfactors: {{a: [-1, 0]}}\n{tuning}")
+    bounds = study_record(study, [], []).tuning_bounds
+    assert bounds == {"f": {"low": -1, "high": 1, "log": False, "step": None, "integer": False}}

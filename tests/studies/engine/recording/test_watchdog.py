@@ -1,4 +1,4 @@
-"""What MLflow says of a study whose driver was killed: a real process, killed with SIGKILL, and its real watchman."""
+"""What MLflow says of a study whose driver was killed: a real process, killed with SIGKILL, and its real watchdog."""
 
 import subprocess
 import sys

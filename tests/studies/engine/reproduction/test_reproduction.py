@@ -20,7 +20,7 @@ from studies.engine.definition.study import Study
 from studies.engine.errors import StudyError
 from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.tracker import Tracker
-from studies.engine.reproduction.agreement import Comparison
+from studies.engine.reproduction.agreement import RerunComparison
 from studies.engine.reproduction.recorded_replicate import RecordedReplicate, read_recorded
 from studies.engine.reproduction.retraining import Reproduction, prepare_reproduction, train_again
 from tests.conftest import PATIENCE_S, SPIKESWEEP
@@ -97,7 +97,7 @@ class Store:
     def files(self) -> dict[Path, bytes]:
         return {file: file.read_bytes() for file in self.storage.rglob("*") if file.is_file()}
 
-    def again(self, identity: str) -> Comparison:
+    def again(self, identity: str) -> RerunComparison:
         return again(prepare_reproduction(read_recorded(identity, self.uri)))
 
 
@@ -107,7 +107,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, tiny_npz: Path) -> Store:
     return Store(tmp_path_factory.mktemp("store"), tiny_npz)
 
 
-def again(reproduction: Reproduction) -> Comparison:
+def again(reproduction: Reproduction) -> RerunComparison:
     return train_again(reproduction, lambda _: None)
 
 

@@ -1,63 +1,59 @@
-"""What a study asked for: its record among the artifacts of its parent run, or what can be pieced together without."""
+"""What a study asked for: its record among the artifacts of its study run, or what can be put together without it."""
 
 import json
-import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from mlflow import MlflowClient
 
+from analysis.records.legacy_bounds import bounds_from_words
 from analysis.records.mlflow_store import StoredRun
 from studies import run_record
 from studies.credentials import mask_credentials
 from studies.run_record import Level, PlannedReplicate, Role, StudyRecord, unknown_fields
 
 FOUND_BY_TAGS = ("search", "finalist", "tuning")
-"""Roles of replicates that no plan can name before they are proposed."""
-ROUNDING = 1e-4
-"""Of bounds in words, relative to the larger of them."""
-_NUMBER = r"(-?[\d.]+(?:e[+-]?\d+)?)"
-_RANGE = re.compile(rf"{_NUMBER} to {_NUMBER}\b")
+"""Roles of replicates that a study's record cannot name before they are proposed."""
 
 
-def read_plan(
-    client: MlflowClient, name: str, parent: StoredRun | None, runs: Sequence[StoredRun]
+def read_study_record(
+    client: MlflowClient, name: str, study_run: StoredRun | None, runs: Sequence[StoredRun]
 ) -> tuple[StudyRecord, list[str]]:
     """The study's record, and sentences on what is wrong with it; ``runs`` are its replicates, for what it does not say."""
-    if parent is None:
-        said = "The study's parent run is gone from MLflow, and what was asked with it"
+    if study_run is None:
+        said = "The study run is gone from MLflow, and what was asked with it"
         return _pieced_together(name, "", runs), [f"{said}; it is {_PIECED}"]
-    text, problem = _record_text(client, parent)
+    text, problem = _record_text(client, study_run)
     if not problem:
         try:
             return StudyRecord.from_json(text), _newer(text)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             problem = f"{type(error).__name__}: {error}"
     said = f"The study's record ({run_record.STUDY_ARTIFACT}) cannot be read ({problem})"
-    if design := parent.tags.get(run_record.DESIGN):
+    if design := study_run.tags.get(run_record.DESIGN):
         try:
             study = StudyRecord.from_json(design)
         except (ValueError, TypeError, KeyError, AttributeError):
             pass
         else:
             return _filled(study, runs), [
-                f"{said}: the design is as its parent run has it, and cells that have no run are unknown."
+                f"{said}: the design is as its study run has it, and cells that have no run are unknown."
             ]
-    question = parent.tags.get("mlflow.note.content", "").partition("\n")[0]
+    question = study_run.tags.get("mlflow.note.content", "").partition("\n")[0]
     return _pieced_together(name, question, runs), [f"{said}; what was asked is {_PIECED}"]
 
 
-_PIECED = "pieced together from the replicates' tags: replicates that were never begun are unknown, and no baseline is."
+_PIECED = "pieced together from the replicates' tags: it has no baseline, and replicates that were never begun are unknown."
 
 
-def _record_text(client: MlflowClient, parent: StoredRun) -> tuple[str, str]:
+def _record_text(client: MlflowClient, study_run: StoredRun) -> tuple[str, str]:
     """The record's text, or why there is none."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            artifact = client.download_artifacts(parent.run_id, run_record.STUDY_ARTIFACT, folder)
+            artifact = client.download_artifacts(study_run.run_id, run_record.STUDY_ARTIFACT, folder)
             return Path(artifact).read_text(encoding="utf-8"), ""
         except Exception as error:  # noqa: BLE001  # artifact stores have their own kinds
             (first, *_) = str(error).splitlines() or [""]
@@ -122,26 +118,31 @@ def planned_of(run: StoredRun) -> PlannedReplicate:
 
 
 def is_of_space(study: StudyRecord, replicate: PlannedReplicate) -> bool:
-    """Whether its levels are of the study's factors, and its tuned values of the parameters, as they are now."""
+    """Whether a replicate's levels are of the study's factors, and its tuned values of the parameters, as they are now."""
     parameters = study.tuning.get("parameters", {})
     return all(
         name in study.factors
-        and (_is_within(level, study.ranges[name]) if name in study.ranges else level in study.factors[name])
+        and (_is_within(level, _bounds_of(study, name)) if name in study.ranges else level in study.factors[name])
         for name, level in replicate.levels.items()
     ) and all(
-        not parameters or (name in parameters and _is_within(value, str(parameters[name])))
+        not parameters or (name in parameters and _is_within(value, _tuning_bounds_of(study, name)))
         for name, value in replicate.tuned.items()
     )
 
 
-def _is_within(value: Level, words: str) -> bool:
-    """Whether a value is of a range in words; of words that are no range any value may be."""
-    found = _RANGE.match(words)
-    if not found or isinstance(value, bool) or not isinstance(value, int | float):
+def _bounds_of(study: StudyRecord, factor: str) -> Mapping[str, Any] | None:
+    return study.bounds.get(factor) or bounds_from_words(study.ranges[factor])
+
+
+def _tuning_bounds_of(study: StudyRecord, parameter: str) -> Mapping[str, Any] | None:
+    return study.tuning_bounds.get(parameter) or bounds_from_words(str(study.tuning["parameters"][parameter]))
+
+
+def _is_within(value: Level, bounds: Mapping[str, Any] | None) -> bool:
+    """Whether a value is in a range; without bounds, and of what is no number, any value may be."""
+    if bounds is None or isinstance(value, bool) or not isinstance(value, int | float):
         return True
-    low, high = map(float, found.groups())
-    slack = ROUNDING * max(abs(low), abs(high))
-    return low - slack <= value <= high + slack
+    return bool(bounds["low"] <= value <= bounds["high"])
 
 
 def _role(text: str) -> Role:
