@@ -1,8 +1,10 @@
 """The README is true: its links lead somewhere, its commands work, its study loads."""
 
+import csv
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,54 @@ def test_commands_work(tiny_npz: Path, tmp_path: Path) -> None:
         assert result.returncode == 0, (command, result.stdout, result.stderr)
         assert command[0] != "status" or "32 complete" in result.stdout
     assert (tmp_path / "results/reports/my_study/summary.html").exists()
+
+
+def test_it_is_short() -> None:
+    """A person reads it in a few minutes: at most 900 words outside code blocks."""
+    prose = re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE)
+    assert len(prose.split()) <= 900
+
+
+def test_its_numbers_are_the_reports() -> None:
+    """The table is that of the quickstart's report whose figure is shown, to the last digit, and the sentence below quotes it."""
+    with (ROOT / "docs/figures/quickstart_effects.csv").open() as file:
+        effects = {(row["factor"], row["level"]): row for row in csv.DictReader(file) if row["outcome"] == "val/accuracy"}
+    (table,) = (block for block in re.findall(r"```text\n(.*?)```", README, re.DOTALL) if "from baseline" in block)
+    factor, shown = "", 0
+    for line in table.splitlines()[1:]:
+        if not line.startswith(" "):
+            factor = line.strip()
+            continue
+        level, seeds, mean, *rest = line.split()
+        effect = effects[factor, level]
+        assert (seeds, mean, rest[-1]) == (effect["num_finished"], f"{100 * float(effect['mean']):.2f}", effect["verdict"])
+        if rest != ["baseline"]:
+            difference, low, high = (
+                f"{100 * float(effect[name]):+.2f}" for name in ("difference", "difference_low", "difference_high")
+            )
+            assert rest[:-1] == [difference, f"({low}", "to", f"{high})", f"{float(effect['corrected_p']):.3f}"]
+        shown += 1
+    assert shown == 7
+    assert f"costs {-100 * float(effects['time_steps', '4']['difference']):.2f} points" in README
+    cells = 1 + sum(effect["is_baseline"] == "False" for effect in effects.values())
+    assert f"trains {cells * int(effects['time_steps', '4']['num_planned'])} small BITnets" in README
+
+
+def test_ci_takes_its_command() -> None:
+    """.ci/run runs the first line that ends in /pytest, and that is the test command."""
+    assert "grep -m 1 '/pytest$' README.md" in (ROOT / ".ci/run").read_text()
+    assert next(line for line in README.splitlines() if line.endswith("/pytest")) == TEST_COMMAND
+
+
+def test_the_version_is_cited() -> None:
+    """CITATION.cff has the package's version and its authors."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert str(citation["version"]) == project["version"]
+    assert [author["name"] for author in citation["authors"]] == [author["name"] for author in project["authors"]]
+    assert citation["license"] == project["license"]
+    assert {"message", "title", "type", "date-released"} <= citation.keys()
 
 
 @pytest.mark.slow
