@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from docs.drawing import draw, purpose
 from studies.cli import app
 from studies.engine.binding.trainable_modules import config_schema, load_trainable, presets, trainable_names
-from studies.engine.definition.file_model import DESIGNS, Budget, Limit, Placements, Resources, StudyFile, Tuning, Varied
+from studies.engine.definition.file_model import DESIGNS, Budget, FactorSpec, Limit, Placements, Resources, StudyFile, Tuning
 from trainables.training.configs import Section, config_sections, identity_field_names
 from trainables.training.recipe import Recipe
 
@@ -35,7 +35,7 @@ KEYS: Mapping[str, Sequence[str]] = {
 """The keys of a study file by section."""
 
 PARTS: Mapping[str, type[BaseModel]] = {
-    "An entry of `factors`": Varied,
+    "An entry of `factors`": FactorSpec,
     "`layouts` of a factor": Placements,
     "`tuning`": Tuning,
     "`resources`": Resources,
