@@ -1,7 +1,7 @@
-"""How a study and its replicates stand in MLflow: the names, and the records that are read back.
+"""How MLflow stores a study and its replicates: the names of tags and artifacts, and the records that are read back.
 
-The writer (``studies.engine.recording.tracker``) and the reader (``analysis.records.loading``) meet here and nowhere else.
-Standard library only.
+This is all that the writer (``studies.engine.recording.tracker``) and the reader (``analysis.records.loading``) share of a
+study. Standard library only.
 """
 
 import dataclasses
@@ -31,79 +31,79 @@ TUNED = "spikesweep.tuned"
 CONFIG = "spikesweep.config"
 DATA_DIGEST = "spikesweep.data_digest"
 PARENT = "spikesweep.parent"
-"""The identity of what was trained first, for a replicate that started from it."""
+"""The identity of the source network that was trained first, for a replicate that started from it."""
 STATE = "spikesweep.state"
-"""What MLflow's own status cannot say: STATE_PRUNED beside KILLED."""
+"""How a replicate ended where MLflow's status KILLED cannot tell: STATE_PRUNED, or not set."""
 STATE_PRUNED = "pruned"
 REASON = "spikesweep.reason"
 """Why a replicate failed, or at which epoch it was pruned."""
 NO_MODEL = "spikesweep.no_model"
-"""Why a finished replicate's run has no model, where its study wanted one."""
+"""Why a finished replicate's run has no model although its study logs models."""
 VERSIONS = "spikesweep.versions"
 COMMIT = "mlflow.source.git.commit"
 
 DESIGN = "spikesweep.design"
-"""The study's record without its replicates, as JSON, at the study run: for readers who cannot reach its artifacts."""
+"""A tag of the study run: the study's record without its replicates, as JSON, for readers who cannot reach its artifacts."""
 FINDINGS = "spikesweep.findings"
-"""What the last report found, as Markdown, at the study run."""
+"""A tag of the study run: what the last report found, as Markdown."""
 CURVE = "spikesweep.accuracy_at_t"
-"""ACCURACY_AT_T as a JSON list: a metric's history would be a request for every run."""
+"""ACCURACY_AT_T as a JSON list, which is read with the run; a metric's history needs a request for every run."""
 LONGEST_TAG = 5000
-"""Characters that every MLflow server takes; what is longer is left out."""
+"""The characters that every MLflow server accepts in a tag; a longer text is left out."""
 
 FACT = "spikesweep."
-"""What stands before the names of a report's facts."""
+"""How the names of tags begin that hold a report's facts."""
 
 STUDY_ARTIFACT = "study.json"
 STUDY_FILE_ARTIFACT = "study.yaml"
 REPORT_ARTIFACTS = "report"
 ENVIRONMENT_ARTIFACTS = "environment"
 MODEL_ARTIFACTS = "model"
-"""Of a replicate's run: its network is ``runs:/<run id>/model``."""
+"""The trained network of a replicate's run, which MLflow knows as ``runs:/<run id>/model``."""
 TRACEBACK_ARTIFACT = "traceback.txt"
 
 _NAMES = {KIND, STUDY, TRAINABLE, IDENTITY, SEED, LEVELS, ROLE, TUNED, CONFIG, DATA_DIGEST, PARENT, STATE, REASON, VERSIONS}
 _NAMES |= {DESIGN, CURVE, FINDINGS, NO_MODEL}
 
 SYNTHETIC = "response_surface"
-"""The trainable that trains nothing."""
+"""The trainable that computes its metrics from a formula, and trains no network."""
 
 ACCURACY = "val/accuracy"
 SPARSITY = "sparsity/overall"
 TEST_ACCURACY = "test/accuracy"
 ACCURACY_AT_T = "accuracy_at_t"
-"""Validation accuracy of the spike counts up to t; t is the metric's step."""
+"""Validation accuracy of the spike counts up to time step t, which is the metric's step."""
 
 OBJECTIVES: Mapping[str, Direction] = {ACCURACY: "maximize", SPARSITY: "maximize"}
-"""What a study is judged on unless it says otherwise, primary first; always on validation images."""
+"""The objectives of a study that names none, primary first; both are of validation images."""
 
 PRUNED = "PRUNED"
-"""A ``RunRecord.status``: stopped early because others were better, which is no failure."""
+"""A ``RunRecord.status``: stopped early because others were better. It is not a failure."""
 
 
 def facts_of(tags: Mapping[str, str]) -> dict[str, str]:
-    """A report's facts among the tags of its run, by their own names."""
+    """The facts of a replicate's reports among the tags of its run, by name without ``FACT``."""
     return {tag.removeprefix(FACT): text for tag, text in tags.items() if tag.startswith(FACT) and tag not in _NAMES}
 
 
 def level_in_words(level: Level) -> str:
-    """As a study file has it: null, true, 0.5 (rounded to 6 digits), a text without quotes."""
+    """A level as a study file has it: null, true, 0.5 (rounded to 6 digits), a text without quotes."""
     if level is None or isinstance(level, bool):
         return json.dumps(level)
     return f"{level:.6g}" if isinstance(level, float) else str(level)
 
 
 def levels_in_words(levels: Mapping[str, Level]) -> str:
-    """What a person calls a cell, e.g. ``time_steps=8 feature_scale=0.5``."""
+    """The levels of a cell, e.g. ``time_steps=8 feature_scale=0.5``."""
     return " ".join(f"{name}={level_in_words(level)}" for name, level in levels.items())
 
 
 SHORT_NAMES = {"time_steps": "T", "feature_scale": "fs", "layout": ""}
-"""How people who work on these networks call the factors that nearly every study has; a layout speaks for itself."""
+"""The field's short names of factors that nearly every study has; a layout needs no name."""
 
 
 def cell_in_short(levels: Mapping[str, Level]) -> str:
-    """What a person writes for a cell, e.g. ``T=8 fs=0.5 64 64 M 128``."""
+    """The levels of a cell with short names, e.g. ``T=8 fs=0.5 64 64 M 128``."""
     return " ".join(_short(name, level) for name, level in levels.items())
 
 
@@ -114,7 +114,7 @@ def _short(name: str, level: Level) -> str:
 
 @dataclass(frozen=True)
 class PlannedReplicate:
-    """One replicate that the study asks for."""
+    """One replicate that a study asks for."""
 
     identity: str
     """Empty while it is not known, because the cell is still being tuned."""
@@ -128,10 +128,10 @@ class PlannedReplicate:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord:
-    """What was asked: kept as an artifact of the study run, so that missing replicates can be named.
+    """What a study asks for: an artifact of the study run, by which missing replicates are known.
 
-    What an adaptive search or a tuning asks for is known bit by bit: replicates of such roles may be missing here, and are then
-    found by the tags ROLE, LEVELS and TUNED of their runs. Those of cells are all here.
+    An adaptive search or a tuning asks for its replicates one after the other. They may be missing here, and are then found by
+    the tags ROLE, LEVELS and TUNED of their runs. The replicates of cells are all here.
     """
 
     name: str
@@ -141,24 +141,24 @@ class StudyRecord:
     design: str
     """one_factor_at_a_time, leave_one_out, full_factorial, fractional_factorial, random or adaptive_search."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Everything else of the design: resolution, number of cells or trials, the sampler with every argument, the pruner."""
+    """The design's options: resolution, number of cells or trials, the sampler with every argument, the pruner."""
     notes: Sequence[str] = ()
-    """Sentences on the design: resolution, generators, aliases; what constraints left out; what a warm start took."""
+    """Sentences on the design: its resolution, generators and aliases, the cells that constraints exclude, the warm start."""
     objectives: Mapping[str, Direction] = field(default_factory=lambda: dict(OBJECTIVES))
     """Metrics, primary first."""
     baseline: Mapping[str, Level]
     """Empty for the designs random and adaptive_search."""
     factors: Mapping[str, Sequence[Level]]
-    """The levels of every factor; none for a range."""
+    """The levels of every factor; an empty list for a range."""
     ranges: Mapping[str, str] = field(default_factory=dict)
-    """Factors that are a range, in words, e.g. ``0.0001 to 0.1, log``."""
+    """The factors that are a range, in words, e.g. ``0.0001 to 0.1, log``."""
     bounds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The same as numbers: ``low``, ``high``, ``log``, ``step`` (or None), ``integer``; records of earlier versions may lack
     them."""
     conditions: Mapping[str, Mapping[str, Sequence[Level]]] = field(default_factory=dict)
     """When a factor is active: the levels that other factors must have."""
     references: Mapping[str, Mapping[str, Level]] = field(default_factory=dict)
-    """The cell that a factor's levels are compared with, as levels of its active factors; the baseline unless given here."""
+    """For a factor that is not compared with the baseline, the cell that it is compared with (levels of active factors)."""
     tuning: Mapping[str, Any] = field(default_factory=dict)
     """The nested search in a cell: ``parameters`` (name to range in words), ``num_trials``, ``sampler``, ``seed``; or empty."""
     tuning_bounds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -173,11 +173,11 @@ class StudyRecord:
 
     @classmethod
     def from_json(cls, text: str) -> "StudyRecord":
-        """The record that ``as_dict`` gave to JSON; fields of a newer version are left out (``unknown_fields`` names them).
+        """Read what ``as_dict`` has written; fields of a newer version are left out (``unknown_fields`` names them).
 
         Raises:
-            ValueError: It is no JSON.
-            TypeError, KeyError: It is no such record, or lacks something.
+            ValueError: The text is no JSON.
+            TypeError, KeyError: It is no study's record, or lacks a field.
         """
         content = json.loads(text)
         planned = [PlannedReplicate(**_known(PlannedReplicate, replicate)) for replicate in content["replicates"]]
@@ -185,7 +185,7 @@ class StudyRecord:
 
 
 def unknown_fields(text: str) -> list[str]:
-    """Names of fields in a study's record, as JSON, that a newer version must have put there."""
+    """The fields of a study's record, as JSON, that this version does not know; a newer version must have written them."""
     content = json.loads(text)
     of_replicates = {name for replicate in content["replicates"] for name in replicate} - _fields(PlannedReplicate)
     return sorted(content.keys() - _fields(StudyRecord)) + sorted(f"replicates.{name}" for name in of_replicates)
@@ -202,10 +202,10 @@ def _fields(kind: type) -> set[str]:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One replicate, as its MLflow run has it.
+    """One replicate, as it is read from its MLflow run.
 
-    ``status`` is MLflow's: RUNNING, FINISHED, FAILED (then with a reason) or KILLED; PRUNED for what MLflow calls KILLED and
-    STATE pruned (the reason says at which epoch); MISSING where there is no run.
+    ``status`` is MLflow's: RUNNING, FINISHED, FAILED (with a reason) or KILLED. It is PRUNED for a run that is KILLED and has the
+    STATE pruned (the reason says at which epoch), and MISSING where there is no run.
     """
 
     identity: str
@@ -224,7 +224,7 @@ class RunRecord:
     role: Role = "cell"
     tuned: Mapping[str, Level] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
-    """What its report says beside its metrics, e.g. the digest of a calibration set."""
+    """What its reports have beside metrics, e.g. the digest of a calibration set."""
     begun_at_ms: int = 0
     """Milliseconds since 1970; 0 where it is not known."""
     ended_at_ms: int = 0

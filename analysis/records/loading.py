@@ -1,4 +1,4 @@
-"""A study as its MLflow store has it: what was asked, and a record of every replicate, missing ones among them."""
+"""Reads a study from an MLflow store: what was asked, and a record of every replicate, including missing ones."""
 
 import json
 import math
@@ -24,7 +24,7 @@ __all__ = ["NoStudyError", "RecordedStudy", "load_recorded_study"]
 
 MISSING = "MISSING"
 MOST_HISTORIES = 2000
-"""Curves that are read as a metric's history, a request each, of runs that older versions wrote."""
+"""The most curves that are read as the history of a metric, with a request each; only runs of older versions need it."""
 NUM_NAMED = 5
 
 
@@ -35,14 +35,14 @@ class RecordedStudy:
     study: StudyRecord
     runs: list[RunRecord]
     remarks: Sequence[str] = ()
-    """Sentences on what is odd about how MLflow has it: what was left out, what could not be read."""
+    """Sentences on what was left out and what could not be read."""
 
 
 def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
-    """Read one study, from any store that MLflow reads.
+    """Read one study from any store that MLflow can read.
 
     Raises:
-        NoStudyError: The store does not answer, or holds no study of that name.
+        NoStudyError: The store is not there or does not answer, or it has no study of that name.
     """
     try:
         client = open_store(tracking_uri)
@@ -64,13 +64,13 @@ def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
 
 
 class _RunsByKind:
-    """The runs of an experiment by what they are."""
+    """The runs of an experiment, sorted into study runs, replicate runs and others."""
 
     def __init__(self, runs: Iterable[StoredRun]) -> None:
         self.study_runs: list[StoredRun] = []
         """Newest first."""
         self.strangers: list[StoredRun] = []
-        """Runs that spikesweep did not write, or whose tags it cannot read."""
+        """Runs that spikesweep did not write, or whose tags cannot be read."""
         copies: defaultdict[str, list[StoredRun]] = defaultdict(list)
         for run in runs:
             if run.tags.get(run_record.KIND) == run_record.KIND_STUDY:
@@ -84,11 +84,11 @@ class _RunsByKind:
 
     @property
     def counting(self) -> list[StoredRun]:
-        """One run a replicate, oldest first."""
+        """The run that counts for each replicate, oldest first."""
         return sorted(self.replicates.values(), key=lambda run: (run.begun_at_ms, run.tags[run_record.IDENTITY]))
 
     def remarks(self) -> list[str]:
-        """A sentence for each kind of run that one would not expect."""
+        """A sentence for each kind of run that is left out."""
         said = []
         if len(self.study_runs) > 1:
             said.append(
@@ -177,19 +177,19 @@ def _record(planned: PlannedReplicate, run: StoredRun | None) -> RunRecord:
 
 
 def _unbounded(value: float) -> float:
-    """MLflow's SQL stores keep the largest number there is for infinity."""
+    """MLflow's SQL stores write the largest float in place of infinity."""
     return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
 
 
 def _curve(tags: Mapping[str, str]) -> tuple[float, ...]:
     try:
         return tuple(map(float, json.loads(tags.get(run_record.CURVE, "[]"))))
-    except (ValueError, TypeError):  # cut short by a server that takes less
+    except (ValueError, TypeError):  # a server with shorter tags has cut it
         return ()
 
 
 def _with_curves(client: MlflowClient, records: list[RunRecord]) -> tuple[list[RunRecord], list[str]]:
-    """The records with accuracy at t where their runs have it as a metric alone: those of cells and finalists."""
+    """The records, completed with accuracy at t where runs of cells and finalists have it only as a metric; and remarks."""
     lacking = [
         place
         for place, record in enumerate(records)

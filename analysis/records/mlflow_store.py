@@ -27,7 +27,7 @@ class NoStudyError(Exception):
 
 @dataclass(frozen=True)
 class StoredRun:
-    """What a run of MLflow says of itself; its last metrics."""
+    """A run of MLflow, with the last value of each metric."""
 
     run_id: str
     name: str
@@ -73,7 +73,7 @@ def stored_runs(client: MlflowClient, experiment_id: str) -> list[StoredRun]:
 
 
 def _periods(client: MlflowClient, experiment_id: str) -> list[str]:
-    """Queries that every run of the experiment is found by one of."""
+    """Queries for periods of time, such that every run of the experiment is found by exactly one of them."""
     bounds = []
     for order in ("ASC", "DESC"):
         page = client.search_runs([experiment_id], order_by=[f"attributes.start_time {order}"], max_results=1)
@@ -133,7 +133,7 @@ def _stored(run: Run) -> StoredRun:
 
 
 def curves(client: MlflowClient, run_ids: Sequence[str], metric: str) -> list[tuple[float, ...]]:
-    """The values of a metric of every run in the order of its steps: a request for each run."""
+    """The values of a metric in the order of its steps, for each run; it takes a request for each run."""
 
     def curve(run_id: str) -> tuple[float, ...]:
         by_step = {point.step: point.value for point in client.get_metric_history(run_id, metric)}

@@ -22,7 +22,17 @@ FOUND_BY_TAGS = ("search", "finalist", "tuning")
 def read_study_record(
     client: MlflowClient, name: str, study_run: StoredRun | None, runs: Sequence[StoredRun]
 ) -> tuple[StudyRecord, list[str]]:
-    """The study's record, and sentences on what is wrong with it; ``runs`` are its replicates, for what it does not say."""
+    """Read the study's record.
+
+    Args:
+        client: Of the store.
+        name: The study's name.
+        study_run: The study run; None if it is gone.
+        runs: The replicate runs, from which the record is put together where it cannot be read.
+
+    Returns:
+        The record, and sentences on what is wrong with it.
+    """
     if study_run is None:
         said = "The study run is gone from MLflow, and what was asked with it"
         return _pieced_together(name, "", runs), [f"{said}; it is {_PIECED}"]
@@ -50,7 +60,7 @@ _PIECED = "pieced together from the replicates' tags: it has no baseline, and re
 
 
 def _record_text(client: MlflowClient, study_run: StoredRun) -> tuple[str, str]:
-    """The record's text, or why there is none."""
+    """The text of the record, or why it cannot be read."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             artifact = client.download_artifacts(study_run.run_id, run_record.STUDY_ARTIFACT, folder)
@@ -70,7 +80,7 @@ def _newer(text: str) -> list[str]:
 
 
 def _filled(study: StudyRecord, runs: Sequence[StoredRun]) -> StudyRecord:
-    """The study with a replicate for every seed in every cell of which there is a run."""
+    """The study with a replicate for every seed of every cell that has a run."""
     planned = {planned.identity: planned for planned in map(planned_of, runs) if planned.role not in FOUND_BY_TAGS}
     cells = {_key(replicate.levels): replicate.levels for replicate in planned.values()}
     begun = {(_key(replicate.levels), replicate.seed) for replicate in planned.values()}
@@ -102,10 +112,10 @@ def _pieced_together(name: str, question: str, runs: Sequence[StoredRun]) -> Stu
 
 
 def planned_of(run: StoredRun) -> PlannedReplicate:
-    """What a replicate's run says that it is.
+    """The replicate that the tags of a run describe.
 
     Raises:
-        ValueError: Its tags are not ours.
+        ValueError: The tags are not as spikesweep writes them.
     """
     levels, tuned = (json.loads(run.tags.get(tag, "{}")) for tag in (run_record.LEVELS, run_record.TUNED))
     if not all(

@@ -1,4 +1,4 @@
-"""What an archive has of a run and of its models, and how it is read from MLflow."""
+"""A run and its models as an archive has them, and how they are read from MLflow."""
 
 import dataclasses
 import math
@@ -23,7 +23,7 @@ ENDED = ("FINISHED", "FAILED", "KILLED")
 
 @dataclass(frozen=True, kw_only=True)
 class ArchivedModel:
-    """A logged model; its id, location and time are of the store that it was exported from."""
+    """A logged model. Its id, location and time are those of the store that it was exported from."""
 
     model_id: str
     artifact_location: str
@@ -32,7 +32,7 @@ class ArchivedModel:
     status: str
     created_at_ms: int
     step: int
-    """The one that its run names it with."""
+    """The step with which its run names the model."""
     tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Sequence[Mapping[str, Any]]
@@ -40,7 +40,7 @@ class ArchivedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class ArchivedRun:
-    """A run; ``run_id`` is of the store that it was exported from."""
+    """A run. Its ``run_id`` is that of the store that it was exported from."""
 
     key: str
     run_id: str
@@ -57,11 +57,11 @@ class ArchivedRun:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more is to come of it."""
+        """Whether the run has ended, in whatever way."""
         return self.status in ENDED
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON: what is no finite number is a text."""
+        """Plain data, for JSON; numbers that are not finite become texts."""
         content = dataclasses.asdict(self)
         content["metrics"] = {
             name: [[step, timestamp, _plain(value)] for step, timestamp, value in points] for name, points in self.metrics.items()
@@ -72,10 +72,10 @@ class ArchivedRun:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "ArchivedRun":
-        """What ``as_dict`` gave; fields of a newer version are left out.
+        """Read what ``as_dict`` has given; fields of a newer version are left out.
 
         Raises:
-            KeyError, TypeError, ValueError: It is no such run.
+            KeyError, TypeError, ValueError: The content is no archived run.
         """
         metrics = {
             name: [(int(step), int(timestamp), float(value)) for step, timestamp, value in points]
@@ -94,13 +94,13 @@ def _known(kind: type, content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def key_of(run: Run) -> str:
-    """The name of a run among a study's, the same in every store."""
+    """The key of a run within its study, the same in every store: ``study``, or the replicate's identity."""
     is_study = run.data.tags.get(run_record.KIND) == run_record.KIND_STUDY
     return STUDY_KEY if is_study else str(run.data.tags[run_record.IDENTITY])
 
 
 def describe(run: Run, metrics: Mapping[str, Sequence[Point]], models: Sequence[ArchivedModel]) -> ArchivedRun:
-    """A run of MLflow's with its metrics and models."""
+    """A run of MLflow's, with these metrics and models, as an archive has it."""
     info = run.info
     return ArchivedRun(
         key=key_of(run),
@@ -131,13 +131,13 @@ def _dataset(found: DatasetInput) -> dict[str, Any]:
 
 
 def dataset_input(content: Mapping[str, Any]) -> DatasetInput:
-    """A data set as MLflow logs it."""
+    """An archived data set in the form in which MLflow logs it."""
     tags = [InputTag(name, value) for name, value in content["tags"].items()]
     return DatasetInput(Dataset(**{name: value for name, value in content.items() if name != "tags"}), tags)
 
 
 def models_of(client: MlflowClient, run: Run) -> list[tuple[ArchivedModel, LoggedModel]]:
-    """The models that a run has logged and that have not been deleted."""
+    """The models that a run has logged, without deleted ones."""
     outputs = run.outputs.model_outputs if run.outputs else []
     steps = {output.model_id: output.step for output in outputs}
     if not steps:
@@ -147,7 +147,7 @@ def models_of(client: MlflowClient, run: Run) -> list[tuple[ArchivedModel, Logge
 
 
 def search_models(client: MlflowClient, run: Run) -> list[LoggedModel]:
-    """All models that a run is the source of, oldest first."""
+    """All models whose source is this run, oldest first."""
     query = f"source_run_id = '{run.info.run_id}'"
     models = all_pages(client.search_logged_models, [run.info.experiment_id], query)
     return sorted(models, key=lambda model: (model.creation_timestamp, model.model_id))
@@ -180,12 +180,12 @@ def _model(model: LoggedModel, step: int) -> ArchivedModel:
 
 
 def artifacts_at(client: MlflowClient, location: str) -> ArtifactRepository:
-    """The artifacts of a run or a model, and of nothing else: what MLflow shows as a run's holds its models' too."""
+    """The artifacts of one run or one model; MLflow's client would list those of a run's models with the run's own."""
     return get_artifact_repository(location, tracking_uri=client.tracking_uri)
 
 
 def artifact_sizes(repository: ArtifactRepository, folder: str | None = None) -> Iterator[tuple[str, int | None]]:
-    """Path and size of every file."""
+    """The path and the size of every file in a repository's folder and below."""
     for entry in repository.list_artifacts(folder):
         if entry.is_dir:
             yield from artifact_sizes(repository, entry.path)

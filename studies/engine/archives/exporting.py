@@ -1,4 +1,4 @@
-"""``spikesweep export``: a study's runs, as they stand in an MLflow store, into an archive."""
+"""``spikesweep export``: writes the runs of a study from an MLflow store into an archive."""
 
 import importlib.metadata
 import json
@@ -23,12 +23,12 @@ from studies.engine.recording.mlflow_store import store_problem
 from studies.mlflow_access import experiment_names, find_experiment, of_study, search_runs
 
 RunCounter = Callable[[int, int], object]
-"""Is told how many runs are done, of how many."""
+"""A function that is called with the number of runs that are done, and of how many."""
 
 
 @dataclass(frozen=True)
 class Moved:
-    """What an archive holds, or what of it was written."""
+    """What was exported into an archive, or imported from one."""
 
     study: str
     num_runs: int
@@ -43,10 +43,10 @@ class _Found:
 
 
 def export_study(client: MlflowClient, study: str, file: Path, *, replace: bool, count: RunCounter) -> Moved:
-    """Write the study run and the runs of all its replicates; runs of others in its experiment are left out.
+    """Write the study run and the replicate runs of a study into an archive.
 
     Raises:
-        StudyError: There is no such study, it cannot be read, or the file cannot be written; then there is no such file.
+        StudyError: There is no such study, it cannot be read, or the file cannot be written. No file is left then.
     """
     try:
         experiment_id = find_experiment(client, study)
@@ -81,7 +81,7 @@ def _no_study(client: MlflowClient, study: str) -> StudyError:
 
 
 def _index(client: MlflowClient, experiment_id: str | None, study: str) -> tuple[dict[str, _Found], list[str]]:
-    """The run that counts of every key, the parent first, then oldest first; and what is to be said of others."""
+    """The run that counts for every key, the study run first, then oldest first; and remarks on what else there is."""
     found: dict[str, _Found] = {}
     copies = set()
     for run in find_runs(client, experiment_id, study) if experiment_id else ():
@@ -107,12 +107,12 @@ def _newest(entry: _Found) -> int:
 
 
 def _counts_first(entry: _Found) -> tuple[bool, int, str]:
-    """As the analysis chooses."""
+    """The order in which the analysis chooses, too."""
     return entry.status != "FINISHED", entry.begun_at_ms, entry.run_id
 
 
 def find_runs(client: MlflowClient, experiment_id: str, study: str) -> Iterator[Run]:
-    """The study runs and the runs of its replicates, newest first, page by page."""
+    """The study runs and the replicate runs of a study, newest first."""
     for run in search_runs(client, experiment_id, of_study(study)):
         kind = run.data.tags.get(run_record.KIND)
         if kind == run_record.KIND_STUDY or (kind == run_record.KIND_REPLICATE and run_record.IDENTITY in run.data.tags):
@@ -122,7 +122,7 @@ def find_runs(client: MlflowClient, experiment_id: str, study: str) -> Iterator[
 def _write_runs(
     client: MlflowClient, experiment_id: str, run_ids: Sequence[str], archive: ArchiveWriter, count: RunCounter
 ) -> int:
-    """A group at a time, so that no more than that is ever in memory; how many there still were."""
+    """Write the runs group by group, so that memory holds one group; returns how many runs were still there."""
     num_runs = 0
     for number, first in enumerate(range(0, len(run_ids), zip_format.RUNS_A_FILE), 1):
         runs = read_runs(client, experiment_id, run_ids[first : first + zip_format.RUNS_A_FILE])
@@ -138,7 +138,7 @@ def _write_runs(
 
 
 def read_runs(client: MlflowClient, experiment_id: str, run_ids: Sequence[str]) -> list[Run]:
-    """Runs of an experiment by their ids, in this order; no more than 1,000."""
+    """The runs of an experiment with these ids, at most 1,000, in this order; runs that are gone are left out."""
     named = ", ".join(f"'{run_id}'" for run_id in run_ids)
     runs = client.search_runs([experiment_id], f"attributes.run_id IN ({named})", max_results=len(run_ids))
     by_id = {run.info.run_id: run for run in runs}

@@ -1,4 +1,4 @@
-"""``spikesweep import``: the runs of an archive into an MLflow store, each by its identity unless it is there."""
+"""``spikesweep import``: writes the runs of an archive into an MLflow store, except those that are there already."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -26,22 +26,30 @@ from studies.mlflow_access import find_experiment, reason_of
 
 FOUND_BY = (run_record.KIND, run_record.STUDY, run_record.IDENTITY, STUDY_RUN_TAG)
 NUM_TOLD = 5
-"""Runs that contradict the archive; more are counted."""
+"""How many runs that contradict the archive are named; the others are counted."""
 
 
 class InterruptedImportError(Exception):
-    """The store stopped answering while runs were written; the message is for people."""
+    """The store stopped answering while runs were written; the message has its reason."""
 
 
 def import_study(file: Path, overrides: Sequence[str], count: RunCounter) -> tuple[Moved, Stores]:
-    """Write what the store lacks of an archive; the runs written, and where.
+    """Write what a store lacks of an archive.
 
-    Everything is checked first: the whole archive, and every run that the store has. A run's status is written last, so that
-    one whose import was interrupted is known by not having ended, and is completed by the next import.
+    The whole archive and every run that the store has are checked before anything is written. A run's status is written last: a
+    run whose import was interrupted has not ended, and the next import completes it.
+
+    Args:
+        file: The archive.
+        overrides: Changes of where the study is stored, as on the command line.
+        count: Is called after each run.
+
+    Returns:
+        What was written, and where the study is stored.
 
     Raises:
         StudyError: The archive or the store is wrong, or a run there contradicts the archive; nothing was written.
-        InterruptedImportError: The store failed on the way.
+        InterruptedImportError: The store failed while runs were written.
     """
     with open_archive(file) as archive:
         stores = find_stores(archive.study, overrides)
@@ -64,7 +72,7 @@ def import_study(file: Path, overrides: Sequence[str], count: RunCounter) -> tup
 
 
 def _experiment(client: MlflowClient, archive: Archive) -> Experiment | None:
-    """The one that has the study, or that is called as the archive's."""
+    """The experiment that has the study, or else the one with the name of the archive's experiment."""
     if experiment_id := find_experiment(client, archive.study):
         return client.get_experiment(experiment_id)
     name = archive.manifest["experiment"]["name"]
@@ -72,7 +80,7 @@ def _experiment(client: MlflowClient, archive: Archive) -> Experiment | None:
 
 
 def _find_or_make_experiment(client: MlflowClient, archive: Archive, stores: Stores, experiment: Experiment | None) -> IdRewriter:
-    """With the archive's tags, but for those that it has."""
+    """The experiment gets the archive's tags, except those that it has already."""
     described = archive.manifest["experiment"]
     if experiment is None:
         experiment = client.get_experiment(make_experiment(client, described["name"], stores))
@@ -84,7 +92,7 @@ def _find_or_make_experiment(client: MlflowClient, archive: Archive, stores: Sto
 
 
 def _runs_there(client: MlflowClient, experiment: Experiment | None, study: str) -> dict[str, str]:
-    """Ids by key. Of copies the first counts, which is also the driver's choice; of study runs the newest."""
+    """The ids of the store's runs by key: of replicate runs the oldest, as the driver chooses, of study runs the newest."""
     found: dict[str, str] = {}
     for run in find_runs(client, experiment.experiment_id, study) if experiment else ():
         key = archived_run.key_of(run)
@@ -94,10 +102,10 @@ def _runs_there(client: MlflowClient, experiment: Experiment | None, study: str)
 
 
 def _missing(client: MlflowClient, archive: Archive, experiment: Experiment | None, there: dict[str, str]) -> set[str]:
-    """Keys of runs that are to be written, wholly or in part.
+    """The keys of the runs that are to be written, wholly or in part.
 
     Raises:
-        StudyError: Runs that are there contradict the archive.
+        StudyError: Runs of the store contradict the archive.
     """
     missing, problems = set(), []
     for rows in archive.groups():
@@ -121,7 +129,7 @@ def _missing(client: MlflowClient, archive: Archive, experiment: Experiment | No
 
 
 def _lost_files(client: MlflowClient, archive: Archive, run: ArchivedRun, there: Run) -> list[str]:
-    """What a replicate's run that has ended has fewer of than the archive, or of another size."""
+    """The artifacts and models that a replicate run which has ended lacks, or has in another size than the archive."""
     if run.key == STUDY_KEY or there.info.status not in archived_run.ENDED:
         return []
     files = archive.files(zip_format.artifacts_of(run.key))
@@ -138,7 +146,7 @@ def _contradiction(client: MlflowClient, run: ArchivedRun, there: Run, said: Seq
 
 
 def _stored(client: MlflowClient, experiment: Experiment | None, run_ids: Sequence[str]) -> dict[str, tuple[Run, ArchivedRun]]:
-    """Runs of the store by key, and the same as an archive would have them without their models."""
+    """Runs of the store by key, and beside each the form that it would have in an archive, without models."""
     if not experiment or not run_ids:
         return {}
     runs = read_runs(client, experiment.experiment_id, run_ids)
@@ -170,7 +178,7 @@ def _write_runs(
 def _write_one(
     client: MlflowClient, archive: Archive, rewriter: IdRewriter, archived: ArchivedRun, there: dict[str, str]
 ) -> None:
-    """First what a run is found by, and last how it ended."""
+    """Write the tags by which a run is found first, and its status last."""
     if archived.key in there:
         run = client.get_run(there[archived.key])
         histories = read_histories(client, {run.info.run_id: run.data.metrics})

@@ -1,4 +1,4 @@
-"""Whole histories of metrics, of many runs at once."""
+"""The whole histories of metrics, read for many runs at once."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ NUM_THREADS = 4
 
 
 def read_histories(client: MlflowClient, metrics: Mapping[str, Iterable[str]]) -> dict[str, dict[str, list[Point]]]:
-    """All points of the named metrics of every run, by run and metric, in the order of their steps.
+    """All points of the named metrics of every run, by run id and metric, in the order of their steps.
 
     Raises:
         MlflowException: The store does not answer, or refuses.
@@ -35,13 +35,13 @@ def read_histories(client: MlflowClient, metrics: Mapping[str, Iterable[str]]) -
 
 
 def repr_of(point: Point) -> tuple[int, int, str]:
-    """A point as one that equals itself though its value be no number."""
+    """The point with its value as text, so that points whose value is NaN are equal."""
     step, timestamp, value = point
     return step, timestamp, repr(value)
 
 
 def _read(client: MlflowClient, run_ids: Sequence[str], name: str) -> dict[str, list[Point]]:
-    """Of one metric; halves that are too much for one request are asked for on their own."""
+    """The points of one metric by run; if they are too many for one request, each half of the runs is asked for by itself."""
     if len(run_ids) <= MOST_RUNS:
         rows = _bulk(client, run_ids, name)
         if rows is not None and len(rows) < MOST_POINTS:

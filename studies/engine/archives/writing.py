@@ -1,4 +1,4 @@
-"""Writes what is missing of an archived run into a store: metrics, files, models, and last how it ended."""
+"""Writes what a store lacks of an archived run: metrics, files, models, and last the status."""
 
 import tempfile
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from studies.engine.archives.archived_run import ArchivedModel, ArchivedRun
 from studies.engine.archives.zip_format import Archive
 
 MODEL_FILE = "MLmodel"
-"""The one file of a model that names it and its run."""
+"""The file of a model that has its id and that of its run."""
 
 
 def write_run(client: MlflowClient, archive: Archive, missing: ArchivedRun, run: Run) -> None:
-    """Add all of ``missing`` to a run that has not ended. Tried again it adds nothing twice.
+    """Add all of ``missing`` to a run that has not ended. A second try adds nothing twice.
 
     Raises:
-        MlflowException, OSError: The store or its artifacts refuse, or are away.
+        MlflowException, OSError: The store or its artifacts refuse, or cannot be reached.
     """
     run_id = run.info.run_id
     metrics = [
@@ -41,7 +41,7 @@ def write_run(client: MlflowClient, archive: Archive, missing: ArchivedRun, run:
 
 
 def _write_files(archive: Archive, folder: str, repository: ArtifactRepository, names: Mapping[str, str]) -> None:
-    """All files of a folder of the archive; ``names`` are those in a model's own description that change."""
+    """Write all files of a folder of the archive. ``names`` are replaced in a model's description: new ones by old ones."""
     files = archive.files(folder)
     if not files:
         return
@@ -57,7 +57,7 @@ def _write_files(archive: Archive, folder: str, repository: ArtifactRepository, 
 
 
 def _write_models(client: MlflowClient, archive: Archive, missing: ArchivedRun, run: Run) -> None:
-    """Models that the run has no counterpart of; one that was made and not finished is finished."""
+    """Write the models that the run lacks, and finish those whose import was interrupted."""
     there = archived_run.search_models(client, run) if missing.models else []
     linked = {output.model_id for output in (run.outputs.model_outputs if run.outputs else [])}
     for number, archived in enumerate(missing.models):

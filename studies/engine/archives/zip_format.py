@@ -1,7 +1,7 @@
-"""What lies where in an archive, and its digests: a plain zip that people and other programs can read.
+"""The files of an archive and their digests. It is a plain zip file that people and other programs can read.
 
 manifest.json           format, study, versions, experiment, counts
-runs/00001.jsonl        a line a run, the study run first; 100 lines a file
+runs/00001.jsonl        one line for each run, the study run first; 100 lines in a file
 artifacts/KEY/PATH      files of the run whose line has this key: "study", or the replicate's identity
 models/KEY/NUMBER/PATH  files of its logged models
 SHA256SUMS              of everything else; ``sha256sum -c`` checks an unpacked archive
@@ -29,28 +29,28 @@ SUMS = "SHA256SUMS"
 RUNS_A_FILE = 100
 BLOCK_BYTES = 1 << 20
 _BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError)
-"""What zipfile raises for files that are damaged, encrypted or none of its own."""
+"""What zipfile raises for files that are damaged, encrypted or no zip files."""
 
 
 def artifacts_of(key: str) -> str:
-    """The folder of a run's artifacts."""
+    """The folder of a run's artifacts in an archive."""
     return f"artifacts/{key}/"
 
 
 def model_of(key: str, number: int) -> str:
-    """The folder of a run's so manieth model."""
+    """The folder of a run's model in an archive; models are numbered from 0."""
     return f"models/{key}/{number}/"
 
 
 def is_safe(name: str) -> bool:
-    """Whether a name stays in the folder that an archive is unpacked into, on every system."""
+    """Whether a file of this name lies in the folder that an archive is unpacked into, on every system."""
     path = PurePosixPath(name)
     is_plain = str(path) == name and not re.search(r"[\\\x00-\x1f\x7f]", name)
     return is_plain and not path.is_absolute() and bool(path.parts) and ".." not in path.parts and ":" not in path.parts[0]
 
 
 class ArchiveWriter:
-    """An archive that is being written; see ``new_archive``."""
+    """An archive that is being written; ``new_archive`` makes it."""
 
     def __init__(self, content: zipfile.ZipFile) -> None:
         self._zip = content
@@ -62,15 +62,15 @@ class ArchiveWriter:
         return len(self._digests)
 
     def add_text(self, name: str, text: str) -> None:
-        """A file of its own."""
+        """Add a file with this text."""
         self._add(name, [text.encode()])
 
     def add_lines(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """JSON, a line each."""
+        """Add a file with a line of JSON for each row."""
         self._add(name, (f"{json.dumps(row, allow_nan=False)}\n".encode() for row in rows))
 
     def add_folder(self, name: str, folder: Path) -> None:
-        """All files in a folder and below."""
+        """Add all files in a folder and below."""
         for file in sorted(folder.rglob("*")):
             if file.is_file():
                 with file.open("rb") as content:
@@ -78,7 +78,7 @@ class ArchiveWriter:
                     self._add(name + file.relative_to(folder).as_posix(), blocks)
 
     def add_sums(self) -> None:
-        """The digests of what was written so far."""
+        """Add the file with the digests of all files so far."""
         self.add_text(SUMS, "".join(f"{digest}  {name}\n" for name, digest in self._digests.items()))
 
     def _add(self, name: str, blocks: Iterable[bytes]) -> None:
@@ -95,10 +95,10 @@ class ArchiveWriter:
 
 @contextmanager
 def new_archive(file: Path, *, replace: bool) -> Iterator[ArchiveWriter]:
-    """An archive to write into; it gets its name when it is whole, and there is none if anything goes wrong.
+    """An archive to write into. The file gets its name when it is complete; if anything goes wrong, there is no file.
 
     Raises:
-        StudyError: There is such a file and it is not to be replaced, or the folder takes none.
+        StudyError: The file exists and is not to be replaced, or it cannot be written.
     """
     if file.exists() and not replace:
         raise StudyError([Problem("FILE", "FILE must not exist yet", str(file), "name another one, or --force to replace it")])
@@ -119,7 +119,7 @@ def new_archive(file: Path, *, replace: bool) -> Iterator[ArchiveWriter]:
 
 
 class Archive:
-    """An archive that is whole; see ``open_archive``."""
+    """An archive that has been checked; ``open_archive`` opens it."""
 
     def __init__(self, content: zipfile.ZipFile, manifest: Mapping[str, Any]) -> None:
         self._zip = content
@@ -129,19 +129,19 @@ class Archive:
         self._names = sorted(content.namelist())
 
     def groups(self) -> Iterator[list[dict[str, Any]]]:
-        """The lines of one file of runs after the other."""
+        """The runs of the archive, as the lines of one file after the other."""
         for name in self._names:
             if name.startswith("runs/"):
                 with self._zip.open(name) as lines:
                     yield [json.loads(line) for line in lines]
 
     def files(self, folder: str) -> dict[str, int]:
-        """Sizes by path of the files in a folder and below."""
+        """The sizes of the files in a folder and below, by their path in the folder."""
         first, end = (bisect.bisect_left(self._names, edge) for edge in (folder, f"{folder}\U0010ffff"))
         return {name.removeprefix(folder): self._zip.getinfo(name).file_size for name in self._names[first:end]}
 
     def unpack(self, folder: str, paths: Iterable[str], into: Path) -> None:
-        """Write files of a folder below another one."""
+        """Write these files of a folder of the archive into a folder on disk."""
         for path in paths:
             target = into / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -152,10 +152,10 @@ class Archive:
 
 @contextmanager
 def open_archive(file: Path) -> Iterator[Archive]:
-    """An archive to read, all of which has been checked.
+    """An archive to read; all of it is checked first.
 
     Raises:
-        StudyError: It is none, of a newer format, or damaged.
+        StudyError: The file is no archive, has a newer format, or is damaged.
     """
     with _opened(file) as content:
         _check_names(file, content.namelist())
@@ -209,7 +209,7 @@ def _manifest(file: Path, content: zipfile.ZipFile) -> dict[str, Any]:
 
 
 def _check_digests(file: Path, content: zipfile.ZipFile) -> None:
-    """Every file is listed, every listed one is there, and has its digest."""
+    """Every file must be listed, and every listed file must be there with its digest."""
     name = SUMS
     try:
         rows = [line.split("  ", 1) for line in content.read(SUMS).decode().splitlines()]

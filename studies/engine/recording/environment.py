@@ -14,12 +14,12 @@ from typing import Any
 PACKAGES = ("spikesweep", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 
 COMMIT_VARIABLE = "SPIKESWEEP_COMMIT"
-"""Names the commit where code was shipped without its history."""
+"""The environment variable that names the commit where the code has no git history, as in a job."""
 
 
 @cache
 def versions() -> dict[str, str]:
-    """Version by package, Python and platform among them."""
+    """The installed versions by package; also Python's, and the platform."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for package in PACKAGES:
         try:
@@ -31,8 +31,8 @@ def versions() -> dict[str, str]:
 
 @cache
 def git_commit() -> str:
-    """The commit of the code that runs, ``-dirty`` if tracked files differ from it; of a job, as it was submitted; empty outside
-    a git checkout.
+    """The commit of the running code, with ``-dirty`` if tracked files differ from it. A job has the commit that it was submitted
+    with; the text is empty outside of a git checkout.
     """
     here = Path(__file__).parent
     try:
@@ -44,9 +44,11 @@ def git_commit() -> str:
 
 
 def write_environment(folder: Path, nodes: Sequence[Mapping[str, Any]]) -> None:
-    """What a colleague needs to have the same again: packages.txt, hardware.json and, where code was changed, changes.diff.
+    """Write what is needed to set up the same again: packages.txt, hardware.json and, if the code was changed, changes.diff.
 
-    ``nodes`` is what the cluster's nodes have, if there is a cluster.
+    Args:
+        folder: The folder for these files.
+        nodes: The resources of each node of the cluster; empty without a cluster.
     """
     packages = sorted({f"{each.name}=={each.version}" for each in importlib.metadata.distributions()}, key=str.lower)
     (folder / "packages.txt").write_text("\n".join(packages) + "\n", encoding="utf-8")
@@ -57,7 +59,7 @@ def write_environment(folder: Path, nodes: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _hardware() -> dict[str, Any]:
-    """Of the driver's machine."""
+    """What the driver's machine has."""
     import torch  # noqa: PLC0415  # seconds, and only here
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
@@ -73,7 +75,7 @@ def _hardware() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Its model, as far as the system says."""
+    """The processor's model, or what the platform module says."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,9 +1,8 @@
-"""Trained networks as MLflow models, among the artifacts of their runs, to be loaded and served by MLflow's own commands.
+"""Trained networks as MLflow models, among the artifacts of their runs; MLflow's own commands load and serve them.
 
-A model holds the weights, what ``trainables.training.serving`` needs beside them, and the code itself as one file, so that it
-is served where spikesweep is not installed. MLflow's ``log_model`` would load every model once more, and guess its
-requirements; here they are stated. It would also keep the model apart from its run, where MLflow's UI shows no lines of Python
-that load it, and where it would not move to another store with its run.
+A model holds the weights, what ``trainables.training.serving`` needs beside them, and the code as one file, so that it can be
+served where spikesweep is not installed. MLflow's ``log_model`` is not used, because it loads every model again to guess its
+requirements, and keeps the model apart from its run, so that it would not move to another store with its run.
 """
 
 import io
@@ -39,7 +38,7 @@ from trainables.training.loop import resolve_device, splits_of
 from trainables.training.recipe import Recipe
 
 PACKAGES = ("mlflow", "torch", "numpy")
-"""What the code needs to load and run a network."""
+"""The packages that are needed to load and run a network."""
 DESCRIPTION = "MLmodel"
 CODE = "code/trainables.zip"
 DATA = "data"
@@ -49,7 +48,7 @@ A_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 class Models:
-    """Logs the models of a study's finished replicates; one that is logged again takes its own place."""
+    """Logs the models of a study's finished replicates. A model that is logged again replaces itself."""
 
     def __init__(self, client: MlflowClient, study: Study) -> None:
         self._client, self._study = client, study
@@ -57,10 +56,10 @@ class Models:
         self._code = b""
 
     def log(self, run_id: str, replicate: Replicate) -> list[RunTag]:
-        """A run gets the trained network of its replicate, if the study wants that and there is one.
+        """Log the trained network of a replicate to its run, if the study logs models and the trainable has a network.
 
         Returns:
-            Tags that say so, or why not, for the run.
+            Tags for the run: that it has a model, or why it has none.
         """
         if not self._study.content.log_models or not has_network(replicate.trainable):
             return []
@@ -84,7 +83,7 @@ class Models:
         return [RunTag(MODEL_HISTORY, json.dumps([history]))]
 
     def _normalisation(self, recipe: Recipe, dataset: Dataset) -> Normalisation:
-        """That of the training images; the same for most replicates of a study."""
+        """The normalisation that the replicate was trained with; most replicates of a study share it."""
         names = ("validation_fraction", "split_seed", "num_train_images", "image_downscale", "mean_per_pixel")
         key = (dataset.digest, *(getattr(recipe, name) for name in names))
         if key not in self._normalisations:
@@ -93,7 +92,7 @@ class Models:
         return self._normalisations[key]
 
     def _zipped_code(self) -> bytes:
-        """The package ``trainables`` as one file, which Python imports from: a request rather than forty."""
+        """The package ``trainables`` as one zip file, from which Python can import: one request instead of forty."""
         if not self._code:
             stored = io.BytesIO()
             folder = Path(trainables.__path__[0])
@@ -111,7 +110,7 @@ def has_network(trainable: str) -> bool:
 
 
 def _describe(path: Path, trained: serving.Trained, dataset: Dataset, run_id: str, identity: str) -> None:
-    """What MLflow wants to know: signature, requirements, how to load it, and an image to try it with."""
+    """Write the model's description for MLflow: signature, requirements, how to load it, and an example image."""
     example = {serving.IMAGES: np.asarray(dataset.test_images[:1]).tolist()}
     (path / EXAMPLE).write_text(json.dumps(example))
     (path / SERVING_EXAMPLE).write_text(json.dumps({"inputs": example}))
@@ -141,7 +140,7 @@ def _describe(path: Path, trained: serving.Trained, dataset: Dataset, run_id: st
 
 
 def _signature(trained: serving.Trained) -> ModelSignature:
-    """uint8 images as in the data set in, class scores out; parameters where the network has a use for them."""
+    """Input: uint8 images as in the data set. Output: class scores. Parameters: those that the network uses, as time steps."""
     return ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *trained.image_shape), serving.IMAGES)]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, trained.num_classes))]),

@@ -1,4 +1,4 @@
-"""What a replicate's MLflow run is made of: tags, params, metrics, the data that it was trained on, its description."""
+"""The parts of a replicate run in MLflow: tags, params, metrics, the data set, the description."""
 
 import json
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ from trainables.data.datasets import NO_IMAGES
 
 DESCRIPTION = "mlflow.note.content"
 LEADING = (run_record.ACCURACY, run_record.SPARSITY, run_record.TEST_ACCURACY)
-"""Metrics that a page shows first."""
+"""The metrics that MLflow's page of a run shows first."""
 LONGEST_DIGEST = 36
-"""Of a data set, in MLflow."""
+"""The characters that MLflow keeps of a data set's digest."""
 
 
 def tags_of(study: Study, replicate: Replicate, study_run: str, experiment_id: str) -> dict[str, str]:
-    """All that is known before it is trained."""
+    """The tags that are known before a replicate is trained, among them its description."""
     return {
         run_record.KIND: run_record.KIND_REPLICATE,
         run_record.STUDY: study.stores.name,
@@ -61,7 +61,7 @@ def _description(study: Study, replicate: Replicate, link: str) -> str:
 
 
 def params_of(study: Study, replicate: Replicate) -> list[Param]:
-    """The fields of the config that do something, as a study file would have them; the seed; the number of parameters."""
+    """The active fields of the config, as a study file would have them, the seed, and the number of parameters."""
     configuration = study.binder.configuration(replicate.cell, replicate.tuned)
     inactive = configuration.config.inactive_fields()
     params = {name: value for name, value in replicate.config.items() if name not in inactive}
@@ -70,19 +70,19 @@ def params_of(study: Study, replicate: Replicate) -> list[Param]:
 
 
 def metrics_of(report: Mapping[str, Any]) -> list[Metric]:
-    """Of one epoch; the curves, whose step is t, are those of the last one."""
+    """The metrics of one epoch's report. The last epoch's also has the curves, whose step is t."""
     epoch, timestamp = report["epoch"], report["timestamp_ms"]
     ordered = sorted(report["metrics"], key=lambda name: LEADING.index(name) if name in LEADING else len(LEADING))
     metrics = [Metric(name, report["metrics"][name], timestamp, epoch) for name in ordered]
     if epoch == report["num_epochs"]:
         curves = report["curves"].items()
         metrics += [Metric(name, value, timestamp, t) for name, curve in curves for t, value in enumerate(curve, 1)]
-    # last: MLflow splits more than 1,000, and this one says that all are there
+    # last, because MLflow splits lists of more than 1,000: a run that has this one has all of the epoch
     return [*metrics, Metric("epoch", epoch, timestamp, epoch)]
 
 
 def final_tags(final: Mapping[str, Any] | None, first: Mapping[str, Any] | None = None) -> list[RunTag]:
-    """The facts of a last report, and its curve of accuracy; until then those of the first, as a run may never end."""
+    """Tags of the last report: its facts and its curve of accuracy. Until there is one, the facts of the first report."""
     report = final or first
     facts = [RunTag(run_record.FACT + name, text) for name, text in report["facts"].items()] if report else []
     curve = json.dumps(final["curves"].get(run_record.ACCURACY_AT_T, [])) if final else ""
@@ -90,7 +90,7 @@ def final_tags(final: Mapping[str, Any] | None, first: Mapping[str, Any] | None 
 
 
 def dataset_input(study: Study, replicate: Replicate) -> DatasetInput | None:
-    """The data as MLflow shows them; None for what looks at no image."""
+    """The data set as MLflow shows it; None for a trainable without images."""
     if replicate.dataset == NO_IMAGES:
         return None
     dataset = study.binder.configuration(replicate.cell, replicate.tuned).dataset

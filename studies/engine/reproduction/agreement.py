@@ -1,4 +1,4 @@
-"""Whether two trainings of a replicate agree to the last digit, where not, by how much, and what else is not the same."""
+"""Whether two trainings of a replicate agree to the last digit; where and by how much they differ, and what else differs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,37 +14,38 @@ NUM_MICRO_BATCHES = "num_micro_batches"
 UNKNOWN = "not recorded"
 
 Series = Mapping[int, float]
-"""Values by epoch; of a curve by time step."""
+"""Values by epoch, or by time step for a curve."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric, or a curve, that is not the same."""
+    """A metric or a curve that differs between the record and the rerun."""
 
     name: str
     first_at: int
-    """The first epoch (of a curve: time step) at which it differs."""
+    """The first epoch (time step for a curve) at which it differs."""
     largest_at: int
-    """Where it differs most."""
+    """The epoch or time step at which it differs most."""
     recorded: float
-    """Its value there in the run."""
+    """The run's value at ``largest_at``."""
     now: float
+    """The rerun's value at ``largest_at``."""
 
     @property
     def relative(self) -> float:
-        """The largest difference as a part of the larger value."""
+        """The largest difference divided by the larger of its two absolute values."""
         return abs(self.now - self.recorded) / max(abs(self.now), abs(self.recorded))
 
 
 @dataclass(frozen=True, kw_only=True)
 class RerunComparison:
-    """A recorded replicate and the reports of training it again.
+    """A recorded replicate compared with the reports of training it again (the rerun).
 
     Attributes:
         recorded: What MLflow has.
-        reports: Of this training, as far as the record goes.
-        identity: What this version of the code knows the replicate by.
-        failure: Why this training ended early, if it did.
+        reports: The rerun's, for as many epochs as the record has.
+        identity: The replicate's identity in this version of the code.
+        failure: Why the rerun ended early; empty if it did not.
     """
 
     recorded: RecordedReplicate
@@ -54,19 +55,19 @@ class RerunComparison:
 
     @cached_property
     def metrics(self) -> dict[str, Series]:
-        """Of this training, without those of the machine."""
+        """The rerun's metrics, without those of time, memory and cost."""
         names = dict.fromkeys(name for report in self.reports for name in report.metrics if not name.startswith(OF_THE_MACHINE))
         return {name: {r.epoch: r.metrics[name] for r in self.reports if name in r.metrics} for name in names}
 
     @cached_property
     def curves(self) -> dict[str, Series]:
-        """Of this training's last report."""
+        """The curves of the rerun's last report."""
         final = self.reports[-1] if self.reports and self.reports[-1].final else None
         return {name: dict(enumerate(curve, 1)) for name, curve in final.curves.items()} if final else {}
 
     @cached_property
     def differences(self) -> list[Difference]:
-        """What is not the same: metrics before curves, what differs first comes first."""
+        """All differences: metrics before curves, and in each those that begin first before others."""
         of_metrics, of_curves = self._differences(self.metrics), self._differences(self.curves)
         return [*sorted(of_metrics, key=_place), *sorted(of_curves, key=_place)]
 
@@ -81,17 +82,17 @@ class RerunComparison:
 
     @property
     def num_metrics(self) -> int:
-        """How many metrics both have."""
+        """The number of metrics that both have."""
         return len(self.metrics.keys() & self.recorded.metrics.keys())
 
     @property
     def num_curves(self) -> int:
-        """How many curves both have."""
+        """The number of curves that both have."""
         return len(self.curves.keys() & self.recorded.metrics.keys())
 
     @property
     def num_epochs(self) -> int:
-        """How many epochs both have."""
+        """The number of epochs that both have."""
         return min(len(self.reports), self.recorded.num_epochs)
 
     @property
@@ -101,7 +102,7 @@ class RerunComparison:
 
     @property
     def agrees(self) -> bool:
-        """Whether all numbers that both have are the same, as far as the record goes; or both failed before the first."""
+        """Whether all numbers that both have are equal, for all epochs of the record; or both failed before the first epoch."""
         if self.failure and not self.failed_alike:
             return False
         is_whole = len(self.reports) >= self.recorded.num_epochs
@@ -109,26 +110,26 @@ class RerunComparison:
 
     @property
     def accuracies(self) -> tuple[float, float] | None:
-        """The record's and this training's, after the last epoch that both have."""
+        """The record's and the rerun's validation accuracy after the last epoch that both have; None if they have none."""
         ours, theirs = self.metrics.get(ACCURACY, {}), self.recorded.metrics.get(ACCURACY, {})
         last = max(ours.keys() & theirs.keys(), default=None)
         return None if last is None else (theirs[last], ours[last])
 
     @property
     def only_recorded(self) -> list[str]:
-        """What the record has and this training has not, though both are whole."""
+        """The metrics and curves that the record has and a complete rerun lacks."""
         is_whole = bool(self.reports) and self.reports[-1].final
         return [name for name in self.recorded.metrics if is_whole and name not in {**self.metrics, **self.curves}]
 
     @property
     def only_now(self) -> list[str]:
-        """What this training has and the record has not, though it has an epoch."""
+        """The metrics and curves that the rerun has and the record lacks, if the record has an epoch."""
         ours = {**self.metrics, **self.curves}
         return [name for name in ours if self.recorded.num_epochs and name not in self.recorded.metrics]
 
     @cached_property
     def unlike(self) -> dict[str, tuple[str, str]]:
-        """What is not the same beside the numbers, and might be why they are not: in the record, and here."""
+        """Versions, commit, device and so on that differ, and may be why numbers do: in the record, and here."""
         facts = self.reports[-1].run_facts if self.reports else {}
         here = {"commit": environment.git_commit(), **environment.versions(), **facts, "identity": self.identity}
         there = {"commit": self.recorded.commit, **self.recorded.versions, **self.recorded.facts}
@@ -146,7 +147,7 @@ class RerunComparison:
 
 
 def agreement_at(recorded: RecordedReplicate, report: EpochReport) -> tuple[int, int]:
-    """Of one epoch: how many metrics both have, and how many of them are not the same."""
+    """For one epoch: how many metrics the record and the rerun both have, and how many of them differ."""
     both = [
         (value, recorded.metrics[name][report.epoch])
         for name, value in report.metrics.items()

@@ -1,6 +1,6 @@
-"""One replicate as MLflow has it, with the whole history of its metrics: found by its identity or by the id of its run.
+"""One replicate as MLflow has it, with the whole history of its metrics; it is found by its identity or by the id of its run.
 
-The store is only read, and nothing is made where there is none.
+The store is only read, and not made if it is not there.
 """
 
 import json
@@ -21,12 +21,12 @@ from studies.engine.recording.mlflow_store import connect_to_existing, store_pro
 from studies.mlflow_access import all_experiments
 
 OF_THE_MACHINE = ("time/", "memory/", "system/", "cost/")
-"""What a metric's name begins with that no other training would have the same."""
+"""How the names of metrics begin that depend on the machine: no other training has the same values."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedReplicate:
-    """What trained it, and what came of it."""
+    """A replicate's config, data and versions, and its metrics."""
 
     run_id: str
     identity: str
@@ -45,18 +45,18 @@ class RecordedReplicate:
     facts: Mapping[str, str]
     had_gpu: bool
     num_epochs: int
-    """How many it has."""
+    """The number of epochs that the run has."""
     metrics: Mapping[str, Mapping[int, float]]
-    """Values by epoch (of curves: by time step), by name; without those of the machine."""
+    """Values by epoch (by time step for curves), by metric, without those that depend on the machine."""
     num_others: int
-    """Other runs in the store with the same identity."""
+    """How many other runs of the store have the same identity."""
 
 
 def read_recorded(run: str, tracking_uri: str) -> RecordedReplicate:
-    """The replicate of an identity or of a run's id.
+    """Read the replicate with this identity, or whose run has this id.
 
     Raises:
-        StudyError: The store does not answer, has no such run, or the run is none of a replicate's or lacks what is needed.
+        StudyError: The store is not there or does not answer, it has no such run, or the run is not a replicate's or lacks tags.
     """
     client = connect_to_existing(tracking_uri)
     with _answering(tracking_uri):
@@ -70,7 +70,7 @@ def read_recorded(run: str, tracking_uri: str) -> RecordedReplicate:
 
 @contextmanager
 def _answering(uri: str) -> Iterator[None]:
-    """What MLflow says when it is asked, as a problem."""
+    """A context in which errors of MLflow become a problem of ``tracking_uri``."""
     try:
         yield
     except (MlflowException, OSError) as error:
@@ -79,7 +79,7 @@ def _answering(uri: str) -> Iterator[None]:
 
 
 def _find(client: MlflowClient, run: str, uri: str) -> list[Run]:
-    """The runs of a replicate: several where several studies in the store ask for it."""
+    """The runs of a replicate; there are several where several studies of the store ask for it."""
     found: list[Run] = []
     if re.fullmatch(r"[\w-]+", run):
         experiments = [experiment.experiment_id for experiment in all_experiments(client)]
@@ -156,7 +156,7 @@ def _mapping(text: str) -> dict[str, Any]:
 
 
 def _versions(text: str) -> dict[str, str]:
-    """Set by hand, it is nothing."""
+    """The versions in a tag; none if the tag was changed by hand."""
     try:
         return {package: str(version) for package, version in _mapping(text).items()}
     except ValueError:

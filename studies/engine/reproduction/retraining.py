@@ -1,6 +1,6 @@
-"""A recorded replicate is trained again, without Ray and in this process.
+"""Trains a recorded replicate again, in this process and without Ray.
 
-Nothing is written but a temporary folder for its parent, if it has one.
+Nothing is written, except to a temporary folder if another network has to be trained first.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ from trainables.training.epoch_report import EpochReport
 from trainables.training.recipe import Recipe
 
 USUAL_NUM_THREADS = 1
-"""Of a record that does not say it: studies give a replicate one core unless they are told otherwise."""
+"""For a record without a number of threads: studies give a replicate one core by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +47,17 @@ class Reproduction:
 
     @property
     def module(self) -> Trainable:
-        """The trainable itself."""
+        """The module of the replicate's trainable."""
         return load_trainable(self.recorded.trainable)
 
     @cached_property
     def identity(self) -> str:
-        """What this version of the code knows it by."""
+        """The replicate's identity in this version of the code."""
         digest, seed = self.dataset.digest, self.recorded.seed
         return identity_of(self.recorded.trainable, self.config, data_digest=digest, seed=seed)
 
     def reports(self) -> Generator[EpochReport]:
-        """Its training, an epoch each, with as many threads as the record says."""
+        """Train, and yield a report after each epoch; with as many threads as the record says."""
         with _threads(self.num_threads):
             yield from self.module.train(
                 self.config, seed=self.recorded.seed, dataset=self.dataset, num_micro_batches=self.num_micro_batches
@@ -65,15 +65,15 @@ class Reproduction:
 
 
 def prepare_reproduction(recorded: RecordedReplicate, *, data: str | None = None, num_threads: int | None = None) -> Reproduction:
-    """Bind a record to the code and the data that are here.
+    """Bind a record to the code and the data of this machine.
 
     Args:
-        recorded: What is to be trained again.
-        data: Where the data are, if not where the record says.
-        num_threads: In place of the record's.
+        recorded: The replicate to train again.
+        data: The data set, if it is no longer where the record says.
+        num_threads: A number of threads other than the record's.
 
     Raises:
-        StudyError: It cannot be trained by this version, or with the data that are here; all problems at once.
+        StudyError: This version cannot train it, or the data differ from the record's; it has all problems at once.
     """
     where = f"run {recorded.run_id}"
     if recorded.trainable not in trainable_names():
@@ -126,7 +126,7 @@ def _data_of(config: Recipe, recorded: RecordedReplicate, where: str) -> Dataset
 
 
 def _device(asked: str, recorded: RecordedReplicate) -> str:
-    """The same kind as the record's, where there is one here."""
+    """A device of the record's kind, if this machine has one; else the CPU."""
     said = first_of(recorded.facts.get(DEVICE, ""))
     had_gpu = said.startswith("cuda") if said else (recorded.had_gpu or asked.startswith("cuda"))
     if not had_gpu or not torch.cuda.is_available():
@@ -135,14 +135,14 @@ def _device(asked: str, recorded: RecordedReplicate) -> str:
 
 
 def train_again(reproduction: Reproduction, show: Callable[[EpochReport], None]) -> RerunComparison:
-    """Train as far as the record goes, and one epoch further where it failed; every report is shown as it comes."""
+    """Train for as many epochs as the record has, and one more if it failed; ``show`` gets every report when it is made."""
     recorded, reports, failure = reproduction.recorded, list[EpochReport](), ""
     training = reproduction.reports()
     try:
         for report in itertools.islice(training, recorded.num_epochs + (recorded.status == "FAILED")):
             show(report)
             reports.append(report)
-    except Exception as error:  # noqa: BLE001  # whatever it is, it is what came of the training
+    except Exception as error:  # noqa: BLE001  # any failure of the training is part of the comparison
         failure = f"{type(error).__name__}: {error}"
     finally:
         training.close()
