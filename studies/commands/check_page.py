@@ -10,8 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search_spaces.language.space import Cell, Factor, Level, Levels
-from studies.commands.check import GIB, Sensitivity, sensitivity, warnings
-from studies.commands.forecast import ConfigurationForecast, Forecast, num_planned
+from studies.commands.forecast import GIB, ConfigurationForecast, Forecast, Sensitivity, num_planned, sensitivity, warnings
 from studies.engine.binding.configurations import Configuration
 from studies.engine.binding.trainable_modules import field_names, load_trainable, make_config
 from studies.engine.definition.study import Study, domain_in_words

@@ -1,4 +1,6 @@
-"""What a study will cost, said before it runs: time and memory of every configuration, calibrated by timing a few of them.
+"""What a study will cost and what it can find out, said before it runs.
+
+Time and memory are predicted for every configuration, calibrated by timing a few of them.
 
 A few distinct configurations of every trainable are timed for a few training steps on their own data; the others lie between
 them by their operations. What a search will propose is not known; random configurations of its space stand for it.
@@ -18,14 +20,24 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from analysis.records.loading import NoStudyError, load_recorded_study
+from analysis.statistics.data.level_cells import FACTORIAL, level_cells
+from analysis.statistics.effects.contrasts import fewest_seeds
+from analysis.statistics.effects.level_effects import paired_differences
+from analysis.statistics.effects.power import pooled_difference_sd, sd_of_differences, smallest_effect
 from search_spaces.language.space import Cell
 from studies.engine.binding.configurations import Configuration
 from studies.engine.binding.trainable_modules import load_trainable, make_config
 from studies.engine.definition.study import Study
 from studies.engine.execution.resource_requests import runs_on_gpu
+from studies.run_record import ACCURACY
 from trainables.costs.footprint import Footprint
 from trainables.data.datasets import default_data_folder, prepare
 
+POWER = 0.8
+FEWEST_FOR_ONE_CONTRAST = 6
+GIB = 2**30
+MEASURED = "measured on the runs of this study so far"
 NUM_TIMED = 3
 """How many configurations of each trainable are timed: the cheapest, the dearest, and one between."""
 MOST_PROCESSES = 4
@@ -225,3 +237,65 @@ def _machine_bytes() -> int:
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.exists() else "max"
     return min(whole, int(text)) if text.isdigit() else whole
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What a design can find out.
+
+    Attributes:
+        num_contrasts: How many levels are compared with their baseline.
+        fewest_seeds: The fewest with which one of them can be significant after correction.
+        sd_of_differences: The standard deviation of a difference paired by seed, as a fraction; None if nothing is known.
+        source: Where it comes from.
+        smallest_effect: The smallest difference in accuracy found with 80 % power, in units of the standard deviation of
+            paired differences where that is not known; None if no difference can be.
+    """
+
+    num_contrasts: int
+    fewest_seeds: int
+    sd_of_differences: float | None
+    source: str
+    smallest_effect: float | None
+
+
+def sensitivity(study: Study) -> Sensitivity | None:
+    """The smallest effect on accuracy that a design which compares can detect; None for one that does not."""
+    if not study.baseline:
+        return None
+    domains = [factor.domain for factor in study.space.factors]
+    num_contrasts = sum((domain.num_values() or 1) - 1 for domain in domains)
+    sd, source = _sd_of_differences(study)
+    averaged = 1
+    if study.design in FACTORIAL and source != MEASURED:  # what is measured is of averages already
+        most_levels = max(domain.num_values() or 1 for domain in domains)
+        averaged = max(1, len(study.cells) // most_levels)
+    effect = smallest_effect(len(study.seeds), num_contrasts, sd or 1.0, power=POWER, num_cells_averaged=averaged)
+    return Sensitivity(num_contrasts, fewest_seeds(num_contrasts), sd, source, effect)
+
+
+def _sd_of_differences(study: Study) -> tuple[float | None, str]:
+    if study.content.seed_sd is not None:
+        return sd_of_differences(study.content.seed_sd), f"seed_sd {study.content.seed_sd:g}, as the study file states"
+    try:
+        recorded = load_recorded_study(study.stores.name, study.stores.tracking_uri)
+    except NoStudyError:
+        return None, "not known"
+    measured = pooled_difference_sd(paired_differences(level_cells(recorded.study, recorded.runs), ACCURACY))
+    return measured, MEASURED if measured is not None else "not known"
+
+
+def warnings(study: Study, forecast: Forecast | None, found: Sensitivity | None) -> Sequence[str]:
+    """What a person should know before starting it."""
+    said = []
+    if found and len(study.seeds) < found.fewest_seeds:
+        said.append(
+            f"{len(study.seeds)} seeds are too few for any significance after correction for {found.num_contrasts} contrasts; "
+            f"{found.fewest_seeds} seeds can give it (a single contrast needs {FEWEST_FOR_ONE_CONTRAST})"
+        )
+    if forecast and not forecast.fits:
+        said.append(
+            f"{forecast.at_once} replicates at once may need {forecast.at_once * forecast.memory_bytes / GIB:.1f} GiB, and this "
+            f"machine has {forecast.available_bytes / GIB:.1f}: raise resources.cpus, or lower --num-cpus"
+        )
+    return said

@@ -10,9 +10,8 @@ import pytest
 from rich.console import Console
 
 from analysis.statistics.effects.power import smallest_effect
-from studies.commands.check import sensitivity
 from studies.commands.check_page import as_data, page
-from studies.commands.forecast import Forecast, forecast
+from studies.commands.forecast import Forecast, forecast, sensitivity
 from studies.engine.binding.trainable_modules import field_names, load_trainable
 from studies.engine.definition.loading import load_study
 from studies.engine.proposing.adaptive_search import WarmStart
