@@ -3,6 +3,8 @@
 Modules of commands import what is heavy (torch, Ray, MLflow, Optuna) inside their functions, so that ``--help`` is quick.
 """
 
+import io
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -46,7 +48,7 @@ app.command("trial", hidden=True)(reproduce)  # its earlier name
 
 @app.callback()
 def spikesweep(
-    version: Annotated[bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version.")] = False,
+    _version: Annotated[bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
     """Ablation studies of spiking neural networks: one YAML file in, an answer with intervals out.
 
@@ -54,3 +56,6 @@ def spikesweep(
 
     COMMAND --help says what a command needs, with an example.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no × shows a question mark

@@ -13,6 +13,7 @@ from studies.commands.options import (
     out,
     print_json,
     problems_exit_2,
+    writing_into,
 )
 
 
@@ -46,18 +47,22 @@ def compare(
     from analysis.reporting.formats.terminal import to_terminal
     from analysis.reporting.topics.comparison import comparison_data, comparison_document
     from studies.engine.definition.lookup import find_stores
-    from studies.engine.errors import not_recorded
+    from studies.engine.errors import Problem, StudyError, not_recorded
 
     uri = other_uri or (None if other_storage else tracking_uri)
     with problems_exit_2():
         ours = find_stores(first, all_overrides(None, storage, tracking_uri))
         theirs = find_stores(second, all_overrides(None, other_storage or storage, uri))
+        if (ours.name, ours.tracking_uri) == (theirs.name, theirs.tracking_uri):
+            rule, repair = "STUDY must be two studies, or one in two stores", "name the other store: --other-storage, --other-uri"
+            raise StudyError([Problem("STUDY", rule, f"{second} twice", repair)])
         try:
             comparison = load_comparison((ours.name, ours.tracking_uri), (theirs.name, theirs.tracking_uri))
         except NoStudyError as error:
             raise not_recorded("compare", str(error)) from None
-    folder = ours.storage / "reports" / f"{theirs.name}_against_{ours.name}"
-    write_comparison(comparison, folder)
+        folder = ours.storage / "reports" / f"{theirs.name}_against_{ours.name}"
+        with writing_into(folder):
+            write_comparison(comparison, folder)
     if as_json:
         print_json(comparison_data(comparison))
         return

@@ -99,15 +99,17 @@ def list_studies(
 
 def _find_studies(storage: str | None) -> "Iterator[ListedStudy]":
     """Shipped studies, those of files in this folder, and the others that the storage's ledgers have."""
-    from studies.engine.definition.locations import DEFAULT_STORAGE, LEDGERS, shipped_studies
-    from studies.engine.definition.lookup import find_study
+    from studies.engine.definition.locations import LEDGERS, shipped_studies
+    from studies.engine.definition.lookup import find_stores, find_study
     from studies.engine.errors import StudyError
     from studies.engine.ledger.ledger import StudyCounts, count_replicates, file_of
 
     seen = set()
+    overrides = all_overrides(None, storage, None)
+    folder = find_stores("quickstart", overrides).storage  # where any study is, unless its file names another storage
     for study in [*shipped_studies(), *_study_files()]:
         try:
-            content, stores = find_study(study, all_overrides(None, storage, None))
+            content, stores = find_study(study, overrides)
         except StudyError:
             yield ListedStudy(study, f"not valid: spikesweep check {study}")
             continue
@@ -123,7 +125,7 @@ def _find_studies(storage: str | None) -> "Iterator[ListedStudy]":
             at_most=recorded.num_replicates is None and bool(content.constraints) and not _is_counted(content),
             states=recorded.states,
         )
-    for journal in sorted((Path(storage or DEFAULT_STORAGE).resolve() / LEDGERS).glob("*.journal")):
+    for journal in sorted((folder / LEDGERS).glob("*.journal")):
         for name, recorded in count_replicates(str(journal)).items():
             if (str(journal), name) not in seen:
                 yield ListedStudy(name, num_replicates=recorded.num_replicates, states=recorded.states)

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 import studies
-from studies.engine.errors import StudyError
+from studies.engine.errors import Problem, StudyError
 
 out = Console(markup=False)  # texts of studies are shown as they are
 err = Console(stderr=True, markup=False)
@@ -80,6 +80,20 @@ def problems_exit_2() -> Iterator[None]:
         for problem in error.problems:
             err.print(str(problem), highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
+
+
+@contextmanager
+def writing_into(folder: Path) -> "Iterator[None]":
+    """Files of a report cannot be written: a problem of the storage.
+
+    Raises:
+        StudyError: That, with the reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        rule, repair = "the storage must be a folder that can be written", "choose another with --storage, or free some space"
+        raise StudyError([Problem("storage", rule, f"{folder} ({error.strerror or error})", repair)]) from None
 
 
 def all_overrides(overrides: Sequence[str] | None, storage: str | None, tracking_uri: str | None) -> list[str]:

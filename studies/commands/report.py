@@ -15,6 +15,7 @@ from studies.commands.options import (
     out,
     print_json,
     problems_exit_2,
+    writing_into,
 )
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def write_report(stores: "Stores", *, show: bool = True, as_json: bool = False) 
     except NoStudyError as error:
         raise not_recorded("report", f"{stores.name} in {stores.tracking_uri} ({error})") from None
     folder = stores.storage / "reports" / stores.name
-    summary, document = write_summary(recorded, folder)
+    with writing_into(folder):
+        summary, document = write_summary(recorded, folder)
     if as_json:
         tables = {"effects": effects_csv(summary), "configurations": configurations_csv(summary)}
         rows = {name: list(csv.DictReader(io.StringIO(text))) for name, text in tables.items()}

@@ -16,7 +16,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -115,7 +115,8 @@ def new_archive(file: Path, *, replace: bool) -> Iterator[ArchiveWriter]:
             [Problem("FILE", "FILE must be one that can be written", f"{file} ({error})", "free some space, or name another")]
         ) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # there is no such folder
+            partial.unlink(missing_ok=True)
 
 
 class Archive:

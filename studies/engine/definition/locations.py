@@ -74,6 +74,8 @@ def stores_of(content: StudyFile, file: Path) -> Stores:
         storage = Path(content.storage.removeprefix(FILE)).expanduser().resolve()
     except (RuntimeError, ValueError, OSError) as error:
         raise StudyError([Problem("storage", "storage must be a path", repr(content.storage), f"change it ({error})")]) from None
+    if storage.is_file():
+        raise StudyError([Problem("storage", "storage must be a folder", f"{storage}, which is a file", "choose another")])
     if "?" in str(storage) or "#" in str(storage):
         rule, repair = "storage must not contain ? or #, which have another meaning in database URLs", "choose another folder"
         raise StudyError([Problem("storage", rule, str(storage), repair)])
