@@ -20,11 +20,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from analysis.records.loading import NoStudyError, load_recorded_study
-from analysis.statistics.data.level_cells import FACTORIAL, level_cells
-from analysis.statistics.effects.contrasts import fewest_seeds
-from analysis.statistics.effects.level_effects import paired_differences
-from analysis.statistics.effects.power import pooled_difference_sd, sd_of_differences, smallest_effect
 from search_spaces.language.space import Cell
 from studies.engine.binding.configurations import Configuration
 from studies.engine.binding.trainable_modules import load_trainable, make_config
@@ -261,6 +256,10 @@ class Sensitivity:
 
 def sensitivity(study: Study) -> Sensitivity | None:
     """The smallest effect on accuracy that a design which compares can detect; None for one that does not."""
+    from analysis.statistics.data.level_cells import FACTORIAL  # here: processes that time configurations import this module
+    from analysis.statistics.effects.contrasts import fewest_seeds
+    from analysis.statistics.effects.power import smallest_effect
+
     if not study.baseline:
         return None
     domains = [factor.domain for factor in study.space.factors]
@@ -275,6 +274,11 @@ def sensitivity(study: Study) -> Sensitivity | None:
 
 
 def _sd_of_differences(study: Study) -> tuple[float | None, str]:
+    from analysis.records.loading import NoStudyError, load_recorded_study
+    from analysis.statistics.data.level_cells import level_cells
+    from analysis.statistics.effects.level_effects import paired_differences
+    from analysis.statistics.effects.power import pooled_difference_sd, sd_of_differences
+
     if study.content.seed_sd is not None:
         return sd_of_differences(study.content.seed_sd), f"seed_sd {study.content.seed_sd:g}, as the study file states"
     try:
