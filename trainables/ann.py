@@ -61,7 +61,7 @@ class AnalogueNetwork:
     qcfs_levels equal steps and a learnt size (Bu et al. 2022)."""
 
     qcfs_levels: int = setting(4, at_least=1)
-    """L of activation qcfs, the number of its steps: after so many time steps a converted SNN takes the same values."""
+    """L of activation qcfs, the number of its steps: after L time steps a converted SNN takes the same values."""
 
     pool: Literal["layout", "average"] = setting("layout")
     """layout takes the pools of the layout; average makes every max pool of it an average pool."""

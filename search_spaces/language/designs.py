@@ -147,7 +147,7 @@ def random_cells(space: Space, num_cells: int, *, seed: int, accept: Callable[[C
     the same seed, it gives the same ones first.
 
     Raises:
-        RuleError: There are not so many accepted cells, or not so many were met in ``TRIES_PER_CELL`` tries for each.
+        RuleError: There are fewer accepted cells than that, or fewer were found in ``TRIES_PER_CELL`` tries for each.
     """
     if num_cells < 1:
         raise RuleError("the number of random cells must be positive", str(num_cells))

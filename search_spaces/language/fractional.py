@@ -28,7 +28,7 @@ def smallest_columns(num_factors: int, resolution: int, most_runs: int) -> tuple
     """Columns of the fraction with the fewest runs, basic factors first; of all factors being basic where none is small enough.
 
     The number of runs is that of a lexicographic code, the least possible for up to 15 factors (and often beyond). Of the
-    fractions with so many runs, a search takes the one with the fewest short words: minimum aberration (Fries & Hunter 1980).
+    fractions with that many runs, a search takes the one with the fewest short words: minimum aberration (Fries & Hunter 1980).
     With more than ``MOST_REFINED_FACTORS`` factors it is the code itself.
 
     Raises:

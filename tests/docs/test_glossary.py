@@ -13,21 +13,10 @@ GLOSSARY = DOCS / "concepts.md"
 PACKAGES = ("search_spaces", "trainables", "studies", "analysis", "tests", "docs")
 ANOTHER_MEANING: dict[str, set[str]] = {
     "analysis/statistics/search/front_probability.py": {"sweep"},  # passes of a Gibbs sampler
+    "search_spaces/language/fractional.py": {"idle"},  # rounds without progress
     "studies/engine/definition/locations.py": {"letter"},  # of the alphabet
 }
 """Words that mean something else where they stand, by file."""
-PENDING: dict[str, set[str]] = {
-    "studies/engine/execution/": {"conductor", "demand", "halt", "standing", "so many"},
-    "studies/engine/recording/": {"letter", "standing", "watchman", "so many"},
-    "analysis/": {"beaten", "caution", "oddity", "gallery", "plate", "so many"},
-    "tests/": {"holds back", "conductor", "demand", "halt", "plate"},
-    "search_spaces/": {"manieth", "so many"},
-    "studies/": {"manieth", "so many", "holds back"},
-    "docs/study_file.md": {"so many"},
-    "docs/trainables.md": {"so many"},
-    "trainables/": {"so many"},
-}
-"""Words that are still to be replaced, by folder or file."""
 
 
 def table() -> dict[str, str]:
@@ -80,7 +69,7 @@ def banned_in(text: str) -> set[str]:
 def exceptions(file: Path) -> set[str]:
     """The words that a file may have nevertheless."""
     path = str(file.relative_to(ROOT))
-    return {word for place, words in (ANOTHER_MEANING | PENDING).items() if path.startswith(place) for word in words}
+    return {word for place, words in ANOTHER_MEANING.items() if path.startswith(place) for word in words}
 
 
 def banned_in_source(file: Path) -> set[str]:

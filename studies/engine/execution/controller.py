@@ -27,7 +27,7 @@ from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.files import Location, inside
 
 MAX_WAITING_IN_SEARCH = 4
-"""A search is asked for no more while so many of its proposals wait for their parents, since it would not learn from them."""
+"""A search is asked for no more while this number of its proposals wait for their parents, since it would not learn from them."""
 SECONDS_BETWEEN_LOOKS = 1.0
 """Between looks at the budget."""
 SECONDS_BETWEEN_READINGS = 30.0

@@ -7,7 +7,7 @@ from studies.engine.binding.replicates import Parent, Replicate
 from studies.engine.execution.resource_requests import ResourceRequest
 
 MAX_DEATHS = 3
-"""A replicate fails after so many processes in a row that died before it reached a new epoch."""
+"""A replicate fails after this number of processes in a row that died before it reached a new epoch."""
 _SIGNS_OF_MEMORY = ("OutOfMemory", "out of memory", "memory pressure", "memory on the node")
 
 

@@ -35,11 +35,11 @@ from studies.engine.binding.samplers import GENERATION, make_sampler
 from studies.run_record import Direction
 
 NUM_TRIES = 50
-"""So many proposals of the sampler in a row may be known or not allowed; then a configuration is drawn at random."""
+"""This number of proposals of the sampler in a row may be known or not allowed; then a configuration is drawn at random."""
 NUM_TRIES_OF_GP = 3
 """The same for GP, which takes seconds per proposal and then proposes nearly the same again."""
 NUM_RANDOM_TRIES = 2_000
-"""So many random draws from a space too large to list may be known or not allowed; then the search ends."""
+"""This number of random draws from a space too large to list may be known or not allowed; then the search ends."""
 MOST_CELLS_TO_LIST = 20_000
 """A space with no more cells than this is listed, so that the search knows when all of it has been proposed."""
 

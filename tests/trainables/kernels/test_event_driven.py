@@ -239,7 +239,7 @@ def test_what_it_does_not_know_is_torch_s(options: dict[str, Any], reason: str) 
     assert trainer_for(network, request_for(), None, observed_by=None) == (None, f"torch (the event-driven backend {reason})")
 
 
-def test_a_demand_that_it_cannot_meet_is_torch_s() -> None:
+def test_a_request_that_it_cannot_meet_is_torch_s() -> None:
     """Random inputs, observers, analogue networks and the wish for torch all have their answers."""
     network = bitnet.build(bitnet.Config(layout="4 M 4"), (9, 9, 1), CLASSES)
     names = [

@@ -163,7 +163,7 @@ def shares_of(sizes: Sequence[int], device: torch.device) -> Tensor:
 
 
 def counts_for(drive_TBN: Tensor, pool: FusedPool, sizes: Sequence[int], shares: Tensor) -> Counts:
-    """Zeros to which ``fire`` adds, for groups of so many time steps whose drives are shaped like this one's."""
+    """Zeros to which ``fire`` adds, for groups of time steps of these sizes, whose drives are shaped like this one's."""
     geometry = _geometry(drive_TBN.shape, pool)
     unit = SHARE_UNIT if pool == "split" else 1
     most = max(sizes) * unit

@@ -1,4 +1,4 @@
-"""What becomes of replicates whose processes break, that need more memory, whose study has a budget or is told to halt."""
+"""What becomes of replicates whose processes break, that need more memory, whose study has a budget or is told to stop."""
 
 import os
 import subprocess
@@ -163,7 +163,7 @@ def test_a_meter_is_kept() -> None:
     assert successor.stored()["replicate_seconds"] == {}
 
 
-def test_a_disk_that_is_full_halts_the_study(tiny_study: Path) -> None:
+def test_a_disk_that_is_full_pauses_the_study(tiny_study: Path) -> None:
     """Nobody has FAILED: what is in training pauses, and is RUNNING in the ledger for the next driver."""
     stage = Stage(load_study(str(tiny_study)))
     first, second = stage.begin(), stage.begin()
@@ -179,7 +179,7 @@ def test_a_disk_that_is_full_halts_the_study(tiny_study: Path) -> None:
     assert Stage(stage.study).begin() == first
 
 
-def test_a_ledger_that_cannot_be_written_halts_the_study(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ledger_that_cannot_be_written_pauses_the_study(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has ended without being written down ends again, from its reports, when the next driver takes it up."""
     stage = Stage(load_study(str(tiny_study)))
     first = stage.begin()

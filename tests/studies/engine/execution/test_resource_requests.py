@@ -17,9 +17,9 @@ GPU_NODE = Node(memory_bytes=64 * GIB, gpu_bytes=24 * GIB, has_gpu=True)
 )
 def test_small_trainings_share_a_gpu(predicted_gib: float, expected: float) -> None:
     """The share follows from the prediction, a third of headroom and CUDA's own needs; a large one has a GPU to itself."""
-    demand = request_for(Resources(), int(predicted_gib * GIB), GPU_NODE)
-    assert demand.gpus == pytest.approx(expected, abs=1e-4)
-    assert demand.memory_bytes == GIB  # of the host
+    request = request_for(Resources(), int(predicted_gib * GIB), GPU_NODE)
+    assert request.gpus == pytest.approx(expected, abs=1e-4)
+    assert request.memory_bytes == GIB  # of the host
 
 
 def test_a_gpu_of_unknown_size_is_not_shared() -> None:

@@ -20,7 +20,7 @@ def lanes_of(channels: int) -> int:
 
 
 def num_lane_groups(channels: int) -> int:
-    """How many lane groups, and words of bits, a layer of so many channels takes."""
+    """How many lane groups, and words of bits, a layer of ``channels`` channels takes."""
     return -(-channels // WIDE)
 
 
