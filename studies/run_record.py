@@ -30,7 +30,7 @@ TUNED = "spikesweep.tuned"
 """The values of the nuisance hyperparameters, as JSON."""
 CONFIG = "spikesweep.config"
 DATA_DIGEST = "spikesweep.data_digest"
-PARENT = "spikesweep.parent"
+SOURCE_NETWORK = "spikesweep.parent"
 """The identity of the source network that was trained first, for a replicate that started from it."""
 STATE = "spikesweep.state"
 """How a replicate ended where MLflow's status KILLED cannot tell: STATE_PRUNED, or not set."""
@@ -62,8 +62,8 @@ MODEL_ARTIFACTS = "model"
 """The trained network of a replicate's run, which MLflow knows as ``runs:/<run id>/model``."""
 TRACEBACK_ARTIFACT = "traceback.txt"
 
-_NAMES = {KIND, STUDY, TRAINABLE, IDENTITY, SEED, LEVELS, ROLE, TUNED, CONFIG, DATA_DIGEST, PARENT, STATE, REASON, VERSIONS}
-_NAMES |= {DESIGN, CURVE, FINDINGS, NO_MODEL}
+_NAMES = {KIND, STUDY, TRAINABLE, IDENTITY, SEED, LEVELS, ROLE, TUNED, CONFIG, DATA_DIGEST, SOURCE_NETWORK, STATE, REASON}
+_NAMES |= {VERSIONS, DESIGN, CURVE, FINDINGS, NO_MODEL}
 
 SYNTHETIC = "response_surface"
 """The trainable that computes its metrics from a formula, and trains no network."""

@@ -46,7 +46,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class AnalogueNetwork:
-    """The fields that say which network; a converted SNN shares them with its parent."""
+    """The fields that say which network; a converted SNN shares them with its source network."""
 
     layout: str = setting("bitnet", canonical=canonical_layout, section="network")
     """The layers, as words: a number is a 3x3 convolution with that many output channels, M a 2x2 max pool, A a 2x2 average
@@ -129,7 +129,7 @@ def network_problems(config: AnalogueNetwork, input_shape: ImageShape) -> Iterat
         yield RuleError(error.rule, error.value, field="layout")
 
 
-def parent(config: Config) -> None:
+def source_network(config: Config) -> None:
     """None: an analogue network starts from random weights."""
 
 
@@ -216,14 +216,14 @@ def build(config: AnalogueNetwork, input_shape: ImageShape, num_classes: int) ->
     )
 
 
-def config_of_parent(config: Any, **changes: Any) -> Config:
+def config_of_source_network(config: Any, **changes: Any) -> Config:
     """The ``Config`` of the network that another trainable starts from: the fields that both have, then ``changes``.
 
     Inactive fields have their defaults, so that the same network always has the same config.
     """
     shared = {field.name: getattr(config, field.name) for field in dataclasses.fields(Config) if hasattr(config, field.name)}
-    parent: Config = without_inactive(Config(**{**shared, **changes}))
-    return parent
+    source: Config = without_inactive(Config(**{**shared, **changes}))
+    return source
 
 
 def _activation(config: AnalogueNetwork) -> Callable[[], nn.Module]:

@@ -25,7 +25,7 @@ from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location
 from trainables.training.loop import fit
 from trainables.training.losses import SPIKE_LOSSES, Loss
-from trainables.training.pretraining import trained_parent
+from trainables.training.pretraining import trained_source_network
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems
 from trainables.training.task import Prepared, Task
@@ -144,11 +144,11 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
         yield RuleError("surrogate_width must be 1 for stdb, which has no width", field="surrogate_width")
 
 
-def parent(config: Config) -> ann.Config | None:
+def source_network(config: Config) -> ann.Config | None:
     """The config of the analogue network that the BITnet starts from; None if it starts from random weights."""
     if not config.pretrain_epochs:
         return None
-    return ann.config_of_parent(
+    return ann.config_of_source_network(
         config,
         activation="clamped_relu",
         batch_norm=True,
@@ -159,7 +159,7 @@ def parent(config: Config) -> ann.Config | None:
 
 
 def footprint(config: Config, image_shape: ImageShape, num_classes: int, num_micro_batches: int = 1) -> Footprint:
-    """Parameters, operations and memory of a replicate, known before it is trained; a parent's are its own."""
+    """Parameters, operations and memory of a replicate, known before it is trained; a source network's are its own."""
     task = task_of(config, image_shape, num_classes, 0, num_micro_batches)
     return footprint_of(task, config, config.input_shape(image_shape))
 
@@ -181,10 +181,10 @@ def train(
 
     def prepare(network: Network, splits: Splits) -> Prepared:
         prepared = task.prepare(network, splits)
-        start = parent(config)
+        start = source_network(config)
         if start is None:
             return prepared
-        weights, reports = trained_parent(
+        weights, reports = trained_source_network(
             ann.train,
             start,
             trainable="ann",
@@ -205,7 +205,8 @@ def train(
 def timing(config: Config, *, seed: int, dataset: Dataset) -> Timing:
     """How long a replicate will take, measured on a few of its steps.
 
-    It is timed as if it started from random weights: loading a parent's takes milliseconds, and its training is timed apart.
+    It is timed as if it started from random weights: loading a source network's takes milliseconds, and its training is timed
+    apart.
     """
     return timing_of(task_of(config, dataset.image_shape, dataset.num_classes, seed), config, dataset)
 

@@ -42,7 +42,7 @@ from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location
 from trainables.training.loop import fit
 from trainables.training.losses import SPIKE_LOSSES, cross_entropy_of_logits
-from trainables.training.pretraining import trained_parent
+from trainables.training.pretraining import trained_source_network
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems
 from trainables.training.task import Encoding, Prepared, Task
@@ -66,7 +66,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
-    """A conversion: the parent's network and training (epochs, lr, … are the parent's), its conversion, and fine-tuning."""
+    """A conversion: the source network's network and training (epochs, lr, … are the source network's), its conversion, and
+    fine-tuning.
+    """
 
     time_steps: int = setting(32, at_least=1, section="conversion")
     """T, the number of time steps that an image is shown for: what bias corrections and fine-tuning are made for."""
@@ -192,7 +194,7 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
     if config.eval_time_steps is not None and config.eval_time_steps < config.time_steps:
         yield RuleError(f"eval_time_steps must be at least time_steps ({config.time_steps})", field="eval_time_steps")
     if config.balance == "qcfs" and config.activation != "qcfs":
-        yield RuleError("balance qcfs needs the parent's activation to be qcfs", field="balance")
+        yield RuleError("balance qcfs needs the source network's activation to be qcfs", field="balance")
     if config.balance == "spike_norm":
         yield from _spike_norm_problems(config)
     if config.train_neurons and (config.finetune_gradient != "surrogate" or config.per != "layer"):
@@ -221,13 +223,13 @@ def _spike_norm_problems(config: Config) -> Iterator[RuleError]:
         yield RuleError("spike_norm is defined for networks without biases", field=field)
 
 
-def parent(config: Config) -> ann.Config:
+def source_network(config: Config) -> ann.Config:
     """The config of the analogue network that is converted."""
-    return ann.config_of_parent(config)
+    return ann.config_of_source_network(config)
 
 
 def footprint(config: Config, image_shape: ImageShape, num_classes: int, num_micro_batches: int = 1) -> Footprint:
-    """Parameters, operations and memory of a conversion and its fine-tuning, known before; the parent's are its own."""
+    """Parameters, operations and memory of a conversion and its fine-tuning, known before; the source network's are its own."""
     task, recipe = task_of(config, image_shape, num_classes, 0, num_micro_batches), _fine_tuning(config)
     return footprint_of(task, recipe, config.input_shape(image_shape), calibration_images=config.calibration_images)
 
@@ -241,15 +243,16 @@ def train(
     num_micro_batches: int = 1,
     keep_weights: bool = False,
 ) -> Iterator[EpochReport]:
-    """Convert the trained parent and fine-tune it if asked to; the parent is trained first unless it is stored already.
+    """Convert the trained source network and fine-tune it if asked to; the source network is trained first unless it is stored
+    already.
 
     The first report is the conversion's; every epoch of fine-tuning has one more. See ``training.loop.fit``.
     """
 
     def prepare(network: Network, splits: Splits) -> Prepared:
-        weights, reports = trained_parent(
+        weights, reports = trained_source_network(
             ann.train,
-            parent(config),
+            source_network(config),
             trainable="ann",
             seed=seed,
             dataset=dataset,
@@ -261,8 +264,8 @@ def train(
         input_shape = config.input_shape(dataset.image_shape)
         prepared = _convert(trained, network, config, splits, seed, input_shape, num_micro_batches)
         last = reports[-1].metrics
-        about_parent = {"parent/val_accuracy": last["val/accuracy"], "parent/test_accuracy": last["test/accuracy"]}
-        return dataclasses.replace(prepared, metrics=prepared.metrics | about_parent)
+        about_source = {"parent/val_accuracy": last["val/accuracy"], "parent/test_accuracy": last["test/accuracy"]}
+        return dataclasses.replace(prepared, metrics=prepared.metrics | about_source)
 
     task = task_of(config, dataset.image_shape, dataset.num_classes, seed, num_micro_batches)
     task = dataclasses.replace(task, prepare=prepare, keep_weights=keep_weights)
@@ -270,10 +273,10 @@ def train(
 
 
 def timing(config: Config, *, seed: int, dataset: Dataset) -> Timing:
-    """How long a conversion and its fine-tuning will take, from a few steps of them; the parent has its own.
+    """How long a conversion and its fine-tuning will take, from a few steps of them; the source network has its own.
 
-    The conversion is that of an untrained parent, whose numbers cost as much, on one batch of calibration images: calibration
-    goes through its images batch by batch, so that its time is that of one, times their number.
+    The conversion is that of an untrained source network, whose numbers cost as much, on one batch of calibration images:
+    calibration goes through its images batch by batch, so that its time is that of one, times their number.
     """
     input_shape = config.input_shape(dataset.image_shape)
     one_batch = dataclasses.replace(config, calibration_images=min(CALIBRATION_BATCH_SIZE, config.calibration_images))
@@ -315,12 +318,12 @@ def _convert(
 
 
 def _fine_tuning(config: Config) -> Config:
-    """The recipe of what is trained here: the parent's, but for its epochs and learning rate."""
+    """The recipe of what is trained here: the source network's, but for its epochs and learning rate."""
     return dataclasses.replace(config, epochs=config.finetune_epochs, lr=config.finetune_lr)
 
 
 def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0, num_micro_batches: int = 1) -> Task:
-    """What ``train`` hands to ``fit``, without what only a parent's weights can give, for images of ``image_shape``."""
+    """What ``train`` hands to ``fit``, without what only a source network's weights can give, for images of ``image_shape``."""
     return Task(
         build=lambda: _build(config, image_shape, num_classes),
         loss=cross_entropy_of_logits if config.readout == "membrane" else SPIKE_LOSSES["cross_entropy"],
@@ -330,7 +333,7 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
         encoding=config.encoding,
         regularisers=config,
         pruning=config,
-        pruning_is_over=True,  # the schedule was the parent's
+        pruning_is_over=True,  # the schedule was the source network's
         report_prepared=True,
         num_micro_batches=num_micro_batches,
     )

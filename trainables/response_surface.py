@@ -123,7 +123,7 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:  #
         yield RuleError(f"data must be {NO_IMAGES}: a response surface looks at no image", field="data")
 
 
-def parent(config: Config) -> None:
+def source_network(config: Config) -> None:
     """None: nothing is trained first."""
 
 

@@ -63,9 +63,9 @@ class Forecast:
     Attributes:
         configurations: Every distinct configuration, or a sample of those that a search may propose.
         sampled: Whether they are a sample.
-        num_replicates: How many will be trained, parents not counted.
-        num_parents: How many distinct parents they need; of a search, at most.
-        replicate_seconds: Of all replicates and parents together, as if one after another.
+        num_replicates: How many will be trained, source networks not counted.
+        num_source_networks: How many distinct source networks they need; of a search, at most.
+        replicate_seconds: Of all replicates and source networks together, as if one after another.
         at_once: How many run at the same time on the given resources.
         wall_seconds: From beginning to end.
         memory_bytes: Of the dearest replicate, with its process.
@@ -75,7 +75,7 @@ class Forecast:
     configurations: Sequence[ConfigurationForecast]
     sampled: bool
     num_replicates: int
-    num_parents: int
+    num_source_networks: int
     replicate_seconds: float
     at_once: int
     wall_seconds: float
@@ -95,11 +95,11 @@ def forecast(study: Study, num_cpus: int | None = None) -> Forecast:
     """
     cells, sampled = _cells(study)
     bound = [study.binder.configuration(cell) for cell in cells]
-    parents = [configuration.parent for configuration in bound]
+    sources = [configuration.source_network for configuration in bound]
     at_once = _num_at_once(study, num_cpus)
     on_gpu = runs_on_gpu(study.resources, has_gpu=torch.cuda.is_available())
     with _Clock(at_once, study.resources.cpus) as clock:
-        seconds = _predicted_seconds([*bound, *(parent for parent in parents if parent)], clock)
+        seconds = _predicted_seconds([*bound, *(source for source in sources if source)], clock)
     configurations = [
         ConfigurationForecast(
             cell,
@@ -112,17 +112,17 @@ def forecast(study: Study, num_cpus: int | None = None) -> Forecast:
     ]
     per_replicate = float(np.mean([configuration.seconds for configuration in configurations]))
     num_replicates = num_planned(study)
-    parent_seconds = {parent.identity: seconds[parent.identity] for parent in parents if parent}
-    num_parents = _num_parents(study, num_replicates, len(parent_seconds))
-    total = num_replicates * per_replicate + num_parents * float(np.mean(list(parent_seconds.values()) or [0.0]))
-    footprints = [each.footprint for each in [*bound, *(parent for parent in parents if parent)]]
+    source_seconds = {source.identity: seconds[source.identity] for source in sources if source}
+    num_source_networks = _num_source_networks(study, num_replicates, len(source_seconds))
+    total = num_replicates * per_replicate + num_source_networks * float(np.mean(list(source_seconds.values()) or [0.0]))
+    footprints = [each.footprint for each in [*bound, *(source for source in sources if source)]]
     memory = max(footprint.memory_on(gpu=on_gpu) for footprint in footprints) + _process_bytes()
     overhead = num_replicates * SECONDS_PER_REPLICATE
     return Forecast(
         configurations=configurations,
         sampled=sampled,
         num_replicates=num_replicates,
-        num_parents=num_parents,
+        num_source_networks=num_source_networks,
         replicate_seconds=total,
         at_once=at_once,
         wall_seconds=SECONDS_TO_START + overhead + total / min(at_once, max(1, num_replicates)),
@@ -150,12 +150,14 @@ def _cells(study: Study) -> tuple[list[Cell], bool]:
     return [cell for cell, _ in zip(accepted, range(NUM_SAMPLED), strict=False)], True
 
 
-def _num_parents(study: Study, num_replicates: int, num_distinct: int) -> int:
-    """Distinct parents: per seed one for every distinct parent config; of a study that proposes on the way, at most."""
+def _num_source_networks(study: Study, num_replicates: int, num_distinct: int) -> int:
+    """Distinct source networks: per seed one for every distinct source network config; of a study that proposes on the way, at
+    most.
+    """
     if study.search:
         return num_replicates if num_distinct else 0
     tuning = num_distinct * study.tuning.num_trials if study.tuning else 0
-    return len(study.parents) if study.replicates else num_distinct * len(study.seeds) + tuning
+    return len(study.source_networks) if study.replicates else num_distinct * len(study.seeds) + tuning
 
 
 def _num_at_once(study: Study, num_cpus: int | None) -> int:

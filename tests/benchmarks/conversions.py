@@ -3,9 +3,9 @@
     python -m tests.benchmarks.conversions --storage results/conversions
 
 Compared: one trained network, converted in every way that ``converted_snn`` knows, judged on the same images. Floor: the loss of
-accuracy of a perfect conversion is 0. Parents are trained once a seed and kept in ``--storage``, from where an interrupted
-run goes on. Prints one line of JSON per conversion and seed, and ends with a table in Markdown: means over seeds, and the
-range of the loss. Accuracies at t are of validation images; the test images are judged once, at the last step.
+accuracy of a perfect conversion is 0. Source networks are trained once a seed and kept in ``--storage``, from where an
+interrupted run goes on. Prints one line of JSON per conversion and seed, and ends with a table in Markdown: means over seeds,
+and the range of the loss. Accuracies at t are of validation images; the test images are judged once, at the last step.
 """
 
 import argparse
@@ -117,7 +117,7 @@ def _figures(reports: Sequence[EpochReport]) -> dict[str, float]:
     curve = last.curves["accuracy_at_t"]
     at_t = {f"val_at_{t}": curve[t - 1] for t in (1, 2, 4, 8, 16, 32, 64) if t <= len(curve)}
     return {
-        "parent_test": first.metrics["parent/test_accuracy"],
+        "source_test": first.metrics["parent/test_accuracy"],
         "converted_val": first.metrics["val/accuracy"],
         "test": last.metrics["test/accuracy"],
         "loss_points": 100 * (first.metrics["parent/test_accuracy"] - last.metrics["test/accuracy"]),
@@ -149,7 +149,7 @@ def _table(reports: Mapping[str, Sequence[Sequence[EpochReport]]]) -> str:
         at_t = [f"{100 * mean(f'val_at_{t}'):.1f}" if f"val_at_{t}" in figures[0] else "" for t in (1, 2, 4, 8, 16, 32, 64)]
         cells = [
             name,
-            f"{100 * mean('parent_test'):.2f}",
+            f"{100 * mean('source_test'):.2f}",
             f"{100 * mean('test'):.2f}",
             f"{mean('loss_points'):.2f} ({min(losses):.2f} to {max(losses):.2f})",
             *at_t,

@@ -64,12 +64,12 @@ def config_of(**options: Any) -> converted_snn.Config:
 def converted(config: converted_snn.Config, dataset: Dataset) -> tuple[Network, Splits]:
     """A network that is trained and converted, and the images."""
     splits = splits_of(config, dataset, torch.device("cpu"))
-    parent = converted_snn.parent(config)
-    parents_task = ann.task_of(parent, dataset.image_shape, dataset.num_classes)
-    analogue = parents_task.build()
-    parents_task.prepare(analogue, splits)
-    trainer = Trainer(parents_task, parent, analogue, splits)
-    for epoch in range(1, parent.epochs + 1):
+    source = converted_snn.source_network(config)
+    source_task = ann.task_of(source, dataset.image_shape, dataset.num_classes)
+    analogue = source_task.build()
+    source_task.prepare(analogue, splits)
+    trainer = Trainer(source_task, source, analogue, splits)
+    for epoch in range(1, source.epochs + 1):
         trainer.train_epoch(epoch)
     analogue.eval()
     network = converted_snn.task_of(config, dataset.image_shape, dataset.num_classes).build()

@@ -111,7 +111,7 @@ class TrainableContract:
     def test_it_offers_what_a_study_needs(self, trainable: Any) -> None:
         """Its functions have docstrings and the parameters by which studies call them; its config is frozen and documented."""
         parameters = {
-            "parent": ["config"],
+            "source_network": ["config"],
             "problems": ["config", "image_shape"],
             "footprint": ["config", "image_shape", "num_classes", "num_micro_batches"],
             "timing": ["config", "seed", "dataset"],
@@ -238,9 +238,9 @@ class TrainableContract:
 
     def test_a_parent_is_a_sound_config(self, trainable: Any, config: Any, dataset: Dataset) -> None:
         """What has to be trained first, if anything, is a config of some trainable, without problems and inactive fields."""
-        parent = trainable.parent(config)
-        if parent is not None:
-            assert type(parent).__module__.removeprefix("trainables.") in trainable_names()
-            module: Any = import_module(type(parent).__module__)
-            assert list(module.problems(parent, dataset.image_shape)) == []
-            assert parent == without_inactive(parent)
+        source = trainable.source_network(config)
+        if source is not None:
+            assert type(source).__module__.removeprefix("trainables.") in trainable_names()
+            module: Any = import_module(type(source).__module__)
+            assert list(module.problems(source, dataset.image_shape)) == []
+            assert source == without_inactive(source)

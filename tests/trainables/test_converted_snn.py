@@ -1,4 +1,5 @@
-"""Converted SNNs from end to end: the parent, the curve over time steps, users' own networks, which configs are refused."""
+"""Converted SNNs from end to end: the source network, the curve over time steps, users' own networks, which configs are
+refused."""
 
 import hashlib
 from pathlib import Path
@@ -52,10 +53,10 @@ def test_it_converts_digits(data_folder: Path) -> None:
 
 
 def test_a_parent_is_never_changed(tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:
-    """Conversions and fine-tunings of one parent train it once, find it as it was, and leave it so."""
+    """Conversions and fine-tunings of one source network train it once, find it as it was, and leave it so."""
     config = config_of(tiny_npz)
     digest = prepare(config.data, data_folder).digest
-    identity = identity_of("ann", converted_snn.parent(config), data_digest=digest, seed=0)
+    identity = identity_of("ann", converted_snn.source_network(config), data_digest=digest, seed=0)
     children: list[dict[str, Any]] = [{}, {"balance": "mse", "per": "channel"}, {"finetune_epochs": 1}, {"reset": "hard"}]
     digests = []
     for number, changes in enumerate(children):

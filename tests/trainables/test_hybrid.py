@@ -136,7 +136,7 @@ def test_poisson_inputs_are_the_trained_images() -> None:
 
 
 def test_a_bitnet_starts_from_its_parent(data_folder: Path) -> None:
-    """A BITnet with an analogue parent starts better than one from scratch, and knows its parent's accuracy."""
+    """A BITnet with an analogue source network starts better than one from scratch, and knows its source network's accuracy."""
     options: dict[str, Any] = {"data": "digits", "num_train_images": 400, "validation_fraction": 0.25, "batch_size": 32}
     starts: list[dict[str, Any]] = [{}, {"pretrain_epochs": 6, "pretrain_lr": 1e-2}]
     dataset = prepare("digits", data_folder)
@@ -163,14 +163,14 @@ def test_a_conversion_leaves_its_source_alone() -> None:
 
 
 def test_pruned_filters_stay_pruned(data_folder: Path) -> None:
-    """What the parent's schedule has pruned does not grow back while the converted network is trained on."""
+    """What the source network's schedule has pruned does not grow back while the converted network is trained on."""
     changes = {"prune": "l1", "prune_epochs": 2, "epochs": 3, "finetune_epochs": 2, "bias_correction": True}
     reports = digits(data_folder, **changes)
     assert [report.metrics["pruned_filters"] for report in reports[1:]] == [12, 12]  # half of 8 and of 16
 
 
 def test_the_schedule_of_pruning_is_the_parents(data_folder: Path) -> None:
-    """Where the parent ended halfway through its schedule, fine-tuning prunes no further."""
+    """Where the source network ended halfway through its schedule, fine-tuning prunes no further."""
     changes = {"prune": "l1", "prune_fraction": 0.8, "prune_epochs": 6, "epochs": 3, "finetune_epochs": 6}
     reports = digits(data_folder, **changes)
     assert {report.metrics["pruned_filters"] for report in reports[1:]} == {3 + 6}  # 0.4 of 8 and of 16
@@ -183,10 +183,10 @@ def test_folded_biases_are_learnt() -> None:
 
 
 def test_parents_that_are_the_same_are_one() -> None:
-    """Fields that do nothing to the parent do not make another parent of it."""
+    """Fields that do nothing to the source network do not make another source network of it."""
     bitnets = [bitnet.Config(pretrain_epochs=2, prune="l1", prune_fraction=fraction) for fraction in (0.3, 0.5)]
-    assert bitnet.parent(bitnets[0]) == bitnet.parent(bitnets[1])
+    assert bitnet.source_network(bitnets[0]) == bitnet.source_network(bitnets[1])
     relu = [converted_snn.Config(qcfs_levels=levels, num_plain_convolutions=levels, prune_epochs=levels) for levels in (2, 4)]
-    assert converted_snn.parent(relu[0]) == converted_snn.parent(relu[1])
+    assert converted_snn.source_network(relu[0]) == converted_snn.source_network(relu[1])
     qcfs = [converted_snn.Config(activation="qcfs", qcfs_levels=levels) for levels in (2, 4)]
-    assert converted_snn.parent(qcfs[0]) != converted_snn.parent(qcfs[1])
+    assert converted_snn.source_network(qcfs[0]) != converted_snn.source_network(qcfs[1])

@@ -31,7 +31,7 @@ class Footprint:
         operations_per_image: Dense synaptic operations of one evaluated image over all its time steps: what
             ``ops/dense_operations`` will say.
         training_operations: The same of the forward pass of one image in training; 0 where nothing is trained, as in a
-            conversion without fine-tuning. A parent's are its own.
+            conversion without fine-tuning. A source network's are its own.
         memory_bytes: Predicted peak of a process beyond what it takes before it trains, on plain PyTorch (``training.memory``).
         cpu_memory_bytes: The same on a CPU, where kernels may run that take far less (``training.kernel_memory``).
     """

@@ -24,7 +24,7 @@ class EpochReport:
             images, ``test/accuracy_at_t`` in the last report only (the one time the test images are looked at), ….
         num_epochs: How many reports the replicate has in all.
         run_facts: Facts about the run that its config does not hold, as text, e.g. the backend, or a calibration set's digest.
-        tables: Rows with equal keys, by name, e.g. how well every layer of a converted network agrees with its parent's.
+        tables: Rows with equal keys, by name, e.g. how well every layer of a converted network agrees with its source network's.
 
     The last report is the one whose epoch is ``num_epochs``.
     """

@@ -38,7 +38,7 @@ OUT_OF_MEMORY = (
 class MemoryPeak:
     """The most memory that this process takes from now on, beyond what it holds now.
 
-    A process has one peak: beginning another, as for a parent that is trained on the way, resets this one.
+    A process has one peak: beginning another, as for a source network that is trained on the way, resets this one.
     """
 
     def __init__(self, device: torch.device) -> None:

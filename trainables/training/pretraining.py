@@ -1,7 +1,7 @@
-"""Trained parents: what a trainable starts from when another one has to be trained first.
+"""Trained source networks: what a trainable starts from when another one has to be trained first.
 
-A parent is a replicate like any other, known by its identity and kept in a folder beside those of its children. The first child
-that needs it trains it; the others find it, and verify its weights before using them.
+A source network is a replicate like any other, known by its identity and kept in a folder beside those of its children. The
+first child that needs it trains it; the others find it, and verify its weights before using them.
 """
 
 import tempfile
@@ -22,7 +22,7 @@ Train = Callable[..., Iterator[EpochReport]]
 """A trainable's ``train``, of a trainable that keeps its weights."""
 
 
-def trained_parent(
+def trained_source_network(
     train: Train,
     config: Recipe,
     *,
@@ -32,13 +32,14 @@ def trained_parent(
     checkpoint_folder: Location | None,
     num_micro_batches: int = 1,
 ) -> tuple[dict[str, Tensor], list[EpochReport]]:
-    """The weights and reports of a parent, which is trained now unless it is there already.
+    """The weights and reports of a source network, which is trained now unless it is there already.
 
-    ``train``, ``config`` and ``trainable`` are the parent's, ``checkpoint_folder`` is the child's: the parent's lies beside
-    it. Without one, the parent is trained for this child alone. ``num_micro_batches`` is for both (see ``Task``).
+    ``train``, ``config`` and ``trainable`` are the source network's, ``checkpoint_folder`` is the child's: the source
+    network's lies beside it. Without one, the source network is trained for this child alone. ``num_micro_batches`` is for
+    both (see ``Task``).
 
     Raises:
-        TrainingError: The parent cannot be trained.
+        TrainingError: The source network cannot be trained.
     """
     identity = identity_of(trainable, config, data_digest=dataset.digest, seed=seed)
     with ExitStack() as stack:

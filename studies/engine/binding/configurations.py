@@ -48,9 +48,9 @@ class Configuration:
         return identity_of(self.trainable, self.config, data_digest=self.dataset.digest, seed=0)
 
     @property
-    def parent(self) -> "Configuration | None":
+    def source_network(self) -> "Configuration | None":
         """The configuration that has to be trained first, on the same data; None if there is none."""
-        config = self.module.parent(self.config)
+        config = self.module.source_network(self.config)
         return Configuration(trainable_of(config), config, self.dataset) if config else None
 
     def problems(self) -> Iterator[ConfigError]:
@@ -144,5 +144,5 @@ class Binder:
             configuration.dataset,
             role=role,
             tuned=dict(tuned or {}),
-            parent_config=configuration.module.parent(configuration.config),
+            source_config=configuration.module.source_network(configuration.config),
         )

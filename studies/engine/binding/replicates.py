@@ -13,7 +13,7 @@ from trainables.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parent:
+class SourceNetwork:
     """A network that has to be trained before a replicate can begin, e.g. the analogue network that a conversion starts from."""
 
     identity: str
@@ -22,7 +22,7 @@ class Parent:
     seed: int
     data_digest: str
     title: str
-    """Its name for people, e.g. ``parent ann 64 M 128 · seed 3``."""
+    """Its name for people, e.g. ``source network ann 64 M 128 · seed 3``."""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class Replicate:
     """The values of the tuned hyperparameters, where the study tunes some."""
     notes: dict[str, Any] = field(default_factory=dict)
     """Notes of the sampler that proposed it, which it needs again after a restart, e.g. the generation."""
-    parent: Parent | None = None
+    source_network: SourceNetwork | None = None
     """The network that is trained first, with the same seed and data; None if there is none."""
 
     @property
@@ -72,9 +72,11 @@ def make_replicate(
     *,
     role: Role = "cell",
     tuned: Cell | None = None,
-    parent_config: Recipe | None = None,
+    source_config: Recipe | None = None,
 ) -> Replicate:
-    """A replicate, and its parent if it has one, with their identities (see ``trainables.training.configs.identity_of``)."""
+    """A replicate, and its source network if it has one, with their identities (see
+    ``trainables.training.configs.identity_of``).
+    """
     return Replicate(
         identity=identity_of(trainable, config, data_digest=dataset.digest, seed=seed),
         trainable=trainable,
@@ -85,19 +87,19 @@ def make_replicate(
         data_digest=dataset.digest,
         role=role,
         tuned=tuned or {},
-        parent=_make_parent(cell, parent_config, seed, dataset) if parent_config else None,
+        source_network=_make_source_network(cell, source_config, seed, dataset) if source_config else None,
     )
 
 
-def _make_parent(cell: Cell, config: Recipe, seed: int, dataset: Dataset) -> Parent:
+def _make_source_network(cell: Cell, config: Recipe, seed: int, dataset: Dataset) -> SourceNetwork:
     trainable = trainable_of(config)
     fields = {each.name for each in dataclasses.fields(config)}
     levels = cell_in_short({name: level for name, level in cell.items() if name in fields})
-    return Parent(
+    return SourceNetwork(
         identity=identity_of(trainable, config, data_digest=dataset.digest, seed=seed),
         trainable=trainable,
         recipe=config,
         seed=seed,
         data_digest=dataset.digest,
-        title=f"parent {f'{trainable} {levels}'.strip()} · seed {seed}",
+        title=f"source network {f'{trainable} {levels}'.strip()} · seed {seed}",
     )

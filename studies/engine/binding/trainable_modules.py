@@ -32,7 +32,7 @@ class Trainable(Protocol):
 
     Config: type[Recipe]
 
-    def parent(self, config: Any) -> Recipe | None:
+    def source_network(self, config: Any) -> Recipe | None:
         """The config of the network that has to be trained first; None if there is none."""
 
     def problems(self, config: Any, image_shape: tuple[int, int, int]) -> Iterator[RuleError]:

@@ -8,7 +8,7 @@ from typing import Any
 from search_spaces.language.space import Cell, Factor, Levels, Range, Space
 from studies.credentials import mask_credentials
 from studies.engine.binding.configurations import Binder
-from studies.engine.binding.replicates import Parent, Replicate
+from studies.engine.binding.replicates import Replicate, SourceNetwork
 from studies.engine.definition.file_model import Resources, StudyFile
 from studies.engine.definition.locations import Stores
 from studies.engine.definition.search_plans import SearchPlan, TuningPlan
@@ -80,11 +80,17 @@ class Study:
         return tuple(self.binder.replicate(cell, seed) for seed in self.seeds for cell in self.cells)
 
     @property
-    def parents(self) -> tuple[Parent, ...]:
-        """The parents that have to be trained first, each once; those that are replicates of the study are not among them."""
+    def source_networks(self) -> tuple[SourceNetwork, ...]:
+        """The source networks that have to be trained first, each once; those that are replicates of the study are not among
+        them.
+        """
         planned = {replicate.identity for replicate in self.replicates}
-        parents = {replicate.parent.identity: replicate.parent for replicate in self.replicates if replicate.parent}
-        return tuple(parent for identity, parent in parents.items() if identity not in planned)
+        sources = {
+            replicate.source_network.identity: replicate.source_network
+            for replicate in self.replicates
+            if replicate.source_network
+        }
+        return tuple(source for identity, source in sources.items() if identity not in planned)
 
 
 def domain_in_words(factor: Factor) -> str:

@@ -45,8 +45,8 @@ class CostMeter:
 
     Attributes:
         seconds: Of drivers.
-        gpu_seconds: Seconds in training times the share of a GPU, over all replicates and parents.
-        replicate_seconds: Seconds in training of each replicate (or parent) that has not finished, by identity.
+        gpu_seconds: Seconds in training times the share of a GPU, over all replicates and source networks.
+        replicate_seconds: Seconds in training of each replicate (or source network) that has not finished, by identity.
     """
 
     seconds: float = 0.0
@@ -75,7 +75,7 @@ class CostMeter:
             self._running[identity] = (now, gpus)
 
     def start(self, identity: str, gpus: float) -> None:
-        """Start the clock of a replicate (or parent) that trains on this share of a GPU."""
+        """Start the clock of a replicate (or source network) that trains on this share of a GPU."""
         self._running[identity] = (time.monotonic(), gpus)
 
     def pause(self, identity: str) -> None:

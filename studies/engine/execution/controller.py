@@ -1,7 +1,7 @@
 """The controller of a study: it says what is trained next, and records what happened, in the ledger first and then in MLflow.
 
-A parent that is not trained yet is trained before the replicates that need it, which wait meanwhile. It is not itself a result
-of the study: nothing but its checkpoint folder is kept of it.
+A source network that is not trained yet is trained before the replicates that need it, which wait meanwhile. It is not itself
+a result of the study: nothing but its checkpoint folder is kept of it.
 """
 
 import time
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from optuna.trial import TrialState
 
-from studies.engine.binding.replicates import Parent, Replicate
+from studies.engine.binding.replicates import Replicate, SourceNetwork
 from studies.engine.definition.study import Study
 from studies.engine.execution.budget import CostMeter, StopReason, hours_used_up, replicates_used_up
 from studies.engine.execution.progress import Display
@@ -27,7 +27,8 @@ from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.files import Location, inside
 
 MAX_WAITING_IN_SEARCH = 4
-"""A search is asked for no more while this number of its proposals wait for their parents, since it would not learn from them."""
+"""A search is asked for no more while this number of its proposals wait for their source networks, since it would not learn
+from them."""
 SECONDS_BETWEEN_LOOKS = 1.0
 """Between looks at the budget."""
 SECONDS_BETWEEN_READINGS = 30.0
@@ -36,7 +37,7 @@ ANY_NODE = Node(memory_bytes=float("inf"), gpu_bytes=0)
 
 
 def checkpoint_folder(study: Study, identity: str) -> Location:
-    """Where a replicate or parent keeps its checkpoints and, once it is complete, its reports."""
+    """Where a replicate or source network keeps its checkpoints and, once it is complete, its reports."""
     return inside(study.stores.checkpoints, identity)
 
 
@@ -47,12 +48,12 @@ class Failure(NamedTuple):
     traceback: str
 
 
-class Parents:
-    """Which parents are trained, and which have failed.
+class SourceNetworks:
+    """Which source networks are trained, and which have failed.
 
     Args:
-        study: The study whose replicates have these parents.
-        entries: Of the ledger, by identity. A replicate that failed earlier counts as a failed parent of others.
+        study: The study whose replicates have these source networks.
+        entries: Of the ledger, by identity. A replicate that failed earlier counts as a failed source network of others.
         retry_failed: Whether earlier failures are forgotten.
     """
 
@@ -65,21 +66,21 @@ class Parents:
             if entry.state == TrialState.FAIL and entry.reason != WITHDRAWN and not retry_failed:
                 self._failures[identity] = Failure(entry.reason, "")
 
-    def is_planned(self, parent: Parent) -> bool:
+    def is_planned(self, source: SourceNetwork) -> bool:
         """Whether the study asks for the same network as a replicate of its own, and so trains it anyway."""
-        return parent.identity in self._planned
+        return source.identity in self._planned
 
-    def is_trained(self, parent: Parent) -> bool:
-        """Whether the parent's checkpoint folder holds all of its reports and its weights, whoever trained it."""
-        if parent.identity not in self._trained:
-            if not CheckpointFolder(checkpoint_folder(self._study, parent.identity)).finished_reports():
+    def is_trained(self, source: SourceNetwork) -> bool:
+        """Whether the source network's checkpoint folder holds all of its reports and its weights, whoever trained it."""
+        if source.identity not in self._trained:
+            if not CheckpointFolder(checkpoint_folder(self._study, source.identity)).finished_reports():
                 return False
-            self._trained.add(parent.identity)
+            self._trained.add(source.identity)
         return True
 
-    def failure_of(self, parent: Parent) -> Failure | None:
-        """Why the parent failed, if it did."""
-        return self._failures.get(parent.identity)
+    def failure_of(self, source: SourceNetwork) -> Failure | None:
+        """Why the source network failed, if it did."""
+        return self._failures.get(source.identity)
 
     def add_trained(self, identity: str) -> None:
         """Note that an item has been trained to its end."""
@@ -93,8 +94,8 @@ class Parents:
 class StudyController:
     """Decides what a study trains next, and records what happens; Ray Tune calls it, from the driver's one thread.
 
-    Items are replicates and parents; Ray Tune knows them by their identity. Of an item that is not in training, reports and
-    failures are ignored: they come from a process that has been replaced.
+    Items are replicates and source networks; Ray Tune knows them by their identity. Of an item that is not in training,
+    reports and failures are ignored: they come from a process that has been replaced.
 
     Args:
         study: The study that is run.
@@ -123,10 +124,10 @@ class StudyController:
     ) -> None:
         self._study, self._proposals, self._ledger, self._tracker = study, proposals, ledger, tracker
         self._display, self._progress, self._node, self._still_held = display, display.progress, node, still_held
-        self._parents = Parents(study, ledger.entries(), retry_failed=retry_failed)
+        self._source_networks = SourceNetworks(study, ledger.entries(), retry_failed=retry_failed)
         self._meter = CostMeter.from_stored(ledger.meter())
         self._waiting = [first]
-        """Replicates that were proposed and have not begun; some wait for their parent."""
+        """Replicates that were proposed and have not begun; some wait for their source network."""
         self._max_waiting = len(study.replicates) or MAX_WAITING_IN_SEARCH
         self._in_flight: dict[str, InFlight] = {}
         """What a worker has, or is about to get, by identity."""
@@ -145,8 +146,8 @@ class StudyController:
     def next_assignment(self) -> dict[str, Any] | None:
         """What the next free worker is told to train (see ``worker.py``); None if nothing can begin now.
 
-        What a dead process left comes first, then replicates that waited for their parent, then new proposals. In place of the
-        first replicate whose parent is not trained yet, the parent is assigned.
+        What a dead process left comes first, then replicates that waited for their source network, then new proposals. In
+        place of the first replicate whose source network is not trained yet, the source network is assigned.
         """
         if self._is_paused:
             return None
@@ -271,15 +272,15 @@ class StudyController:
         self._recorded(lambda: self._ledger.store_meter(self._meter.stored()))
 
     def _advance(self, replicate: Replicate) -> dict[str, Any] | None:
-        """The assignment of a replicate that waits, or of its parent; None if neither can begin now."""
-        parent = replicate.parent
-        if replicate.identity in self._in_flight:  # as the parent of another replicate
+        """The assignment of a replicate that waits, or of its source network; None if neither can begin now."""
+        source = replicate.source_network
+        if replicate.identity in self._in_flight:  # as the source network of another replicate
             return None
-        if parent and not self._parents.failure_of(parent):
-            if parent.identity in self._in_flight:
+        if source and not self._source_networks.failure_of(source):
+            if source.identity in self._in_flight:
                 return None
-            if not self._parents.is_trained(parent):
-                return None if self._parents.is_planned(parent) else self._assign(self._flight(parent, replicate))
+            if not self._source_networks.is_trained(source):
+                return None if self._source_networks.is_planned(source) else self._assign(self._flight(source, replicate))
         entries = self._ledger.entries()
         if replicate.identity not in entries and (reason := replicates_used_up(self._study.content.budget, len(entries))):
             self.stop(reason)
@@ -288,21 +289,23 @@ class StudyController:
         return self._begin(replicate)
 
     def _begin(self, replicate: Replicate) -> dict[str, Any] | None:
-        """The replicate's assignment; None if the ledger cannot be written, or if it fails since its parent has failed."""
+        """The replicate's assignment; None if the ledger cannot be written, or if it fails since its source network has
+        failed.
+        """
         if not self._recorded(lambda: self._ledger.begin(replicate)):
             return None
-        if replicate.parent and (failure := self._parents.failure_of(replicate.parent)):
+        if replicate.source_network and (failure := self._source_networks.failure_of(replicate.source_network)):
             flight = self._in_flight[replicate.identity] = InFlight(replicate)
             self._tracker.begin(replicate)
-            self._fail(flight, f"its parent failed: {failure.reason}", failure.traceback)
+            self._fail(flight, f"its source network failed: {failure.reason}", failure.traceback)
             return None
         return self._assign(self._flight(replicate, replicate))
 
-    def _flight(self, item: Replicate | Parent, replicate: Replicate) -> InFlight:
-        """The record of an item that begins; ``replicate`` is the item, or the one whose parent it is."""
+    def _flight(self, item: Replicate | SourceNetwork, replicate: Replicate) -> InFlight:
+        """The record of an item that begins; ``replicate`` is the item, or the one whose source network it is."""
         configuration = self._study.binder.configuration(replicate.cell, replicate.tuned)
         if item is not replicate:
-            configuration = configuration.parent or configuration
+            configuration = configuration.source_network or configuration
         on_gpu = runs_on_gpu(self._study.resources, has_gpu=self._node.has_gpu)
         entry = self._ledger.entries().get(item.identity)
         return InFlight(
@@ -383,9 +386,9 @@ class StudyController:
         """An item is complete, pruned or failed; if it is a replicate, the ledger has its state already."""
         identity, replicate = flight.identity, flight.replicate
         if state == TrialState.COMPLETE:
-            self._parents.add_trained(identity)
+            self._source_networks.add_trained(identity)
         elif state == TrialState.FAIL:
-            self._parents.add_failed(identity, reason, traceback)
+            self._source_networks.add_failed(identity, reason, traceback)
         seconds = self._meter.finish(identity)
         del self._in_flight[identity]
         self._progress.running.pop(identity, None)

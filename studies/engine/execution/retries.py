@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-from studies.engine.binding.replicates import Parent, Replicate
+from studies.engine.binding.replicates import Replicate, SourceNetwork
 from studies.engine.execution.resource_requests import ResourceRequest
 
 MAX_DEATHS = 3
@@ -18,7 +18,7 @@ def names_memory(error: str) -> bool:
 
 @dataclass
 class InFlight:
-    """A replicate, or the parent of one, from its first attempt in this driver until it is complete, pruned or failed.
+    """A replicate, or the source network of one, from its first attempt in this driver until it is complete, pruned or failed.
 
     Attributes:
         item: What is trained.
@@ -30,7 +30,7 @@ class InFlight:
         heard_at: When it started or reported last (monotonic seconds).
     """
 
-    item: Replicate | Parent
+    item: Replicate | SourceNetwork
     predicted_bytes: int = 0
     num_out_of_memory: int = 0
     request: ResourceRequest | None = None
@@ -45,7 +45,7 @@ class InFlight:
 
     @property
     def replicate(self) -> Replicate | None:
-        """The item if it is a replicate; None if it is a parent, of which the study records nothing."""
+        """The item if it is a replicate; None if it is a source network, of which the study records nothing."""
         return self.item if isinstance(self.item, Replicate) else None
 
     @property

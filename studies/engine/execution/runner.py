@@ -162,9 +162,9 @@ def replicate_statuses(study: Study) -> tuple[int, list[ReplicateStatus]]:
     ]
 
 
-def num_trained_parents(study: Study) -> int:
-    """How many of a study's parents are trained already."""
-    folders = [CheckpointFolder(checkpoint_folder(study, parent.identity)) for parent in study.parents]
+def num_trained_source_networks(study: Study) -> int:
+    """How many of a study's source networks are trained already."""
+    folders = [CheckpointFolder(checkpoint_folder(study, source.identity)) for source in study.source_networks]
     return sum(bool(folder.finished_reports()) for folder in folders)
 
 

@@ -21,7 +21,7 @@ from trainables.training.epoch_report import EpochReport, TrainingError
 from trainables.training.memory_peak import is_out_of_memory
 
 ASSIGNMENT = "assignment"
-"""The key of a trial's config that holds what ``StudyController.next_assignment`` says of a replicate, or of a parent."""
+"""The key of a trial's config that holds what ``StudyController.next_assignment`` says of a replicate, or of a source network."""
 IDENTITY = "identity"
 REPORT = "report"
 """An ``EpochReport`` as JSON."""

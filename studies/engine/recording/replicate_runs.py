@@ -36,7 +36,7 @@ def tags_of(study: Study, replicate: Replicate, study_run: str, experiment_id: s
         run_record.DATA_DIGEST: replicate.data_digest,
         "mlflow.parentRunId": study_run,
         DESCRIPTION: _description(study, replicate, f"#/experiments/{experiment_id}/runs/{study_run}"),
-        **({run_record.PARENT: replicate.parent.identity} if replicate.parent else {}),
+        **({run_record.SOURCE_NETWORK: replicate.source_network.identity} if replicate.source_network else {}),
         **({run_record.TUNED: json.dumps(replicate.tuned)} if replicate.tuned else {}),
         **code_tags(study),
     }

@@ -59,16 +59,16 @@ def test_operations_by_hand() -> None:
 
 
 def test_a_conversion_has_its_own_footprint() -> None:
-    """A conversion trains nothing unless it is fine-tuned; its parent's training is the parent's."""
+    """A conversion trains nothing unless it is fine-tuned; its source network's training is the source network's."""
     config = converted_snn.Config(layout="8 M 8", time_steps=4, encoding="poisson")
     mere, tuned = (
         converted_snn.footprint(dataclasses.replace(config, finetune_epochs=epochs), (8, 8, 1), 10) for epochs in (0, 1)
     )
-    parent = ann.footprint(converted_snn.parent(config), (8, 8, 1), 10)
+    source = ann.footprint(converted_snn.source_network(config), (8, 8, 1), 10)
     assert mere.training_operations == 0
-    assert tuned.training_operations == mere.operations_per_image == 4 * parent.training_operations
-    assert parent.training_operations == parent.operations_per_image
-    assert mere.num_parameters == parent.num_parameters
+    assert tuned.training_operations == mere.operations_per_image == 4 * source.training_operations
+    assert source.training_operations == source.operations_per_image
+    assert mere.num_parameters == source.num_parameters
 
 
 def test_the_surface_costs_what_it_reports(data_folder: Path) -> None:
@@ -206,8 +206,8 @@ def test_memory_is_what_training_takes(kind: str, data_folder: Path, tmp_path: P
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     trainable, config = measured(kind, npz)
     footprints = [trainable.footprint(config, (32, 32, 3), 10)]
-    if parent := trainable.parent(config):  # trained in the same process, before
-        footprints.append(ann.footprint(parent, (32, 32, 3), 10))
+    if source := trainable.source_network(config):  # trained in the same process, before
+        footprints.append(ann.footprint(source, (32, 32, 3), 10))
     assert 0.5 < max(footprint.cpu_memory_bytes for footprint in footprints) / int(finished.stdout) < 2
 
 

@@ -82,7 +82,8 @@ def test_total() -> None:
 def test_counts_are_those_of_training(
     trainable: Any, changes: dict[str, Any], tiny_npz: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A replicate takes exactly as many steps and batches of evaluation as its timing says, its parent's not among them."""
+    """A replicate takes exactly as many steps and batches of evaluation as its timing says, its source network's not among
+    them."""
     config = config_of(trainable, tiny_npz, changes)
     dataset = prepare(config.data, data_folder)
     timed = trainable.timing(config, seed=0, dataset=dataset)
@@ -99,10 +100,10 @@ def test_counts_are_those_of_training(
         return real_step(trainer, *arguments)
 
     real_evaluate, real_step = loop.evaluate, loop.Trainer.step
-    parent = trainable.parent(config)
-    if parent is not None:
-        of_parent = ann.timing(parent, seed=0, dataset=dataset)
-        steps, batches = -of_parent.num_steps, -of_parent.num_evaluation_batches
+    source = trainable.source_network(config)
+    if source is not None:
+        of_source = ann.timing(source, seed=0, dataset=dataset)
+        steps, batches = -of_source.num_steps, -of_source.num_evaluation_batches
     monkeypatch.setattr(loop, "evaluate", evaluate)
     monkeypatch.setattr(loop.Trainer, "step", step)
     list(trainable.train(config, seed=0, dataset=dataset))
@@ -125,7 +126,8 @@ def test_only_warm_steps_and_batches_are_timed(clock: Clock, tiny_npz: Path, dat
 def test_a_conversion_is_timed_on_one_batch(
     num_images: int, num_batches: int, clock: Clock, tiny_npz: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A conversion takes as long as one batch of its calibration images, times their number; its parent is not trained."""
+    """A conversion takes as long as one batch of its calibration images, times their number; its source network is not
+    trained."""
     monkeypatch.setattr(ann, "train", None)
     config = config_of(converted_snn, tiny_npz, {"calibration_images": num_images})  # of 72
     timed = converted_snn.timing(config, seed=0, dataset=prepare(config.data, data_folder))

@@ -1,4 +1,4 @@
-"""A replicate's folder and trained parents: one trainer at a time, whatever dies or is damaged, in folders and in S3."""
+"""A replicate's folder and trained source networks: one trainer at a time, whatever dies or is damaged, in folders and in S3."""
 
 import itertools
 import json
@@ -18,7 +18,7 @@ from trainables.training.checkpoints import CheckpointFolder, trained_once
 from trainables.training.configs import identity_of
 from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location, beside, files_at, inside
-from trainables.training.pretraining import trained_parent
+from trainables.training.pretraining import trained_source_network
 from trainables.training.recipe import Recipe
 
 NUM_EPOCHS = 4
@@ -56,8 +56,8 @@ def write_to_log(store: Location, epoch: int) -> None:
 CONFIG = Recipe(epochs=NUM_EPOCHS)
 
 
-def parent_of(child: Location, dataset: Dataset) -> tuple[dict[str, Tensor], list[EpochReport]]:
-    return trained_parent(train, CONFIG, trainable="stand_in", seed=3, dataset=dataset, checkpoint_folder=child)
+def source_of(child: Location, dataset: Dataset) -> tuple[dict[str, Tensor], list[EpochReport]]:
+    return trained_source_network(train, CONFIG, trainable="stand_in", seed=3, dataset=dataset, checkpoint_folder=child)
 
 
 def computed(store: Location) -> list[int]:
@@ -80,14 +80,14 @@ def dataset(tiny_npz: Path, data_folder: Path) -> Dataset:
 
 @pytest.fixture
 def folder(store: Location, dataset: Dataset) -> Location:
-    """Where the parent of every child in ``store`` lies."""
+    """Where the source network of every child in ``store`` lies."""
     return inside(store, identity_of("stand_in", CONFIG, data_digest=dataset.digest, seed=3))
 
 
 def test_a_parent_is_trained_once(folder: Location, dataset: Dataset, store: Location) -> None:
     """Every child gets the same weights and reports; only the first one trains; the folder is left without litter."""
-    weights, reports = parent_of(inside(store, "child1"), dataset)
-    again, same_reports = parent_of(inside(store, "child2"), dataset)
+    weights, reports = source_of(inside(store, "child1"), dataset)
+    again, same_reports = source_of(inside(store, "child2"), dataset)
     assert weights["weight"].tolist() == again["weight"].tolist() == [3.0 + NUM_EPOCHS] * 1000
     assert reports == same_reports
     assert computed(store) == [1, 2, 3, 4]
@@ -95,30 +95,32 @@ def test_a_parent_is_trained_once(folder: Location, dataset: Dataset, store: Loc
 
 
 def test_a_parent_without_a_store(dataset: Dataset) -> None:
-    """A child that is trained without a folder gets its parent all the same."""
-    weights, reports = trained_parent(train, CONFIG, trainable="stand_in", seed=0, dataset=dataset, checkpoint_folder=None)
+    """A child that is trained without a folder gets its source network all the same."""
+    weights, reports = trained_source_network(
+        train, CONFIG, trainable="stand_in", seed=0, dataset=dataset, checkpoint_folder=None
+    )
     assert float(weights["weight"][0]) == len(reports) == NUM_EPOCHS
 
 
 def test_an_interrupted_parent_is_resumed(folder: Location, dataset: Dataset, store: Location) -> None:
     """What an earlier process computed is not computed again."""
     train_for(2, folder, dataset)
-    parent_of(inside(store, "child"), dataset)
+    source_of(inside(store, "child"), dataset)
     assert computed(store) == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "a bit", "garbage", "empty", "gone"])
 def test_damaged_weights_are_trained_again(damage: str, folder: Location, dataset: Dataset, store: Location) -> None:
-    """Weights that are not what was saved never reach a child; the parent is trained again, to the same weights. Its reports are
-    still there for whoever wants no more."""
-    weights, reports = parent_of(inside(store, "child1"), dataset)
+    """Weights that are not what was saved never reach a child; the source network is trained again, to the same weights. Its
+    reports are still there for whoever wants no more."""
+    weights, reports = source_of(inside(store, "child1"), dataset)
     harm(folder, "weights.pt", damage)
     assert CheckpointFolder(folder).finished_reports() == []
     assert CheckpointFolder(folder).reports() == CheckpointFolder(folder).finished_reports(weights_too=False) == reports
     assert CheckpointFolder(folder).kept_weights() is None
     with pytest.raises(OSError, match="missing or damaged"):
         CheckpointFolder(folder).weights()
-    again, _ = parent_of(inside(store, "child2"), dataset)
+    again, _ = source_of(inside(store, "child2"), dataset)
     assert torch.equal(again["weight"], weights["weight"])
     assert computed(store) == [1, 2, 3, 4] * 2
 
@@ -126,10 +128,10 @@ def test_damaged_weights_are_trained_again(damage: str, folder: Location, datase
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])
 def test_damaged_reports_are_made_again(damage: str, folder: Location, dataset: Dataset, store: Location) -> None:
     """A replicate whose reports cannot be read has not finished."""
-    parent_of(inside(store, "child1"), dataset)
+    source_of(inside(store, "child1"), dataset)
     harm(folder, "reports.json", damage)
     assert CheckpointFolder(folder).reports() == []
-    parent_of(inside(store, "child2"), dataset)
+    source_of(inside(store, "child2"), dataset)
     assert json.loads(files_at(folder).read("reports.json") or b"")["reports"][-1]["epoch"] == NUM_EPOCHS
 
 
@@ -142,7 +144,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     for _ in range(2):
         harm(folder, "checkpoint.pt", damage)
         train_for(3, folder, dataset)
-    weights, _ = parent_of(inside(store, "child"), dataset)
+    weights, _ = source_of(inside(store, "child"), dataset)
     assert float(weights["weight"][0]) == 3 + NUM_EPOCHS
     assert computed(store) == [1, 2, 3, 3, 3, 4]
     assert names(folder) == ["reports.json", "weights.pt"]
@@ -155,7 +157,7 @@ def test_damaged_checkpoints_count_as_absent(damage: str, folder: Location, data
     harm(folder, "checkpoint.pt", damage)
     harm(folder, "checkpoint.previous.pt", damage)
     assert CheckpointFolder(folder).reports() == []
-    weights, _ = parent_of(inside(store, "child"), dataset)
+    weights, _ = source_of(inside(store, "child"), dataset)
     assert float(weights["weight"][0]) == 3 + NUM_EPOCHS
     assert computed(store) == [1, 2, 1, 2, 3, 4]
 
@@ -244,7 +246,7 @@ def test_two_processes_that_want_the_same_parent(dataset: Dataset, tmp_path: Pat
     """One trains it, the other waits; if the one is killed (-9) in the middle, the other goes on from its checkpoint."""
     code = (
         "import sys; from pathlib import Path; from tests.trainables.training.test_checkpoints import *\n"
-        "parent_of(Path(sys.argv[1]), prepare(sys.argv[2], Path(sys.argv[3])))"
+        "source_of(Path(sys.argv[1]), prepare(sys.argv[2], Path(sys.argv[3])))"
     )
     commands = [[sys.executable, "-c", code, str(tmp_path / child), str(tiny_npz), str(data_folder)] for child in "ab"]
     both = [subprocess.Popen(command) for command in commands]

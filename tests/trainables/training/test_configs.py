@@ -123,7 +123,7 @@ def test_inactive_fields_do_nothing(
     changed = dataclasses.replace(config, **{name: OTHERS[name] for name in inactive})
     assert all(getattr(changed, name) != getattr(config, name) for name in inactive)
     dataset = prepare(config.data, data_folder)
-    folders = [tmp_path / "one", tmp_path / "other"]  # both have the parent's beside them, if there is one
+    folders = [tmp_path / "one", tmp_path / "other"]  # both have the source network's beside them, if there is one
     one, other = (
         results(list(trainable.train(c, seed=1, dataset=dataset, checkpoint_folder=folder)))
         for c, folder in zip((config, changed), folders, strict=True)
@@ -131,7 +131,7 @@ def test_inactive_fields_do_nothing(
     assert one == other
     name = trainable.__name__.rsplit(".", maxsplit=1)[-1]
     assert len({identity_of(name, c, data_digest="", seed=1) for c in (config, changed, without_inactive(config))}) == 1
-    assert len(list(tmp_path.iterdir())) == 2 + (trainable.parent(config) is not None)
+    assert len(list(tmp_path.iterdir())) == 2 + (trainable.source_network(config) is not None)
 
 
 @pytest.mark.parametrize(("trainable", "changes", "active"), ON, ids=NAMES)

@@ -40,11 +40,11 @@ def config_of(trainable: Any, tiny_npz: Path, **changes: Any) -> Any:
 def gradients(
     trainable: Any, config: Any, data_folder: Path, store: Path, num_micro_batches: int, monkeypatch: pytest.MonkeyPatch
 ) -> list[dict[str, Tensor]]:
-    """Of every parameter at every optimiser step of the first epoch; a parent is trained before, in whole batches."""
+    """Of every parameter at every optimiser step of the first epoch; a source network is trained before, in whole batches."""
     dataset = prepare(config.data, data_folder)
-    if parent := trainable.parent(config):
-        identity = identity_of("ann", parent, data_digest=dataset.digest, seed=1)
-        list(ann.train(parent, seed=1, dataset=dataset, checkpoint_folder=store / identity))
+    if source := trainable.source_network(config):
+        identity = identity_of("ann", source, data_digest=dataset.digest, seed=1)
+        list(ann.train(source, seed=1, dataset=dataset, checkpoint_folder=store / identity))
     steps: list[dict[str, Tensor]] = []
     project = Network.project
 
@@ -95,8 +95,8 @@ def test_weights_after_training(tiny_npz: Path, data_folder: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_network_sees_more_than_a_part(kind: str, tiny_npz: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In training, evaluation and calibration, of a parent too, a network sees at most its part of a batch at once, and no more
-    time steps folded into one than of a whole batch.
+    """In training, evaluation and calibration, of a source network too, a network sees at most its part of a batch at once,
+    and no more time steps folded into one than of a whole batch.
     """
     sizes: list[tuple[bool, int, int]] = []
     forward = Network.forward

@@ -71,7 +71,7 @@ def test_resume_is_exact(kind: str, tiny_npz: Path, data_folder: Path, tmp_path:
 @pytest.mark.parametrize("kind", ["ann, L1 pruning", "bitnet, pretrained", "converted, Poisson, dropout"])
 def test_an_epoch_is_trained_again_to_the_bit(kind: str, store: Location, tiny_npz: Path, data_folder: Path) -> None:
     """A replicate whose newest checkpoint is truncated goes on from the one before, and ends with the reports of one run; in a
-    folder or in S3, where its parent lies beside it.
+    folder or in S3, where its source network lies beside it.
     """
     trainable, config = kind_of(kind, tiny_npz)
     dataset = prepare(config.data, data_folder)
@@ -86,8 +86,8 @@ def test_an_epoch_is_trained_again_to_the_bit(kind: str, store: Location, tiny_n
     files.put("checkpoint.pt", lambda file: file.write(content[:-50]))
     assert len(CheckpointFolder(folder).reports()) == 1
     assert results(list(trainable.train(config, seed=3, dataset=dataset, checkpoint_folder=folder))) == results(expected)
-    if parent := trainable.parent(config):
-        identity = identity_of("ann", parent, data_digest=dataset.digest, seed=3)
+    if source := trainable.source_network(config):
+        identity = identity_of("ann", source, data_digest=dataset.digest, seed=3)
         assert CheckpointFolder(inside(store, identity)).finished_reports()[-1].final
 
 
@@ -114,21 +114,21 @@ def test_every_epoch_draws_anew(tiny_npz: Path, data_folder: Path, monkeypatch: 
     trainable, config = kind_of("converted, Poisson, dropout", tiny_npz)
     list(trainable.train(config, seed=3, dataset=prepare(config.data, data_folder)))
     drawn = [parts for parts in names if parts[1] in ("shuffle", "dropout", "train")]
-    of_parent_and_child = 2 * 2 * 2  # order and dropout in two epochs of each
+    of_source_and_replicate = 2 * 2 * 2  # order and dropout in two epochs of each
     assert sum(parts[1] == "train" for parts in drawn) == 2 * 72
     assert len({parts for parts in drawn if parts[1] == "train"}) == 2 * 72
-    assert sum(parts[1] != "train" for parts in drawn) == of_parent_and_child
-    assert len({parts for parts in drawn if parts[1] != "train"}) == of_parent_and_child / 2  # the same names in both
+    assert sum(parts[1] != "train" for parts in drawn) == of_source_and_replicate
+    assert len({parts for parts in drawn if parts[1] != "train"}) == of_source_and_replicate / 2  # the same names in both
 
 
 def test_an_interrupted_parent_goes_on(tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:
-    """A child whose parent was interrupted ends as one whose parent was not."""
+    """A child whose source network was interrupted ends as one whose source network was not."""
     _, config = kind_of("converted", tiny_npz)
     dataset = prepare(config.data, data_folder)
     expected = list(converted_snn.train(config, seed=3, dataset=dataset))
-    parent = converted_snn.parent(config)
-    identity = identity_of("ann", parent, data_digest=dataset.digest, seed=3)
-    reports = ann.train(parent, seed=3, dataset=dataset, checkpoint_folder=tmp_path / identity)
+    source = converted_snn.source_network(config)
+    identity = identity_of("ann", source, data_digest=dataset.digest, seed=3)
+    reports = ann.train(source, seed=3, dataset=dataset, checkpoint_folder=tmp_path / identity)
     next(reports)
     reports.close()  # type: ignore[attr-defined]  # a generator
     assert not CheckpointFolder(tmp_path / identity).finished_reports()

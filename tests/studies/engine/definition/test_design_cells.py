@@ -37,7 +37,7 @@ storage: {tiny_study.parent / "results"}
 @pytest.mark.slow
 def test_several_trainables_each_tuned(trainables_study: Path, start: Start) -> None:
     """kill -9 while it tunes: the next run tunes on; every cell is trained with the values that were best in it, on equal
-    budget, and what is one network (an analogue cell, a conversion's parent) is trained once."""
+    budget, and what is one network (an analogue cell, a conversion's source network) is trained once."""
     storage = trainables_study.parent / "results"
     driver = start(trainables_study)
     wait_for(storage, "checkpoints/*/reports.json", 3, driver)

@@ -127,7 +127,7 @@ def test_a_finished_replicate_agrees(store: Store) -> None:
 
 
 def test_a_conversion_trains_its_parent_too(store: Store) -> None:
-    """The parent is trained in a folder that is gone afterwards; the storage never sees it."""
+    """The source network is trained in a folder that is gone afterwards; the storage never sees it."""
     comparison = store.again(store.converted)
     assert comparison.agrees
     assert comparison.num_epochs == 1

@@ -1,16 +1,18 @@
-"""What training a parent once saves: 24 conversions of 3 seeds, with shared parents and with a parent for every conversion.
+"""What training a source network once saves: 24 conversions of 3 seeds, with shared source networks and with a source network
+for every conversion.
 
-    python -m tests.benchmarks.parents --json
+    python -m tests.benchmarks.source_networks --json
 
 Both ways run the same 72 replicates of ``converted_snn`` on the digits through the same engine (Ray Tune, ledger, MLflow) with
 all cores of the machine, one after the other; each starts and ends its own Ray. The only difference is where a replicate keeps
-its folder: in the study's store, where its parent lies too, or in a store of its own, where it has to train its parent itself.
+its folder: in the study's store, where its source network lies too, or in a store of its own, where it has to train its source
+network itself.
 
-Theoretical floor: with P seconds for a parent, C for a conversion and W workers, sharing takes at least (3 P + 72 C) / W seconds,
-and the speedup is at most 72 (P + C) / (3 P + 72 C), which tends to 24 where conversions cost nothing. Ray's start and end, some
-seconds that both ways pay, come on top, so the measured speedup is below that.
+Theoretical floor: with P seconds for a source network, C for a conversion and W workers, sharing takes at least (3 P + 72 C) /
+W seconds, and the speedup is at most 72 (P + C) / (3 P + 72 C), which tends to 24 where conversions cost nothing. Ray's start
+and end, some seconds that both ways pay, come on top, so the measured speedup is below that.
 
-Parents are cheap here (some seconds) so that the measurement is; the dearer they are, the nearer the speedup comes to 24.
+Source networks are cheap here (some seconds) so that the measurement is; the dearer they are, the nearer the speedup comes to 24.
 Machine: two virtual cores of an AMD EPYC, no GPU.
 """
 
@@ -32,7 +34,7 @@ from studies.engine.definition.study import Study
 from studies.engine.execution import controller, runner
 
 STUDY = """\
-question: What does sharing parents save?
+question: What does sharing source networks save?
 log_models: false
 trainable: converted_snn
 config: {data: digits, layout: 32 M 64, epochs: 30, batch_size: 32, balance: percentile, calibration_images: 64}
@@ -58,32 +60,34 @@ seeds: 3
 
 def main() -> None:
     """Measure, and say what came out."""
-    parser = argparse.ArgumentParser(description="What training a parent once saves.")
+    parser = argparse.ArgumentParser(description="What training a source network once saves.")
     parser.add_argument("--json", action="store_true", help="JSON alone.")
     as_json = parser.parse_args().json
     with tempfile.TemporaryDirectory(prefix="spikesweep-benchmark-") as scratch:
         result = measure(Path(scratch))
     if not as_json:
-        print(f"{result['seconds_shared']:.1f} s with shared parents, {result['seconds_separate']:.1f} s without")
+        print(f"{result['seconds_shared']:.1f} s with shared source networks, {result['seconds_separate']:.1f} s without")
     print(json.dumps(result))
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """Run the study both ways; the parents that each way trained are counted by the weights that they left."""
-    file = folder / "parents.yaml"
+    """Run the study both ways; the source networks that each way trained are counted by the weights that they left."""
+    file = folder / "source_networks.yaml"
     file.write_text(STUDY)
     shared = load_study(str(file), [f"storage={folder / 'shared'}"])
     seconds_shared = seconds_to_run(shared)
     separate = load_study(str(file), [f"storage={folder / 'separate'}"])
-    separate.__dict__["replicates"] = tuple(dataclasses.replace(replicate, parent=None) for replicate in separate.replicates)
+    separate.__dict__["replicates"] = tuple(
+        dataclasses.replace(replicate, source_network=None) for replicate in separate.replicates
+    )
     with (
         patch.object(runner, "checkpoint_folder", folder_of_its_own),
         patch.object(controller, "checkpoint_folder", folder_of_its_own),
     ):
         seconds_separate = seconds_to_run(separate)
     return {
-        "parents_trained": num_trained(shared),
-        "parents_trained_separately": num_trained(separate),
+        "sources_trained": num_trained(shared),
+        "sources_trained_separately": num_trained(separate),
         "conversions": len(shared.replicates),
         "workers": os.cpu_count() or 1,
         "seconds_shared": round(seconds_shared, 1),
@@ -93,7 +97,7 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 def folder_of_its_own(study: Study, identity: str) -> Path:
-    """Where a replicate finds no other's parent."""
+    """Where a replicate finds no other's source network."""
     return study.stores.storage / identity / identity
 
 
@@ -113,7 +117,7 @@ def seconds_to_run(study: Study) -> float:
 
 
 def num_trained(study: Study) -> int:
-    """How many parents lie, trained, in the store of a study."""
+    """How many source networks lie, trained, in the store of a study."""
     return len(list(study.stores.storage.rglob("weights.pt")))
 
 
