@@ -167,7 +167,7 @@ def _num_at_once(study: Study, num_cpus: int | None) -> int:
 
 
 class _Clock:
-    """Times configurations as they will run: as many at once, in processes with as many threads each."""
+    """Times configurations as the study will run them: the same number at once, each with the same number of threads."""
 
     def __init__(self, at_once: int, cpus: float) -> None:
         self._num_processes = min(at_once, MOST_PROCESSES)
