@@ -37,8 +37,8 @@ def check(
     sets other than the trainable's defaults, the cells that will be trained, the time and memory that they take on this
     machine, and the smallest effect that the design can detect. Writes nothing.
 
-    With --json: name, question, trainables, design, factors, config, notes, num_cells, seeds, num_replicates, num_parents,
-    num_parents_trained, cells, cells_are_a_sample, forecast, sensitivity, warnings.
+    With --json: name, question, trainables, design, factors, config, notes, num_cells, seeds, num_replicates,
+    num_source_networks, num_source_networks_trained, cells, cells_are_a_sample, forecast, sensitivity, warnings.
 
     Exit codes: 0 the study is valid, 2 it is not.
 

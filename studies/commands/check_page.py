@@ -46,8 +46,8 @@ def as_data(study: Study, forecast: Forecast | None, warm: WarmStart) -> dict[st
         "num_cells": len(study.cells),
         "seeds": study.seeds,
         "num_replicates": num_planned(study),
-        "num_parents": forecast.num_parents if forecast else len(study.parents),
-        "num_parents_trained": num_trained_parents(study),
+        "num_source_networks": forecast.num_source_networks if forecast else len(study.parents),
+        "num_source_networks_trained": num_trained_parents(study),
         "cells": _cells_data(study, forecast),
         "cells_are_a_sample": bool(forecast and forecast.sampled),
         "forecast": _forecast_data(forecast) if forecast else None,
@@ -128,19 +128,20 @@ def _facts(study: Study, forecast: Forecast | None, warm: WarmStart) -> Table:
         table.add_row("constraint", str(constraint))
     for note in (*study.notes, *_warm_in_words(warm)):
         table.add_row("note", note)
-    if parents := parents_in_words(study, forecast):
-        table.add_row("parents", parents)
+    if words := source_networks_in_words(study, forecast):
+        table.add_row("first", words)
     return table
 
 
-def parents_in_words(study: Study, forecast: Forecast | None = None) -> str:
-    """How many parents there are to train, e.g. ``3 parents (ann) to train, 1 already trained``; nothing if there are none."""
-    num = len(study.parents) or (forecast.num_parents if forecast else 0)
+def source_networks_in_words(study: Study, forecast: Forecast | None = None) -> str:
+    """What has to be trained first, e.g. ``3 source networks (ann) to train, 1 already trained``; nothing if nothing has."""
+    num = len(study.parents) or (forecast.num_source_networks if forecast else 0)
     if not num:
         return ""
     num_trained = num_trained_parents(study)
     kinds = ", ".join(sorted({parent.trainable for parent in study.parents})) or "ann"
-    counts = [f"{num - num_trained} parents ({kinds}) to train" if study.parents else f"up to {num:,} parents to train"]
+    known = f"{_counted(num - num_trained, 'source network')} ({kinds}) to train"
+    counts = [known if study.parents else f"up to {_counted(num, 'source network')} to train"]
     return ", ".join([*counts, *([f"{num_trained} already trained"] if num_trained else [])])
 
 
@@ -343,7 +344,7 @@ def _duration(seconds: float) -> str:
 
 
 def _forecast_in_words(forecast: Forecast) -> str:
-    at_most = "at most" if forecast.sampled and forecast.num_parents else "about"
+    at_most = "at most" if forecast.sampled and forecast.num_source_networks else "about"
     return (
         f"predicted: {at_most} {_duration(forecast.wall_seconds)} on this machine, {forecast.at_once} at a time "
         f"({_duration(forecast.replicate_seconds)} of training in all); up to {forecast.memory_bytes / GIB:.1f} GiB for each, "

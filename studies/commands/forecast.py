@@ -63,9 +63,9 @@ class Forecast:
     Attributes:
         configurations: Every distinct configuration, or a sample of those that a search may propose.
         sampled: Whether they are a sample.
-        num_replicates: How many will be trained, parents not counted.
-        num_parents: How many distinct parents they need; of a search, at most.
-        replicate_seconds: Of all replicates and parents together, as if one after another.
+        num_replicates: How many will be trained, source networks not counted.
+        num_source_networks: How many distinct source networks they start from; of a search, at most.
+        replicate_seconds: Of all replicates and source networks together, as if one after another.
         at_once: How many run at the same time on the given resources.
         wall_seconds: From beginning to end.
         memory_bytes: Of the dearest replicate, with its process.
@@ -75,7 +75,7 @@ class Forecast:
     configurations: Sequence[ConfigurationForecast]
     sampled: bool
     num_replicates: int
-    num_parents: int
+    num_source_networks: int
     replicate_seconds: float
     at_once: int
     wall_seconds: float
@@ -112,9 +112,9 @@ def forecast(study: Study, num_cpus: int | None = None) -> Forecast:
     ]
     per_replicate = float(np.mean([configuration.seconds for configuration in configurations]))
     num_replicates = num_planned(study)
-    parent_seconds = {parent.identity: seconds[parent.identity] for parent in parents if parent}
-    num_parents = _num_parents(study, num_replicates, len(parent_seconds))
-    total = num_replicates * per_replicate + num_parents * float(np.mean(list(parent_seconds.values()) or [0.0]))
+    source_seconds = {parent.identity: seconds[parent.identity] for parent in parents if parent}
+    num_source_networks = _num_source_networks(study, num_replicates, len(source_seconds))
+    total = num_replicates * per_replicate + num_source_networks * float(np.mean(list(source_seconds.values()) or [0.0]))
     footprints = [each.footprint for each in [*bound, *(parent for parent in parents if parent)]]
     memory = max(footprint.memory_on(gpu=on_gpu) for footprint in footprints) + _process_bytes()
     overhead = num_replicates * SECONDS_PER_REPLICATE
@@ -122,7 +122,7 @@ def forecast(study: Study, num_cpus: int | None = None) -> Forecast:
         configurations=configurations,
         sampled=sampled,
         num_replicates=num_replicates,
-        num_parents=num_parents,
+        num_source_networks=num_source_networks,
         replicate_seconds=total,
         at_once=at_once,
         wall_seconds=SECONDS_TO_START + overhead + total / min(at_once, max(1, num_replicates)),
@@ -150,8 +150,8 @@ def _cells(study: Study) -> tuple[list[Cell], bool]:
     return [cell for cell, _ in zip(accepted, range(NUM_SAMPLED), strict=False)], True
 
 
-def _num_parents(study: Study, num_replicates: int, num_distinct: int) -> int:
-    """Distinct parents: per seed one for every distinct parent config; of a study that proposes on the way, at most."""
+def _num_source_networks(study: Study, num_replicates: int, num_distinct: int) -> int:
+    """Distinct source networks: one for every seed and distinct config; of a study that proposes on the way, at most."""
     if study.search:
         return num_replicates if num_distinct else 0
     tuning = num_distinct * study.tuning.num_trials if study.tuning else 0

@@ -46,14 +46,14 @@ def run(
     last checkpoint. Ctrl-C stops after the epochs in progress.
 
     With --json: num_replicates, num_complete, num_pruned, num_failed, num_left, stop_reason, failures, undelivered,
-    num_parents, num_parents_trained.
+    num_source_networks, num_source_networks_trained.
 
     Exit codes: 0 all replicates are trained, or the study's budget is spent; 1 some failed, are left, or are not in MLflow; 2
     the input is wrong, and nothing was started.
 
     Example: spikesweep run quickstart --set seeds=12
     """
-    from studies.commands.check_page import parents_in_words
+    from studies.commands.check_page import source_networks_in_words
     from studies.commands.report import write_report
     from studies.engine.execution.preflight import open_study
     from studies.engine.execution.runner import run_study
@@ -62,7 +62,7 @@ def run(
         loaded = open_study(study, all_overrides(overrides, storage, tracking_uri))
         console = err if as_json else out
         if loaded.parents:
-            console.print(parents_in_words(loaded), highlight=False)
+            console.print(source_networks_in_words(loaded), highlight=False)
         outcome = run_study(
             loaded,
             console,
@@ -81,7 +81,7 @@ def _as_data(study: "Study", outcome: "RunOutcome") -> dict[str, Any]:
     from studies.engine.execution.runner import num_trained_parents
 
     names = ("num_replicates", "num_complete", "num_pruned", "num_failed", "num_left", "stop_reason", "failures", "undelivered")
-    parents = {"num_parents": len(study.parents), "num_parents_trained": num_trained_parents(study)}
+    parents = {"num_source_networks": len(study.parents), "num_source_networks_trained": num_trained_parents(study)}
     return {name: getattr(outcome, name) for name in names} | parents
 
 

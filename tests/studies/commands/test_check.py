@@ -95,7 +95,7 @@ def test_parents_are_part_of_the_forecast(tiny_study: Path) -> None:
         "config.calibration_images=8",
     ]
     found = forecast(load_study(str(tiny_study), changes), num_cpus=1)
-    assert found.num_parents == 2
+    assert found.num_source_networks == 2
     assert found.replicate_seconds > sum(each.seconds for each in found.configurations) * 2
 
 
@@ -106,7 +106,7 @@ def test_memory_that_does_not_fit(tiny_study: Path) -> None:
         configurations=[],
         sampled=False,
         num_replicates=6,
-        num_parents=0,
+        num_source_networks=0,
         replicate_seconds=1,
         at_once=4,
         wall_seconds=1,
@@ -156,7 +156,7 @@ def test_a_search_is_forecast_by_a_sample(tmp_path: Path) -> None:
     assert data["cells_are_a_sample"]
     assert data["num_replicates"] == 2000 + 5 * 5
     assert data["sensitivity"] is None
-    assert data["forecast"]["num_parents"] == 0
+    assert data["forecast"]["num_source_networks"] == 0
 
 
 def test_what_a_study_sets_is_shown_once() -> None:

@@ -180,7 +180,7 @@ def test_parents_are_shared_whatever_dies(tiny_conversions: Path, start: Start) 
     begun = {path.parent.name for path in storage.glob("checkpoints/*/checkpoint.pt")}  # its worker may go on for a while
     driver.kill()
     killed_at_ms = time.time_ns() // 1_000_000
-    assert "2 parents (ann) to train\n" in driver.communicate(timeout=PATIENCE_S)[0]
+    assert "2 source networks (ann) to train\n" in driver.communicate(timeout=PATIENCE_S)[0]
     parents = {parent.identity for parent in load_study(str(tiny_conversions)).parents}
     assert begun
     assert begun <= parents
@@ -189,7 +189,7 @@ def test_parents_are_shared_whatever_dies(tiny_conversions: Path, start: Start) 
     last = run(tiny_conversions, "--json")
     assert last.returncode == 0, last.stdout + last.stderr
     outcome = json.loads(last.stdout)
-    assert (outcome["num_complete"], outcome["num_parents"], outcome["num_parents_trained"]) == (6, 2, 2)
+    assert (outcome["num_complete"], outcome["num_source_networks"], outcome["num_source_networks_trained"]) == (6, 2, 2)
     assert CheckpointFolder(storage / "checkpoints" / begun.pop()).reports()[0].timestamp_ms < killed_at_ms
     assert {path.parent.name for path in storage.glob("checkpoints/*/weights.pt")} == parents
     assert len(list(storage.glob("checkpoints/*/reports.json"))) == 8
@@ -206,7 +206,7 @@ def test_parents_are_shared_whatever_dies(tiny_conversions: Path, start: Start) 
     unchanged = (whole / "weights.pt").stat().st_mtime_ns
     changes = ["--set", "name=another", "--set", "factors={lr: [0.005, 1e38]}", "--set", "baseline={lr: 0.005}"]
     check = subprocess.run([*SPIKESWEEP, "check", tiny_conversions, *changes], capture_output=True, text=True, check=True)
-    assert "3 parents (ann) to train, 1 already trained" in check.stdout
+    assert "3 source networks (ann) to train, 1 already trained" in check.stdout
     again = run(tiny_conversions, *changes, "--json")
     assert again.returncode == 1, again.stdout + again.stderr
     failures = json.loads(again.stdout)["failures"]
