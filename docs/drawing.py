@@ -11,7 +11,7 @@ from typing import Any
 
 WIDTH, MARGIN, HEIGHT, GAP, TITLE, LINE = 560, 12, 32, 8, 28, 17
 STYLE = """
-  text { font: 14px system-ui, sans-serif; fill: #1b1f24; }
+  text { font: 13px system-ui, sans-serif; fill: #1b1f24; }
   .title { font-weight: 600; }
   .small { font-size: 12px; fill: #57606a; }
   rect { fill: #eaf2fb; stroke: #4a78a8; rx: 6px; }

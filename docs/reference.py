@@ -1,5 +1,6 @@
 """The generated pages of the documentation, and the drawing of the architecture: python -m docs.reference writes them anew."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -135,15 +136,16 @@ def commands_page() -> str:
     """Every command with its arguments and options."""
     lines = [
         "# Commands",
-        "`STUDY` is the path of a study file, or the name of a shipped study. Exit codes: 0 all is well; 1 the command worked "
-        "and the answer is no (replicates failed or are left, numbers differ); 2 the input is wrong, and nothing was begun.",
+        "`STUDY` is the path of a study file, or the name of a shipped study. `spikesweep COMMAND --help` shows the same text. "
+        "Exit code 2 always means that the input is wrong and that nothing was started.",
     ]
     group: Any = typer.main.get_command(app)
     for name, command in group.commands.items():
         if not command.hidden:
             arguments = [param.metavar for param in command.params if param.param_type_name == "argument"]
             options = [param for param in command.params if param.param_type_name == "option" and not param.hidden]
-            lines += [f"## {name}", f"`{' '.join(['spikesweep', name, *arguments])}`", _prose(command.help or "")]
+            said = re.sub(r"^Example: (.*)$", r"Example: `\1`", _prose(command.help or ""), flags=re.MULTILINE)
+            lines += [f"## {name}", f"`{' '.join(['spikesweep', name, *arguments])}`", said]
             lines += _list((_option(option), [], option.help or "") for option in options)
     return _page(lines, "the docstrings in studies/commands/")
 

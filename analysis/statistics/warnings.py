@@ -46,10 +46,12 @@ def _of_power(study: StudyRecord, effects: Sequence[LevelEffect]) -> list[str]:
     needed = fewest_seeds(num_contrasts, SIGNIFICANCE)
     if not num_contrasts or len(study.seeds) >= needed:
         return []
-    return [
-        f"With {len(study.seeds)} seeds and {num_contrasts} contrasts no corrected p-value can fall below {SIGNIFICANCE}; "
-        f"that takes {needed} seeds."
-    ]
+    seeds, contrasts = _counted(len(study.seeds), "seed"), _counted(num_contrasts, "contrast")
+    return [f"With {seeds} and {contrasts} no corrected p-value can fall below {SIGNIFICANCE}; that takes {needed} seeds."]
+
+
+def _counted(num: int, what: str) -> str:
+    return f"{num} {what}{'s' if num != 1 else ''}"
 
 
 def _of_levels(effects: Sequence[LevelEffect]) -> list[str]:

@@ -128,25 +128,20 @@ def _facts(study: Study, forecast: Forecast | None, warm: WarmStart) -> Table:
         table.add_row("constraint", str(constraint))
     for note in (*study.notes, *_warm_in_words(warm)):
         table.add_row("note", note)
-    if sources := source_networks_in_words(study, forecast):
-        table.add_row("source networks", sources)
+    if words := source_networks_in_words(study, forecast):
+        table.add_row("first", words)
     return table
 
 
 def source_networks_in_words(study: Study, forecast: Forecast | None = None) -> str:
-    """How many source networks there are to train, e.g. ``3 source networks (ann) to train, 1 already trained``; nothing if
-    there are none.
-    """
+    """What has to be trained first, e.g. ``3 source networks (ann) to train, 1 already trained``; nothing if nothing has."""
     num = len(study.source_networks) or (forecast.num_source_networks if forecast else 0)
     if not num:
         return ""
     num_trained = num_trained_source_networks(study)
     kinds = ", ".join(sorted({source.trainable for source in study.source_networks})) or "ann"
-    counts = [
-        f"{num - num_trained} source networks ({kinds}) to train"
-        if study.source_networks
-        else f"up to {num:,} source networks to train"
-    ]
+    known = f"{_counted(num - num_trained, 'source network')} ({kinds}) to train"
+    counts = [known if study.source_networks else f"up to {_counted(num, 'source network')} to train"]
     return ", ".join([*counts, *([f"{num_trained} already trained"] if num_trained else [])])
 
 

@@ -64,7 +64,7 @@ class Forecast:
         configurations: Every distinct configuration, or a sample of those that a search may propose.
         sampled: Whether they are a sample.
         num_replicates: How many will be trained, source networks not counted.
-        num_source_networks: How many distinct source networks they need; of a search, at most.
+        num_source_networks: How many distinct source networks they start from; of a search, at most.
         replicate_seconds: Of all replicates and source networks together, as if one after another.
         at_once: How many run at the same time on the given resources.
         wall_seconds: From beginning to end.
@@ -151,9 +151,7 @@ def _cells(study: Study) -> tuple[list[Cell], bool]:
 
 
 def _num_source_networks(study: Study, num_replicates: int, num_distinct: int) -> int:
-    """Distinct source networks: per seed one for every distinct source network config; of a study that proposes on the way, at
-    most.
-    """
+    """Distinct source networks: one for every seed and distinct config; of a study that proposes on the way, at most."""
     if study.search:
         return num_replicates if num_distinct else 0
     tuning = num_distinct * study.tuning.num_trials if study.tuning else 0
@@ -169,7 +167,7 @@ def _num_at_once(study: Study, num_cpus: int | None) -> int:
 
 
 class _Clock:
-    """Times configurations as they will run: as many at once, in processes with as many threads each."""
+    """Times configurations as the study will run them: the same number at once, each with the same number of threads."""
 
     def __init__(self, at_once: int, cpus: float) -> None:
         self._num_processes = min(at_once, MOST_PROCESSES)

@@ -45,7 +45,7 @@ def run(
     report. Safe to repeat after any interruption: finished replicates are not trained again, and the others go on from their
     last checkpoint. Ctrl-C stops after the epochs in progress.
 
-    With --json: num_replicates, num_complete, num_pruned, num_failed, num_left, halted, failures, undelivered,
+    With --json: num_replicates, num_complete, num_pruned, num_failed, num_left, stop_reason, failures, undelivered,
     num_source_networks, num_source_networks_trained.
 
     Exit codes: 0 all replicates are trained, or the study's budget is spent; 1 some failed, are left, or are not in MLflow; 2

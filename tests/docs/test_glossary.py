@@ -14,7 +14,6 @@ PACKAGES = ("search_spaces", "trainables", "studies", "analysis", "tests", "docs
 ANOTHER_MEANING: dict[str, set[str]] = {
     "analysis/statistics/search/front_probability.py": {"sweep"},  # passes of a Gibbs sampler
     "search_spaces/language/fractional.py": {"idle"},  # rounds without progress
-    "studies/engine/definition/locations.py": {"letter"},  # of the alphabet
 }
 """Words that mean something else where they stand, by file."""
 

@@ -20,6 +20,7 @@ import torch
 
 from studies.engine.binding.trainable_modules import trainable_names
 from trainables.data.datasets import Dataset, prepare
+from trainables.networks.rules import RuleError
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.configs import config_sections, identity_field_names, identity_of, without_inactive
 from trainables.training.epoch_report import EpochReport
@@ -227,9 +228,11 @@ class TrainableContract:
         """A sound config has no problem; one that breaks a rule has a problem that names its field and says the rule."""
         assert list(trainable.problems(config, dataset.image_shape)) == []
         broken = dataclasses.replace(config, **TINY[name].broken)
-        wrong = dict(trainable.problems(broken, dataset.image_shape))
-        assert list(wrong) == [TINY[name].broken_field]
-        assert TINY[name].broken_field in wrong[TINY[name].broken_field]
+        (problem,) = trainable.problems(broken, dataset.image_shape)
+        assert isinstance(problem, RuleError)
+        assert problem.field == TINY[name].broken_field
+        assert problem.rule
+        assert str(problem).startswith(f"{problem.field}: {problem.rule}")
 
     def test_presets_are_sound(self, trainable: Any) -> None:
         """Every preset is a config without problems on 32x32 colour images."""

@@ -1,18 +1,18 @@
 """Traps that others fell into, and the tests that keep us out of them.
 
 Accuracy picked on the test images as the best epoch's:
-    test_training.test_test_images_are_looked_at_once, test_resume.test_the_last_epoch_is_reported_not_the_best
+    test_loop.test_test_images_are_looked_at_once, test_resume.test_the_last_epoch_is_reported_not_the_best
 Activations that are left unconverted in silence:
-    test_networks.test_what_is_not_known_is_refused_by_name, test_calibration.test_a_broken_layer_shows
+    test_networks.test_what_is_not_known_is_refused_by_name, test_calibration_set.test_a_broken_layer_shows
 Batch size or shuffling that changes the calibration:
-    test_calibration.test_the_set_is_fixed, test_calibration.test_batches_do_not_matter,
+    test_calibration_set.test_the_set_is_fixed, test_calibration_set.test_batches_do_not_matter,
     test_converted_snn.test_calibration_depends_on_the_split_alone
 State that is not reset between batches:
-    test_calibration.test_state_is_reset_between_batches, test_bitnet.test_state_is_reset_between_batches
+    test_calibration_set.test_state_is_reset_between_batches, test_bitnet.test_state_is_reset_between_batches
 A spike that is computed from the previous membrane potential, one step late per layer:
     test_traps.test_a_spike_passes_all_layers_in_its_step, test_thresholds.test_spike_norm_by_hand
 A running average where a maximum is meant:
-    test_thresholds.test_spike_norm_by_hand, test_calibration.test_batches_do_not_matter
+    test_thresholds.test_spike_norm_by_hand, test_calibration_set.test_batches_do_not_matter
 Padding that counts as operations:
     test_costs.test_counts_by_hand, test_costs.test_neurobench_agrees
 Averaged spikes whose operations count as accumulates:

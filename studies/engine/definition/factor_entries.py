@@ -193,7 +193,8 @@ class FactorReader:
         wrong = [(rule, config) for config in configs if (rule := field_problem(config, name, value))]
         if wrong and (self.trainables_known or len(wrong) == len(configs)):
             rule, config = wrong[0]
-            self.collector.add(path, rule, shown(value), f"change it. What {name} is: {field_docs(config)[name]}")
+            meaning = " ".join(field_docs(config)[name].split())
+            self.collector.add(path, rule, shown(value), f"change it. What {name} is: {meaning}")
             return False
         return True
 

@@ -84,7 +84,7 @@ def test_a_factor_of_one_level_has_nothing_to_compare() -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.floats(0.05, 3), st.integers(1, 8))
 def test_the_seeds_needed_are_the_fewest(standardised: float, num_contrasts: int) -> None:
-    """With so many the smallest detectable effect is at most the difference, with one less it is larger, or there is none."""
+    """With these the smallest detectable effect is at most the difference, with one less it is larger, or there is none."""
     num = seeds_needed(standardised, num_contrasts)
     if num is None:
         effect = smallest_effect(1000, num_contrasts, 1.0)
