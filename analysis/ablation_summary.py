@@ -33,7 +33,7 @@ def write_summary(recorded: RecordedStudy, folder: Path) -> tuple[Summary, Docum
     Returns:
         The summary as data, and as the document that the files show.
     """
-    summary = summarise(recorded.study, recorded.runs, recorded.remarks)
+    summary = summarise(recorded.study, recorded.runs, recorded.warnings)
     document = summary_document(summary)
     texts = {
         "summary.md": to_markdown(document),

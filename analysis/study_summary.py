@@ -34,7 +34,7 @@ def main() -> int:
     except NoStudyError as error:
         print(f"error: {arguments.study} in {mask_credentials(arguments.tracking_uri)}: {error}", file=sys.stderr)
         return 2
-    warnings = [*recorded.remarks, *data_warnings(recorded.study, recorded.runs)]
+    warnings = [*recorded.warnings, *data_warnings(recorded.study, recorded.runs)]
     if arguments.json:
         print(json.dumps(overview_data(recorded, warnings), indent=2))
         return 0

@@ -34,7 +34,7 @@ class RecordedStudy:
 
     study: StudyRecord
     runs: list[RunRecord]
-    remarks: Sequence[str] = ()
+    warnings: Sequence[str] = ()
     """Sentences on what was left out and what could not be read."""
 
 
@@ -52,7 +52,7 @@ def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
         )
         if not found.study_runs and not found.replicates:
             raise NoStudyError(f"no study {name!r} in this MLflow store: its experiment has no run that spikesweep wrote")
-        study, remarks = study_record.read_study_record(
+        study, warnings = study_record.read_study_record(
             client, name, found.study_runs[0] if found.study_runs else None, found.counting
         )
         records, of_curves = _with_curves(client, _records(study, found.replicates))
@@ -60,7 +60,7 @@ def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
         raise NoStudyError(str(error)) from None
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError, json.JSONDecodeError) as error:
         raise NoStudyError(f"the study {name!r} cannot be read from MLflow: {reason_of(error, tracking_uri)}") from None
-    return RecordedStudy(study, records, [*remarks, *found.remarks(), *_left_out(found.replicates, records), *of_curves])
+    return RecordedStudy(study, records, [*warnings, *found.warnings(), *_left_out(found.replicates, records), *of_curves])
 
 
 class _RunsByKind:
@@ -87,7 +87,7 @@ class _RunsByKind:
         """The run that counts for each replicate, oldest first."""
         return sorted(self.replicates.values(), key=lambda run: (run.begun_at_ms, run.tags[run_record.IDENTITY]))
 
-    def remarks(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """A sentence for each kind of run that is left out."""
         said = []
         if len(self.study_runs) > 1:
@@ -189,7 +189,7 @@ def _curve(tags: Mapping[str, str]) -> tuple[float, ...]:
 
 
 def _with_curves(client: MlflowClient, records: list[RunRecord]) -> tuple[list[RunRecord], list[str]]:
-    """The records, completed with accuracy at t where runs of cells and finalists have it only as a metric; and remarks."""
+    """The records, completed with accuracy at t where runs of cells and finalists have it only as a metric; and warnings."""
     lacking = [
         place
         for place, record in enumerate(records)

@@ -28,12 +28,12 @@ MOST_LEVELS_SHOWN = 8
 NUM_PROBES = 24
 """Random cells of a space that is searched, by which its fields without effect are found."""
 ONE_BY_ONE = ("one_factor_at_a_time", "leave_one_out")
-"""Designs whose cells are told by what they have other than the baseline."""
+"""Designs whose cells are named by their difference from the baseline."""
 MINUTE_S, HOUR_S = 60.0, 3600.0
 
 
 def as_data(study: Study, forecast: Forecast | None, warm: WarmStart) -> dict[str, Any]:
-    """All of it, for a script."""
+    """Everything that check found, as data for ``--json``; the help of check names the keys."""
     found = sensitivity(study)
     return {
         "name": study.stores.name,
@@ -103,7 +103,7 @@ def page(study: Study, forecast: Forecast | None, warm: WarmStart, *, width: int
 
 
 def _facts(study: Study, forecast: Forecast | None, warm: WarmStart) -> Table:
-    """A line each: a word, and what it is here."""
+    """The trainable, data, design, constraints and notes, a line each."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -289,7 +289,7 @@ def _cells_table(study: Study, forecast: Forecast | None, width: int, *, full: b
 
 
 def _shown(forecast: Forecast) -> Sequence[ConfigurationForecast]:
-    """All configurations; of a sample the cheapest, the dearest and some between."""
+    """All configurations; of a sample the cheapest, the most expensive and some between."""
     if not forecast.sampled:
         return forecast.configurations
     ordered = sorted(forecast.configurations, key=lambda each: each.seconds)
@@ -337,7 +337,7 @@ def _rounded(number: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """As a person says it: 2.4 s, 3.5 min, 12 h."""
+    """A duration in the unit that suits it: 2.4 s, 3.5 min, 12.0 h."""
     if seconds < MINUTE_S:
         return f"{seconds:.1f} s"
     return f"{seconds / MINUTE_S:.1f} min" if seconds < HOUR_S else f"{seconds / HOUR_S:,.1f} h"

@@ -34,20 +34,20 @@ FEWEST_FOR_ONE_CONTRAST = 6
 GIB = 2**30
 MEASURED = "measured on the runs of this study so far"
 NUM_TIMED = 3
-"""How many configurations of each trainable are timed: the cheapest, the dearest, and one between."""
+"""How many configurations of each trainable are timed: the cheapest, the most expensive, and one between."""
 MOST_PROCESSES = 4
-"""How many at once are enough to see what they take from each other."""
+"""How many processes are timed at once: enough to see how much they slow each other down."""
 NUM_SAMPLED = 24
 """How many random configurations stand for those that a search will propose."""
 SECONDS_TO_START = 8.0
-"""Ray and the first workers."""
+"""How long Ray and the first workers take to start."""
 SECONDS_PER_REPLICATE = 0.03
-"""Scheduling and recording."""
+"""What scheduling and recording add to each replicate."""
 
 
 @dataclass(frozen=True)
 class ConfigurationForecast:
-    """One configuration: the levels that make it, its footprint, and what one replicate of it takes of memory and time here."""
+    """One configuration: its levels, its footprint, and the memory (bytes) and time (seconds) of one replicate here."""
 
     levels: Cell
     trainable: str
@@ -68,8 +68,8 @@ class Forecast:
         replicate_seconds: Of all replicates and source networks together, as if one after another.
         at_once: How many run at the same time on the given resources.
         wall_seconds: From beginning to end.
-        memory_bytes: Of the dearest replicate, with its process.
-        available_bytes: Of this machine.
+        memory_bytes: Of the replicate that needs most, with its process.
+        available_bytes: Memory of this machine.
     """
 
     configurations: Sequence[ConfigurationForecast]

@@ -187,7 +187,7 @@ def _verdicts_in_words(outcome: Outcome, values: Sequence[ComparedValue]) -> str
 def _warnings(comparison: StudyComparison) -> list[str]:
     found = []
     for name, recorded in zip(comparison.names, comparison.studies, strict=True):
-        found += [f"{name}: {text}" for text in (*recorded.remarks, *data_warnings(recorded.study, recorded.runs))]
+        found += [f"{name}: {text}" for text in (*recorded.warnings, *data_warnings(recorded.study, recorded.runs))]
     values = [value for of_outcome in comparison.compared.values() for value in of_outcome]
     if not values:
         found.append("The two studies have no cell and no level of a factor in common: nothing is compared.")

@@ -33,7 +33,8 @@ def open_study(study: str, overrides: Sequence[str]) -> Study:
     try:
         check_stores(loaded.stores if loaded else find_stores(study, overrides))
     except StudyError as error:
-        problems += [problem for problem in error.problems if problem not in problems]
+        known = {(problem.rule, problem.value) for problem in problems}  # the file's own have their line
+        problems += [problem for problem in error.problems if (problem.rule, problem.value) not in known]
     if problems or loaded is None:
         raise StudyError(problems)
     return loaded

@@ -29,7 +29,7 @@ from studies.engine.execution.ray_patches import silence_job_client
 from studies.engine.recording.environment import COMMIT_VARIABLE, git_commit
 
 PACKAGES = ("search_spaces", "trainables", "studies", "analysis")
-SHIPPED_SUFFIXES = (".py", ".yaml", ".json", ".jinja")
+SHIPPED_SUFFIXES = (".py", ".yaml", ".json", ".jinja", ".typed")
 """The files of a package that are uploaded; other files in its folder (data, stores, caches) are not."""
 MOST_BYTES = 100 * 2**20
 """The largest upload that Ray's job server accepts."""

@@ -166,7 +166,7 @@ def test_curves_of_older_runs_are_read_up_to_a_limit(
     recorded = load_recorded_study("older", client.tracking_uri)
     assert [run.accuracy_at_t for run in recorded.runs] == [run.accuracy_at_t for run in runs[:3]] + [()]
     assert requests["get_metric_history"] == 3
-    assert recorded.remarks == ["Accuracy at t was read of 3 of 4 replicates that an older spikesweep wrote."]
+    assert recorded.warnings == ["Accuracy at t was read of 3 of 4 replicates that an older spikesweep wrote."]
 
 
 def test_a_curve_that_was_cut_short_is_read_as_a_metric(client: MlflowClient, tmp_path: Path) -> None:

@@ -246,4 +246,4 @@ def test_the_command(tmp_path: Path, make_store: MakeStore, monkeypatch: pytest.
     assert (tmp_path / "before/reports/demo_against_demo/comparison.html").exists()
     refused = CliRunner().invoke(app, arguments)
     assert refused.exit_code == 2
-    assert "two studies are needed" in refused.output
+    assert "must be two studies" in refused.output

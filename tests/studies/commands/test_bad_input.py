@@ -99,3 +99,13 @@ def test_a_terminal_that_lacks_characters() -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert result.returncode == 0, result.stderr
     assert "2 cells ? 2 seeds" in result.stdout
+
+
+def test_a_problem_is_told_once(folder: Path) -> None:
+    """With its place in the file, where reading the study and looking at its stores both find it."""
+    (folder / "mine.yaml").write_text(STUDY + "storage: s3://bucket/folder\n")
+    result = CliRunner().invoke(app, ["check", "mine.yaml"])
+    assert result.exit_code == 2
+    assert result.stderr.count("ledger must be given") == 1
+    assert "2 problems" in result.stderr
+    assert "mine.yaml:1" in result.stderr

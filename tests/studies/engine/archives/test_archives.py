@@ -162,7 +162,7 @@ def assert_same(source: Study, uri: str) -> None:
     first, second = (load_recorded_study("moved", each) for each in (source.stores.tracking_uri, uri))
     assert first.study == second.study
     assert [repr(run).replace(run.run_id, "") for run in first.runs] == [repr(run).replace(run.run_id, "") for run in second.runs]
-    assert first.remarks == second.remarks
+    assert first.warnings == second.warnings
 
 
 def test_a_study_moves_whole(

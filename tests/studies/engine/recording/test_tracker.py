@@ -170,7 +170,7 @@ def test_a_family_of_studies(tiny_study: Path) -> None:
     assert len(client.search_runs([connected_experiment(study)])) == 4
     for name in ("first", "second"):
         recorded = load_recorded_study(name, study.stores.tracking_uri)
-        assert (recorded.study.name, recorded.remarks) == (name, [])
+        assert (recorded.study.name, recorded.warnings) == (name, [])
         assert [run.status for run in recorded.runs].count("FINISHED") == 1
 
 
