@@ -5,6 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from analysis.records.loading import load_recorded_study
 from tests.conftest import PATIENCE_S, ROOT, SPIKESWEEP
 
@@ -16,6 +18,7 @@ def files_in(folder: Path) -> set[str]:
     return {str(file.relative_to(folder)) for file in folder.rglob("*") if "__pycache__" not in file.parts and file.is_file()}
 
 
+@pytest.mark.slow  # the suite by itself sees that it leaves the root clean, in conftest.py
 def test_a_whole_study_leaves_the_checkout_as_it_was(tiny_study: Path, tmp_path: Path) -> None:
     """A study is run, reported, exported, imported elsewhere and compared with its copy, and a replicate is reproduced."""
     checkout, storage, elsewhere, archive = (tmp_path / name for name in ("checkout", "results", "elsewhere", "tiny.zip"))

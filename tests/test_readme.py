@@ -27,12 +27,15 @@ def test_links_lead_somewhere() -> None:
         assert (ROOT / folder).is_dir()
 
 
-def test_commands_work(tiny_npz: Path, tmp_path: Path) -> None:
-    """The README's own study, under the README's own commands, in the README's order (`ui` has no end, and is left out)."""
+@pytest.mark.parametrize(("seeds", "epochs"), [(2, 2), pytest.param(8, 20, marks=pytest.mark.slow)])
+def test_commands_work(seeds: int, epochs: int, tiny_npz: Path, tmp_path: Path) -> None:
+    """The README's own study, and one that is shorter, under the README's own commands, in its order (`ui` has no end, and is
+    left out)."""
     (example,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    assert (yaml.safe_load(example)["seeds"], yaml.safe_load(example)["config"]["epochs"]) == (8, 20)
+    example = example.replace("seeds: 8", f"seeds: {seeds}").replace("epochs: 20", f"epochs: {epochs}")
     (tmp_path / "my_study.yaml").write_text(example)
     shutil.copy(tiny_npz, tmp_path / "my_images.npz")
-    assert yaml.safe_load(example)["seeds"] == 8
     commands = [command.split()[1:] for command in COMMANDS if command.startswith("spikesweep ")]
     assert len(commands) == 7
     for command in commands:
@@ -40,7 +43,7 @@ def test_commands_work(tiny_npz: Path, tmp_path: Path) -> None:
             continue
         result = subprocess.run([*SPIKESWEEP, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert result.returncode == 0, (command, result.stdout, result.stderr)
-        assert command[0] != "status" or "32 complete" in result.stdout
+        assert command[0] != "status" or f"{4 * seeds} complete" in result.stdout
     assert (tmp_path / "results/reports/my_study/summary.html").exists()
 
 

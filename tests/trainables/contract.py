@@ -239,7 +239,7 @@ class TrainableContract:
         for preset in getattr(trainable, "PRESETS", {}).values():
             assert list(trainable.problems(trainable.Config(**preset), (32, 32, 3))) == []
 
-    def test_a_parent_is_a_sound_config(self, trainable: Any, config: Any, dataset: Dataset) -> None:
+    def test_a_source_network_is_a_sound_config(self, trainable: Any, config: Any, dataset: Dataset) -> None:
         """What has to be trained first, if anything, is a config of some trainable, without problems and inactive fields."""
         source = trainable.source_network(config)
         if source is not None:

@@ -52,7 +52,7 @@ def test_it_converts_digits(data_folder: Path) -> None:
     assert report.final
 
 
-def test_a_parent_is_never_changed(tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:
+def test_a_source_network_is_never_changed(tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:
     """Conversions and fine-tunings of one source network train it once, find it as it was, and leave it so."""
     config = config_of(tiny_npz)
     digest = prepare(config.data, data_folder).digest
@@ -81,9 +81,12 @@ def test_calibration_depends_on_the_split_alone(tiny_npz: Path, data_folder: Pat
     "changes",
     [
         {},
-        {"encoding": "poisson"},
+        pytest.param({"encoding": "poisson"}, marks=pytest.mark.slow),
         {"layout": "6 M 8", "initial_membrane_potential": 0.5, "readout": "spikes"},
-        {"encoding": "poisson", "balance": "spike_norm", "reset": "hard", "bias": False, "spike_norm_time_steps": 20},
+        pytest.param(
+            {"encoding": "poisson", "balance": "spike_norm", "reset": "hard", "bias": False, "spike_norm_time_steps": 20},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_one_pass_equals_separate_runs(changes: dict[str, Any], tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_poisson_inputs_are_the_trained_images() -> None:
     assert float((outputs_TBK.mean(dim=0) - logits_BK).abs().mean() / logits_BK.abs().mean()) < 0.1
 
 
-def test_a_bitnet_starts_from_its_parent(data_folder: Path) -> None:
+def test_a_bitnet_starts_from_its_source_network(data_folder: Path) -> None:
     """A BITnet with an analogue source network starts better than one from scratch, and knows its source network's accuracy."""
     options: dict[str, Any] = {"data": "digits", "num_train_images": 400, "validation_fraction": 0.25, "batch_size": 32}
     starts: list[dict[str, Any]] = [{}, {"pretrain_epochs": 6, "pretrain_lr": 1e-2}]
@@ -169,7 +169,7 @@ def test_pruned_filters_stay_pruned(data_folder: Path) -> None:
     assert [report.metrics["pruned_filters"] for report in reports[1:]] == [12, 12]  # half of 8 and of 16
 
 
-def test_the_schedule_of_pruning_is_the_parents(data_folder: Path) -> None:
+def test_the_schedule_of_pruning_is_the_source_networks(data_folder: Path) -> None:
     """Where the source network ended halfway through its schedule, fine-tuning prunes no further."""
     changes = {"prune": "l1", "prune_fraction": 0.8, "prune_epochs": 6, "epochs": 3, "finetune_epochs": 6}
     reports = digits(data_folder, **changes)
@@ -182,7 +182,7 @@ def test_folded_biases_are_learnt() -> None:
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_parents_that_are_the_same_are_one() -> None:
+def test_source_networks_that_are_the_same_are_one() -> None:
     """Fields that do nothing to the source network do not make another source network of it."""
     bitnets = [bitnet.Config(pretrain_epochs=2, prune="l1", prune_fraction=fraction) for fraction in (0.3, 0.5)]
     assert bitnet.source_network(bitnets[0]) == bitnet.source_network(bitnets[1])

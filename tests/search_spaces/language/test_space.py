@@ -167,7 +167,7 @@ def test_stepped_ranges_are_decimal() -> None:
     assert not Range(1, 9, step=4, integer=True).contains(5.0)
 
 
-def test_conditions_take_the_parents_type() -> None:
+def test_levels_in_conditions_take_the_type_of_their_factor() -> None:
     """A condition may say 1 where the parent has 1.0, and so may an assignment."""
     space = make_space([Factor("b", Levels(("x",)), {"a": (1,)}), Factor("a", Levels((1.0, 2.0)))])
     assert [type(level) for level in space.factor("b").when["a"]] == [float]

@@ -84,7 +84,7 @@ def folder(store: Location, dataset: Dataset) -> Location:
     return inside(store, identity_of("stand_in", CONFIG, data_digest=dataset.digest, seed=3))
 
 
-def test_a_parent_is_trained_once(folder: Location, dataset: Dataset, store: Location) -> None:
+def test_a_source_network_is_trained_once(folder: Location, dataset: Dataset, store: Location) -> None:
     """Every child gets the same weights and reports; only the first one trains; the folder is left without litter."""
     weights, reports = source_of(inside(store, "child1"), dataset)
     again, same_reports = source_of(inside(store, "child2"), dataset)
@@ -94,7 +94,7 @@ def test_a_parent_is_trained_once(folder: Location, dataset: Dataset, store: Loc
     assert names(folder) == ["reports.json", "weights.pt"]
 
 
-def test_a_parent_without_a_store(dataset: Dataset) -> None:
+def test_a_source_network_without_a_store(dataset: Dataset) -> None:
     """A child that is trained without a folder gets its source network all the same."""
     weights, reports = trained_source_network(
         train, CONFIG, trainable="stand_in", seed=0, dataset=dataset, checkpoint_folder=None
@@ -102,7 +102,7 @@ def test_a_parent_without_a_store(dataset: Dataset) -> None:
     assert float(weights["weight"][0]) == len(reports) == NUM_EPOCHS
 
 
-def test_an_interrupted_parent_is_resumed(folder: Location, dataset: Dataset, store: Location) -> None:
+def test_an_interrupted_source_network_is_resumed(folder: Location, dataset: Dataset, store: Location) -> None:
     """What an earlier process computed is not computed again."""
     train_for(2, folder, dataset)
     source_of(inside(store, "child"), dataset)
@@ -242,7 +242,9 @@ def test_killed_while_saving(tmp_path: Path) -> None:
     assert [line for line in lines if line.startswith("damaged")] == ["damaged 1 0"] * 3 + ["damaged 1 1", "damaged 3 0"]
 
 
-def test_two_processes_that_want_the_same_parent(dataset: Dataset, tmp_path: Path, tiny_npz: Path, data_folder: Path) -> None:
+def test_two_processes_that_want_the_same_source_network(
+    dataset: Dataset, tmp_path: Path, tiny_npz: Path, data_folder: Path
+) -> None:
     """One trains it, the other waits; if the one is killed (-9) in the middle, the other goes on from its checkpoint."""
     code = (
         "import sys; from pathlib import Path; from tests.trainables.training.test_checkpoints import *\n"

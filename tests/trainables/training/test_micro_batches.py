@@ -150,7 +150,7 @@ def test_batch_norms_get_two_images_at_least(tiny_npz: Path, data_folder: Path) 
     assert len(list(ann.train(config, seed=0, dataset=prepare(config.data, data_folder), num_micro_batches=1000))) == 2
 
 
-@pytest.mark.parametrize(("before", "after"), [(1, 4), (4, 1)])
+@pytest.mark.parametrize(("before", "after"), [(1, 4), pytest.param(4, 1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_checkpoint_resumes_in_other_parts(
     kind: str, before: int, after: int, tiny_npz: Path, data_folder: Path, tmp_path: Path

@@ -38,6 +38,8 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
 }
 
+ONE_OF_EACH = ("ann, L1 pruning", "bitnet, rate-collapsed", "converted")
+
 
 def kind_of(kind: str, tiny_npz: Path) -> tuple[Any, Any]:
     """A trainable and its config."""
@@ -91,7 +93,7 @@ def test_an_epoch_is_trained_again_to_the_bit(kind: str, store: Location, tiny_n
         assert CheckpointFolder(inside(store, identity)).finished_reports()[-1].final
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind if kind in ONE_OF_EACH else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS])
 def test_seeds_repeat_and_matter(kind: str, tiny_npz: Path, data_folder: Path) -> None:
     """The same seed gives the same reports without any store, another seed others."""
     trainable, config = kind_of(kind, tiny_npz)
@@ -121,7 +123,7 @@ def test_every_epoch_draws_anew(tiny_npz: Path, data_folder: Path, monkeypatch: 
     assert len({parts for parts in drawn if parts[1] != "train"}) == of_source_and_replicate / 2  # the same names in both
 
 
-def test_an_interrupted_parent_goes_on(tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:
+def test_an_interrupted_source_network_goes_on(tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:
     """A child whose source network was interrupted ends as one whose source network was not."""
     _, config = kind_of("converted", tiny_npz)
     dataset = prepare(config.data, data_folder)

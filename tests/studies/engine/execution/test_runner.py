@@ -216,8 +216,8 @@ def test_a_study_has_one_driver(tiny_study: Path, start: Start) -> None:
     ("arguments", "expected"),
     [
         (["--tracking-uri", "http://127.0.0.1:9"], "the tracking server must answer"),
-        (["--set", "factors.time_steps=[4,0]"], "factors.time_steps[1]"),
-        (["--storage", "/proc/nowhere"], "storage must be in a folder that can be written"),
+        pytest.param(["--set", "factors.time_steps=[4,0]"], "factors.time_steps[1]", marks=pytest.mark.slow),
+        pytest.param(["--storage", "/proc/nowhere"], "storage must be in a folder that can be written", marks=pytest.mark.slow),
         (["--set", "ledger=sqlite:////proc/nowhere/l.db"], "ledger must be in a folder that can be written"),
         (["--set", "resources.gpus=64"], "some node must have what one replicate asks for"),
         (["--address", "127.0.0.1:9"], "--address must lead to a Ray cluster"),

@@ -54,7 +54,7 @@ def asking_for(study: Study, replicates: Sequence[Replicate]) -> Study:
     return changed
 
 
-def test_children_are_held_back_while_their_parent_trains(study: Study) -> None:
+def test_children_are_held_back_while_their_source_network_trains(study: Study) -> None:
     """Source networks go first, once each; their children are not begun and take no worker; nothing is over meanwhile."""
     stage = Stage(study)
     identities = [replicate.identity for replicate in study.replicates]
@@ -74,7 +74,7 @@ def test_children_are_held_back_while_their_parent_trains(study: Study) -> None:
     assert (stage.progress.num_done, stage.progress.running) == (6, {})
 
 
-def test_what_mlflow_knows_of_parents_and_facts(study: Study) -> None:
+def test_what_mlflow_knows_of_source_networks_and_facts(study: Study) -> None:
     """A replicate run names its source network; the facts of its last report are tags; the source network has no run of its
     own."""
     stage = Stage(study)
@@ -89,7 +89,7 @@ def test_what_mlflow_knows_of_parents_and_facts(study: Study) -> None:
     assert [run.data.tags["spikesweep.calibration"] for run in children] == ["abc", "abc"]
 
 
-def test_a_trained_parent_is_not_trained_again(study: Study) -> None:
+def test_a_trained_source_network_is_not_trained_again(study: Study) -> None:
     """Its folder says so, whoever trained it; a damaged one counts as not trained."""
     for seed in (0, 1):
         CheckpointFolder(checkpoint_folder(study, f"source{seed}")).finish([last_report()], {})
@@ -102,7 +102,7 @@ def test_a_trained_parent_is_not_trained_again(study: Study) -> None:
     assert stage.controller.is_waiting()
 
 
-def test_a_failing_parent_fails_its_children_alone(study: Study) -> None:
+def test_a_failing_source_network_fails_its_children_alone(study: Study) -> None:
     """They are FAILED with the reason, in the ledger and in MLflow; those of another source network go on."""
     stage = Stage(study)
     assert (stage.begin(), stage.begin()) == ("source0", "source1")
@@ -122,7 +122,7 @@ def test_a_failing_parent_fails_its_children_alone(study: Study) -> None:
     assert (stage.progress.num_done, stage.progress.num_failed) == (3, 3)
 
 
-def test_an_interrupt_while_a_parent_trains(study: Study) -> None:
+def test_an_interrupt_while_a_source_network_trains(study: Study) -> None:
     """Leaving is no trouble; another driver hands the source network out again, and takes up the children that were running."""
     stage = Stage(study)
     stage.end(stage.begin())
@@ -135,7 +135,7 @@ def test_an_interrupt_while_a_parent_trains(study: Study) -> None:
     assert stage.tracker.close(60) == []
 
 
-def test_a_parent_that_is_a_replicate_of_the_study(study: Study) -> None:
+def test_a_source_network_that_is_a_replicate_of_the_study(study: Study) -> None:
     """Its children wait for it as it is; if it failed before and is not tried again, they fail too."""
     first = study.replicates[0]
     source = dataclasses.replace(source_of_seed(0), identity=first.identity)
@@ -172,7 +172,7 @@ storage: {tiny_study.parent / "results"}
 
 
 @pytest.mark.slow
-def test_parents_are_shared_whatever_dies(tiny_conversions: Path, start: Start) -> None:
+def test_source_networks_are_shared_whatever_dies(tiny_conversions: Path, start: Start) -> None:
     """kill -9 while source networks train: the next run resumes them, children share them. Another study finds them, and
     trains one whose weights were truncated again; source networks that diverge fail their children alone."""
     storage = tiny_conversions.parent / "results"

@@ -19,9 +19,13 @@ from playwright.sync_api import Browser, Page
 from studies import run_record
 from studies.run_record import StudyRecord, level_in_words
 from tests.conftest import SPIKESWEEP
-from tests.studies.engine.recording.browser import drawn, headless_browser, new_page, shoot, wait_for_texts
+from tests.studies.engine.recording.browser import CHROMIUMS, chromium, drawn, headless_browser, new_page, shoot, wait_for_texts
 from tests.studies.servers import free_port, mlflow_server
 
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not chromium(), reason=f"needs a Chromium: none of {', '.join(CHROMIUMS)} is on the path"),
+]
 QUESTION = "Do more time steps help a small network?"
 SMALL = f"""\
 question: {QUESTION}
@@ -226,7 +230,6 @@ def test_a_saved_view_ranks_the_cells(small: Visit, tmp_path: Path) -> None:
     see_cells_ranked(small, tmp_path)
 
 
-@pytest.mark.slow
 def test_the_quickstart_is_understood(tmp_path: Path) -> None:
     """All of that holds of the whole quickstart, whose run table says at once which cell is best."""
     storage, question = tmp_path / "results", "Which of time steps, feature scale and pooling layout matters"

@@ -126,7 +126,7 @@ def test_a_finished_replicate_agrees(store: Store) -> None:
     assert comparison.unlike == {}
 
 
-def test_a_conversion_trains_its_parent_too(store: Store) -> None:
+def test_a_conversion_trains_its_source_network_too(store: Store) -> None:
     """The source network is trained in a folder that is gone afterwards; the storage never sees it."""
     comparison = store.again(store.converted)
     assert comparison.agrees
