@@ -2,21 +2,22 @@
 
 Runs and the histories of metrics are read by the requests that MLflow's own pages make, because the client's methods take
 several times as long. ``CHECKED_FOR`` names the versions for which this module was written and tested; pyproject.toml asks for
-the same ones. The private parts are looked at when this module is imported. Where MLflow has changed one, a warning names it,
-and the functions here return None: their callers then use the slower public methods.
+the same ones. The private parts of clients and servers are looked at when this module is imported; that of a database's store,
+whose import takes half a second, when such a store is first read. Where MLflow has changed one, a warning names it, and the
+functions here return None: their callers then use the slower public methods.
 """
 
+import functools
 import inspect
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from pkgutil import resolve_name
 from typing import Any
 
 import studies.library_settings
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.store.tracking.rest_store import RestStore
-from mlflow.utils import rest_utils
 
 CHECKED_FOR = "mlflow>=3.17,<3.18"
 """The versions for which this module was checked, as pyproject.toml has them."""
@@ -29,6 +30,11 @@ MOST_POINTS = 25_000
 """The points that one request for histories returns; those that are more are left out."""
 NOT_FOUND = 404
 
+_SERVER_STORE = "mlflow.store.tracking.rest_store:RestStore"
+_DATABASE_STORE = "mlflow.store.tracking.sqlalchemy_store:SqlAlchemyStore"
+_REQUEST = "mlflow.utils.rest_utils:http_request"
+_VERIFY = "mlflow.utils.rest_utils:verify_rest_response"
+
 Row = Mapping[str, Any]
 
 
@@ -40,15 +46,15 @@ def search_runs_as_json(client: MlflowClient, experiment_id: str, query: str, pa
         MlflowException: The server does not answer, or refuses; when the iterator is used.
     """
     store = _store_of(client)
-    if not isinstance(store, RestStore):
+    if not _is_a(store, _SERVER_STORE):
         return None
     return _pages_of_runs(store, {"experiment_ids": [experiment_id], "filter": query, "max_results": page_size})
 
 
 def _pages_of_runs(store: Any, asked: dict[str, Any]) -> Iterator[Row]:
     while True:
-        response = rest_utils.http_request(store.get_host_creds(), SEARCH_RUNS, "POST", json=asked)
-        page = rest_utils.verify_rest_response(response, SEARCH_RUNS).json()
+        response = resolve_name(_REQUEST)(store.get_host_creds(), SEARCH_RUNS, "POST", json=asked)
+        page = resolve_name(_VERIFY)(response, SEARCH_RUNS).json()
         yield from page.get("runs", [])
         if not page.get("next_page_token"):
             return
@@ -63,14 +69,14 @@ def read_histories_in_bulk(client: MlflowClient, run_ids: Sequence[str], metric:
         MlflowException: The store does not answer, or refuses.
     """
     store = _store_of(client)
-    if isinstance(store, RestStore):
+    if _is_a(store, _SERVER_STORE):
         asked = {"run_id": list(run_ids), "metric_key": metric, "max_results": MOST_POINTS}
-        response = rest_utils.http_request(store.get_host_creds(), HISTORIES, "GET", params=asked)
+        response = resolve_name(_REQUEST)(store.get_host_creds(), HISTORIES, "GET", params=asked)
         if response.status_code == NOT_FOUND:
             return None
-        rows: list[Row] = rest_utils.verify_rest_response(response, HISTORIES).json()["metrics"]
+        rows: list[Row] = resolve_name(_VERIFY)(response, HISTORIES).json()["metrics"]
         return rows
-    if hasattr(store, "get_metric_history_bulk"):  # a database's store
+    if _is_a(store, _DATABASE_STORE) and _can_read_databases_in_bulk():
         return [point.to_dict() for point in store.get_metric_history_bulk(list(run_ids), metric, MOST_POINTS)]
     return None
 
@@ -80,18 +86,39 @@ def _store_of(client: MlflowClient) -> Any:
     return None if _MISSING else client._tracking_client.store  # noqa: SLF001
 
 
+def _is_a(store: Any, class_name: str) -> bool:
+    """Whether a store is of a class that MLflow has by this name."""
+    kind = _part(class_name)
+    return kind is not None and isinstance(store, kind)
+
+
 def missing_parts() -> list[str]:
     """The private parts that the installed MLflow lacks or has changed; empty if all is as this module expects."""
     client = MlflowClient("http://127.0.0.1:9")  # makes no request
+    store = _attribute(client, "_tracking_client", "store")
     parts = {
-        "MlflowClient._tracking_client.store": isinstance(_attribute(client, "_tracking_client", "store"), RestStore),
-        "RestStore.get_host_creds": _parameters(RestStore) == ["get_host_creds"],
-        "rest_utils.http_request(host_creds, endpoint, method, …)": _parameters(rest_utils.http_request)[:3]
+        "MlflowClient._tracking_client.store": _is_a(store, _SERVER_STORE),
+        "RestStore.get_host_creds": _parameters(_attribute(store, "get_host_creds")) == [],
+        "rest_utils.http_request(host_creds, endpoint, method, …)": _parameters(_part(_REQUEST))[:3]
         == ["host_creds", "endpoint", "method"],
-        "rest_utils.verify_rest_response(response, endpoint, …)": _parameters(rest_utils.verify_rest_response)[:2]
-        == ["response", "endpoint"],
+        "rest_utils.verify_rest_response(response, endpoint, …)": _parameters(_part(_VERIFY))[:2] == ["response", "endpoint"],
     }
     return [part for part, is_as_expected in parts.items() if not is_as_expected]
+
+
+def missing_parts_of_databases() -> list[str]:
+    """The same of the class that reads databases; the import of that class takes half a second."""
+    method = _attribute(_part(_DATABASE_STORE), "get_metric_history_bulk")
+    is_as_expected = _parameters(method) == ["self", "run_ids", "metric_key", "max_results"]
+    return [] if is_as_expected else ["SqlAlchemyStore.get_metric_history_bulk(run_ids, metric_key, max_results)"]
+
+
+@functools.cache
+def _can_read_databases_in_bulk() -> bool:
+    missing = missing_parts_of_databases()
+    if missing:
+        _warn(missing)
+    return not missing
 
 
 def check() -> None:
@@ -100,12 +127,7 @@ def check() -> None:
     Raises:
         RuntimeError: A part is missing or different; the message names the installed version and the part.
     """
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415  # half a second, for databases alone
-
-    missing = missing_parts()
-    if _parameters(getattr(SqlAlchemyStore, "get_metric_history_bulk", None)) != ["self", "run_ids", "metric_key", "max_results"]:
-        missing.append("SqlAlchemyStore.get_metric_history_bulk(run_ids, metric_key, max_results)")
-    if missing:
+    if missing := [*missing_parts(), *missing_parts_of_databases()]:
         raise RuntimeError(_in_words(missing))
 
 
@@ -114,6 +136,18 @@ def _in_words(missing: Sequence[str]) -> str:
         f"MLflow {mlflow.__version__} lacks or has changed {', '.join(missing)}, by which spikesweep reads many runs at once. "
         f"Install {CHECKED_FOR}, or adapt studies/mlflow_internals.py."
     )
+
+
+def _warn(missing: Sequence[str]) -> None:
+    warnings.warn(f"{_in_words(missing)} Until then reading takes longer.", RuntimeWarning, stacklevel=3)
+
+
+def _part(name: str) -> Any:
+    """A part of MLflow by ``module:attribute``; None if the installed MLflow has none of that name."""
+    try:
+        return resolve_name(name)
+    except (ImportError, AttributeError):
+        return None
 
 
 def _attribute(owner: Any, *names: str) -> Any:
@@ -128,4 +162,4 @@ def _parameters(function: Any) -> list[str]:
 
 _MISSING = missing_parts()
 if _MISSING:
-    warnings.warn(f"{_in_words(_MISSING)} Until then reading takes longer.", RuntimeWarning, stacklevel=2)
+    _warn(_MISSING)

@@ -1,7 +1,9 @@
 """Each fence around a library's private parts is for the versions that pyproject.toml allows and that are installed."""
 
+import ast
 import importlib
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +17,7 @@ FILES = [
     for package in ("studies", "analysis", "trainables", "search_spaces")
     for file in sorted((ROOT / package).rglob("*.py"))
 ]
+WITH_FENCES = ("optuna", "ray", "mlflow")
 FENCES = [file for file in FILES if file.name.endswith("_internals.py") or file.name == "ray_patches.py"]
 
 
@@ -46,6 +49,27 @@ def test_private_parts_are_used_in_fences_alone() -> None:
     assert Path("studies/engine/binding/optuna_internals.py") in FENCES
     users = {file for file in FILES if "noqa: SLF001" in (ROOT / file).read_text()}
     assert users <= set(FENCES)
+
+
+def test_private_modules_are_imported_in_fences_alone() -> None:
+    """No other module imports ``optuna._x``, or a name with an underscore from Optuna, Ray or MLflow."""
+    names = {(file, name) for file in FILES if file not in FENCES for name in _imported((ROOT / file).read_text())}
+    assert not {(file, name) for file, name in names if name.split(".")[0] in WITH_FENCES and "._" in name}
+
+
+def test_private_imports_are_recognised() -> None:
+    """In each form that Python has."""
+    text = "import ray._private.services\nfrom optuna._hypervolume import wfg\ndef f():\n    from mlflow import _x\nimport ray"
+    assert list(_imported(text)) == ["ray._private.services", "optuna._hypervolume.wfg", "ray", "mlflow._x"]
+
+
+def _imported(text: str) -> Iterator[str]:
+    """The dotted names that a module imports, also in functions."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def _dependencies() -> list[str]:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from optuna._hypervolume import compute_hypervolume  # its only place; exact for three objectives and more
 
 from analysis.statistics.data.outcomes import Outcome
+from analysis.statistics.optuna_internals import exact_hypervolume
 from analysis.statistics.search.design_matrix import DesignMatrix, Mask
 from analysis.statistics.search.factor_axes import Array
 from analysis.statistics.search.pareto import dominated, losses_of
@@ -88,6 +88,6 @@ def hypervolume(front_NO: Array) -> float:
         front_NO: Losses between 0 and 1, sorted by the first; no point dominates another.
     """
     if front_NO.shape[1] > 2:
-        return float(compute_hypervolume(front_NO, np.ones(front_NO.shape[1]), assume_pareto=True))
+        return exact_hypervolume(front_NO)
     ends = np.append(front_NO[1:, 0], 1.0)
     return float((ends - front_NO[:, 0]) @ (1 - front_NO[:, 1]))

@@ -7,14 +7,16 @@ the installed version and the part, so that a study stops before it runs and not
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import Study, StudyDirection
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, Trial, create_trial
+
+if TYPE_CHECKING:
+    from optuna.study._frozen import FrozenStudy
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # it announces every study, also the one that check makes
 
@@ -46,7 +48,7 @@ def storage_of(study: Study) -> BaseStorage:
     return study._storage  # noqa: SLF001
 
 
-def study_id_of(study: Study | FrozenStudy) -> int:
+def study_id_of(study: "Study | FrozenStudy") -> int:
     """The number by which the storage knows a study."""
     return study._study_id  # noqa: SLF001
 

@@ -1,8 +1,9 @@
 """What a study needs of Ray's internals, because Ray has no public way to it; no other module touches them.
 
-Every function here looks for the private parts that it needs in the installed Ray before it relies on them. A part that is
-missing, or has another signature, is reported in words: as an error where a study must not run without it, else as a warning
-that says what becomes slower. The parts were read in the sources of the versions in ``CHECKED_FOR``.
+The private parts are looked at when this module is imported; a warning names those that the installed Ray lacks or has changed.
+Every function here then looks for those that it needs before it relies on them, and says what follows: an error where a study
+must not run without them, else a warning of what becomes slower. The parts were read in the sources of the versions in
+``CHECKED_FOR``.
 """
 
 import functools
@@ -31,8 +32,6 @@ _JOB_CLIENT = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job
 def check() -> None:
     """Look whether the installed Ray has all private parts that this module uses, as it expects them.
 
-    A study does not call this: each function below looks for its own parts, and most have another way without them.
-
     Raises:
         RuntimeError: Parts are missing or different; the message names them and the installed version.
     """
@@ -44,6 +43,14 @@ def check() -> None:
     ]
     if missing:
         raise RuntimeError(f"{_lacks(missing)}; install {CHECKED_FOR}, or adapt studies/engine/execution/ray_patches.py")
+
+
+def _check_at_import() -> None:
+    """Other than the parts of Optuna these can be missed, so that ``--address`` and slower studies still work."""
+    try:
+        check()
+    except RuntimeError as error:
+        warnings.warn(str(error), RuntimeWarning, stacklevel=3)
 
 
 def loopback_options() -> dict[str, Any]:
@@ -164,3 +171,6 @@ def _part(name: str) -> Any:
         return resolve_name(name)
     except (ImportError, AttributeError):
         return None
+
+
+_check_at_import()
