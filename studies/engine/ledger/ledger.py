@@ -378,7 +378,9 @@ def count_replicates(ledger: str) -> dict[str, StudyCounts]:
         for summary in optuna.get_all_study_summaries(storage):  # a study's newest space comes last
             if name := summary.user_attrs.get(_STUDY_NAME):
                 study = optuna.load_study(study_name=summary.study_name, storage=storage)
-                newest = {trial.user_attrs[_IDENTITY]: trial.state.name for trial in study.get_trials(deepcopy=False)}
+                others = summary.user_attrs.get(_OTHERS, ())
+                trials = {trial.user_attrs[_IDENTITY]: trial for trial in study.get_trials(deepcopy=False)}
+                newest = {identity: trial.state.name for identity, trial in trials.items() if identity not in others}
                 counts[name] = StudyCounts(summary.user_attrs.get(_TOTAL), Counter(newest.values()))
     except _UNREACHABLE as error:
         raise _unreachable(ledger, error) from None

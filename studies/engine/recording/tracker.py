@@ -275,7 +275,7 @@ def end_runs_of_killed_driver(client: MlflowClient, study: str) -> None:
         return
     for kind in (run_record.KIND_REPLICATE, run_record.KIND_STUDY):
         query = f"attributes.status = 'RUNNING' and {of_kind(kind, study)}"
-        for run in search_runs(client, experiment_id, query):
+        for run in list(search_runs(client, experiment_id, query)):  # all pages first: ended runs move those behind them forward
             tags = [RunTag(run_record.REASON, "its driver was killed; run the study again to finish it")]
             if description := run.data.tags.get(DESCRIPTION, "").replace(
                 "** running: ", "** killed; run it again to finish it: "

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from studies.cli import app
+from studies.commands import options
 from studies.commands.forecast import num_planned
 from studies.commands.listing import num_replicates
 from studies.engine.definition.loading import load_study
@@ -33,7 +34,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def listed(width: int, *arguments: str) -> str:
-    script = CliRunner().invoke(app, ["list", *arguments], env={"COLUMNS": str(width)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(options.out, "_width", width)
+        script = CliRunner().invoke(app, ["list", *arguments])
     assert script.exit_code == 0, script.output
     return script.stdout
 
@@ -89,6 +92,15 @@ def test_progress_is_that_of_the_ledger(folder: Path) -> None:
     }
     (renamed,) = [each for each in content["studies"] if each["study"] == "renamed"]
     assert (renamed["num_replicates"], renamed["states"]) == (6, {"COMPLETE": 6})
+
+
+def test_replicates_of_earlier_versions_are_not_counted(folder: Path) -> None:
+    """After a run with more seeds, a run with fewer is whole with its own replicates."""
+    (folder / "mine.yaml").write_text(MINE)
+    for seeds in (4, 2):
+        assert run(folder / "mine.yaml", "--set", f"seeds={seeds}", "--set", "name=mine").returncode == 0
+    (mine,) = [each for each in json.loads(listed(80, "--json"))["studies"] if each["states"]]
+    assert mine["states"] == {"COMPLETE": 4}
 
 
 def test_presets_are_listed() -> None:
