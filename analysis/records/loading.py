@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from analysis.records import mlflow_store, study_record
 from analysis.records.mlflow_store import NoStudyError, StoredRun
+from analysis.words import counted, first_of
 from studies import run_record
 from studies.mlflow_access import StoreError, open_store, reason_of
 from studies.run_record import PlannedReplicate, RunRecord, StudyRecord
@@ -69,7 +70,7 @@ class _RunsByKind:
     def __init__(self, runs: Iterable[StoredRun]) -> None:
         self.study_runs: list[StoredRun] = []
         """Newest first."""
-        self.strangers: list[StoredRun] = []
+        self.others: list[StoredRun] = []
         """Runs that spikesweep did not write, or whose tags cannot be read."""
         copies: defaultdict[str, list[StoredRun]] = defaultdict(list)
         for run in runs:
@@ -78,7 +79,7 @@ class _RunsByKind:
             elif _is_replicate(run):
                 copies[run.tags[run_record.IDENTITY]].append(run)
             else:
-                self.strangers.append(run)
+                self.others.append(run)
         self._copies = {identity: runs for identity, runs in copies.items() if len(runs) > 1}
         self.replicates = {identity: min(runs, key=_counts_first) for identity, runs in copies.items()}
 
@@ -95,17 +96,17 @@ class _RunsByKind:
                 f"MLflow has {len(self.study_runs)} study runs of this study; the newest ({self.study_runs[0].run_id}) counts."
             )
         if self._copies:
-            names = _some([runs[0].name for runs in self._copies.values()])
+            names = first_of([runs[0].name for runs in self._copies.values()], NUM_NAMED, "; ")
             said.append(
-                f"{_num(len(self._copies), 'replicate has', 'replicates have')} several runs in MLflow ({names}); of each "
+                f"{counted(len(self._copies), 'replicate has', 'replicates have')} several runs in MLflow ({names}); of each "
                 "the finished one that began first counts, and the others are left out."
             )
-        if self.strangers:
-            names = _some([run.name for run in self.strangers])
+        if self.others:
+            names = first_of([run.name for run in self.others], NUM_NAMED, "; ")
             said.append(
-                f"{_num(len(self.strangers), 'run', 'runs')} of the experiment ({names}) "
-                f"{'was' if len(self.strangers) == 1 else 'were'} not written by spikesweep, and "
-                f"{'is' if len(self.strangers) == 1 else 'are'} left out."
+                f"{counted(len(self.others), 'run')} of the experiment ({names}) "
+                f"{'was' if len(self.others) == 1 else 'were'} not written by spikesweep, and "
+                f"{'is' if len(self.others) == 1 else 'are'} left out."
             )
         return said
 
@@ -125,15 +126,6 @@ def _counts_first(run: StoredRun) -> tuple[bool, int, str]:
     return (run.status != "FINISHED", run.begun_at_ms, run.run_id)
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NUM_NAMED} more" if len(names) > NUM_NAMED else ""
-    return "; ".join(names[:NUM_NAMED]) + more
-
-
-def _num(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"
-
-
 def _records(study: StudyRecord, runs: Mapping[str, StoredRun]) -> list[RunRecord]:
     """The record's replicates, then what a search or a tuning proposed and the record does not name, oldest first."""
     known = {planned.identity for planned in study.replicates}
@@ -148,8 +140,8 @@ def _left_out(runs: Mapping[str, StoredRun], records: Sequence[RunRecord]) -> li
     lost = [runs[identity].name for identity in runs if identity not in shown]
     if not lost:
         return []
-    what = f"{_num(len(lost), 'replicate is', 'replicates are')} of levels or seeds that the study no longer asks for"
-    return [f"{what} ({_some(lost)}), and left out."]
+    what = f"{counted(len(lost), 'replicate is', 'replicates are')} of levels or seeds that the study no longer asks for"
+    return [f"{what} ({first_of(lost, NUM_NAMED, '; ')}), and left out."]
 
 
 def _record(planned: PlannedReplicate, run: StoredRun | None) -> RunRecord:

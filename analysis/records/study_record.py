@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 
 from analysis.records.legacy_bounds import bounds_from_words
 from analysis.records.mlflow_store import StoredRun
+from analysis.words import distinct
 from studies import run_record
 from studies.credentials import mask_credentials
 from studies.run_record import Level, PlannedReplicate, Role, StudyRecord, unknown_fields
@@ -101,7 +102,7 @@ def _pieced_together(name: str, question: str, runs: Sequence[StoredRun]) -> Stu
     study = StudyRecord(
         name=name,
         question=question or "What was asked is not recorded.",
-        trainable=", ".join(_distinct(run.tags.get(run_record.TRAINABLE, "") for run in runs)),
+        trainable=", ".join(distinct(run.tags.get(run_record.TRAINABLE, "") for run in runs)),
         design="adaptive_search" if any(replicate.role == "search" for replicate in planned) else "random",
         baseline={},
         factors=factors,
@@ -161,7 +162,3 @@ def _role(text: str) -> Role:
 
 def _key(levels: Mapping[str, Level]) -> frozenset[tuple[str, Level]]:
     return frozenset(levels.items())
-
-
-def _distinct(texts: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(filter(None, texts)))

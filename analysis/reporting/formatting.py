@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.outcomes import Outcome
+from analysis.words import counted
 from studies.run_record import Level, StudyRecord, level_in_words, levels_in_words
 
 NONE = "–"
@@ -111,7 +112,7 @@ def seeds(num_finished: int, num_planned: int) -> str:
 
 def named_seeds(numbers: Collection[int]) -> str:
     """The number of seeds and which they are: ``2 seeds (0, 1)``."""
-    return f"{len(numbers)} seed{'s' if len(numbers) != 1 else ''} ({', '.join(map(str, sorted(numbers)))})"
+    return f"{counted(len(numbers), 'seed')} ({', '.join(map(str, sorted(numbers)))})"
 
 
 def setting(content: Any) -> str:

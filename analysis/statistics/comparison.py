@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from analysis.statistics.data.cells import block_means, estimate, finite_values, group_by_levels
+from analysis.statistics.data.cells import COMPARED_ROLES, block_means, estimate, finite_values, group_by_levels
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.level_cells import LevelCells, level_cells
 from analysis.statistics.data.outcomes import Outcome, outcomes_of
@@ -17,8 +17,6 @@ from analysis.statistics.effects.level_effects import SIGNIFICANCE
 from studies.run_record import Level, RunRecord, StudyRecord
 
 FEWEST_PAIRS = 2
-COMPARED_ROLES = ("cell", "finalist")
-"""Replicates that answer a question; the trials of a search or a tuning had a part in choosing themselves."""
 
 Kind = Literal["cell", "level", "effect"]
 Verdict = Literal["higher", "lower", "undecided", "no data"]

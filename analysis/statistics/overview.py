@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from analysis.statistics.data.cells import group_by_levels
+from analysis.statistics.data.cells import COMPARED_ROLES, group_by_levels
 from studies.run_record import Level, Role, RunRecord
 
 State = Literal["finished", "failed", "pruned", "running", "interrupted", "missing"]
@@ -23,7 +23,6 @@ STATES: Mapping[str, State] = {
 }
 """By a ``RunRecord.status``."""
 COSTS = ("cost/seconds", "cost/gpu_seconds")
-IN_GRID: Sequence[Role] = ("cell", "finalist")
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def _states(runs: Sequence[RunRecord]) -> dict[Role, dict[State, int]]:
 def _grid(runs: Sequence[RunRecord]) -> list[SeedGridRow]:
     return [
         SeedGridRow(cell[0].levels, role, {run.seed: state_of(run) for run in cell})
-        for role in IN_GRID
+        for role in COMPARED_ROLES
         for cell in group_by_levels(run for run in runs if run.role == role).values()
     ]
 

@@ -11,6 +11,7 @@ from analysis.statistics.effects.contrasts import fewest_seeds
 from analysis.statistics.effects.level_effects import SIGNIFICANCE, LevelEffect
 from analysis.statistics.search.rankings import Ranking
 from analysis.statistics.search.tuning import TunedCell
+from analysis.words import counted, first_of
 from studies.run_record import SYNTHETIC, RunRecord, StudyRecord, level_in_words, levels_in_words
 
 NUM_NAMED = 3
@@ -46,12 +47,8 @@ def _of_power(study: StudyRecord, effects: Sequence[LevelEffect]) -> list[str]:
     needed = fewest_seeds(num_contrasts, SIGNIFICANCE)
     if not num_contrasts or len(study.seeds) >= needed:
         return []
-    seeds, contrasts = _counted(len(study.seeds), "seed"), _counted(num_contrasts, "contrast")
+    seeds, contrasts = counted(len(study.seeds), "seed"), counted(num_contrasts, "contrast")
     return [f"With {seeds} and {contrasts} no corrected p-value can fall below {SIGNIFICANCE}; that takes {needed} seeds."]
-
-
-def _counted(num: int, what: str) -> str:
-    return f"{num} {what}{'s' if num != 1 else ''}"
 
 
 def _of_levels(effects: Sequence[LevelEffect]) -> list[str]:
@@ -178,9 +175,8 @@ def _of_values(outcome: Outcome, finished: Sequence[RunRecord], *, is_objective:
     if num_lacking := len(finished) - len(having):
         found.append(f"{outcome.name}: {num_lacking} of {len(finished)} finished replicates have no value, and are left out.")
     if bad := [run for run in having if not math.isfinite(run.metrics[outcome.metric])]:
-        named = "; ".join(f"{levels_in_words(run.levels)} · seed {run.seed}" for run in bad[:NUM_NAMED])
-        more = f" and {len(bad) - NUM_NAMED} more" if len(bad) > NUM_NAMED else ""
-        found.append(f"{outcome.name}: {len(bad)} of {len(having)} values are not finite, and are left out ({named}{more}).")
+        named = first_of([f"{levels_in_words(run.levels)} · seed {run.seed}" for run in bad], NUM_NAMED, "; ")
+        found.append(f"{outcome.name}: {len(bad)} of {len(having)} values are not finite, and are left out ({named}).")
     return found
 
 

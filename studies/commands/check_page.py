@@ -9,11 +9,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from analysis.statistics.data.level_cells import AROUND_A_BASELINE
 from search_spaces.language.space import Cell, Factor, Level, Levels
-from studies.commands.forecast import GIB, ConfigurationForecast, Forecast, Sensitivity, num_planned, sensitivity, warnings
+from studies.commands.forecast import ConfigurationForecast, Forecast, Sensitivity, num_planned, sensitivity, warnings
+from studies.commands.options import counted
 from studies.engine.binding.configurations import Configuration
 from studies.engine.binding.trainable_modules import field_names, load_trainable, make_config
 from studies.engine.definition.study import Study, domain_in_words
+from studies.engine.execution.resource_requests import GIB
 from studies.engine.execution.runner import num_trained_source_networks
 from studies.engine.proposing.adaptive_search import WarmStart
 from studies.run_record import level_in_words, levels_in_words
@@ -27,8 +30,6 @@ MOST_LEVELS_SHOWN = 8
 """Of a factor; ``--full`` shows all of them, and all cells."""
 NUM_PROBES = 24
 """Random cells of a space that is searched, by which its fields without effect are found."""
-ONE_BY_ONE = ("one_factor_at_a_time", "leave_one_out")
-"""Designs whose cells are named by their difference from the baseline."""
 MINUTE_S, HOUR_S = 60.0, 3600.0
 
 
@@ -140,8 +141,8 @@ def source_networks_in_words(study: Study, forecast: Forecast | None = None) -> 
         return ""
     num_trained = num_trained_source_networks(study)
     kinds = ", ".join(sorted({source.trainable for source in study.source_networks})) or "ann"
-    known = f"{_counted(num - num_trained, 'source network')} ({kinds}) to train"
-    counts = [known if study.source_networks else f"up to {_counted(num, 'source network')} to train"]
+    known = f"{counted(num - num_trained, 'source network')} ({kinds}) to train"
+    counts = [known if study.source_networks else f"up to {counted(num, 'source network')} to train"]
     return ", ".join([*counts, *([f"{num_trained} already trained"] if num_trained else [])])
 
 
@@ -153,18 +154,14 @@ def _warm_in_words(warm: WarmStart) -> list[str]:
 def _size_in_words(study: Study) -> str:
     num_seeds = len(study.seeds)
     if study.search:
-        trials = f"{_counted(study.search.num_trials, 'trial')} × {_counted(study.search.seeds_per_trial, 'seed')}"
+        trials = f"{counted(study.search.num_trials, 'trial')} × {counted(study.search.seeds_per_trial, 'seed')}"
         words = f"{trials} by {study.search.sampler['name']}"
         others = num_seeds - study.search.seeds_per_trial
-        finalists = f" + {_counted(study.search.finalists, 'finalist')} × {_counted(others, 'seed')}"
+        finalists = f" + {counted(study.search.finalists, 'finalist')} × {counted(others, 'seed')}"
         return words + finalists if study.search.finalists else words
-    cells = _counted(len(study.cells), "cell")
-    words = f"{cells} × {_counted(num_seeds, 'seed')}"
-    return f"{words} + {cells} × {_counted(study.tuning.num_trials, 'tuning trial')}" if study.tuning else words
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    cells = counted(len(study.cells), "cell")
+    words = f"{cells} × {counted(num_seeds, 'seed')}"
+    return f"{words} + {cells} × {counted(study.tuning.num_trials, 'tuning trial')}" if study.tuning else words
 
 
 def _table(*titles: str) -> Table:
@@ -299,7 +296,7 @@ def _shown(forecast: Forecast) -> Sequence[ConfigurationForecast]:
 
 def _named_cells(study: Study, cells: Sequence[Cell], width: int) -> list[list[str]]:
     """Titles, then for each cell its names: what it has other than the baseline, its level of each factor, or all in words."""
-    if study.design in ONE_BY_ONE:
+    if study.design in AROUND_A_BASELINE:
         baseline = study.cells[0]
         return [["cell"], *([levels_in_words(_difference(cell, baseline)) or "baseline"] for cell in cells)]
     factors = study.space.names()

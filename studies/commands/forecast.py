@@ -24,14 +24,13 @@ from search_spaces.language.space import Cell
 from studies.engine.binding.configurations import Configuration
 from studies.engine.binding.trainable_modules import load_trainable, make_config
 from studies.engine.definition.study import Study
-from studies.engine.execution.resource_requests import runs_on_gpu
+from studies.engine.execution.resource_requests import GIB, runs_on_gpu
 from studies.run_record import ACCURACY
 from trainables.costs.footprint import Footprint
 from trainables.data.datasets import default_data_folder, prepare
 
 POWER = 0.8
 FEWEST_FOR_ONE_CONTRAST = 6
-GIB = 2**30
 MEASURED = "measured on the runs of this study so far"
 NUM_TIMED = 3
 """How many configurations of each trainable are timed: the cheapest, the most expensive, and one between."""

@@ -75,15 +75,14 @@ def problems_exit_2() -> Iterator[None]:
     try:
         yield
     except StudyError as error:
-        num = len(error.problems)
-        err.print(f"error: {num} problem{'s' if num > 1 else ''}; nothing was started", style="bold red")
+        err.print(f"error: {counted(len(error.problems), 'problem')}; nothing was started", style="bold red")
         for problem in error.problems:
             err.print(str(problem), highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
 
 
 @contextmanager
-def writing_into(folder: Path) -> "Iterator[None]":
+def writing_into(folder: Path) -> Iterator[None]:
     """Files of a report cannot be written: a problem of the storage.
 
     Raises:
@@ -127,6 +126,11 @@ def _plain(content: Any) -> Any:
             return [_plain(value) for value in content]
         case _:
             return str(content)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, e.g. ``1 epoch`` or ``1,200 epochs``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def counts_in_words(counts: Mapping[str, int]) -> str:

@@ -15,6 +15,7 @@ from studies.commands.options import (
     StorageOption,
     TrackingOption,
     all_overrides,
+    counted,
     err,
     out,
     print_json,
@@ -90,7 +91,7 @@ def _show_beginning(console: Console, reproduction: "Reproduction") -> None:
     console.print(f"run {recorded.run_id} of {recorded.study}: {recorded.status.lower()}{code}", highlight=False)
     if recorded.num_others:
         console.print(f"({recorded.num_others} more with this identity in the store; this one went furthest)", highlight=False)
-    here = f"trained again on {reproduction.config.device} with {_counted(reproduction.num_threads, 'thread')}"
+    here = f"trained again on {reproduction.config.device} with {counted(reproduction.num_threads, 'thread')}"
     console.print(here, highlight=False)
     console.print(f"\n{'':7}{'validation accuracy':^24}{'training loss':^26}{'metrics':>15}", highlight=False)
     console.print(f"{'epoch':>7}{'run':>12}{'now':>12}{'run':>13}{'now':>13}", highlight=False)
@@ -119,8 +120,8 @@ def _pair(recorded: "RecordedReplicate", report: "EpochReport", metric: str) -> 
 
 
 def _show_end(console: Console, comparison: "RerunComparison") -> None:
-    epochs = _counted(comparison.num_epochs, "epoch")
-    metrics, curves = _counted(comparison.num_metrics, "metric"), _counted(comparison.num_curves, "curve")
+    epochs = counted(comparison.num_epochs, "epoch")
+    metrics, curves = counted(comparison.num_metrics, "metric"), counted(comparison.num_curves, "curve")
     if comparison.num_metrics and not comparison.differences:
         console.print(f"\nThe numbers agree to the last digit: {metrics}, {epochs}, {curves}", style="green", highlight=False)
     if comparison.differences:
@@ -161,13 +162,13 @@ def _show_differences(console: Console, comparison: "RerunComparison") -> None:
 
 
 def _show_failure(console: Console, comparison: "RerunComparison") -> None:
-    recorded, after = comparison.recorded, f"after {_counted(len(comparison.reports), 'epoch')}"
+    recorded, after = comparison.recorded, f"after {counted(len(comparison.reports), 'epoch')}"
     if comparison.failed_alike:
         console.print(f"It failed {after}, as the run did: {comparison.failure}", highlight=False, soft_wrap=True)
     elif comparison.failure:
         console.print(f"It failed {after}, where the run did not: {comparison.failure}", style="red", soft_wrap=True)
     elif recorded.status == "FAILED":
-        words = f"The run failed after {_counted(recorded.num_epochs, 'epoch')}, where this training did not: {recorded.reason}"
+        words = f"The run failed after {counted(recorded.num_epochs, 'epoch')}, where this training did not: {recorded.reason}"
         console.print(words, style="yellow", highlight=False, soft_wrap=True)
 
 
@@ -189,7 +190,3 @@ def _as_data(reproduction: "Reproduction", comparison: "RerunComparison") -> Map
         "final_accuracy": {"run": accuracies[0], "now": accuracies[1]} if accuracies else None,
         "unlike": {name: {"run": there, "now": here} for name, (there, here) in comparison.unlike.items()},
     }
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -44,6 +44,7 @@ def ui(
     Example: spikesweep ui quickstart --port 5001
     """
     from studies.engine.definition.lookup import find_stores
+    from studies.mlflow_access import SERVERS
 
     with problems_exit_2():
         stores = find_stores(study, all_overrides(overrides, storage, tracking_uri))
@@ -51,7 +52,7 @@ def ui(
     uri = stores.tracking_uri
     if place is None:
         err.print(f"{stores.name} has no runs in this store yet; the UI shows what it has", style="yellow", soft_wrap=True)
-    if uri.startswith(("http://", "https://")):
+    if uri.startswith(SERVERS):
         server = mask_credentials(uri)
         out.print(f"this study's tracking server has its own UI: {server}{place or ''}", highlight=False, soft_wrap=True)
         return

@@ -13,7 +13,7 @@ from analysis.reporting import formatting
 from analysis.reporting.document_model import CaptionedFigure, heading
 from analysis.reporting.figures.style import INK, MARKERS, OKABE_ITO, STYLE, captioned, panels, scale_of
 from analysis.reporting.topics.search import by_importance, error_in_words, reference_in_words
-from analysis.statistics.data.outcomes import Outcome, objectives_of
+from analysis.statistics.data.outcomes import Outcome, has_several_objectives, objectives_of
 from analysis.statistics.search.exploration import Exploration
 from analysis.statistics.search.importance import Importance, Share
 from analysis.statistics.search.partial_dependence import Dependence, SurrogateModel
@@ -34,7 +34,7 @@ def search_figures(summary: Summary) -> list[CaptionedFigure]:
     if explored is None:
         return captioned(*found)
     note = "Associations, not effects. " if summary.study.design == "adaptive_search" else ""
-    what = "Hypervolume over time" if _is_multiple(summary) else "Best value over time"
+    what = "Hypervolume over time" if has_several_objectives(summary.study) else "Best value over time"
     found.append((what, _progress_caption(summary), progress(summary)))
     caption = (
         f"{note}Share of the objective's variance (fANOVA) and of being among its best tenth (PED-ANOVA), ± standard error. The "
@@ -50,10 +50,6 @@ def search_figures(summary: Summary) -> list[CaptionedFigure]:
 
 def _label(outcome: Outcome, name: str) -> str:
     return f"{name} (%)" if outcome.is_fraction else name
-
-
-def _is_multiple(summary: Summary) -> bool:
-    return len(objectives_of(summary.study)) > 1
 
 
 def importance(summary: Summary) -> Figure | None:

@@ -10,6 +10,7 @@ from typing import Any
 from analysis.records.loading import RecordedStudy
 from analysis.reporting import formatting
 from analysis.reporting.document_model import Column, Document, ItemList, Row, Table, filled, heading
+from analysis.reporting.topics.effects import verdict_class
 from analysis.reporting.topics.provenance import Difference, differences
 from analysis.statistics.comparison import (
     ComparedValue,
@@ -97,7 +98,7 @@ def _tables(comparison: StudyComparison) -> Iterator[Table]:
     caption = f"First is {comparison.names[0]}, second is {comparison.names[1]}; means of pairs are over the shared seeds."
     for outcome, found in comparison.compared.items():
         for kind, of_kind in HEADINGS.items():
-            rows = [Row(_cells(outcome, value), _class(outcome, value)) for value in found if value.kind == kind]
+            rows = [Row(_cells(outcome, value), verdict_class(value.verdict, outcome)) for value in found if value.kind == kind]
             yield Table(f"{heading(outcome)}: {of_kind}", caption, _columns(outcome), rows)
 
 
@@ -140,12 +141,6 @@ def _seeds(compared: ComparedValue) -> str:
 
 def _p(p: float) -> str:
     return formatting.NONE if math.isnan(p) else formatting.p_value(p)
-
-
-def _class(outcome: Outcome, compared: ComparedValue) -> str:
-    if compared.verdict in ("higher", "lower"):
-        return "better" if (compared.verdict == "higher") == (outcome.direction == "maximize") else "worse"
-    return compared.verdict.replace(" ", "-")
 
 
 def _difference_table(comparison: StudyComparison) -> Table:

@@ -25,11 +25,11 @@ from studies.run_record import TEST_ACCURACY, level_in_words, levels_in_words
 TEST_OUTCOME = Outcome(TEST_ACCURACY, "test accuracy")
 
 
-def verdict_class(effect: LevelEffect, outcome: Outcome) -> str:
-    """The CSS class of a verdict: better or worse for a decided one, which depends on the outcome, else the verdict itself."""
-    if effect.verdict in ("higher", "lower"):
-        return "better" if (effect.verdict == "higher") == (outcome.direction == "maximize") else "worse"
-    return effect.verdict.replace(" ", "-")
+def verdict_class(verdict: str, outcome: Outcome) -> str:
+    """The CSS class of a verdict: ``better`` or ``worse`` for higher and lower, by the outcome's direction, else its words."""
+    if verdict in ("higher", "lower"):
+        return "better" if (verdict == "higher") == (outcome.direction == "maximize") else "worse"
+    return verdict.replace(" ", "-")
 
 
 def effect_tables(summary: Summary) -> list[Table]:
@@ -91,7 +91,7 @@ def _rows(outcome: Outcome, effects: Sequence[LevelEffect], *, is_factorial: boo
     for effect in effects:
         first = " first" if effect.factor != last_factor else ""
         cells = _cells(effect, outcome, is_factorial=is_factorial)
-        rows.append(Row(cells, verdict_class(effect, outcome) + first, group=_factor(effect)))
+        rows.append(Row(cells, verdict_class(effect.verdict, outcome) + first, group=factor_and_cell(effect)))
         last_factor = effect.factor
     return rows
 
@@ -103,7 +103,7 @@ def _cells(effect: LevelEffect, outcome: Outcome, *, is_factorial: bool) -> list
         p_values = [formatting.p_value(contrast.p), formatting.p_value(contrast.corrected_p)]
         compared = [formatting.difference(outcome, contrast.difference), _effect_size(contrast.effect_size), *p_values]
     return [
-        _factor(effect),
+        factor_and_cell(effect),
         level_in_words(effect.level),
         *([str(effect.num_cells)] if is_factorial else []),
         formatting.seeds(effect.num_finished, effect.num_planned),
@@ -119,8 +119,8 @@ def _effect_size(size: float) -> str:
     return f"{size:+.2f}" if math.isfinite(size) else formatting.NONE
 
 
-def _factor(effect: LevelEffect) -> str:
-    """The factor, and where it is compared if that is not the baseline."""
+def factor_and_cell(effect: LevelEffect) -> str:
+    """The factor of an effect, and the cell in which its levels are compared where that is not the baseline."""
     return f"{effect.factor}, in the cell {levels_in_words(effect.in_cell)}" if effect.in_cell else effect.factor
 
 

@@ -1,7 +1,7 @@
 """How the numbers came about: design, seeds, selection, statistics, data, versions, and the recipe that all replicates share."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from analysis.reporting import formatting
 from analysis.reporting.document_model import Column, ItemList, Row, Table
@@ -16,6 +16,7 @@ from analysis.statistics.search.importance import MOST_CONFIGURATIONS, NUM_HALVE
 from analysis.statistics.search.ped_anova import FEWEST_BEST
 from analysis.statistics.search.surrogate_models import NUM_FOLDS
 from analysis.statistics.summary import Summary
+from analysis.words import distinct
 from studies.run_record import PRUNED, RunRecord, StudyRecord, levels_in_words
 
 MOST_UNFOLDED = 12
@@ -249,9 +250,9 @@ def _provenance(study: StudyRecord, runs: Sequence[RunRecord]) -> list[str]:
     if not runs:
         return []
     lines = [f"Trainable {study.trainable}; its recipe is at the end."]
-    lines += [f"Data digest: {', '.join(_distinct(run.data_digest for run in runs))}."]
-    lines += [f"Versions: {_versions(text)}." for text in _distinct(run.versions for run in runs)]
-    lines += [f"Git commit: {', '.join(_distinct(run.git_commit for run in runs)) or 'none'}."]
+    lines += [f"Data digest: {', '.join(distinct(run.data_digest for run in runs))}."]
+    lines += [f"Versions: {_versions(text)}." for text in distinct(run.versions for run in runs)]
+    lines += [f"Git commit: {', '.join(distinct(run.git_commit for run in runs)) or 'none'}."]
     return lines
 
 
@@ -269,7 +270,3 @@ def recipe_table(summary: Summary) -> Table:
 
 def _versions(text: str) -> str:
     return ", ".join(f"{name} {version}" for name, version in json.loads(text or "{}").items())
-
-
-def _distinct(values: Iterator[str]) -> list[str]:
-    return [value for value in dict.fromkeys(values) if value]

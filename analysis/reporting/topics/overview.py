@@ -9,6 +9,7 @@ from analysis.records.loading import RecordedStudy
 from analysis.reporting import formatting
 from analysis.reporting.document_model import Column, Document, Row, Table, filled
 from analysis.statistics.overview import Durations, Overview, SeedGridRow, overview
+from analysis.words import first_of
 from studies.run_record import RunRecord, StudyRecord, levels_in_words
 
 SIGNS = {"finished": "✓", "failed": "F", "pruned": "P", "running": "R", "interrupted": "K", "missing": "–"}
@@ -110,9 +111,8 @@ def _failures(study: StudyRecord, found: Overview) -> Table:
 
 
 def _which(study: StudyRecord, runs: Sequence[RunRecord]) -> str:
-    more = f" and {len(runs) - NUM_NAMED} more" if len(runs) > NUM_NAMED else ""
-    named = (f"{formatting.configuration_in_words(study, run.levels)} · seed {run.seed}" for run in runs[:NUM_NAMED])
-    return "; ".join(named) + more
+    named = [f"{formatting.configuration_in_words(study, run.levels)} · seed {run.seed}" for run in runs]
+    return first_of(named, NUM_NAMED, "; ")
 
 
 def _provenance(found: Overview) -> Table:

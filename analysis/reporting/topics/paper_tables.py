@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from analysis.reporting import formatting
 from analysis.reporting.document_model import Column, Row, Table, heading
+from analysis.reporting.topics.effects import factor_and_cell
 from analysis.reporting.topics.rankings import HEADINGS, shown
 from analysis.statistics.data.cells import finite_values, group_by_levels
 from analysis.statistics.data.estimates import Estimate
@@ -18,7 +19,7 @@ from analysis.statistics.effects.best_level import decided_best
 from analysis.statistics.effects.level_effects import LevelEffect
 from analysis.statistics.search.rankings import Ranking
 from analysis.statistics.summary import Summary
-from studies.run_record import level_in_words, levels_in_words
+from studies.run_record import level_in_words
 
 
 def paper_tables(summary: Summary) -> list[Table]:
@@ -44,7 +45,7 @@ def _effect_table(summary: Summary, outcome: Outcome) -> Table:
         Column("p"),
     ]
     rows = [
-        Row(_effect_cells(outcome, effect), group=_heading(effect), bold=2 if any(effect is one for one in best) else None)
+        Row(_effect_cells(outcome, effect), group=factor_and_cell(effect), bold=2 if any(effect is one for one in best) else None)
         for effect in effects
     ]
     what = "Means over all cells that have a level" if summary.study.design in FACTORIAL else "Simple effects"
@@ -54,10 +55,6 @@ def _effect_table(summary: Summary, outcome: Outcome) -> Table:
         "by Holm over the contrasts of this table. Bold: decidedly better than every other level of its factor."
     )
     return Table(outcome.name, caption, columns, rows, label=_label(summary, outcome))
-
-
-def _heading(effect: LevelEffect) -> str:
-    return f"{effect.factor}, in the cell {levels_in_words(effect.in_cell)}" if effect.in_cell else effect.factor
 
 
 def _effect_cells(outcome: Outcome, effect: LevelEffect) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from analysis.records.loading import RecordedStudy
 from analysis.reporting import formatting
+from analysis.words import distinct, first_of
 from studies.run_record import RunRecord, level_in_words
 
 ABSENT = "–"
@@ -64,7 +65,7 @@ def _config(recorded: RecordedStudy) -> dict[str, str]:
         for field, value in run.config.items():
             values.setdefault(field, {})[_in_words(value)] = None
     factors = recorded.study.factors
-    return {field: f"a factor: {_some(found)}" if field in factors else _some(found) for field, found in values.items()}
+    return {field: f"a factor: {_in_order(found)}" if field in factors else _in_order(found) for field, found in values.items()}
 
 
 def _in_words(value: Any) -> str:
@@ -80,14 +81,12 @@ def _packages(runs: Sequence[RunRecord]) -> dict[str, str]:
             continue
         for package, version in found:
             values.setdefault(package, {})[str(version)] = None
-    return {package: _some(found) for package, found in values.items()}
+    return {package: _in_order(found) for package, found in values.items()}
 
 
-def _some(values: Iterable[str]) -> str:
-    found = sorted(values)
-    more = f" and {len(found) - MOST_VALUES} more" if len(found) > MOST_VALUES else ""
-    return ", ".join(found[:MOST_VALUES]) + more
+def _in_order(values: Iterable[str]) -> str:
+    return first_of(sorted(values), MOST_VALUES)
 
 
 def _distinct(texts: Iterable[str]) -> str:
-    return _some(dict.fromkeys(filter(None, texts))) or ABSENT
+    return _in_order(distinct(texts)) or ABSENT

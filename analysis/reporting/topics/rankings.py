@@ -7,7 +7,7 @@ from dataclasses import replace
 from analysis.reporting import formatting
 from analysis.reporting.document_model import Column, Row, Table, estimate_column, mean_column
 from analysis.reporting.topics.effects import TEST_OUTCOME
-from analysis.statistics.data.outcomes import Outcome, objectives_of, outcomes_of
+from analysis.statistics.data.outcomes import Outcome, has_several_objectives, objectives_of, outcomes_of
 from analysis.statistics.search.rankings import Configuration, Ranking
 from analysis.statistics.summary import Summary
 from studies.run_record import PRUNED
@@ -31,7 +31,11 @@ def ranking_tables(summary: Summary) -> list[Table]:
         _table(summary, ranking, HEADINGS[ranking.kind], _caption(summary, ranking), shown(ranking))
         for ranking in summary.rankings[:1]
     ]
-    fronts = [ranking for ranking in summary.rankings if ranking.kind != "finalist" and ranking.front and _has_front(summary)]
+    fronts = [
+        ranking
+        for ranking in summary.rankings
+        if ranking.kind != "finalist" and ranking.front and has_several_objectives(summary.study)
+    ]
     return tables + [_front_table(summary, ranking) for ranking in fronts]
 
 
@@ -46,10 +50,6 @@ def _probability(configuration: Configuration) -> str:
     """The probability of being on the front; a dash where nothing is known of it."""
     probability = configuration.front_probability
     return formatting.NONE if math.isnan(probability) else f"{100 * probability:.0f} %"
-
-
-def _has_front(summary: Summary) -> bool:
-    return len(objectives_of(summary.study)) > 1
 
 
 def _table(summary: Summary, ranking: Ranking, title: str, caption: str, configurations: Sequence[Configuration]) -> Table:
@@ -98,7 +98,11 @@ def _columns(summary: Summary, ranking: Ranking) -> list[Column]:
         *([Column(f"selected on{formatting.unit(primary)}")] if is_finalist else []),
         mean_column(second),
         estimate_column(TEST_OUTCOME, only="wide"),
-        *([Column("Pareto front (probability)", is_text=True, only="wide")] if is_finalist and _has_front(summary) else []),
+        *(
+            [Column("Pareto front (probability)", is_text=True, only="wide")]
+            if is_finalist and has_several_objectives(summary.study)
+            else []
+        ),
     ]
 
 
@@ -115,7 +119,7 @@ def _cells(summary: Summary, ranking: Ranking, configuration: Configuration) -> 
         *([_selected_on(primary, configuration)] if is_finalist else []),
         formatting.mean(second, configuration.estimates.get(second)),
         formatting.value(TEST_OUTCOME, configuration.test_estimate),
-        *(front if is_finalist and _has_front(summary) else []),
+        *(front if is_finalist and has_several_objectives(summary.study) else []),
     ]
 
 
@@ -133,7 +137,7 @@ def ranking_verdicts(summary: Summary) -> Iterator[str]:
         yield _counts_in_words(summary, ranking)
         if ranking.kind == "cell":
             yield "No level is compared with another: drawn at random, they meet the other factors' levels in unequal shares."
-    if fronts := [ranking for ranking in summary.rankings if ranking.front and _has_front(summary)]:
+    if fronts := [ranking for ranking in summary.rankings if ranking.front and has_several_objectives(summary.study)]:
         names = ", ".join(objective.name for objective in objectives_of(summary.study))
         yield f"On the Pareto front of {names}: {' and '.join(_front_in_words(ranking) for ranking in fronts)}."
 

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from analysis.reporting import formatting
 from analysis.reporting.document_model import Column, Row, Table, filled
-from analysis.statistics.data.outcomes import Outcome, objectives_of
+from analysis.statistics.data.outcomes import Outcome, has_several_objectives
 from analysis.statistics.search.exploration import Exploration
 from analysis.statistics.search.importance import FEWEST_CONFIGURATIONS, Importance, Share
 from analysis.statistics.search.partial_dependence import Dependence, SurrogateModel
 from analysis.statistics.summary import Summary
+from analysis.words import first_of
 
 ASSOCIATIONS = (
     "Associations in an adaptive sample are not effects. The search sampled more where values were good, so a level occurs with "
@@ -110,7 +111,7 @@ def search_verdicts(summary: Summary) -> Iterator[str]:
     for learnt in found.surrogate_models.values():
         if learnt.scores and not learnt.explains_something:
             yield f"{_surrogate_in_words(learnt)} No partial dependence is drawn."
-    if found.progress and len(objectives_of(summary.study)) > 1:
+    if found.progress and has_several_objectives(summary.study):
         yield _progress_in_words(found)
 
 
@@ -122,11 +123,10 @@ def _importance_in_words(found: Exploration, outcome: Outcome, importances: Sequ
     above = sorted(((share, name) for name, share in known if share.is_above_chance), key=lambda pair: -pair[0].value)
     if not above:
         return f"{outcome.name} is associated with no factor beyond chance (fANOVA)."
-    named = ", ".join(f"{name} ({share_in_words(share)} %)" for share, name in above[:NUM_NAMED])
-    more = f" and {len(above) - NUM_NAMED} more" if len(above) > NUM_NAMED else ""
+    named = first_of([f"{name} ({share_in_words(share)} %)" for share, name in above], NUM_NAMED)
     rest = [name for name, share in known if not share.is_above_chance]
     others = f"; not beyond chance with {', '.join(rest)}" if rest else ""
-    return f"{outcome.name} is most associated with {named}{more}: shares of its variance by fANOVA{others}."
+    return f"{outcome.name} is most associated with {named}: shares of its variance by fANOVA{others}."
 
 
 def why_no_importance(found: Exploration, outcome: Outcome, importances: Sequence[Importance]) -> str:

@@ -36,6 +36,11 @@ def objectives_of(study: StudyRecord) -> tuple[Outcome, ...]:
     return tuple(Outcome(metric, NAMES.get(metric, metric), direction) for metric, direction in study.objectives.items())
 
 
+def has_several_objectives(study: StudyRecord) -> bool:
+    """Whether the study is judged on more than one outcome, so that it has a Pareto front."""
+    return len(study.objectives) > 1
+
+
 def outcomes_of(study: StudyRecord) -> tuple[Outcome, ...]:
     """The study's objectives, primary first, then accuracy and sparsity unless they are among them."""
     always = (outcome for outcome in (ACCURACY_OUTCOME, SPARSITY_OUTCOME) if outcome.metric not in study.objectives)
