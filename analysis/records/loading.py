@@ -14,7 +14,7 @@ import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from analysis.records import mlflow_store, study_record
+from analysis.records import mlflow_store, recorded_design
 from analysis.records.mlflow_store import NoStudyError, StoredRun
 from analysis.words import counted, first_of
 from studies import run_record
@@ -53,7 +53,7 @@ def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
         )
         if not found.study_runs and not found.replicates:
             raise NoStudyError(f"no study {name!r} in this MLflow store: its experiment has no run that spikesweep wrote")
-        study, warnings = study_record.read_study_record(
+        study, warnings = recorded_design.read_study_record(
             client, name, found.study_runs[0] if found.study_runs else None, found.counting
         )
         records, of_curves = _with_curves(client, _records(study, found.replicates))
@@ -115,7 +115,7 @@ def _is_replicate(run: StoredRun) -> bool:
     if run.tags.get(run_record.KIND) != run_record.KIND_REPLICATE or run_record.IDENTITY not in run.tags:
         return False
     try:
-        study_record.planned_of(run)
+        recorded_design.planned_of(run)
         json.loads(run.tags.get(run_record.CONFIG, "{}"))
     except ValueError:
         return False
@@ -129,8 +129,10 @@ def _counts_first(run: StoredRun) -> tuple[bool, int, str]:
 def _records(study: StudyRecord, runs: Mapping[str, StoredRun]) -> list[RunRecord]:
     """The record's replicates, then what a search or a tuning proposed and the record does not name, oldest first."""
     known = {planned.identity for planned in study.replicates}
-    others = [study_record.planned_of(run) for identity, run in runs.items() if identity not in known]
-    proposed = [other for other in others if other.role in study_record.FOUND_BY_TAGS and study_record.is_of_space(study, other)]
+    others = [recorded_design.planned_of(run) for identity, run in runs.items() if identity not in known]
+    proposed = [
+        other for other in others if other.role in recorded_design.FOUND_BY_TAGS and recorded_design.is_of_space(study, other)
+    ]
     proposed.sort(key=lambda replicate: (runs[replicate.identity].begun_at_ms, replicate.identity))
     return [_record(replicate, runs.get(replicate.identity)) for replicate in (*study.replicates, *proposed)]
 

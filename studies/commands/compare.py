@@ -36,7 +36,7 @@ def compare(
     Differences are the second study minus the first, paired where they share seeds. Reads MLflow alone, and writes the
     comparison into FOLDER/reports.
 
-    With --json: studies, differences, sentences, warnings, compared.
+    With --json: studies, differences, verdicts, warnings, compared.
 
     Exit codes: 0 they were compared; 2 one of them is not in MLflow.
 

@@ -42,7 +42,7 @@ def export_study(
     The file holds metrics, parameters, tags, data sets, models and artifacts of all its runs; import reads it. Reads MLflow
     alone: with --tracking-uri, STUDY can be the name of a study that was run elsewhere.
 
-    With --json: study, num_runs, remarks.
+    With --json: study, num_runs, warnings.
 
     Exit codes: 0 the file was written; 2 it was not, and is not there.
 
@@ -62,8 +62,8 @@ def export_study(
             raise not_recorded("export", f"{stores.name} in {stores.tracking_uri} ({error})") from None
         with _counted(console, "exported") as count:
             moved = exporting.export_study(client, stores.name, file, replace=force, count=count)
-    for remark in moved.remarks:
-        console.print(remark, style="yellow", highlight=False, soft_wrap=True)
+    for warning in moved.warnings:
+        console.print(warning, style="yellow", highlight=False, soft_wrap=True)
     size_mib = file.stat().st_size / 2**20
     console.print(f"{moved.num_runs} runs of {moved.study} are in {file} ({size_mib:.1f} MiB)", highlight=False, soft_wrap=True)
     if as_json:
@@ -81,7 +81,7 @@ def import_study(
 
     Runs that are there already are left as they are, so it is safe to repeat: after an interruption the same command goes on.
 
-    With --json: study, num_runs, remarks.
+    With --json: study, num_runs, warnings.
 
     Exit codes: 0 the store has all runs of the file; 1 the store failed on the way; 2 the file or the store is wrong, and
     nothing was written.

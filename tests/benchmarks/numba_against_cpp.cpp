@@ -1,5 +1,6 @@
-// One event-driven layer as trainables/event_driven/forward.py has it, in plain C++ for one thread: what a compiler for C++
-// makes of the same algorithm. Neurons come in blocks of 32 channels, one block a word of bits; borders are one pixel wide.
+// One event-driven layer as trainables/kernels/cpu/compiled/forward.py has it, in plain C++ for one thread: what a compiler for
+// C++ makes of the same algorithm. Neurons come in lane groups (here: blocks) of 32 channels, one word of bits each; borders are
+// one pixel wide.
 
 #include <algorithm>
 #include <cstdint>

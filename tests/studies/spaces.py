@@ -41,8 +41,8 @@ def _entry(factor: Factor, by_name: Mapping[str, Factor], domains: Mapping[str, 
         entry |= {"low": domain.low}
     if factor.when:
         entry["when"] = {
-            parent: [_as_level(by_name[parent].domain, level, domains[parent]) for level in levels]
-            for parent, levels in factor.when.items()
+            other: [_as_level(by_name[other].domain, level, domains[other]) for level in levels]
+            for other, levels in factor.when.items()
         }
     return entry if factor.when or isinstance(domain, Range) else entry["levels"]
 
@@ -66,7 +66,7 @@ def surface_spaces(draw: st.DrawFn, *, continuous: bool) -> tuple[dict[str, Any]
 
 def _when(entry: Any) -> dict[str, tuple[Level, ...]]:
     when = entry.get("when", {}) if isinstance(entry, dict) else {}
-    return {parent: tuple(levels) if isinstance(levels, list) else (levels,) for parent, levels in when.items()}
+    return {other: tuple(levels) if isinstance(levels, list) else (levels,) for other, levels in when.items()}
 
 
 @st.composite

@@ -25,7 +25,6 @@ class _Activity:
     """Of one layer's activations or neurons."""
 
     nonzero_T: list[float] = field(default_factory=list)
-    elements_per_step: int = 0
     neurons: int = 0
     ever_active_N: Tensor | None = None
 

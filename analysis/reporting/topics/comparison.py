@@ -253,7 +253,7 @@ def comparison_data(comparison: StudyComparison) -> dict[str, Any]:
     return {
         "studies": list(comparison.names),
         "differences": [dataclasses.asdict(difference) for difference in comparison.differences],
-        "sentences": list(_verdicts(comparison)),
+        "verdicts": list(_verdicts(comparison)),
         "warnings": _warnings(comparison),
         "compared": comparison_rows(comparison),
     }

@@ -40,7 +40,7 @@ def overview_data(recorded: RecordedStudy, warnings: Sequence[str]) -> dict[str,
         "seeds": list(study.seeds),
         "states": found.states,
         "grid": [{"levels": row.levels, "role": row.role, "states": row.states} for row in found.grid],
-        "spreads": {name: dataclasses.asdict(durations) for name, durations in found.durations.items()},
+        "durations": {name: dataclasses.asdict(durations) for name, durations in found.durations.items()},
         "begun_at": _moment(found.begun_at_ms),
         "ended_at": _moment(found.ended_at_ms),
         "failures": {

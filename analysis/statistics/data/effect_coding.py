@@ -29,7 +29,10 @@ def effect_codes(levels: Sequence[Level]) -> FloatArray:
 
 
 def main_columns(name: str, levels: Sequence[Level], cells: Sequence[Cell]) -> FloatArray:
-    """A factor's columns, a row for every cell; 0 where the factor is inactive, so that its parent's effect averages over it."""
+    """A factor's columns, a row for every cell; 0 where the factor is inactive.
+
+    So the effect of the factor that it depends on is an average over it.
+    """
     codes = effect_codes(levels)
     columns = np.zeros((len(cells), codes.shape[1]))
     for row, cell in enumerate(cells):

@@ -32,7 +32,7 @@ class Moved:
 
     study: str
     num_runs: int
-    remarks: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def export_study(client: MlflowClient, study: str, file: Path, *, replace: bool,
     """
     try:
         experiment_id = find_experiment(client, study)
-        found, remarks = _index(client, experiment_id, study)
+        found, warnings = _index(client, experiment_id, study)
         if experiment_id is None or archived_run.STUDY_KEY not in found:
             raise _no_study(client, study)
         experiment = client.get_experiment(experiment_id)
@@ -73,7 +73,7 @@ def export_study(client: MlflowClient, study: str, file: Path, *, replace: bool,
     except MlflowException as error:
         rule, repair = "MLflow's store must give the study's runs and artifacts", "mend or start it, then export again"
         raise StudyError([store_problem(client.tracking_uri, rule, error, repair)]) from None
-    return Moved(study, num_runs, remarks)
+    return Moved(study, num_runs, warnings)
 
 
 def _no_study(client: MlflowClient, study: str) -> StudyError:
@@ -81,7 +81,7 @@ def _no_study(client: MlflowClient, study: str) -> StudyError:
 
 
 def _index(client: MlflowClient, experiment_id: str | None, study: str) -> tuple[dict[str, _Found], list[str]]:
-    """The run that counts for every key, the study run first, then oldest first; and remarks on what else there is."""
+    """The run that counts for every key, the study run first, then oldest first; and warnings of what else there is."""
     found: dict[str, _Found] = {}
     copies = set()
     for run in find_runs(client, experiment_id, study) if experiment_id else ():
@@ -91,15 +91,15 @@ def _index(client: MlflowClient, experiment_id: str | None, study: str) -> tuple
         entry = _Found(run.info.run_id, run.info.status, run.info.start_time or 0)
         found[key] = min(found.get(key, entry), entry, key=_newest if key == archived_run.STUDY_KEY else _counts_first)
     num_running = sum(entry.status not in archived_run.ENDED for entry in found.values())
-    remarks = []
+    warnings = []
     if copies:
-        remarks.append(
+        warnings.append(
             f"of replicates with several runs in MLflow ({len(copies)}), the finished one that began first is exported"
         )
     if num_running:
-        remarks.append(f"{num_running} of {len(found)} runs have not ended: export and import again when they have")
+        warnings.append(f"{num_running} of {len(found)} runs have not ended: export and import again when they have")
     order = sorted(found, key=lambda key: (key != archived_run.STUDY_KEY, found[key].begun_at_ms, key))
-    return {key: found[key] for key in order}, remarks
+    return {key: found[key] for key in order}, warnings
 
 
 def _newest(entry: _Found) -> int:

@@ -14,7 +14,7 @@ from studies.engine.binding.trainable_modules import Trainable, field_names, loa
 from studies.run_record import Role
 from trainables.costs.footprint import Footprint
 from trainables.data.datasets import Dataset, split_indices
-from trainables.networks.rules import RuleError as ConfigError
+from trainables.networks.rules import RuleError as TrainableRuleError
 from trainables.training.configs import identity_of
 from trainables.training.recipe import Recipe
 
@@ -53,7 +53,7 @@ class Configuration:
         config = self.module.source_network(self.config)
         return Configuration(trainable_of(config), config, self.dataset) if config else None
 
-    def problems(self) -> Iterator[ConfigError]:
+    def problems(self) -> Iterator[TrainableRuleError]:
         """The rules that keep it from being trained, each with the field that breaks it."""
         yield from self.module.problems(self.config, self.dataset.image_shape)
         config = self.config
@@ -65,13 +65,13 @@ class Configuration:
 @cache
 def _split_problem(
     num_images: int, validation_fraction: float, split_seed: int, num_train_images: int | None
-) -> ConfigError | None:
+) -> TrainableRuleError | None:
     """The rule that the split of the images breaks, if it does; cached, as it is the same for most configurations of a study."""
     try:
         split_indices(
             num_images, validation_fraction=validation_fraction, split_seed=split_seed, num_train_images=num_train_images
         )
-    except ConfigError as broken:
+    except TrainableRuleError as broken:
         return broken.with_traceback(None)
     return None
 

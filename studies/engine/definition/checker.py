@@ -19,7 +19,7 @@ from studies.engine.definition.study import Study, as_text
 from studies.engine.errors import ProblemCollector, StudyError, closest, nearest
 from trainables.data.datasets import Dataset, default_data_folder, prepare
 from trainables.networks.layouts import ImageShape
-from trainables.networks.rules import RuleError as DataError
+from trainables.networks.rules import RuleError as TrainableRuleError
 from trainables.training.configs import identity_field_names
 
 MOST_SEEDS = 10_000
@@ -199,7 +199,7 @@ class Checker:
         """A data set, prepared; None if that fails, which is a problem then."""
         try:
             self._datasets[data] = prepare(data, default_data_folder())
-        except DataError as broken:
+        except TrainableRuleError as broken:
             entry = self._content.factors.get("data")
             levels = entry if isinstance(entry, list) else (entry.levels or []) if entry else []
             path = f"factors.data[{levels.index(data)}]" if data in levels else self._origin("data")

@@ -12,7 +12,7 @@ from studies.engine.binding.trainable_modules import Trainable, field_docs, fiel
 from studies.engine.definition.file_model import FactorEntry, FactorSpec, Placements
 from studies.engine.errors import ProblemCollector, closest, shown
 from trainables.networks.layouts import ImageShape, final_map, parse_layout
-from trainables.networks.rules import RuleError as LayoutError
+from trainables.networks.rules import RuleError as TrainableRuleError
 
 MOST_PLACEMENTS = 10_000
 MOST_WORDS = 100
@@ -153,7 +153,7 @@ class FactorReader:
                 return None
             every = list(pool_placements(words, pools, placements.kinds, mixed=placements.mixed))
             fitting = [layout for layout in every if self._fits(layout, placements.smallest_map)]
-        except (RuleError, LayoutError) as broken:
+        except (RuleError, TrainableRuleError) as broken:
             repair = 'e.g. {convolutions: "64 64 128", pools: 2}'
             self.collector.add_broken(path, broken, value=placements.convolutions, repair=repair)
             return None
@@ -179,7 +179,7 @@ class FactorReader:
         parse_layout(layout)
         try:
             return all(min(final_map(layout, shape)) >= smallest_map for shape in self.input_shapes)
-        except LayoutError:  # a pool meets a map of one pixel
+        except TrainableRuleError:  # a pool meets a map of one pixel
             return False
 
     def check(self, name: str, value: Any, path: str, owners: Iterable[str]) -> bool:

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from analysis.records import loading, mlflow_store
 from analysis.records.loading import load_recorded_study
-from analysis.records.study_record import is_of_space
+from analysis.records.recorded_design import is_of_space
 from studies import mlflow_access, run_record
 from studies.run_record import OBJECTIVES, Level, PlannedReplicate, RunRecord, StudyRecord, levels_in_words
 from tests.analysis.conftest import MakeStore

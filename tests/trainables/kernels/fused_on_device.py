@@ -223,7 +223,7 @@ def test_what_is_kept_is_what_the_formula_says(groups: TimeGroups | None, monkey
 
 
 def _record(monkeypatch: pytest.MonkeyPatch, name: str, allocated: dict[str, int]) -> None:
-    """Add up the bytes of what a function of ``triton_neuron`` makes, wherever it has been imported to."""
+    """Add up the bytes of what a function of ``trainables.kernels.gpu.neurons`` makes, wherever it has been imported to."""
     from trainables.kernels.gpu import collapsed
 
     real = getattr(neurons, name)

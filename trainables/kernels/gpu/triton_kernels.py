@@ -1,4 +1,4 @@
-"""The Triton kernels of ``triton_neuron``: bddi neurons with their max pool, on bits.
+"""The Triton kernels for GPUs: bddi neurons with their max pool, on bits.
 
 Tensors lie with their channels last: a drive or its gradient is ``[T, B, H, W, C]`` in memory. A position is a neuron's pixel, or
 the window of a 2x2 max pool, whose four neurons are its elements, row by row; P positions in all images, E elements. Bits lie in

@@ -120,7 +120,7 @@ storage: {tiny_study.parent / "results"}
     assert peaks["2"] < peaks[None]
 
 
-@pytest.mark.slow  # test_faults.py does it by default, with less to train
+@pytest.mark.slow  # pytest -m faults does it too, with less to train
 def test_killed_drivers_lose_and_repeat_nothing(tiny_study: Path, start: Start) -> None:
     """kill -9 of the driver, three times in one study: the last run ends it whole, with no doubled run or epoch."""
     storage = tiny_study.parent / "results"
@@ -136,7 +136,7 @@ def test_killed_drivers_lose_and_repeat_nothing(tiny_study: Path, start: Start) 
     assert_whole(storage, epochs=10)
 
 
-@pytest.mark.slow  # test_faults.py does it by default, with less to train
+@pytest.mark.slow  # pytest -m faults does it too, with less to train
 def test_a_killed_worker_is_replaced(tiny_study: Path, start: Start) -> None:
     """kill -9 of the process that trains: the replicate goes on from its checkpoint in another, and the study ends whole."""
     storage = tiny_study.parent / "results"
@@ -150,7 +150,7 @@ def test_a_killed_worker_is_replaced(tiny_study: Path, start: Start) -> None:
     assert_whole(storage, epochs=10)
 
 
-@pytest.mark.slow  # test_faults.py does it by default, with less to train
+@pytest.mark.slow  # pytest -m faults does it too, with less to train
 def test_interrupted_once(tiny_study: Path, start: Start) -> None:
     """Ctrl-C leaves no run RUNNING, says how to go on, and exits with 1; a smaller study may go on, and then the whole."""
     storage = tiny_study.parent / "results"
