@@ -102,7 +102,8 @@ def _find_studies(storage: str | None) -> "Iterator[ListedStudy]":
     from studies.engine.definition.locations import LEDGERS, shipped_studies
     from studies.engine.definition.lookup import find_stores, find_study
     from studies.engine.errors import StudyError
-    from studies.engine.ledger.ledger import StudyCounts, count_replicates, file_of
+    from studies.engine.ledger.reading import StudyCounts, count_replicates
+    from studies.engine.ledger.storage import file_of
 
     seen = set()
     overrides = all_overrides(None, storage, None)

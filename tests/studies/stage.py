@@ -10,6 +10,7 @@ from studies.engine.definition.study import Study
 from studies.engine.execution.controller import StudyController, checkpoint_folder
 from studies.engine.execution.progress import Display, Progress
 from studies.engine.ledger.ledger import open_ledger
+from studies.engine.ledger.reading import count_replicates
 from studies.engine.proposing.proposals import FixedProposals, StudyHistory
 from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.tracker import Tracker
@@ -60,3 +61,8 @@ class Stage:
 def last_report() -> EpochReport:
     metrics = {"val/accuracy": 0.5, "sparsity/overall": 0.9}
     return EpochReport(1, 1_700_000_000_000, metrics, {}, 1, {"calibration": "abc"})
+
+
+def list_ledger(ledger: str) -> dict[str, dict[str, int]]:
+    """How many replicates each study of a ledger has in each state, by the study's name; empty if there is no ledger yet."""
+    return {name: dict(counts.states) for name, counts in count_replicates(ledger).items()}

@@ -9,7 +9,7 @@ from studies.engine.definition.locations import Stores
 from studies.engine.definition.lookup import find_stores
 from studies.engine.definition.study import Study
 from studies.engine.errors import Problem, StudyError
-from studies.engine.ledger.ledger import check_ledger, file_of
+from studies.engine.ledger.storage import check_ledger, file_of
 from studies.engine.recording.mlflow_store import connect
 from trainables.training.files import files_at, without_keys
 

@@ -23,10 +23,10 @@ from studies.engine.ledger.ledger import (
     Ledger,
     LedgerEntry,
     LedgerError,
-    ReplicateStatus,
     open_ledger,
     read_ledger,
 )
+from studies.engine.ledger.reading import ReplicateStatus
 from studies.engine.proposing.adaptive_search import SearchProposals, WarmStart
 from studies.engine.proposing.proposals import FixedProposals, Proposals, StudyHistory
 from studies.engine.proposing.tuning import TunedProposals

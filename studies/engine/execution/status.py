@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from optuna.trial import TrialState
 
 from studies.engine.definition.lookup import find_study
-from studies.engine.ledger.ledger import ReplicateStatus, ledger_status
+from studies.engine.ledger.reading import ReplicateStatus, ledger_status
 from studies.run_record import ACCURACY
 
 

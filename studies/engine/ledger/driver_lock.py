@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from studies.engine.definition.locations import Stores
 from studies.engine.errors import Problem, StudyError
-from studies.engine.ledger.ledger import file_of
+from studies.engine.ledger.storage import file_of
 
 POSTGRESQL = "postgresql"
 _LONGEST_NAME = 63

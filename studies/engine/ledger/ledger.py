@@ -12,23 +12,34 @@ import dataclasses
 import hashlib
 import time
 import warnings
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from search_spaces.language.space import Cell, Space, cell_of_params, params_and_distributions
 from studies.credentials import mask_credentials
 from studies.engine.binding.optuna_internals import storage_of, study_id_of, trial_id_of
-from studies.engine.errors import Problem, StudyError
-from studies.engine.ledger.journal import Journal
+from studies.engine.ledger.storage import (
+    FILE_DIGEST,
+    IDENTITY,
+    LEVELS,
+    NUM_REPLICATES,
+    OF_EARLIER_VERSIONS,
+    REASON,
+    STUDY_NAME,
+    TITLE,
+    TUNED,
+    UNREACHABLE,
+    file_of,
+    is_absent,
+    open_storage,
+    unreachable,
+)
 from studies.run_record import OBJECTIVES, Role
 
 if TYPE_CHECKING:  # it imports the trainables, which takes seconds that readers of a ledger need not wait
@@ -37,26 +48,13 @@ if TYPE_CHECKING:  # it imports the trainables, which takes seconds that readers
 
 Written = TypeVar("Written")
 
-_STUDY_NAME = "spikesweep.study"
-_IDENTITY = "identity"
-_REASON = "reason"
 _ROLE = "role"
-_TUNED = "tuned"
 _NOTES = "notes"
 _OUT_OF_MEMORY = "num_out_of_memory"
 _METER = "meter"
-_TITLE = "title"
-_LEVELS = "levels"
-_DIGEST = "file_digest"
-_TOTAL = "num_replicates"
-_OTHERS = "of_earlier_versions"
-_SQLITE = "sqlite:///"
 
 WITHDRAWN = "withdrawn: the study did not ask for it any more"
 """The reason of a replicate that was RUNNING when a later version of the study file left it out. Ledgers hold this very text."""
-
-_UNREACHABLE = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, ImportError, ValueError)
-"""How a ledger can be out of reach, by a missing database driver or a file that is no journal among others."""
 
 SECONDS_OF_PATIENCE = 300.0
 """How long a write waits for a database that does not answer, for example during its restart; no file is waited for."""
@@ -96,32 +94,6 @@ class LedgerEntry:
     num_out_of_memory: int = 0
 
 
-@dataclass(frozen=True)
-class ReplicateStatus:
-    """One replicate, as ``spikesweep status`` shows it: what it is, its state, and its values or the reason of its state."""
-
-    title: str
-    state: TrialState
-    values: Mapping[str, float]
-    reason: str
-    levels: Cell
-    tuned: Cell
-    seed: int
-
-
-@dataclass(frozen=True)
-class LedgerStatus:
-    """The status of a study, as its ledger has it.
-
-    Attributes:
-        total: How many replicates there will be in all, as far as the last driver knew.
-        replicates: Those that have begun.
-    """
-
-    total: int
-    replicates: Sequence[ReplicateStatus]
-
-
 class Ledger:
     """The states of one study's replicates. The study's driver is the only writer; others may read.
 
@@ -139,7 +111,7 @@ class Ledger:
         """How often the present write has failed so far."""
         self._attributes = study.user_attrs
         trials = study.get_trials(deepcopy=False)
-        self._entries = {trial.user_attrs[_IDENTITY]: _entry(trial, space) for trial in trials}
+        self._entries = {trial.user_attrs[IDENTITY]: _entry(trial, space) for trial in trials}
 
     def entries(self) -> Mapping[str, LedgerEntry]:
         """The newest entry of every identity, in the order in which the replicates began."""
@@ -152,11 +124,11 @@ class Ledger:
             return
         params, distributions = params_and_distributions(self._space, replicate.cell, replicate.seed)
         attributes = {
-            _IDENTITY: replicate.identity,
-            _TITLE: replicate.title,
-            _LEVELS: replicate.cell,
+            IDENTITY: replicate.identity,
+            TITLE: replicate.title,
+            LEVELS: replicate.cell,
             _ROLE: replicate.role,
-            _TUNED: replicate.tuned,
+            TUNED: replicate.tuned,
             _NOTES: replicate.notes,
         }
         trial = create_trial(
@@ -180,12 +152,12 @@ class Ledger:
 
     def describe(self, file_digest: str, planned: Collection[str]) -> None:
         """Record which version of the study file is run, and which replicates of the ledger are not among those that it plans."""
-        self._attribute(_DIGEST, file_digest)
-        self._attribute(_OTHERS, [identity for identity in self._entries if identity not in planned])
+        self._attribute(FILE_DIGEST, file_digest)
+        self._attribute(OF_EARLIER_VERSIONS, [identity for identity in self._entries if identity not in planned])
 
     def expect(self, total: int) -> None:
         """Record how many replicates there will be in all, as far as is known now."""
-        self._attribute(_TOTAL, total)
+        self._attribute(NUM_REPLICATES, total)
 
     def _attribute(self, name: str, value: Any) -> None:
         if self._attributes.get(name) != value:
@@ -224,7 +196,7 @@ class Ledger:
         """The id of a new trial, or of the one that an earlier try created without hearing the answer."""
         if self._tries:
             for made in reversed(self._study.get_trials(deepcopy=False)):
-                if made.user_attrs.get(_IDENTITY) == identity and (unlike is None or trial_id_of(made) != unlike.trial_id):
+                if made.user_attrs.get(IDENTITY) == identity and (unlike is None or trial_id_of(made) != unlike.trial_id):
                     return trial_id_of(made)
         trial_id: int = self._storage.create_new_trial(
             study_id_of(self._study), template_trial=trial
@@ -234,7 +206,7 @@ class Ledger:
     def _finish(self, identity: str, state: TrialState, values: Mapping[str, float] | None = None, *, reason: str = "") -> None:
         entry = self._entries[identity]
         if reason:
-            self._written(lambda: self._storage.set_trial_user_attr(entry.trial_id, _REASON, reason))
+            self._written(lambda: self._storage.set_trial_user_attr(entry.trial_id, REASON, reason))
         self._written(lambda: self._set_state(entry.trial_id, state, list(values.values()) if values else None))
         self._entries[identity] = dataclasses.replace(entry, state=state, values=values or {}, reason=reason)
 
@@ -268,37 +240,16 @@ def read_ledger(ledger: str, study_name: str, space: Space) -> Mapping[str, Ledg
     Raises:
         StudyError: The ledger cannot be reached.
     """
-    if _is_absent(ledger):
+    if is_absent(ledger):
         return {}
     try:
-        return Ledger(optuna.load_study(study_name=_name_in_ledger(study_name, space), storage=_storage(ledger)), space).entries()
+        return Ledger(
+            optuna.load_study(study_name=_name_in_ledger(study_name, space), storage=open_storage(ledger)), space
+        ).entries()
     except KeyError:
         return {}
-    except _UNREACHABLE as error:
-        raise _unreachable(ledger, error) from None
-
-
-def ledger_status(ledger: str, study_name: str, file_digest: str) -> LedgerStatus | None:
-    """The status of a study by its ledger alone; None if another version of its file ran last, or none at all.
-
-    Raises:
-        StudyError: The ledger cannot be reached.
-    """
-    if _is_absent(ledger):
-        return None
-    try:
-        storage = _storage(ledger)
-        of_name = [study for study in storage.get_all_studies() if study.user_attrs.get(_STUDY_NAME) == study_name]
-        if not of_name or of_name[-1].user_attrs.get(_DIGEST) != file_digest:
-            return None
-        found = of_name[-1]  # a study's newest space comes last
-        trials = storage.get_all_trials(study_id_of(found), deepcopy=False)
-    except _UNREACHABLE as error:
-        raise _unreachable(ledger, error) from None
-    others = set(found.user_attrs[_OTHERS])
-    newest = {trial.user_attrs[_IDENTITY]: trial for trial in trials}
-    ours = [_replicate_status(trial) for identity, trial in newest.items() if identity not in others]
-    return LedgerStatus(found.user_attrs[_TOTAL], ours)
+    except UNREACHABLE as error:
+        raise unreachable(ledger, error) from None
 
 
 def open_ledger(ledger: str, study_name: str, space: Space) -> Ledger:
@@ -312,109 +263,21 @@ def open_ledger(ledger: str, study_name: str, space: Space) -> Ledger:
             file.parent.mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
             study_name=_name_in_ledger(study_name, space),
-            storage=_storage(ledger),
+            storage=open_storage(ledger),
             directions=list(OBJECTIVES.values()),
             load_if_exists=True,
         )
         with warnings.catch_warnings(category=ExperimentalWarning, action="ignore"):
             study.set_metric_names(list(OBJECTIVES))
-        study.set_user_attr(_STUDY_NAME, study_name)
-    except _UNREACHABLE as error:
-        raise _unreachable(ledger, error) from None
+        study.set_user_attr(STUDY_NAME, study_name)
+    except UNREACHABLE as error:
+        raise unreachable(ledger, error) from None
     return Ledger(study, space)
-
-
-def check_ledger(ledger: str) -> None:
-    """Check that the ledger can be read; a file that does not exist yet is no problem.
-
-    Raises:
-        StudyError: The ledger cannot be reached.
-    """
-    try:
-        if not _is_absent(ledger):
-            _storage(ledger)
-    except _UNREACHABLE as error:
-        raise _unreachable(ledger, error) from None
-
-
-def file_of(ledger: str) -> Path | None:
-    """The file of a ledger; None if a database server keeps it."""
-    if "://" not in ledger:
-        return Path(ledger)
-    return Path(ledger.removeprefix(_SQLITE)) if ledger.startswith(_SQLITE) else None
-
-
-@dataclass(frozen=True)
-class StudyCounts:
-    """How many replicates a study has in each state, as its ledger has it.
-
-    ``num_replicates`` is how many there will be in all, as far as the last driver knew; None if it did not get so far.
-    """
-
-    num_replicates: int | None
-    states: Mapping[str, int]
-
-
-def list_ledger(ledger: str) -> dict[str, dict[str, int]]:
-    """How many replicates each study of a ledger has in each state, by the study's name; empty if there is no ledger yet.
-
-    Raises:
-        StudyError: The ledger cannot be reached.
-    """
-    return {name: dict(counts.states) for name, counts in count_replicates(ledger).items()}
-
-
-def count_replicates(ledger: str) -> dict[str, StudyCounts]:
-    """How far each study of a ledger is, by the study's name; empty if there is no ledger yet.
-
-    Raises:
-        StudyError: The ledger cannot be reached.
-    """
-    if _is_absent(ledger):
-        return {}
-    try:
-        storage = _storage(ledger)
-        counts: dict[str, StudyCounts] = {}
-        for summary in optuna.get_all_study_summaries(storage):  # a study's newest space comes last
-            if name := summary.user_attrs.get(_STUDY_NAME):
-                study = optuna.load_study(study_name=summary.study_name, storage=storage)
-                others = summary.user_attrs.get(_OTHERS, ())
-                trials = {trial.user_attrs[_IDENTITY]: trial for trial in study.get_trials(deepcopy=False)}
-                newest = {identity: trial.state.name for identity, trial in trials.items() if identity not in others}
-                counts[name] = StudyCounts(summary.user_attrs.get(_TOTAL), Counter(newest.values()))
-    except _UNREACHABLE as error:
-        raise _unreachable(ledger, error) from None
-    return counts
 
 
 def _name_in_ledger(study_name: str, space: Space) -> str:
     essence = "; ".join(f"{factor.name}: {factor.domain!r} {dict(factor.when)!r}" for factor in space.factors)
     return f"{study_name}-{hashlib.sha256(essence.encode()).hexdigest()[:8]}"
-
-
-def _is_absent(ledger: str) -> bool:
-    file = file_of(ledger)
-    return file is not None and not file.exists()
-
-
-def _storage(ledger: str) -> BaseStorage:
-    if "://" not in ledger:
-        return JournalStorage(Journal(Path(ledger)))
-    timeout = {"connect_args": {"timeout": 60}} if ledger.startswith(_SQLITE) else {}
-    return RDBStorage(ledger, engine_kwargs={"pool_pre_ping": True, **timeout})
-
-
-def _replicate_status(trial: FrozenTrial) -> ReplicateStatus:
-    attributes = trial.user_attrs
-    return ReplicateStatus(
-        title=attributes[_TITLE],
-        state=trial.state,
-        values=dict(zip(OBJECTIVES, trial.values or [], strict=False)),
-        reason=attributes.get(_REASON, ""),
-        levels=attributes[_LEVELS],
-        tuned=attributes.get(_TUNED, {}),
-        seed=trial.params["seed"],
-    )
 
 
 def _entry(trial: FrozenTrial, space: Space) -> LedgerEntry:
@@ -423,18 +286,11 @@ def _entry(trial: FrozenTrial, space: Space) -> LedgerEntry:
         trial_id=trial_id_of(trial),
         state=trial.state,
         values=dict(zip(OBJECTIVES, trial.values or [], strict=False)),
-        reason=attributes.get(_REASON, ""),
+        reason=attributes.get(REASON, ""),
         cell=cell_of_params(space, trial.params),
         seed=trial.params["seed"],
         role=attributes.get(_ROLE, "cell"),
-        tuned=attributes.get(_TUNED, {}),
+        tuned=attributes.get(TUNED, {}),
         notes=attributes.get(_NOTES, {}),
         num_out_of_memory=attributes.get(_OUT_OF_MEMORY, 0),
     )
-
-
-def _unreachable(ledger: str, error: Exception) -> StudyError:
-    reason = mask_credentials(str(error.__cause__ or error).strip().split("\n")[0])
-    rule = "the ledger must be a journal file or a database that can be read and written"
-    repair = "check the path or URL, the database server and your rights (ledger in the study file, or --set ledger=…)"
-    return StudyError([Problem("ledger", rule, f"{mask_credentials(ledger)} ({reason})", repair)])

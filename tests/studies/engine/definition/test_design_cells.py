@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from studies.engine.ledger.ledger import list_ledger
 from tests.conftest import Start, run, wait_for
+from tests.studies.stage import list_ledger
 from trainables.response_surface import Config, expected_accuracy
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from studies.engine.ledger.ledger import list_ledger
 from tests.conftest import PATIENCE_S, Start, run, s3_uri
+from tests.studies.stage import list_ledger
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.files import inside
 

@@ -15,8 +15,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from studies.engine.ledger.ledger import list_ledger
 from tests.conftest import PATIENCE_S, SPIKESWEEP, Start, read_if_there, run, wait_for, workers_of
+from tests.studies.stage import list_ledger
 
 
 def mlflow_runs(storage: Path) -> tuple[list[Run], list[Run], MlflowClient]:

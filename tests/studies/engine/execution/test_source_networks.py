@@ -20,9 +20,8 @@ from studies.engine.definition.study import Study
 from studies.engine.execution.controller import checkpoint_folder
 from studies.engine.execution.runner import num_trained_source_networks
 from studies.engine.execution.worker import FAILED
-from studies.engine.ledger.ledger import list_ledger
 from tests.conftest import PATIENCE_S, SPIKESWEEP, Start, run, wait_for
-from tests.studies.stage import Stage, last_report
+from tests.studies.stage import Stage, last_report, list_ledger
 from trainables import ann
 from trainables.data.datasets import prepare
 from trainables.training.checkpoints import CheckpointFolder

@@ -12,8 +12,9 @@ from optuna.trial import TrialState
 from search_spaces.language.space import make_space
 from studies.engine.definition.loading import load_study
 from studies.engine.errors import StudyError
-from studies.engine.ledger.ledger import LedgerError, list_ledger, open_ledger, read_ledger
+from studies.engine.ledger.ledger import LedgerError, open_ledger, read_ledger
 from studies.run_record import ACCURACY, SPARSITY
+from tests.studies.stage import list_ledger
 
 
 def test_a_replicate_from_running_to_its_end(tiny_study: Path) -> None:

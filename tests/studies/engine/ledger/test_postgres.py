@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from studies.engine.ledger.ledger import list_ledger
 from tests.conftest import PATIENCE_S, SPIKESWEEP, Start, run, wait_for
 from tests.studies.postgresql import PASSWORD, Database, mlflow_on, needs_postgresql, postgresql
+from tests.studies.stage import list_ledger
 
 pytestmark = needs_postgresql
 EPOCHS = 20

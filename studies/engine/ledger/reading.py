@@ -1,0 +1,123 @@
+"""How far the studies of a ledger are, read from the ledger alone: no study file is checked, and torch is not imported."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search_spaces.language.space import Cell
+from studies.engine.binding.optuna_internals import study_id_of
+from studies.engine.ledger.storage import (
+    FILE_DIGEST,
+    IDENTITY,
+    LEVELS,
+    NUM_REPLICATES,
+    OF_EARLIER_VERSIONS,
+    REASON,
+    STUDY_NAME,
+    TITLE,
+    TUNED,
+    UNREACHABLE,
+    is_absent,
+    open_storage,
+    unreachable,
+)
+from studies.run_record import OBJECTIVES
+
+
+@dataclass(frozen=True)
+class ReplicateStatus:
+    """One replicate, as ``spikesweep status`` shows it: what it is, its state, and its values or the reason of its state."""
+
+    title: str
+    state: TrialState
+    values: Mapping[str, float]
+    reason: str
+    levels: Cell
+    tuned: Cell
+    seed: int
+
+
+@dataclass(frozen=True)
+class LedgerStatus:
+    """The status of a study, as its ledger has it.
+
+    Attributes:
+        total: How many replicates there will be in all, as far as the last driver knew.
+        replicates: Those that have begun.
+    """
+
+    total: int
+    replicates: Sequence[ReplicateStatus]
+
+
+@dataclass(frozen=True)
+class StudyCounts:
+    """How many replicates a study has in each state, as its ledger has it.
+
+    ``num_replicates`` is how many there will be in all, as far as the last driver knew; None if it did not get so far.
+    """
+
+    num_replicates: int | None
+    states: Mapping[str, int]
+
+
+def ledger_status(ledger: str, study_name: str, file_digest: str) -> LedgerStatus | None:
+    """The status of a study by its ledger alone; None if another version of its file ran last, or none at all.
+
+    Raises:
+        StudyError: The ledger cannot be reached.
+    """
+    if is_absent(ledger):
+        return None
+    try:
+        storage = open_storage(ledger)
+        of_name = [study for study in storage.get_all_studies() if study.user_attrs.get(STUDY_NAME) == study_name]
+        if not of_name or of_name[-1].user_attrs.get(FILE_DIGEST) != file_digest:
+            return None
+        found = of_name[-1]  # a study's newest space comes last
+        trials = storage.get_all_trials(study_id_of(found), deepcopy=False)
+    except UNREACHABLE as error:
+        raise unreachable(ledger, error) from None
+    others = set(found.user_attrs[OF_EARLIER_VERSIONS])
+    newest = {trial.user_attrs[IDENTITY]: trial for trial in trials}
+    ours = [_replicate_status(trial) for identity, trial in newest.items() if identity not in others]
+    return LedgerStatus(found.user_attrs[NUM_REPLICATES], ours)
+
+
+def count_replicates(ledger: str) -> dict[str, StudyCounts]:
+    """How far each study of a ledger is, by the study's name; empty if there is no ledger yet.
+
+    Raises:
+        StudyError: The ledger cannot be reached.
+    """
+    if is_absent(ledger):
+        return {}
+    try:
+        storage = open_storage(ledger)
+        counts: dict[str, StudyCounts] = {}
+        for summary in optuna.get_all_study_summaries(storage):  # a study's newest space comes last
+            if name := summary.user_attrs.get(STUDY_NAME):
+                study = optuna.load_study(study_name=summary.study_name, storage=storage)
+                others = summary.user_attrs.get(OF_EARLIER_VERSIONS, ())
+                trials = {trial.user_attrs[IDENTITY]: trial for trial in study.get_trials(deepcopy=False)}
+                newest = {identity: trial.state.name for identity, trial in trials.items() if identity not in others}
+                counts[name] = StudyCounts(summary.user_attrs.get(NUM_REPLICATES), Counter(newest.values()))
+    except UNREACHABLE as error:
+        raise unreachable(ledger, error) from None
+    return counts
+
+
+def _replicate_status(trial: FrozenTrial) -> ReplicateStatus:
+    attributes = trial.user_attrs
+    return ReplicateStatus(
+        title=attributes[TITLE],
+        state=trial.state,
+        values=dict(zip(OBJECTIVES, trial.values or [], strict=False)),
+        reason=attributes.get(REASON, ""),
+        levels=attributes[LEVELS],
+        tuned=attributes.get(TUNED, {}),
+        seed=trial.params["seed"],
+    )
