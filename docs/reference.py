@@ -102,7 +102,7 @@ def trainables_page() -> str:
     lines = [
         "# Trainables and their fields",
         "A trainable is what one replicate trains. Each field below may stand in `config` (one value for the whole study) or be "
-        "a factor. Fields marked *does not change results* are no part of a replicate's identity: replicates that differ "
+        "a factor. Fields marked *does not change results* are not part of a replicate's identity: replicates that differ "
         "in them alone are the same replicate.",
     ]
     for name in trainable_names():

@@ -69,7 +69,7 @@ def list_studies(
     presets: Annotated[bool, typer.Option("--presets", help="List the presets of each trainable instead.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List studies and how far each one is.
+    """List studies and how far along each one is.
 
     Lists the shipped studies, the study files of this folder, and what else has been run into the storage folder. Progress is
     the number of replicates that are done, of all that the study asks for. A narrow terminal shows fewer columns; --json has

@@ -14,7 +14,7 @@ from studies.commands.options import (
 
 
 def status(study: StudyArgument, overrides: SetOption = None, storage: StorageOption = None, as_json: JsonOption = False) -> None:
-    """Show how far a study is, and its best replicate so far.
+    """Show how far along a study is, and its best replicate.
 
     Counts replicates by state (planned, running, complete, pruned, failed), and gives the reason of every failure. Can be
     called while the study runs.

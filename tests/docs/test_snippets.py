@@ -105,5 +105,5 @@ def test_the_tutorial_works(tmp_path: Path) -> None:
             result = subprocess.run([*SPIKESWEEP, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
             assert result.returncode == 0, (command, result.stdout, result.stderr)
     assert (tmp_path / "results/reports/my_first/summary.html").exists()
-    status = [*SPIKESWEEP, "status", "my_first.yaml", "--set", "seeds=6"]
-    assert "18 complete" in subprocess.run(status, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    status = [*SPIKESWEEP, "status", "my_first.yaml", "--set", "seeds=8"]
+    assert "24 complete" in subprocess.run(status, cwd=tmp_path, capture_output=True, text=True, check=True).stdout

@@ -1,7 +1,7 @@
 """Which code runs a network: plain torch (``networks.network``), which is the definition, or a backend that does the same faster.
 
 Spikes are equal where the arithmetic is exact (weights and images of few bits); elsewhere drives are summed in another order, so
-that results agree within rounding. So a backend is no part of a replicate's identity, but every report names it.
+that results agree within rounding. So a backend is not part of a replicate's identity, but every report names it.
 
 ``auto`` chooses the event-driven kernels on a CPU, where they support the network. On a GPU it chooses plain torch until the
 Triton kernels have been measured on one: so far they are tested in Triton's interpreter alone.

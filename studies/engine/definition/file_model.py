@@ -291,8 +291,9 @@ class SpaceFile(FileSection):
     )
     constraints: list[str] = Field(
         default_factory=list,
-        description="What every configuration keeps: expressions over fields, num_parameters, memory_bytes and "
-        'operations_per_image, e.g. "time_steps * feature_scale <= 4". Cells that break one are left out.',
+        description="What every configuration keeps: expressions over fields, num_parameters, operations_per_image, "
+        "training_operations, memory_bytes and cpu_memory_bytes, e.g. "
+        '"time_steps * feature_scale <= 4". Cells that break one are left out.',
     )
 
 
