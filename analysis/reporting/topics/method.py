@@ -154,8 +154,8 @@ def _effects(summary: Summary) -> list[str]:
         "seeds, corrected for small samples (Cumming 2012; Lakens 2013).",
         f"“No effect larger than”: an undecided difference whose 95 % interval lies within ±{100 * NEGLIGIBLE_FRACTION:g} points "
         f"(of outcomes that are not fractions: ±{100 * NEGLIGIBLE_SHARE:g} % of the baseline's mean). “More seeds”: how many "
-        "more would decide with 80 % power at the strictest level of Holm's correction, if the true difference and spread are the "
-        "measured ones.",
+        "more would decide with 80 % power at the strictest level of Holm's correction, if the true difference and spread are "
+        "the measured ones.",
     ]
 
 
