@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from search_spaces.language.factors import same_level
 from search_spaces.language.fractional import aliased_effects, resolution_of, smallest_columns
 from search_spaces.language.rules import RuleError
-from search_spaces.language.space import Cell, Level, Space, cell_key
+from search_spaces.language.space import Cell, Factor, Level, Levels, Space, cell_key
 
 MOST_CELLS = 1_000_000
 """The largest number of cells that a design lists; more are a slip, and memory would not hold them."""
@@ -54,6 +54,11 @@ def one_factor_at_a_time(space: Space, baseline: Mapping[str, Level]) -> list[Ce
     return _distinct(cells)
 
 
+def is_switch(factor: Factor) -> bool:
+    """Whether a factor turns a component on and off: its levels are true and false, and no others."""
+    return isinstance(factor.domain, Levels) and {repr(level) for level in factor.domain.values} == {"True", "False"}
+
+
 def leave_one_out(space: Space, baseline: Mapping[str, Level]) -> list[Cell]:
     """The baseline, in which all components are on, then a cell for each component in which it alone is off.
 
@@ -83,6 +88,14 @@ def full_factorial(space: Space, baseline: Mapping[str, Level]) -> list[Cell]:
     if num_cells > MOST_CELLS:
         raise RuleError(f"full_factorial makes at most {MOST_CELLS:,} cells", f"{num_cells:,}")
     return _distinct([_baseline_cell(space, baseline), *space.cells()])
+
+
+ENUMERATED: Mapping[str, Callable[[Space, Mapping[str, Level]], list[Cell]]] = {
+    "one_factor_at_a_time": one_factor_at_a_time,
+    "leave_one_out": leave_one_out,
+    "full_factorial": full_factorial,
+}
+"""The designs that follow from a space and a baseline alone, by name."""
 
 
 @dataclass(frozen=True)

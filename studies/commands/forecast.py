@@ -23,6 +23,7 @@ import torch
 from search_spaces.language.space import Cell
 from studies.engine.binding.configurations import Configuration
 from studies.engine.binding.trainable_modules import load_trainable, make_config
+from studies.engine.definition.replicate_counts import replicates_of_cells, replicates_of_search
 from studies.engine.definition.study import Study
 from studies.engine.execution.resource_requests import GIB, runs_on_gpu
 from studies.run_record import ACCURACY
@@ -132,12 +133,10 @@ def forecast(study: Study, num_cpus: int | None = None) -> Forecast:
 
 def num_planned(study: Study) -> int:
     """How many replicates a study will train at most, those of nested searches and finalists among them."""
-    num_seeds = len(study.seeds)
-    if study.search:
-        finalists = study.search.finalists * (num_seeds - study.search.seeds_per_trial)
-        return study.search.num_trials * study.search.seeds_per_trial + finalists
-    tuning = len(study.cells) * study.tuning.num_trials if study.tuning else 0
-    return len(study.cells) * num_seeds + tuning
+    search, num_seeds = study.search, len(study.seeds)
+    if search:
+        return replicates_of_search(search.num_trials, search.seeds_per_trial, search.finalists, num_seeds)
+    return replicates_of_cells(len(study.cells), num_seeds, study.tuning.num_trials if study.tuning else 0)
 
 
 def _cells(study: Study) -> tuple[list[Cell], bool]:

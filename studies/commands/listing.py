@@ -12,7 +12,7 @@ from studies.commands.options import JsonOption, StorageOption, all_overrides, o
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from studies.engine.definition.file_model import FactorEntry, StudyFile
+    from studies.engine.definition.file_model import StudyFile
 
 SHORTEST_QUESTION = 24
 """Columns that the question has at least; what would take them from it is left out of the table."""
@@ -97,10 +97,11 @@ def list_studies(
         out.print(_table(studies, out.width))
 
 
-def _find_studies(storage: str | None) -> "Iterator[ListedStudy]":
+def _find_studies(storage: str | None) -> Iterator[ListedStudy]:
     """Shipped studies, those of files in this folder, and the others that the storage's ledgers have."""
     from studies.engine.definition.locations import LEDGERS, shipped_studies
     from studies.engine.definition.lookup import find_stores, find_study
+    from studies.engine.definition.replicate_counts import is_upper_bound, num_replicates
     from studies.engine.errors import StudyError
     from studies.engine.ledger.reading import StudyCounts, count_replicates
     from studies.engine.ledger.storage import file_of
@@ -123,7 +124,7 @@ def _find_studies(storage: str | None) -> "Iterator[ListedStudy]":
             design=content.design.name,
             trainables=_trainables(content),
             num_replicates=recorded.num_replicates or num_replicates(content),
-            at_most=recorded.num_replicates is None and bool(content.constraints) and not _is_counted(content),
+            at_most=recorded.num_replicates is None and is_upper_bound(content),
             states=recorded.states,
         )
     for journal in sorted((folder / LEDGERS).glob("*.journal")):
@@ -152,66 +153,6 @@ def _trainables(content: "StudyFile") -> list[str]:
     if entry is None:
         return [content.trainable] if content.trainable else []
     return [str(level) for level in (entry if isinstance(entry, list) else entry.levels or [])]
-
-
-def _is_counted(content: "StudyFile") -> bool:
-    """Whether the file gives the number of configurations, so that constraints take none away."""
-    return content.design.name in ("random", "adaptive_search")
-
-
-def num_replicates(content: "StudyFile") -> int | None:
-    """How many replicates a study file asks for, as far as can be said without its trainable and its data.
-
-    Constraints are not looked at, nor which placements of pools its images allow. None where the file is wrong about it.
-    """
-    from studies.engine.definition.file_model import AdaptiveSearch, RandomDesign
-
-    design, seeds = content.design, content.seeds
-    num_seeds = seeds if isinstance(seeds, int) else len(seeds)
-    if isinstance(design, AdaptiveSearch):
-        return design.num_trials * design.seeds_per_trial + design.finalists * (num_seeds - design.seeds_per_trial)
-    num_cells = design.num_cells if isinstance(design, RandomDesign) else _num_cells(content)
-    return num_cells and num_cells * (num_seeds + (content.tuning.num_trials if content.tuning else 0))
-
-
-def _num_cells(content: "StudyFile") -> int | None:
-    from search_spaces.language import designs
-    from search_spaces.language.space import Factor, Levels, make_space
-    from studies.engine.definition.file_model import FractionalFactorial
-
-    factors = []
-    baseline = dict(content.baseline)
-    for name, entry in content.factors.items():
-        levels = Levels(_levels(entry))
-        when = {} if isinstance(entry, list) else entry.when
-        conditions = {other: tuple(value) if isinstance(value, list) else (value,) for other, value in when.items()}
-        factors.append(Factor(name, levels, {other: tuple(values) for other, values in conditions.items()}))
-        if content.design.name == "leave_one_out" and levels.contains(value=True):
-            baseline.setdefault(name, True)
-        baseline[name] = levels.canonical(baseline.get(name))
-    try:
-        space = make_space(factors)
-        if isinstance(content.design, FractionalFactorial):
-            return len(designs.fractional_factorial(space, baseline, resolution=content.design.resolution).cells)
-        make = {
-            "one_factor_at_a_time": designs.one_factor_at_a_time,
-            "leave_one_out": designs.leave_one_out,
-            "full_factorial": designs.full_factorial,
-        }[content.design.name]
-        return len(make(space, baseline))
-    except ValueError:
-        return None
-
-
-def _levels(entry: "FactorEntry") -> tuple[bool | int | float | str | None, ...]:
-    from search_spaces.language.pool_placements import pool_placements
-
-    if isinstance(entry, list):
-        return tuple(entry)
-    if entry.layouts is None:
-        return tuple(entry.levels or ())
-    pools = [entry.layouts.pools] if isinstance(entry.layouts.pools, int) else entry.layouts.pools
-    return tuple(pool_placements(entry.layouts.convolutions.split(), pools, entry.layouts.kinds, mixed=entry.layouts.mixed))
 
 
 def _table(studies: Sequence[ListedStudy], width: int) -> "Table":

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search_spaces.language.designs import reference_cell
+from search_spaces.language.designs import is_switch, reference_cell
 from search_spaces.language.expressions import Expression, parse
 from search_spaces.language.rules import RuleError
-from search_spaces.language.space import LARGEST_SEED, Cell, Factor, Levels, Space
+from search_spaces.language.space import LARGEST_SEED, Cell, Factor, Space
 from studies.engine.binding.configurations import DERIVED, TRAINABLE, Binder
 from studies.engine.binding.trainable_modules import Trainable, field_names, load_trainable, presets, trainable_names
 from studies.engine.definition.design_cells import COMPARING, DesignReader
@@ -262,7 +262,7 @@ class Checker:
         compares = content.design.name in COMPARING and not self._is_all_dropped("design")
         given = dict(content.baseline)
         if content.design.name == "leave_one_out":  # a component is on
-            given = {**{name: True for name, factor in factors.items() if _is_switch(factor)}, **given}
+            given = {**{name: True for name, factor in factors.items() if is_switch(factor)}, **given}
         baseline: Cell = {}
         for name in content.factors:
             path = f"baseline.{name}"
@@ -334,8 +334,3 @@ class Checker:
         if number > MOST_REPLICATES:
             rule = f"a study may have at most {MOST_REPLICATES:,} replicates"
             self._collector.add("design", rule, f"{number:,}: {', '.join(parts)}", "fewer levels, trials or seeds")
-
-
-def _is_switch(factor: Factor) -> bool:
-    domain = factor.domain
-    return isinstance(domain, Levels) and {repr(level) for level in domain.values} == {"True", "False"}

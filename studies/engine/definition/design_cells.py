@@ -5,16 +5,14 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from search_spaces.language.designs import (
+    ENUMERATED,
     fractional_factorial,
-    full_factorial,
-    leave_one_out,
-    one_factor_at_a_time,
     random_cells,
     reference_cell,
 )
 from search_spaces.language.expressions import Expression
 from search_spaces.language.rules import RuleError
-from search_spaces.language.space import Cell, Level, Space
+from search_spaces.language.space import Cell, Space
 from studies.engine.binding.configurations import Binder
 from studies.engine.definition.file_model import MOST_CELLS, Design, FractionalFactorial, RandomDesign
 from studies.engine.errors import ProblemCollector, shown
@@ -30,12 +28,6 @@ MOST_REFUSED = 20_000
 """How many random cells may be refused before a random design gives up."""
 MOST_TOLD = 10
 """After this many wrong cells no more are looked at: the others are most likely wrong in the same way."""
-
-_ENUMERATED: Mapping[str, Callable[[Space, Mapping[str, Level]], list[Cell]]] = {
-    "one_factor_at_a_time": one_factor_at_a_time,
-    "leave_one_out": leave_one_out,
-    "full_factorial": full_factorial,
-}
 
 
 @dataclass
@@ -91,7 +83,7 @@ class DesignReader:
                     _fraction_in_words(fraction.resolution, fraction.generators, fraction.aliases),
                 )
             else:
-                cells = _ENUMERATED[design.name](self.space, self.baseline)
+                cells = ENUMERATED[design.name](self.space, self.baseline)
         except RuleError as broken:
             self.collector.add_broken("design", broken, value=design.name, repair="change the design, or the factors")
             return [], []

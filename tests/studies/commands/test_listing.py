@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 from studies.cli import app
 from studies.commands import options
 from studies.commands.forecast import num_planned
-from studies.commands.listing import num_replicates
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.locations import shipped_studies
 from studies.engine.definition.lookup import find_study
+from studies.engine.definition.replicate_counts import num_replicates
 from tests.conftest import run
 
 MINE = """\
