@@ -153,8 +153,8 @@ class StudyRecord:
     ranges: Mapping[str, str] = field(default_factory=dict)
     """The factors that are a range, in words, e.g. ``0.0001 to 0.1, log``."""
     bounds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """The same as numbers: ``low``, ``high``, ``log``, ``step`` (or None), ``integer``; records of earlier versions may lack
-    them."""
+    """The ranges as numbers, by factor: ``low``, ``high``, ``log``, ``step`` (or None), ``integer``; records of earlier versions
+    may lack them."""
     conditions: Mapping[str, Mapping[str, Sequence[Level]]] = field(default_factory=dict)
     """When a factor is active: the levels that other factors must have."""
     references: Mapping[str, Mapping[str, Level]] = field(default_factory=dict)

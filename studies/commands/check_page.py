@@ -83,7 +83,7 @@ def _forecast_data(forecast: Forecast) -> dict[str, Any]:
 
 
 def page(study: Study, forecast: Forecast | None, warm: WarmStart, *, width: int, full: bool = False) -> Group:
-    """All of it, for a person: what is trained, what differs from defaults, the cells, and what to expect.
+    """The page of ``spikesweep check``, for a person: what is trained, what differs from defaults, the cells, what to expect.
 
     ``full`` shows every field of the configs, by section, and all cells.
     """

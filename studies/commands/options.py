@@ -83,10 +83,10 @@ def problems_exit_2() -> Iterator[None]:
 
 @contextmanager
 def writing_into(folder: Path) -> Iterator[None]:
-    """Files of a report cannot be written: a problem of the storage.
+    """Write files of a report into ``folder``; if that fails, it is told as a problem of the storage.
 
     Raises:
-        StudyError: That, with the reason.
+        StudyError: A file cannot be written; the problem has the reason.
     """
     try:
         yield

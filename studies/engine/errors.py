@@ -36,7 +36,14 @@ _RULES = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing to mend. ``where`` is ``file:line path.in.file``, or what else a person can find."""
+    """One thing in a study or a command that its user has to mend.
+
+    Attributes:
+        where: ``file:line path.in.file``, or the option or place that it is about.
+        rule: The rule that is broken, in words.
+        value: What breaks it.
+        repair: What the user can do about it.
+    """
 
     where: str
     rule: str

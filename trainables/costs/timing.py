@@ -50,7 +50,7 @@ class Timing:
 
     @property
     def total_s(self) -> float:
-        """Of the whole replicate."""
+        """The predicted seconds of the whole replicate: what happens once, all training steps, and all batches of evaluation."""
         steps_s = self.num_steps * self.seconds_per_step
         return self.seconds_once + steps_s + self.num_evaluation_batches * self.seconds_per_evaluation_batch
 

@@ -77,7 +77,7 @@ class CheckpointFolder:
         return weights
 
     def kept_weights(self) -> dict[str, Tensor] | None:
-        """The same; None where there are none, or not those."""
+        """The weights that a finished replicate kept, on the CPU; None if it kept none, or if the file is missing or damaged."""
         finished = self._finished()
         if finished is None or finished[1] is None:
             return None

@@ -44,7 +44,7 @@ class EpochReport:
 
     @property
     def final(self) -> bool:
-        """Whether this is the last one."""
+        """Whether this is the report of the last epoch."""
         return self.epoch == self.num_epochs
 
     def as_dict(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class EpochReport:
         """The report of which ``as_dict`` made ``stored``.
 
         Raises:
-            TypeError: It is none.
+            TypeError: ``stored`` lacks a field of a report, or has another one.
         """
         return cls(**{("run_facts" if name == "facts" else name): value for name, value in stored.items()})
 

@@ -39,13 +39,13 @@ class Trained:
 
     trainable: str
     config: Mapping[str, Any]
-    """Every field."""
+    """All fields of the trainable's config, by name."""
     seed: int
     image_shape: ImageShape
     num_classes: int
 
     def task(self) -> Task:
-        """How it is built and run.
+        """How the network is built and run: what the trainable passes to ``training.loop.fit``.
 
         Raises:
             ValueError: The config is not one of this version's.

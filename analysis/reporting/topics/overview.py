@@ -32,7 +32,7 @@ def overview_document(recorded: RecordedStudy, warnings: Sequence[str]) -> Docum
 
 
 def overview_data(recorded: RecordedStudy, warnings: Sequence[str]) -> dict[str, Any]:
-    """The same for a script: plain data, for JSON."""
+    """What a study ran, as plain data for JSON: replicates by state, the grid of seeds, durations, failures, provenance."""
     study, found = recorded.study, overview(recorded.runs)
     return {
         "name": study.name,

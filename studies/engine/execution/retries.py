@@ -40,7 +40,7 @@ class InFlight:
 
     @property
     def identity(self) -> str:
-        """Of the item."""
+        """The identity of the replicate or source network that is trained."""
         return self.item.identity
 
     @property

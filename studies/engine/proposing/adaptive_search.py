@@ -207,6 +207,7 @@ class SearchProposals:
         self._stopping.replay(curves)
 
     def next(self) -> Replicate | None:
+        """The replicate to train next; None if there is none now."""
         if self._queue:
             return self._queue.popleft()
         if not self._has_proposed_all():
@@ -218,6 +219,7 @@ class SearchProposals:
         return self._queue.popleft() if self._queue else None
 
     def is_waiting(self) -> bool:
+        """Whether more replicates may be proposed once one in training has finished."""
         return bool(self._queue) or self._finalists is None
 
     def _has_proposed_all(self) -> bool:
@@ -251,6 +253,7 @@ class SearchProposals:
         self._queue.extend(sorted(left, key=lambda replicate: not self._history.is_running(replicate)))
 
     def reported(self, replicate: Replicate, epoch: int, metrics: Metrics) -> bool:
+        """Take note of an epoch's metrics; True if the replicate should stop here, since it is pruned."""
         if replicate.role != "search" or self._plan.primary not in metrics:
             return False
         value = metrics[self._plan.primary]
@@ -258,6 +261,7 @@ class SearchProposals:
         return self._stopping is not None and self._stopping.report(replicate.identity, epoch, value)
 
     def finished(self, replicate: Replicate, state: TrialState, metrics: Metrics) -> None:
+        """Take note that a replicate is COMPLETE with these metrics, PRUNED or FAIL."""
         if replicate.role != "search":
             return
         if self._stopping:
@@ -298,15 +302,18 @@ class SearchProposals:
         return any(name not in of_seed for of_seed in metrics.values() for name in self._metric_names())
 
     def planned(self) -> Sequence[Replicate]:
+        """Every replicate that the study has asked for so far, whether it has been trained or not."""
         return [*(replicate for trial in self._trials.values() for replicate in trial.replicates), *(self._finalists or ())]
 
     def total(self) -> int:
+        """How many replicates there will be in all, as far as is known now."""
         to_come = 0 if self._has_proposed_all() else self._plan.num_trials - len(self._trials)
         others = len(self._study.seeds) - len(self._search_seeds)
         finalists = len(self._finalists) if self._finalists is not None else self._plan.finalists * others
         return self._num_asked + to_come * len(self._search_seeds) + finalists
 
     def notes(self) -> Sequence[str]:
+        """Sentences on what was proposed, for the study's record."""
         notes = list(self._warm_notes)
         if self._has_converged() and len(self._trials) < self._plan.num_trials:
             why = f"the last {self._convergence.num_trials} were no better than those before"

@@ -79,22 +79,28 @@ class FixedProposals:
         self._queue = deque(sorted(left, key=lambda replicate: not history.is_running(replicate)))
 
     def next(self) -> Replicate | None:
+        """The replicate to train next; None if there is none now."""
         return self._queue.popleft() if self._queue else None
 
     def is_waiting(self) -> bool:
+        """Whether more replicates may be proposed once one in training has finished."""
         return bool(self._queue)
 
     def reported(self, replicate: Replicate, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Take note of an epoch's metrics; True if the replicate should stop here, since it is pruned."""
         return False
 
     def finished(self, replicate: Replicate, state: TrialState, metrics: Mapping[str, float]) -> None:
         """Nothing to do: no proposal depends on it."""
 
     def planned(self) -> Sequence[Replicate]:
+        """Every replicate that the study has asked for so far, whether it has been trained or not."""
         return self._replicates
 
     def total(self) -> int:
+        """How many replicates there will be in all, as far as is known now."""
         return len(self._replicates)
 
     def notes(self) -> Sequence[str]:
+        """Sentences on what was proposed, for the study's record."""
         return ()

@@ -118,6 +118,7 @@ class TunedProposals:
             tuning.remember(_Trial(replicate, state=entry.state, accuracy=entry.values.get(ACCURACY, NOTHING)))
 
     def next(self) -> Replicate | None:
+        """The replicate to train next; None if there is none now."""
         if self._queue:
             return self._queue.popleft()
         for tuning in sorted(self._tunings.values(), key=lambda tuning: len(tuning.trials)):
@@ -146,12 +147,15 @@ class TunedProposals:
         self._evaluation = FixedProposals(replicates, self._history)
 
     def is_waiting(self) -> bool:
+        """Whether more replicates may be proposed once one in training has finished."""
         return self._evaluation is None or self._evaluation.is_waiting()
 
     def reported(self, replicate: Replicate, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Take note of an epoch's metrics; True if the replicate should stop here, since it is pruned."""
         return False
 
     def finished(self, replicate: Replicate, state: TrialState, metrics: Mapping[str, float]) -> None:
+        """Take note that a replicate is COMPLETE with these metrics, PRUNED or FAIL."""
         if replicate.role != "tuning":
             return
         accuracy = metrics[ACCURACY] if state == TrialState.COMPLETE else NOTHING
@@ -160,11 +164,13 @@ class TunedProposals:
                 tuning.tell(trial, state, accuracy)
 
     def planned(self) -> Sequence[Replicate]:
+        """Every replicate that the study has asked for so far, whether it has been trained or not."""
         trials = [trial for tuning in self._tunings.values() for trial in tuning.trials.values()]
         tried = [trial.replicate for trial in trials if not trial.is_shared]
         return [*tried, *(self._evaluation.planned() if self._evaluation else ())]
 
     def total(self) -> int:
+        """How many replicates there will be in all, as far as is known now."""
         total = 0
         for tuning in self._tunings.values():
             to_come = 0 if tuning.has_proposed_all() else self._plan.num_trials - len(tuning.trials)
@@ -173,6 +179,7 @@ class TunedProposals:
         return total
 
     def notes(self) -> Sequence[str]:
+        """Sentences on what was proposed, for the study's record."""
         notes = []
         for tuning in self._tunings.values():
             if tuning.has_proposed_all() and len(tuning.trials) < self._plan.num_trials:

@@ -87,7 +87,7 @@ def table_of_runs(
 
 
 def grouped(state: State, by: Sequence[Place], groups: Iterable[Sequence[str]], *, hidden: str) -> State:
-    """The same with a row for each group, which has the means of its runs and unfolds with a click.
+    """A table of runs with a row for each group, which has the means of its runs and unfolds with a click.
 
     Args:
         state: From ``table_of_runs``.

@@ -34,7 +34,7 @@ class Layer:
 
     @property
     def channels(self) -> int:
-        """Of its neurons."""
+        """The number of channels of the layer's output."""
         return self.synapses.weight.shape[0]
 
 

@@ -28,11 +28,12 @@ def array(tensor: Tensor) -> Array:
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """Of one layer.
+    """The weights of one layer in the orders in which the kernels read them.
 
     Attributes:
-        forward: For what comes in; rows are empty where they are not asked for.
-        turned: For the gradients that go out: see ``backward.input_gradient``. Empty where no gradient is asked for.
+        forward: For the forward pass; rows are empty where they are not asked for.
+        turned: For the gradient with respect to the layer's input: see ``backward.input_gradient``. Empty where no gradient is
+            asked for.
     """
 
     forward: Weights

@@ -28,7 +28,7 @@ class Shape:
 
     Attributes:
         layer: The layer.
-        channels: Of its input.
+        channels: The channels of its input.
         spikes_per_input: How many spikes of the layer before one input is the mean of: 4 behind a mean pool, else 1.
         input_map: Height and width of its input, in pixels.
         map: Height and width of its neurons' map.
@@ -46,7 +46,7 @@ class Shape:
 
     @property
     def outputs(self) -> int:
-        """Its channels."""
+        """The channels of the layer's output."""
         return self.layer.channels
 
     @property
@@ -128,7 +128,7 @@ def layer_outputs_of(shape: Shape, num_images: int, time_steps: int, take: Take,
 
 
 def part_of(layer_outputs: LayerOutputs, num_images: int) -> LayerOutputs:
-    """The same for the first images only."""
+    """A layer's outputs for the first ``num_images`` images, in the same memory."""
     masks, spikes = layer_outputs.masks[:num_images], layer_outputs.spikes[:num_images]
     return layer_outputs._replace(masks=masks, spikes=spikes, pooled=layer_outputs.pooled[:num_images])
 
@@ -143,7 +143,7 @@ class Means:
         self.ever = words(num_images if with_masks else 0, num_groups, *shape.map, v)
 
     def part(self, num_images: int) -> "Means":
-        """The same for the first images only."""
+        """The means of the first ``num_images`` images, in the same memory."""
         smaller = copy.copy(self)
         smaller.spikes, smaller.masks, smaller.ever = self.spikes[:num_images], self.masks[:num_images], self.ever[:num_images]
         return smaller
@@ -160,7 +160,7 @@ class Images:
         self.patch, self.taps = zeros(num_taps), np.arange(num_taps, dtype=np.int32)
 
     def part(self, num_images: int) -> "Images":
-        """The first ones."""
+        """The first ``num_images`` images, in the same memory."""
         smaller = copy.copy(self)
         smaller.values, smaller.drives = self.values[:num_images], self.drives[:num_images]
         return smaller
@@ -268,7 +268,7 @@ class Workspace:
         return num
 
     def part(self, num_images: int) -> Self:
-        """The same arrays for fewer images."""
+        """This workspace for the first ``num_images`` of its images, in the same memory."""
         if num_images == self.num_images:
             return self
         smaller = copy.copy(self)
@@ -320,7 +320,7 @@ class TrainingWorkspace(Workspace):
         return super().bytes_per_image() + sum(array.nbytes for array in [*arrays, self.first_sums])
 
     def part(self, num_images: int) -> Self:
-        """The same arrays for fewer images."""
+        """This workspace for the first ``num_images`` of its images, in the same memory."""
         smaller = super().part(num_images)
         if smaller is not self:
             smaller.means = [means.part(num_images) for means in self.means]

@@ -79,15 +79,15 @@ class Bits:
 
 @dataclass(frozen=True)
 class Counts:
-    """The same summed over the time steps of K groups, for the rate-collapsed backward pass.
+    """Spikes, and where gradients pass, summed over the time steps of K groups, for the rate-collapsed backward pass.
 
     Attributes:
         spikes: ``[K, P, C]``.
         passing: ``[K, E, P, C]``, times ``unit``.
         unit: What a step counts in ``passing``.
         shares: What one spike is of its group's mean, 1 / its number of steps: ``[K]`` float32.
-        shape: Of the mean spikes, ``[K, B, …]``.
-        drive_shape: Of the mean drives.
+        shape: The shape of the mean spikes, ``[K, B, …]``.
+        drive_shape: The shape of the mean drives.
     """
 
     spikes: Tensor

@@ -169,7 +169,7 @@ def fire_and_pool(
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """The same with a 2x2 max pool of the spikes, which is their OR; only windows that are whole are computed."""
+    """Fire all steps of the neurons and take the 2x2 max pool of their spikes, which is an OR; partial windows are left out."""
     p, c, byte, there, bytes_there = _tile(P, C, BLOCK_P, BLOCK_C)
     num_bytes = (C + 7) // 8
     at, byte_at = p * C + c, p * num_bytes + byte

@@ -33,7 +33,7 @@ def zeros(*shape: int, dtype: Any = np.float32) -> Array:
 
 
 def words(*shape: int) -> Array:
-    """The same of uint32."""
+    """An array of zeros of uint32, the words that hold the bits of spikes."""
     return zeros(*shape, dtype=np.uint32)
 
 

@@ -29,15 +29,18 @@ WINDOW = 3
 
 
 def load(builder: Any, address: Any, type_: Any, align: int = 4) -> Any:
+    """The value of an LLVM type at an address (an integer, in bytes); ``align`` holds for floats, integers may lie anywhere."""
     align = 1 if isinstance(type_, ir.IntType) else align
     return builder.load(builder.inttoptr(address, ir.PointerType()), typ=type_, align=align)
 
 
 def store(builder: Any, value: Any, address: Any, align: int = 4) -> None:
+    """Write a value to an address, an integer in bytes that is a multiple of ``align``."""
     builder.store(value, builder.inttoptr(address, ir.PointerType()), align=align)
 
 
 def splat(builder: Any, value: Any, lanes: int) -> Any:
+    """A vector of ``lanes`` elements that all have the same value, known when the kernel runs."""
     nothing = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
     vector = builder.insert_element(nothing, value, ir.Constant(INT32, 0))
     return builder.shuffle_vector(vector, nothing, ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes))
@@ -51,6 +54,7 @@ def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def constant(value: float, lanes: int) -> Any:
+    """A vector of ``lanes`` floats that all have the same value, known when the kernel is compiled."""
     return ir.Constant(ir.VectorType(FLOAT, lanes), [value] * lanes)
 
 
@@ -250,7 +254,7 @@ def add_row(lanes: int, bits: bool, into: int, rows: int, offsets: int, values: 
 
 @inlined
 def add_window(lanes: int, bits: bool, into: int, rows: int, stride: int, offsets: int, values: int, num: int) -> None:
-    """The same for three rows, ``stride`` bytes apart, into three."""
+    """Add weighted rows to three sums at once: for each event three rows of weights, ``stride`` bytes apart."""
     if lanes == WIDE and bits:
         _add_bits_window_wide(into, 4 * WIDE, rows, stride, offsets, values, num)
     elif lanes == WIDE:
