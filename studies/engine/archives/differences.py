@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from studies import run_record
 from studies.engine.archives.archived_run import STUDY_KEY, STUDY_RUN_TAG, ArchivedRun
 from studies.engine.archives.metric_histories import Point, repr_of
+from studies.engine.recording.mlflow_ui_internals import MODEL_HISTORY
 from studies.engine.recording.replicate_runs import DESCRIPTION
 
 NUM_NAMED = 3
-NOT_COMPARED = {STUDY_RUN_TAG, DESCRIPTION}
+NOT_COMPARED = {STUDY_RUN_TAG, DESCRIPTION, MODEL_HISTORY}
 """Tags that name ids of a store, or that a person may edit."""
 
 

@@ -32,6 +32,7 @@ from studies.engine.archives.zip_format import is_safe
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.study import Study
 from studies.engine.recording.mlflow_store import connect
+from studies.engine.recording.mlflow_ui_internals import MODEL_HISTORY
 from studies.engine.recording.tracker import Tracker
 from studies.mlflow_access import search_runs
 from tests.conftest import PATIENCE_S, SPIKESWEEP
@@ -88,6 +89,7 @@ def add_model(client: MlflowClient, run: Run, folder: Path) -> None:
     client.log_batch(run_id, metrics=[*odd, Metric("val/score", 0.5, 1_700_000_000_000, 3, model_id=model.model_id)])
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 3)])
+    client.set_tag(run_id, MODEL_HISTORY, json.dumps([{"run_id": run_id, "artifact_path": "model"}]))
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +146,8 @@ def described(uri: str, run: Run) -> dict[str, Any]:
     client = MlflowClient(uri)
     history = read_histories(client, {run.info.run_id: run.data.metrics})[run.info.run_id]
     own = archived_run.describe(run, history, [model for model, _ in archived_run.models_of(client, run)]).as_dict()
-    tags = {name: text for name, text in own["tags"].items() if name not in ("mlflow.parentRunId", "mlflow.note.content")}
+    elsewhere = ("mlflow.parentRunId", "mlflow.note.content", MODEL_HISTORY)  # with ids of the store
+    tags = {name: text for name, text in own["tags"].items() if name not in elsewhere}
     models = [{**model, "model_id": "", "artifact_location": "", "created_at_ms": 0} for model in own["models"]]
     files = dict(archived_run.artifact_sizes(archived_run.artifacts_at(client, run.info.artifact_uri)))
     return {**own, "run_id": "", "tags": tags, "models": models, "files": files, "latest": repr(sorted(run.data.metrics.items()))}
