@@ -64,6 +64,7 @@ def test_one_clear_problem(arguments: Sequence[str], told: str, folder: Path) ->
     assert sorted(folder.iterdir()) == [folder / "mine.yaml"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_listened_on_or_written(folder: Path) -> None:
     """A port that is taken, said before the server starts; files of reports and archives."""
     (folder / "results").mkdir()

@@ -72,6 +72,7 @@ def test_the_number_of_replicates_is_the_true_one(name: str) -> None:
     assert num_replicates(find_study(name)[0]) == num_planned(study)
 
 
+@pytest.mark.slow
 def test_progress_is_that_of_the_ledger(folder: Path) -> None:
     """Of a file here, and of a study whose file is not; --json has all of it."""
     (folder / "mine.yaml").write_text(MINE)
@@ -94,6 +95,7 @@ def test_progress_is_that_of_the_ledger(folder: Path) -> None:
     assert (renamed["num_replicates"], renamed["states"]) == (6, {"COMPLETE": 6})
 
 
+@pytest.mark.slow
 def test_replicates_of_earlier_versions_are_not_counted(folder: Path) -> None:
     """After a run with more seeds, a run with fewer is whole with its own replicates."""
     (folder / "mine.yaml").write_text(MINE)

@@ -48,7 +48,7 @@ def kind_of(kind: str, tiny_npz: Path) -> tuple[Any, Any]:
     return trainable, trainable.Config(data=str(tiny_npz), **{**common, **changes})
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind if kind in ONE_OF_EACH else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS])
 def test_resume_is_exact(kind: str, tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:
     """Whatever is trained, interrupted after any epoch it ends with the reports, and an ANN with the weights, of one run."""
     trainable, config = kind_of(kind, tiny_npz)
@@ -93,7 +93,8 @@ def test_an_epoch_is_trained_again_to_the_bit(kind: str, store: Location, tiny_n
         assert CheckpointFolder(inside(store, identity)).finished_reports()[-1].final
 
 
-@pytest.mark.parametrize("kind", [kind if kind in ONE_OF_EACH else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS])
+@pytest.mark.slow  # the contract of trainables has it for one config of each
+@pytest.mark.parametrize("kind", KINDS)
 def test_seeds_repeat_and_matter(kind: str, tiny_npz: Path, data_folder: Path) -> None:
     """The same seed gives the same reports without any store, another seed others."""
     trainable, config = kind_of(kind, tiny_npz)

@@ -42,7 +42,8 @@ def add_node(inside: Namespace, head: str, host: str) -> None:
 
 
 @needs_namespaces
-@pytest.mark.parametrize("address", ["auto", pytest.param(HEAD_ADDRESS, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["auto", HEAD_ADDRESS])
 def test_an_existing_cluster(address: str, world: Namespace, tiny_study: Path, tmp_path: Path) -> None:
     """`--address` runs the study on the cluster's nodes, found or named, with Ray's token where it has one. A share of a GPU is
     asked for and metered (Ray is told of one that is not there: the training itself is on the CPU)."""

@@ -12,6 +12,7 @@ from studies.engine.errors import StudyError
 from studies.engine.proposing.warm_start import read_warm_start
 from tests.conftest import SPIKESWEEP, run
 
+pytestmark = pytest.mark.slow
 EARLIER = """
 question: What is there?
 trainable: response_surface

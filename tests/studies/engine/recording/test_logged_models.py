@@ -100,6 +100,7 @@ def files(study: Study, run: Run) -> set[str]:
     return {Path(file.path).name for file in listed}
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_ui_load_a_model(study: Study, tmp_path: Path) -> None:
     """In a fresh process, with the code that the model brings, its predictions are as accurate as the run's metric says."""
     replicate = study.replicates[0]
