@@ -32,7 +32,8 @@ def clean_root() -> Iterator[None]:
     """The suite leaves nothing in the root of the repository but hidden folders: no ``mlflow.db``, no ``mlruns``."""
     before = set(ROOT.iterdir())
     yield
-    new = [file.name for file in set(ROOT.iterdir()) - before if not file.name.startswith((".", "__pycache__"))]
+    others = (".", "__pycache__", "results", "site")  # a study or the site may be made there at the same time, by a person
+    new = [file.name for file in set(ROOT.iterdir()) - before if not file.name.startswith(others)]
     assert not new, f"tests have left these in {ROOT}: {', '.join(sorted(new))}"
 
 
