@@ -18,15 +18,15 @@ import studies.library_settings
 
 import sqlalchemy
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, Run
+from mlflow.entities import Experiment, Run, ViewType
 
 from studies import run_record
-from studies.credentials import mask_credentials
+from studies.credentials import hide_secrets
+from studies.store_uris import sqlite_file
 
 SECONDS_TO_ANSWER = 10
 PAGE_SIZE = 250
 """Runs of one request; a server under load must send them within its time-out."""
-SQLITE = "sqlite:///"
 SERVERS = ("http://", "https://")
 DATABASES = ("postgresql", "mysql", "mssql")
 
@@ -41,8 +41,8 @@ def open_store(uri: str) -> MlflowClient:
     Raises:
         StoreError: The store is not there, is none of MLflow's, or does not answer.
     """
-    if uri.startswith(SQLITE):
-        _check_file(Path(uri.removeprefix(SQLITE)))
+    if file := sqlite_file(uri):
+        check_file(file)
     elif "://" not in uri and not Path(uri).is_dir():
         raise StoreError("there is no such folder")  # MLflow would make it
     check_answers(uri)
@@ -61,16 +61,24 @@ def check_answers(uri: str) -> None:
         _check_database(uri)
 
 
-def _check_file(file: Path) -> None:
+def check_file(file: Path) -> None:
+    """See whether a file is a SQLite database that MLflow has made.
+
+    Raises:
+        StoreError: It is not there, is something else, or was not made to its end.
+    """
     if not file.is_file():
         raise StoreError("there is no such file")  # MLflow would make it
     try:
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'experiments'").fetchall()
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if not {"experiments", "runs"} <= tables:
+                raise StoreError("the file is a database, but it is no store of MLflow's")  # MLflow would make it one
+            is_half_made = not connection.execute("SELECT 1 FROM experiments LIMIT 1").fetchall()  # MLflow's last step
     except sqlite3.DatabaseError as error:
         raise StoreError(f"the file is no SQLite database ({error})") from None
-    if not tables:
-        raise StoreError("the file is a database, but it is no store of MLflow's")  # MLflow would make it one
+    if is_half_made:
+        raise StoreError(f"the command that made the file was ended on the way; it holds no run: delete it (rm '{file}')")
 
 
 def _check_server(uri: str) -> None:
@@ -108,7 +116,7 @@ def _check_database(uri: str) -> None:
 def reason_of(error: Exception, uri: str) -> str:
     """The first line of what a store's error says, without the store's URI and without passwords."""
     (first, *_) = str(error).splitlines() or [type(error).__name__]
-    return mask_credentials(first.replace(uri, "its store"))
+    return hide_secrets(first.replace(uri, "its store"), uri)
 
 
 def all_pages(search: Callable[..., Any], *arguments: Any, **options: Any) -> Iterator[Any]:
@@ -131,9 +139,10 @@ def all_experiments(client: MlflowClient) -> Iterator[Experiment]:
     return all_pages(client.search_experiments)
 
 
-def search_runs(client: MlflowClient, experiment_id: str, query: str = "") -> Iterator[Run]:
-    """The runs of an experiment that a query finds, newest first."""
-    return all_pages(client.search_runs, [experiment_id], query, max_results=PAGE_SIZE)
+def search_runs(client: MlflowClient, experiment_id: str, query: str = "", *, deleted: bool = False) -> Iterator[Run]:
+    """The runs of an experiment that a query finds, newest first; those that were deleted in MLflow, or the others."""
+    view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
+    return all_pages(client.search_runs, [experiment_id], query, run_view_type=view, max_results=PAGE_SIZE)
 
 
 def of_kind(kind: str, study: str) -> str:
@@ -146,10 +155,14 @@ def of_study(study: str) -> str:
     return f"tags.`{run_record.STUDY}` = '{study}'"
 
 
-def find_experiment(client: MlflowClient, study: str) -> str | None:
-    """The id of the experiment that has a study's runs: its own, or one that several studies share. None if there is none."""
+def find_experiment(client: MlflowClient, study: str, *, deleted: bool = False) -> str | None:
+    """The id of the experiment that has a study's runs: its own, or one that several studies share. None if there is none.
+
+    With ``deleted`` also one of which all runs of the study were deleted; an experiment that was deleted itself never counts.
+    """
     everywhere = [experiment.experiment_id for experiment in all_experiments(client)]
-    found = client.search_runs(everywhere, of_study(study), max_results=1) if everywhere else []
+    view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
+    found = client.search_runs(everywhere, of_study(study), run_view_type=view, max_results=1) if everywhere else []
     return found[0].info.experiment_id if found else None
 
 

@@ -9,8 +9,12 @@ functions here return None: their callers then use the slower public methods.
 
 import functools
 import inspect
+import sqlite3
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
@@ -81,6 +85,89 @@ def read_histories_in_bulk(client: MlflowClient, run_ids: Sequence[str], metric:
     return None
 
 
+def move_locations(
+    file: Path, root: str, *, own: str | None, is_here: Callable[[str], bool], store_beside: Callable[[str], str]
+) -> int:
+    """Record in a SQLite store that artifacts lie below another folder now, in one transaction; returns of how many runs.
+
+    Args:
+        file: The database.
+        root: The URI of the folder.
+        own: The id of the experiment whose artifacts all belong there; of the others, only what is there already.
+        is_here: Whether a path below an experiment's folder (``RUN/artifacts``) is there.
+        store_beside: The URI of the store beside a folder of artifacts, as the descriptions of runs have it.
+
+    Raises:
+        sqlite3.Error: The database cannot be written, or has not the tables of the versions in ``CHECKED_FOR``.
+    """
+    with closing(sqlite3.connect(file, timeout=SECONDS_FOR_A_LOCK, isolation_level=None)) as database:
+        if not _recorded_elsewhere(database, root, own, is_here):
+            return 0
+        database.execute("BEGIN IMMEDIATE")
+        places = _recorded_elsewhere(database, root, own, is_here)  # again, now that nobody else can write
+        for place in places:
+            database.execute(_MOVE[place.table], (f"{root}/{place.rest}".rstrip("/"), place.key))
+        for old in {place.old for place in places}:
+            for column in ("source", "storage_location"):
+                database.execute(_MOVE_REGISTERED.format(column), (root, len(old) + 1, len(old) + 1, f"{old}/"))
+            database.execute(_MOVE_COMMANDS, (f"'{store_beside(old)}'", f"'{store_beside(root)}'"))
+        database.execute("COMMIT")
+        return sum(place.table == "runs" for place in places)
+
+
+SECONDS_FOR_A_LOCK = 60.0
+_MOVE = {
+    "runs": "UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?",
+    "logged_models": "UPDATE logged_models SET artifact_location = ? WHERE model_id = ?",
+    "experiments": "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
+}
+_MOVE_REGISTERED = "UPDATE model_versions SET {0} = ? || substr({0}, ?) WHERE substr({0}, 1, ?) = ?"
+_MOVE_COMMANDS = "UPDATE tags SET value = replace(value, ?1, ?2) WHERE key = 'mlflow.note.content' AND instr(value, ?1)"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What has a location in the database: a run, a logged model or an experiment."""
+
+    table: str
+    key: str
+    experiment: str
+    old: str
+    """The location of its experiment until now."""
+    rest: str
+    """Its own path below that."""
+
+
+def _recorded_elsewhere(database: sqlite3.Connection, root: str, own: str | None, is_here: Callable[[str], bool]) -> list[_Place]:
+    """What is recorded elsewhere, and belongs below ``root``."""
+    places = []
+    begin = (len(root) + 1, f"{root}/")
+    for table, rest_of, query in (
+        (
+            "runs",
+            "{}/artifacts",
+            "SELECT run_uuid, experiment_id, artifact_uri FROM runs WHERE substr(coalesce(artifact_uri, ''), 1, ?) <> ?",
+        ),
+        (
+            "logged_models",
+            "models/{}/artifacts",
+            "SELECT model_id, experiment_id, artifact_location FROM logged_models WHERE substr(artifact_location, 1, ?) <> ?",
+        ),
+    ):
+        for key, experiment, location in database.execute(query, begin):
+            rest = rest_of.format(key)
+            old = (location or "").rstrip("/").removesuffix(f"/{rest}")
+            if str(experiment) == own or (old != location and is_here(rest)):
+                places.append(_Place(table, key, str(experiment), old, rest))
+    moved = {(place.experiment, place.old) for place in places}
+    for key, location in database.execute(
+        "SELECT experiment_id, artifact_location FROM experiments WHERE artifact_location <> ?", (root,)
+    ):
+        if str(key) == own or (str(key), location) in moved:
+            places.append(_Place("experiments", key, str(key), location, ""))
+    return places
+
+
 def _store_of(client: MlflowClient) -> Any:
     """What is behind a client: a database, or a server with its login. None where MLflow has changed its private parts."""
     return None if _MISSING else client._tracking_client.store  # noqa: SLF001
@@ -113,6 +200,19 @@ def missing_parts_of_databases() -> list[str]:
     return [] if is_as_expected else ["SqlAlchemyStore.get_metric_history_bulk(run_ids, metric_key, max_results)"]
 
 
+def _missing_columns() -> list[str]:
+    """The columns of databases that ``move_locations`` uses and that the installed MLflow lacks."""
+    models = "mlflow.store.{}.dbmodels.models:{}"
+    columns = {
+        models.format("tracking", "SqlExperiment"): ("experiment_id", "artifact_location"),
+        models.format("tracking", "SqlRun"): ("run_uuid", "experiment_id", "artifact_uri"),
+        models.format("tracking", "SqlLoggedModel"): ("model_id", "experiment_id", "artifact_location"),
+        models.format("tracking", "SqlTag"): ("key", "value"),
+        models.format("model_registry", "SqlModelVersion"): ("source", "storage_location"),
+    }
+    return [f"{kind}.{name}" for kind, names in columns.items() for name in names if _attribute(_part(kind), name) is None]
+
+
 @functools.cache
 def _can_read_databases_in_bulk() -> bool:
     missing = missing_parts_of_databases()
@@ -127,13 +227,13 @@ def check() -> None:
     Raises:
         RuntimeError: A part is missing or different; the message names the installed version and the part.
     """
-    if missing := [*missing_parts(), *missing_parts_of_databases()]:
+    if missing := [*missing_parts(), *missing_parts_of_databases(), *_missing_columns()]:
         raise RuntimeError(_in_words(missing))
 
 
 def _in_words(missing: Sequence[str]) -> str:
     return (
-        f"MLflow {mlflow.__version__} lacks or has changed {', '.join(missing)}, by which spikesweep reads many runs at once. "
+        f"MLflow {mlflow.__version__} lacks or has changed {', '.join(missing)}, which spikesweep uses. "
         f"Install {CHECKED_FOR}, or adapt studies/mlflow_internals.py."
     )
 

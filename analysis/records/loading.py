@@ -56,7 +56,8 @@ def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
         study, warnings = recorded_design.read_study_record(
             client, name, found.study_runs[0] if found.study_runs else None, found.counting
         )
-        records, of_curves = _with_curves(client, _records(study, found.replicates))
+        records = _with_deleted(client, experiment_id, name, _records(study, found.replicates))
+        records, of_curves = _with_curves(client, records)
     except StoreError as error:
         raise NoStudyError(str(error)) from None
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError, json.JSONDecodeError) as error:
@@ -168,6 +169,24 @@ def _record(planned: PlannedReplicate, run: StoredRun | None) -> RunRecord:
         begun_at_ms=run.begun_at_ms,
         ended_at_ms=run.ended_at_ms,
     )
+
+
+def _with_deleted(client: MlflowClient, experiment_id: str, study: str, records: list[RunRecord]) -> list[RunRecord]:
+    """The records; a missing replicate whose run was deleted in MLflow says so."""
+    if all(record.status != MISSING for record in records):
+        return records
+    deleted = mlflow_store.deleted_runs(client, experiment_id, study)
+    return [
+        replace(
+            record,
+            run_id=deleted[record.identity],
+            reason="deleted in MLflow; run the study again to bring it back, "
+            f"or: mlflow runs restore --run-id {deleted[record.identity]}",
+        )
+        if record.status == MISSING and record.identity in deleted
+        else record
+        for record in records
+    ]
 
 
 def _unbounded(value: float) -> float:

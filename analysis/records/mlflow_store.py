@@ -13,8 +13,8 @@ import studies.library_settings
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from studies import mlflow_access
-from studies.mlflow_access import SERVERS, experiment_names, find_experiment, search_runs
+from studies import mlflow_access, run_record
+from studies.mlflow_access import SERVERS, experiment_names, find_experiment, of_kind, search_runs
 from studies.mlflow_internals import search_runs_as_json
 
 NUM_THREADS = 4
@@ -130,6 +130,12 @@ def _stored(run: Run) -> StoredRun:
         tags=dict(run.data.tags),
         metrics=dict(run.data.metrics),
     )
+
+
+def deleted_runs(client: MlflowClient, experiment_id: str, study: str) -> dict[str, str]:
+    """The ids of a study's replicate runs that were deleted in MLflow, by identity."""
+    runs = search_runs(client, experiment_id, of_kind(run_record.KIND_REPLICATE, study), deleted=True)
+    return {run.data.tags.get(run_record.IDENTITY, ""): run.info.run_id for run in runs}
 
 
 def curves(client: MlflowClient, run_ids: Sequence[str], metric: str) -> list[tuple[float, ...]]:

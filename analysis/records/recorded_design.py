@@ -13,6 +13,7 @@ from analysis.records.legacy_bounds import bounds_from_words
 from analysis.records.mlflow_store import StoredRun
 from analysis.words import distinct
 from studies import run_record
+from studies.artifact_locations import artifacts_at
 from studies.credentials import mask_credentials
 from studies.run_record import Level, PlannedReplicate, Role, StudyRecord, unknown_fields
 
@@ -64,7 +65,8 @@ def _record_text(client: MlflowClient, study_run: StoredRun) -> tuple[str, str]:
     """The text of the record, or why it cannot be read."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            artifact = client.download_artifacts(study_run.run_id, run_record.STUDY_ARTIFACT, folder)
+            location = client.get_run(study_run.run_id).info.artifact_uri
+            artifact = artifacts_at(client, location).download_artifacts(run_record.STUDY_ARTIFACT, folder)
             return Path(artifact).read_text(encoding="utf-8"), ""
         except Exception as error:  # noqa: BLE001  # artifact stores have their own kinds
             (first, *_) = str(error).splitlines() or [""]

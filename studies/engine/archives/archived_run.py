@@ -1,58 +1,103 @@
 """A run and its models as an archive has them, and how they are read from MLflow."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModel, Run
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from pydantic import BeforeValidator, Field, TypeAdapter
 
 from studies import run_record
-from studies.engine.archives.metric_histories import Point
+from studies.engine.recording.mlflow_ui_internals import LOGGED_TABLES, MODEL_HISTORY
+from studies.engine.recording.replicate_runs import PARENT
 from studies.mlflow_access import all_pages
 
 STUDY_KEY = "study"
 """The key of the study run; a replicate's is its identity."""
-STUDY_RUN_TAG = "mlflow.parentRunId"
+STUDY_RUN_TAG = PARENT
 ENDED = ("FINISHED", "FAILED", "KILLED")
+MODEL_FILE = "MLmodel"
+"""The file of a model that has its id and that of its run."""
+REPORT_PAGE = f"{run_record.REPORT_ARTIFACTS}/summary.html"
+
+# What may stand in an archive, which anybody can have written: what MLflow's stores accept.
+Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Milliseconds = Annotated[int, Field(ge=0, lt=2**53)]
+Number = Annotated[float, BeforeValidator(lambda value: float(value) if value in ("nan", "inf", "-inf") else value)]
+Name = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[\w. :\-]+(/[\w. :\-]+)*$")]
+Key = Annotated[str, Field(pattern=r"^[\w-]{1,100}$")]
+Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+ModelId = Annotated[str, Field(pattern=r"^m-[0-9a-f]{32}$")]
+Location = Annotated[str, Field(min_length=8, max_length=1000)]
+Title = Annotated[str, Field(max_length=1000)]
+Value = Annotated[str, Field(max_length=8000)]
+LongText = Annotated[str, Field(max_length=2**24)]
+Point = tuple[Integer, Integer, Number]
+"""Step, milliseconds since 1970, value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchivedMetric:
+    """A metric of a logged model."""
+
+    key: Name
+    value: Number
+    timestamp: Integer
+    step: Integer
+    dataset_name: Title | None
+    dataset_digest: Title | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArchivedModel:
     """A logged model. Its id, location and time are those of the store that it was exported from."""
 
-    model_id: str
-    artifact_location: str
-    name: str
-    model_type: str
-    status: str
-    created_at_ms: int
-    step: int
+    model_id: ModelId
+    artifact_location: Location
+    name: Name
+    model_type: Title
+    status: Literal["UNSPECIFIED", "PENDING", "READY", "FAILED"]
+    created_at_ms: Milliseconds
+    step: Integer
     """The step with which its run names the model."""
-    tags: Mapping[str, str]
-    params: Mapping[str, str]
-    metrics: Sequence[Mapping[str, Any]]
+    tags: Mapping[Name, Value]
+    params: Mapping[Name, Value]
+    metrics: Sequence[ArchivedMetric]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchivedDataset:
+    """A data set that a run was trained on, as MLflow describes it."""
+
+    name: Title
+    digest: Title
+    source_type: Title
+    source: LongText
+    schema: LongText | None
+    profile: LongText | None
+    tags: Mapping[Name, Value]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArchivedRun:
     """A run. Its ``run_id`` is that of the store that it was exported from."""
 
-    key: str
-    run_id: str
-    name: str
-    status: str
-    begun_at_ms: int
-    ended_at_ms: int
+    key: Key
+    run_id: Id
+    name: Title
+    status: Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
+    begun_at_ms: Milliseconds
+    ended_at_ms: Milliseconds
     """0 while it has not ended."""
-    tags: Mapping[str, str]
-    params: Mapping[str, str]
-    metrics: Mapping[str, Sequence[Point]] = field(default_factory=dict)
-    datasets: Sequence[Mapping[str, Any]] = ()
+    tags: Mapping[Name, Value]
+    params: Mapping[Name, Value]
+    metrics: Mapping[Name, Sequence[Point]] = field(default_factory=dict)
+    datasets: Sequence[ArchivedDataset] = ()
     models: Sequence[ArchivedModel] = ()
 
     @property
@@ -71,32 +116,46 @@ class ArchivedRun:
         return content
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "ArchivedRun":
-        """Read what ``as_dict`` has given; fields of a newer version are left out.
+    def from_json(cls, line: bytes) -> "ArchivedRun":
+        """Read the JSON of what ``as_dict`` has given; fields of a newer version are left out.
 
         Raises:
-            KeyError, TypeError, ValueError: The content is no archived run.
+            ValueError: The line is no archived run. It is one of pydantic, which names the field.
         """
-        metrics = {
-            name: [(int(step), int(timestamp), float(value)) for step, timestamp, value in points]
-            for name, points in content["metrics"].items()
-        }
-        models = [ArchivedModel(**_known(ArchivedModel, model)) for model in content["models"]]
-        return cls(**{**_known(cls, content), "metrics": metrics, "models": models})
+        return _LINE.validate_json(line, strict=True)
+
+    def own_files(self) -> list[str]:
+        """The artifacts that the run must have, because its tags name them; a run that was recorded whole has all of them."""
+        if self.key == STUDY_KEY:
+            report = [REPORT_PAGE] if self.tags.get(run_record.FINDINGS) else []
+            return [run_record.STUDY_ARTIFACT, run_record.STUDY_FILE_ARTIFACT, *report]
+        models = [] if self.models else _paths_in(self.tags.get(MODEL_HISTORY, ""), "artifact_path")
+        return [*(f"{path}/{MODEL_FILE}" for path in models), *_paths_in(self.tags.get(LOGGED_TABLES, ""), "path")]
+
+
+_LINE = TypeAdapter(ArchivedRun)
+
+
+def _paths_in(tag: str, name: str) -> list[str]:
+    """The paths of artifacts in one of MLflow's own tags; none if a person has changed it."""
+    try:
+        return [entry[name] for entry in json.loads(tag or "[]") if isinstance(entry[name], str)]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return []
 
 
 def _plain(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
-def _known(kind: type, content: Mapping[str, Any]) -> dict[str, Any]:
-    return {known.name: content[known.name] for known in dataclasses.fields(kind)}
-
-
 def key_of(run: Run) -> str:
     """The key of a run within its study, the same in every store: ``study``, or the replicate's identity."""
-    is_study = run.data.tags.get(run_record.KIND) == run_record.KIND_STUDY
-    return STUDY_KEY if is_study else str(run.data.tags[run_record.IDENTITY])
+    return key_in(run.data.tags)
+
+
+def key_in(tags: Mapping[str, str]) -> str:
+    """The key of a run with these tags; empty if they are not those of a study's run."""
+    return STUDY_KEY if tags.get(run_record.KIND) == run_record.KIND_STUDY else tags.get(run_record.IDENTITY, "")
 
 
 def describe(run: Run, metrics: Mapping[str, Sequence[Point]], models: Sequence[ArchivedModel]) -> ArchivedRun:
@@ -117,23 +176,24 @@ def describe(run: Run, metrics: Mapping[str, Sequence[Point]], models: Sequence[
     )
 
 
-def _dataset(found: DatasetInput) -> dict[str, Any]:
+def _dataset(found: DatasetInput) -> ArchivedDataset:
     dataset = found.dataset
-    return {
-        "name": dataset.name,
-        "digest": dataset.digest,
-        "source_type": dataset.source_type,
-        "source": dataset.source,
-        "schema": dataset.schema,
-        "profile": dataset.profile,
-        "tags": {tag.key: tag.value for tag in found.tags},
-    }
+    return ArchivedDataset(
+        name=dataset.name,
+        digest=dataset.digest,
+        source_type=dataset.source_type,
+        source=dataset.source,
+        schema=dataset.schema,
+        profile=dataset.profile,
+        tags={tag.key: tag.value for tag in found.tags},
+    )
 
 
-def dataset_input(content: Mapping[str, Any]) -> DatasetInput:
+def dataset_input(archived: ArchivedDataset) -> DatasetInput:
     """An archived data set in the form in which MLflow logs it."""
-    tags = [InputTag(name, value) for name, value in content["tags"].items()]
-    return DatasetInput(Dataset(**{name: value for name, value in content.items() if name != "tags"}), tags)
+    content = dataclasses.asdict(archived)
+    tags = [InputTag(name, value) for name, value in content.pop("tags").items()]
+    return DatasetInput(Dataset(**content), tags)
 
 
 def models_of(client: MlflowClient, run: Run) -> list[tuple[ArchivedModel, LoggedModel]]:
@@ -155,14 +215,14 @@ def search_models(client: MlflowClient, run: Run) -> list[LoggedModel]:
 
 def _model(model: LoggedModel, step: int) -> ArchivedModel:
     metrics = [
-        {
-            "key": metric.key,
-            "value": metric.value,
-            "timestamp": metric.timestamp,
-            "step": metric.step,
-            "dataset_name": metric.dataset_name,
-            "dataset_digest": metric.dataset_digest,
-        }
+        ArchivedMetric(
+            key=metric.key,
+            value=metric.value,
+            timestamp=metric.timestamp,
+            step=metric.step,
+            dataset_name=metric.dataset_name,
+            dataset_digest=metric.dataset_digest,
+        )
         for metric in model.metrics or []
     ]
     return ArchivedModel(
@@ -170,18 +230,13 @@ def _model(model: LoggedModel, step: int) -> ArchivedModel:
         artifact_location=model.artifact_location,
         name=model.name,
         model_type=model.model_type or "",
-        status=str(model.status),
+        status=model.status.value,
         created_at_ms=model.creation_timestamp,
         step=step,
         tags=dict(model.tags),
         params=dict(model.params),
         metrics=metrics,
     )
-
-
-def artifacts_at(client: MlflowClient, location: str) -> ArtifactRepository:
-    """The artifacts of one run or one model; MLflow's client would list those of a run's models with the run's own."""
-    return get_artifact_repository(location, tracking_uri=client.tracking_uri)
 
 
 def artifact_sizes(repository: ArtifactRepository, folder: str | None = None) -> Iterator[tuple[str, int | None]]:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from studies import run_record
-from studies.engine.archives.archived_run import STUDY_KEY, STUDY_RUN_TAG, ArchivedRun
-from studies.engine.archives.metric_histories import Point, repr_of
+from studies.engine.archives.archived_run import STUDY_KEY, STUDY_RUN_TAG, ArchivedRun, Point
+from studies.engine.archives.metric_histories import repr_of
 from studies.engine.recording.mlflow_ui_internals import MODEL_HISTORY
 from studies.engine.recording.replicate_runs import DESCRIPTION
 

@@ -4,23 +4,27 @@ import importlib.metadata
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from studies import run_record
-from studies.credentials import mask_credentials
+from studies.artifact_locations import artifacts_at, local_folder, present_location
+from studies.credentials import mask_credentials, mask_uri
 from studies.engine.archives import archived_run, zip_format
-from studies.engine.archives.archived_run import ArchivedModel
+from studies.engine.archives.archived_run import ArchivedModel, ArchivedRun
+from studies.engine.archives.checked_runs import lacking, lost_files
 from studies.engine.archives.metric_histories import read_histories
 from studies.engine.archives.zip_format import ArchiveWriter
-from studies.engine.errors import StudyError, not_recorded
+from studies.engine.errors import Problem, StudyError, not_recorded
 from studies.engine.recording.mlflow_store import store_problem
-from studies.mlflow_access import experiment_names, find_experiment, of_study, search_runs
+from studies.engine.recording.replicate_runs import DESCRIPTION
+from studies.mlflow_access import StoreError, experiment_names, find_experiment, of_study, search_runs
 
 RunCounter = Callable[[int, int], object]
 """A function that is called with the number of runs that are done, and of how many."""
@@ -46,7 +50,8 @@ def export_study(client: MlflowClient, study: str, file: Path, *, replace: bool,
     """Write the study run and the replicate runs of a study into an archive.
 
     Raises:
-        StudyError: There is no such study, it cannot be read, or the file cannot be written. No file is left then.
+        StudyError: There is no such study, it cannot be read, artifacts of its runs are missing, or the file cannot be written.
+            No file is left then.
     """
     try:
         experiment_id = find_experiment(client, study)
@@ -63,14 +68,14 @@ def export_study(client: MlflowClient, study: str, file: Path, *, replace: bool,
                 "spikesweep": importlib.metadata.version("spikesweep"),
                 "mlflow": importlib.metadata.version("mlflow"),
                 "exported_at": datetime.now(UTC).isoformat(timespec="seconds"),
-                "exported_from": mask_credentials(client.tracking_uri),
+                "exported_from": mask_uri(client.tracking_uri),
                 "experiment": {"id": experiment_id, "name": experiment.name, "tags": dict(experiment.tags)},
                 "num_runs": num_runs,
                 "num_files": archive.num_files,
             }
             archive.add_text(zip_format.MANIFEST, json.dumps(manifest, indent=2) + "\n")
             archive.add_sums()
-    except MlflowException as error:
+    except (MlflowException, StoreError, sqlalchemy.exc.SQLAlchemyError) as error:
         rule, repair = "MLflow's store must give the study's runs and artifacts", "mend or start it, then export again"
         raise StudyError([store_problem(client.tracking_uri, rule, error, repair)]) from None
     return Moved(study, num_runs, warnings)
@@ -123,18 +128,31 @@ def _write_runs(
     client: MlflowClient, experiment_id: str, run_ids: Sequence[str], archive: ArchiveWriter, count: RunCounter
 ) -> int:
     """Write the runs group by group, so that memory holds one group; returns how many runs were still there."""
-    num_runs = 0
+    num_runs, lost = 0, list[str]()
     for number, first in enumerate(range(0, len(run_ids), zip_format.RUNS_A_FILE), 1):
         runs = read_runs(client, experiment_id, run_ids[first : first + zip_format.RUNS_A_FILE])
         histories = read_histories(client, {run.info.run_id: run.data.metrics for run in runs})
         lines = []
         for done, run in enumerate(runs, first + 1):
-            _write_artifacts(client, run.info.artifact_uri, zip_format.artifacts_of(archived_run.key_of(run)), archive)
-            lines.append(archived_run.describe(run, histories[run.info.run_id], _write_models(client, run, archive)).as_dict())
+            files = _write_artifacts(client, run.info.artifact_uri, zip_format.artifacts_of(archived_run.key_of(run)), archive)
+            models = _write_models(client, run, archive, lost)
+            described = archived_run.describe(run, histories[run.info.run_id], models)
+            lost += lost_files(described, files)
+            lines.append(_without_passwords(described).as_dict())
             count(done, len(run_ids))
         archive.add_lines(f"runs/{number:05}.jsonl", lines)
         num_runs += len(lines)
+    if lost:
+        rule = "an export needs all artifacts of the study's runs"
+        repair = "put them back where the storage has its folder artifacts, or delete the tag that names them in MLflow"
+        raise lacking(rule, f"{mask_uri(client.tracking_uri)} lacks", lost, repair)
     return num_runs
+
+
+def _without_passwords(described: ArchivedRun) -> ArchivedRun:
+    """Descriptions that earlier versions wrote may hold what MLflow was reached with."""
+    note = described.tags.get(DESCRIPTION)
+    return replace(described, tags={**described.tags, DESCRIPTION: mask_credentials(note)}) if note else described
 
 
 def read_runs(client: MlflowClient, experiment_id: str, run_ids: Sequence[str]) -> list[Run]:
@@ -145,17 +163,28 @@ def read_runs(client: MlflowClient, experiment_id: str, run_ids: Sequence[str]) 
     return [by_id[run_id] for run_id in run_ids if run_id in by_id]
 
 
-def _write_models(client: MlflowClient, run: Run, archive: ArchiveWriter) -> list[ArchivedModel]:
+def _write_models(client: MlflowClient, run: Run, archive: ArchiveWriter, lost: list[str]) -> list[ArchivedModel]:
     models = []
     for number, (described, model) in enumerate(archived_run.models_of(client, run)):
-        _write_artifacts(client, model.artifact_location, zip_format.model_of(archived_run.key_of(run), number), archive)
+        name = zip_format.model_of(archived_run.key_of(run), number)
+        if not _write_artifacts(client, model.artifact_location, name, archive):
+            lost.append(f"{run.info.run_name}: model {described.name}")
         models.append(described)
     return models
 
 
-def _write_artifacts(client: MlflowClient, location: str, name: str, archive: ArchiveWriter) -> None:
-    repository = archived_run.artifacts_at(client, location)
+def _write_artifacts(client: MlflowClient, location: str, name: str, archive: ArchiveWriter) -> set[str]:
+    """Write all artifacts at a location into a folder of the archive; their paths.
+
+    Raises:
+        StudyError: There is a link among them, which may lead to what is none of the study's.
+    """
+    folder = local_folder(present_location(client.tracking_uri, location))
+    if link := next((path for path in folder.rglob("*") if path.is_symlink()), None) if folder else None:
+        rule, repair = "artifacts must be files and folders", "put the file itself there, or delete the link"
+        raise StudyError([Problem("artifacts", rule, f"{link}, which is a link", repair)])
+    repository = artifacts_at(client, location)
     if not repository.list_artifacts():
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        archive.add_folder(name, Path(repository.download_artifacts("", folder)))
+        return set()
+    with tempfile.TemporaryDirectory() as temporary:
+        return archive.add_folder(name, Path(repository.download_artifacts("", temporary)))

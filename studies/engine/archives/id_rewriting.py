@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from studies.credentials import mask_credentials
+from studies.credentials import has_credentials
 
 COMMAND_WITH_STORE = re.compile(r"(spikesweep (?:reproduce|trial) \w+) --tracking-uri '[^']*'")
 """How a run's description says to train it again; earlier versions wrote ``trial``."""
@@ -26,8 +26,7 @@ class IdRewriter:
         for old, new in {**self.run_ids, **run_ids}.items():
             text = text.replace(old, new)
         text = re.sub(rf"#/experiments/{re.escape(self.old_experiment)}\b", f"#/experiments/{self.new_experiment}", text)
-        has_password = mask_credentials(self.tracking_uri) != self.tracking_uri
-        option = "" if has_password else f" --tracking-uri '{self.tracking_uri}'"
+        option = "" if has_credentials(self.tracking_uri) else f" --tracking-uri '{self.tracking_uri}'"
         return COMMAND_WITH_STORE.sub(lambda found: found[1] + option, text)
 
     def tags(self, tags: Mapping[str, str], run_ids: Mapping[str, str]) -> dict[str, str]:

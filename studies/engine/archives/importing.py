@@ -9,20 +9,22 @@ from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 
 from studies import run_record
-from studies.credentials import mask_credentials
+from studies.artifact_locations import artifacts_at
+from studies.credentials import mask_uri
 from studies.engine.archives import archived_run, zip_format
 from studies.engine.archives.archived_run import STUDY_KEY, STUDY_RUN_TAG, ArchivedRun
+from studies.engine.archives.checked_runs import archived_runs, open_checked
 from studies.engine.archives.differences import compare_runs
 from studies.engine.archives.exporting import Moved, RunCounter, find_runs, read_runs
 from studies.engine.archives.id_rewriting import IdRewriter
 from studies.engine.archives.metric_histories import read_histories
 from studies.engine.archives.writing import write_run
-from studies.engine.archives.zip_format import Archive, open_archive
+from studies.engine.archives.zip_format import Archive
 from studies.engine.definition.locations import Stores
-from studies.engine.definition.lookup import find_stores
-from studies.engine.errors import Problem, StudyError, cut, shown
-from studies.engine.recording.mlflow_store import active_experiment, connect, make_experiment, store_problem
-from studies.mlflow_access import find_experiment, reason_of
+from studies.engine.definition.lookup import stores_named
+from studies.engine.errors import Problem, StudyError, cut
+from studies.engine.recording.mlflow_store import active_experiment, connect, make_experiment, settle_locations, store_problem
+from studies.mlflow_access import StoreError, find_experiment, reason_of
 
 FOUND_BY = (run_record.KIND, run_record.STUDY, run_record.IDENTITY, STUDY_RUN_TAG)
 NUM_TOLD = 5
@@ -51,41 +53,49 @@ def import_study(file: Path, overrides: Sequence[str], count: RunCounter) -> tup
         StudyError: The archive or the store is wrong, or a run there contradicts the archive; nothing was written.
         InterruptedImportError: The store failed while runs were written.
     """
-    with open_archive(file) as archive:
-        stores = find_stores(archive.study, overrides)
+    with open_checked(file) as archive:
+        stores = stores_named(archive.study, overrides)
         client = connect(stores.tracking_uri)
         try:
-            experiment = _experiment(client, archive)
+            experiment = _experiment(client, archive, stores)
             there = _runs_there(client, experiment, archive.study)
-            missing = _missing(client, archive, experiment, there)
-        except (KeyError, TypeError, ValueError) as error:
-            rule, repair = "an archive's lines must be runs", "export it again"
-            raise StudyError([Problem("FILE", rule, f"{file} ({shown(error)})", repair)]) from None
-        except MlflowException as error:
+            missing = _missing(client, archive, file, experiment, there)
+        except (MlflowException, StoreError) as error:
             rule, repair = "the store's runs of this study must be readable", "mend it, or name another store"
             raise StudyError([store_problem(stores.tracking_uri, rule, error, repair)]) from None
         try:
             rewriter = _find_or_make_experiment(client, archive, stores, experiment)
-            return _write_runs(client, archive, rewriter, there, missing, count), stores
-        except (MlflowException, OSError) as error:
+            return _write_runs(client, archive, file, rewriter, there, missing, count), stores
+        except (MlflowException, StoreError, OSError) as error:
+            if isinstance(error, MlflowException) and error.error_code == "INVALID_PARAMETER_VALUE":
+                rule, repair = (
+                    "an archive's runs must be such as MLflow takes",
+                    "export it again; what was written until then is there",
+                )
+                raise StudyError([store_problem(stores.tracking_uri, rule, error, repair)]) from None
             raise InterruptedImportError(reason_of(error, stores.tracking_uri)) from None
 
 
-def _experiment(client: MlflowClient, archive: Archive) -> Experiment | None:
-    """The experiment that has the study, or else the one with the name of the archive's experiment."""
-    if experiment_id := find_experiment(client, archive.study):
-        return client.get_experiment(experiment_id)
-    name = archive.manifest["experiment"]["name"]
-    return active_experiment(client, name, "restore it there, or name another store")
+def _experiment(client: MlflowClient, archive: Archive, stores: Stores) -> Experiment | None:
+    """The experiment that has the study, or else the one with the name of the archive's experiment; it takes artifacts."""
+    found = find_experiment(client, archive.study, deleted=True)
+    if found is None:
+        settle_locations(stores, None)
+    repair = "restore it there, or name another store"
+    experiment = client.get_experiment(found) if found else active_experiment(client, archive.experiment.name, repair)
+    if experiment:
+        settle_locations(stores, experiment, is_known=bool(found))
+        experiment = client.get_experiment(experiment.experiment_id)
+    return experiment
 
 
 def _find_or_make_experiment(client: MlflowClient, archive: Archive, stores: Stores, experiment: Experiment | None) -> IdRewriter:
     """The experiment gets the archive's tags, except those that it has already."""
-    described = archive.manifest["experiment"]
+    described = archive.experiment
     if experiment is None:
-        experiment = client.get_experiment(make_experiment(client, described["name"], stores))
-    rewriter = IdRewriter(described["id"], experiment.experiment_id, stores.tracking_uri)
-    for name, value in rewriter.tags(described["tags"], {}).items():
+        experiment = client.get_experiment(make_experiment(client, described.name, stores))
+    rewriter = IdRewriter(described.id, experiment.experiment_id, stores.tracking_uri)
+    for name, value in rewriter.tags(described.tags, {}).items():
         if name not in experiment.tags:
             client.set_experiment_tag(experiment.experiment_id, name, value)
     return rewriter
@@ -101,15 +111,16 @@ def _runs_there(client: MlflowClient, experiment: Experiment | None, study: str)
     return found
 
 
-def _missing(client: MlflowClient, archive: Archive, experiment: Experiment | None, there: dict[str, str]) -> set[str]:
+def _missing(
+    client: MlflowClient, archive: Archive, file: Path, experiment: Experiment | None, there: dict[str, str]
+) -> set[str]:
     """The keys of the runs that are to be written, wholly or in part.
 
     Raises:
         StudyError: Runs of the store contradict the archive.
     """
     missing, problems = set(), []
-    for rows in archive.groups():
-        group = [ArchivedRun.from_dict(row) for row in rows]
+    for group in archived_runs(archive, file):
         stored = _stored(client, experiment, [there[run.key] for run in group if run.key in there])
         for run in group:
             if run.key not in stored:
@@ -133,7 +144,7 @@ def _lost_files(client: MlflowClient, archive: Archive, run: ArchivedRun, there:
     if run.key == STUDY_KEY or there.info.status not in archived_run.ENDED:
         return []
     files = archive.files(zip_format.artifacts_of(run.key))
-    sizes = dict(archived_run.artifact_sizes(archived_run.artifacts_at(client, there.info.artifact_uri))) if files else {}
+    sizes = dict(archived_run.artifact_sizes(artifacts_at(client, there.info.artifact_uri))) if files else {}
     said = [f"artifact {path}" for path, size in files.items() if sizes.get(path) != size]
     num_models = len(there.outputs.model_outputs) if there.outputs else 0
     return [*said, *(["its models"] if num_models < len(run.models) else [])]
@@ -141,7 +152,7 @@ def _lost_files(client: MlflowClient, archive: Archive, run: ArchivedRun, there:
 
 def _contradiction(client: MlflowClient, run: ArchivedRun, there: Run, said: Sequence[str]) -> Problem:
     rule = "a run that is there must be the archive's"
-    value = f"run {there.info.run_id} in {mask_credentials(client.tracking_uri)} differs in: {cut('; '.join(said))}"
+    value = f"run {there.info.run_id} in {mask_uri(client.tracking_uri)} differs in: {cut('; '.join(said))}"
     return Problem(run.name, rule, value, "rename or delete it in MLflow, or import into another store")
 
 
@@ -157,15 +168,15 @@ def _stored(client: MlflowClient, experiment: Experiment | None, run_ids: Sequen
 def _write_runs(
     client: MlflowClient,
     archive: Archive,
+    file: Path,
     rewriter: IdRewriter,
     there: dict[str, str],
     missing: set[str],
     count: RunCounter,
 ) -> Moved:
     done = 0
-    for rows in archive.groups():
-        for row in rows:
-            archived = ArchivedRun.from_dict(row)
+    for group in archived_runs(archive, file):
+        for archived in group:
             done += 1
             if archived.key in missing:
                 _write_one(client, archive, rewriter, archived, there)

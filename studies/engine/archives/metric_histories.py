@@ -5,11 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from mlflow import MlflowClient
 
+from studies.engine.archives.archived_run import Point
 from studies.mlflow_access import SERVERS
 from studies.mlflow_internals import MOST_POINTS, MOST_RUNS, read_histories_in_bulk
-
-Point = tuple[int, int, float]
-"""Step, milliseconds since 1970, value."""
 
 NUM_THREADS = 4
 

@@ -1,20 +1,18 @@
 """Writes what a store lacks of an archived run: metrics, files, models, and last the status."""
 
+import dataclasses
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunTag
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
+from studies.artifact_locations import artifacts_at
 from studies.engine.archives import archived_run, zip_format
-from studies.engine.archives.archived_run import ArchivedModel, ArchivedRun
+from studies.engine.archives.archived_run import MODEL_FILE, ArchivedMetric, ArchivedModel, ArchivedRun
 from studies.engine.archives.zip_format import Archive
-
-MODEL_FILE = "MLmodel"
-"""The file of a model that has its id and that of its run."""
 
 
 def write_run(client: MlflowClient, archive: Archive, missing: ArchivedRun, run: Run) -> None:
@@ -32,7 +30,7 @@ def write_run(client: MlflowClient, archive: Archive, missing: ArchivedRun, run:
     client.log_batch(run_id, metrics=metrics, params=params, tags=tags)
     if missing.datasets:
         client.log_inputs(run_id, [archived_run.dataset_input(dataset) for dataset in missing.datasets])
-    _write_files(archive, zip_format.artifacts_of(missing.key), archived_run.artifacts_at(client, run.info.artifact_uri), {})
+    _write_files(archive, zip_format.artifacts_of(missing.key), artifacts_at(client, run.info.artifact_uri), {})
     _write_models(client, archive, missing, run)
     if missing.ended_at_ms:
         client.set_terminated(run_id, missing.status, missing.ended_at_ms)
@@ -73,9 +71,7 @@ def _write_models(client: MlflowClient, archive: Archive, missing: ArchivedRun, 
             archived.model_id: made.model_id,
             missing.run_id: run.info.run_id,
         }
-        _write_files(
-            archive, zip_format.model_of(missing.key, number), archived_run.artifacts_at(client, made.artifact_location), names
-        )
+        _write_files(archive, zip_format.model_of(missing.key, number), artifacts_at(client, made.artifact_location), names)
         if archived.metrics:
             client.log_batch(run.info.run_id, metrics=[_metric_of(metric, made.model_id) for metric in archived.metrics])
         if archived.status != str(LoggedModelStatus.PENDING):
@@ -94,5 +90,5 @@ def _make_model(client: MlflowClient, archived: ArchivedModel, run: Run) -> Logg
     )
 
 
-def _metric_of(metric: Mapping[str, Any], model_id: str) -> Metric:
-    return Metric(**{**metric, "value": float(metric["value"])}, model_id=model_id)
+def _metric_of(metric: ArchivedMetric, model_id: str) -> Metric:
+    return Metric(**dataclasses.asdict(metric), model_id=model_id)

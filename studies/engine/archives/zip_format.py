@@ -12,15 +12,20 @@ import hashlib
 import json
 import os
 import re
+import stat
 import time
 import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
-from studies.engine.errors import Problem, StudyError, shown
+from pydantic import Field, TypeAdapter, ValidationError
+
+from studies.engine.archives.archived_run import Name, Title
+from studies.engine.definition.file_model import NAME_PATTERN
+from studies.engine.errors import Problem, StudyError, cut, rule_of, shown
 
 FORMAT = 1
 CONTENT = "study exported by spikesweep"
@@ -28,8 +33,38 @@ MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 RUNS_A_FILE = 100
 BLOCK_BYTES = 1 << 20
-_BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError)
-"""What zipfile raises for files that are damaged, encrypted or no zip files."""
+MOST_LINE_BYTES = 32 << 20
+"""Of the line of a run; one with 500 metrics of 1,000 epochs has 22 MiB."""
+MOST_MANIFEST_BYTES = 16 << 20
+MOST_SUMS_BYTES = 1 << 20
+"""To which a kibibyte is added for each file."""
+MOST_TIMES = 100
+"""How many times as large as the archive its files may be, beyond the first gibibyte; runs are ten times as large."""
+FREE_BYTES = 1 << 30
+LONGEST_PATH, LONGEST_NAME = 1000, 255
+"""Bytes of a file's path and of each name in it, which every file system takes."""
+
+
+@dataclass(frozen=True)
+class ArchivedExperiment:
+    """The experiment that the runs were in, in the store that they were exported from."""
+
+    id: Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]
+    name: Annotated[str, Field(min_length=1, max_length=500)]
+    tags: Mapping[Name, Annotated[str, Field(max_length=20_000)]]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an archive says of itself."""
+
+    study: Annotated[str, Field(pattern=NAME_PATTERN, max_length=LONGEST_NAME)]
+    num_runs: Annotated[int, Field(ge=1, lt=2**31)]
+    experiment: ArchivedExperiment
+    exported_from: Title = ""
+
+
+_MANIFEST = TypeAdapter(Manifest)
 
 
 def artifacts_of(key: str) -> str:
@@ -45,8 +80,10 @@ def model_of(key: str, number: int) -> str:
 def is_safe(name: str) -> bool:
     """Whether a file of this name lies in the folder that an archive is unpacked into, on every system."""
     path = PurePosixPath(name)
-    is_plain = str(path) == name and not re.search(r"[\\\x00-\x1f\x7f]", name)
-    return is_plain and not path.is_absolute() and bool(path.parts) and ".." not in path.parts and ":" not in path.parts[0]
+    is_plain = str(path) == name and not re.search(r"[\\\x00-\x1f\x7f\ud800-\udfff]", name)
+    if not is_plain or path.is_absolute() or not path.parts or ".." in path.parts or ":" in path.parts[0]:
+        return False
+    return len(name.encode()) <= LONGEST_PATH and all(len(part.encode()) <= LONGEST_NAME for part in path.parts)
 
 
 class ArchiveWriter:
@@ -69,13 +106,13 @@ class ArchiveWriter:
         """Add a file with a line of JSON for each row."""
         self._add(name, (f"{json.dumps(row, allow_nan=False)}\n".encode() for row in rows))
 
-    def add_folder(self, name: str, folder: Path) -> None:
-        """Add all files in a folder and below."""
-        for file in sorted(folder.rglob("*")):
-            if file.is_file():
-                with file.open("rb") as content:
-                    blocks = iter(lambda: content.read(BLOCK_BYTES), b"")
-                    self._add(name + file.relative_to(folder).as_posix(), blocks)
+    def add_folder(self, name: str, folder: Path) -> set[str]:
+        """Add all files in a folder and below; their paths in the folder."""
+        paths = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
+        for path, file in paths.items():
+            with file.open("rb") as content:
+                self._add(name + path, iter(lambda: content.read(BLOCK_BYTES), b""))
+        return set(paths)
 
     def add_sums(self) -> None:
         """Add the file with the digests of all files so far."""
@@ -122,19 +159,30 @@ def new_archive(file: Path, *, replace: bool) -> Iterator[ArchiveWriter]:
 class Archive:
     """An archive that has been checked; ``open_archive`` opens it."""
 
-    def __init__(self, content: zipfile.ZipFile, manifest: Mapping[str, Any]) -> None:
-        self._zip = content
-        self.manifest = manifest
-        self.study = str(manifest["study"])
-        self.num_runs = int(manifest["num_runs"])
+    def __init__(self, file: Path, content: zipfile.ZipFile, manifest: Manifest) -> None:
+        self._file, self._zip = file, content
+        self.study, self.num_runs, self.experiment = manifest.study, manifest.num_runs, manifest.experiment
         self._names = sorted(content.namelist())
 
-    def groups(self) -> Iterator[list[dict[str, Any]]]:
-        """The runs of the archive, as the lines of one file after the other."""
+    def groups(self) -> Iterator[list[bytes]]:
+        """The lines of runs, in groups that have at most ``RUNS_A_FILE`` lines and few mebibytes.
+
+        Raises:
+            StudyError: A line is longer than that of any run.
+        """
+        group: list[bytes] = []
         for name in self._names:
             if name.startswith("runs/"):
                 with self._zip.open(name) as lines:
-                    yield [json.loads(line) for line in lines]
+                    while line := lines.readline(MOST_LINE_BYTES + 1):
+                        if len(line) > MOST_LINE_BYTES:
+                            raise damaged(self._file, f"{name} has a line of more than {MOST_LINE_BYTES >> 20} MiB")
+                        if group and (len(group) == RUNS_A_FILE or sum(map(len, group)) + len(line) > MOST_LINE_BYTES):
+                            yield group
+                            group = []
+                        group.append(line)
+        if group:
+            yield group
 
     def files(self, folder: str) -> dict[str, int]:
         """The sizes of the files in a folder and below, by their path in the folder."""
@@ -153,76 +201,108 @@ class Archive:
 
 @contextmanager
 def open_archive(file: Path) -> Iterator[Archive]:
-    """An archive to read; all of it is checked first.
+    """An archive to read; its files are checked first, in an order in which no time or memory is spent on what is none.
 
     Raises:
         StudyError: The file is no archive, has a newer format, or is damaged.
     """
     with _opened(file) as content:
-        _check_names(file, content.namelist())
-        manifest = _manifest(file, content)
-        _check_digests(file, content)
-        yield Archive(content, manifest)
+        try:
+            _check_entries(file, content)
+            manifest = _manifest(file, content)
+            _check_digests(file, content)
+        except (StudyError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # noqa: BLE001  # zipfile has many kinds for what is damaged, encrypted or made up
+            raise damaged(file, f"{type(error).__name__}: {cut(str(error))}") from None
+        yield Archive(file, content, manifest)
 
 
 @contextmanager
 def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
     try:
         content = zipfile.ZipFile(file)
-    except zipfile.BadZipFile:
+    except OSError as error:
+        raise _no_archive(file, error.strerror or str(error)) from None
+    except Exception:  # noqa: BLE001  # as above
         with file.open("rb") as raw:
             is_cut = raw.read(4) == b"PK\x03\x04"
         if is_cut:
-            raise _damaged(file, "it ends before its end") from None
+            raise damaged(file, "it ends before its end") from None
         raise _no_archive(file, "it is no zip file") from None
-    except OSError as error:
-        raise _no_archive(file, error.strerror or str(error)) from None
     with content:
         yield content
 
 
-def _check_names(file: Path, names: Sequence[str]) -> None:
-    if unsafe := [name for name in names if not is_safe(name)]:
-        raise StudyError(
-            [Problem("FILE", "names in an archive must be plain paths", f"{file} has {shown(unsafe[0])}", "do not use it")]
-        )
+def _check_entries(file: Path, content: zipfile.ZipFile) -> None:
+    """Look at the names and the sizes that the archive declares; what is read later is no longer than declared."""
+    entries = content.infolist()
+    names = [entry.filename for entry in entries]
+    for entry in entries:
+        if not is_safe(entry.filename) or stat.S_ISLNK(entry.external_attr >> 16):
+            rule, repair = "files in an archive must have plain paths, and be no links", "do not use it"
+            raise StudyError([Problem("FILE", rule, f"{file} has {shown(entry.filename)}", repair)])
     if len(set(names)) < len(names):
-        raise _damaged(file, "it has two files of one name")
+        raise damaged(file, "it has two files of one name")
+    if files := set(names) & {str(parent) for name in names for parent in PurePosixPath(name).parents}:
+        raise damaged(file, f"it has {shown(min(files))} as a file and as a folder")
+    size, unpacked = file.stat().st_size, sum(entry.file_size for entry in entries)
+    if unpacked > FREE_BYTES + MOST_TIMES * size:
+        raise damaged(file, f"unpacked it would have {unpacked / 2**30:,.1f} GiB, which is {unpacked / size:,.0f} times its size")
 
 
-def _manifest(file: Path, content: zipfile.ZipFile) -> dict[str, Any]:
+def _small(file: Path, content: zipfile.ZipFile, name: str, most_bytes: int) -> bytes:
+    """A file that is held in memory; empty if there is none.
+
+    Raises:
+        StudyError: It is too large.
+    """
+    if name not in content.namelist():
+        return b""
+    if content.getinfo(name).file_size > most_bytes:
+        raise damaged(file, f"its {name} has more than {most_bytes / 2**20:g} MiB")
+    return content.read(name)
+
+
+def _manifest(file: Path, content: zipfile.ZipFile) -> Manifest:
+    text = _small(file, content, MANIFEST, MOST_MANIFEST_BYTES)
     try:
-        manifest: dict[str, Any] = json.loads(content.read(MANIFEST))
-        version = manifest["format"] if manifest["content"] == CONTENT else None
-    except (KeyError, TypeError, ValueError):
+        plain = json.loads(text)
+        version = plain["format"] if plain["content"] == CONTENT else None
+    except (KeyError, TypeError, ValueError, RecursionError):
         version = None
-    except _BAD_ZIP as error:
-        raise _damaged(file, f"{MANIFEST}: {error}") from None
     if not isinstance(version, int):
         raise _no_archive(file, f"it has no {MANIFEST} of such an archive")
     if version > FORMAT:
         rule = f"an archive's format must be {FORMAT} or older"
-        value = f"{file} has format {version}, of spikesweep {manifest.get('spikesweep')}"
+        value = f"{file} has format {shown(version)}, of spikesweep {shown(plain.get('spikesweep'))}"
         raise StudyError([Problem("FILE", rule, value, "install that spikesweep, or a newer one")])
-    if lacking := {"study", "num_runs", "experiment"} - manifest.keys():
-        raise _damaged(file, f"{MANIFEST} has no {min(lacking)}")
-    return manifest
+    try:
+        return _MANIFEST.validate_json(text, strict=True)
+    except ValidationError as error:
+        raise damaged(file, in_words(MANIFEST, error)) from None
+
+
+def in_words(where: str, error: ValidationError) -> str:
+    """What is wrong with a part of an archive: the first field, its rule and its value."""
+    first = error.errors(include_url=False)[0]
+    path = ".".join(map(str, first["loc"])) or "all of it"
+    return cut(f"{where}: {shown(path)} {rule_of(first)}, not {shown(first['input'])}")
 
 
 def _check_digests(file: Path, content: zipfile.ZipFile) -> None:
     """Every file must be listed, and every listed file must be there with its digest."""
-    name = SUMS
-    try:
-        rows = [line.split("  ", 1) for line in content.read(SUMS).decode().splitlines()]
-        sums = {name: digest for digest, name in rows}
-        odd = set(content.namelist()) ^ {*sums, SUMS}
-        if odd:
-            raise _damaged(file, f"{shown(min(odd))} is not both in it and in {SUMS}")
-        for name, digest in sums.items():
-            if _digest(content, name) != digest:
-                raise _damaged(file, f"{shown(name)} has another digest than {SUMS} says")
-    except (KeyError, ValueError, *_BAD_ZIP) as error:
-        raise _damaged(file, f"{name}: {error}") from None
+    names = content.namelist()
+    rows = [
+        line.split("  ", 1) for line in _small(file, content, SUMS, MOST_SUMS_BYTES + 1024 * len(names)).decode().splitlines()
+    ]
+    sums = {name: digest for digest, name in rows}
+    odd = set(names) ^ {*sums, SUMS}
+    if odd:
+        raise damaged(file, f"{shown(min(odd))} is not both in it and in {SUMS}")
+    for name, digest in sums.items():
+        if _digest(content, name) != digest:
+            raise damaged(file, f"{shown(name)} has another digest than {SUMS} says")
 
 
 def _digest(content: zipfile.ZipFile, name: str) -> str:
@@ -239,5 +319,6 @@ def _no_archive(file: Path, reason: str) -> StudyError:
     )
 
 
-def _damaged(file: Path, reason: str) -> StudyError:
+def damaged(file: Path, reason: str) -> StudyError:
+    """The error of an archive that is not as it was written."""
     return StudyError([Problem("FILE", "an archive must be as it was written", f"{file} ({reason})", "copy or export it again")])

@@ -9,6 +9,7 @@ import search_spaces
 import studies
 from studies.engine.definition.file_model import NAME_PATTERN, StudyFile
 from studies.engine.errors import Problem, StudyError, closest
+from studies.store_uris import sqlite_uri
 from trainables.training.files import FILE, Location, inside
 
 DEFAULT_STORAGE = "results"
@@ -80,7 +81,7 @@ def stores_of(content: StudyFile, file: Path) -> Stores:
         rule, repair = "storage must not contain ? or #, which have another meaning in database URLs", "choose another folder"
         raise StudyError([Problem("storage", rule, str(storage), repair)])
     name = content.name or file.stem
-    default_tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / 'mlflow.db'}"
+    default_tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(storage / "mlflow.db")
     return Stores(
         name=name,
         storage=storage,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from studies.engine.definition.file_model import NAME_PATTERN, SpaceFile, StudyFile
-from studies.engine.definition.locations import Stores, locate_study, named_spaces, stores_of
+from studies.engine.definition.locations import Stores, locate_study, named_spaces, shipped_studies, stores_of
 from studies.engine.definition.structure import content_of
 from studies.engine.definition.yaml_documents import Document, Keys, apply_overrides, read_document
 from studies.engine.errors import Problem, StudyError, closest, shown
@@ -24,9 +24,7 @@ def find_study(study: str, overrides: Sequence[str] = ()) -> tuple[StudyFile, St
     except StudyError:
         if not re.fullmatch(NAME_PATTERN, study):
             raise
-        document = Document(study, {"name": study, "question": "?", "seeds": 1})
-        apply_overrides(document, overrides)
-        file = Path(study)
+        file, document = Path(study), _named(study, overrides)
     else:
         document = read_study_file(file, overrides)
     content, collector = content_of(document, StudyFile)
@@ -38,6 +36,26 @@ def find_study(study: str, overrides: Sequence[str] = ()) -> tuple[StudyFile, St
 def find_stores(study: str, overrides: Sequence[str] = ()) -> Stores:
     """Where a study keeps what; see ``find_study``."""
     return find_study(study, overrides)[1]
+
+
+def stores_named(name: str, overrides: Sequence[str] = ()) -> Stores:
+    """Where a study of this name keeps what: a shipped one, or one that was run elsewhere; no file in this folder is read.
+
+    Raises:
+        StudyError: An override is wrong.
+    """
+    shipped = shipped_studies().get(name)
+    content, collector = content_of(read_study_file(shipped, overrides) if shipped else _named(name, overrides), StudyFile)
+    if collector.problems:
+        raise StudyError(collector.problems)
+    return stores_of(content, shipped or Path(name))
+
+
+def _named(name: str, overrides: Sequence[str]) -> Document:
+    """The file of a study of which nothing is known but its name."""
+    document = Document(name, {"name": name, "question": "?", "seeds": 1})
+    apply_overrides(document, overrides)
+    return document
 
 
 def read_study_file(file: Path, overrides: Sequence[str]) -> Document:

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -16,6 +15,7 @@ from studies.engine.errors import Problem, StudyError, closest
 from studies.engine.proposing.adaptive_search import KnownConfiguration, WarmStart
 from studies.engine.recording.mlflow_store import connect
 from studies.mlflow_access import all_experiments, find_experiment, of_kind, search_runs
+from studies.store_uris import sqlite_file
 
 
 def read_warm_start(study: Study) -> WarmStart:
@@ -48,9 +48,8 @@ def read_warm_start(study: Study) -> WarmStart:
 
 def _finished_runs(study: Study, names: Sequence[str]) -> list[Run]:
     """The complete replicates of studies, in the order in which they began."""
-    file = study.stores.tracking_uri.removeprefix("sqlite:///")
-    is_absent = file != study.stores.tracking_uri and not Path(file).exists()
-    client = None if is_absent else connect(study.stores.tracking_uri)  # which would make the file
+    file = sqlite_file(study.stores.tracking_uri)
+    client = None if file and not file.exists() else connect(study.stores.tracking_uri)  # which would make the file
     runs = [run for name in dict.fromkeys(names) for run in _runs_of(study, client, name)]
     return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
 

@@ -8,7 +8,7 @@ from typing import Any
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 from studies import run_record
-from studies.credentials import mask_credentials
+from studies.credentials import has_credentials
 from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.study import Study
 from studies.engine.recording.study_record import code_tags
@@ -16,6 +16,8 @@ from trainables.data import datasets
 from trainables.data.datasets import NO_IMAGES
 
 DESCRIPTION = "mlflow.note.content"
+PARENT = "mlflow.parentRunId"
+"""The tag of a replicate's run that names the study's own."""
 LEADING = (run_record.ACCURACY, run_record.SPARSITY, run_record.TEST_ACCURACY)
 """The metrics that MLflow's page of a run shows first."""
 LONGEST_DIGEST = 36
@@ -34,7 +36,7 @@ def tags_of(study: Study, replicate: Replicate, study_run: str, experiment_id: s
         run_record.SEED: str(replicate.seed),
         run_record.CONFIG: json.dumps(replicate.config),
         run_record.DATA_DIGEST: replicate.data_digest,
-        "mlflow.parentRunId": study_run,
+        PARENT: study_run,
         DESCRIPTION: _description(study, replicate, f"#/experiments/{experiment_id}/runs/{study_run}"),
         **({run_record.SOURCE_NETWORK: replicate.source_network.identity} if replicate.source_network else {}),
         **({run_record.TUNED: json.dumps(replicate.tuned)} if replicate.tuned else {}),
@@ -52,7 +54,7 @@ def _description(study: Study, replicate: Replicate, link: str) -> str:
     what = ", ".join(part for part in (f"**{replicate.title}**", roles[replicate.role]) if part)
     uri = study.stores.tracking_uri
     command = f"spikesweep reproduce {replicate.identity}"
-    store = f" --tracking-uri '{uri}'" if mask_credentials(uri) == uri else ""  # else its user has the password
+    store = f" --tracking-uri '{uri}'" if not has_credentials(uri) else ""  # else its user has the password
     with_store = "" if store else ", with `MLFLOW_TRACKING_URI` naming this store"
     return (
         f"{what}, of the study [{study.stores.name}]({link}): {study.question}\n\n"

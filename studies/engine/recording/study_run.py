@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, RunTag
+from mlflow.entities import Metric, Run, RunTag
 
 from studies import run_record
 from studies.engine.definition.study import Study
@@ -19,7 +19,6 @@ from studies.engine.recording.mlflow_ui_internals import VIEW, VIEW_ADDRESS
 from studies.engine.recording.replicate_runs import DESCRIPTION
 from studies.engine.recording.saved_views import named_views, saved_views
 from studies.engine.recording.study_record import code_tags, study_description
-from studies.mlflow_access import of_kind
 from studies.run_record import StudyRecord
 
 RUNNING = "running"
@@ -27,19 +26,18 @@ RUNNING = "running"
 
 
 class StudyRun:
-    """The study's own run: found or made, and written to. Every method makes requests."""
+    """The study's own run: ``found``, or made, and written to. Every method makes requests."""
 
-    def __init__(self, client: MlflowClient, study: Study, experiment_id: str) -> None:
+    def __init__(self, client: MlflowClient, study: Study, experiment_id: str, found: Run | None) -> None:
         self._client, self._study, self._experiment_id = client, study, experiment_id
         self._begun_at_ms = time.time_ns() // 1_000_000
         self._views: dict[str, str] = {}
         """What the experiment's saved views are, by tag."""
         self._status = ""
-        found = client.search_runs([experiment_id], of_kind(run_record.KIND_STUDY, study.stores.name), max_results=1)
         tags = {run_record.KIND: run_record.KIND_STUDY, run_record.STUDY: study.stores.name, **code_tags(study)}
-        self._findings = found[0].data.tags.get(run_record.FINDINGS, "") if found else ""
+        self._findings = found.data.tags.get(run_record.FINDINGS, "") if found else ""
         if found:
-            self.run_id: str = found[0].info.run_id
+            self.run_id: str = found.info.run_id
             client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
             client.update_run(self.run_id, status="RUNNING")
         else:

@@ -23,8 +23,9 @@ from studies import run_record
 from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.study import Study
 from studies.engine.errors import StudyError
+from studies.engine.recording.found_runs import find_runs
 from studies.engine.recording.logged_models import Models
-from studies.engine.recording.mlflow_store import active_experiment, make_experiment, store_problem
+from studies.engine.recording.mlflow_store import find_or_make_experiment, store_problem
 from studies.engine.recording.mlflow_ui_internals import LOGGED_TABLES, logged_tables, table_texts
 from studies.engine.recording.replicate_runs import (
     DESCRIPTION,
@@ -97,10 +98,10 @@ class Tracker:
         self._tried: set[str] = set()
         """Identities whose runs we have asked MLflow to make."""
         try:
-            self._experiment_id = _experiment(client, study)
-            runs = search_runs(client, self._experiment_id, of_kind(run_record.KIND_REPLICATE, study.stores.name))
-            self._runs = {run.data.tags[run_record.IDENTITY]: _replicate_run(run) for run in runs}
-            self._study_run = StudyRun(client, study, self._experiment_id)
+            self._experiment_id = find_or_make_experiment(client, study.stores)
+            found = find_runs(client, study, self._experiment_id, planned)
+            self._runs = {identity: _replicate_run(run) for identity, run in found.replicates.items()}
+            self._study_run = StudyRun(client, study, self._experiment_id, found.study_run)
             self._write_record(study_record(study, planned, notes), RUNNING)
         except (mlflow.exceptions.MlflowException, OSError) as error:
             rule, repair = "MLflow's store must take runs and artifacts", "check its rights and its artifact location"
@@ -257,15 +258,6 @@ def _end_tags(end: _End | None) -> list[RunTag]:
 
 def _replicate_run(run: Run) -> _ReplicateRun:
     return _ReplicateRun(run.info.run_id, run.info.status, int(run.data.metrics.get("epoch", 0)), bool(run.data.params))
-
-
-def _experiment(client: MlflowClient, study: Study) -> str:
-    name = study.stores.experiment
-    repair = "restore it there, or give the study another name (name: or experiment:)"
-    if experiment := active_experiment(client, name, repair):
-        found: str = experiment.experiment_id
-        return found
-    return make_experiment(client, name, study.stores)
 
 
 def end_runs_of_killed_driver(client: MlflowClient, study: str) -> None:

@@ -256,9 +256,9 @@ def test_schema_names_every_field() -> None:
     ("uri", "shown"),
     [
         ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
-        ("https://me:se:cr@et@host:5000", "https://me:***@host:5000"),
+        ("https://me:se:cr@et@host:5000", "https://***@host:5000"),
         ("sqlite:///a@b.db", "sqlite:///a@b.db"),
-        ("GET http://me:pw@host failed, https://you:pw@there", "GET http://me:***@host failed, https://you:***@there"),
+        ("GET http://me:pw@host failed, https://you:pw@there", "GET http://***@host failed, https://***@there"),
         ("http://host:1/x", "http://host:1/x"),
     ],
 )
