@@ -44,6 +44,8 @@ COMMIT = "mlflow.source.git.commit"
 
 DESIGN = "spikesweep.design"
 """A tag of the study run: the study's record without its replicates, as JSON, for readers who cannot reach its artifacts."""
+OWNER = "spikesweep.storage"
+"""A tag of the study run: which ledger the study has, in which storage and on which machine, as JSON."""
 FINDINGS = "spikesweep.findings"
 """A tag of the study run: what the last report found, as Markdown."""
 CURVE = "spikesweep.accuracy_at_t"
@@ -63,7 +65,7 @@ MODEL_ARTIFACTS = "model"
 TRACEBACK_ARTIFACT = "traceback.txt"
 
 _NAMES = {KIND, STUDY, TRAINABLE, IDENTITY, SEED, LEVELS, ROLE, TUNED, CONFIG, DATA_DIGEST, SOURCE_NETWORK, STATE, REASON}
-_NAMES |= {VERSIONS, DESIGN, CURVE, FINDINGS, NO_MODEL}
+_NAMES |= {VERSIONS, DESIGN, CURVE, FINDINGS, NO_MODEL, OWNER}
 
 SYNTHETIC = "response_surface"
 """The trainable that computes its metrics from a formula, and trains no network."""

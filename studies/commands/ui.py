@@ -44,6 +44,7 @@ def ui(
     Example: spikesweep ui quickstart --port 5001
     """
     from studies.engine.definition.lookup import find_stores
+    from studies.engine.recording.mlflow_store import settle_locations
     from studies.mlflow_access import SERVERS
 
     with problems_exit_2():
@@ -58,6 +59,7 @@ def ui(
         return
     with problems_exit_2():
         _check_port(host, port)
+        settle_locations(stores, None)  # MLflow's pages look where the store says, which may be where the storage was
     out.print(f"MLflow UI: http://{host}:{port}{place or ''}", highlight=False, soft_wrap=True)
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # seven processes that nothing here needs
     os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # not an argument: it may hold a password, and ps shows arguments

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -42,7 +43,7 @@ def open_checked(file: Path) -> Iterator[Archive]:
 
 
 def archived_runs(archive: Archive, file: Path) -> Iterator[list[ArchivedRun]]:
-    """The runs of an archive, in groups.
+    """The runs of an archive, in groups; to which storage they belong is not taken over.
 
     Raises:
         StudyError: A line is no run of the archive's study.
@@ -58,7 +59,7 @@ def archived_runs(archive: Archive, file: Path) -> Iterator[list[ArchivedRun]]:
                 raise damaged(file, in_words(f"run {number}", error)) from None
             if key_in(run.tags) != run.key or run.tags.get(run_record.STUDY) != archive.study:
                 raise damaged(file, f"run {number}, {shown(run.key)}, is none of the study {archive.study} by its tags")
-            runs.append(run)
+            runs.append(replace(run, tags={name: text for name, text in run.tags.items() if name != run_record.OWNER}))
         yield runs
 
 

@@ -26,11 +26,12 @@ from studies.engine.ledger.ledger import (
     open_ledger,
     read_ledger,
 )
-from studies.engine.ledger.reading import ReplicateStatus
+from studies.engine.ledger.reading import ReplicateStatus, ledger_id
 from studies.engine.proposing.adaptive_search import SearchProposals, WarmStart
 from studies.engine.proposing.proposals import FixedProposals, Proposals, StudyHistory
 from studies.engine.proposing.tuning import TunedProposals
 from studies.engine.proposing.warm_start import read_warm_start
+from studies.engine.recording.earlier_records import read_earlier_records
 from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.tracker import MLFLOW_STATUS, Tracker
 from studies.engine.recording.watchdog import watched
@@ -108,14 +109,14 @@ def run_study(
     """
     with only_driver(study.stores) as still_held, watched(study.stores), ExitStack() as stack:
         warm_start = read_warm_start(study)
-        entries = read_ledger(study.stores.ledger, study.stores.name, study.space)
+        entries = _entries(study, console)
         proposals = proposals_of(study, _history(study, entries, retry_failed=retry_failed), warm_start)
         first = proposals.next()
         if first:  # Ray first: if it cannot run them, nothing has been made yet
             stack.enter_context(ray_session(address, num_cpus, study.resources))
         client = connect(study.stores.tracking_uri)
         ledger = _open_ledger(study, proposals)
-        tracker = Tracker(client, study, proposals.planned(), proposals.notes())
+        tracker = Tracker(client, study, proposals.planned(), proposals.notes(), ledger_id=ledger.id)
         driver = _Driver(study, proposals, ledger, tracker, console)
         if first:
             tracker.attach_environment(nodes())
@@ -282,6 +283,26 @@ class _Driver:
         return []
 
 
+def _entries(study: Study, console: Console) -> Mapping[str, LedgerEntry]:
+    """The ledger's entries, to which what has ended in MLflow alone is added first: it was imported, or the ledger was lost.
+
+    Raises:
+        StudyError: The ledger cannot be reached, or MLflow's runs of the study are of another storage.
+    """
+    stores = study.stores
+    entries = read_ledger(stores.ledger, stores.name, study.space)
+    earlier = read_earlier_records(study, ledger_id(stores.ledger, stores.name), entries)
+    if not earlier.ended:
+        return entries
+    ledger = open_ledger(stores.ledger, stores.name, study.space)
+    try:
+        earlier.take_over(ledger)
+    except LedgerError as error:
+        raise _unwritable(error) from None
+    console.print(f"{len(earlier.ended)} replicates have ended in MLflow, and are not trained again", highlight=False)
+    return ledger.entries()
+
+
 def _history(study: Study, entries: Mapping[str, LedgerEntry], *, retry_failed: bool) -> StudyHistory:
     return StudyHistory(entries, lambda identity: CheckpointFolder(checkpoint_folder(study, identity)).reports(), retry_failed)
 
@@ -293,9 +314,13 @@ def _open_ledger(study: Study, proposals: Proposals) -> Ledger:
         ledger.describe(study.content.digest, {replicate.identity for replicate in proposals.planned()})
         ledger.expect(proposals.total())
     except LedgerError as error:
-        rule, repair = "the ledger must take records", "free some disk space, or look after its database"
-        raise StudyError([Problem("ledger", rule, str(error), repair)]) from None
+        raise _unwritable(error) from None
     return ledger
+
+
+def _unwritable(error: LedgerError) -> StudyError:
+    rule, repair = "the ledger must take records", "free some disk space, or look after its database"
+    return StudyError([Problem("ledger", rule, str(error), repair)])
 
 
 def _begun(proposals: Proposals, entries: Mapping[str, LedgerEntry]) -> list[tuple[Replicate, LedgerEntry]]:

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
@@ -24,9 +25,11 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from search_spaces.language.space import Cell, Space, cell_of_params, params_and_distributions
 from studies.credentials import mask_credentials
 from studies.engine.binding.optuna_internals import storage_of, study_id_of, trial_id_of
+from studies.engine.ledger.reading import ledger_id
 from studies.engine.ledger.storage import (
     FILE_DIGEST,
     IDENTITY,
+    LEDGER_ID,
     LEVELS,
     NUM_REPLICATES,
     OF_EARLIER_VERSIONS,
@@ -112,6 +115,11 @@ class Ledger:
         self._attributes = study.user_attrs
         trials = study.get_trials(deepcopy=False)
         self._entries = {trial.user_attrs[IDENTITY]: _entry(trial, space) for trial in trials}
+
+    @property
+    def id(self) -> str:
+        """What the ledger is known by to the study's runs in MLflow; the same for all spaces that the study has had."""
+        return str(self._attributes[LEDGER_ID])
 
     def entries(self) -> Mapping[str, LedgerEntry]:
         """The newest entry of every identity, in the order in which the replicates began."""
@@ -270,6 +278,8 @@ def open_ledger(ledger: str, study_name: str, space: Space) -> Ledger:
         with warnings.catch_warnings(category=ExperimentalWarning, action="ignore"):
             study.set_metric_names(list(OBJECTIVES))
         study.set_user_attr(STUDY_NAME, study_name)
+        if LEDGER_ID not in study.user_attrs:
+            study.set_user_attr(LEDGER_ID, ledger_id(ledger, study_name) or uuid4().hex)
     except UNREACHABLE as error:
         raise unreachable(ledger, error) from None
     return Ledger(study, space)

@@ -12,6 +12,7 @@ from studies.engine.binding.optuna_internals import study_id_of
 from studies.engine.ledger.storage import (
     FILE_DIGEST,
     IDENTITY,
+    LEDGER_ID,
     LEVELS,
     NUM_REPLICATES,
     OF_EARLIER_VERSIONS,
@@ -85,6 +86,22 @@ def ledger_status(ledger: str, study_name: str, file_digest: str) -> LedgerStatu
     newest = {trial.user_attrs[IDENTITY]: trial for trial in trials}
     ours = [_replicate_status(trial) for identity, trial in newest.items() if identity not in others]
     return LedgerStatus(found.user_attrs[NUM_REPLICATES], ours)
+
+
+def ledger_id(ledger: str, study_name: str) -> str | None:
+    """What a ledger is known by to a study's runs in MLflow; empty if an earlier version wrote it, None if it has no such study.
+
+    Raises:
+        StudyError: The ledger cannot be reached.
+    """
+    if is_absent(ledger):
+        return None
+    try:
+        studies = open_storage(ledger).get_all_studies()
+    except UNREACHABLE as error:
+        raise unreachable(ledger, error) from None
+    ids = [study.user_attrs.get(LEDGER_ID, "") for study in studies if study.user_attrs.get(STUDY_NAME) == study_name]
+    return max(ids, default=None)
 
 
 def count_replicates(ledger: str) -> dict[str, StudyCounts]:

@@ -12,6 +12,7 @@ from studies.engine.ledger.journal import Journal
 
 # User attributes of a study's Optuna study:
 STUDY_NAME = "spikesweep.study"
+LEDGER_ID = "ledger_id"
 FILE_DIGEST = "file_digest"
 NUM_REPLICATES = "num_replicates"
 OF_EARLIER_VERSIONS = "of_earlier_versions"

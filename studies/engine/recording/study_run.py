@@ -15,6 +15,7 @@ from mlflow.entities import Metric, Run, RunTag
 from studies import run_record
 from studies.engine.definition.study import Study
 from studies.engine.recording import environment
+from studies.engine.recording.earlier_records import owner_tag
 from studies.engine.recording.mlflow_ui_internals import VIEW, VIEW_ADDRESS
 from studies.engine.recording.replicate_runs import DESCRIPTION
 from studies.engine.recording.saved_views import named_views, saved_views
@@ -28,13 +29,15 @@ RUNNING = "running"
 class StudyRun:
     """The study's own run: ``found``, or made, and written to. Every method makes requests."""
 
-    def __init__(self, client: MlflowClient, study: Study, experiment_id: str, found: Run | None) -> None:
+    def __init__(self, client: MlflowClient, study: Study, experiment_id: str, found: Run | None, ledger_id: str) -> None:
         self._client, self._study, self._experiment_id = client, study, experiment_id
         self._begun_at_ms = time.time_ns() // 1_000_000
         self._views: dict[str, str] = {}
         """What the experiment's saved views are, by tag."""
         self._status = ""
         tags = {run_record.KIND: run_record.KIND_STUDY, run_record.STUDY: study.stores.name, **code_tags(study)}
+        if ledger_id:
+            tags[run_record.OWNER] = owner_tag(study.stores, ledger_id)
         self._findings = found.data.tags.get(run_record.FINDINGS, "") if found else ""
         if found:
             self.run_id: str = found.info.run_id

@@ -77,7 +77,9 @@ class _PendingUpdate:
 class Tracker:
     """The only writer of a study's runs. Its methods return at once; one thread writes, in the order of the calls."""
 
-    def __init__(self, client: MlflowClient, study: Study, planned: Sequence[Replicate], notes: Sequence[str]) -> None:
+    def __init__(
+        self, client: MlflowClient, study: Study, planned: Sequence[Replicate], notes: Sequence[str], *, ledger_id: str = ""
+    ) -> None:
         """Find or make the experiment and the study run, and find the replicate runs that exist.
 
         Args:
@@ -85,6 +87,7 @@ class Tracker:
             study: Whose records they are.
             planned: The replicates that the study has asked for so far.
             notes: Sentences on them, for the study's record.
+            ledger_id: What the study's ledger is known by, if there is one.
 
         Raises:
             StudyError: The experiment or its artifacts cannot be used.
@@ -101,7 +104,7 @@ class Tracker:
             self._experiment_id = find_or_make_experiment(client, study.stores)
             found = find_runs(client, study, self._experiment_id, planned)
             self._runs = {identity: _replicate_run(run) for identity, run in found.replicates.items()}
-            self._study_run = StudyRun(client, study, self._experiment_id, found.study_run)
+            self._study_run = StudyRun(client, study, self._experiment_id, found.study_run, ledger_id)
             self._write_record(study_record(study, planned, notes), RUNNING)
         except (mlflow.exceptions.MlflowException, OSError) as error:
             rule, repair = "MLflow's store must take runs and artifacts", "check its rights and its artifact location"

@@ -1,0 +1,254 @@
+"""Storages that were moved, were copied, or share a store: what is written lies in the study's own, and nowhere else."""
+
+import hashlib
+import json
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.tracking._tracking_service import utils
+from optuna.trial import TrialState
+from typer.testing import CliRunner, Result
+
+from analysis.records.loading import load_recorded_study
+from studies import run_record
+from studies.artifact_locations import artifacts_at
+from studies.cli import app
+from studies.engine.definition.loading import load_study
+from studies.engine.definition.study import Study
+from studies.engine.errors import StudyError
+from studies.engine.ledger.ledger import open_ledger
+from studies.engine.ledger.reading import ledger_id
+from studies.engine.recording.earlier_records import read_earlier_records
+from studies.engine.recording.mlflow_store import connect
+from studies.engine.recording.tracker import Tracker
+from studies.mlflow_access import search_runs
+from studies.store_uris import sqlite_uri
+from tests.studies.engine.recording.test_tracker import report_of
+
+FILE = """\
+question: Does it move?
+trainable: response_surface
+baseline: {a: 0.5}
+factors: {a: [0.25, 0.5]}
+seeds: 2
+"""
+PLACES = ["elsewhere", "a b%41ü&+='x"]
+
+
+def study_at(storage: Path, *overrides: str) -> Study:
+    """The study ``moved`` with this storage."""
+    file = storage.parent / "moved.yaml"
+    file.write_text(FILE)
+    return load_study(str(file), [f"storage={json.dumps(str(storage))}", *overrides])
+
+
+def record(study: Study, epochs: Sequence[int] = (1, 2, 3), name: str = "found") -> None:
+    """What a driver leaves in the stores: every replicate is finished, and a report is attached."""
+    utils._artifact_repos_cache.clear()  # MLflow keeps them by the ids of runs, which are the same in a copy
+    ledger = open_ledger(study.stores.ledger, study.stores.name, study.space)
+    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [], ledger_id=ledger.id)
+    for replicate in study.replicates:
+        for epoch in epochs:
+            tracker.report(replicate, report_of(epoch, final=epoch == 3))
+        tracker.end(replicate, TrialState.COMPLETE)
+        if not ledger.entries().get(replicate.identity):
+            ledger.begin(replicate)
+            ledger.complete(replicate.identity, {"val/accuracy": 0.3, "sparsity/overall": 0.9})
+    report = study.stores.storage / "reports"
+    report.mkdir(exist_ok=True)
+    (report / "summary.html").write_text(name)
+    tracker.end_study(study.replicates, [], "FINISHED")
+    tracker.attach_report(report, f"- {name}")
+    assert tracker.close(60) == []
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study in the folder ``results``; its runs are recorded there."""
+    storage = tmp_path_factory.mktemp("template") / "results"
+    storage.mkdir()
+    record(study_at(storage))
+    return storage
+
+
+@pytest.fixture
+def original(template: Path, tmp_path: Path) -> Path:
+    """The same, once for each test, in its own place."""
+    storage = tmp_path / "original"
+    shutil.copytree(template, storage)
+    record(study_at(storage))
+    assert not [location for location in locations(storage) if str(storage) not in location]
+    return storage
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.rglob("*") if file.is_file()}
+
+
+def locations(storage: Path) -> list[str]:
+    with closing(sqlite3.connect(storage / "mlflow.db")) as database:
+        queries = (
+            "SELECT artifact_uri FROM runs UNION SELECT artifact_location FROM experiments WHERE experiment_id <> 0 "
+            "UNION SELECT source FROM model_versions"
+        )
+        return [location for (location,) in database.execute(queries)]
+
+
+def command(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def words(result: Result | pytest.ExceptionInfo[StudyError]) -> str:
+    return " ".join((result.output if isinstance(result, Result) else str(result.value)).split())
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_copy_leaves_the_original_as_it_is(place: str, original: Path, tmp_path: Path) -> None:
+    """Going on in a copy changes no file of the original: runs, models' sources and commands lead to the copy."""
+    client = MlflowClient(sqlite_uri(original / "mlflow.db"))
+    run = next(iter(search_runs(client, client.get_experiment_by_name("moved").experiment_id)))
+    client.create_registered_model("net")
+    client.create_model_version("net", f"{run.info.artifact_uri}/model", run.info.run_id)
+    copy = tmp_path / place
+    shutil.copytree(original, copy)
+    before = digests(original)
+    study = study_at(copy)
+    record(study, name="found in the copy")
+    assert digests(original) == before
+    assert len(locations(copy)) == 1 + 5 + 1
+    assert all(location.startswith(copy.as_uri()) for location in locations(copy))
+    recorded = load_recorded_study("moved", study.stores.tracking_uri)
+    assert [run.status for run in recorded.runs] == ["FINISHED"] * 4
+    study_run, *_ = (each for each in client_runs(study) if each.data.tags[run_record.KIND] == "study")
+    page = artifacts_at(MlflowClient(study.stores.tracking_uri), study_run.info.artifact_uri).download_artifacts(
+        "report/summary.html"
+    )
+    assert Path(page).read_text() == "found in the copy"
+    (replicate, *_) = (each for each in client_runs(study) if each.data.tags[run_record.KIND] == "replicate")
+    assert study.stores.tracking_uri in replicate.data.tags["mlflow.note.content"]
+    assert str(original) not in replicate.data.tags["mlflow.note.content"]
+
+
+def client_runs(study: Study) -> list[Run]:
+    client = MlflowClient(study.stores.tracking_uri)
+    return list(search_runs(client, client.get_experiment_by_name(study.stores.experiment).experiment_id))
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_readers_follow_a_moved_storage_and_write_nothing(place: str, original: Path, tmp_path: Path) -> None:
+    """report's reader and export find the artifacts where they lie now; the store's file is the same byte for byte."""
+    moved = tmp_path / place
+    original.rename(moved)
+    before = digests(moved)
+    recorded = load_recorded_study("moved", sqlite_uri(moved / "mlflow.db"))
+    assert (recorded.study.question, list(recorded.warnings)) == ("Does it move?", [])
+    result = command("export", "moved", str(tmp_path / "moved.zip"), "--storage", str(moved))
+    assert result.exit_code == 0, result.output
+    assert digests(moved) == before
+    assert not original.exists()
+    record(study_at(moved))
+    assert not original.exists()
+    assert all(location.startswith(moved.as_uri()) for location in locations(moved))
+
+
+def test_an_export_names_the_artifacts_that_are_missing(original: Path, tmp_path: Path) -> None:
+    """Without the folder of artifacts there is no archive, also where the original that the store is a copy of has it."""
+    copy = tmp_path / "copy"
+    shutil.copytree(original, copy)
+    for folder in (copy / "artifacts").iterdir():
+        shutil.rmtree(folder)
+    result = command("export", "moved", str(tmp_path / "moved.zip"), "--storage", str(copy))
+    assert result.exit_code == 2, result.output
+    assert "lacks moved: study.json; moved: study.yaml; moved: report/summary.html" in words(result)
+    assert "layers.json" in words(result)
+    assert not (tmp_path / "moved.zip").exists()
+
+
+def test_a_storage_of_another_study_is_not_written_to(original: Path, tmp_path: Path) -> None:
+    """Where the store is elsewhere and the study's artifacts lie in a storage that is there, another storage is refused."""
+    (tmp_path / "shared").mkdir()
+    shared = tmp_path / "shared" / "mlflow.db"
+    (original / "mlflow.db").rename(shared)
+    study = study_at(tmp_path / "other", f"tracking_uri={sqlite_uri(shared)}")
+    before = digests(tmp_path)
+    with pytest.raises(StudyError) as caught:
+        Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    assert f"keeps them in {original / 'artifacts'}, and the storage is {tmp_path / 'other'}" in words(caught)
+    assert f"--storage '{original}'" in words(caught)
+    assert digests(tmp_path) == before
+    moved = tmp_path / "moved"
+    original.rename(moved)
+    record(study_at(moved, f"tracking_uri={sqlite_uri(shared)}"))
+    assert not original.exists()
+
+
+HOSTILE = ["http://evil.example/x", "mlflow-artifacts://evil.example/x", "s3://evil/x", "file:///etc", "ftp://evil.example/x"]
+
+
+@pytest.mark.parametrize("location", HOSTILE)
+def test_a_store_does_not_say_where_to_read_and_write(location: str, original: Path, tmp_path: Path) -> None:
+    """What a store in a file names beside folders of runs is not read, nor written to: MLflow would send a login there."""
+    with closing(sqlite3.connect(original / "mlflow.db")) as database, database:
+        database.execute("UPDATE runs SET artifact_uri = ?", (location,))
+    shutil.rmtree(original / "artifacts")
+    result = command("export", "moved", str(tmp_path / "moved.zip"), "--storage", str(original))
+    assert result.exit_code == 2, result.output
+    assert f"and not in {location}" in words(result)
+    recorded = load_recorded_study("moved", sqlite_uri(original / "mlflow.db"))
+    assert "a store in a file must keep artifacts in folders of its runs" in recorded.warnings[0]
+    with closing(sqlite3.connect(original / "mlflow.db")) as database, database:
+        database.execute("UPDATE experiments SET artifact_location = ?", (location,))
+    with pytest.raises(StudyError, match="must keep"):
+        record(study_at(original))
+
+
+def test_two_storages_of_one_name(original: Path, tmp_path: Path) -> None:
+    """On one store the second storage is refused with the first one's place; a copy of the first one too; a moved one is not."""
+    (tmp_path / "shared").mkdir()
+    shared = sqlite_uri((original / "mlflow.db").rename(tmp_path / "shared" / "mlflow.db"))
+
+    def look_at(storage: Path) -> None:
+        study = study_at(storage, f"tracking_uri={shared}")
+        read_earlier_records(study, ledger_id(study.stores.ledger, "moved"), {})
+
+    look_at(original)
+    with pytest.raises(StudyError) as caught:
+        look_at(tmp_path / "other")
+    assert f"moved in {shared} is of the storage {original} on " in words(caught)
+    assert "--set name=…" in words(caught)
+    copy = tmp_path / "copy"
+    shutil.copytree(original, copy)
+    with pytest.raises(StudyError, match="is a copy of it"):
+        look_at(copy)
+    shutil.rmtree(original)
+    look_at(copy)
+    with pytest.raises(StudyError, match="is of the storage"):
+        look_at(tmp_path / "other")
+
+
+def test_what_was_imported_is_not_trained_again(original: Path, tmp_path: Path) -> None:
+    """The ledger of a fresh storage takes what has ended over from MLflow, with its values; a search needs its own ledger."""
+    archive, fresh = tmp_path / "moved.zip", tmp_path / "fresh"
+    assert command("export", "moved", str(archive), "--storage", str(original)).exit_code == 0
+    imported = command("import", str(archive), "--storage", str(fresh))
+    assert imported.exit_code == 0, imported.output
+    study = study_at(fresh)
+    stores = study.stores
+    assert ledger_id(stores.ledger, "moved") is None
+    earlier = read_earlier_records(study, None, {})
+    ledger = open_ledger(stores.ledger, stores.name, study.space)
+    earlier.take_over(ledger)
+    assert list(ledger.entries()) == [replicate.identity for replicate in study.replicates]
+    for entry in ledger.entries().values():
+        assert (entry.state, entry.values) == (TrialState.COMPLETE, {"val/accuracy": 0.3, "sparsity/overall": 0.9})
+    search = study_at(fresh, "factors.a={low: 0, high: 1}", "design={name: adaptive_search, num_trials: 4}", "baseline={}")
+    with pytest.raises(StudyError) as caught:
+        read_earlier_records(search, None, {})
+    assert "MLflow has 4 finished replicates" in words(caught)
+    assert f"copy the folders ledgers and checkpoints of its storage to {fresh}" in words(caught)
