@@ -4,14 +4,20 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
-SQLITE = "sqlite:///"
+_SQLITE = re.compile(r"sqlite(\+\w+)?:///")
 
 
 def sqlite_file(uri: str) -> Path | None:
     """The file of a SQLite database; None of any other store."""
-    return Path(unquote(uri.removeprefix(SQLITE).partition("?")[0])) if uri.startswith(SQLITE) else None
+    scheme = _SQLITE.match(uri)
+    return Path(unquote(uri[scheme.end() :].partition("?")[0])) if scheme else None
 
 
 def sqlite_uri(file: Path) -> str:
-    """The URI of a SQLite database: SQLAlchemy reads %41 as A, and ? as the end of the path."""
-    return SQLITE + re.sub(r"[%?#']", lambda found: f"%{ord(found[0]):02X}", str(file))
+    """The URI of a SQLite database.
+
+    SQLAlchemy reads %41 as A, and ? as the end of the path. MLflow does not, and would make a folder with %2541 in its name,
+    unless the URI names the driver too.
+    """
+    path = re.sub(r"%(?=[0-9A-Fa-f]{2})|[?#']", lambda found: f"%{ord(found[0]):02X}", str(file))
+    return f"sqlite:///{path}" if path == str(file) else f"sqlite+pysqlite:///{path}"

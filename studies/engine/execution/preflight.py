@@ -11,6 +11,7 @@ from studies.engine.definition.study import Study
 from studies.engine.errors import Problem, StudyError
 from studies.engine.ledger.storage import check_ledger, file_of
 from studies.engine.recording.mlflow_store import connect
+from studies.store_uris import sqlite_file
 from trainables.training.files import files_at, without_keys
 
 
@@ -59,7 +60,7 @@ def check_stores(stores: Stores) -> None:
             rule, repair = f"{key} must be in a folder that can be written", f"choose another with {key}: …"
             problems.append(Problem(key, rule, f"{folder} ({error.strerror})", repair))
     checks: list[Callable[[], object]] = [lambda: check_ledger(stores.ledger), lambda: _check_checkpoints(stores)]
-    if not stores.tracking_uri.startswith("sqlite:"):
+    if sqlite_file(stores.tracking_uri) is None:
         checks.append(lambda: connect(stores.tracking_uri))
     for check in checks:
         try:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from studies.credentials import mask_credentials
 from studies.engine.errors import Problem, StudyError
 from studies.engine.ledger.journal import Journal
+from studies.store_uris import sqlite_file
 
 # User attributes of a study's Optuna study:
 STUDY_NAME = "spikesweep.study"
@@ -27,14 +28,10 @@ REASON = "reason"
 UNREACHABLE = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, ImportError, ValueError)
 """How a ledger can be out of reach, by a missing database driver or a file that is no journal among others."""
 
-_SQLITE = "sqlite:///"
-
 
 def file_of(ledger: str) -> Path | None:
     """The file of a ledger; None if a database server keeps it."""
-    if "://" not in ledger:
-        return Path(ledger)
-    return Path(ledger.removeprefix(_SQLITE)) if ledger.startswith(_SQLITE) else None
+    return sqlite_file(ledger) if "://" in ledger else Path(ledger)
 
 
 def is_absent(ledger: str) -> bool:
@@ -51,7 +48,7 @@ def open_storage(ledger: str) -> BaseStorage:
     """
     if "://" not in ledger:
         return JournalStorage(Journal(Path(ledger)))
-    timeout = {"connect_args": {"timeout": 60}} if ledger.startswith(_SQLITE) else {}
+    timeout = {"connect_args": {"timeout": 60}} if sqlite_file(ledger) else {}
     return RDBStorage(ledger, engine_kwargs={"pool_pre_ping": True, **timeout})
 
 

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.tracking._tracking_service import utils
@@ -28,7 +29,7 @@ from studies.engine.recording.earlier_records import read_earlier_records
 from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.tracker import Tracker
 from studies.mlflow_access import search_runs
-from studies.store_uris import sqlite_uri
+from studies.store_uris import sqlite_file, sqlite_uri
 from tests.studies.engine.recording.test_tracker import report_of
 
 FILE = """\
@@ -87,6 +88,15 @@ def original(template: Path, tmp_path: Path) -> Path:
     return storage
 
 
+@pytest.mark.parametrize("name", ["plain", "100%", "a%41", "it's", "ü b", "%25"])
+def test_a_file_has_one_uri(name: str, tmp_path: Path) -> None:
+    """SQLAlchemy opens the file of a path with any sign, and the URI leads back to it."""
+    file = tmp_path / f"{name}.db"
+    sqlalchemy.create_engine(sqlite_uri(file)).connect().exec_driver_sql("CREATE TABLE x (y)").close()
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    assert sqlite_file(sqlite_uri(file)) == file
+
+
 def digests(folder: Path) -> dict[str, str]:
     return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.rglob("*") if file.is_file()}
 
@@ -121,6 +131,7 @@ def test_a_copy_leaves_the_original_as_it_is(place: str, original: Path, tmp_pat
     study = study_at(copy)
     record(study, name="found in the copy")
     assert digests(original) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"original", "moved.yaml", place}
     assert len(locations(copy)) == 1 + 5 + 1
     assert all(location.startswith(copy.as_uri()) for location in locations(copy))
     recorded = load_recorded_study("moved", study.stores.tracking_uri)
