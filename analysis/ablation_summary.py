@@ -17,9 +17,10 @@ from analysis.reporting.figures.style import png, svg
 from analysis.reporting.formats.html import to_html
 from analysis.reporting.formats.latex import to_latex
 from analysis.reporting.formats.markdown import to_markdown
-from analysis.reporting.formats.parquet import write_tidy_records
+from analysis.reporting.formats.parquet import TIDY_RECORDS, tidy_records
 from analysis.reporting.formats.tables_csv import configurations_csv, effects_csv, replicates_csv
 from analysis.reporting.formats.terminal import to_terminal
+from analysis.reporting.report_files import SUMMARY, OtherFileError, write_files
 from analysis.reporting.summary_document import paper_document, summary_document
 from analysis.statistics.summary import Summary, summarise
 from studies.credentials import mask_credentials
@@ -32,24 +33,23 @@ def write_summary(recorded: RecordedStudy, folder: Path) -> tuple[Summary, Docum
 
     Returns:
         The summary as data, and as the document that the files show.
+
+    Raises:
+        OtherFileError: A file there has the name of one of these, and is not of a summary; nothing was written.
     """
     summary = summarise(recorded.study, recorded.runs, recorded.warnings)
     document = summary_document(summary)
-    texts = {
+    files: dict[str, str | bytes] = {
         "summary.md": to_markdown(document),
         "summary.html": to_html(document),
         "replicates.csv": replicates_csv(recorded.runs),
         **({"configurations.csv": configurations_csv(summary)} if summary.rankings else {"effects.csv": effects_csv(summary)}),
         **{f"figures/{figure.name}.svg": svg(figure.figure) for figure in document.figures},
+        **{f"figures/{figure.name}.png": png(figure.figure) for figure in document.figures},
         **{f"latex/{name}": text for name, text in to_latex(paper_document(summary)).items()},
+        **tidy_records(recorded.runs),
     }
-    for name in ("figures", "latex"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    for figure in document.figures:
-        (folder / "figures" / f"{figure.name}.png").write_bytes(png(figure.figure))
-    write_tidy_records(recorded.runs, folder)
+    write_files(folder, SUMMARY, files, without=[name for name in TIDY_RECORDS if name not in files])
     return summary, document
 
 
@@ -67,7 +67,11 @@ def main() -> int:
     except NoStudyError as error:
         print(f"error: {arguments.study} in {mask_credentials(arguments.tracking_uri)}: {error}", file=sys.stderr)
         return 2
-    _, document = write_summary(recorded, arguments.output / arguments.study)
+    try:
+        _, document = write_summary(recorded, arguments.output / arguments.study)
+    except OtherFileError as error:
+        print(f"error: {error}: move it away, or name another folder with --output", file=sys.stderr)
+        return 2
     console = Console()
     console.print(to_terminal(document))
     console.print(f"Written to {arguments.output / arguments.study}")

@@ -18,6 +18,7 @@ from analysis.reporting.formats.html import to_html
 from analysis.reporting.formats.markdown import to_markdown
 from analysis.reporting.formats.tables_csv import comparison_csv
 from analysis.reporting.formats.terminal import to_terminal
+from analysis.reporting.report_files import OtherFileError, html_page, write_files
 from analysis.reporting.topics.comparison import (
     COLUMNS,
     StudyComparison,
@@ -50,12 +51,18 @@ def load_comparison(first: StudyInStore, second: StudyInStore) -> StudyCompariso
 
 
 def write_comparison(comparison: StudyComparison, folder: Path) -> None:
-    """Write comparison.md, comparison.html and comparison.csv into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write comparison.md, comparison.html and comparison.csv into ``folder``.
+
+    Raises:
+        OtherFileError: A file there has one of these names, and is not of a comparison; nothing was written.
+    """
     document = comparison_document(comparison)
-    (folder / "comparison.md").write_text(to_markdown(document), encoding="utf-8")
-    (folder / "comparison.html").write_text(to_html(document), encoding="utf-8")
-    (folder / "comparison.csv").write_text(comparison_csv(COLUMNS, comparison_rows(comparison)), encoding="utf-8")
+    files = {
+        "comparison.md": to_markdown(document),
+        "comparison.html": to_html(document),
+        "comparison.csv": comparison_csv(COLUMNS, comparison_rows(comparison)),
+    }
+    write_files(folder, html_page("comparison.html"), files)
 
 
 def main() -> int:
@@ -77,7 +84,11 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     folder = arguments.output / f"{arguments.second}_against_{arguments.first}"
-    write_comparison(comparison, folder)
+    try:
+        write_comparison(comparison, folder)
+    except OtherFileError as error:
+        print(f"error: {error}: move it away, or name another folder with --output", file=sys.stderr)
+        return 2
     if arguments.json:
         print(json.dumps(comparison_data(comparison), indent=2))
         return 0

@@ -16,6 +16,7 @@ from analysis.records.loading import load_recorded_study
 from analysis.records.mlflow_store import NoStudyError
 from analysis.reporting.formats.markdown import to_markdown
 from analysis.reporting.formats.terminal import to_terminal
+from analysis.reporting.report_files import OtherFileError, Page, write_files
 from analysis.reporting.topics.overview import overview_data, overview_document
 from analysis.statistics.warnings import data_warnings
 from studies.credentials import mask_credentials
@@ -40,8 +41,11 @@ def main() -> int:
         return 0
     document = overview_document(recorded, warnings)
     file = arguments.output / arguments.study / "study_summary.md"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(to_markdown(document), encoding="utf-8")
+    try:
+        write_files(file.parent, Page(file.name, f"# {document.title}\n"), {file.name: to_markdown(document)})
+    except OtherFileError as error:
+        print(f"error: {error}: move it away, or name another folder with --output", file=sys.stderr)
+        return 2
     console = Console(markup=False)
     console.print(to_terminal(document))
     console.print(f"Written to {file}", soft_wrap=True)

@@ -22,6 +22,7 @@ from mlflow.entities import Experiment, Run, ViewType
 
 from studies import run_record
 from studies.credentials import hide_secrets
+from studies.sqlite_files import MLFLOW, OtherFileError, has_tables
 from studies.store_uris import sqlite_file
 
 SECONDS_TO_ANSWER = 10
@@ -70,13 +71,14 @@ def check_file(file: Path) -> None:
     if not file.is_file():
         raise StoreError("there is no such file")  # MLflow would make it
     try:
+        if not has_tables(file, MLFLOW):
+            raise StoreError("the file is a database, but it is no store of MLflow's")  # MLflow would make it one
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if not {"experiments", "runs"} <= tables:
-                raise StoreError("the file is a database, but it is no store of MLflow's")  # MLflow would make it one
             is_half_made = not connection.execute("SELECT 1 FROM experiments LIMIT 1").fetchall()  # MLflow's last step
+    except OtherFileError as error:
+        raise StoreError(str(error)) from None
     except sqlite3.DatabaseError as error:
-        raise StoreError(f"the file is no SQLite database ({error})") from None
+        raise StoreError(f"the file cannot be read ({error})") from None
     if is_half_made:
         raise StoreError(f"the command that made the file was ended on the way; it holds no run: delete it (rm '{file}')")
 

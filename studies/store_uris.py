@@ -4,13 +4,14 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
-_SQLITE = re.compile(r"sqlite(\+\w+)?:///")
+_SQLITE_IN_FILE = re.compile(r"sqlite(?:\+\w+)?:///([^?]+)")
+"""With a driver, too: ``sqlite+pysqlite:///``."""
 
 
 def sqlite_file(uri: str) -> Path | None:
     """The file of a SQLite database; None of any other store."""
-    scheme = _SQLITE.match(uri)
-    return Path(unquote(uri[scheme.end() :].partition("?")[0])) if scheme else None
+    found = _SQLITE_IN_FILE.match(uri)
+    return Path(unquote(found[1])) if found and found[1] != ":memory:" else None
 
 
 def sqlite_uri(file: Path) -> str:

@@ -86,10 +86,15 @@ def writing_into(folder: Path) -> Iterator[None]:
     """Write files of a report into ``folder``; if that fails, it is told as a problem of the storage.
 
     Raises:
-        StudyError: A file cannot be written; the problem has the reason.
+        StudyError: A file cannot be written, or would replace one that is not a report's; the problem has the reason.
     """
+    from analysis.reporting.report_files import OtherFileError
+
     try:
         yield
+    except OtherFileError as error:
+        rule, repair = "a report must not replace files of others", "move it away, or choose another folder with --storage"
+        raise StudyError([Problem("storage", rule, str(error), repair)]) from None
     except OSError as error:
         rule, repair = "the storage must be a folder that can be written", "choose another with --storage, or free some space"
         raise StudyError([Problem("storage", rule, f"{folder} ({error.strerror or error})", repair)]) from None

@@ -63,7 +63,7 @@ def write_report(stores: "Stores", *, show: bool = True, as_json: bool = False) 
         recorded = load_recorded_study(stores.name, stores.tracking_uri)
     except NoStudyError as error:
         raise not_recorded("report", f"{stores.name} in {stores.tracking_uri} ({error})") from None
-    folder = stores.storage / "reports" / stores.name
+    folder = _folder_of(stores)
     with writing_into(folder):
         summary, document = write_summary(recorded, folder)
     if as_json:
@@ -75,3 +75,19 @@ def write_report(stores: "Stores", *, show: bool = True, as_json: bool = False) 
         files = ", ".join(sorted(file.name for file in folder.iterdir()))
         out.print(f"Written to {folder}: {files}", highlight=False, soft_wrap=True)
     return folder, to_markdown_note(document)
+
+
+def check_report_folder(stores: "Stores") -> None:
+    """See that a study's report would replace no file but an earlier report's.
+
+    Raises:
+        StudyError: It would.
+    """
+    from analysis.reporting.report_files import SUMMARY, SUMMARY_FILES, check_folder
+
+    with writing_into(_folder_of(stores)):
+        check_folder(_folder_of(stores), SUMMARY, SUMMARY_FILES)
+
+
+def _folder_of(stores: "Stores") -> Path:
+    return stores.storage / "reports" / stores.name

@@ -54,12 +54,13 @@ def run(
     Example: spikesweep run quickstart --set seeds=12
     """
     from studies.commands.check_page import source_networks_in_words
-    from studies.commands.report import write_report
+    from studies.commands.report import check_report_folder, write_report
     from studies.engine.execution.preflight import open_study
     from studies.engine.execution.runner import run_study
 
     with problems_exit_2():
         loaded = open_study(study, all_overrides(overrides, storage, tracking_uri))
+        check_report_folder(loaded.stores)
         console = err if as_json else out
         if loaded.source_networks:
             console.print(source_networks_in_words(loaded), highlight=False)

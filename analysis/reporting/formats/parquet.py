@@ -1,9 +1,9 @@
 """Tidy records as Parquet: a row for every replicate, and one for every point of its accuracy against t; these as CSV too."""
 
+import io
 import itertools
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,18 +15,25 @@ from studies.run_record import Level, RunRecord, level_in_words
 TIME = pa.timestamp("ms", tz="UTC")
 
 
-def write_tidy_records(runs: Sequence[RunRecord], folder: Path) -> None:
-    """Write replicates.parquet, and curves.parquet and curves.csv if there are curves."""
-    pq.write_table(replicates_table(runs), folder / "replicates.parquet")
+TIDY_RECORDS = ("replicates.parquet", "curves.parquet", "curves.csv")
+
+
+def tidy_records(runs: Sequence[RunRecord]) -> dict[str, bytes]:
+    """The files of ``TIDY_RECORDS`` by name; those of curves only if there are curves."""
+    records = {"replicates.parquet": _parquet(replicates_table(runs))}
     curves = [(run.identity, t, accuracy) for run in runs for t, accuracy in enumerate(run.accuracy_at_t, 1)]
-    for file in ("curves.parquet", "curves.csv"):
-        (folder / file).unlink(missing_ok=True)
     if not curves:
-        return
+        return records
     names, kinds = ("identity", "t", "accuracy"), (pa.string(), pa.int64(), pa.float64())
     arrays = [pa.array(column, kind) for column, kind in zip(zip(*curves, strict=True), kinds, strict=True)]
-    pq.write_table(pa.table(dict(zip(names, arrays, strict=True))), folder / "curves.parquet")
-    (folder / "curves.csv").write_text(csv_text(names, curves), encoding="utf-8")
+    table = pa.table(dict(zip(names, arrays, strict=True)))
+    return {**records, "curves.parquet": _parquet(table), "curves.csv": csv_text(names, curves).encode()}
+
+
+def _parquet(table: pa.Table) -> bytes:
+    content = io.BytesIO()
+    pq.write_table(table, content)
+    return content.getvalue()
 
 
 def replicates_table(runs: Sequence[RunRecord]) -> pa.Table:

@@ -10,7 +10,7 @@ from studies.engine.definition.lookup import find_stores
 from studies.engine.definition.study import Study
 from studies.engine.errors import Problem, StudyError
 from studies.engine.ledger.storage import check_ledger, file_of
-from studies.engine.recording.mlflow_store import connect
+from studies.engine.recording.mlflow_store import check_store_file, connect
 from studies.store_uris import sqlite_file
 from trainables.training.files import files_at, without_keys
 
@@ -59,9 +59,12 @@ def check_stores(stores: Stores) -> None:
         except OSError as error:
             rule, repair = f"{key} must be in a folder that can be written", f"choose another with {key}: …"
             problems.append(Problem(key, rule, f"{folder} ({error.strerror})", repair))
-    checks: list[Callable[[], object]] = [lambda: check_ledger(stores.ledger), lambda: _check_checkpoints(stores)]
-    if sqlite_file(stores.tracking_uri) is None:
-        checks.append(lambda: connect(stores.tracking_uri))
+    checks: list[Callable[[], object]] = [
+        lambda: check_ledger(stores.ledger),
+        lambda: _check_checkpoints(stores),
+        lambda: _check_two_files(stores),
+        lambda: (check_store_file if sqlite_file(stores.tracking_uri) else connect)(stores.tracking_uri),
+    ]
     for check in checks:
         try:
             check()
@@ -69,6 +72,14 @@ def check_stores(stores: Stores) -> None:
             problems += error.problems
     if problems:
         raise StudyError(problems)
+
+
+def _check_two_files(stores: Stores) -> None:
+    """The ledger and MLflow's store, which may both be new, must be different files."""
+    ledger, store = file_of(stores.ledger), file_of(stores.tracking_uri)
+    if ledger and store and ledger.absolute() == store.absolute():
+        rule, repair = "ledger and tracking_uri must be different files", "leave ledger out, or name another file"
+        raise StudyError([Problem("ledger", rule, str(ledger), repair)])
 
 
 def _check_checkpoints(stores: Stores) -> None:

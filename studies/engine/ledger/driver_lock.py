@@ -3,9 +3,11 @@
 import fcntl
 import hashlib
 import os
+import re
 import socket
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import sqlalchemy
@@ -16,6 +18,8 @@ from studies.engine.errors import Problem, StudyError
 from studies.engine.ledger.storage import file_of
 
 POSTGRESQL = "postgresql"
+_HOLDER = re.compile(r"process \d+ on .*\n")
+"""What a lock holds, with which it is known to be ours."""
 _LONGEST_NAME = 63
 """Bytes of an application's name; PostgreSQL cuts off the rest."""
 _TAKE = sqlalchemy.text("SELECT pg_try_advisory_lock(:key)")
@@ -37,7 +41,15 @@ def only_driver(stores: Stores) -> AbstractContextManager[StillHeld]:
     file = file_of(stores.ledger)
     if file is None and stores.ledger.startswith(POSTGRESQL):
         return _lock_in_database(stores)
-    return _lock_file((file.parent if file else stores.storage / "locks") / f"{stores.name}.lock", stores.name)
+    return _lock_file(*_lock_files(stores, file), stores.name)
+
+
+def _lock_files(stores: Stores, ledger: Path | None) -> tuple[Path, Path]:
+    """The lock of a study in a ledger, under a name that no other program gives a file, and where earlier versions had it."""
+    folder = ledger.parent if ledger else stores.storage
+    digest = hashlib.sha256((ledger.name if ledger else stores.ledger).encode()).hexdigest()[:8]  # two ledgers, one folder
+    earlier = (folder if ledger else folder / "locks") / f"{stores.name}.lock"
+    return folder / f".{stores.name}-{digest}.spikesweep-lock", earlier
 
 
 def _me() -> str:
@@ -50,18 +62,52 @@ def _taken(name: str, holder: str) -> StudyError:
 
 
 @contextmanager
-def _lock_file(lock: Path, name: str) -> Iterator[StillHeld]:
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a+") as file:
+def _lock_file(lock: Path, of_earlier_version: Path, name: str) -> Iterator[StillHeld]:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise _taken(name, file.read().strip()) from None
-        file.truncate(0)
-        file.write(f"{_me()}\n")
-        file.flush()
+            if (earlier := _opened(of_earlier_version, os.O_RDONLY, stack)) is not None and _holder(earlier):
+                _lock(earlier, name)  # a driver of an earlier version has it, or is to find it taken
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = _our_own(_opened(lock, os.O_RDWR | os.O_CREAT, stack))
+            _lock(descriptor, name)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{_me()}\n".encode(), 0)
+        except OSError as error:
+            rule = "a study's lock must be a file that spikesweep can make and lock"
+            repair = "move it away if it is yours, or choose another folder, on a file system that has locks"
+            raise StudyError([Problem("ledger", rule, f"{lock} ({error.strerror or error})", repair)]) from None
         yield lambda: True
+
+
+def _opened(file: Path, flags: int, stack: ExitStack) -> int | None:
+    """The descriptor of a regular file, closed with the stack, or None; a link is not followed, a pipe not waited for."""
+    try:
+        descriptor = os.open(file, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError:
+        if flags & os.O_CREAT:
+            raise
+        return None
+    stack.callback(os.close, descriptor)
+    return descriptor if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+
+
+def _our_own(descriptor: int | None) -> int:
+    if descriptor is None or (os.fstat(descriptor).st_size and not _holder(descriptor)):
+        raise OSError("it is not a file that spikesweep has made")
+    return descriptor
+
+
+def _holder(descriptor: int) -> str:
+    """Who has or had a lock, from its file; empty if that says nothing of the kind."""
+    said = os.pread(descriptor, 1000, 0).decode(errors="replace")
+    return said.strip() if _HOLDER.fullmatch(said) else ""
+
+
+def _lock(descriptor: int, name: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _taken(name, _holder(descriptor)) from None
 
 
 @contextmanager

@@ -1,56 +1,128 @@
-"""The file of a ledger: Optuna's journal, made safe against a full disk, an incomplete last line and a writer that dies.
+"""The file of a ledger: Optuna's journal, made safe against a full disk, an incomplete last line, a writer that dies, and damage.
 
-The format is Optuna's own (one JSON object per line), so that ``optuna-dashboard`` and ``JournalFileBackend`` can read it. The
-writing differs: a record is written whole or not at all, and the system frees the lock when its holder dies.
+The format is Optuna's own, so that ``optuna-dashboard`` and ``JournalFileBackend`` can read it; ``journal_records.py`` says what
+a whole record is, to the reader and to the writer. A record is written whole or not at all, the system frees the lock when its
+holder dies, and a file that does not begin as a journal does is never written to.
 """
 
 import fcntl
-import json
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend
 
-_TAIL = 2**16
+from studies.engine.ledger.journal_records import BEGINNING, DamagedLineError, Place, decoded, encoded
 
 
-class Journal(JournalFileBackend):
-    """A journal in a file, which is created with its folder if it does not exist."""
+class NoJournalError(OSError):
+    """The file is not a journal, and was never one as far as can be seen; nothing was written to it."""
+
+
+class DamagedJournalError(OSError):
+    """The file is a journal in which something is not as it was written; nothing was written to it."""
+
+
+class Journal(BaseJournalBackend):
+    """A journal in a file, which is created with its folder when the first record is written.
+
+    Args:
+        path: The file. It need not exist, and may be empty.
+    """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        super().__init__(str(path), lock_obj=None)
         self._path = path
+        self._place = Place()
+        """Behind the last record that was read."""
+        self._file_id: tuple[int, int] | None = None
+        """Device and inode of the file that was read."""
 
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append records after the last complete one.
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        """The records from a number on.
 
         Raises:
-            OSError: They could not be written, and the file is as it was.
+            OSError: The file cannot be read, is no journal, or is damaged.
         """
-        lines = "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs)
-        with self._path.open("r+b", buffering=0) as file, _alone(file):
-            end = _end_of_last_line(file)
-            file.truncate(end)  # remove what a writer that died, or a full disk, left incomplete
+        if log_number_from < self._place.number:
+            self._place = Place()
+        try:
+            if self._check(self._path.stat()).st_size == self._place.offset:
+                return
+            with self._opened(os.O_RDONLY) as file:
+                content = self._rest(file, fcntl.LOCK_SH)
+        except FileNotFoundError:
+            if self._place.number:
+                raise
+            return
+        with self._damage_told():
+            for record, place in decoded(content, self._place):
+                self._place = place
+                if place.number > log_number_from:
+                    yield record
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Append records after the last whole one.
+
+        Raises:
+            OSError: They could not be written, and the file is as it was; or it is no journal, or damaged.
+        """
+        is_new = not self._place.number and not self._path.exists()
+        if is_new:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._opened(os.O_RDWR | (os.O_CREAT if is_new else 0)) as file:
+            content = self._rest(file, fcntl.LOCK_EX)
+            with self._damage_told():
+                place = [self._place, *(place for _, place in decoded(content, self._place))][-1]
+            file.truncate(place.offset)  # remove what a writer that died, or a full disk, left incomplete
             try:
-                file.seek(end)
-                _write_all(file, lines.encode())
+                file.seek(place.offset)
+                _write_all(file, encoded(logs, place))
                 os.fsync(file.fileno())
             except OSError:
-                file.truncate(end)
+                file.truncate(place.offset)
                 raise
+        if is_new:
+            _sync_folder(self._path.parent)
 
+    def damage(self, reason: str) -> DamagedJournalError:
+        """The error of the record that was read last."""
+        return DamagedJournalError(f"{self._path}, line {self._place.number} {reason}")
 
-@contextmanager
-def _alone(file: IO[bytes]) -> Iterator[None]:
-    fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)
+    def _opened(self, flags: int) -> IO[bytes]:
+        return os.fdopen(os.open(self._path, flags | os.O_NONBLOCK, 0o666), "r+b" if flags & os.O_RDWR else "rb", buffering=0)
+
+    def _rest(self, file: IO[bytes], lock: int) -> bytes:
+        """What follows the last record that was read, under a lock that is kept until the file is closed."""
+        try:
+            fcntl.flock(file, lock)
+        except OSError:
+            if lock == fcntl.LOCK_EX:  # whoever only reads can do without, where the file system has no locks
+                raise
+        status = self._check(os.fstat(file.fileno()))
+        self._file_id = (status.st_dev, status.st_ino)
+        file.seek(0)
+        if file.read(len(BEGINNING)) != BEGINNING and status.st_size:
+            raise NoJournalError("the file does not begin with a record of a ledger")
+        file.seek(self._place.offset)
+        return file.read()
+
+    def _check(self, status: os.stat_result) -> os.stat_result:
+        """See that a file is a regular one and, if it was read before, the same one, and no shorter."""
+        if not stat.S_ISREG(status.st_mode):
+            raise NoJournalError("it is no regular file")
+        if self._place.number and (status.st_size < self._place.offset or self._file_id != (status.st_dev, status.st_ino)):
+            raise DamagedJournalError(f"{self._path} was replaced or made shorter while it was in use")
+        return status
+
+    @contextmanager
+    def _damage_told(self) -> Iterator[None]:
+        try:
+            yield
+        except DamagedLineError as error:
+            raise DamagedJournalError(f"{self._path}, {error}") from None
 
 
 def _write_all(file: IO[bytes], content: bytes) -> None:
@@ -58,14 +130,11 @@ def _write_all(file: IO[bytes], content: bytes) -> None:
         content = content[file.write(content) :]
 
 
-def _end_of_last_line(file: IO[bytes]) -> int:
-    """The position after the last complete line."""
-    end = file.seek(0, os.SEEK_END)
-    while end:
-        start = max(0, end - _TAIL)
-        file.seek(start)
-        newline = file.read(end - start).rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
-        end = start
-    return 0
+def _sync_folder(folder: Path) -> None:
+    """Let a new file's name outlive a power cut."""
+    with suppress(OSError):  # some file systems cannot
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

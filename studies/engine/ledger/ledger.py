@@ -37,11 +37,10 @@ from studies.engine.ledger.storage import (
     STUDY_NAME,
     TITLE,
     TUNED,
-    UNREACHABLE,
     file_of,
     is_absent,
+    ledger_problems,
     open_storage,
-    unreachable,
 )
 from studies.run_record import OBJECTIVES, Role
 
@@ -246,27 +245,25 @@ def read_ledger(ledger: str, study_name: str, space: Space) -> Mapping[str, Ledg
     """The newest entry of every identity of a study; empty if it has no ledger yet. Creates nothing.
 
     Raises:
-        StudyError: The ledger cannot be reached.
+        StudyError: The ledger cannot be reached, is none, or is damaged.
     """
-    if is_absent(ledger):
-        return {}
-    try:
-        return Ledger(
-            optuna.load_study(study_name=_name_in_ledger(study_name, space), storage=open_storage(ledger)), space
-        ).entries()
-    except KeyError:
-        return {}
-    except UNREACHABLE as error:
-        raise unreachable(ledger, error) from None
+    name = _name_in_ledger(study_name, space)
+    with ledger_problems(ledger):
+        if is_absent(ledger):
+            return {}
+        storage = open_storage(ledger)
+        if name not in optuna.get_all_study_names(storage):
+            return {}
+        return Ledger(optuna.load_study(study_name=name, storage=storage), space).entries()
 
 
 def open_ledger(ledger: str, study_name: str, space: Space) -> Ledger:
     """The study's ledger, created if it does not exist.
 
     Raises:
-        StudyError: The ledger cannot be reached or written.
+        StudyError: The ledger cannot be reached or written, is none, or is damaged.
     """
-    try:
+    with ledger_problems(ledger):
         if file := file_of(ledger):
             file.parent.mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
@@ -280,9 +277,7 @@ def open_ledger(ledger: str, study_name: str, space: Space) -> Ledger:
         study.set_user_attr(STUDY_NAME, study_name)
         if LEDGER_ID not in study.user_attrs:
             study.set_user_attr(LEDGER_ID, ledger_id(ledger, study_name) or uuid4().hex)
-    except UNREACHABLE as error:
-        raise unreachable(ledger, error) from None
-    return Ledger(study, space)
+        return Ledger(study, space)
 
 
 def _name_in_ledger(study_name: str, space: Space) -> str:

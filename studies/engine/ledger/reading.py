@@ -20,10 +20,9 @@ from studies.engine.ledger.storage import (
     STUDY_NAME,
     TITLE,
     TUNED,
-    UNREACHABLE,
     is_absent,
+    ledger_problems,
     open_storage,
-    unreachable,
 )
 from studies.run_record import OBJECTIVES
 
@@ -69,50 +68,48 @@ def ledger_status(ledger: str, study_name: str, file_digest: str) -> LedgerStatu
     """The status of a study by its ledger alone; None if another version of its file ran last, or none at all.
 
     Raises:
-        StudyError: The ledger cannot be reached.
+        StudyError: The ledger cannot be reached, is none, or is damaged.
     """
-    if is_absent(ledger):
-        return None
-    try:
+    with ledger_problems(ledger):
+        if is_absent(ledger):
+            return None
         storage = open_storage(ledger)
         of_name = [study for study in storage.get_all_studies() if study.user_attrs.get(STUDY_NAME) == study_name]
         if not of_name or of_name[-1].user_attrs.get(FILE_DIGEST) != file_digest:
             return None
         found = of_name[-1]  # a study's newest space comes last
+        if not found.user_attrs.keys() >= {OF_EARLIER_VERSIONS, NUM_REPLICATES}:  # its driver died before it wrote them
+            return None
         trials = storage.get_all_trials(study_id_of(found), deepcopy=False)
-    except UNREACHABLE as error:
-        raise unreachable(ledger, error) from None
-    others = set(found.user_attrs[OF_EARLIER_VERSIONS])
-    newest = {trial.user_attrs[IDENTITY]: trial for trial in trials}
-    ours = [_replicate_status(trial) for identity, trial in newest.items() if identity not in others]
-    return LedgerStatus(found.user_attrs[NUM_REPLICATES], ours)
+        others = set(found.user_attrs[OF_EARLIER_VERSIONS])
+        newest = {trial.user_attrs[IDENTITY]: trial for trial in trials}
+        ours = [_replicate_status(trial) for identity, trial in newest.items() if identity not in others]
+        return LedgerStatus(int(found.user_attrs[NUM_REPLICATES]), ours)
 
 
 def ledger_id(ledger: str, study_name: str) -> str | None:
     """What a ledger is known by to a study's runs in MLflow; empty if an earlier version wrote it, None if it has no such study.
 
     Raises:
-        StudyError: The ledger cannot be reached.
+        StudyError: The ledger cannot be reached, is none, or is damaged.
     """
-    if is_absent(ledger):
-        return None
-    try:
+    with ledger_problems(ledger):
+        if is_absent(ledger):
+            return None
         studies = open_storage(ledger).get_all_studies()
-    except UNREACHABLE as error:
-        raise unreachable(ledger, error) from None
-    ids = [study.user_attrs.get(LEDGER_ID, "") for study in studies if study.user_attrs.get(STUDY_NAME) == study_name]
-    return max(ids, default=None)
+        ids = [study.user_attrs.get(LEDGER_ID, "") for study in studies if study.user_attrs.get(STUDY_NAME) == study_name]
+        return max(ids, default=None)
 
 
 def count_replicates(ledger: str) -> dict[str, StudyCounts]:
     """How far each study of a ledger is, by the study's name; empty if there is no ledger yet.
 
     Raises:
-        StudyError: The ledger cannot be reached.
+        StudyError: The ledger cannot be reached, is none, or is damaged.
     """
-    if is_absent(ledger):
-        return {}
-    try:
+    with ledger_problems(ledger):
+        if is_absent(ledger):
+            return {}
         storage = open_storage(ledger)
         counts: dict[str, StudyCounts] = {}
         for summary in optuna.get_all_study_summaries(storage):  # a study's newest space comes last
@@ -122,9 +119,7 @@ def count_replicates(ledger: str) -> dict[str, StudyCounts]:
                 trials = {trial.user_attrs[IDENTITY]: trial for trial in study.get_trials(deepcopy=False)}
                 newest = {identity: trial.state.name for identity, trial in trials.items() if identity not in others}
                 counts[name] = StudyCounts(summary.user_attrs.get(NUM_REPLICATES), Counter(newest.values()))
-    except UNREACHABLE as error:
-        raise unreachable(ledger, error) from None
-    return counts
+        return counts
 
 
 def _replicate_status(trial: FrozenTrial) -> ReplicateStatus:

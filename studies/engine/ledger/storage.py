@@ -1,5 +1,7 @@
 """Where a ledger is kept, a file or a database, and the names under which it keeps what a replicate is."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
@@ -8,7 +10,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from studies.credentials import mask_credentials
 from studies.engine.errors import Problem, StudyError
-from studies.engine.ledger.journal import Journal
+from studies.engine.ledger.journal import DamagedJournalError, Journal, NoJournalError
+from studies.engine.ledger.journal_records import EMPTY_LINE
+from studies.sqlite_files import OPTUNA, OtherFileError, has_tables, is_new
 from studies.store_uris import sqlite_file
 
 # User attributes of a study's Optuna study:
@@ -25,8 +29,12 @@ LEVELS = "levels"
 TUNED = "tuned"
 REASON = "reason"
 
-UNREACHABLE = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, ImportError, ValueError)
-"""How a ledger can be out of reach, by a missing database driver or a file that is no journal among others."""
+UNREACHABLE = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, ImportError)
+"""How a ledger can be out of reach, by a missing database driver among others."""
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, AssertionError, IndexError)
+"""How a record fails that has another content than those of a ledger."""
+
+_SQLITE_TIMEOUT_S = 60
 
 
 def file_of(ledger: str) -> Path | None:
@@ -35,39 +43,86 @@ def file_of(ledger: str) -> Path | None:
 
 
 def is_absent(ledger: str) -> bool:
-    """Whether a ledger is a file that does not exist yet."""
+    """Whether a ledger is a file that does not exist yet, or is empty.
+
+    Raises:
+        OSError: Nobody may look.
+    """
     file = file_of(ledger)
-    return file is not None and not file.exists()
+    return file is not None and is_new(file)
 
 
 def open_storage(ledger: str) -> BaseStorage:
     """The Optuna storage of a ledger: a journal for a path, a relational database for a URL.
 
+    A file that is neither new nor a ledger is left as it is. Use it within ``ledger_problems``.
+
     Raises:
-        OSError: And the other exceptions in ``UNREACHABLE``: the ledger cannot be reached.
+        Exception: One of those in ``UNREACHABLE`` and ``MALFORMED``: the ledger cannot be read.
     """
     if "://" not in ledger:
-        return JournalStorage(Journal(Path(ledger)))
-    timeout = {"connect_args": {"timeout": 60}} if sqlite_file(ledger) else {}
+        return _journal_storage(Path(ledger))
+    file = sqlite_file(ledger)
+    if file and not is_new(file):
+        has_tables(file, OPTUNA)
+    timeout = {"connect_args": {"timeout": _SQLITE_TIMEOUT_S}} if file else {}
     return RDBStorage(ledger, engine_kwargs={"pool_pre_ping": True, **timeout})
+
+
+def _journal_storage(file: Path) -> JournalStorage:
+    journal = Journal(file)
+    try:
+        return JournalStorage(journal)
+    except MALFORMED as error:  # an earlier version's record, which has no check
+        raise journal.damage(f"is no record of a ledger ({type(error).__name__}: {error})") from None
+
+
+@contextmanager
+def ledger_problems(ledger: str) -> Iterator[None]:
+    """A context that reads a ledger, or writes to it; whatever is in the way is told as a problem of the ledger.
+
+    Raises:
+        StudyError: The ledger cannot be reached, is none, or is damaged; the message says which, without passwords.
+    """
+    try:
+        yield
+    except (NoJournalError, OtherFileError) as error:
+        rule = "a ledger must be a file or database that does not exist yet, is empty, or was written by spikesweep or Optuna"
+        repair = "name another file with ledger: …; nothing was written to this one"
+        raise _problem(rule, ledger, error, repair) from None
+    except DamagedJournalError as error:
+        rule, repair = "every line of a ledger must be as it was written", _repair_of(ledger, error)
+        raise StudyError([Problem("ledger", rule, str(error), repair)]) from None
+    except UNREACHABLE as error:
+        rule = "the ledger must be a journal file or a database that can be read and written"
+        repair = "check the path or URL, the database server and your rights (ledger in the study file, or --set ledger=…)"
+        raise _problem(rule, ledger, error, repair) from None
+    except MALFORMED as error:
+        rule = "a ledger must hold the records of replicates that spikesweep has written"
+        repair = "restore it from a backup, or name another with ledger: …"
+        raise _problem(rule, ledger, error, repair) from None
+
+
+def _problem(rule: str, ledger: str, error: Exception, repair: str) -> StudyError:
+    reason = mask_credentials(str(error.__cause__ or error).strip().split("\n")[0])
+    return StudyError([Problem("ledger", rule, f"{mask_credentials(ledger)} ({reason})", repair)])
+
+
+def _repair_of(ledger: str, error: DamagedJournalError) -> str:
+    if str(error).endswith(EMPTY_LINE):
+        return "delete this line"
+    return (
+        f"restore the file from a backup; or mv {ledger} {ledger}.damaged and run the study again: what has finished is "
+        "taken from its reports and not trained again"
+    )
 
 
 def check_ledger(ledger: str) -> None:
     """Check that the ledger can be read; a file that does not exist yet is no problem.
 
     Raises:
-        StudyError: The ledger cannot be reached.
+        StudyError: The ledger cannot be reached, is none, or is damaged.
     """
-    try:
+    with ledger_problems(ledger):
         if not is_absent(ledger):
             open_storage(ledger)
-    except UNREACHABLE as error:
-        raise unreachable(ledger, error) from None
-
-
-def unreachable(ledger: str, error: Exception) -> StudyError:
-    """The error that tells a person that a ledger cannot be reached, with the reason and without passwords."""
-    reason = mask_credentials(str(error.__cause__ or error).strip().split("\n")[0])
-    rule = "the ledger must be a journal file or a database that can be read and written"
-    repair = "check the path or URL, the database server and your rights (ledger in the study file, or --set ledger=…)"
-    return StudyError([Problem("ledger", rule, f"{mask_credentials(ledger)} ({reason})", repair)])

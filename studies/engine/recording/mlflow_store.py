@@ -25,6 +25,7 @@ from studies.mlflow_access import (
     reason_of,
 )
 from studies.mlflow_internals import move_locations
+from studies.sqlite_files import is_new
 from studies.store_uris import sqlite_file, sqlite_uri
 
 logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # what it refuses we say ourselves
@@ -38,13 +39,13 @@ def connect(uri: str) -> MlflowClient:
     Raises:
         StudyError: It does not answer, or the file is no store of MLflow's.
     """
+    check_store_file(uri)
     repair = "start it, or change tracking_uri (--tracking-uri, $MLFLOW_TRACKING_URI)"
     try:
         if file := sqlite_file(uri):
             repair = "name another file (--tracking-uri, $MLFLOW_TRACKING_URI), or make room for this one"
-            if not file.exists() or not file.stat().st_size:
+            if is_new(file):
                 _make_file(file)
-            check_file(file)
         check_answers(uri)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
@@ -53,6 +54,22 @@ def connect(uri: str) -> MlflowClient:
             repair = f"copy the database, then: mlflow db upgrade '{mask_uri(uri)}'"
         raise StudyError([store_problem(uri, "the tracking server must answer", error, repair)]) from None
     return client
+
+
+def check_store_file(uri: str) -> None:
+    """See that a SQLite file may be written to: that it is new, or a store of MLflow's. Nothing is written.
+
+    Raises:
+        StudyError: It is another program's, or was not made to its end.
+    """
+    file = sqlite_file(uri)
+    try:
+        if file and not is_new(file):
+            check_file(file)
+    except (StoreError, OSError) as error:
+        rule = "tracking_uri must be a server, or a file that does not exist yet, is empty, or is a store of MLflow's"
+        repair = "name another file (--tracking-uri, $MLFLOW_TRACKING_URI); nothing was written to this one"
+        raise StudyError([store_problem(uri, rule, error, repair)]) from None
 
 
 def _make_file(file: Path) -> None:

@@ -1,5 +1,6 @@
 """What was run: counts, the grid, cost, failures; the tidy records as Parquet."""
 
+import io
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ import pytest
 from analysis import study_summary
 from analysis.records.loading import RecordedStudy
 from analysis.reporting.formats.markdown import to_markdown
-from analysis.reporting.formats.parquet import write_tidy_records
+from analysis.reporting.formats.parquet import tidy_records
 from analysis.reporting.topics.overview import overview_data, overview_document
 from analysis.statistics.overview import overview
 from studies.run_record import ACCURACY, RunRecord
@@ -95,15 +96,14 @@ def test_the_script(
     assert found["states"]["cell"] == {"finished": 4, "failed": 1, "pruned": 1, "missing": 1}
 
 
-def test_tidy_records_are_typed(tmp_path: Path) -> None:
+def test_tidy_records_are_typed() -> None:
     """Levels keep their types; a level null is a word beside texts, an inactive factor is null; times are times, NaN is NaN."""
     runs = [
         replace(run_of({"a": 1, "b": 0.5, "c": True, "d": None}, 0, float("nan")), begun_at_ms=HOUR_MS),
         replace(run_of({"a": 2, "b": 1, "c": False, "d": "x"}, 1), tuned={"lr": 0.1}),
         run_of({"a": 3}, 2, status="MISSING"),
     ]
-    write_tidy_records(runs, tmp_path)
-    table = pq.read_table(tmp_path / "replicates.parquet")
+    table = pq.read_table(io.BytesIO(tidy_records(runs)["replicates.parquet"]))
     kinds = {name: str(table.schema.field(name).type) for name in ("a", "b", "c", "d", "tuned.lr", "seed", ACCURACY, "begun_at")}
     assert list(kinds.values()) == ["int64", "double", "bool", "string", "double", "int64", "double", "timestamp[ms, tz=UTC]"]
     columns = table.to_pydict()
@@ -112,12 +112,11 @@ def test_tidy_records_are_typed(tmp_path: Path) -> None:
     assert str(columns[ACCURACY]) == "[nan, 0.5, None]"
 
 
-def test_curves_are_long(tmp_path: Path) -> None:
-    """A row a time step of every replicate that has a curve, in both formats; no file is left where there is none."""
+def test_curves_are_long() -> None:
+    """A row a time step of every replicate that has a curve, in both formats; no file where there is none."""
     runs = [run_of({"a": 1}, 0, 0.5), run_of({"a": 1}, 1, status="MISSING")]
-    write_tidy_records(runs, tmp_path)
+    records = tidy_records(runs)
     expected = {"identity": [runs[0].identity] * 2, "t": [1, 2], "accuracy": [0.25, 0.5]}
-    assert pq.read_table(tmp_path / "curves.parquet").to_pydict() == expected
-    assert [line["accuracy"] for line in rows((tmp_path / "curves.csv").read_text())] == ["0.25", "0.5"]
-    write_tidy_records(runs[1:], tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == ["replicates.parquet"]
+    assert pq.read_table(io.BytesIO(records["curves.parquet"])).to_pydict() == expected
+    assert [line["accuracy"] for line in rows(records["curves.csv"].decode())] == ["0.25", "0.5"]
+    assert list(tidy_records(runs[1:])) == ["replicates.parquet"]

@@ -77,7 +77,7 @@ def test_no_ledger(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     with pytest.raises(StudyError) as caught:
         open_ledger(f"sqlite:///{tmp_path}", "tiny", make_space([]))
-    assert "the ledger must be a journal file or a database" in str(caught.value)
+    assert "a ledger must be a file or database that does not exist yet" in str(caught.value)
 
 
 def test_a_journal_with_a_torn_end(tiny_study: Path) -> None:
@@ -123,11 +123,3 @@ def test_a_database_holds_the_same(tiny_study: Path, tmp_path: Path) -> None:
     ledger.complete(study.replicates[0].identity, {ACCURACY: 0.5, SPARSITY: 0.9})
     assert open_ledger(study.stores.ledger, "tiny", study.space).entries() == ledger.entries()
     assert list_ledger(study.stores.ledger) == {"tiny": {"COMPLETE": 1, "RUNNING": 1}}
-
-
-def test_what_is_no_journal(tmp_path: Path) -> None:
-    """Another file, or a damaged one, is a problem with its reason."""
-    file = tmp_path / "x.journal"
-    file.write_text("name: tiny\nseeds: 3\n")
-    with pytest.raises(StudyError, match="the ledger must be a journal file"):
-        read_ledger(str(file), "tiny", make_space([]))

@@ -1,0 +1,67 @@
+"""SQLite files that a user has named: whose are they? Only new ones, and databases of the expected program, are written to."""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class OtherFileError(Exception):
+    """A file is there, and it is not the expected program's database. The message says what it is."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A program that keeps databases, and how they are known.
+
+    Attributes:
+        name: The program's name, for messages.
+        tables: Some that each of its databases has.
+        first_tables: Those that it makes in a new file; where it was killed meanwhile, some of them are there.
+        column: One of the first of ``tables``, made with it.
+    """
+
+    name: str
+    tables: tuple[str, ...]
+    first_tables: frozenset[str]
+    column: str
+
+
+_OF_MLFLOW = ("experiments", "runs", "metrics", "params", "tags")
+MLFLOW = Owner("MLflow", _OF_MLFLOW, frozenset(_OF_MLFLOW), "artifact_location")
+_OF_TRIALS = "params values intermediate_values user_attributes system_attributes heartbeats"
+_OF_STUDIES = "directions user_attributes system_attributes"
+OPTUNA = Owner(
+    "Optuna",
+    ("studies", "trials", "version_info"),
+    frozenset(
+        ["studies", "trials", "version_info"]
+        + [f"trial_{part}" for part in _OF_TRIALS.split()]
+        + [f"study_{part}" for part in _OF_STUDIES.split()]
+    ),
+    "study_name",
+)
+
+
+def is_new(file: Path) -> bool:
+    """Whether there is no such file, or an empty one."""
+    return not file.exists() or (file.is_file() and not file.stat().st_size)
+
+
+def has_tables(file: Path, owner: Owner) -> bool:
+    """Whether a database has the tables of a program; False if it has none at all and may be used. Nothing is written.
+
+    Raises:
+        OtherFileError: It is no SQLite database, or another program's.
+    """
+    if not file.is_file():
+        raise OtherFileError("it is no regular file")
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            tables = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall())
+    except sqlite3.DatabaseError as error:
+        raise OtherFileError(f"the file is no SQLite database ({error})") from None
+    is_begun = tables.keys() <= owner.first_tables and owner.column in (tables.get(owner.tables[0]) or "")
+    if tables and not is_begun and not tables.keys() >= set(owner.tables):
+        raise OtherFileError(f"the file is a database, but none of {owner.name}: it has the table {min(tables)}")
+    return bool(tables)
