@@ -12,21 +12,25 @@ dies, one whole checkpoint is there once one was.
 import hashlib
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainables.training.epoch_report import EpochReport
-from trainables.training.files import Location, files_at
+from trainables.training.files import LOCK, Location, files_at
 
 CHECKPOINT = "checkpoint.pt"
 PREVIOUS = "checkpoint.previous.pt"
 WEIGHTS = "weights.pt"
 REPORTS = "reports.json"
+IDENTITY = re.compile(r"[0-9a-f]{32}")
+"""The names of replicates' folders."""
 
 
 class CheckpointFolder:
@@ -125,6 +129,17 @@ class CheckpointFolder:
         self._files.put(REPORTS, lambda file: file.write(content.encode()))
         self._files.delete(CHECKPOINT, PREVIOUS)
 
+    def remove_leftovers(self) -> None:
+        """Remove what a process left that died here: checkpoints of a replicate that had finished, and files half written.
+
+        Nothing is removed while a process trains the replicate.
+        """
+        if not self._files.may_have_leftovers():
+            return
+        with suppress(BlockingIOError), self._files.lock(wait=False):
+            if self.finished_reports():
+                self._files.delete(CHECKPOINT, PREVIOUS)
+
     def _save_weights(self, weights: dict[str, Tensor]) -> str:
         """Their file's digest."""
         stored = io.BytesIO()
@@ -162,4 +177,20 @@ def trained_once(
             if not (finished := folder.finished_reports()):
                 yield from train(folder)
                 return
+    folder.remove_leftovers()
     yield from finished
+
+
+def remove_all_leftovers(checkpoints: Location) -> None:
+    """Remove what processes that died have left in the folders of replicates (see ``CheckpointFolder.remove_leftovers``).
+
+    In an object store, where nobody knows who has died, nothing is looked for.
+
+    Args:
+        checkpoints: Where the replicates' folders lie, each under its identity.
+    """
+    if isinstance(checkpoints, Path):
+        for lock in checkpoints.glob(f"*/{LOCK}"):
+            if IDENTITY.fullmatch(lock.parent.name):
+                with suppress(OSError):  # it is the trainer of the replicate that has to tell
+                    CheckpointFolder(lock.parent).remove_leftovers()

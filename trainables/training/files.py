@@ -9,6 +9,7 @@ import errno
 import fcntl
 import io
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -20,7 +21,8 @@ from uuid import uuid4
 SECONDS_BETWEEN_TRIES = 0.1
 FILE = "file://"
 LOCK = "lock"
-LEFTOVERS = "*.tmp"
+TEMPORARY = re.compile(r".+\.[0-9a-f]{32}\.tmp")
+"""The names of files that are being written."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What a shared file system without locks answers."""
 
@@ -47,8 +49,15 @@ class Files(Protocol):
     def delete(self, *names: str) -> None:
         """Remove files, those that exist."""
 
-    def lock(self) -> AbstractContextManager[None]:
-        """A context that one process can be in at a time, where the location has locks."""
+    def lock(self, *, wait: bool = True) -> AbstractContextManager[None]:
+        """A context that one process can be in at a time, where the location has locks.
+
+        Raises:
+            BlockingIOError: Another process is in it, or there are no locks, and ``wait`` is False.
+        """
+
+    def may_have_leftovers(self) -> bool:
+        """Whether a process may have died in the context of the lock, or is in it now."""
 
     def describe(self, name: str) -> str:
         """Where a file is, to be read by people: without keys."""
@@ -135,13 +144,15 @@ class _Folder:
             (self._folder / name).unlink(missing_ok=True)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, *, wait: bool = True) -> Iterator[None]:
         """The system frees a dead holder's lock; what that one left half written is removed here."""
         path = self._folder / LOCK
         self._folder.mkdir(parents=True, exist_ok=True)
         while True:
-            with path.open("w") as file:
-                if not _is_free(file):
+            with path.open("ab") as file:
+                if not _is_free(file, if_there_are_none=wait):
+                    if not wait:
+                        raise BlockingIOError(errno.EAGAIN, "it is in use", str(path))
                     time.sleep(SECONDS_BETWEEN_TRIES)
                     continue
                 if not _is_at(path, file.fileno()):  # the last holder removed it after we had opened it
@@ -153,16 +164,21 @@ class _Folder:
                     path.unlink(missing_ok=True)
                 return
 
+    def may_have_leftovers(self) -> bool:
+        """A process that dies does not remove the lock's file."""
+        return (self._folder / LOCK).exists()
+
     def _remove_leftovers(self) -> None:
-        for leftover in self._folder.glob(LEFTOVERS):
-            leftover.unlink(missing_ok=True)
+        for leftover in self._folder.iterdir():
+            if TEMPORARY.fullmatch(leftover.name):
+                leftover.unlink(missing_ok=True)
 
     def describe(self, name: str) -> str:
         return str(self._folder / name)
 
 
-def _is_free(file: IO[str]) -> bool:
-    """Take a file's lock, and say whether no other process held it; True where there are no locks."""
+def _is_free(file: IO[bytes], *, if_there_are_none: bool) -> bool:
+    """Take a file's lock, and say whether no other process held it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -170,6 +186,7 @@ def _is_free(file: IO[str]) -> bool:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
+        return if_there_are_none
     return True
 
 
@@ -224,9 +241,13 @@ class _Objects:
                 self._store.delete_file(self._path(name))
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, *, wait: bool = True) -> Iterator[None]:
         """There is none."""
         yield
+
+    def may_have_leftovers(self) -> bool:
+        """There is no lock that would tell."""
+        return True
 
     def describe(self, name: str) -> str:
         return f"{self._described.rstrip('/')}/{name}"

@@ -8,6 +8,7 @@ SHA256SUMS              of everything else; ``sha256sum -c`` checks an unpacked 
 """
 
 import bisect
+import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
+from uuid import uuid4
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -33,6 +35,8 @@ MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 RUNS_A_FILE = 100
 BLOCK_BYTES = 1 << 20
+PARTIAL = ".spikesweep-partial"
+"""The end of the name of an archive that is not complete."""
 MOST_LINE_BYTES = 32 << 20
 """Of the line of a run; one with 500 metrics of 1,000 epochs has 22 MiB."""
 MOST_MANIFEST_BYTES = 16 << 20
@@ -138,15 +142,20 @@ def new_archive(file: Path, *, replace: bool) -> Iterator[ArchiveWriter]:
         StudyError: The file exists and is not to be replaced, or it cannot be written.
     """
     if file.exists() and not replace:
-        raise StudyError([Problem("FILE", "FILE must not exist yet", str(file), "name another one, or --force to replace it")])
-    partial = file.with_name(f"{file.name}.partial")
+        raise _exists(file)
+    partial = file.parent / f".{uuid4().hex}{PARTIAL}"
     try:
-        with partial.open("wb") as raw:
+        with partial.open("xb") as raw:
+            with suppress(OSError):  # there may be no locks
+                fcntl.flock(raw, fcntl.LOCK_EX)
+            _remove_partial_ones(file.parent)
             with zipfile.ZipFile(raw, "w") as content:
                 yield ArchiveWriter(content)
             raw.flush()
             os.fsync(raw.fileno())
-        partial.replace(file)
+            if file.exists() and not replace:  # it was made meanwhile
+                raise _exists(file)
+            partial.replace(file)
     except OSError as error:
         raise StudyError(
             [Problem("FILE", "FILE must be one that can be written", f"{file} ({error})", "free some space, or name another")]
@@ -154,6 +163,18 @@ def new_archive(file: Path, *, replace: bool) -> Iterator[ArchiveWriter]:
     finally:
         with suppress(OSError):  # there is no such folder
             partial.unlink(missing_ok=True)
+
+
+def _remove_partial_ones(folder: Path) -> None:
+    """Remove what exports left that were killed: nobody has their lock any more."""
+    for partial in folder.glob(f".*{PARTIAL}"):
+        with suppress(OSError), partial.open("rb") as raw:
+            fcntl.flock(raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.unlink()
+
+
+def _exists(file: Path) -> StudyError:
+    return StudyError([Problem("FILE", "FILE must not exist yet", str(file), "name another one, or --force to replace it")])
 
 
 class Archive:

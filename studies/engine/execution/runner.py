@@ -35,7 +35,7 @@ from studies.engine.recording.earlier_records import read_earlier_records
 from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.tracker import MLFLOW_STATUS, Tracker
 from studies.engine.recording.watchdog import watched
-from trainables.training.checkpoints import CheckpointFolder
+from trainables.training.checkpoints import CheckpointFolder, remove_all_leftovers
 
 SECONDS_TO_DELIVER = 60.0
 """How long MLflow may take no record before the driver gives up on the rest."""
@@ -112,6 +112,7 @@ def run_study(
         entries = _entries(study, console)
         proposals = proposals_of(study, _history(study, entries, retry_failed=retry_failed), warm_start)
         first = proposals.next()
+        remove_all_leftovers(study.stores.checkpoints)
         if first:  # Ray first: if it cannot run them, nothing has been made yet
             stack.enter_context(ray_session(address, num_cpus, study.resources))
         client = connect(study.stores.tracking_uri)

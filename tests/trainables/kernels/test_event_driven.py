@@ -308,19 +308,19 @@ def test_all_compiled_functions_lie_where_the_cache_looks() -> None:
 
 def test_kernels_are_kept_where_one_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiled kernels lie in the user's cache, under the digest of their sources; where that cannot be written, nowhere. Those
-    that nobody has used for a month go."""
+    that nobody has used for a month go, and no folder of anybody else."""
     compiling.cache_folder.cache_clear()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = compiling.cache_folder()
     assert folder is not None
     assert folder.parent == tmp_path / "spikesweep"
-    unused, used = (folder.with_name(f"kernels-{name}") / "lock" for name in ("unused", "used"))
-    for lock, days in ((unused, 31), (used, 29)):
+    unused, used, theirs = (folder.with_name(f"kernels-{name}") / "lock" for name in ("0" * 16, "1" * 16, "of-mine"))
+    for lock, days in ((unused, 31), (used, 29), (theirs, 31)):
         lock.parent.mkdir()
         lock.touch()
         os.utime(lock, (time.time() - days * 24 * 3600,) * 2)
     with compiling.one_at_a_time():
-        assert sorted(path.name for path in folder.parent.iterdir()) == sorted([folder.name, "kernels-used"])
+        assert set(folder.parent.iterdir()) == {folder, used.parent, theirs.parent}
     compiling.cache_folder.cache_clear()
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
     assert compiling.cache_folder() is None

@@ -14,7 +14,7 @@ from pyarrow import fs
 from torch import Tensor
 
 from trainables.data.datasets import Dataset, prepare
-from trainables.training.checkpoints import CheckpointFolder, trained_once
+from trainables.training.checkpoints import CheckpointFolder, remove_all_leftovers, trained_once
 from trainables.training.configs import identity_of
 from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location, beside, files_at, inside
@@ -287,3 +287,44 @@ def test_the_lock(tmp_path: Path) -> None:
     assert process.communicate(timeout=60)[0] == "in\n"
     assert process.returncode == 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_killed_between_the_reports_and_the_removal_of_the_checkpoints(weights: bool, store: Location) -> None:
+    """Whoever asks for the finished replicate next removes them, and gets the same reports."""
+    folder = inside(store, "0" * 32)
+    reports = [EpochReport(epoch, 0, {"train/loss": 1.0}, {}, 2) for epoch in (1, 2)]
+    checkpoints = CheckpointFolder(folder)
+    for epoch in (1, 2):
+        checkpoints.save({"weight": torch.zeros(10)}, reports[:epoch])
+    left = {name: files_at(folder).read(name) or b"" for name in ("checkpoint.pt", "checkpoint.previous.pt")}
+    checkpoints.finish(reports, {"weight": torch.zeros(10)} if weights else None)
+    for name, content in left.items():
+        files_at(folder).put(name, lambda file, content=content: file.write(content))  # type: ignore[misc]
+    if isinstance(folder, Path):
+        (folder / "lock").touch()  # the system has freed it
+    assert list(trained_once(folder, lambda _: pytest.fail("it is trained again"))) == reports
+    assert names(folder) == ["reports.json", *(["weights.pt"] if weights else [])]
+
+
+def test_what_the_next_driver_removes(tmp_path: Path) -> None:
+    """Of replicates whose trainer has died: checkpoints if they have finished, and what is half written; nothing of those in
+    training, and nothing of anybody else.
+    """
+    finished, begun, in_training, theirs = (tmp_path / name for name in ("a" * 32, "b" * 32, "c" * 32, "mine"))
+    half = f"checkpoint.pt.{'0' * 32}.tmp"
+    for folder in (finished, begun, in_training, theirs):
+        CheckpointFolder(folder).save({}, [])
+        for name in ("lock", half, "notes.tmp"):
+            (folder / name).touch()
+    CheckpointFolder(finished).finish([EpochReport(1, 0, {}, {}, 1)])
+    (finished / "checkpoint.pt").touch()
+    with files_at(in_training).lock():
+        (in_training / half).touch()
+        remove_all_leftovers(tmp_path)
+        assert names(in_training) == ["checkpoint.pt", half, "lock", "notes.tmp"]
+    assert names(finished) == ["notes.tmp", "reports.json"]
+    assert names(begun) == ["checkpoint.pt", "notes.tmp"]
+    assert names(theirs) == ["checkpoint.pt", half, "lock", "notes.tmp"]
+    remove_all_leftovers(tmp_path / "absent")
+    assert not (tmp_path / "absent").exists()

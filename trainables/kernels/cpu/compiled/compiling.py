@@ -9,6 +9,7 @@ compiles for itself.
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -21,6 +22,8 @@ from typing import Any
 from numba import config, njit
 
 SOURCES = Path(__file__).parent
+OURS = re.compile(r"kernels-[0-9a-f]{16}")
+"""The folders of compiled kernels, of this and of earlier versions."""
 KEPT_SECONDS = 30 * 24 * 3600
 """After how long kernels that nobody has used are deleted, such as those of earlier versions."""
 
@@ -64,7 +67,8 @@ def one_at_a_time() -> Iterator[None]:
     if folder is None:
         yield
         return
-    with (folder / "lock").open("w") as lock:  # which tells the time of its last use, too
+    with (folder / "lock").open("ab") as lock:
+        os.utime(lock.fileno())  # which tells the time of its last use, too
         fcntl.flock(lock, fcntl.LOCK_EX)
         _forget_those_before(time.time() - KEPT_SECONDS, folder.parent)
         yield
@@ -73,5 +77,5 @@ def one_at_a_time() -> Iterator[None]:
 def _forget_those_before(then_s: float, home: Path) -> None:
     """Delete what other versions have compiled, if nobody has used it since."""
     for lock in home.glob("kernels-*/lock"):
-        if lock.stat().st_mtime < then_s:
+        if OURS.fullmatch(lock.parent.name) and lock.stat().st_mtime < then_s:
             shutil.rmtree(lock.parent, ignore_errors=True)

@@ -1,0 +1,55 @@
+"""An archive that is being written: nothing of anybody else is touched, and nothing is left of a writer that dies."""
+
+import fcntl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from studies.engine.archives.zip_format import new_archive
+from studies.engine.errors import StudyError
+
+MINE = "an archive of mine, or a part of one"
+WRITER = """
+import os, sys, signal
+from pathlib import Path
+from studies.engine.archives.zip_format import new_archive
+with new_archive(Path(sys.argv[1]), replace=False) as archive:
+    archive.add_text("a", "a")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_files_beside_it_are_kept(tmp_path: Path) -> None:
+    """Whatever their names; so is one that appears under the archive's name meanwhile, if it may not be replaced."""
+    file, partial = tmp_path / "study.zip", tmp_path / "study.zip.partial"
+    partial.write_text(MINE)
+    with new_archive(file, replace=False) as archive:
+        archive.add_text("a", "a")
+    assert partial.read_text() == MINE
+    assert sorted(tmp_path.iterdir()) == [file, partial]
+    file.unlink()
+    with pytest.raises(StudyError, match="FILE must not exist yet"), new_archive(file, replace=False):
+        file.write_text(MINE)
+    assert file.read_text() == MINE
+    with new_archive(file, replace=True):
+        file.write_text(MINE)
+    assert file.read_bytes().startswith(b"PK")
+    with pytest.raises(StudyError, match="FILE must be one that can be written"), new_archive(Path(), replace=True):
+        pass
+    assert sorted(tmp_path.iterdir()) == [file, partial]
+
+
+def test_a_writer_that_was_killed(tmp_path: Path) -> None:
+    """The next one removes what it left, and leaves alone what another is writing."""
+    subprocess.run([sys.executable, "-c", WRITER, str(tmp_path / "study.zip")], check=False)
+    (left,) = tmp_path.iterdir()
+    assert left.name.endswith(".spikesweep-partial")
+    others = tmp_path / f".other{left.suffix}"
+    others.touch()
+    with others.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with new_archive(tmp_path / "study.zip", replace=False):
+            pass
+    assert sorted(tmp_path.iterdir()) == [others, tmp_path / "study.zip"]
