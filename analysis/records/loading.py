@@ -56,13 +56,15 @@ def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
         study, warnings = recorded_design.read_study_record(
             client, name, found.study_runs[0] if found.study_runs else None, found.counting
         )
-        records = _with_deleted(client, experiment_id, name, _records(study, found.replicates))
+        records, of_deleted = _with_deleted(client, experiment_id, name, _records(study, found.replicates))
         records, of_curves = _with_curves(client, records)
     except StoreError as error:
         raise NoStudyError(str(error)) from None
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError, json.JSONDecodeError) as error:
         raise NoStudyError(f"the study {name!r} cannot be read from MLflow: {reason_of(error, tracking_uri)}") from None
-    return RecordedStudy(study, records, [*warnings, *found.warnings(), *_left_out(found.replicates, records), *of_curves])
+    return RecordedStudy(
+        study, records, [*warnings, *found.warnings(), *_left_out(found.replicates, records), *of_deleted, *of_curves]
+    )
 
 
 class _RunsByKind:
@@ -171,22 +173,23 @@ def _record(planned: PlannedReplicate, run: StoredRun | None) -> RunRecord:
     )
 
 
-def _with_deleted(client: MlflowClient, experiment_id: str, study: str, records: list[RunRecord]) -> list[RunRecord]:
-    """The records; a missing replicate whose run was deleted in MLflow says so."""
+def _with_deleted(
+    client: MlflowClient, experiment_id: str, study: str, records: list[RunRecord]
+) -> tuple[list[RunRecord], list[str]]:
+    """The records, in which a replicate that is missing because its run was deleted in MLflow says so; and a warning."""
     if all(record.status != MISSING for record in records):
-        return records
+        return records, []
     deleted = mlflow_store.deleted_runs(client, experiment_id, study)
-    return [
-        replace(
-            record,
-            run_id=deleted[record.identity],
-            reason="deleted in MLflow; run the study again to bring it back, "
-            f"or: mlflow runs restore --run-id {deleted[record.identity]}",
-        )
-        if record.status == MISSING and record.identity in deleted
-        else record
-        for record in records
-    ]
+    complete, names = list(records), []
+    for place, record in enumerate(records):
+        if record.status == MISSING and (run := deleted.get(record.identity)):
+            names.append(run.name)
+            reason = f"deleted in MLflow; mlflow runs restore --run-id {run.run_id} brings it back, or running the study again"
+            complete[place] = replace(record, reason=reason)
+    if not names:
+        return records, []
+    what = f"{counted(len(names), 'replicate')} ({first_of(names, NUM_NAMED, '; ')}) {'was' if len(names) == 1 else 'were'}"
+    return complete, [f"{what} deleted in MLflow: run the study again, or mlflow runs restore --run-id …, to bring them back."]
 
 
 def _unbounded(value: float) -> float:

@@ -132,10 +132,10 @@ def _stored(run: Run) -> StoredRun:
     )
 
 
-def deleted_runs(client: MlflowClient, experiment_id: str, study: str) -> dict[str, str]:
-    """The ids of a study's replicate runs that were deleted in MLflow, by identity."""
+def deleted_runs(client: MlflowClient, experiment_id: str, study: str) -> dict[str, StoredRun]:
+    """A study's replicate runs that were deleted in MLflow, by identity."""
     runs = search_runs(client, experiment_id, of_kind(run_record.KIND_REPLICATE, study), deleted=True)
-    return {run.data.tags.get(run_record.IDENTITY, ""): run.info.run_id for run in runs}
+    return {run.data.tags.get(run_record.IDENTITY, ""): _stored(run) for run in runs}
 
 
 def curves(client: MlflowClient, run_ids: Sequence[str], metric: str) -> list[tuple[float, ...]]:

@@ -40,9 +40,11 @@ def find_runs(client: MlflowClient, study: Study, experiment_id: str, planned: S
     ids = {*parents, *({study_run.info.run_id} if study_run else ())} - {""}
     found = {run.data.tags[run_record.IDENTITY]: run for run in active if _is_replicate(run, study)}
     lacking = {replicate.identity: replicate for replicate in planned if replicate.identity not in found}
-    strays = [run for run in active if not _is_replicate(run, study) and _may_be_of(run, study, ids)]
+    named = {replicate.identity for replicate in planned}
+    strays = [run for run in active if not _is_replicate(run, study) or run.data.tags[run_record.IDENTITY] not in named]
     for runs in (strays, deleted):
         for identity, run in _matched(runs, lacking, study, ids).items():
+            found.pop(run.data.tags.get(run_record.IDENTITY, ""), None)
             found[identity] = run if runs is strays else _restored(client, run) or run
             del lacking[identity]
     if study_run:
