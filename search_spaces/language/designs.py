@@ -12,8 +12,8 @@ from search_spaces.language.fractional import aliased_effects, resolution_of, sm
 from search_spaces.language.rules import RuleError
 from search_spaces.language.space import Cell, Factor, Level, Levels, Space, cell_key
 
-MOST_CELLS = 1_000_000
-"""The largest number of cells that a design lists; more are a slip, and memory would not hold them."""
+MOST_CELLS = 10_000
+"""The largest number of cells of a design; more are a slip. Every one of them is looked at before anything runs."""
 
 LARGEST_SHUFFLED_SPACE = 100_000
 """The largest space whose cells are shuffled for a random design, so that it can have all of them."""

@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from search_spaces.language.factors import Factor, Level
+from search_spaces.language.rules import RuleError
+
+MOST_STATES = 20_000
+"""Of sets of absent factors; 14 conditional factors that are independent of each other have 16,384."""
 
 Run = tuple[int, int, int]
 """Neighbouring values of one domain: the first position, how many they are, and the factors absent with them (bits)."""
@@ -14,6 +18,9 @@ class Listing:
 
     What a cell's first factors leave possible depends only on which later factors they made absent. ``_ways`` counts, for
     every factor and every such set of absent ones that can be met, in how many ways a cell can go on; nothing is enumerated.
+
+    Raises:
+        RuleError: There are more than ``MOST_STATES`` such sets; its field is the factor by which they become too many.
     """
 
     def __init__(self, factors: Sequence[Factor]) -> None:
@@ -24,8 +31,11 @@ class Listing:
         ]
         """For every factor, those that have a condition on it (bits)."""
         met = [{0}]
-        for index in range(len(factors)):
+        for index, factor in enumerate(factors):
             met.append({_behind(index, absent | lost) for absent in met[-1] for _, _, lost in self._choices(index, absent)})
+            if len(met[-1]) > MOST_STATES:
+                rule = f"conditions must leave at most {MOST_STATES:,} combinations of factors that exist"
+                raise RuleError(rule, "more", "put fewer conditions on different factors", factor.name)
         self._ways = [{0: 1}]
         for index in reversed(range(len(factors))):
             self._ways.insert(0, {absent: self._count(index, absent, self._ways[0]) for absent in met[index]})

@@ -1,18 +1,20 @@
 """Constraints between parameters as text: ``time_steps * feature_scale <= 4``, ``not flip or crop_padding > 0``.
 
 The language is a small part of Python's expressions, with Python's meaning: numbers, text, ``True``, ``False``, ``None``,
-parameters by name, arithmetic, comparisons (also chained, and ``in``), ``and``, ``or``, ``not``, and ``FUNCTIONS``. Text is
-parsed by Python's own parser and walked here node by node; nothing is compiled or executed.
+parameters by name, arithmetic, comparisons (also chained, and ``in``), ``and``, ``or``, ``not``, and ``FUNCTIONS``. In one thing
+it differs: a number is the decimal that is written, so that 0.1 + 0.2 is 0.3 (``exact_numbers``). Text is parsed by Python's own
+parser and walked here node by node; nothing is compiled or executed.
 """
 
 import ast
-import math
 import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
+from search_spaces.language.exact_numbers import as_written, log2, power, shortened, sqrt
 from search_spaces.language.factors import Level
 from search_spaces.language.rules import RuleError
 
@@ -21,25 +23,28 @@ DEEPEST_NESTING = 50
 LARGEST_NUMBER = 1e300
 """Whole numbers grow without bounds in Python; here arithmetic ends where that of floats does."""
 
-FUNCTIONS: dict[str, tuple[Callable[..., float], int, int]] = {
+Value = bool | Fraction | str | None
+"""A level as constraints compute with it: every number but True and False is a fraction."""
+
+FUNCTIONS: dict[str, tuple[Callable[..., Fraction], int, int]] = {
     "min": (min, 2, LONGEST_TEXT),
     "max": (max, 2, LONGEST_TEXT),
     "abs": (abs, 1, 1),
-    "log2": (math.log2, 1, 1),
-    "sqrt": (math.sqrt, 1, 1),
+    "log2": (log2, 1, 1),
+    "sqrt": (sqrt, 1, 1),
 }
 """The functions that may be called, with the fewest and the most arguments."""
 
-_ARITHMETIC: dict[type[ast.operator], Callable[[float, float], float]] = {
+_ARITHMETIC: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
+    ast.Pow: power,
 }
-_SIGNS: dict[type[ast.unaryop], Callable[[float], float]] = {ast.USub: operator.neg, ast.UAdd: operator.pos}
+_SIGNS: dict[type[ast.unaryop], Callable[[Fraction], Fraction]] = {ast.USub: operator.neg, ast.UAdd: operator.pos}
 _ORDER: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
@@ -149,8 +154,8 @@ def _check_constant(node: ast.Constant) -> None:
     value = node.value
     if value is not None and not isinstance(value, bool | int | float | str):
         raise RuleError("a constant must be a number, text, True, False or None", _shown(node))
-    if isinstance(value, int | float):
-        _finite(value, node)
+    if isinstance(value, int | float) and not abs(value) <= LARGEST_NUMBER:
+        raise _too_large(_shown(node))
 
 
 def _check_call(node: ast.Call) -> None:
@@ -172,14 +177,14 @@ def _check_truth(node: ast.expr) -> None:
 def _truth(node: ast.expr, values: Mapping[str, Level]) -> bool:
     value = _value(node, values)
     if not isinstance(value, bool):
-        raise RuleError("a constraint must be true or false", f"{_shown(node)}, which is {value!r}")
+        raise RuleError("a constraint must be true or false", f"{_shown(node)}, which is {_in_words(value)}")
     return value
 
 
-def _value(node: ast.expr, values: Mapping[str, Level]) -> Level:
+def _value(node: ast.expr, values: Mapping[str, Level]) -> Value:
     match node:
-        case ast.Constant(value=None | bool() | int() | float() | str() as value):
-            return value
+        case ast.Constant(value=None | bool() | int() | float() | str() as level):
+            return _exactly(level)
         case ast.Name():
             return _parameter(node.id, values)
         case ast.BoolOp():
@@ -192,7 +197,7 @@ def _value(node: ast.expr, values: Mapping[str, Level]) -> Level:
     return _number(node, values)
 
 
-def _number(node: ast.expr, values: Mapping[str, Level]) -> float:
+def _number(node: ast.expr, values: Mapping[str, Level]) -> Fraction:
     """The value of a node that must be a number."""
     match node:
         case ast.BinOp():
@@ -203,18 +208,22 @@ def _number(node: ast.expr, values: Mapping[str, Level]) -> float:
         case ast.Call(func=ast.Name(id=name)):
             return _computed(node, FUNCTIONS[name][0], *[_number(argument, values) for argument in node.args])
     value = _value(node, values)
-    if not isinstance(value, int | float):
-        raise RuleError("arithmetic needs numbers", f"{_shown(node)}, which is {value!r}")
-    return value
+    if not isinstance(value, bool | Fraction):
+        raise RuleError("arithmetic needs numbers", f"{_shown(node)}, which is {_in_words(value)}")
+    return Fraction(value)
 
 
-def _parameter(name: str, values: Mapping[str, Level]) -> Level:
+def _parameter(name: str, values: Mapping[str, Level]) -> Value:
     if name not in values:
         raise RuleError("every name in a constraint must have a value", f"{name}, which has none")
-    value = values[name]
-    if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
-        raise RuleError(f"numbers must be at most {LARGEST_NUMBER}", f"{name}, which is larger")
-    return value
+    level = values[name]
+    if isinstance(level, int | float) and not abs(level) <= LARGEST_NUMBER:
+        raise _too_large(name)
+    return _exactly(level)
+
+
+def _exactly(level: Level) -> Value:
+    return as_written(level) if isinstance(level, int | float) and not isinstance(level, bool) else level
 
 
 def _comparison(node: ast.Compare, values: Mapping[str, Level]) -> bool:
@@ -230,43 +239,44 @@ def _comparison(node: ast.Compare, values: Mapping[str, Level]) -> bool:
     return True
 
 
-def _compare(node: ast.Compare, comparison: ast.cmpop, left: Level, right: Level) -> bool:
+def _compare(node: ast.Compare, comparison: ast.cmpop, left: Value, right: Value) -> bool:
     if isinstance(comparison, ast.Eq | ast.NotEq):
         return (left == right) is isinstance(comparison, ast.Eq)
     if isinstance(comparison, ast.In | ast.NotIn):
-        if not (isinstance(left, str) and isinstance(right, str)):
-            raise RuleError("a value can be in a list, and text in text", f"{_shown(node)} with {left!r} and {right!r}")
-        return (left in right) is isinstance(comparison, ast.In)
-    order = _ORDER[type(comparison)]
-    if (isinstance(left, str) and isinstance(right, str)) or (isinstance(left, int | float) and isinstance(right, int | float)):
-        return order(left, right)
-    raise RuleError(
-        "only two numbers or two texts can be compared with <, <=, > and >=", f"{_shown(node)} with {left!r} and {right!r}"
-    )
+        if isinstance(left, str) and isinstance(right, str):
+            return (left in right) is isinstance(comparison, ast.In)
+        rule = "a value can be in a list, and text in text"
+    else:
+        if any(isinstance(left, kind) and isinstance(right, kind) for kind in (bool | Fraction, str)):
+            return _ORDER[type(comparison)](left, right)
+        rule = "only two numbers or two texts can be compared with <, <=, > and >="
+    raise RuleError(rule, f"{_shown(node)} with {_in_words(left)} and {_in_words(right)}")
 
 
-def _computed(node: ast.expr, function: Callable[..., float], *numbers: float) -> float:
-    if function is operator.pow and _is_huge_power(*numbers):
-        raise RuleError(f"numbers must be at most {LARGEST_NUMBER}", f"{_shown(node)}, which is larger")
+def _computed(node: ast.expr, function: Callable[..., Fraction], *numbers: Fraction) -> Fraction:
     try:
-        result = function(*numbers)
-    except (ArithmeticError, ValueError) as error:
+        result = Fraction(function(*numbers))
+        if abs(result) <= LARGEST_NUMBER:
+            return shortened(result)
+    except OverflowError:
+        pass
+    except ZeroDivisionError:
+        raise RuleError("arithmetic must have a result", f"{_shown(node)} (division by zero)") from None
+    except ValueError as error:
         raise RuleError("arithmetic must have a result", f"{_shown(node)} ({error})") from None
-    return _finite(result, node)
+    raise _too_large(_shown(node))
 
 
-def _is_huge_power(base: float, exponent: float) -> bool:
-    """Whether a power of whole numbers is too large even to be computed; floats overflow by themselves."""
-    if not (isinstance(base, int) and isinstance(exponent, int)):
-        return False
-    return (abs(base).bit_length() - 1) * exponent > math.log2(LARGEST_NUMBER)
-
-
-def _finite(result: complex, node: ast.expr) -> float:
-    if isinstance(result, complex) or not abs(result) <= LARGEST_NUMBER:
-        raise RuleError(f"numbers must be real and at most {LARGEST_NUMBER}", f"{_shown(node)}, which is not")
-    return result
+def _too_large(what: str) -> RuleError:
+    return RuleError(f"numbers must be at most {LARGEST_NUMBER}", f"{what}, which is not")
 
 
 def _shown(node: ast.AST) -> str:
     return f"`{ast.unparse(node)}`"
+
+
+def _in_words(value: Value) -> str:
+    """A value as it stands in a study file."""
+    if isinstance(value, Fraction):
+        return str(value.numerator if value.denominator == 1 else float(value))
+    return repr(value)

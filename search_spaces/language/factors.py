@@ -15,6 +15,7 @@ from typing import TypeGuard
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from search_spaces.language.exact_numbers import as_written
 from search_spaces.language.rules import RuleError
 
 Level = bool | int | float | str | None
@@ -132,7 +133,7 @@ class Range:
             return RuleError("a range has a log scale or a step, not both", f"log=True, {step}", field="step")
         if self.step <= 0:
             return RuleError("step must be positive", step, field="step")
-        if (_exact(self.high) - _exact(self.low)) % _exact(self.step):
+        if (as_written(self.high) - as_written(self.low)) % as_written(self.step):
             return RuleError("step must divide high - low", f"{bounds}, {step}", field="step")
         if self.step <= math.ulp(max(abs(self.low), abs(self.high))):
             return RuleError("step must be larger than the precision of floats near the bounds", step, field="step")
@@ -141,7 +142,7 @@ class Range:
     def num_values(self) -> int | None:
         """How many numbers there are; None if infinitely many."""
         step = self._spacing()
-        return None if step is None else int((_exact(self.high) - _exact(self.low)) / step) + 1
+        return None if step is None else int((as_written(self.high) - as_written(self.low)) / step) + 1
 
     def value_at(self, position: int) -> float:
         """The number at a position, counted from 0; of a finite range. ``low`` + ``position`` steps in decimal arithmetic.
@@ -152,7 +153,7 @@ class Range:
         step = self._spacing()
         if step is None:
             raise ValueError(f"only a range with a step can be listed; got {self}")
-        value = _exact(self.low) + position * step
+        value = as_written(self.low) + position * step
         return int(value) if self.integer else float(value)
 
     def values(self) -> tuple[float, ...]:
@@ -168,7 +169,7 @@ class Range:
         step = self._spacing()
         if step is None or not self._is_between(value):
             return None
-        position = round((_exact(value) - _exact(self.low)) / step)
+        position = round((as_written(value) - as_written(self.low)) / step)
         return position if self.value_at(position) == value else None
 
     def canonical(self, value: Level) -> Level:
@@ -213,11 +214,11 @@ class Range:
         step = self._spacing()
         if step is None or not _is_number(param):
             return self.canonical(param)
-        return self.value_at(round((_exact(param) - _exact(self.low)) / step))
+        return self.value_at(round((as_written(param) - as_written(self.low)) / step))
 
     def _spacing(self) -> Fraction | None:
         if self.step is not None:
-            return _exact(self.step)
+            return as_written(self.step)
         return Fraction(1) if self.integer else None
 
     def _is_between(self, value: Level) -> TypeGuard[float]:
@@ -249,8 +250,3 @@ def _is_finite_float(low: float, high: float) -> bool:
         return math.isfinite(float(high) - float(low))
     except OverflowError:
         return False
-
-
-def _exact(number: float) -> Fraction:
-    """A number as it is written in decimal: 0.1 is a tenth."""
-    return Fraction(str(number))

@@ -9,6 +9,7 @@ factors whose columns cancel: their product is the same in all runs. The resolut
 import random
 from collections.abc import Sequence
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +37,10 @@ def smallest_columns(num_factors: int, resolution: int, most_runs: int) -> tuple
     """
     if resolution > num_factors:
         columns = [1 << index for index in range(num_factors)]
-    else:
+    elif _fewest_runs(num_factors, resolution) <= most_runs:
         columns = _lexicode(num_factors, resolution, most_runs)
+    else:
+        columns = []  # it would take hours to find that out
     num_basic = max(columns, default=0).bit_length()
     if len(columns) < num_factors or 1 << num_basic > most_runs:
         raise RuleError(
@@ -47,6 +50,11 @@ def smallest_columns(num_factors: int, resolution: int, most_runs: int) -> tuple
     if generated and num_factors <= MOST_REFINED_FACTORS:
         generated = _refined(generated, num_basic)
     return (*(1 << index for index in range(num_basic)), *generated)
+
+
+def _fewest_runs(num_factors: int, resolution: int) -> int:
+    """No fraction has fewer runs: products of less than half as many factors as the shortest word has all differ (Hamming)."""
+    return sum(comb(num_factors, size) for size in range((resolution - 1) // 2 + 1))
 
 
 def resolution_of(columns: Sequence[int]) -> int:

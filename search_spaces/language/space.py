@@ -159,7 +159,7 @@ def make_space(factors: Iterable[Factor]) -> Space:
     Raises:
         RuleError: Two factors of one name, or one named ``seed``; levels that are empty, repeated or not finite; a range
             without numbers, or whose step does not fit; a condition on an unknown factor, on a level that it cannot have,
-            in a circle, or that can never hold.
+            in a circle, or that can never hold; too many combinations of conditions.
     """
     given = list(factors)
     by_name: dict[str, Factor] = {}
@@ -177,6 +177,7 @@ def make_space(factors: Iterable[Factor]) -> Space:
             if not levels:
                 rule, value = "a condition must be able to hold", f"conditions that no level of {condition} meets together"
                 raise RuleError(rule, value, field=name)
+    space.num_cells()  # raises an error where they are too many to count
     return space
 
 

@@ -1,7 +1,7 @@
 """What is wrong with a study: each problem with its place, the rule, the value and a repair, told before anything runs."""
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -9,6 +9,9 @@ from studies.credentials import mask_credentials
 
 LONGEST_SHOWN = 200
 """Characters of a value that a message shows."""
+MOST_TOLD = 50
+FEW_MORE = 10
+"""Problems that are told at once; of more, the others are counted. A few more are told too, as an error may join another."""
 
 _RULES = {
     "model_type": "must be a mapping",
@@ -26,6 +29,7 @@ _RULES = {
     "greater_than_equal": "must be at least {ge}",
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
+    "too_long": "must have at most {max_length} entries",
     "too_short": "must have {min_length} or more entries",
     "string_too_short": "must have {min_length} or more characters",
     "string_too_long": "must have at most {max_length} characters",
@@ -60,8 +64,13 @@ class StudyError(Exception):
     """Everything that keeps a study from being run, at once."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(map(str, problems)))
-        self.problems = tuple(problems)
+        told = list(problems)
+        if len(told) > MOST_TOLD + FEW_MORE:
+            told, more = told[:MOST_TOLD], len(told) - MOST_TOLD
+            rule = f"no more than {MOST_TOLD} problems are told at once"
+            told.append(Problem(told[0].where, rule, f"{more:,} more", "correct these first"))
+        super().__init__("\n".join(map(str, told)))
+        self.problems = tuple(told)
 
 
 def not_recorded(command: str, study: str) -> StudyError:
@@ -91,15 +100,30 @@ class ProblemCollector:
 
     def __init__(self, where: Callable[[str], str], problems: Iterable[Problem] = ()) -> None:
         self._where = where
-        self.problems = list(dict.fromkeys(problems))
-        self.dropped_paths: list[str] = []
+        self._problems = dict.fromkeys(problems)
+        self._wrong, self._dropped = _Parts(problem.path for problem in self._problems), _Parts()
+
+    @property
+    def problems(self) -> Sequence[Problem]:
+        """All of them, in the order in which they were found."""
+        return list(self._problems)
+
+    @property
+    def num_problems(self) -> int:
+        """How many there are."""
+        return len(self._problems)
+
+    @property
+    def dropped_paths(self) -> Collection[str]:
+        """The paths of the parts that were taken out of the content."""
+        return self._dropped.paths
 
     def add(self, path: str, rule: str, value: Any, repair: str) -> None:
         """Add a problem, unless it is known or about a part that was dropped."""
-        text = value if isinstance(value, str) else shown(value)
-        problem = Problem(self._where(path), cut(rule), cut(text), repair, path)
-        if problem not in self.problems and not self.is_dropped(path):
-            self.problems.append(problem)
+        if not self.is_dropped(path):
+            text = value if isinstance(value, str) else shown(value)
+            self._problems.setdefault(Problem(self._where(path), cut(rule), cut(text), repair, path))
+            self._wrong.add(path)
 
     def add_broken(self, path: str, broken: BrokenRule, *, value: Any = "", repair: str = "") -> None:
         """Add a rule that the search space or the trainable found broken, with what it does not say itself."""
@@ -107,25 +131,44 @@ class ProblemCollector:
 
     def drop(self, path: str) -> None:
         """Note that a part was taken out of the content."""
-        self.dropped_paths.append(path)
+        self._dropped.add(path)
 
     def is_dropped(self, path: str) -> bool:
         """Whether a part, or what it is in, or something in it, was dropped."""
-        return any(is_about(path, dropped) for dropped in self.dropped_paths)
+        return self._dropped.has_any_about(path)
 
     def is_wrong(self, *paths: str) -> bool:
         """Whether one of these parts was dropped or has a problem."""
-        wrong = [*self.dropped_paths, *(problem.path for problem in self.problems)]
-        return any(is_about(path, other) for path in paths for other in wrong)
+        return any(self._dropped.has_any_about(path) or self._wrong.has_any_about(path) for path in paths)
 
     def names_dropped_in(self, part: str) -> list[str]:
         """The names of the entries of a part that were dropped, the others being there: ``factors``."""
         return [path.removeprefix(f"{part}.") for path in self.dropped_paths if path.startswith(f"{part}.")]
 
 
-def is_about(path: str, other: str) -> bool:
-    """Whether one path leads to the other or into it."""
-    return path == other or path.startswith((f"{other}.", f"{other}[")) or other.startswith((f"{path}.", f"{path}["))
+class _Parts:
+    """Parts of a file by their paths, in the order in which they were added."""
+
+    def __init__(self, paths: Iterable[str] = ()) -> None:
+        self.paths: dict[str, None] = {}
+        self._around: set[str] = set()
+        """What one of them is in."""
+        for path in paths:
+            self.add(path)
+
+    def add(self, path: str) -> None:
+        if path not in self.paths:
+            self.paths[path] = None
+            self._around.update(_around(path))
+
+    def has_any_about(self, path: str) -> bool:
+        """Whether this part, or what it is in, or something in it, is among them."""
+        return path in self.paths or path in self._around or any(around in self.paths for around in _around(path))
+
+
+def _around(path: str) -> list[str]:
+    """The paths of what a part is in: ``factors`` and ``factors.layout`` of ``factors.layout[1]``."""
+    return [path[:end] for end, character in enumerate(path) if character in ".["]
 
 
 def rule_of(entry: Mapping[str, Any]) -> str:

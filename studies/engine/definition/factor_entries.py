@@ -1,7 +1,9 @@
 """Makes factors of the entries of a study file: of lists of levels, ranges, and placements of pools."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, pairwise
 from typing import Any, get_args, get_type_hints
 
 from search_spaces.language.pool_placements import num_pool_placements, pool_placements
@@ -19,6 +21,10 @@ MOST_WORDS = 100
 """The largest number of convolutions that pools may be placed among."""
 MOST_SHOWN = 20
 """The largest number of levels that a message lists."""
+MOST_WRONG = 10
+"""After this many wrong levels no more are looked at: the others are most likely wrong in the same way."""
+ROUNDING = 1e-9
+"""Numbers that differ by less than this part of their size differ by rounding, as 0.1 + 0.2 and 0.3 do in a program."""
 
 
 @dataclass
@@ -93,8 +99,8 @@ class FactorReader:
         return self._levels(name, varied.levels, path if listed else f"{path}.levels", owners)
 
     def _levels(self, name: str, levels: Sequence[Level], path: str, owners: Sequence[str]) -> Levels | None:
-        checked = [self.check(name, level, f"{path}[{i}]", owners) for i, level in enumerate(levels)]
-        if not all(checked):
+        wrong = (i for i, level in enumerate(levels) if not self.check(name, level, f"{path}[{i}]", owners))
+        if list(islice(wrong, MOST_WRONG)):
             return None
         canonical = [self.canonical(name, level) for level in levels]
         distinct = {(isinstance(level, bool), level) for level in canonical}
@@ -104,6 +110,10 @@ class FactorReader:
                 rule += "; two spellings of one value are one level"
             repair = "remove the repeated level" if len(distinct) > 1 else f"add a level, or fix {name} {_fixed_in(name)}"
             self.collector.add(path, rule, list(levels), repair)
+            return None
+        if near := _nearest_numbers(canonical):
+            rule = "levels must differ by more than rounding: 0.30000000000000004 is 0.3 as a program writes it"
+            self.collector.add(path, rule, f"{near[0]!r} and {near[1]!r}", "write the level as it is meant, once")
             return None
         return Levels(tuple(canonical))
 
@@ -215,6 +225,12 @@ class FactorReader:
         return level
 
 
+def _nearest_numbers(levels: Sequence[Level]) -> tuple[float, float] | None:
+    """Two levels that are one number but for rounding; None if there are none."""
+    numbers = sorted(level for level in levels if isinstance(level, int | float) and not isinstance(level, bool))
+    return next(((one, other) for one, other in pairwise(numbers) if math.isclose(one, other, rel_tol=ROUNDING)), None)
+
+
 def read_space(factors: Sequence[Factor], unknown: Iterable[str], part: str, collector: ProblemCollector) -> Space | None:
     """The space of factors; None if conditions are wrong, which become problems, or name factors that are ``unknown``."""
     by_name, unknown = {factor.name: factor for factor in factors}, set(unknown)
@@ -248,11 +264,11 @@ def _has_sound_conditions(
             sound = False
         else:
             domain = by_name[condition].domain
-            for level in levels:
-                if not domain.contains(domain.canonical(level)):
-                    rule = f"a condition must name levels that {condition} can have"
-                    collector.add(path, rule, shown(level), f"choose {_possible(by_name[condition])}")
-                    sound = False
+            wrong = (level for level in levels if not domain.contains(domain.canonical(level)))
+            for level in islice(wrong, MOST_WRONG):
+                rule = f"a condition must name levels that {condition} can have"
+                collector.add(path, rule, shown(level), f"choose {_possible(by_name[condition])}")
+                sound = False
     return sound
 
 

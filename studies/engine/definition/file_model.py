@@ -6,13 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
+from search_spaces.language.designs import MOST_CELLS
 from search_spaces.language.space import LARGEST_SEED, Level
 from studies.run_record import ACCURACY, Direction
 
 MOST_TRIALS = 100_000
 """Of a search; more are a slip, and no ledger would be pleasant to look at."""
-MOST_CELLS = 10_000
-"""Of a design: every one of them is looked at before anything runs."""
+MOST_CONSTRAINTS = 100
+MOST_LEVELS_IN_CONDITION = 1000
+"""Every cell is compared with them."""
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 
 
@@ -102,7 +104,7 @@ class FactorSpec(FileSection):
         default=None,
         description="For the factor layout: its levels are all layouts with these convolutions and numbers of pools.",
     )
-    when: dict[str, Level | list[Level]] = Field(
+    when: dict[str, Level | Annotated[list[Level], Field(max_length=MOST_LEVELS_IN_CONDITION)]] = Field(
         default_factory=dict,
         description="The conditions of the factor: it exists only where each of these other factors has this level, or one of "
         "these, e.g. {gradient: surrogate}.",
@@ -291,6 +293,7 @@ class SpaceFile(FileSection):
     )
     constraints: list[str] = Field(
         default_factory=list,
+        max_length=MOST_CONSTRAINTS,
         description="What every configuration keeps: expressions over fields, num_parameters, operations_per_image, "
         "training_operations, memory_bytes and cpu_memory_bytes, e.g. "
         '"time_steps * feature_scale <= 4". Cells that break one are left out.',

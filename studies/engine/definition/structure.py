@@ -33,9 +33,10 @@ def content_of(document: Document, model: type[SectionT]) -> tuple[SectionT, Pro
             return model.model_validate(data), collector
         except ValidationError as error:
             located = [(_keys(data, dict(entry)), dict(entry)) for entry in error.errors()]
+        around = {keys[:length] for keys, _ in located for length in range(len(keys))}
         wrong: dict[Keys, list[RuleError]] = {}
         for keys, entry in located:
-            if any(len(other) > len(keys) and other[: len(keys)] == keys for other, _ in located):
+            if keys in around:
                 continue  # of several kinds that a value may be, this is one that it is not meant to be
             wrong.setdefault(keys, []).append(_broken_rule(document.data, model, keys, entry))
         for keys, (first, *others) in wrong.items():  # several, if a value fits none of the kinds that it may be

@@ -8,23 +8,29 @@ from typing import Any
 
 import yaml
 
+from search_spaces.language.plain_values import is_text, read_plain
+from search_spaces.language.rules import RuleError
 from studies.engine.errors import Problem, StudyError, cut, shown
 
 MOST_BYTES = 200_000
 MOST_PARTS = 20_000
 """Values of a document, those that aliases repeat counted each time."""
-DEEPEST = 40
+MOST_KEYS = 200
+"""Keys of one mapping; no trainable has as many fields."""
+LONGEST_KEY = 100
+DEEPEST = 20
 
 Keys = tuple[str | int, ...]
 """The way to a part of a document: keys of mappings, positions in lists."""
 
-_YAML_1_2_FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
-_YAML_1_1_WORDS = {"yes", "no", "on", "off"}
 SHORT_FORMS = {"design", "sampler", "pruner"}
 """Keys whose plain text stands for a mapping with that name."""
 AUTO = ("resources", "auto")
 """The key, and the text, that stand for a mapping that says nothing."""
 _COLLECTION_TAGS = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
+_TEXT_TAG = "tag:yaml.org,2002:str"
+_PLAIN_TAG = "plain"
+_MERGE = "<<"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -52,11 +58,36 @@ class Document:
         return f"{self.place(path)} {cut(path)}".strip()
 
 
+class _TooManyPartsError(Exception):
+    """A text has more values than a document may have."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Marks values that have no quotes and no tag, which PyYAML itself would read as YAML 1.1; ends where there are too many."""
+
+    num_parts = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self.num_parts += 1
+        if self.num_parts > 2 * MOST_PARTS:  # keys are nodes, too
+            raise _TooManyPartsError
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        is_plain = kind is yaml.ScalarNode and implicit[0]
+        return _PLAIN_TAG if is_plain else super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+
+
 class _Dumper(yaml.SafeDumper):
-    """Quotes the text "1e-3", which would be read as a number."""
+    """Quotes every text that would be read as something else."""
 
 
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"^(?:{_YAML_1_2_FLOAT.pattern})$"), list("-+.0123456789"))
+def _quoted_if_needed(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar(_TEXT_TAG, text, style=None if is_text(text) else "'")
+
+
+_Dumper.add_representer(str, _quoted_if_needed)
 
 
 def as_yaml(data: Mapping[str, Any]) -> str:
@@ -96,18 +127,25 @@ def read_document(file: Path) -> Document:
 
 def _parse(text: str, name: str) -> yaml.Node | None:
     try:
-        return yaml.SafeLoader(text).get_single_node()
-    except yaml.YAMLError as error:
+        return _Loader(text).get_single_node()
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # of a text with an escape that is no character
         mark = getattr(error, "problem_mark", None)
         reason = " ".join(str(getattr(error, "problem", None) or error).split())
         place, repair = (f"{name}:{mark.line + 1}", "correct the line") if mark else (name, "remove it")
+        repair = "write spaces in the place of the tab" if "\\t" in reason else repair
         raise StudyError([Problem(place, "the file must be YAML", reason, repair)]) from None
     except RecursionError:
         raise StudyError([_too_deep(name)]) from None
+    except _TooManyPartsError:
+        raise StudyError([_too_many_parts(name)]) from None
 
 
 def _too_deep(where: str) -> Problem:
     return Problem(where, f"parts must be nested less than {DEEPEST} deep", "deeper", "use fewer levels of nesting")
+
+
+def _too_many_parts(where: str) -> Problem:
+    return Problem(where, f"there must be at most {MOST_PARTS:,} values", "more", "repeat fewer parts by aliases")
 
 
 class _Reader:
@@ -115,7 +153,6 @@ class _Reader:
 
     def __init__(self, document: Document, *, has_lines: bool) -> None:
         self._document, self._has_lines = document, has_lines
-        self._loader = yaml.SafeLoader("")
         self._num_parts = 0
 
     def part(self, node: yaml.Node | None, keys: Keys, ancestors: tuple[int, ...] = ()) -> Any:
@@ -139,8 +176,7 @@ class _Reader:
     def _may_be_read(self, node: yaml.Node, keys: Keys, ancestors: tuple[int, ...]) -> bool:
         self._num_parts += 1
         if self._num_parts > MOST_PARTS:
-            rule, repair = f"there must be at most {MOST_PARTS:,} values", "repeat fewer parts by aliases"
-            raise StudyError([Problem(self._document.where(path_of(keys)), rule, "more", repair)])
+            raise StudyError([_too_many_parts(self._document.where(path_of(keys)))])
         if id(node) in ancestors:
             self._add(keys, "a part must not contain itself", "an alias", "write the part out in the place of the alias")
             return False
@@ -153,15 +189,23 @@ class _Reader:
         return True
 
     def _mapping(self, node: yaml.MappingNode, keys: Keys, ancestors: tuple[int, ...]) -> dict[str, Any]:
+        if len(node.value) > MOST_KEYS:
+            rule, repair = f"a mapping must have at most {MOST_KEYS} keys", "remove those that no study has"
+            raise StudyError([Problem(self._document.where(path_of(keys)), rule, f"{len(node.value):,}", repair)])
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = self._place(key_node)
-            if not isinstance(key_node, yaml.ScalarNode) or _SURROGATE.search(key_node.value):
+            key = _key(key_node)
+            if key is None:
                 place = f"{line} {path_of(keys)}".strip()
-                problem = Problem(place, "a key must be a word", "something else", "write name: value")
-                self._document.problems.append(problem)
+                rule = f"a key must be a word of at most {LONGEST_KEY} characters"
+                self._document.problems.append(Problem(place, rule, "something else", "write name: value"))
                 continue
-            key = key_node.value
+            if key == _MERGE:
+                rule, repair = "a mapping must be written out: << is no key in YAML 1.2", "write its keys in this place"
+                self._document.problems.append(Problem(f"{line} {path_of(keys)}".strip(), rule, _MERGE, repair))
+                self._document.unreadable += [keys] if keys else []
+                continue
             if key in mapping:
                 rule, repair = "a key must not be repeated", "remove one of the two"
                 self._problem((*keys, key), Problem(f"{line} {path_of((*keys, key))}", rule, cut(key), repair))
@@ -169,25 +213,17 @@ class _Reader:
         return mapping
 
     def _scalar(self, node: yaml.ScalarNode, keys: Keys) -> Any:
-        plain = node.style is None
-        if plain and _YAML_1_2_FLOAT.fullmatch(node.value):  # PyYAML, after YAML 1.1, would make 1e-3 a string
-            return float(node.value)
-        if plain and ":" in node.value:  # nor is 1:30 the number 90
-            return node.value
-        if plain and node.value.lower() in _YAML_1_1_WORDS:
-            rule = "yes, no, on and off mean true or false in some YAML versions only"
-            self._add(keys, rule, node.value, f'write true or false, or quote it: "{node.value}"')
+        if node.tag not in (_PLAIN_TAG, _TEXT_TAG):
+            self._add(keys, "a value must be plain YAML data", node.tag, "write it without the tag, or quote it")
             return None
-        try:
-            value = self._loader.construct_object(node)
-        except (yaml.YAMLError, ValueError, ArithmeticError) as error:  # a tag that is not plain data, or 2024-13-45
-            reason = cut(str(getattr(error, "problem", None) or error))
-            self._add(keys, "a value must be plain YAML data", reason, "write it plainly, or quote it")
-            return None
-        if isinstance(value, str) and _SURROGATE.search(value):
+        if _SURROGATE.search(node.value):
             self._add(keys, "a text must be of whole characters", "half of a surrogate pair", "write the character itself")
             return None
-        return value
+        try:
+            return read_plain(node.value) if node.tag == _PLAIN_TAG else node.value
+        except RuleError as broken:
+            self._add(keys, broken.rule, broken.value, broken.repair)
+            return None
 
     def _add(self, keys: Keys, rule: str, value: str, repair: str) -> None:
         self._problem(keys, Problem(self._document.where(path_of(keys)), rule, cut(value), repair))
@@ -195,6 +231,12 @@ class _Reader:
     def _problem(self, keys: Keys, problem: Problem) -> None:
         self._document.problems.append(problem)
         self._document.unreadable.append(keys)
+
+
+def _key(node: yaml.Node) -> str | None:
+    """The text of a key; None if it is none, or too long to be one."""
+    is_word = isinstance(node, yaml.ScalarNode) and len(node.value) <= LONGEST_KEY and not _SURROGATE.search(node.value)
+    return node.value if is_word else None
 
 
 def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
@@ -207,7 +249,7 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
         path, equals, text = override.partition("=")
         where = f"--set {cut(override)}"
         keys = path.split(".")
-        if not equals or not all(keys):
+        if not equals or not all(0 < len(key) <= LONGEST_KEY for key in keys) or len(keys) > DEEPEST:
             rule, repair = "an override must read path=value", "e.g. --set factors.time_steps=[4,8]"
             document.problems.append(Problem(where, rule, cut(override), repair))
             continue
@@ -223,7 +265,11 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
             document.problems.append(Problem(where, "the value must be YAML", cut(f"{text} ({reason})"), "quote it"))
             continue
         inner = Document(where)
-        part[keys[-1]] = _Reader(inner, has_lines=False).part(node, tuple(keys))
+        try:
+            part[keys[-1]] = _Reader(inner, has_lines=False).part(node, tuple(keys))
+        except StudyError as error:
+            document.problems += error.problems
+            continue
         document.problems += inner.problems
         document.unreadable += inner.unreadable
         for known in [place for place in document.places if place == path or place.startswith((f"{path}.", f"{path}["))]:

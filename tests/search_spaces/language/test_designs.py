@@ -205,7 +205,7 @@ THREE = make_space([Factor("time_steps", Levels((1, 2, 4)))])
             lambda: one_factor_at_a_time(CONTINUOUS, {"lr": 0.01}),
             "one_factor_at_a_time needs factors of finitely many levels; got lr, a continuous range",
         ),
-        (lambda: one_factor_at_a_time(LONG, {"a": 1}), "at most 1,000,000 levels; got 1,000,000,000"),
+        (lambda: one_factor_at_a_time(LONG, {"a": 1}), "at most 10,000 levels; got 1,000,000,000"),
         (lambda: one_factor_at_a_time(PAIR, {"a": True}), "b: every active factor must have a value"),
         (lambda: one_factor_at_a_time(GRADIENTS, {"gradient": "surrogate"}), "surrogate: every active factor must have a value"),
         (
@@ -233,7 +233,7 @@ THREE = make_space([Factor("time_steps", Levels((1, 2, 4)))])
             lambda: full_factorial(CONTINUOUS, {"lr": 0.01}),
             "full_factorial needs .* of finitely many levels; got lr, ",
         ),
-        (lambda: full_factorial(two_level_space(20), {}), "at most 1,000,000 cells; got 1,048,576"),
+        (lambda: full_factorial(two_level_space(20), {}), "at most 10,000 cells; got 1,048,576"),
         (lambda: full_factorial(PAIR, {"a": True, "b": "x"}), "one of its levels; got b: 'x'"),
         (lambda: random_cells(PAIR, 0, seed=0, accept=accept_all), "must be positive; got 0"),
     ],

@@ -204,7 +204,7 @@ NESTED = make_space([Factor("a", Levels((1, 2))), Factor("b", Levels((1, 2)), {"
         (lambda: fractional_factorial(two_level_space(2)[0], {"a": True, "b": 1}, resolution=3), "one of its levels; got b: 1"),
         (
             lambda: fractional_factorial(*two_level_space(24), resolution=30),
-            "at most 1,000,000 cells; got more, for 24 factors at resolution 30",
+            "at most 10,000 cells; got more, for 24 factors at resolution 30",
         ),
         (lambda: smallest_columns(24, 5, 2**8), "at most 256 cells; got more, for 24 factors at resolution 5"),
     ],

@@ -175,7 +175,7 @@ MISTAKES = [
     ("feature_scale: [0.0625, 0.125]", "feature_scale: [0.0625, 1e300]", ["factors.feature_scale[1]", "less than 1000"]),
     ("question: Does it run?", "question: [", ["tiny.yaml:", "the file must be YAML"]),
     ("question: Does it run?", "question: !!python/name:os.system x", ["tiny.yaml:1 question", "plain YAML data"]),
-    ("question: Does it run?", "question: 2024-13-45", ["question", "plain YAML data", "month must be in"]),
+    ("question: Does it run?", "question: !!int 7", ["tiny.yaml:1 question", "plain YAML data", "without the tag"]),
     ("question: Does it run?", "question: &a [*a]", ["must not contain itself"]),
 ]
 
