@@ -16,7 +16,16 @@ from trainables.data.datasets import Dataset
 from trainables.data.randomness import generator_for
 from trainables.networks.activations import QCFS, ClampedReLU
 from trainables.networks.layered import initialise_analogue, layered
-from trainables.networks.layouts import NAMED_LAYOUTS, ImageShape, canonical_layout, final_map, has_pools
+from trainables.networks.layouts import (
+    NAMED_LAYOUTS,
+    ImageShape,
+    canonical_layout,
+    convolution_channels,
+    final_map,
+    has_pools,
+    scaled_channels,
+    scaled_layout,
+)
 from trainables.networks.network import Network
 from trainables.networks.residual import RESIDUAL_NETWORKS, residual
 from trainables.networks.rules import RuleError
@@ -90,6 +99,19 @@ class AnalogueNetwork:
         inactive |= set() if self.layout in RESIDUAL_NETWORKS else {"junction_activation", "num_plain_convolutions"}
         return inactive if has_pools(self.layout, "M") else inactive | {"pool"}
 
+    def resolved_network(self) -> dict[str, Any]:
+        """What these fields come to in the network that is built."""
+        if self.layout in RESIDUAL_NETWORKS:
+            return {"feature_scale": self.scaled_channels()}
+        layout = scaled_layout(self.layout, self.feature_scale)
+        return {"layout": layout.replace("M", "A") if self.pool == "average" else layout, "feature_scale": 1.0, "pool": "layout"}
+
+    def scaled_channels(self) -> list[int]:
+        """The channel counts of the network's convolutions."""
+        if self.layout in RESIDUAL_NETWORKS:
+            return [scaled_channels(channels, self.feature_scale) for channels, _ in RESIDUAL_NETWORKS[self.layout]]
+        return convolution_channels(scaled_layout(self.layout, self.feature_scale))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Recipe, AnalogueNetwork, Pruning):
@@ -98,6 +120,11 @@ class Config(Recipe, AnalogueNetwork, Pruning):
     def inactive_fields(self) -> set[str]:
         """The fields that do nothing in this config, such as those of a gradient that it does not use; identities ignore them."""
         return self.inactive_network_fields() | self.inactive_pruning()
+
+    def resolved(self, num_images: int) -> dict[str, Any]:
+        """What the fields come to in training; see ``Recipe.resolved``."""
+        values = super().resolved(num_images) | self.resolved_network()
+        return values | self.resolved_pruning(self.epochs, self.scaled_channels())
 
 
 def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:

@@ -11,9 +11,16 @@ from trainables.costs.timing import Timing, timing_of
 from trainables.data.datasets import Dataset, Splits
 from trainables.data.randomness import generator_for
 from trainables.networks.activations import ClampedReLU
-from trainables.networks.collapsed import TimeGroups
+from trainables.networks.collapsed import TimeGroups, resolved_groups
 from trainables.networks.layered import initialise_spiking, layered
-from trainables.networks.layouts import ImageShape, canonical_layout, final_map, has_pools
+from trainables.networks.layouts import (
+    ImageShape,
+    canonical_layout,
+    convolution_channels,
+    final_map,
+    has_pools,
+    scaled_layout,
+)
 from trainables.networks.network import Network, replace_activations
 from trainables.networks.precision import Precision
 from trainables.networks.rewriting import fold_batch_norms, share_weights
@@ -27,7 +34,7 @@ from trainables.training.loop import fit
 from trainables.training.losses import SPIKE_LOSSES, Loss
 from trainables.training.pretraining import trained_source_network
 from trainables.training.recipe import Recipe
-from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems
+from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems, resolved_rate_target
 from trainables.training.task import Prepared, Task
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -118,6 +125,14 @@ class Config(Recipe, SpikeRegularisers, Pruning):
         inactive |= set() if has_pools(self.layout, "M", "A") else {"pool_on"}
         inactive |= set() if has_pools(self.layout, "M") else {"pool_gradient"}
         return inactive | {"eval_time_steps"} if self.eval_time_steps == self.time_steps else inactive
+
+    def resolved(self, num_images: int) -> dict[str, Any]:
+        """What the fields come to in training; see ``Recipe.resolved``."""
+        values, layout = super().resolved(num_images), scaled_layout(self.layout, self.feature_scale)
+        groups = resolved_groups(self.time_steps, values["time_groups"])
+        values |= {"layout": layout, "feature_scale": 1.0, "time_groups": groups}
+        values["rate_target"] = resolved_rate_target(values["rate_target"])
+        return values | self.resolved_pruning(self.epochs, convolution_channels(layout))
 
 
 def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:

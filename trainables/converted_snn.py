@@ -44,7 +44,7 @@ from trainables.training.loop import fit
 from trainables.training.losses import SPIKE_LOSSES, cross_entropy_of_logits
 from trainables.training.pretraining import trained_source_network
 from trainables.training.recipe import Recipe
-from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems
+from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems, resolved_rate_target
 from trainables.training.task import Encoding, Prepared, Task
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -173,6 +173,13 @@ class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
         inactive |= set() if meets else {"equal_thresholds"}
         inactive |= set() if self.pool == "layout" and has_pools(self.layout, "M") else {"max_pool"}
         return inactive | {"eval_time_steps"} if self.eval_time_steps == self.time_steps else inactive
+
+    def resolved(self, num_images: int) -> dict[str, Any]:
+        """What the fields come to in training; see ``Recipe.resolved``."""
+        values = super().resolved(num_images) | self.resolved_network()
+        values["calibration_images"] = min(self.calibration_images, values["num_train_images"])
+        values["rate_target"] = resolved_rate_target(values["rate_target"])
+        return values | self.resolved_pruning(self.epochs, self.scaled_channels())
 
     def _inactive_fine_tuning(self) -> set[str]:
         of_surrogate = {"surrogate", "surrogate_width", "surrogate_scale", "detach_reset"}

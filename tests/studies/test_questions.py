@@ -52,7 +52,7 @@ def test_designs_have_the_promised_cells(question: Question) -> None:
     assert study.cells == tuple(cell for cell in promised(question) if keeps(cell, question))
     assert study.cells[0] == question.space.active(question.baseline)
     assert all(study.binder.accepts(cell) for cell in study.cells)
-    assert len({study.binder.identity(cell) for cell in study.cells}) == len(study.cells)
+    assert len({study.binder.training(cell) for cell in study.cells}) == len(study.cells)
     assert all(study.references[name] in study.cells for name in study.space.names())
 
 
@@ -62,7 +62,7 @@ def test_random_designs(question: Question) -> None:
     """A random design has as many cells as it asks for, all of them different and in its space."""
     study = loaded(question.text)
     assert study.space == question.space
-    assert len({study.binder.identity(cell) for cell in study.cells}) == question.data["design"]["num_cells"]
+    assert len({study.binder.training(cell) for cell in study.cells}) == question.data["design"]["num_cells"]
     assert all(study.space.contains(cell) and study.binder.accepts(cell) for cell in study.cells)
 
 

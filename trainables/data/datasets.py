@@ -273,6 +273,11 @@ class Splits(Normalisation):
         return height, width, channels
 
 
+def num_validation_images(num_images: int, validation_fraction: float) -> int:
+    """How many of a data set's training images are set aside for validation."""
+    return round(validation_fraction * num_images)
+
+
 def split_indices(
     num_images: int, *, validation_fraction: float, split_seed: int, num_train_images: int | None
 ) -> tuple[Array, Array]:
@@ -284,7 +289,7 @@ def split_indices(
         RuleError: No image is left for validation or for training, or fewer than ``num_train_images``.
     """
     order = np.random.Generator(np.random.PCG64(split_seed)).permutation(num_images)
-    num_validation = round(validation_fraction * num_images)
+    num_validation = num_validation_images(num_images, validation_fraction)
     validation, train = order[:num_validation], order[num_validation:]
     num_needed = num_train_images or 1
     if num_validation == 0 or len(train) < num_needed:

@@ -38,6 +38,12 @@ def group_sizes(time_steps: int, groups: TimeGroups) -> list[int]:
     return sizes
 
 
+def resolved_groups(time_steps: int, groups: TimeGroups) -> TimeGroups:
+    """``"dyadic"`` where a number of equal groups makes the dyadic ones; otherwise ``groups``."""
+    dyadic = group_sizes(time_steps, "dyadic")
+    return "dyadic" if groups == len(dyadic) and group_sizes(time_steps, groups) == dyadic else groups
+
+
 @dataclass
 class _Signal:
     """An operation's result twice: as it is, ``[T, B, …]``, without gradient, and as group means, ``[K, B, …]``, with one.

@@ -133,6 +133,29 @@ def scaled_channels(channels: int, feature_scale: float) -> int:
     return max(1, round(channels * feature_scale))
 
 
+def scaled_layout(layout: str, feature_scale: float) -> str:
+    """The layout that is built under ``feature_scale``: its channel counts and widths are those of the network.
+
+    Raises:
+        RuleError: It is no layout of the grammar.
+    """
+    return " ".join(_word(_scaled(layer, feature_scale)) for layer in parse_layout(layout))
+
+
+def _scaled(layer: Layer, feature_scale: float) -> Layer:
+    match layer:
+        case Convolution(channels, stride):
+            return Convolution(scaled_channels(channels, feature_scale), stride)
+        case FullyConnected(width):
+            return FullyConnected(scaled_channels(width, feature_scale))
+    return layer
+
+
+def convolution_channels(layout: str) -> list[int]:
+    """The channel counts of a layout's convolutions, before ``feature_scale``."""
+    return [layer.channels for layer in parse_layout(layout) if isinstance(layer, Convolution)]
+
+
 def final_map(layout: str, image_shape: ImageShape) -> tuple[int, int]:
     """Height and width of the map that the first fully connected layer sees, for images of ``image_shape``.
 

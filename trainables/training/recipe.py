@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
-from trainables.data.datasets import NO_IMAGES
+from trainables.data.datasets import NO_IMAGES, num_validation_images
 from trainables.kernels.interface import Backend
 from trainables.networks.layouts import ImageShape
 from trainables.networks.rules import RuleError
-from trainables.training.configs import setting
+from trainables.training.configs import identity_field_names, setting, without_inactive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +94,20 @@ class Recipe:
     def inactive_fields(self) -> set[str]:
         """The fields that do nothing in this config; identities ignore them."""
         return set()
+
+    def resolved(self, num_images: int) -> dict[str, Any]:
+        """What the fields come to in training, for a data set of ``num_images`` training images.
+
+        Configs of a trainable that come to the same train the same network, though their identities differ: a feature scale
+        comes to numbers of channels, a fraction to a number of images.
+        """
+        active = without_inactive(self)
+        values = {name: getattr(active, name) for name in identity_field_names(type(self))}
+        num_validation = num_validation_images(num_images, active.validation_fraction)
+        num_train = min(active.num_train_images or num_images, num_images - num_validation)
+        is_one_batch = active.batch_size >= num_train or 1 < active.batch_size == num_train - 1  # see loop.batch_sizes
+        batch_size = num_train if is_one_batch else active.batch_size
+        return values | {"validation_fraction": num_validation, "num_train_images": num_train, "batch_size": batch_size}
 
     def input_shape(self, image_shape: ImageShape) -> ImageShape:
         """The shape of what the network sees, for images of ``image_shape``."""

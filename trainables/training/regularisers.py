@@ -1,8 +1,8 @@
 """Regularisers and pruning: penalties for spikes, target rates, and filters that are set to 0."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from trainables.training.configs import setting
 Annealing = Literal["constant", "linear", "quadratic"]
 PruningScore = Literal["none", "l1", "activation", "random"]
 Schedule = Literal["once", "linear", "cubic"]
+
+MOST_EPOCHS_RESOLVED = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,14 @@ def rate_targets(config: SpikeRegularisers, num_layers: int) -> list[float]:
     return targets * (num_layers // len(targets))
 
 
+def resolved_rate_target(target: float | str | None) -> float | list[float] | None:
+    """The rate target of every layer as a number; one number where it is the same for all."""
+    if target is None:
+        return None
+    targets = [float(word) for word in str(target).split()]
+    return targets[0] if len(set(targets)) == 1 else targets
+
+
 def rate_target_problems(config: SpikeRegularisers, build: Callable[[], Network]) -> Iterator[RuleError]:
     """The rule that the targets break for the network that ``build`` makes."""
     if config.rate_target is None:
@@ -108,6 +118,23 @@ class Pruning:
         if self.prune == "none":
             return {"prune_fraction", "prune_schedule", "prune_epochs"}
         return {"prune_epochs"} if self.prune_schedule == "once" else set()
+
+    def num_pruned(self, epoch: int, num_filters: int) -> int:
+        """How many of a convolution's filters are pruned after an epoch; one at least is kept."""
+        elapsed = min(1.0, epoch / self.prune_epochs)
+        progress = {"once": 1.0, "linear": elapsed, "cubic": 1 - (1 - elapsed) ** 3}[self.prune_schedule]
+        return min(round(self.prune_fraction * progress * num_filters), num_filters - 1)
+
+    def resolved_pruning(self, epochs: int, channels: Iterable[int]) -> dict[str, Any]:
+        """What the fields of pruning come to: the number of pruned filters after each epoch, for each of these channel counts.
+
+        Nothing where nothing is pruned, or where there are so many epochs that schedules differ in any case.
+        """
+        if self.prune == "none" or epochs > MOST_EPOCHS_RESOLVED:
+            return {}
+        counts = sorted(set(channels))
+        numbers = [[self.num_pruned(epoch, count) for count in counts] for epoch in range(1, epochs + 1)]
+        return {"prune_fraction": numbers, "prune_schedule": None, "prune_epochs": None}
 
 
 class SpikePenalty:
@@ -180,18 +207,13 @@ class Pruner:
         """Prune as far as the schedule has come, unless it is over."""
         if self._is_over:
             return
-        fraction = self._config.prune_fraction * self._progress(epoch)
         with torch.no_grad():
             for number, (layer, conv, tensors) in enumerate(self._filters()):
                 kept_C = self._kept[number]
-                num_pruned = min(round(fraction * len(kept_C)), len(kept_C) - 1)
+                num_pruned = self._config.num_pruned(epoch, len(kept_C))
                 order = torch.argsort(self._scores(layer, conv, number).masked_fill(~kept_C, -1.0), stable=True)
                 for tensor in tensors:
                     tensor[order[:num_pruned]] = 0
-
-    def _progress(self, epoch: int) -> float:
-        elapsed = min(1.0, epoch / self._config.prune_epochs)
-        return {"once": 1.0, "linear": elapsed, "cubic": 1 - (1 - elapsed) ** 3}[self._config.prune_schedule]
 
     def _scores(self, layer: str, conv: nn.Conv2d, number: int) -> Tensor:
         """At least 0; the smallest go first."""

@@ -1,6 +1,7 @@
 """Makes of a cell what is trained: the trainable with its config, and the replicate with its identity."""
 
 import dataclasses
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -46,6 +47,15 @@ class Configuration:
     def identity(self) -> str:
         """What tells trainings apart: configurations with the same identity would train the same network."""
         return identity_of(self.trainable, self.config, data_digest=self.dataset.digest, seed=0)
+
+    @cached_property
+    def training(self) -> str:
+        """What is trained, as text: configurations with the same one train the same network, though their identities may differ.
+
+        An identity is of what is written; this is of what it comes to: channel counts, numbers of images.
+        """
+        resolved = self.config.resolved(len(self.dataset.train_labels)) | {"data": self.dataset.digest}
+        return json.dumps([self.trainable, resolved], sort_keys=True)
 
     @property
     def source_network(self) -> "Configuration | None":
@@ -129,9 +139,9 @@ class Binder:
         except RuleError:
             return False
 
-    def identity(self, cell: Cell) -> str:
-        """What tells trainings apart: cells with the same identity would train the same network."""
-        return self.configuration(cell).identity
+    def training(self, cell: Cell, tuned: Mapping[str, Level] | None = None) -> str:
+        """What a cell trains, as text; see ``Configuration.training``. The cell must be one that may be trained."""
+        return self.configuration(cell, tuned).training
 
     def replicate(self, cell: Cell, seed: int, *, role: Role = "cell", tuned: Mapping[str, Level] | None = None) -> Replicate:
         """The replicate of a cell with a seed."""

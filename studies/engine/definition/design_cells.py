@@ -6,15 +6,16 @@ from random import Random
 
 from search_spaces.language.designs import (
     ENUMERATED,
+    MOST_CELLS,
     fractional_factorial,
     random_cells,
     reference_cell,
 )
 from search_spaces.language.expressions import Expression
 from search_spaces.language.rules import RuleError
-from search_spaces.language.space import Cell, Space
+from search_spaces.language.space import Cell, Space, cell_key
 from studies.engine.binding.configurations import Binder
-from studies.engine.definition.file_model import MOST_CELLS, Design, FractionalFactorial, RandomDesign
+from studies.engine.definition.file_model import Design, FractionalFactorial, RandomDesign
 from studies.engine.errors import ProblemCollector, shown
 from studies.run_record import levels_in_words
 
@@ -26,6 +27,8 @@ NUM_TUNED_PROBES = 20
 """How many random values of the tuned parameters are checked for every cell before anything runs."""
 MOST_REFUSED = 20_000
 """How many random cells may be refused before a random design gives up."""
+MOST_CELLS_SHOWN = 4
+"""How many cells that train the same network a message names."""
 MOST_TOLD = 10
 """After this many wrong cells no more are looked at: the others are most likely wrong in the same way."""
 
@@ -53,7 +56,7 @@ class DesignReader:
     collector: ProblemCollector
 
     def __post_init__(self) -> None:
-        self._num_known = len(self.collector.problems)
+        self._num_known = self.collector.num_problems
         self._told: set[str] = set()
         tuned = set(self.tuned.names()) if self.tuned else set()
         self._path_of_constraint = {constraint.text: path for constraint, path in self.constraints.items()}
@@ -62,16 +65,14 @@ class DesignReader:
 
     def _is_well(self) -> bool:
         """Whether this reader has found no problem; problems from before do not count."""
-        return len(self.collector.problems) == self._num_known
+        return self.collector.num_problems == self._num_known
 
     def cells(self, design: Design) -> tuple[list[Cell], list[str]]:
         """The cells of a design (none for an adaptive search), and notes on the design, each a sentence."""
         if design.name == "adaptive_search":
             return [], self._probe()
         if isinstance(design, RandomDesign):
-            cells = self._random(design)
-            self._tell_same_trainings(cells)
-            return cells, []
+            return self._random(design), []
         if not self._is_countable(design.name):
             return [], []
         notes: list[str] = []
@@ -107,10 +108,11 @@ class DesignReader:
 
     def _random(self, design: RandomDesign) -> list[Cell]:
         refused = 0
+        drawn: dict[str, str] = {}
 
         def accept(cell: Cell) -> bool:
             nonlocal refused
-            accepted = self._accepts(cell)
+            accepted = self._accepts(cell) and drawn.setdefault(self.binder.training(cell), cell_key(cell)) == cell_key(cell)
             refused += not accepted
             if refused > MOST_REFUSED or not self._is_well():
                 raise RuleError(f"random cells must be found within {MOST_REFUSED:,} draws", "too few that may be trained")
@@ -205,20 +207,24 @@ class DesignReader:
         return [f"{len(cells) - len(kept)} of {len(cells)} cells are left out by the constraints."]
 
     def _tell_same_trainings(self, cells: Iterable[Cell]) -> None:
-        """Tell which cells would train the same network: one training would have two names."""
-        known: dict[str, Cell] = {}
+        """Tell which cells would train the same network: one training would have several names."""
+        same: dict[str, list[Cell]] = {}
         for cell in cells:
-            first = known.setdefault(self.binder.identity(cell), cell)
-            if first is cell:
-                continue
-            changed = [name for name in {**first, **cell} if cell.get(name) != first.get(name)]
-            path = f"factors.{changed[0]}" if changed else "factors"
-            if path not in self._told and len(self._told) < MOST_TOLD:
-                self._told.add(path)
-                rule = f"cells must differ in what is trained; {', '.join(changed) or 'nothing'} changes nothing here"
-                value = f"{levels_in_words(first)} and {levels_in_words(cell)}"
-                repair = "give the factor a condition under which it matters, e.g. {levels: […], when: {…}}, or remove it"
-                self.collector.add(path, rule, value, repair)
+            same.setdefault(self.binder.training(cell), []).append(cell)
+        for first, *others in same.values():
+            for cell in others:
+                changed = [name for name in {**first, **cell} if cell.get(name) != first.get(name)]
+                path = f"factors.{changed[0]}" if changed else "factors"
+                if path not in self._told and len(self._told) < MOST_TOLD:
+                    self._told.add(path)
+                    self._tell_same_training(path, changed, [first, *others])
+
+    def _tell_same_training(self, path: str, changed: Sequence[str], cells: Sequence[Cell]) -> None:
+        rule = f"cells must differ in what is trained; {', '.join(changed) or 'nothing'} changes nothing here"
+        shown_cells = [levels_in_words(cell) for cell in cells[:MOST_CELLS_SHOWN]]
+        value = f"{' and '.join(shown_cells)}{' and others' if len(cells) > MOST_CELLS_SHOWN else ''} make one network"
+        condition = "give the factor a condition under which it matters, e.g. {levels: […], when: {…}}"
+        self.collector.add(path, rule, value, f"keep one of these levels, or {condition}")
 
     def _probe(self) -> list[str]:
         """Check random configurations of a search space; a problem if none of them may be trained, a note if some may not."""

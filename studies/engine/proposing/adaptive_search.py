@@ -88,7 +88,7 @@ class SearchProposals:
         self._num_asked = 0
         """Over the replicates of all trials."""
         self._known: set[str] = set()
-        """Identities that are trained or in training; a cell that makes the same network is not proposed again."""
+        """What is trained or in training (``Configuration.training``): no cell that makes the same network is proposed."""
         self._queue: deque[Replicate] = deque()
         self._finalists: list[Replicate] | None = None
         self._search = Search(study.space, plan.sampler, list(plan.objectives.values()), accept=self._accepts)
@@ -117,8 +117,8 @@ class SearchProposals:
         return binder.replicate(entry.cell, entry.seed).identity == identity
 
     def _accepts(self, cell: Cell) -> bool:
-        accepted = self._study.binder.accepts(cell)
-        return accepted and self._replicate(cell, self._search_seeds[0]).identity not in self._known
+        binder = self._study.binder
+        return binder.accepts(cell) and binder.training(cell) not in self._known
 
     def _known_of(self, entry: LedgerEntry) -> KnownConfiguration | None:
         identity = self._replicate(entry.cell, entry.seed).identity
@@ -135,7 +135,7 @@ class SearchProposals:
             )
         new = [known for known in by_cell.values() if self._accepts(known.cell)]
         for known in new:
-            self._known.add(self._replicate(known.cell, self._search_seeds[0]).identity)
+            self._known.add(self._study.binder.training(known.cell))
             result = self._result(TrialState.COMPLETE, known.metrics, {})
             self._convergence.add_known(result)
             self._search.remember(known.cell, {}, result)
@@ -152,7 +152,7 @@ class SearchProposals:
         trial = _Trial([dataclasses.replace(replicate, notes=dict(notes)) for replicate in replicates])
         self._trials[cell_key(cell)] = trial
         self._num_asked += len(replicates)
-        self._known.update(replicate.identity for replicate in replicates)
+        self._known.add(self._study.binder.training(cell))
         return trial
 
     def _remember(self, cell: Cell) -> None:

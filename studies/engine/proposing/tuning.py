@@ -34,6 +34,8 @@ class _Tuning:
         self.cell = cell
         self.trials: dict[str, _Trial] = {}
         """By identity."""
+        self._known: set[str] = set()
+        """What they train (``Configuration.training``)."""
         self._study, self._plan = study, plan
         self._search = Search(plan.space, plan.sampler, ["maximize"], accept=self._accepts)
         self._gave_up = False
@@ -44,12 +46,13 @@ class _Tuning:
 
     def _accepts(self, tuned: Cell) -> bool:
         """Values are accepted if they make a new network; values that change nothing in this cell are not tried twice."""
-        return self._study.binder.accepts(self.cell, tuned) and self.replicate(tuned).identity not in self.trials
+        binder = self._study.binder
+        return binder.accepts(self.cell, tuned) and binder.training(self.cell, tuned) not in self._known
 
     def remember(self, trial: _Trial) -> None:
         """Take up a trial of an earlier driver."""
         replicate = trial.replicate
-        self.trials[replicate.identity] = trial
+        self._add(trial)
         self._search.remember(replicate.tuned, replicate.notes, _result(trial) if trial.state else None)
 
     def ask(self) -> _Trial | None:
@@ -60,9 +63,13 @@ class _Tuning:
         if proposal is None:
             self._gave_up = True
             return None
-        replicate = dataclasses.replace(self.replicate(proposal[0]), notes=proposal[1])
-        self.trials[replicate.identity] = _Trial(replicate)
-        return self.trials[replicate.identity]
+        trial = _Trial(dataclasses.replace(self.replicate(proposal[0]), notes=proposal[1]))
+        self._add(trial)
+        return trial
+
+    def _add(self, trial: _Trial) -> None:
+        self.trials[trial.replicate.identity] = trial
+        self._known.add(self._study.binder.training(self.cell, trial.replicate.tuned))
 
     def tell(self, trial: _Trial, state: TrialState, accuracy: float) -> None:
         """Take note of a trial's state and validation accuracy."""
