@@ -47,11 +47,12 @@ def check(
     from studies.commands.check_page import as_data, page
     from studies.commands.forecast import forecast
     from studies.engine.execution.preflight import open_study
-    from studies.engine.proposing.warm_start import read_warm_start
+    from studies.engine.ledger.ledger import read_ledger
+    from studies.engine.proposing.earlier_trials import read_known
 
     with problems_exit_2():
         loaded = open_study(study, all_overrides(overrides, storage, tracking_uri))
-        warm = read_warm_start(loaded)
+        warm = read_known(loaded, read_ledger(loaded.stores.ledger, loaded.stores.name, loaded.space)).warm_start
     predicted = forecast(loaded, num_cpus) if timing else None
     if as_json:
         print_json(as_data(loaded, predicted, warm))

@@ -18,6 +18,7 @@ from studies.engine.definition.study import Study
 from studies.engine.execution.runner import proposals_of
 from studies.engine.ledger.ledger import LedgerEntry, open_ledger, read_ledger
 from studies.engine.proposing.adaptive_search import WarmStart
+from studies.engine.proposing.earlier_trials import read_known, take_over
 from studies.engine.proposing.proposals import Proposals, StudyHistory
 from trainables import response_surface
 from trainables.training.epoch_report import EpochReport
@@ -83,10 +84,13 @@ class Driver:
     ) -> None:
         self._shelf, self._moments, self._num_at_once, self._fails = shelf, moments, num_at_once, fails
         stores = study.stores
-        entries = read_ledger(stores.ledger, stores.name, study.space)
-        history = StudyHistory(dict(entries), lambda identity: shelf.reports.get(identity, []), retry_failed)
+        known = read_known(study, ledger_of(study))
+        notes = [*known.warm_start.notes, *warm.notes]
+        warm = dataclasses.replace(warm, notes=notes)
+        history = StudyHistory(dict(known.entries), lambda identity: shelf.reports.get(identity, []), retry_failed)
         self.proposals = proposals_of(study, history, warm)
         self._ledger = open_ledger(stores.ledger, stores.name, study.space)
+        take_over(self._ledger, known)
         self._in_flight: dict[str, Replicate] = {}
         self._retry_failed = retry_failed
 

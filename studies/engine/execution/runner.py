@@ -28,9 +28,9 @@ from studies.engine.ledger.ledger import (
 )
 from studies.engine.ledger.reading import ReplicateStatus, ledger_id
 from studies.engine.proposing.adaptive_search import SearchProposals, WarmStart
+from studies.engine.proposing.earlier_trials import Known, read_known, take_over
 from studies.engine.proposing.proposals import FixedProposals, Proposals, StudyHistory
 from studies.engine.proposing.tuning import TunedProposals
-from studies.engine.proposing.warm_start import read_warm_start
 from studies.engine.recording.earlier_records import read_earlier_records
 from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.tracker import MLFLOW_STATUS, Tracker
@@ -108,15 +108,16 @@ def run_study(
         StudyError: A store or the cluster cannot be used, or another driver runs the study; nothing was trained.
     """
     with only_driver(study.stores) as still_held, watched(study.stores), ExitStack() as stack:
-        warm_start = read_warm_start(study)
-        entries = _entries(study, console)
-        proposals = proposals_of(study, _history(study, entries, retry_failed=retry_failed), warm_start)
+        known = read_known(study, _entries(study, console))
+        for note in known.warm_start.notes:
+            console.print(note, highlight=False, soft_wrap=True)
+        proposals = proposals_of(study, _history(study, known.entries, retry_failed=retry_failed), known.warm_start)
         first = proposals.next()
         remove_all_leftovers(study.stores.checkpoints)
         if first:  # Ray first: if it cannot run them, nothing has been made yet
             stack.enter_context(ray_session(address, num_cpus, study.resources))
         client = connect(study.stores.tracking_uri)
-        ledger = _open_ledger(study, proposals)
+        ledger = _open_ledger(study, proposals, known)
         tracker = Tracker(client, study, proposals.planned(), proposals.notes(), ledger_id=ledger.id)
         driver = _Driver(study, proposals, ledger, tracker, console)
         if first:
@@ -148,8 +149,8 @@ def replicate_statuses(study: Study) -> tuple[int, list[ReplicateStatus]]:
     Raises:
         StudyError: The ledger cannot be read, or MLflow's store if the study starts from earlier studies.
     """
-    entries = read_ledger(study.stores.ledger, study.stores.name, study.space)
-    proposals = proposals_of(study, _history(study, entries, retry_failed=False), read_warm_start(study))
+    known = read_known(study, read_ledger(study.stores.ledger, study.stores.name, study.space))
+    proposals = proposals_of(study, _history(study, known.entries, retry_failed=False), known.warm_start)
     return proposals.total(), [
         ReplicateStatus(
             title=replicate.title,
@@ -160,7 +161,7 @@ def replicate_statuses(study: Study) -> tuple[int, list[ReplicateStatus]]:
             tuned=replicate.tuned,
             seed=replicate.seed,
         )
-        for replicate, entry in _begun(proposals, entries)
+        for replicate, entry in _begun(proposals, known.entries)
     ]
 
 
@@ -308,10 +309,11 @@ def _history(study: Study, entries: Mapping[str, LedgerEntry], *, retry_failed: 
     return StudyHistory(entries, lambda identity: CheckpointFolder(checkpoint_folder(study, identity)).reports(), retry_failed)
 
 
-def _open_ledger(study: Study, proposals: Proposals) -> Ledger:
-    """The ledger, after noting which version of the study file writes to it."""
+def _open_ledger(study: Study, proposals: Proposals, known: Known) -> Ledger:
+    """The ledger, after it has taken over what counts of earlier versions of the study, and which version writes to it now."""
     ledger = open_ledger(study.stores.ledger, study.stores.name, study.space)
     try:
+        take_over(ledger, known)
         ledger.describe(study.content.digest, {replicate.identity for replicate in proposals.planned()})
         ledger.expect(proposals.total())
     except LedgerError as error:

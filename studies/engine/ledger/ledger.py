@@ -5,7 +5,8 @@ the sampler that proposed it are user attributes. What remains to be trained fol
 ledger is a file of its own (``journal.py``) or a database that SQLAlchemy supports.
 
 An Optuna study has one search space (a categorical distribution cannot change). So a study whose factors change continues in a
-new Optuna study of the same ledger; replicates that were complete before are then read from their reports, not trained again.
+new Optuna study of the same ledger; replicates that were complete before are then read from their reports, not trained again,
+and a search takes over the trials that lie in its new space (``proposing/earlier_trials.py``).
 """
 
 import dataclasses
@@ -53,7 +54,8 @@ Written = TypeVar("Written")
 _ROLE = "role"
 _NOTES = "notes"
 _OUT_OF_MEMORY = "num_out_of_memory"
-_METER = "meter"
+METER = "meter"
+"""The user attribute of an Optuna study that has what the study has cost."""
 
 WITHDRAWN = "withdrawn: the study did not ask for it any more"
 """The reason of a replicate that was RUNNING when a later version of the study file left it out. Ledgers hold this very text."""
@@ -113,7 +115,7 @@ class Ledger:
         """How often the present write has failed so far."""
         self._attributes = study.user_attrs
         trials = study.get_trials(deepcopy=False)
-        self._entries = {trial.user_attrs[IDENTITY]: _entry(trial, space) for trial in trials}
+        self._entries = {trial.user_attrs[IDENTITY]: entry_of(trial, cell_of_params(space, trial.params)) for trial in trials}
 
     @property
     def id(self) -> str:
@@ -129,24 +131,8 @@ class Ledger:
         known = self._entries.get(replicate.identity)
         if known and known.state == TrialState.RUNNING:
             return
-        params, distributions = params_and_distributions(self._space, replicate.cell, replicate.seed)
-        attributes = {
-            IDENTITY: replicate.identity,
-            TITLE: replicate.title,
-            LEVELS: replicate.cell,
-            _ROLE: replicate.role,
-            TUNED: replicate.tuned,
-            _NOTES: replicate.notes,
-        }
-        trial = create_trial(
-            state=TrialState.RUNNING,
-            params=params,
-            distributions=distributions,
-            user_attrs={name: value for name, value in attributes.items() if value},
-        )
-        trial_id = self._written(lambda: self._create(replicate.identity, trial, unlike=known))
-        self._entries[replicate.identity] = LedgerEntry(
-            trial_id=trial_id,
+        entry = LedgerEntry(
+            trial_id=-1,
             state=TrialState.RUNNING,
             values={},
             reason="",
@@ -156,6 +142,35 @@ class Ledger:
             tuned=replicate.tuned,
             notes=replicate.notes,
         )
+        self._record(replicate, entry, unlike=known)
+
+    def take_over(self, replicate: "Replicate", entry: LedgerEntry) -> None:
+        """Record a finished replicate of an earlier search space with its entry there, unless the ledger has it already."""
+        if replicate.identity not in self._entries:
+            self._record(replicate, dataclasses.replace(entry, cell=replicate.cell), unlike=None)
+
+    def _record(self, replicate: "Replicate", entry: LedgerEntry, *, unlike: LedgerEntry | None) -> None:
+        """Make an Optuna trial of an entry."""
+        params, distributions = params_and_distributions(self._space, entry.cell, entry.seed)
+        attributes = {
+            IDENTITY: replicate.identity,
+            TITLE: replicate.title,
+            LEVELS: entry.cell,
+            _ROLE: entry.role,
+            TUNED: entry.tuned,
+            _NOTES: entry.notes,
+            REASON: entry.reason,
+            _OUT_OF_MEMORY: entry.num_out_of_memory,
+        }
+        trial = create_trial(
+            state=entry.state,
+            params=params,
+            distributions=distributions,
+            values=[entry.values[name] for name in OBJECTIVES] if entry.state == TrialState.COMPLETE else None,
+            user_attrs={name: value for name, value in attributes.items() if value},
+        )
+        trial_id = self._written(lambda: self._create(replicate.identity, trial, unlike=unlike))
+        self._entries[replicate.identity] = dataclasses.replace(entry, trial_id=trial_id)
 
     def describe(self, file_digest: str, planned: Collection[str]) -> None:
         """Record which version of the study file is run, and which replicates of the ledger are not among those that it plans."""
@@ -192,12 +207,12 @@ class Ledger:
 
     def meter(self) -> Mapping[str, Any]:
         """What ``store_meter`` stored last; empty if it never did."""
-        meter: Mapping[str, Any] = self._attributes.get(_METER, {})
+        meter: Mapping[str, Any] = self._attributes.get(METER, {})
         return meter
 
     def store_meter(self, meter: Mapping[str, Any]) -> None:
         """Record what the study has cost so far (see ``CostMeter.stored``)."""
-        self._attribute(_METER, dict(meter))
+        self._attribute(METER, dict(meter))
 
     def _create(self, identity: str, trial: FrozenTrial, *, unlike: LedgerEntry | None) -> int:
         """The id of a new trial, or of the one that an earlier try created without hearing the answer."""
@@ -247,7 +262,7 @@ def read_ledger(ledger: str, study_name: str, space: Space) -> Mapping[str, Ledg
     Raises:
         StudyError: The ledger cannot be reached, is none, or is damaged.
     """
-    name = _name_in_ledger(study_name, space)
+    name = name_in_ledger(study_name, space)
     with ledger_problems(ledger):
         if is_absent(ledger):
             return {}
@@ -267,7 +282,7 @@ def open_ledger(ledger: str, study_name: str, space: Space) -> Ledger:
         if file := file_of(ledger):
             file.parent.mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
-            study_name=_name_in_ledger(study_name, space),
+            study_name=name_in_ledger(study_name, space),
             storage=open_storage(ledger),
             directions=list(OBJECTIVES.values()),
             load_if_exists=True,
@@ -280,19 +295,21 @@ def open_ledger(ledger: str, study_name: str, space: Space) -> Ledger:
         return Ledger(study, space)
 
 
-def _name_in_ledger(study_name: str, space: Space) -> str:
+def name_in_ledger(study_name: str, space: Space) -> str:
+    """The name of the Optuna study that holds a study's replicates in this space."""
     essence = "; ".join(f"{factor.name}: {factor.domain!r} {dict(factor.when)!r}" for factor in space.factors)
     return f"{study_name}-{hashlib.sha256(essence.encode()).hexdigest()[:8]}"
 
 
-def _entry(trial: FrozenTrial, space: Space) -> LedgerEntry:
+def entry_of(trial: FrozenTrial, cell: Cell) -> LedgerEntry:
+    """The entry of a replicate, of its Optuna trial and the cell that it stands for."""
     attributes = trial.user_attrs
     return LedgerEntry(
         trial_id=trial_id_of(trial),
         state=trial.state,
         values=dict(zip(OBJECTIVES, trial.values or [], strict=False)),
         reason=attributes.get(REASON, ""),
-        cell=cell_of_params(space, trial.params),
+        cell=cell,
         seed=trial.params["seed"],
         role=attributes.get(_ROLE, "cell"),
         tuned=attributes.get(TUNED, {}),
