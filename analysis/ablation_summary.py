@@ -1,4 +1,4 @@
-"""The ablation summary of a study: ``python -m analysis.ablation_summary STUDY --tracking-uri URI``.
+"""The ablation summary of a study: ``python -P -m analysis.ablation_summary STUDY --tracking-uri URI``.
 
 Reads MLflow alone, so it works on a colleague's study from any machine that reaches the store.
 """
@@ -7,6 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import analysis.needs_studies
 import studies.library_settings
 
 from rich.console import Console
@@ -55,7 +56,7 @@ def write_summary(recorded: RecordedStudy, folder: Path) -> tuple[Summary, Docum
 
 def main() -> int:
     """Run the command line; the exit code is 0, or 2 if there is no such study."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.ablation_summary", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -P -m analysis.ablation_summary", description=__doc__)
     parser.add_argument("study", help="the study's name in MLflow")
     parser.add_argument("--tracking-uri", default="sqlite:///results/mlflow.db", help="its MLflow store (default: %(default)s)")
     parser.add_argument(

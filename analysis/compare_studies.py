@@ -1,4 +1,4 @@
-"""Two studies compared: ``python -m analysis.compare_studies A B --tracking-uri URI [--other-uri URI]``.
+"""Two studies compared: ``python -P -m analysis.compare_studies A B --tracking-uri URI [--other-uri URI]``.
 
 What differs between them; then what both have, cell by cell or level by level, paired where they share seeds. Reads MLflow alone.
 """
@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 
+import analysis.needs_studies
 import studies.library_settings
 
 from rich.console import Console
@@ -67,7 +68,7 @@ def write_comparison(comparison: StudyComparison, folder: Path) -> None:
 
 def main() -> int:
     """Run the command line; the exit code is 0, or 2 if one of the studies cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.compare_studies", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -P -m analysis.compare_studies", description=__doc__)
     parser.add_argument("first", help="a study's name in MLflow")
     parser.add_argument("second", help="another's, or the same one's in another store")
     parser.add_argument("--tracking-uri", default="sqlite:///results/mlflow.db", help="their MLflow store (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""What was run of a study: ``python -m analysis.study_summary STUDY --tracking-uri URI``.
+"""What was run of a study: ``python -P -m analysis.study_summary STUDY --tracking-uri URI``.
 
 Replicates by state, cells and seeds, cost, failures with their reasons, versions, commits and data. Reads MLflow alone.
 """
@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 
+import analysis.needs_studies
 import studies.library_settings
 
 from rich.console import Console
@@ -24,7 +25,7 @@ from studies.credentials import mask_credentials
 
 def main() -> int:
     """Run the command line; the exit code is 0, or 2 if there is no such study."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.study_summary", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -P -m analysis.study_summary", description=__doc__)
     parser.add_argument("study", help="the study's name in MLflow")
     parser.add_argument("--tracking-uri", default="sqlite:///results/mlflow.db", help="its MLflow store (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("results/reports"), help="folder for the file (default: %(default)s)")

@@ -4,6 +4,7 @@ Modules of commands import what is heavy (torch, Ray, MLflow, Optuna) inside the
 """
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ import typer
 from studies.commands.check import check
 from studies.commands.compare import compare
 from studies.commands.listing import list_studies, schema
-from studies.commands.options import print_version
+from studies.commands.options import print_version, problems_exit_2
 from studies.commands.report import report
 from studies.commands.reproduce import reproduce
 from studies.commands.run import run
@@ -23,6 +24,8 @@ from studies.commands.status import status
 from studies.commands.submit import submit
 from studies.commands.transfer import export_study, import_study
 from studies.commands.ui import ui
+from studies.engine.errors import Problem, StudyError
+from studies.own_packages import hidden_packages
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "list": list_studies,
@@ -59,3 +62,25 @@ def spikesweep(
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that has no × shows a question mark
+    with problems_exit_2():
+        _check_surroundings()
+
+
+def _check_surroundings() -> None:
+    """What no command can do without, told before the libraries that would fail for want of it are imported.
+
+    Raises:
+        StudyError: The current folder is gone, or other packages have the names of ours.
+    """
+    problems = []
+    try:
+        os.getcwd()  # noqa: PTH109  # Path.cwd() is the same
+    except OSError as error:
+        rule, repair = "the current folder must exist", "change to another folder (cd)"
+        problems.append(Problem("current folder", rule, f"it has been deleted or moved ({error.strerror})", repair))
+    for name, place in hidden_packages().items():
+        rule = f"Python must find spikesweep's package {name} first"
+        repair = "rename what is found, or start in another folder (and without PYTHONPATH, if it is set)"
+        problems.append(Problem(name, rule, f"{place} is found instead", repair))
+    if problems:
+        raise StudyError(problems)

@@ -16,6 +16,7 @@ _DEFAULTS = {
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune's old output can be turned off; we show progress ourselves
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # its snapshots grow with the study, and we never restore one
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # workers keep the working directory, so that relative paths stay valid
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "600",  # after which Ray ends the driver without a word; ours ends in order before
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what Ray 2.60 asks for; without it Ray prints a warning
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",

@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run, ViewType
 
 from studies import run_record
+from studies.answer_limits import LimitedResponse
 from studies.credentials import hide_secrets
 from studies.sqlite_files import MLFLOW, OtherFileError, has_tables
 from studies.store_uris import sqlite_file
@@ -30,6 +31,13 @@ PAGE_SIZE = 250
 """Runs of one request; a server under load must send them within its time-out."""
 SERVERS = ("http://", "https://")
 DATABASES = ("postgresql", "mysql", "mssql")
+
+
+http.client.HTTPConnection.response_class = LimitedResponse  # of every library in this process; MLflow has no option for it
+
+
+class _QuickResponse(LimitedResponse):
+    seconds = SECONDS_TO_ANSWER
 
 
 class StoreError(Exception):
@@ -91,6 +99,7 @@ def _check_server(uri: str) -> None:
         if urllib.request.getproxies().get(parts.scheme) and not urllib.request.proxy_bypass(host):
             return  # the proxy will say whether the server answers
         with closing(_connection(parts.scheme, host, port)) as connection:
+            connection.response_class = _QuickResponse
             connection.request("GET", "/health")
             connection.getresponse()
     except (OSError, ValueError, http.client.HTTPException) as error:

@@ -26,6 +26,7 @@ from studies.engine.binding.trainable_modules import load_trainable, make_config
 from studies.engine.definition.replicate_counts import replicates_of_cells, replicates_of_search
 from studies.engine.definition.study import Study
 from studies.engine.execution.resource_requests import GIB, runs_on_gpu
+from studies.own_packages import safe_children
 from studies.run_record import ACCURACY
 from trainables.costs.footprint import Footprint
 from trainables.data.datasets import default_data_folder, prepare
@@ -185,7 +186,8 @@ class _Clock:
     def __call__(self, configuration: Configuration) -> float:
         """Seconds of one replicate, while as many others train."""
         what = (configuration.trainable, dataclasses.asdict(configuration.config), str(default_data_folder()))
-        return float(np.mean(list(self._pool.map(_time, [what] * self._num_processes))))
+        with safe_children():
+            return float(np.mean(list(self._pool.map(_time, [what] * self._num_processes))))
 
 
 def _time(what: tuple[str, dict[str, Any], str]) -> float:

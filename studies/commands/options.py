@@ -4,6 +4,8 @@ import dataclasses
 import enum
 import json
 import math
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +17,43 @@ from rich.console import Console
 import studies
 from studies.engine.errors import Problem, StudyError
 
-out = Console(markup=False)  # texts of studies are shown as they are
-err = Console(stderr=True, markup=False)
+
+class CommandConsole(Console):
+    """A console whose command goes on without it when nobody reads any more (``| head -1``), or nothing more can be written.
+
+    Attributes:
+        words_when_closed: What standard error is told then; nothing if empty.
+    """
+
+    words_when_closed = ""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich does."""
+        try:
+            super().print(*objects, **options)
+        except OSError:  # a terminal that is gone, a full disk
+            self.on_broken_pipe()
+
+    def __exit__(self, *error: object) -> None:
+        """Write what a live display has collected."""
+        try:
+            super().__exit__(*error)
+        except OSError:
+            self.on_broken_pipe()
+
+    def on_broken_pipe(self) -> None:
+        """Write nothing more to the stream; rich itself would end the command."""
+        stream = sys.stderr if self.stderr else sys.stdout
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        if self.words_when_closed and not self.quiet:
+            err.print(self.words_when_closed, style="yellow", highlight=False, soft_wrap=True)
+        self.quiet = True
+
+
+out = CommandConsole(markup=False)  # texts of studies are shown as they are
+err = CommandConsole(stderr=True, markup=False)
 
 
 def complete_study(incomplete: str) -> list[str]:

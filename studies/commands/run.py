@@ -1,5 +1,7 @@
 """``spikesweep run``: train what a study asks for and is not trained yet, then report."""
 
+import os
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -62,6 +64,7 @@ def run(
         loaded = open_study(study, all_overrides(overrides, storage, tracking_uri))
         check_report_folder(loaded.stores)
         console = err if as_json else out
+        out.words_when_closed = "standard output was closed: the study goes on without it, and status shows how far it is"
         if loaded.source_networks:
             console.print(source_networks_in_words(loaded), highlight=False)
         outcome = run_study(
@@ -75,6 +78,10 @@ def run(
     if as_json:
         print_json(_as_data(loaded, outcome))
     _tell_what_is_left(outcome)
+    if outcome.stop_reason and outcome.stop_reason.kind == "ray":
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)  # the end of Python would wait for Ray's threads, and they for what is lost
     raise typer.Exit(0 if outcome.is_whole else 1)
 
 

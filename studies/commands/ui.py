@@ -1,8 +1,10 @@
 """``spikesweep ui``: MLflow's UI on a study's store."""
 
 import os
+import shlex
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +20,7 @@ from studies.commands.options import (
     problems_exit_2,
 )
 from studies.credentials import mask_credentials
+from studies.own_packages import safe_children
 
 if TYPE_CHECKING:
     from studies.engine.definition.locations import Stores
@@ -64,7 +67,10 @@ def ui(
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # seven processes that nothing here needs
     os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # not an argument: it may hold a password, and ps shows arguments
     command = ["mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
-    os.execv(sys.executable, [sys.executable, "-m", *command])
+    # uvicorn puts a folder in front of its search path, which is the current one unless it is given; Python's own is harmless
+    command += ["--uvicorn-opts", shlex.join(["--app-dir", str(Path(os.__file__).parent)])]
+    with safe_children():
+        os.execv(sys.executable, [sys.executable, "-m", *command])
 
 
 def _check_port(host: str, port: int) -> None:

@@ -29,7 +29,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -44,11 +44,11 @@ from ray.air.integrations.mlflow import MLflowLoggerCallback
 from ray.tune.search.optuna import OptunaSearch
 from rich.console import Console
 
-from studies.engine.definition.file_model import Resources
 from studies.engine.definition.loading import load_study
 from studies.engine.execution import runner
 from studies.engine.execution.controller import StudyController
-from studies.engine.execution.ray_tune import ray_session
+from studies.engine.execution.ray_session.ray_session import ray_session
+from studies.engine.execution.ray_session.ray_watch import RayWatch
 from studies.engine.execution.runner import run_study
 from trainables import response_surface
 from trainables.data.datasets import default_data_folder, prepare
@@ -117,7 +117,7 @@ def ours(num_trials: int, folder: Path, num_reports: int = 1, seconds_per_report
 
 
 def _ray_is_up(*_: Any) -> Any:
-    return nullcontext()
+    return closing(RayWatch(is_local=False))
 
 
 def _ticking(owner: type, name: str, clock: Clock) -> Any:
@@ -247,7 +247,7 @@ def measured(side: str, num_trials: int, *options: float) -> dict[str, float]:
 def run_side(side: str, num_trials: int, *options: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         needs_ray = side != "mlflow_floor"
-        with ray_session(None, AT_ONCE, Resources()) if needs_ray else nullcontext():
+        with ray_session(None, AT_ONCE) if needs_ray else nullcontext():
             found = SIDES[side](num_trials, Path(folder), *options)
     print(json.dumps(found))
 

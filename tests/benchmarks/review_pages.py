@@ -44,10 +44,9 @@ from ray.air.integrations.mlflow import MLflowLoggerCallback
 
 from studies import run_record
 from studies.engine.binding.replicates import Replicate
-from studies.engine.definition.file_model import Resources
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.study import Study
-from studies.engine.execution.ray_tune import ray_session
+from studies.engine.execution.ray_session.ray_session import ray_session
 from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.mlflow_ui_internals import VIEW_ADDRESS
 from studies.engine.recording.saved_views import replicates_key, saved_views
@@ -264,7 +263,7 @@ def make_stores(folder: Path, num_seeds: int, num_epochs: int) -> dict[str, Path
     study = load_study(str(folder / "pages.yaml"), overrides)
     real = recorded_report(folder, study)
     log_by_spikesweep(study, real, num_epochs)
-    with ray_session(None, NUM_RAY_TRIALS, Resources()):
+    with ray_session(None, NUM_RAY_TRIALS):
         log_by_ray(f"sqlite:///{files['ray']}", study.replicates[0].config, real, num_epochs)
     copy_spikesweep(files["spikesweep"], study.replicates)
     copy_ray(files["ray"], len(study.replicates))

@@ -15,10 +15,10 @@ class StopReason:
     """Why a study begins no more replicates.
 
     ``kind`` is "budget" if the study file allows no more, "interrupted" after a signal (Ctrl-C, or a cluster that takes its
-    machine back), and "storage" if a disk, the ledger or the study's lock can no longer be relied on.
+    machine back), "storage" if a disk, the ledger or the study's lock can no longer be relied on, and "ray" if Ray is lost.
     """
 
-    kind: Literal["budget", "interrupted", "storage"]
+    kind: Literal["budget", "interrupted", "storage", "ray"]
     words: str
     pauses: bool = True
     """Whether replicates in training stop after their current epoch, for the next run to resume; else they train to their end."""
@@ -26,6 +26,8 @@ class StopReason:
     def announcement(self) -> str:
         """A sentence for the person at the terminal: the reason, and what becomes of the replicates in training."""
         running = "stop after their current epoch" if self.pauses else "train to their end"
+        if self.kind == "ray":
+            running = "continue from their last epoch in the next run"
         again = "; interrupt again to stop at once" if self.kind == "interrupted" else ""
         return f"{self.words}: replicates in training {running}{again}"
 
@@ -34,8 +36,9 @@ def what_to_do(reason: StopReason | None) -> str:
     """How a person continues a study that stopped before everything was trained, for whatever ``reason``."""
     if reason and reason.kind == "budget":
         return f"{reason.words}; raise it to continue"
-    if reason and reason.kind == "storage":
-        return f"{reason.words}; fix that and run the same command again: finished epochs are kept"
+    if reason and reason.kind in ("storage", "ray"):
+        fix = "fix that and " if reason.kind == "storage" else ""
+        return f"{reason.words}; {fix}run the same command again: finished epochs are kept"
     return "run the same command again to finish them"
 
 

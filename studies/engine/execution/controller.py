@@ -33,6 +33,8 @@ SECONDS_BETWEEN_LOOKS = 1.0
 """Between looks at the budget."""
 SECONDS_BETWEEN_READINGS = 30.0
 """Between writes of the cost to the ledger."""
+SECONDS_OF_GRACE = 60.0
+"""How long a process may take to end itself after its deadline, before the driver ends it."""
 ANY_NODE = Node(memory_bytes=float("inf"), gpu_bytes=0)
 
 
@@ -244,11 +246,25 @@ class StudyController:
         if not self._is_paused:
             self.stop_reason = reason
 
-    def tick(self) -> None:
-        """Do what is due from time to time: look at the budget, store the cost, see to the lock, refresh the display."""
+    @property
+    def deadline_s(self) -> float:
+        """How long an item may train without a report, as the study file says."""
+        return self._study.content.deadline_s
+
+    def is_overdue(self, identity: str) -> bool:
+        """Whether the process of an item should have ended itself a while ago, since it has reported nothing for so long."""
+        flight = self._in_flight.get(identity)
+        return flight is not None and identity in self._progress.running and flight.is_late(self.deadline_s + SECONDS_OF_GRACE)
+
+    def tell_why_stopped(self) -> None:
+        """Tell the person at the terminal, once, why nothing more begins."""
         if self.stop_reason and not self._stop_is_told:
             self._stop_is_told = True
             self._display.say(self.stop_reason.announcement())
+
+    def tick(self) -> None:
+        """Do what is due from time to time: look at the budget, store the cost, see to the lock, refresh the display."""
+        self.tell_why_stopped()
         now = time.monotonic()
         if now - self._looked_at >= SECONDS_BETWEEN_LOOKS:
             self._looked_at = now
@@ -269,6 +285,8 @@ class StudyController:
             if flight.replicate and (flight.identity in self._progress.running or flight in self._again):
                 self._tracker.end(flight.replicate, None, "interrupted; run the study again to finish it")
             self._meter.pause(flight.identity)
+        self._in_flight.clear()  # what a process that was left behind still reports is ignored
+        self._again.clear()
         self._recorded(lambda: self._ledger.store_meter(self._meter.stored()))
 
     def _advance(self, replicate: Replicate) -> dict[str, Any] | None:

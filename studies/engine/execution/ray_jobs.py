@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import shutil
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -21,14 +20,14 @@ from aiohttp import ClientError
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-import studies
 from studies.credentials import mask_credentials
 from studies.engine.definition.study import Study
 from studies.engine.errors import Problem, StudyError
 from studies.engine.execution.ray_patches import silence_job_client
 from studies.engine.recording.environment import COMMIT_VARIABLE, git_commit
+from studies.own_packages import FOLDER, PACKAGES
+from studies.temporary_folders import temporary_folder
 
-PACKAGES = ("search_spaces", "trainables", "studies", "analysis")
 SHIPPED_SUFFIXES = (".py", ".yaml", ".json", ".jinja", ".typed")
 """The files of a package that are uploaded; other files in its folder (data, stores, caches) are not."""
 MOST_BYTES = 100 * 2**20
@@ -88,14 +87,16 @@ def submit_study(
     Raises:
         StudyError: The upload would be too large, or the job server refused it.
     """
-    with tempfile.TemporaryDirectory(prefix="spikesweep-job-") as staged:
-        file = stage_code(Path(study.file), Path(staged))
+    with temporary_folder("job") as folder:
+        staged = folder / "code"
+        settings = {**_STOP_AS_CTRL_C, COMMIT_VARIABLE: git_commit(), **variables}
+        file = stage_code(Path(study.file), staged)
         command = ["python", "-m", "studies", "run", f"./{file}", "--address", "auto", *options]
         command += [word for override in overrides for word in ("--set", override)]
         try:
             job_id: str = client.submit_job(
                 entrypoint=shlex.join(command),
-                runtime_env={"working_dir": staged, "env_vars": {**_STOP_AS_CTRL_C, COMMIT_VARIABLE: git_commit(), **variables}},
+                runtime_env={"working_dir": str(staged), "env_vars": settings},
                 metadata={"study": study.stores.name, "git_commit": git_commit()},
             )
         except _CONNECTION_ERRORS as error:
@@ -152,18 +153,17 @@ def stage_code(file: Path, folder: Path) -> Path:
     Raises:
         StudyError: Together they are larger than Ray accepts.
     """
-    root = Path(next(iter(studies.__path__))).resolve().parent
-    sources = {source.relative_to(root): source for package in PACKAGES for source in sorted((root / package).rglob("*"))}
+    sources = {source.relative_to(FOLDER): source for package in PACKAGES for source in sorted((FOLDER / package).rglob("*"))}
     copies = {path: source for path, source in sources.items() if source.suffix in SHIPPED_SUFFIXES and source.is_file()}
     file = file.resolve()
-    staged_file = file.relative_to(root) if file.is_relative_to(root / "studies") else Path(file.name)
+    staged_file = file.relative_to(FOLDER) if file.is_relative_to(FOLDER / "studies") else Path(file.name)
     copies[staged_file] = file
     sizes = {path: source.stat().st_size for path, source in copies.items()}
     if sum(sizes.values()) >= MOST_BYTES:
         largest = max(sizes, key=lambda path: sizes[path])
         rule = f"the code that is uploaded must be less than Ray's limit of {MOST_BYTES / 2**20:g} MiB"
         value = f"{sum(sizes.values()) / 2**20:.0f} MiB, {largest} the largest with {sizes[largest] / 2**20:.0f} MiB"
-        raise StudyError([Problem(str(root), rule, value, "move files that are not code out of the four packages")])
+        raise StudyError([Problem(str(FOLDER), rule, value, "move files that are not code out of the four packages")])
     for path, source in copies.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, folder / path)

@@ -15,6 +15,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 import ray
+from ray.job_config import JobConfig
 
 from studies.engine.errors import Problem, StudyError
 
@@ -26,6 +27,9 @@ _SERVICES = "ray._private.services"
 _CONTROLLER = "ray.tune.execution.tune_controller:TuneController"
 _ACTOR_MANAGER = "ray.air.execution._internal:RayActorManager"
 _TRIALS = ("_trials", "_live_trials", "_stopped_trials", "_failed_trials", "_trials_to_cache")
+_FROZEN = "a process that trains and is frozen will hold its replicate for ever"
+_JOB_CONFIG = "ray.job_config:JobConfig"
+_NOTES = "ray.experimental.internal_kv"
 _JOB_CLIENT = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging")
 
 
@@ -39,6 +43,9 @@ def check() -> None:
         *_missing_for_loopback(),
         *_missing_for_starting_workers(),
         *_missing_for_forgetting(),
+        *_missing_for_worker_path(),
+        *_missing_for_actors(),
+        *_missing_for_notes(),
         *(module for module in _JOB_CLIENT if _part(module) is None),
     ]
     if missing:
@@ -67,6 +74,54 @@ def loopback_options() -> dict[str, Any]:
         raise StudyError([Problem("ray", rule, _lacks(missing), repair)])
     resolve_name(_SERVICES).resolve_ip_for_localhost = lambda host: host
     return {"_node_ip_address": "127.0.0.1"}
+
+
+class _JobConfig(JobConfig):  # type: ignore[misc]  # Ray ships no types
+    """Ray puts the driver's current folder in front of what workers search, unless the job brings a folder of its own."""
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
+
+
+def without_current_folder(search_path: Sequence[str]) -> Any:
+    """The ``job_config`` of ``ray.init`` with which workers search these folders first, but not the driver's current one.
+
+    A file called ``json.py``, or a folder called ``studies``, that lies there would hide what workers need. Where Ray lacks the
+    private parts, this warns, and workers search the current folder.
+    """
+    if missing := _missing_for_worker_path():
+        _warn(missing, "files in the current folder may hide modules from the workers")
+        return None
+    return _JobConfig(_py_driver_sys_path=list(search_path))
+
+
+def actors_of(controller: Any) -> dict[str, Any]:
+    """The actors that run the trials of a ``TuneController``, by the trials' ids; empty where Ray lacks the private parts."""
+    if not _can_name_actors():
+        return {}
+    live = controller._actor_manager._live_actors_to_ray_actors_resources  # noqa: SLF001
+    tracked = {trial.trial_id: actor for trial, actor in controller._trial_to_actor.items()}  # noqa: SLF001
+    return {trial_id: live[actor][0] for trial_id, actor in tracked.items() if actor in live}
+
+
+def actor_id(actor: Any) -> str:
+    """The id of an actor, as the actor itself knows it."""
+    name: str = actor._actor_id.hex()  # noqa: SLF001
+    return name
+
+
+def write_note(key: str, value: str) -> None:
+    """Keep a short text on the head of the cluster, where every process of Ray can read it; nothing where Ray cannot do that."""
+    if _can_keep_notes():
+        resolve_name(_NOTES)._internal_kv_put(key, value)  # noqa: SLF001
+
+
+def read_note(key: str) -> bytes | None:
+    """A text that ``write_note`` wrote; None if there is none."""
+    if not _can_keep_notes():
+        return None
+    note: bytes | None = resolve_name(_NOTES)._internal_kv_get(key)  # noqa: SLF001
+    return note
 
 
 def let_workers_start() -> None:
@@ -122,6 +177,22 @@ def _can_forget() -> bool:
     return not missing
 
 
+@functools.cache
+def _can_name_actors() -> bool:
+    missing = _missing_for_actors()
+    if missing:
+        _warn(missing, _FROZEN)
+    return not missing
+
+
+@functools.cache
+def _can_keep_notes() -> bool:
+    missing = _missing_for_notes()
+    if missing:
+        _warn(missing, _FROZEN)
+    return not missing
+
+
 def _warn(missing: Sequence[str], consequence: str) -> None:
     message = f"{_lacks(missing)}: {consequence} (spikesweep was checked with {CHECKED_FOR})"
     warnings.warn(message, RuntimeWarning, stacklevel=3)
@@ -149,6 +220,28 @@ def _missing_for_starting_workers() -> list[str]:
 
 def _missing_for_forgetting() -> list[str]:
     return _missing_attributes(_CONTROLLER, *_TRIALS)
+
+
+def _missing_for_worker_path() -> list[str]:
+    connect = _part("ray._private.worker:connect")
+    asks = connect is not None and "_runtime_env_has_working_dir" in inspect.unwrap(connect).__code__.co_names
+    missing = [] if asks else ["ray._private.worker:connect that calls JobConfig._runtime_env_has_working_dir"]
+    return [
+        *missing,
+        *_missing_function(f"{_JOB_CONFIG}._runtime_env_has_working_dir", ["self"]),
+        *_missing_attributes(_JOB_CONFIG, "_py_driver_sys_path"),
+    ]
+
+
+def _missing_for_actors() -> list[str]:
+    return [
+        *_missing_attributes(_CONTROLLER, "_trial_to_actor", "_actor_manager"),
+        *_missing_attributes(_ACTOR_MANAGER, "_live_actors_to_ray_actors_resources"),
+    ]
+
+
+def _missing_for_notes() -> list[str]:
+    return [name for name in (f"{_NOTES}:_internal_kv_put", f"{_NOTES}:_internal_kv_get") if _part(name) is None]
 
 
 def _missing_function(name: str, parameters: list[str]) -> list[str]:

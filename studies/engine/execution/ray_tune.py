@@ -7,11 +7,10 @@ controller, and so from the ledger.
 import json
 import logging
 import signal
-import socket
 import subprocess
-import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,46 +27,21 @@ from studies.engine.definition.file_model import Resources
 from studies.engine.errors import Problem, StudyError
 from studies.engine.execution.budget import StopReason
 from studies.engine.execution.controller import StudyController
-from studies.engine.execution.ray_patches import forget_finished_trials, let_workers_start, loopback_options
+from studies.engine.execution.ray_patches import actor_id, actors_of, forget_finished_trials, let_workers_start
+from studies.engine.execution.ray_session.worker_beats import WorkerBeats
 from studies.engine.execution.resource_requests import GIB, Node, NodeCapacity, ResourceRequest
 from studies.engine.execution.worker import ASSIGNMENT, FAILURE, IDENTITY, REPORT, ReplicateWorker
+from studies.temporary_folders import temporary_folder
 
 SECONDS_BETWEEN_LOOKS_AT_NODES = 5.0
-SECONDS_TO_CONNECT = 10.0
+SECONDS_BETWEEN_LOOKS_AT_RAY = 0.5
+SECONDS_TO_LEAVE = 5.0
+"""How long Tune may take to end once it was told to."""
 SECONDS_TO_ASK_GPUS = 20.0
+_LEFT_BEHIND: list[Any] = []
+"""What holds Tune's own controller of a Ray that is lost; it would ask that Ray for a minute before it is forgotten."""
 LEAST = {"CPU": 0.01}
 """Nothing can begin unless some node has this much to spare."""
-
-
-@contextmanager
-def ray_session(address: str | None, num_cpus: int | None, resources: Resources) -> Iterator[None]:
-    """A connection to Ray for one study: to a Ray of its own, on the loopback interface alone, or to the cluster at ``address``.
-
-    Raises:
-        StudyError: There is no cluster at ``address``, or no node that can hold one replicate.
-    """
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is None:
-        options |= {"num_cpus": num_cpus, "include_dashboard": False, **loopback_options()}
-    try:
-        _check_somebody_listens(address)
-        ray.init(address or "local", **options)
-    except (OSError, ValueError, RuntimeError) as error:
-        rule = "--address must lead to a Ray cluster"
-        repair = "start one with ray start --head, set RAY_AUTH_MODE=token if it asks for a token, or leave --address out"
-        raise StudyError([Problem("--address", rule, f"{address} ({str(error).splitlines()[0]})", repair)]) from None
-    try:
-        _check_feasible(resources)
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _check_somebody_listens(address: str | None) -> None:
-    """Raise an OSError at once if nobody listens at the address; Ray itself would try for minutes."""
-    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=SECONDS_TO_CONNECT).close()
 
 
 def nodes() -> list[dict[str, Any]]:
@@ -108,33 +82,75 @@ def _ask_gpus() -> list[int]:
     return [int(line) * 2**20 for line in answer.stdout.split() if line.isdigit()]
 
 
-def run_replicates(controller: StudyController) -> None:
+def run_replicates(controller: StudyController, look: Callable[[], StopReason | None]) -> None:
     """Train what the controller assigns until nothing is left; needs a ``ray_session``.
 
     After a first interrupt (Ctrl-C, SIGTERM) replicates in training stop after their current epoch; a second one ends them at
     once. What became of each replicate, the controller knows.
+
+    Tune runs in a thread of its own, so that this one can leave it behind when a call of Ray never returns.
+
+    Args:
+        controller: Of the study.
+        look: Called twice a second: why the study cannot go on, if it cannot. Tune is then left as it is.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are in the ledger, with their reasons
     let_workers_start()
-    with _interruptible(controller), tempfile.TemporaryDirectory(prefix="spikesweep-tune-") as scratch:
-        tune.Tuner(
-            tune.with_resources(ReplicateWorker, _resources_of),
-            tune_config=tune.TuneConfig(
-                search_alg=_Proposer(controller),
-                scheduler=_FifoScheduler(),
-                num_samples=-1,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                storage_path=scratch,
-                verbose=0,
-                callbacks=[_ControllerCallback(controller)],
-                stop=_Stopper(controller),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=0),
-            ),
-        ).fit()
+    leave, errors, reason = threading.Event(), list[BaseException](), None
+    with temporary_folder("tune") as scratch:
+        scheduler = _FifoScheduler()
+        tuner = _tuner(controller, scheduler, scratch, leave)
+
+        def fit() -> None:
+            try:
+                tuner.fit()
+            except _LeftError:
+                pass
+            except BaseException as error:  # noqa: BLE001  # raised again in the main thread
+                errors.append(error)
+
+        thread = threading.Thread(target=fit, name="tune", daemon=True)
+        with _interruptible(controller):
+            thread.start()
+            while thread.is_alive() and not (reason := look()):
+                thread.join(SECONDS_BETWEEN_LOOKS_AT_RAY)
+            until = time.monotonic() + SECONDS_TO_LEAVE
+            while errors and not reason and time.monotonic() < until:  # Tune may feel sooner than we see that Ray is lost
+                time.sleep(SECONDS_BETWEEN_LOOKS_AT_RAY)
+                reason = look()
+            if reason:
+                controller.stop(reason)
+                controller.tell_why_stopped()
+                _LEFT_BEHIND.append(scheduler)
+        leave.set()  # after a second interrupt too
+        thread.join(SECONDS_TO_LEAVE)
+    if errors and not reason:
+        raise errors[0]
+
+
+class _LeftError(BaseException):
+    """Ends Tune at once; at an Exception it would wait for the workers."""
+
+
+def _tuner(controller: StudyController, scheduler: "_FifoScheduler", scratch: Path, leave: threading.Event) -> tune.Tuner:
+    return tune.Tuner(
+        tune.with_resources(ReplicateWorker, _resources_of),
+        tune_config=tune.TuneConfig(
+            search_alg=_Proposer(controller),
+            scheduler=scheduler,
+            num_samples=-1,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(scratch),
+            verbose=0,
+            callbacks=[_ControllerCallback(controller, scheduler, leave)],
+            stop=_Stopper(controller),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=0),
+        ),
+    )
 
 
 @contextmanager
@@ -164,8 +180,14 @@ def _resources_of(config: dict[str, Any]) -> tune.PlacementGroupFactory:
     return tune.PlacementGroupFactory([config[ASSIGNMENT]["resources"]])
 
 
-def _check_feasible(resources: Resources) -> None:
-    """Whether a node has what the study file asks for; what the file leaves open is requested only as far as nodes have it."""
+def check_feasible(resources: Resources) -> None:
+    """Check that a node has what the study file asks for; what the file leaves open is requested only as far as nodes have it.
+
+    Needs a ``ray_session``.
+
+    Raises:
+        StudyError: No node has it.
+    """
     asked = ResourceRequest(resources.cpus, resources.gpus or 0.0, int((resources.memory_gib or 0) * GIB)).as_ray()
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(all(node.get(name, 0) >= amount for name, amount in asked.items()) for node in nodes):
@@ -227,11 +249,15 @@ class _Proposer(Searcher):  # type: ignore[misc]  # Ray ships no types
 class _FifoScheduler(TrialScheduler):  # type: ignore[misc]  # Ray ships no types
     """First in, first out. Tune's own such scheduler looks through all trials at every step; Tune needs no help to start them."""
 
+    tune_controller: Any = None
+    """Tune's own controller, once it has a trial."""
+
     def choose_trial_to_run(self, tune_controller: Any) -> None:
         """No trial in particular: Tune starts pending trials in their order."""
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Nothing to do: Tune has it among the pending ones."""
+        """Tune has the trial among the pending ones; its controller is known from now on."""
+        self.tune_controller = tune_controller
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Nothing to do: the controller is told by the callback."""
@@ -247,6 +273,10 @@ class _FifoScheduler(TrialScheduler):  # type: ignore[misc]  # Ray ships no type
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """Nothing to do: the controller is told by the callback."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its scheduler when it starts; the copy is never used."""
+        return {}
 
 
 class _Stopper(tune.Stopper):  # type: ignore[misc]  # Ray ships no types
@@ -273,8 +303,11 @@ class _ControllerCallback(TrialProgressCallback):  # type: ignore[misc]  # Ray s
     A ``TrialProgressCallback``, so that Tune does not add its own, which prints and keeps every trial.
     """
 
-    def __init__(self, controller: StudyController) -> None:
-        self._controller = controller
+    def __init__(self, controller: StudyController, scheduler: _FifoScheduler, leave: threading.Event) -> None:
+        self._controller, self._scheduler, self._leave = controller, scheduler, leave
+        self._beats = WorkerBeats(controller.deadline_s)
+        self._ended: dict[str, str] = {}
+        """Why we have ended a trial's process, by the trial's id."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._controller.started(_identity(trial))
@@ -286,14 +319,35 @@ class _ControllerCallback(TrialProgressCallback):  # type: ignore[misc]  # Ray s
             self._controller.failed(_identity(trial), **result[FAILURE])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = Path(trial.error_file)  # trial.get_error() reads a copy that Tune makes with snapshots, which are off
-        self._controller.process_died(_identity(trial), (error.read_text() if error.exists() else "its process died").strip())
+        file = Path(trial.error_file)  # trial.get_error() reads a copy that Tune makes with snapshots, which are off
+        error = (file.read_text() if file.exists() else "its process died").strip()
+        self._controller.process_died(_identity(trial), self._ended.pop(trial.trial_id, error))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Nothing to do: its last report said so."""
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self._leave.is_set():
+            raise _LeftError
         self._controller.tick()
+        self._end_frozen_processes(trials)
+
+    def _end_frozen_processes(self, trials: list[Any]) -> None:
+        """Kill the processes that send no beats, or are late without having ended themselves; their trials then fail."""
+        actors = actors_of(self._scheduler.tune_controller) if self._scheduler.tune_controller else {}
+        silent = self._beats.silent(map(actor_id, actors.values()))
+        for trial in trials:
+            actor = actors.get(trial.trial_id)
+            if actor is None or trial.trial_id in self._ended:
+                continue
+            if actor_id(actor) in silent:
+                words = f"its process was frozen, and gave no sign of life for {self._beats.patience_s:g} s"
+            elif self._controller.is_overdue(_identity(trial)):
+                words = "its process did not end itself after the deadline"
+            else:
+                continue
+            self._ended[trial.trial_id] = words
+            ray.kill(actor)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks when it starts; the copy is never used."""

@@ -16,7 +16,9 @@ from studies.engine.errors import Problem, StudyError
 from studies.engine.execution.budget import StopReason
 from studies.engine.execution.controller import StudyController, checkpoint_folder
 from studies.engine.execution.progress import Progress, display
-from studies.engine.execution.ray_tune import largest_node, nodes, ray_session, run_replicates
+from studies.engine.execution.ray_session.ray_session import ray_session
+from studies.engine.execution.ray_session.ray_watch import RayWatch
+from studies.engine.execution.ray_tune import check_feasible, largest_node, nodes, run_replicates
 from studies.engine.ledger.driver_lock import StillHeld, only_driver
 from studies.engine.ledger.ledger import (
     WITHDRAWN,
@@ -34,7 +36,7 @@ from studies.engine.proposing.tuning import TunedProposals
 from studies.engine.recording.earlier_records import read_earlier_records
 from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.tracker import MLFLOW_STATUS, Tracker
-from studies.engine.recording.watchdog import watched
+from studies.engine.recording.watchdog import Watchdog, watched
 from trainables.training.checkpoints import CheckpointFolder, remove_all_leftovers
 
 SECONDS_TO_DELIVER = 60.0
@@ -107,7 +109,7 @@ def run_study(
     Raises:
         StudyError: A store or the cluster cannot be used, or another driver runs the study; nothing was trained.
     """
-    with only_driver(study.stores) as still_held, watched(study.stores), ExitStack() as stack:
+    with only_driver(study.stores) as still_held, watched(study.stores) as watchdog, ExitStack() as stack:
         known = read_known(study, _entries(study, console))
         for note in known.warm_start.notes:
             console.print(note, highlight=False, soft_wrap=True)
@@ -115,7 +117,8 @@ def run_study(
         first = proposals.next()
         remove_all_leftovers(study.stores.checkpoints)
         if first:  # Ray first: if it cannot run them, nothing has been made yet
-            stack.enter_context(ray_session(address, num_cpus, study.resources))
+            watch = stack.enter_context(ray_session(address, num_cpus))
+            check_feasible(study.resources)
         client = connect(study.stores.tracking_uri)
         ledger = _open_ledger(study, proposals, known)
         tracker = Tracker(client, study, proposals.planned(), proposals.notes(), ledger_id=ledger.id)
@@ -125,7 +128,7 @@ def run_study(
         try:
             driver.deliver_missing()
             if first:
-                driver.train(first, still_held, retry_failed=retry_failed)
+                driver.train(first, still_held, _Surroundings(watch, watchdog, tracker, console), retry_failed=retry_failed)
             return driver.conclude(write_report)
         except BaseException:
             tracker.end_study(proposals.planned(), proposals.notes(), "KILLED")
@@ -172,6 +175,33 @@ def num_trained_source_networks(study: Study) -> int:
 
 
 @dataclass
+class _Surroundings:
+    """The processes that a driver depends on while it trains."""
+
+    watch: RayWatch
+    watchdog: Watchdog
+    tracker: Tracker
+    console: Console
+    _is_mlflow_away: bool = False
+
+    def look(self) -> StopReason | None:
+        """Tell what has ended or does not answer, and replace what can be; a reason to stop where the study cannot go on."""
+        if self.watchdog.replace_if_ended():
+            self._say("the watchdog process has ended; another one has been started")
+        held_up = self.tracker.held_up()
+        if bool(held_up) != self._is_mlflow_away:
+            self._is_mlflow_away = bool(held_up)
+            self._say(
+                f"MLflow takes no records ({held_up}): they wait, and the study goes on" if held_up else "MLflow answers again"
+            )
+        trouble = self.watch.trouble()
+        return StopReason("ray", trouble) if trouble else None
+
+    def _say(self, words: str) -> None:
+        self.console.print(words, style="yellow", highlight=False, soft_wrap=True)
+
+
+@dataclass
 class _Driver:
     """The one process that runs a study, once Ray and the stores are open; its methods are called in their order."""
 
@@ -204,7 +234,7 @@ class _Driver:
                 self.tracker.report(replicate, report.as_dict())
             self.tracker.end(replicate, entry.state, entry.reason)
 
-    def train(self, first: Replicate, still_held: StillHeld, *, retry_failed: bool) -> None:
+    def train(self, first: Replicate, still_held: StillHeld, surroundings: "_Surroundings", *, retry_failed: bool) -> None:
         """Train what is proposed, from the ``first`` on, until nothing is left or there is a reason to stop."""
         progress = Progress(self.proposals.total())
         for replicate, entry in _begun(self.proposals, self.ledger.entries()):
@@ -223,7 +253,7 @@ class _Driver:
                 retry_failed=retry_failed,
             )
             try:
-                run_replicates(controller)
+                run_replicates(controller, surroundings.look)
             finally:
                 controller.close()
                 shown.refresh(force=True)

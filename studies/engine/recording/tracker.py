@@ -172,6 +172,10 @@ class Tracker:
         """Attach the files of a report to the study run, and put ``findings``, which are Markdown, into its description."""
         self._queue.put("the report", lambda: self._study_run.write_report(folder, findings))
 
+    def held_up(self) -> str:
+        """Why MLflow has taken no record for a while, though some wait; empty if it takes them."""
+        return self._queue.held_up()
+
     def flush(self, patience_s: float) -> bool:
         """Wait until all that was given so far is written; see ``WriteQueue.flush``."""
         return self._queue.flush(patience_s)

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studies.own_packages import safe_children
+
 if TYPE_CHECKING:  # imported in the functions that need it, which keeps the process small
     from studies.engine.definition.locations import Stores
 
@@ -22,29 +24,70 @@ WELL = b"all is well\n"
 """What the driver sends when it ends by itself."""
 MOST_TRIES = 20
 SECONDS_BETWEEN_TRIES = 30.0
+SECONDS_TO_END = 5.0
+"""How long a watchdog that was told to end is waited for; one that is frozen never would."""
+
+
+class Watchdog:
+    """The watchdog process of this driver.
+
+    Args:
+        stores: Of the study whose runs it ends if this process is killed.
+    """
+
+    def __init__(self, stores: "Stores") -> None:
+        self._stores = stores
+        self._process = self._start()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        with safe_children():
+            process = subprocess.Popen(
+                [sys.executable, "-m", "studies.engine.recording.watchdog"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # a signal to the driver's session does not reach it
+            )
+        assert process.stdin
+        # through the pipe, since they may hold a password, and ps shows arguments
+        with suppress(BrokenPipeError):  # it has ended at once; ``replace_if_ended`` will see it
+            process.stdin.write(json.dumps(dataclasses.asdict(self._stores), default=str).encode() + b"\n")
+            process.stdin.flush()
+        return process
+
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        return self._process.pid
+
+    def replace_if_ended(self) -> bool:
+        """Start another process if the present one was ended from outside; whether it was."""
+        if self._process.poll() is None:
+            return False
+        self._process = self._start()
+        return True
+
+    def close(self) -> None:
+        """Tell it that all is well, and wait for its end."""
+        assert self._process.stdin
+        with suppress(BrokenPipeError):  # it was ended from outside
+            self._process.stdin.write(WELL)
+            self._process.stdin.close()
+        try:
+            self._process.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 @contextmanager
-def watched(stores: "Stores") -> Iterator[None]:
+def watched(stores: "Stores") -> Iterator[Watchdog]:
     """A context in which a watchdog process watches this one."""
-    watchdog = subprocess.Popen(
-        [sys.executable, "-m", "studies.engine.recording.watchdog"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # a signal to the driver's session does not reach it
-    )
-    assert watchdog.stdin
-    # through the pipe, since they may hold a password, and ps shows arguments
-    watchdog.stdin.write(json.dumps(dataclasses.asdict(stores), default=str).encode() + b"\n")
-    watchdog.stdin.flush()
+    watchdog = Watchdog(stores)
     try:
-        yield
+        yield watchdog
     finally:
-        with suppress(BrokenPipeError):  # it was ended from outside
-            watchdog.stdin.write(WELL)
-            watchdog.stdin.close()
-        watchdog.wait()
+        watchdog.close()
 
 
 def main() -> None:

@@ -15,6 +15,8 @@ from studies.credentials import mask_credentials
 
 PASSING_ERRORS = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
 SECONDS_BETWEEN_TRIES = 2.0
+SECONDS_UNTIL_HELD_UP = 30.0
+"""How long one write may be tried before a person is told."""
 
 _Task = tuple[str, Callable[[], object]]
 """The record's owner (an identity, or a name such as "the report"), and the function that writes it."""
@@ -30,6 +32,8 @@ class WriteQueue:
         self._rejections: dict[str, str] = {}
         self._writing = ""
         self._moved_at = time.monotonic()
+        self._writing_since: float | None = None
+        self._why_again = ""
         self._given_up = threading.Event()
         self._thread = threading.Thread(target=self._work, name="write queue", daemon=True)
         self._thread.start()
@@ -41,6 +45,13 @@ class WriteQueue:
     def reject(self, owner: str, reason: str) -> None:
         """Write nothing more of this owner; ``close`` will return the reason."""
         self._rejections[owner] = reason
+
+    def held_up(self) -> str:
+        """Why the present write has been tried for ``SECONDS_UNTIL_HELD_UP``; empty if it has not."""
+        since = self._writing_since
+        if since is None or time.monotonic() - since < SECONDS_UNTIL_HELD_UP:
+            return ""
+        return self._why_again or f"no answer for {SECONDS_UNTIL_HELD_UP:g} s"
 
     def flush(self, patience_s: float) -> bool:
         """Wait until all that was given so far is written; whether it was. Gives up after ``patience_s`` without a write."""
@@ -70,16 +81,18 @@ class WriteQueue:
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
             self._writing, write = task
+            self._writing_since, self._why_again = time.monotonic(), ""
             while self._writing not in self._rejections and not self._given_up.is_set():
                 try:
                     write()
                 except Exception as error:  # noqa: BLE001  # artifact stores have their own kinds
                     if _is_passing(error):
+                        self._why_again = mask_credentials(str(error).split("\n")[0])
                         time.sleep(SECONDS_BETWEEN_TRIES)
                         continue
                     self.reject(self._writing, mask_credentials(f"{self._writing}: {type(error).__name__}: {error}"))
                 break
-            self._moved_at = time.monotonic()
+            self._moved_at, self._writing_since = time.monotonic(), None
 
 
 def _is_passing(error: Exception) -> bool:

@@ -197,15 +197,14 @@ def test_a_ledger_that_cannot_be_written_pauses_the_study(tiny_study: Path, monk
 KILLED_FOR_MEMORY = """
 import time, ray
 from studies.engine.execution.retries import names_memory
-from studies.engine.execution.ray_tune import ray_session
-from studies.engine.definition.file_model import Resources
+from studies.engine.execution.ray_session.ray_session import ray_session
 
 @ray.remote
 class Worker:
     def train(self):
         time.sleep(60)
 
-with ray_session(None, 1, Resources(cpus=1)):
+with ray_session(None, 1):
     try:
         ray.get(Worker.remote().train.remote(), timeout=60)
     except ray.exceptions.RayError as error:

@@ -11,10 +11,10 @@ import pytest
 from aiohttp import ServerDisconnectedError
 from ray.job_submission import JobDetails, JobStatus, JobType
 
-import studies
 from studies.engine.definition.loading import load_study
 from studies.engine.errors import StudyError
 from studies.engine.execution import ray_jobs
+from studies.own_packages import PACKAGES
 from tests.conftest import SPIKESWEEP
 from tests.studies.engine.execution.test_runner import assert_whole, mlflow_runs
 from tests.studies.namespaces import Namespace, namespace, needs_namespaces, wait_until_files
@@ -34,9 +34,9 @@ def test_what_is_shipped(tiny_study: Path, tmp_path: Path) -> None:
     staged = tmp_path / "staged"
     assert ray_jobs.stage_code(tiny_study, staged) == Path("tiny.yaml")
     files = {file.relative_to(staged) for file in staged.rglob("*") if file.is_file()}
-    tracked = subprocess.run(["git", "ls-files", *ray_jobs.PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True)
+    tracked = subprocess.run(["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {Path(line) for line in tracked.stdout.splitlines()} <= files
-    assert {file.parts[0] for file in files} == {*ray_jobs.PACKAGES, "tiny.yaml"}
+    assert {file.parts[0] for file in files} == {*PACKAGES, "tiny.yaml"}
     assert {file.suffix for file in files} == set(ray_jobs.SHIPPED_SUFFIXES)
     command = [*SPIKESWEEP, "check", "tiny.yaml", "--no-timing"]
     result = subprocess.run(command, cwd=staged, capture_output=True, text=True, check=False)
@@ -56,7 +56,7 @@ def test_data_are_not_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("content")
     (root / "trainables/images.npz").write_bytes(b"0" * 1000)
-    monkeypatch.setattr(studies, "__path__", [str(root / "studies")])
+    monkeypatch.setattr(ray_jobs, "FOLDER", root)
     ray_jobs.stage_code(root / "studies/mine.yaml", tmp_path / "staged")
     assert [file.name for file in (tmp_path / "staged").rglob("*") if file.is_file()] == ["mine.yaml"]
 
