@@ -1,14 +1,16 @@
 """Real servers for tests, on the loopback interface."""
 
+import http.server
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -59,3 +61,34 @@ def mlflow_server(
     finally:
         os.killpg(server.pid, signal.SIGKILL)  # a session of its own
         server.wait()
+
+
+@contextmanager
+def slow_server(*, pause_s: float, headers_too: bool = False, piece: bytes = b"x", num_pieces: int = 10_000) -> Iterator[str]:
+    """The address of a server that answers every request piece by piece, with a pause before each."""
+
+    class Slow(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            size = len(piece) * num_pieces
+            head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n".encode()
+            with suppress(OSError):  # nobody reads any more
+                for part in (head[i : i + 1] for i in range(len(head))) if headers_too else (head,):
+                    self.wfile.write(part)
+                    time.sleep(pause_s if headers_too else 0)
+                for _ in range(num_pieces):
+                    self.wfile.write(piece)
+                    time.sleep(pause_s)
+
+        do_POST = do_GET  # the base class fixes the name
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
