@@ -1,0 +1,40 @@
+"""What becomes of a command whose output nobody reads."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+GO_ON = """
+import os, sys
+from studies.commands.options import err, out
+
+out.words_when_closed = "it is closed"
+os.read(0, 1)
+for number in range(3):
+    out.print("a line")
+err.print("the end")
+"""
+
+
+def test_a_command_goes_on_without_its_output() -> None:
+    """Standard error is told once, and nothing ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", GO_ON], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdin
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    process.stdin.write("x")
+    process.stdin.close()
+    assert process.stderr.read() == "it is closed\nthe end\n"
+    assert process.wait() == 0
+
+
+def test_a_full_disk_is_no_end_either() -> None:
+    """The log of a study that is written to it."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", GO_ON], input="x", stdout=full, stderr=subprocess.PIPE, text=True, check=True
+        )
+    assert done.stderr == "it is closed\nthe end\n"

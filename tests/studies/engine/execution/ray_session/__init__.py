@@ -1,0 +1,1 @@
+"""Tests of studies.engine.execution.ray_session."""
