@@ -24,7 +24,7 @@ from analysis.reporting.formats.terminal import to_terminal
 from analysis.reporting.report_files import SUMMARY, OtherFileError, write_files
 from analysis.reporting.summary_document import paper_document, summary_document
 from analysis.statistics.summary import Summary, summarise
-from studies.credentials import mask_credentials
+from studies.credentials import mask_uri
 
 
 def write_summary(recorded: RecordedStudy, folder: Path) -> tuple[Summary, Document]:
@@ -66,7 +66,7 @@ def main() -> int:
     try:
         recorded = load_recorded_study(arguments.study, arguments.tracking_uri)
     except NoStudyError as error:
-        print(f"error: {arguments.study} in {mask_credentials(arguments.tracking_uri)}: {error}", file=sys.stderr)
+        print(f"error: {arguments.study} in {mask_uri(arguments.tracking_uri)}: {error}", file=sys.stderr)
         return 2
     try:
         _, document = write_summary(recorded, arguments.output / arguments.study)

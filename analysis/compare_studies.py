@@ -28,7 +28,7 @@ from analysis.reporting.topics.comparison import (
     comparison_document,
     comparison_rows,
 )
-from studies.credentials import mask_credentials
+from studies.credentials import mask_uri
 
 StudyInStore = tuple[str, str]
 """A study's name, and the URI of its MLflow store."""
@@ -41,13 +41,13 @@ def load_comparison(first: StudyInStore, second: StudyInStore) -> StudyCompariso
         NoStudyError: One of them cannot be read, or they are the same; the message names it.
     """
     if first == second:
-        raise NoStudyError(f"two studies are needed, but both are {first[0]} in {mask_credentials(first[1])}")
+        raise NoStudyError(f"two studies are needed, but both are {first[0]} in {mask_uri(first[1])}")
     recorded = []
     for name, uri in (first, second):
         try:
             recorded.append(load_recorded_study(name, uri))
         except NoStudyError as error:
-            raise NoStudyError(f"{name} in {mask_credentials(uri)}: {error}") from None
+            raise NoStudyError(f"{name} in {mask_uri(uri)}: {error}") from None
     return compare(*recorded)
 
 

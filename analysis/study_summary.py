@@ -20,7 +20,7 @@ from analysis.reporting.formats.terminal import to_terminal
 from analysis.reporting.report_files import OtherFileError, Page, write_files
 from analysis.reporting.topics.overview import overview_data, overview_document
 from analysis.statistics.warnings import data_warnings
-from studies.credentials import mask_credentials
+from studies.credentials import mask_uri
 
 
 def main() -> int:
@@ -34,7 +34,7 @@ def main() -> int:
     try:
         recorded = load_recorded_study(arguments.study, arguments.tracking_uri)
     except NoStudyError as error:
-        print(f"error: {arguments.study} in {mask_credentials(arguments.tracking_uri)}: {error}", file=sys.stderr)
+        print(f"error: {arguments.study} in {mask_uri(arguments.tracking_uri)}: {error}", file=sys.stderr)
         return 2
     warnings = [*recorded.warnings, *data_warnings(recorded.study, recorded.runs)]
     if arguments.json:

@@ -18,7 +18,8 @@ _SECRET = re.compile(
     r"pass|pwd|secret|token|credential|auth|api_?key|access_?key|^key$|signature|^sig$|odbc_connect", re.IGNORECASE
 )
 """The names of options that hold secrets."""
-_OPTION = re.compile(r"(?<=[?&])([^\s=&?'\"]+)=([^&\s'\"]*)")
+_OPTION = re.compile(r"(?<=[?&])([^\s=&?'\"]+)=([^&\s'\"]*(?:[^\S\n][^&\n()'\"]*(?=&[\w%]+=))?)")
+"""An option of a URI; it holds spaces if another option follows."""
 _KEYWORD = re.compile(r"\b(\w*(?:password|passwd|pwd))(\s*=\s*)('[^']*'|[^\s&,;]+)", re.IGNORECASE)
 """How drivers of databases write options outside of URIs."""
 

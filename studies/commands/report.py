@@ -57,12 +57,13 @@ def write_report(stores: "Stores", *, show: bool = True, as_json: bool = False) 
     from analysis.reporting.formats.markdown import to_markdown_note
     from analysis.reporting.formats.tables_csv import configurations_csv, effects_csv
     from analysis.reporting.formats.terminal import to_terminal
+    from studies.credentials import mask_uri
     from studies.engine.errors import not_recorded
 
     try:
         recorded = load_recorded_study(stores.name, stores.tracking_uri)
     except NoStudyError as error:
-        raise not_recorded("report", f"{stores.name} in {stores.tracking_uri} ({error})") from None
+        raise not_recorded("report", f"{stores.name} in {mask_uri(stores.tracking_uri)} ({error})") from None
     folder = _folder_of(stores)
     with writing_into(folder):
         summary, document = write_summary(recorded, folder)

@@ -48,6 +48,7 @@ def export_study(
 
     Example: spikesweep export quickstart quickstart.zip
     """
+    from studies.credentials import mask_uri
     from studies.engine.archives import exporting
     from studies.engine.definition.lookup import find_stores
     from studies.engine.errors import not_recorded
@@ -59,7 +60,7 @@ def export_study(
         try:
             client = open_store(stores.tracking_uri)
         except StoreError as error:
-            raise not_recorded("export", f"{stores.name} in {stores.tracking_uri} ({error})") from None
+            raise not_recorded("export", f"{stores.name} in {mask_uri(stores.tracking_uri)} ({error})") from None
         with _counted(console, "exported") as count:
             moved = exporting.export_study(client, stores.name, file, replace=force, count=count)
     for warning in moved.warnings:
@@ -88,7 +89,7 @@ def import_study(
 
     Example: spikesweep import quickstart.zip --storage results_of_colleague
     """
-    from studies.credentials import mask_credentials
+    from studies.credentials import mask_uri
     from studies.engine.archives import importing
 
     console = err if as_json else out
@@ -99,7 +100,7 @@ def import_study(
         except importing.InterruptedImportError as error:
             err.print(f"the import stopped ({error}): run the same command again to go on", style="red", soft_wrap=True)
             raise typer.Exit(1) from None
-    where = mask_credentials(stores.tracking_uri)
+    where = mask_uri(stores.tracking_uri)
     words = f"{moved.num_runs} runs of {moved.study} were written to {where}" if moved.num_runs else f"{where} had all of it"
     console.print(words, highlight=False, soft_wrap=True)
     if as_json:

@@ -19,7 +19,7 @@ from studies.commands.options import (
     out,
     problems_exit_2,
 )
-from studies.credentials import mask_credentials
+from studies.credentials import mask_uri
 from studies.own_packages import safe_children
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def ui(
     if place is None:
         err.print(f"{stores.name} has no runs in this store yet; the UI shows what it has", style="yellow", soft_wrap=True)
     if uri.startswith(SERVERS):
-        server = mask_credentials(uri)
+        server = mask_uri(uri)
         out.print(f"this study's tracking server has its own UI: {server}{place or ''}", highlight=False, soft_wrap=True)
         return
     with problems_exit_2():
@@ -103,7 +103,7 @@ def _place_of(stores: "Stores") -> str | None:
     try:
         client = open_store(stores.tracking_uri)
     except StoreError as error:
-        raise not_recorded("ui", f"{stores.name} in {stores.tracking_uri} ({error})") from None
+        raise not_recorded("ui", f"{stores.name} in {mask_uri(stores.tracking_uri)} ({error})") from None
     experiment = find_experiment(client, stores.name)
     runs = client.search_runs([experiment], of_kind(run_record.KIND_STUDY, stores.name), max_results=1) if experiment else []
     return f"/#/experiments/{experiment}/runs/{runs[0].info.run_id}?workflowType=machine_learning" if runs else None

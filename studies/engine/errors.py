@@ -56,6 +56,11 @@ class Problem:
     path: str = field(default="", compare=False)
     """The path in the file, where there is one."""
 
+    def __post_init__(self) -> None:
+        """Whatever a problem is made of, it shows no password."""
+        for name in ("where", "rule", "value", "repair"):
+            object.__setattr__(self, name, mask_credentials(getattr(self, name)))
+
     def __str__(self) -> str:
         return f"{self.where}\n    rule:   {self.rule}\n    value:  {self.value}\n    repair: {self.repair}"
 
@@ -76,7 +81,7 @@ class StudyError(Exception):
 def not_recorded(command: str, study: str) -> StudyError:
     """The error of a command that reads MLflow: its STUDY is not there; ``study`` is which one, in which store, and why not."""
     rule, repair = f"{command} needs a study that MLflow has", "run it first, or name its store with --storage or --tracking-uri"
-    return StudyError([Problem("STUDY", rule, mask_credentials(study), repair)])
+    return StudyError([Problem("STUDY", rule, study, repair)])
 
 
 class BrokenRule(Protocol):

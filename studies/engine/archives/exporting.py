@@ -82,7 +82,9 @@ def export_study(client: MlflowClient, study: str, file: Path, *, replace: bool,
 
 
 def _no_study(client: MlflowClient, study: str) -> StudyError:
-    return not_recorded("export", f"{study} in {client.tracking_uri}, which has the experiments: {experiment_names(client)}")
+    return not_recorded(
+        "export", f"{study} in {mask_uri(client.tracking_uri)}, which has the experiments: {experiment_names(client)}"
+    )
 
 
 def _index(client: MlflowClient, experiment_id: str | None, study: str) -> tuple[dict[str, _Found], list[str]]:

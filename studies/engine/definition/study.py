@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from search_spaces.language.space import Cell, Factor, Levels, Range, Space
-from studies.credentials import mask_credentials
+from studies.credentials import mask_credentials, mask_uri
 from studies.engine.binding.configurations import Binder
 from studies.engine.binding.replicates import Replicate, SourceNetwork
 from studies.engine.definition.file_model import Resources, StudyFile
@@ -115,6 +115,7 @@ def as_text(content: StudyFile, search: SearchPlan | None, tuning: TuningPlan | 
     if tuning:
         parameters = {parameter: _plain(entry) for parameter, entry in data["tuning"]["parameters"].items()}
         data["tuning"] |= {"sampler": dict(tuning.sampler), "parameters": parameters}
+    data |= {key: mask_uri(data[key]) for key in ("storage", "ledger", "tracking_uri") if data[key]}
     return mask_credentials(as_yaml(_plain(data)))
 
 

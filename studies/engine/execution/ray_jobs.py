@@ -20,7 +20,7 @@ from aiohttp import ClientError
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from studies.credentials import mask_credentials
+from studies.credentials import has_credentials, mask_credentials, mask_uri
 from studies.engine.definition.study import Study
 from studies.engine.errors import Problem, StudyError
 from studies.engine.execution.ray_patches import silence_job_client
@@ -41,6 +41,8 @@ EXIT_CODE_STOPPED = 1
 _STOP_AS_CTRL_C = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_STOP)}
 _OVERRULING = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 """Environment variables that Ray's job client follows instead of the address that it is given."""
+QUOTES = "'\" "
+"""What may stand around an override's value."""
 _CONNECTION_ERRORS = (OSError, RuntimeError, ValueError, AuthenticationError, ClientError)
 
 
@@ -54,7 +56,7 @@ def connect_jobs(address: str) -> JobSubmissionClient:
     where = "--address"
     if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", address):
         rule = "--address must be the head's dashboard, http://HOST:8265 (the cluster's own address is for run)"
-        raise StudyError([Problem(where, rule, mask_credentials(address), "give its URL, without user and password")])
+        raise StudyError([Problem(where, rule, mask_uri(address), "give its URL, without user and password")])
     for name in _OVERRULING:
         if name in os.environ:
             rule, repair = "no variable may name another cluster, since Ray would use that one", f"unset {name}"
@@ -118,16 +120,18 @@ def check_portable(study: Study, overrides: Iterable[str]) -> None:
             rule = f"{key} must be an absolute path or a URI; a job's own folder is deleted with it"
             example = f"--storage /shared/{place}" if key == "storage" else f"/shared/{Path(place).name}"
             repair = f"give a folder that all nodes share, e.g. {example}, or the URI of a server"
-            problems.append(Problem(key, rule, mask_credentials(place), repair))
+            problems.append(Problem(key, rule, mask_uri(place), repair))
     for data in study.binder.datasets:
         if data.endswith(".npz") and _is_relative(data):
             rule, repair = "data must be an absolute path, since data files are not uploaded", f"e.g. /shared/{Path(data).name}"
             problems.append(Problem("data", rule, data, repair))
     for override in overrides:
-        if mask_credentials(override) != override:
+        key, mark, value = override.partition("=")
+        shown = f"{key}{mark}{mask_uri(value.strip(QUOTES))}"
+        if has_credentials(value.strip(QUOTES)):
             rule = "a job's command must hold no password; Ray's dashboard shows it"
             repair = "leave it out of the URI, and pass it with --env PGPASSWORD or --env MLFLOW_TRACKING_PASSWORD"
-            problems.append(Problem(override.partition("=")[0], rule, mask_credentials(override), repair))
+            problems.append(Problem(key, rule, shown, repair))
     if problems:
         raise StudyError(problems)
 

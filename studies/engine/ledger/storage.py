@@ -8,7 +8,7 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
-from studies.credentials import mask_credentials
+from studies.credentials import hide_secrets, mask_uri
 from studies.engine.errors import Problem, StudyError
 from studies.engine.ledger.journal import DamagedJournalError, Journal, NoJournalError
 from studies.engine.ledger.journal_records import EMPTY_LINE
@@ -104,8 +104,8 @@ def ledger_problems(ledger: str) -> Iterator[None]:
 
 
 def _problem(rule: str, ledger: str, error: Exception, repair: str) -> StudyError:
-    reason = mask_credentials(str(error.__cause__ or error).strip().split("\n")[0])
-    return StudyError([Problem("ledger", rule, f"{mask_credentials(ledger)} ({reason})", repair)])
+    reason = hide_secrets(str(error.__cause__ or error).strip().split("\n")[0], ledger)
+    return StudyError([Problem("ledger", rule, f"{mask_uri(ledger)} ({reason})", repair)])
 
 
 def _repair_of(ledger: str, error: DamagedJournalError) -> str:

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from studies.credentials import mask_credentials
+
 PACKAGES = ("spikesweep", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 
 COMMIT_VARIABLE = "SPIKESWEEP_COMMIT"
@@ -55,7 +57,8 @@ def write_environment(folder: Path, nodes: Sequence[Mapping[str, Any]]) -> None:
     hardware = {**_hardware(), "nodes": list(nodes)}
     (folder / "hardware.json").write_text(json.dumps(hardware, indent=2), encoding="utf-8")
     if git_commit().endswith("-dirty"):
-        (folder / "changes.diff").write_text(_git(Path(__file__).parent, "diff", "HEAD") + "\n", encoding="utf-8")
+        changes = mask_credentials(_git(Path(__file__).parent, "diff", "HEAD"))
+        (folder / "changes.diff").write_text(f"{changes}\n", encoding="utf-8")
 
 
 def _hardware() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from studies import run_record
-from studies.credentials import mask_credentials
+from studies.credentials import mask_uri
 from studies.engine.errors import Problem, StudyError, cut
 from studies.engine.recording.mlflow_store import connect_to_existing, store_problem
 from studies.mlflow_access import all_experiments
@@ -88,7 +88,7 @@ def _find(client: MlflowClient, run: str, uri: str) -> list[Run]:
     if not found:
         rule = "RUN must be a replicate's identity (the tag spikesweep.identity) or the id of its run in MLflow"
         repair = "copy it from the run's page; --tracking-uri or --storage names another store"
-        raise StudyError([Problem("RUN", rule, f"{cut(run)}, which {mask_credentials(uri)} does not have", repair)])
+        raise StudyError([Problem("RUN", rule, f"{cut(run)}, which {mask_uri(uri)} does not have", repair)])
     return found
 
 

@@ -17,6 +17,21 @@ from tests.studies.engine.recording.finished_study import client_runs, record, s
 Change = Callable[[MlflowClient, Run, Run], object]
 """What is done, given the study's run and that of a replicate."""
 
+FOUND_BY = (run_record.IDENTITY, run_record.KIND, run_record.STUDY, PARENT)
+
+
+def without(tag: str) -> Change:
+    return lambda client, _, run: client.delete_tag(run.info.run_id, tag)
+
+
+def edited(tag: str) -> Change:
+    return lambda client, _, run: client.set_tag(run.info.run_id, tag, "edited")
+
+
+def study_without(tag: str) -> Change:
+    return lambda client, study, _: client.delete_tag(study.info.run_id, tag)
+
+
 CHANGES: dict[str, Change] = {
     "a run is deleted": lambda client, _, run: client.delete_run(run.info.run_id),
     "the study's run is deleted": lambda client, study, _: client.delete_run(study.info.run_id),
@@ -25,20 +40,11 @@ CHANGES: dict[str, Change] = {
     "a run is renamed": lambda client, _, run: client.update_run(run.info.run_id, name="the best one"),
     "the study's run is renamed": lambda client, study, _: client.update_run(study.info.run_id, name="the study"),
     "a tag is added": lambda client, _, run: client.set_tag(run.info.run_id, "mine", "yes"),
-    **{
-        f"{tag} is deleted": lambda client, _, run, tag=tag: client.delete_tag(run.info.run_id, tag)
-        for tag in (run_record.IDENTITY, run_record.KIND, run_record.STUDY, run_record.CONFIG, run_record.LEVELS, PARENT)
-    },
-    **{
-        f"{tag} is edited": lambda client, _, run, tag=tag: client.set_tag(run.info.run_id, tag, "edited")
-        for tag in (run_record.IDENTITY, run_record.KIND, run_record.STUDY, PARENT)
-    },
-    **{
-        f"{tag} of the study's run is deleted": lambda client, study, _, tag=tag: client.delete_tag(study.info.run_id, tag)
-        for tag in (run_record.KIND, run_record.STUDY)
-    },
-    "its identity is deleted, then the run": lambda client, _, run: [
-        client.delete_tag(run.info.run_id, run_record.IDENTITY),
+    **{f"{tag} is deleted": without(tag) for tag in (*FOUND_BY, run_record.CONFIG, run_record.LEVELS)},
+    **{f"{tag} is edited": edited(tag) for tag in FOUND_BY},
+    **{f"{tag} of the study's run is deleted": study_without(tag) for tag in (run_record.KIND, run_record.STUDY)},
+    "its identity is deleted, then the run": lambda client, study, run: [
+        without(run_record.IDENTITY)(client, study, run),
         client.delete_run(run.info.run_id),
     ],
 }
