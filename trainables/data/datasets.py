@@ -10,33 +10,31 @@ import json
 import os
 import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from trainables.data.normalisation import Normalisation, downscale
+from trainables.data.npz_files import ARRAYS, Array, FileVersion, digest_of, opened, read_npz, version_of
 from trainables.data.randomness import generator_for
 from trainables.networks.layouts import ImageShape
 from trainables.networks.rules import RuleError
 
-ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 NUM_DIGITS_TEST_IMAGES = 360
 NO_IMAGES = "none"
 """The data set of what looks at no image."""
+FACTS = "dataset.json"
+"""The file of a folder of prepared arrays that is written last."""
+LONGEST_STEM = 40
+"""Characters of a data file's name that the name of its folder has."""
 
-Array = NDArray[Any]
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Images ``[N, H, W, C]`` and labels ``[N]``, all uint8 (labels int64), in the data set's own order.
 
@@ -50,6 +48,8 @@ class Dataset:
     train_labels: Array
     test_images: Array
     test_labels: Array
+    file: FileVersion | None = None
+    """The user's own file that it was prepared from, if there is one."""
 
     @property
     def image_shape(self) -> ImageShape:
@@ -69,112 +69,88 @@ def prepare(data: str, data_folder: Path) -> Dataset:
     """The data set called ``data`` (a name in ``NAMES``, or the path of an ``.npz`` file), mapped from ``data_folder``.
 
     The first call prepares it: a named one from ``<data_folder>/<name>.npz`` if the user put it there, else from
-    scikit-learn or torchvision's download. Processes may race to prepare the same one: each works in a folder of its own
-    and the first to finish wins.
+    scikit-learn or torchvision's download. What was prepared from a file is found again by the digest of the file's content.
+    Processes may race to prepare the same one: each works in a folder of its own and the first to finish wins.
 
     Raises:
         RuleError: The name or file does not exist, the arrays are not what they must be, or the download failed.
     """
-    source, prepared = _locate(data, data_folder)
-    if not (prepared / "dataset.json").exists():
-        _store(_read_npz(source) if source else _SOURCES[data](data_folder), prepared)
-    return _open(data, prepared)
+    source = _source(data, data_folder)
+    if source is None:
+        prepared = data_folder / "prepared" / data
+        if not (prepared / FACTS).exists():
+            _store(_SOURCES[data](data_folder), prepared)
+        return _open(data, prepared)
+    with opened(source) as file:
+        version = version_of(file, source)
+        prepared = data_folder / "prepared" / f"{source.stem[:LONGEST_STEM]}-{digest_of(file)[:16]}"
+        if not (prepared / FACTS).exists():
+            _store(read_npz(file, source), prepared)
+    return _open(data, prepared, version)
 
 
-def _locate(data: str, data_folder: Path) -> tuple[Path | None, Path]:
-    """The .npz file to prepare from, if any, and the folder of prepared arrays."""
+def _source(data: str, data_folder: Path) -> Path | None:
+    """The .npz file to prepare a data set from, if it is prepared from one."""
     if data in _SOURCES:
         source = data_folder / f"{data}.npz"
-        if not source.exists():
-            return None, data_folder / "prepared" / data
-    elif data.endswith(".npz"):
-        try:
-            source = Path(data).expanduser().resolve()
-            exists = source.is_file()
-        except (RuntimeError, ValueError, OSError) as error:  # ~nobody, a null byte
-            raise RuleError("data must be a path", repr(data), f"change it ({error})") from None
-        if not exists:
-            raise RuleError("a data file must exist", str(source), "give the path of an .npz file that does")
-    else:
+        return source if source.exists() else None
+    if not data.endswith(".npz"):
         raise RuleError(
             f"data must be one of {', '.join(NAMES)}, or the path of an .npz file",
             repr(data),
             f"write one of the names, or a path that ends in .npz with the arrays {', '.join(ARRAYS)}",
         )
-    stat = source.stat()
-    version = hashlib.sha256(f"{source}\n{stat.st_size}\n{stat.st_mtime_ns}".encode()).hexdigest()[:16]
-    return source, data_folder / "prepared" / f"{source.stem}-{version}"
-
-
-def _read_npz(source: Path) -> dict[str, Array]:
     try:
-        with np.load(source, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ARRAYS if name in file.files}
-    except (OSError, ValueError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise RuleError("an .npz data file must be readable by numpy.load", f"{source} ({error})", "save it again") from None
-    if missing := [name for name in ARRAYS if name not in arrays]:
-        raise RuleError(
-            f"an .npz data file must hold the arrays {', '.join(ARRAYS)}",
-            f"{source} without {', '.join(missing)}",
-            "save it with numpy.savez(path, train_images=…, train_labels=…, test_images=…, test_labels=…)",
-        )
-    _check_arrays(arrays, source)
-    return arrays
-
-
-def _check_arrays(arrays: dict[str, Array], source: Path) -> None:
-    for split in ("train", "test"):
-        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
-            raise RuleError(
-                "images must be uint8, channels last, [N, height, width, 1 or 3], N at least 1",
-                f"{split}_images of {images.dtype}, {list(images.shape)} in {source}",
-                "convert them before saving (a grey image [N, H, W] needs images[..., None])",
-            )
-        if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1] or labels.min() < 0:
-            raise RuleError(
-                "labels must be whole numbers from 0, one an image",
-                f"{split}_labels of {labels.dtype}, {list(labels.shape)} for {len(images)} images in {source}",
-                "save one class index per image",
-            )
-    if arrays["train_images"].shape[1:] != arrays["test_images"].shape[1:]:
-        shapes = [list(arrays[f"{split}_images"].shape[1:]) for split in ("train", "test")]
-        raise RuleError("train and test images must have one shape", f"{shapes} in {source}", "make them alike")
+        return Path(data).expanduser().resolve()
+    except (RuntimeError, ValueError, OSError) as error:  # ~nobody, a null byte, links in a circle
+        raise RuleError("data must be a path", repr(data), f"change it ({error})") from None
 
 
 def _store(arrays: dict[str, Array], prepared: Path) -> None:
     """Write the arrays beside their final folder, then move them into place in one step."""
     try:
         prepared.parent.mkdir(parents=True, exist_ok=True)
-        workplace = Path(tempfile.mkdtemp(prefix=f".{prepared.name}-", dir=prepared.parent))
+        workplace = Path(tempfile.mkdtemp(prefix=".new-", dir=prepared.parent))
+        try:
+            _write(arrays, workplace)
+            try:
+                workplace.rename(prepared)
+            except OSError:
+                if not (prepared / FACTS).exists():  # nobody else was first, so this is a real failure
+                    raise
+        finally:
+            shutil.rmtree(workplace, ignore_errors=True)
     except OSError as error:
         rule, repair = "the data folder must be one that can be written", "choose another with $SPIKESWEEP_DATA"
         raise RuleError(rule, f"{prepared.parent} ({error.strerror})", repair) from None
+
+
+def _write(arrays: dict[str, Array], folder: Path) -> None:
+    """The arrays, then their digest, each on the disk before the next: what has a digest is whole, whatever happens."""
+    digest = hashlib.sha256()
+    for name in ARRAYS:
+        dtype = np.uint8 if name.endswith("images") else np.int64
+        array = np.ascontiguousarray(arrays[name], dtype=dtype)
+        digest.update(f"{name} {array.shape}".encode())
+        digest.update(array.data)
+        with (folder / f"{name}.npy").open("wb") as file:
+            np.save(file, array)
+            file.flush()
+            os.fsync(file.fileno())
+    num_classes = 1 + int(max(arrays["train_labels"].max(), arrays["test_labels"].max()))
+    facts = {"digest": digest.hexdigest(), "num_classes": num_classes}
+    (folder / FACTS).write_text(json.dumps(facts))
+
+
+def _open(data: str, prepared: Path, file: FileVersion | None = None) -> Dataset:
     try:
-        digest = hashlib.sha256()
-        for name in ARRAYS:
-            dtype = np.uint8 if name.endswith("images") else np.int64
-            array = np.ascontiguousarray(arrays[name], dtype=dtype)
-            digest.update(f"{name} {array.shape}".encode())
-            digest.update(array.data)
-            np.save(workplace / f"{name}.npy", array)
-        num_classes = 1 + int(max(arrays["train_labels"].max(), arrays["test_labels"].max()))
-        facts = {"digest": digest.hexdigest(), "num_classes": num_classes}
-        (workplace / "dataset.json").write_text(json.dumps(facts))
-        try:
-            workplace.rename(prepared)
-        except OSError:
-            if not (prepared / "dataset.json").exists():  # nobody else was first, so this is a real failure
-                raise
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
-
-
-def _open(data: str, prepared: Path) -> Dataset:
-    facts = json.loads((prepared / "dataset.json").read_text())
-    # mapped copy-on-write: torch takes no read-only array, and nothing ever writes to these
-    arrays = {name: np.load(prepared / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in ARRAYS}
-    return Dataset(name=Path(data).stem if data.endswith(".npz") else data, **facts, **arrays)
+        facts = json.loads((prepared / FACTS).read_text())
+        # mapped copy-on-write: torch takes no read-only array, and nothing ever writes to these
+        arrays = {name: np.load(prepared / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in ARRAYS}
+        return Dataset(name=Path(data).stem if data.endswith(".npz") else data, **facts, **arrays, file=file)
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        rule, repair = "prepared arrays must be readable", f"remove the folder, and they are prepared again: rm -r '{prepared}'"
+        raise RuleError(rule, f"{prepared} ({error})", repair) from None
 
 
 def _digits(_: Path) -> dict[str, Array]:

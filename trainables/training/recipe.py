@@ -35,6 +35,11 @@ class Recipe:
     num_train_images: int | None = setting(None, at_least=1)
     """How many of the images left for training are used, the first ones in the order of the split; null uses all of them."""
 
+    num_classes: int | None = setting(None, at_least=1, identity=False)
+    """How many classes there are: one more than the largest label. It confirms data in which a class has no training image, or
+    in which there is one class alone. null demands training images of every class, and two classes or more. It changes no
+    result: a network has an output for each class in either case."""
+
     image_downscale: int = setting(1, at_least=1)
     """The side of the square blocks of pixels that are averaged before anything else, in pixels: 2 makes 32x32 images 16x16,
     1 leaves them as they are."""

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from search_spaces.language.expressions import Expression
@@ -14,7 +14,8 @@ from studies.engine.binding.replicates import Replicate, make_replicate
 from studies.engine.binding.trainable_modules import Trainable, field_names, load_trainable, make_config, trainable_of
 from studies.run_record import Role
 from trainables.costs.footprint import Footprint
-from trainables.data.datasets import Dataset, split_indices
+from trainables.data.classes import data_problem
+from trainables.data.datasets import Dataset
 from trainables.networks.rules import RuleError as TrainableRuleError
 from trainables.training.configs import identity_of
 from trainables.training.recipe import Recipe
@@ -67,23 +68,16 @@ class Configuration:
         """The rules that keep it from being trained, each with the field that breaks it."""
         yield from self.module.problems(self.config, self.dataset.image_shape)
         config = self.config
-        num_images = len(self.dataset.train_labels)
-        if broken := _split_problem(num_images, config.validation_fraction, config.split_seed, config.num_train_images):
-            yield broken
-
-
-@cache
-def _split_problem(
-    num_images: int, validation_fraction: float, split_seed: int, num_train_images: int | None
-) -> TrainableRuleError | None:
-    """The rule that the split of the images breaks, if it does; cached, as it is the same for most configurations of a study."""
-    try:
-        split_indices(
-            num_images, validation_fraction=validation_fraction, split_seed=split_seed, num_train_images=num_train_images
+        broken = data_problem(
+            self.dataset,
+            config.data,
+            validation_fraction=config.validation_fraction,
+            split_seed=config.split_seed,
+            num_train_images=config.num_train_images,
+            num_classes=config.num_classes,
         )
-    except TrainableRuleError as broken:
-        return broken.with_traceback(None)
-    return None
+        if broken:
+            yield broken
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from trainables.data import datasets
 from trainables.data.datasets import augment, prepare, split
 from trainables.data.normalisation import downscale
+from trainables.data.npz_files import ARRAYS
 from trainables.data.randomness import generator_for
 from trainables.networks.rules import RuleError
 
@@ -91,7 +92,7 @@ def test_processes_may_race(tmp_path: Path) -> None:
         ({"train_images": np.zeros((4, 8, 8, 1), np.float32)}, "images must be uint8", "float32, [4, 8, 8, 1]"),
         ({"train_images": np.zeros((96, 8, 8), np.uint8)}, "images must be uint8, channels last", "[96, 8, 8]"),
         ({"train_images": np.zeros((96, 1, 8, 8), np.uint8)}, "channels last", "[96, 1, 8, 8]"),
-        ({"test_labels": np.zeros(5, np.int64)}, "one an image", "[5] for 32 images"),
+        ({"test_labels": np.zeros(5, np.int64)}, "one an image", "5 test_labels for 32 test_images"),
         ({"test_labels": np.full(32, -1)}, "whole numbers from 0", "test_labels"),
         ({"test_images": np.zeros((32, 9, 9, 1), np.uint8)}, "must have one shape", "[[8, 8, 1], [9, 9, 1]]"),
     ],
@@ -112,7 +113,7 @@ def test_bad_files(tmp_path: Path) -> None:
     """No file, no npz, an unknown name: each is refused, and no pickle is ever loaded."""
     (tmp_path / "text.npz").write_text("not an archive")
     pickled = np.array([{}], dtype=object)
-    np.savez(tmp_path / "objects.npz", allow_pickle=True, **dict.fromkeys(datasets.ARRAYS, pickled))
+    np.savez(tmp_path / "objects.npz", allow_pickle=True, **dict.fromkeys(ARRAYS, pickled))
     (tmp_path / "cut.npz").write_bytes((tmp_path / "objects.npz").read_bytes()[:200])
     np.save(tmp_path / "one.npy", np.zeros(3))
     (tmp_path / "one.npy").rename(tmp_path / "one.npz")
@@ -121,7 +122,7 @@ def test_bad_files(tmp_path: Path) -> None:
         (str(tmp_path / "cut.npz"), "readable by numpy.load"),
         (str(tmp_path / "one.npz"), "readable by numpy.load"),
         (str(tmp_path / "text.npz"), "readable by numpy.load"),
-        (str(tmp_path / "objects.npz"), "readable by numpy.load"),
+        (str(tmp_path / "objects.npz"), "images must be uint8"),
         ("cifar11", "data must be one of digits, mnist"),
     ]:
         with pytest.raises(RuleError) as caught:

@@ -46,6 +46,7 @@ OTHERS: dict[str, Any] = {
     "validation_fraction": 0.5,
     "split_seed": 7,
     "num_train_images": 3,
+    "num_classes": 2,
     "image_downscale": 2,
     "mean_per_pixel": True,
     "flip": True,
