@@ -10,8 +10,6 @@ from pathlib import Path
 import analysis.needs_studies
 import studies.library_settings
 
-from rich.console import Console
-
 from analysis.records.loading import NoStudyError, RecordedStudy, load_recorded_study
 from analysis.reporting.document_model import Document
 from analysis.reporting.figures.style import png, svg
@@ -25,6 +23,7 @@ from analysis.reporting.report_files import SUMMARY, OtherFileError, write_files
 from analysis.reporting.summary_document import paper_document, summary_document
 from analysis.statistics.summary import Summary, summarise
 from studies.credentials import mask_uri
+from studies.plain_text import PlainConsole
 
 
 def write_summary(recorded: RecordedStudy, folder: Path) -> tuple[Summary, Document]:
@@ -73,7 +72,7 @@ def main() -> int:
     except OtherFileError as error:
         print(f"error: {error}: move it away, or name another folder with --output", file=sys.stderr)
         return 2
-    console = Console()
+    console = PlainConsole()
     console.print(to_terminal(document))
     console.print(f"Written to {arguments.output / arguments.study}")
     return 0

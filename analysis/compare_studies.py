@@ -11,8 +11,6 @@ from pathlib import Path
 import analysis.needs_studies
 import studies.library_settings
 
-from rich.console import Console
-
 from analysis.records.loading import load_recorded_study
 from analysis.records.mlflow_store import NoStudyError
 from analysis.reporting.formats.html import to_html
@@ -29,6 +27,7 @@ from analysis.reporting.topics.comparison import (
     comparison_rows,
 )
 from studies.credentials import mask_uri
+from studies.plain_text import PlainConsole
 
 StudyInStore = tuple[str, str]
 """A study's name, and the URI of its MLflow store."""
@@ -93,7 +92,7 @@ def main() -> int:
     if arguments.json:
         print(json.dumps(comparison_data(comparison), indent=2))
         return 0
-    console = Console(markup=False)
+    console = PlainConsole()
     console.print(to_terminal(comparison_document(comparison)))
     console.print(f"Written to {folder}", soft_wrap=True)
     return 0

@@ -11,8 +11,6 @@ from pathlib import Path
 import analysis.needs_studies
 import studies.library_settings
 
-from rich.console import Console
-
 from analysis.records.loading import load_recorded_study
 from analysis.records.mlflow_store import NoStudyError
 from analysis.reporting.formats.markdown import to_markdown
@@ -21,6 +19,7 @@ from analysis.reporting.report_files import OtherFileError, Page, write_files
 from analysis.reporting.topics.overview import overview_data, overview_document
 from analysis.statistics.warnings import data_warnings
 from studies.credentials import mask_uri
+from studies.plain_text import PlainConsole
 
 
 def main() -> int:
@@ -43,11 +42,11 @@ def main() -> int:
     document = overview_document(recorded, warnings)
     file = arguments.output / arguments.study / "study_summary.md"
     try:
-        write_files(file.parent, Page(file.name, f"# {document.title}\n"), {file.name: to_markdown(document)})
+        write_files(file.parent, Page(file.name, ": what was run\n"), {file.name: to_markdown(document)})
     except OtherFileError as error:
         print(f"error: {error}: move it away, or name another folder with --output", file=sys.stderr)
         return 2
-    console = Console(markup=False)
+    console = PlainConsole()
     console.print(to_terminal(document))
     console.print(f"Written to {file}", soft_wrap=True)
     return 0

@@ -5,14 +5,17 @@ Topics make tables and lists, ``summary_document`` and the scripts put them toge
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Literal, TypeVar
 
 from matplotlib.figure import Figure
 
 from analysis.reporting import formatting
 from analysis.statistics.data.outcomes import Outcome
+from studies.plain_text import visible
 
+LONGEST_SLUG = 100
+"""Characters of a file's name without its ending."""
 Width = Literal["wide", "narrow"]
 """A page or a file; a terminal of 80 columns."""
 
@@ -124,6 +127,8 @@ class Document:
         figures: They are read before the sections.
         status: How much of the study has finished, in a sentence.
         headline: The verdict that a short note begins with.
+
+    Texts of studies and runs are in all of its parts: control characters and line ends of these are escapes, in every format.
     """
 
     title: str
@@ -135,6 +140,20 @@ class Document:
     status: str = ""
     headline: str = ""
 
+    def __post_init__(self) -> None:
+        for part in fields(self):
+            object.__setattr__(self, part.name, _visible(getattr(self, part.name)))
+
+
+def _visible(part: Any) -> Any:
+    if isinstance(part, str):
+        return visible(part)
+    if isinstance(part, list | tuple):
+        return [_visible(inner) for inner in part]
+    if is_dataclass(part) and not isinstance(part, type):
+        return replace(part, **{inner.name: _visible(getattr(part, inner.name)) for inner in fields(part)})
+    return part
+
 
 SectionT = TypeVar("SectionT", bound=Table | ItemList)
 
@@ -145,8 +164,8 @@ def filled(*sections: SectionT) -> list[SectionT]:
 
 
 def slug(title: str) -> str:
-    """A title as the name of a file: ``accuracy_against_t``."""
-    return re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")
+    """A title as the name of a file: ``accuracy_against_t``; ``unnamed`` where it has no letter from a to z, and no digit."""
+    return re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")[:LONGEST_SLUG] or "unnamed"
 
 
 def heading(outcome: Outcome) -> str:

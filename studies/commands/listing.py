@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from studies.commands.options import JsonOption, StorageOption, all_overrides, out, print_json, problems_exit_2
+from studies.plain_text import visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -161,10 +162,10 @@ def _table(studies: Sequence[ListedStudy], width: int) -> "Table":
     from rich.text import Text
 
     columns = {
-        "study": [Text(each.study, "bold") for each in studies],
+        "study": [Text(visible(each.study), "bold") for each in studies],
         "done": [Text(each.progress, each.style) for each in studies],
         "design": [Text(DESIGNS.get(each.design, "")) for each in studies],
-        "trainable": [Text(", ".join(each.trainables)) for each in studies],
+        "trainable": [Text(visible(", ".join(each.trainables))) for each in studies],
     }
     widths = {title: max(len(title), *(len(cell) for cell in cells)) for title, cells in columns.items()}
     left = width
@@ -177,7 +178,7 @@ def _table(studies: Sequence[ListedStudy], width: int) -> "Table":
     for title in columns:
         table.add_column(title, no_wrap=True, min_width=widths[title], justify="right" if title == "done" else "left")
     if left >= SHORTEST_QUESTION // 2:
-        columns["question"] = [Text(each.question) for each in studies]
+        columns["question"] = [Text(visible(each.question)) for each in studies]
         table.add_column("question", no_wrap=True, overflow="ellipsis", max_width=left)
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 import studies
 from studies.engine.errors import Problem, StudyError
+from studies.plain_text import PlainConsole
 
 
-class CommandConsole(Console):
+class CommandConsole(PlainConsole):
     """A console whose command goes on without it when nobody reads any more (``| head -1``), or nothing more can be written.
 
     Attributes:
@@ -52,8 +52,8 @@ class CommandConsole(Console):
         self.quiet = True
 
 
-out = CommandConsole(markup=False)  # texts of studies are shown as they are
-err = CommandConsole(stderr=True, markup=False)
+out = CommandConsole()
+err = CommandConsole(stderr=True)
 
 
 def complete_study(incomplete: str) -> list[str]:

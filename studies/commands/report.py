@@ -1,7 +1,5 @@
 """``spikesweep report``: the ablation summary of a study, printed and written as a report."""
 
-import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +53,7 @@ def write_report(stores: "Stores", *, show: bool = True, as_json: bool = False) 
     from analysis.ablation_summary import write_summary
     from analysis.records.loading import NoStudyError, load_recorded_study
     from analysis.reporting.formats.markdown import to_markdown_note
-    from analysis.reporting.formats.tables_csv import configurations_csv, effects_csv
+    from analysis.reporting.formats.tables_csv import configurations_rows, effects_rows
     from analysis.reporting.formats.terminal import to_terminal
     from studies.credentials import mask_uri
     from studies.engine.errors import not_recorded
@@ -68,9 +66,11 @@ def write_report(stores: "Stores", *, show: bool = True, as_json: bool = False) 
     with writing_into(folder):
         summary, document = write_summary(recorded, folder)
     if as_json:
-        tables = {"effects": effects_csv(summary), "configurations": configurations_csv(summary)}
-        rows = {name: list(csv.DictReader(io.StringIO(text))) for name, text in tables.items()}
-        print_json({"verdicts": list(document.verdicts), "warnings": list(document.warnings), **rows})
+        tables = {"effects": effects_rows(summary), "configurations": configurations_rows(summary)}
+        rows = {
+            name: [dict(zip(header, map(str, row), strict=True)) for row in lines] for name, (header, *lines) in tables.items()
+        }
+        print_json({"verdicts": document.verdicts, "warnings": document.warnings, **rows})
     elif show:
         out.print(to_terminal(document))
         files = ", ".join(sorted(file.name for file in folder.iterdir()))

@@ -21,6 +21,7 @@ from studies.commands.options import (
     print_json,
     problems_exit_2,
 )
+from studies.plain_text import visible
 
 if TYPE_CHECKING:
     from studies.engine.reproduction.agreement import RerunComparison
@@ -86,7 +87,7 @@ def reproduce(
 
 def _show_beginning(console: Console, reproduction: "Reproduction") -> None:
     recorded = reproduction.recorded
-    console.print(recorded.title, style="bold", highlight=False, soft_wrap=True)
+    console.print(visible(recorded.title), style="bold", highlight=False, soft_wrap=True)
     code = f", commit {recorded.commit[:8]}" if recorded.commit else ""
     console.print(f"run {recorded.run_id} of {recorded.study}: {recorded.status.lower()}{code}", highlight=False)
     if recorded.num_others:
@@ -164,9 +165,9 @@ def _show_differences(console: Console, comparison: "RerunComparison") -> None:
 def _show_failure(console: Console, comparison: "RerunComparison") -> None:
     recorded, after = comparison.recorded, f"after {counted(len(comparison.reports), 'epoch')}"
     if comparison.failed_alike:
-        console.print(f"It failed {after}, as the run did: {comparison.failure}", highlight=False, soft_wrap=True)
+        console.print(visible(f"It failed {after}, as the run did: {comparison.failure}"), highlight=False, soft_wrap=True)
     elif comparison.failure:
-        console.print(f"It failed {after}, where the run did not: {comparison.failure}", style="red", soft_wrap=True)
+        console.print(visible(f"It failed {after}, where the run did not: {comparison.failure}"), style="red", soft_wrap=True)
     elif recorded.status == "FAILED":
         words = f"The run failed after {counted(recorded.num_epochs, 'epoch')}, where this training did not: {recorded.reason}"
         console.print(words, style="yellow", highlight=False, soft_wrap=True)

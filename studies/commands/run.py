@@ -20,6 +20,7 @@ from studies.commands.options import (
     print_json,
     problems_exit_2,
 )
+from studies.plain_text import visible
 
 if TYPE_CHECKING:
     from studies.engine.definition.study import Study
@@ -101,10 +102,11 @@ def _tell_what_is_left(outcome: "RunOutcome") -> None:
     from studies.engine.execution.budget import what_to_do
 
     if outcome.num_left:
-        err.print(f"{outcome.num_left} replicates are left: {what_to_do(outcome.stop_reason)}", style="yellow", soft_wrap=True)
+        words = f"{outcome.num_left} replicates are left: {what_to_do(outcome.stop_reason)}"
+        err.print(visible(words), style="yellow", soft_wrap=True)
     if outcome.num_failed:
         err.print(f"{outcome.num_failed} replicates failed; --retry-failed trains them again", style="red")
     if outcome.undelivered:
         reasons = "; ".join(dict.fromkeys(outcome.undelivered))
         words = f"{len(outcome.undelivered)} records did not reach MLflow ({reasons}): run the same command again to deliver them"
-        err.print(words, style="yellow")
+        err.print(visible(words), style="yellow")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from studies.credentials import mask_credentials
+from studies.plain_text import visible
 
 LONGEST_SHOWN = 200
 """Characters of a value that a message shows."""
@@ -62,7 +63,8 @@ class Problem:
             object.__setattr__(self, name, mask_credentials(getattr(self, name)))
 
     def __str__(self) -> str:
-        return f"{self.where}\n    rule:   {self.rule}\n    value:  {self.value}\n    repair: {self.repair}"
+        where, rule, value, repair = map(visible, (self.where, self.rule, self.value, self.repair))
+        return f"{where}\n    rule:   {rule}\n    value:  {value}\n    repair: {repair}"
 
 
 class StudyError(Exception):

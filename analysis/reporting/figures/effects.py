@@ -14,6 +14,7 @@ from analysis.reporting.figures.style import (
     INK,
     OKABE_ITO,
     STYLE,
+    as_label,
     captioned,
     frame_accuracies,
     line_style,
@@ -84,7 +85,7 @@ def _draw_curve(axes: Axes, effect: LevelEffect, i: int, *, band: float) -> None
 
 
 def _frame_curves(axes: Axes, effects: Sequence[LevelEffect]) -> None:
-    axes.set(title=effects[0].factor, xlabel="time step t")
+    axes.set(title=as_label(effects[0].factor), xlabel="time step t")
     frame_accuracies(axes, [estimate for effect in effects for estimate in effect.accuracy_at_t])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y")
@@ -139,7 +140,7 @@ def _frame_differences(axes: Axes, outcome: Outcome, effects: Sequence[LevelEffe
     for place in range(1, len(effects)):
         if effects[place].factor != effects[place - 1].factor:
             axes.axhline(place - 0.5, color=INK, linewidth=0.5, alpha=0.4)
-    axes.set(title=outcome.name, xlabel=label)
+    axes.set(title=as_label(outcome.name), xlabel=label)
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
 

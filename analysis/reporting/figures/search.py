@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from analysis.reporting import formatting
 from analysis.reporting.document_model import CaptionedFigure, heading
-from analysis.reporting.figures.style import INK, MARKERS, OKABE_ITO, STYLE, captioned, panels, scale_of
+from analysis.reporting.figures.style import INK, MARKERS, OKABE_ITO, STYLE, as_label, captioned, panels, scale_of
 from analysis.reporting.topics.search import by_importance, error_in_words, reference_in_words
 from analysis.statistics.data.outcomes import Outcome, has_several_objectives, objectives_of
 from analysis.statistics.search.exploration import Exploration
@@ -49,7 +49,7 @@ def search_figures(summary: Summary) -> list[CaptionedFigure]:
 
 
 def _label(outcome: Outcome, name: str) -> str:
-    return f"{name} (%)" if outcome.is_fraction else name
+    return as_label(f"{name} (%)" if outcome.is_fraction else name)
 
 
 def importance(summary: Summary) -> Figure | None:
@@ -68,9 +68,9 @@ def importance(summary: Summary) -> Figure | None:
         for axes, (outcome, importances) in zip(places, judged.items(), strict=True):
             for place, one in enumerate(importances):
                 _draw_shares(axes, one, place)
-            axes.set_yticks(range(len(importances)), [one.factor for one in importances])
+            axes.set_yticks(range(len(importances)), [as_label(one.factor) for one in importances])
             axes.set_ylim(len(importances) - 0.5, -0.5)
-            axes.set(title=heading(outcome), xlabel="share (%)", xlim=(0, None))
+            axes.set(title=as_label(heading(outcome)), xlabel="share (%)", xlim=(0, None))
         places[0].legend(loc="lower right")
         return figure
 
@@ -100,7 +100,7 @@ def dependence(explored: Exploration, learnt: SurrogateModel) -> Figure | None:
             _draw_dependence(axes, one, scale)
             axes.set_ylim(low - 0.12 * (high - low), high + 0.05 * (high - low))
             _draw_tried(axes, explored, one)
-            axes.set(xlabel=one.axis.factor, ylabel=_label(learnt.outcome, learnt.outcome.name))
+            axes.set(xlabel=as_label(one.axis.factor), ylabel=_label(learnt.outcome, learnt.outcome.name))
         return figure
 
 
@@ -122,7 +122,7 @@ def _draw_dependence(axes: Axes, one: Dependence, scale: float) -> None:
     x = list(range(len(kept)))
     mean, error = scale * one.mean[list(kept)], scale * (one.high - one.mean)[list(kept)]
     axes.errorbar(x, mean, yerr=error, color=colour, marker="o", linestyle="-" if one.axis.is_ordered else "none")
-    labels = [_shortened(level_in_words(one.levels[place])) for place in kept]
+    labels = [as_label(_shortened(level_in_words(one.levels[place]))) for place in kept]
     is_long = max(map(len, labels)) * len(labels) > 24
     axes.set_xticks(x, labels, rotation=60 if is_long else 0, ha="right" if is_long else "center", rotation_mode="anchor")
     axes.set_xlim(-0.5, len(kept) - 0.5)

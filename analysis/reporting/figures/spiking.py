@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 
 from analysis.reporting import formatting
 from analysis.reporting.document_model import CaptionedFigure
-from analysis.reporting.figures.style import INK, OKABE_ITO, STYLE, captioned, frame_accuracies, logarithmic, panels, wrapped
+from analysis.reporting.figures.style import (
+    INK,
+    OKABE_ITO,
+    STYLE,
+    as_label,
+    captioned,
+    frame_accuracies,
+    logarithmic,
+    panels,
+    wrapped,
+)
 from analysis.reporting.topics.published import Published, matches
 from analysis.reporting.topics.spiking import numbered, row_in_words
 from analysis.statistics.data.estimates import Estimate
@@ -138,7 +148,7 @@ def sparsity_by_layer(summary: Summary) -> Figure | None:
         figure, (axes,) = panels(1, 1, (3.1 + 0.62 * len(layers), 1.0 + heights))
         _draw_heat_map(axes, np.array(values), num_own=len(rows))
         turn: Any = {"rotation": 35, "ha": "right"} if max(map(len, layers)) > LONGEST_UPRIGHT else {}
-        axes.set_xticks(range(len(layers)), layers, **turn)
+        axes.set_xticks(range(len(layers)), map(as_label, layers), **turn)
         axes.set_yticks(range(len(labels)), labels)
         axes.tick_params(length=0)
         axes.set_title("zeros among the outputs (%)", loc="left")

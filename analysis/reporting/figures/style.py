@@ -4,7 +4,9 @@ A figure is drawn in one set of colours. The page has its own of the same hues f
 template's style), so that lines keep 3:1 and texts 4.5:1 against either paper; files have a white one.
 """
 
+import html
 import io
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +20,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 from analysis.reporting.document_model import CaptionedFigure
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.outcomes import Outcome
+from studies.plain_text import visible
 
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Safe for colour-blind readers (Okabe and Ito 2008); the page's properties --hue-0 … --hue-5 stand for them."""
@@ -134,8 +137,15 @@ def scale_of(outcome: Outcome) -> float:
     return 100.0 if outcome.is_fraction else 1.0
 
 
+def as_label(text: str) -> str:
+    """A text as it stands in a figure: dollars begin no formula, and a line that begins with _ is not left out of a legend."""
+    text = re.sub(r"(?<!\\)\$", r"\\$", visible(text))
+    return f" {text}" if text.startswith("_") else text
+
+
 def wrapped(label: str, width: int = 26) -> str:
     """A label broken into lines of at most ``width`` characters; longer words stay whole."""
+    label = as_label(label)
     return "\n".join(textwrap.wrap(label, width, break_long_words=False, break_on_hyphens=False)) or label
 
 
@@ -151,7 +161,9 @@ def inline_svg(figure: Figure, label: str) -> str:
     for i, hue in enumerate(OKABE_ITO):
         text = text.replace(hue, f"var(--hue-{i}, {hue})")
     narrowest = NARROWEST * float(figure.get_figwidth()) * POINTS_PER_INCH
-    return text.replace("<svg", f'<svg role="img" aria-label="{label}" style="min-width: min({narrowest:.0f}pt, 100rem)"', 1)
+    return text.replace(
+        "<svg", f'<svg role="img" aria-label="{html.escape(label)}" style="min-width: min({narrowest:.0f}pt, 100rem)"', 1
+    )
 
 
 def png(figure: Figure) -> bytes:

@@ -1,5 +1,6 @@
 """Tables as LaTeX (booktabs): a file for each, and a document that shows them all."""
 
+import itertools
 import re
 import unicodedata
 
@@ -57,7 +58,11 @@ PREAMBLE = r"""\documentclass{article}
 
 def to_latex(document: Document) -> dict[str, str]:
     """File names and contents: one file for every table, and ``tables.tex``, which inputs them and compiles as it is."""
-    tables = {f"{slug(table.title)}.tex": _float(table) for table in document.sections if isinstance(table, Table)}
+    tables: dict[str, str] = {}
+    for table in document.sections:
+        if isinstance(table, Table):
+            names = (f"{slug(table.title)}{'_' * bool(i)}{i or ''}.tex" for i in itertools.count())
+            tables[next(name for name in names if name not in (*tables, DOCUMENT))] = _float(table)
     inputs = "".join(f"\\input{{{name}}}\n" for name in tables) or "No outcome has a table.\n"
     return {**tables, DOCUMENT: f"{PREAMBLE}{inputs}\\end{{document}}\n"}
 

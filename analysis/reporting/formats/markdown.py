@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from analysis.reporting.document_model import Document, ItemList, Table
+from studies.plain_text import in_markdown
 
 MOST_COLUMNS = 6
 MOST_ROWS = 20
@@ -11,22 +12,29 @@ MOST_ROWS = 20
 
 
 def to_markdown(document: Document) -> str:
-    """The whole document; of figures it shows the files ``figures/NAME.svg``, which it expects beside it."""
-    lines = [f"# {document.title}", "", document.lead, ""]
-    lines += [document.status, ""] if document.status else []
+    """The whole document; of figures it shows the files ``figures/NAME.svg``, which it expects beside it.
+
+    Its texts read as they are: HTML, links and marks in them are escaped.
+    """
+    lines = [f"# {in_markdown(document.title)}", "", in_markdown(document.lead), ""]
+    lines += [in_markdown(document.status), ""] if document.status else []
     lines += _bullets(document.verdicts)
     lines += _warnings(document)
     for figure in document.figures:
-        lines += [f"## {figure.title}", "", f"![{figure.title}](figures/{figure.name}.svg)", "", figure.caption, ""]
+        title = in_markdown(figure.title)
+        lines += [f"## {title}", "", f"![{title}](figures/{figure.name}.svg)", "", in_markdown(figure.caption), ""]
     for section in document.sections:
-        lines += [f"## {section.title}", ""]
-        lines += _bullets(section.items) if isinstance(section, ItemList) else [section.caption, "", *_table(section), ""]
+        lines += [f"## {in_markdown(section.title)}", ""]
+        if isinstance(section, ItemList):
+            lines += _bullets(section.items)
+        else:
+            lines += [in_markdown(section.caption), "", *_table(section), ""]
     return "\n".join(lines)
 
 
 def to_markdown_note(document: Document) -> str:
     """The answer in short: the headline, the other verdicts, the warnings, and the first columns and rows of the first table."""
-    lines = [document.headline, ""]
+    lines = [in_markdown(document.headline), ""]
     lines += _bullets([verdict for verdict in document.verdicts if verdict != document.headline])
     lines += _warnings(document)
     tables = [section for section in document.sections if isinstance(section, Table)]
@@ -38,15 +46,17 @@ def to_markdown_note(document: Document) -> str:
 
 
 def _bullets(items: Sequence[str]) -> list[str]:
-    return [*(f"- {item}" for item in items), ""]
+    return [*(f"- {in_markdown(item)}" for item in items), ""]
 
 
 def _warnings(document: Document) -> list[str]:
-    return [f"**{warning}**\n" for warning in document.warnings]
+    return [f"**{in_markdown(warning)}**\n" for warning in document.warnings]
 
 
 def _table(table: Table) -> list[str]:
     wide = table.fitted("wide")
     rules = ["---" if column.is_text else "---:" for column in wide.columns]
-    rows = [[column.title for column in wide.columns], rules, *(row.cells for row in wide.rows)]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in rows]
+    titles, *rows = [
+        list(map(in_markdown, cells)) for cells in ([c.title for c in wide.columns], *(row.cells for row in wide.rows))
+    ]
+    return [f"| {' | '.join(cells)} |" for cells in (titles, rules, *rows)]

@@ -27,7 +27,7 @@ def tidy_records(runs: Sequence[RunRecord]) -> dict[str, bytes]:
     names, kinds = ("identity", "t", "accuracy"), (pa.string(), pa.int64(), pa.float64())
     arrays = [pa.array(column, kind) for column, kind in zip(zip(*curves, strict=True), kinds, strict=True)]
     table = pa.table(dict(zip(names, arrays, strict=True)))
-    return {**records, "curves.parquet": _parquet(table), "curves.csv": csv_text(names, curves).encode()}
+    return {**records, "curves.parquet": _parquet(table), "curves.csv": csv_text([names, *curves]).encode()}
 
 
 def _parquet(table: pa.Table) -> bytes:

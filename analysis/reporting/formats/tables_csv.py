@@ -1,8 +1,13 @@
-"""Tables as CSV: numbers unrounded, levels in words, nothing where there is no value."""
+"""Tables as CSV: numbers unrounded, levels in words, nothing where there is no value.
+
+A spreadsheet takes a text that begins with = + - or @ for a formula, and runs it. Such a text gets an apostrophe in front, by
+which spreadsheets mark texts; numbers stay as they are.
+"""
 
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,22 +16,46 @@ from analysis.statistics.data.outcomes import outcomes_of
 from analysis.statistics.summary import Summary
 from studies.run_record import TEST_ACCURACY, Level, RunRecord, level_in_words
 
+Rows = list[list[Any]]
+"""The cells of a table, line by line; the first line has the names of the columns."""
 
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A CSV file with a header."""
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""How a text begins that a spreadsheet takes for a formula, or that has got its apostrophe."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE)
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """A CSV file of these lines, in which no text is a formula; without its first apostrophe such a text is as it was."""
+    return "".join(map(_line, rows))
+
+
+def _line(row: Sequence[Any]) -> str:
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return out.getvalue()
+    csv.writer(out, lineterminator="\r\n").writerow(map(_no_formula, row))  # it quotes line ends that it knows of, and no others
+    return out.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _no_formula(cell: Any) -> Any:
+    is_formula = isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
+    return f"'{cell}" if is_formula else cell
 
 
 def effects_csv(summary: Summary) -> str:
+    """``effects_rows`` as a CSV file."""
+    return csv_text(effects_rows(summary))
+
+
+def configurations_csv(summary: Summary) -> str:
+    """``configurations_rows`` as a CSV file."""
+    return csv_text(configurations_rows(summary))
+
+
+def effects_rows(summary: Summary) -> Rows:
     """A line for every outcome, factor and level; only the header for designs that compare no levels."""
     header = "outcome factor level is_baseline num_planned num_finished mean low high".split()
     header += "difference difference_low difference_high p corrected_p verdict num_cells".split()
     header += "sd_of_differences effect_size is_adjusted".split()
-    rows: list[list[Any]] = []
+    rows: Rows = [header]
     for outcome, effects in summary.effects.items():
         for e in effects:
             c = e.contrast
@@ -34,10 +63,10 @@ def effects_csv(summary: Summary) -> str:
             sizes = [c.sd, c.effect_size] if c else [""] * 2
             level: list[Any] = [outcome.metric, e.factor, level_in_words(e.level), e.is_baseline, e.num_planned, e.num_finished]
             rows.append([*level, *_bounds(e.estimate), *compared, e.verdict, e.num_cells, *sizes, e.is_adjusted])
-    return csv_text(header, rows)
+    return rows
 
 
-def configurations_csv(summary: Summary) -> str:
+def configurations_rows(summary: Summary) -> Rows:
     """A line for every configuration of a random design or a search, the best first; for other designs only the header."""
     study, outcomes = summary.study, outcomes_of(summary.study)
     counts = ["num_planned", "num_finished", "keeps_limits", "on_pareto_front", "front_probability"]
@@ -45,7 +74,7 @@ def configurations_csv(summary: Summary) -> str:
     for metric in (*(outcome.metric for outcome in outcomes), TEST_ACCURACY):
         header += [metric, f"{metric} low", f"{metric} high"]
     header += [f"selected on {outcome.metric}" for outcome in outcomes]
-    rows: list[list[Any]] = []
+    rows: Rows = [header]
     for ranking in summary.rankings:
         for found in ranking.configurations:
             estimates = [*(found.estimates.get(outcome) for outcome in outcomes), found.test_estimate]
@@ -54,7 +83,7 @@ def configurations_csv(summary: Summary) -> str:
             row += [found.num_finished(summary.primary), found.keeps_limits, found.on_front, probability]
             row += [number for estimate in estimates for number in _bounds(estimate)]
             rows.append([*row, *(found.selected_on.get(outcome, "") for outcome in outcomes)])
-    return csv_text(header, rows)
+    return rows
 
 
 def replicates_csv(runs: Sequence[RunRecord]) -> str:
@@ -63,12 +92,12 @@ def replicates_csv(runs: Sequence[RunRecord]) -> str:
     tuned = sorted({name for run in runs for name in run.tuned})
     metrics = sorted({name for run in runs for name in run.metrics})
     names = [*factors, *(f"tuned.{name}" for name in tuned), "seed", "status", "reason", *metrics]
-    rows = []
+    rows: Rows = [["identity", "run_id", "role", *names]]
     for run in runs:
         levels = [*_levels(run.levels, factors), *_levels(run.tuned, tuned)]
         values = [run.metrics.get(name, "") for name in metrics]
         rows.append([run.identity, run.run_id, run.role, *levels, run.seed, run.status, run.reason, *values])
-    return csv_text(["identity", "run_id", "role", *names], rows)
+    return csv_text(rows)
 
 
 def comparison_csv(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
@@ -88,7 +117,7 @@ def comparison_csv(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> s
         ]
         for row in rows
     ]
-    return csv_text(["kind", "outcome", *factors, *names], lines)
+    return csv_text([["kind", "outcome", *factors, *names], *lines])
 
 
 def _levels(levels: Mapping[str, Level], names: Sequence[str]) -> list[str]:

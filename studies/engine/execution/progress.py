@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from studies.plain_text import visible
 from studies.run_record import ACCURACY
 
 SECONDS_BETWEEN_LINES = 15.0
@@ -52,7 +53,7 @@ class Progress:
     def consider(self, title: str, metrics: Mapping[str, float]) -> None:
         """Note a complete replicate if it is the best so far."""
         if ACCURACY in metrics and (self.best is None or metrics[ACCURACY] > self.best[0]):
-            self.best = (metrics[ACCURACY], title)
+            self.best = (metrics[ACCURACY], visible(title))
 
     @property
     def remaining_s(self) -> float | None:
@@ -99,7 +100,7 @@ class Display:
 
     def say(self, words: str) -> None:
         """Print a line that stays."""
-        self._console.print(words, style="yellow", highlight=False, soft_wrap=True)
+        self._console.print(visible(words), style="yellow", highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -122,7 +123,7 @@ def _frame(progress: Progress) -> Group:
         Text(f"{clock(progress.remaining_s)} left", "bold"),
     )
     best = f"best {100 * progress.best[0]:.2f} %  {progress.best[1]}" if progress.best else "no result yet"
-    running = [Text(f"  {line}", "dim", no_wrap=True, overflow="ellipsis") for line in progress.running.values()]
+    running = [Text(f"  {visible(line)}", "dim", no_wrap=True, overflow="ellipsis") for line in progress.running.values()]
     bar = Table.grid(expand=True)  # a bar alone ends no line
     bar.add_row(ProgressBar(progress.total, progress.num_done + progress.num_failed))
     return Group(bar, counts, Text(best), *running)

@@ -12,8 +12,9 @@ from studies.credentials import has_credentials
 from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.study import Study
 from studies.engine.recording.study_record import code_tags
-from trainables.data import datasets
+from studies.plain_text import in_markdown
 from trainables.data.datasets import NO_IMAGES
+from trainables.data.npz_files import Array
 
 DESCRIPTION = "mlflow.note.content"
 PARENT = "mlflow.parentRunId"
@@ -51,13 +52,13 @@ def _description(study: Study, replicate: Replicate, link: str) -> str:
         "finalist": "a finalist's other seed",
         "tuning": "a trial of the tuning",
     }
-    what = ", ".join(part for part in (f"**{replicate.title}**", roles[replicate.role]) if part)
+    what = ", ".join(part for part in (f"**{in_markdown(replicate.title)}**", roles[replicate.role]) if part)
     uri = study.stores.tracking_uri
     command = f"spikesweep reproduce {replicate.identity}"
     store = f" --tracking-uri '{uri}'" if not has_credentials(uri) else ""  # else its user has the password
     with_store = "" if store else ", with `MLFLOW_TRACKING_URI` naming this store"
     return (
-        f"{what}, of the study [{study.stores.name}]({link}): {study.question}\n\n"
+        f"{what}, of the study [{study.stores.name}]({link}): {in_markdown(study.question)}\n\n"
         f"To train exactly this replicate again, and see whether the numbers agree{with_store}:\n\n```\n{command}{store}\n```"
     )
 
@@ -118,6 +119,6 @@ def dataset_input(study: Study, replicate: Replicate) -> DatasetInput | None:
     return DatasetInput(shown, [InputTag("mlflow.data.context", "training, validation, test")])
 
 
-def _tensor(array: datasets.Array) -> str:
+def _tensor(array: Array) -> str:
     spec = {"dtype": str(array.dtype), "shape": [-1, *array.shape[1:]]}
     return json.dumps([{"type": "tensor", "tensor-spec": spec}])

@@ -20,6 +20,7 @@ from studies.engine.recording.mlflow_ui_internals import VIEW, VIEW_ADDRESS
 from studies.engine.recording.replicate_runs import DESCRIPTION
 from studies.engine.recording.saved_views import named_views, saved_views
 from studies.engine.recording.study_record import code_tags, study_description
+from studies.plain_text import in_markdown
 from studies.run_record import StudyRecord
 
 RUNNING = "running"
@@ -46,7 +47,7 @@ class StudyRun:
         else:
             self.run_id = client.create_run(experiment_id, tags=tags, run_name=study.stores.name).info.run_id
         if study.stores.experiment == study.stores.name:  # else the first of the studies that share it would speak for all
-            client.set_experiment_tag(experiment_id, DESCRIPTION, study.question)
+            client.set_experiment_tag(experiment_id, DESCRIPTION, in_markdown(study.question))
         client.log_text(self.run_id, study.text, run_record.STUDY_FILE_ARTIFACT)
 
     def write_record(self, record: StudyRecord, counts: Counter[str], status: str) -> None:

@@ -39,6 +39,7 @@ from studies.engine.recording.study_record import command, study_record
 from studies.engine.recording.study_run import RUNNING, StudyRun
 from studies.engine.recording.write_queue import WriteQueue
 from studies.mlflow_access import find_experiment, of_kind, search_runs
+from studies.plain_text import as_code
 from studies.run_record import StudyRecord
 
 SECONDS_BETWEEN_RECORDS = 30.0
@@ -159,7 +160,9 @@ class Tracker:
     def end_study(self, planned: Sequence[Replicate], notes: Sequence[str], status: str) -> None:
         """The study has ended or was interrupted: its record gets all that it asked for, and its run MLflow's ``status``."""
         status_in_words = (
-            "all that was asked for has ended" if status == "FINISHED" else f"interrupted; `{command(self._study)}` goes on"
+            "all that was asked for has ended"
+            if status == "FINISHED"
+            else f"interrupted; {as_code(command(self._study))} goes on"
         )
         self._put_record(planned, notes, status_in_words)
         self._queue.put("the study's end", lambda: self._client.set_terminated(self._study_run.run_id, status))

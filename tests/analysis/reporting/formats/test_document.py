@@ -117,7 +117,7 @@ def test_numbers_wrap_where_they_do_not_fit() -> None:
 def test_a_note_begins_with_the_headline() -> None:
     """Then the other verdicts, warnings, and the first table without its last columns and its caption."""
     note = to_markdown_note(document_of(ItemList("Design", ["x"]), table_of(row("4", "lower"))))
-    assert note.startswith("best: T=8.\n\n- T helps.\n\n**One | seed.**\n\n| factor | level |")
+    assert note.startswith("best: T=8.\n\n- T helps.\n\n**One \\| seed.**\n\n| factor | level |")
     assert "Means over seeds." not in note
 
 
