@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from analysis.records import mlflow_store, recorded_design
+from analysis.records.left_out import is_of_data, left_out_in_words
 from analysis.records.mlflow_store import NoStudyError, StoredRun
 from analysis.words import counted, first_of
 from studies import run_record
@@ -62,9 +63,8 @@ def load_recorded_study(name: str, tracking_uri: str) -> RecordedStudy:
         raise NoStudyError(str(error)) from None
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError, json.JSONDecodeError) as error:
         raise NoStudyError(f"the study {name!r} cannot be read from MLflow: {reason_of(error, tracking_uri)}") from None
-    return RecordedStudy(
-        study, records, [*warnings, *found.warnings(), *_left_out(found.replicates, records), *of_deleted, *of_curves]
-    )
+    of_replicates = _left_out(study, found.replicates, records)
+    return RecordedStudy(study, records, [*warnings, *found.warnings(), *of_replicates, *of_deleted, *of_curves])
 
 
 class _RunsByKind:
@@ -132,7 +132,8 @@ def _counts_first(run: StoredRun) -> tuple[bool, int, str]:
 def _records(study: StudyRecord, runs: Mapping[str, StoredRun]) -> list[RunRecord]:
     """The record's replicates, then what a search or a tuning proposed and the record does not name, oldest first."""
     known = {planned.identity for planned in study.replicates}
-    others = [recorded_design.planned_of(run) for identity, run in runs.items() if identity not in known]
+    of_data = {identity: run for identity, run in runs.items() if identity not in known and is_of_data(study, run)}
+    others = [recorded_design.planned_of(run) for run in of_data.values()]
     proposed = [
         other for other in others if other.role in recorded_design.FOUND_BY_TAGS and recorded_design.is_of_space(study, other)
     ]
@@ -140,13 +141,9 @@ def _records(study: StudyRecord, runs: Mapping[str, StoredRun]) -> list[RunRecor
     return [_record(replicate, runs.get(replicate.identity)) for replicate in (*study.replicates, *proposed)]
 
 
-def _left_out(runs: Mapping[str, StoredRun], records: Sequence[RunRecord]) -> list[str]:
+def _left_out(study: StudyRecord, runs: Mapping[str, StoredRun], records: Sequence[RunRecord]) -> list[str]:
     shown = {record.identity for record in records}
-    lost = [runs[identity].name for identity in runs if identity not in shown]
-    if not lost:
-        return []
-    what = f"{counted(len(lost), 'replicate is', 'replicates are')} of levels or seeds that the study no longer asks for"
-    return [f"{what} ({first_of(lost, NUM_NAMED, '; ')}), and left out."]
+    return left_out_in_words(study, [run for identity, run in runs.items() if identity not in shown], records)
 
 
 def _record(planned: PlannedReplicate, run: StoredRun | None) -> RunRecord:

@@ -37,7 +37,7 @@ def check(
     sets other than the trainable's defaults, the cells that will be trained, the time and memory that they take on this
     machine, and the smallest effect that the design can detect. Writes nothing.
 
-    With --json: name, question, trainables, design, factors, config, notes, num_cells, seeds, num_replicates,
+    With --json: name, question, trainables, design, factors, data, config, notes, num_cells, seeds, num_replicates,
     num_source_networks, num_source_networks_trained, cells, cells_are_a_sample, forecast, sensitivity, warnings.
 
     Exit codes: 0 the study is valid, 2 it is not.
@@ -47,14 +47,16 @@ def check(
     from studies.commands.check_page import as_data, page
     from studies.commands.forecast import forecast
     from studies.engine.execution.preflight import open_study
+    from studies.engine.execution.runner import notes_on_data
     from studies.engine.ledger.ledger import read_ledger
     from studies.engine.proposing.earlier_trials import read_known
 
     with problems_exit_2():
         loaded = open_study(study, all_overrides(overrides, storage, tracking_uri))
-        warm = read_known(loaded, read_ledger(loaded.stores.ledger, loaded.stores.name, loaded.space)).warm_start
+        entries = read_ledger(loaded.stores.ledger, loaded.stores.name, loaded.space)
+        warm, of_ledger = read_known(loaded, entries).warm_start, notes_on_data(loaded, entries)
     predicted = forecast(loaded, num_cpus) if timing else None
     if as_json:
-        print_json(as_data(loaded, predicted, warm))
+        print_json(as_data(loaded, predicted, warm, of_ledger))
     else:
-        out.print(page(loaded, predicted, warm, width=out.width, full=full))
+        out.print(page(loaded, predicted, warm, of_ledger, width=out.width, full=full))

@@ -19,7 +19,9 @@ from studies.engine.definition.study import Study, domain_in_words
 from studies.engine.execution.resource_requests import GIB
 from studies.engine.execution.runner import num_trained_source_networks
 from studies.engine.proposing.adaptive_search import WarmStart
+from studies.plain_text import visible
 from studies.run_record import level_in_words, levels_in_words
+from trainables.data.classes import ClassCounts, class_counts, class_warnings, counts_in_words
 from trainables.data.datasets import NO_IMAGES
 from trainables.training.configs import config_sections
 from trainables.training.recipe import Recipe
@@ -33,8 +35,11 @@ NUM_PROBES = 24
 MINUTE_S, HOUR_S = 60.0, 3600.0
 
 
-def as_data(study: Study, forecast: Forecast | None, warm: WarmStart) -> dict[str, Any]:
-    """Everything that check found, as data for ``--json``; the help of check names the keys."""
+def as_data(study: Study, forecast: Forecast | None, warm: WarmStart, of_ledger: Sequence[str] = ()) -> dict[str, Any]:
+    """Everything that check found, as data for ``--json``; the help of check names the keys.
+
+    ``of_ledger`` is sentences on what was trained earlier.
+    """
     found = sensitivity(study)
     return {
         "name": study.stores.name,
@@ -42,6 +47,7 @@ def as_data(study: Study, forecast: Forecast | None, warm: WarmStart) -> dict[st
         "trainables": study.trainables,
         "design": study.design,
         "factors": {factor.name: domain_in_words(factor) for factor in study.space.factors},
+        "data": _data(study),
         "config": {name: _shared_fields(study, config) for name, config in _shared_configs(study).items()},
         "notes": [*study.notes, *_warm_in_words(warm)],
         "num_cells": len(study.cells),
@@ -53,8 +59,43 @@ def as_data(study: Study, forecast: Forecast | None, warm: WarmStart) -> dict[st
         "cells_are_a_sample": bool(forecast and forecast.sampled),
         "forecast": _forecast_data(forecast) if forecast else None,
         "sensitivity": found,
-        "warnings": list(warnings(study, forecast, found)),
+        "warnings": [*of_ledger, *_data_warnings(study), *warnings(study, forecast, found)],
     }
+
+
+def _data(study: Study) -> dict[str, dict[str, Any]]:
+    """Every data set: its digest, the shape of its images, and how many images of each class each part has."""
+    counts = _class_counts(study)
+    return {
+        name: {
+            "digest": dataset.digest,
+            "image_shape": dataset.image_shape,
+            "num_classes": dataset.num_classes,
+            **{part: counted_images.tolist() for part, counted_images in vars(counts[name]).items()},
+        }
+        for name, dataset in study.binder.datasets.items()
+        if name in counts
+    }
+
+
+def _class_counts(study: Study) -> dict[str, ClassCounts]:
+    """The counts of every data set that has images, split as the first of the cells, or of random ones, has it."""
+    cells = study.cells or [study.space.random_cell(random.Random(0))]  # noqa: S311  # nothing secret
+    counts: dict[str, ClassCounts] = {}
+    for cell in cells if len(study.binder.datasets) > 1 else cells[:1]:
+        config = study.binder.configuration(cell).config
+        if config.data != NO_IMAGES and config.data not in counts:
+            counts[config.data] = class_counts(
+                study.binder.datasets[config.data],
+                validation_fraction=config.validation_fraction,
+                split_seed=config.split_seed,
+                num_train_images=config.num_train_images,
+            )
+    return counts
+
+
+def _data_warnings(study: Study) -> list[str]:
+    return [warning for name, counts in _class_counts(study).items() for warning in class_warnings(name, counts)]
 
 
 def _shared_fields(study: Study, config: Recipe) -> dict[str, dict[str, Any]]:
@@ -82,13 +123,16 @@ def _forecast_data(forecast: Forecast) -> dict[str, Any]:
     return {**data, "fits": forecast.fits}
 
 
-def page(study: Study, forecast: Forecast | None, warm: WarmStart, *, width: int, full: bool = False) -> Group:
+def page(
+    study: Study, forecast: Forecast | None, warm: WarmStart, of_ledger: Sequence[str] = (), *, width: int, full: bool = False
+) -> Group:
     """The page of ``spikesweep check``, for a person: what is trained, what differs from defaults, the cells, what to expect.
 
-    ``full`` shows every field of the configs, by section, and all cells.
+    ``of_ledger`` is sentences on what was trained earlier; ``full`` shows every field of the configs, by section, and all cells.
     """
     found = sensitivity(study)
-    parts: list[RenderableType] = [Text(study.stores.name, "bold"), Text(study.question), Text(), _facts(study, forecast, warm)]
+    heading = [Text(study.stores.name, "bold"), Text(visible(study.question)), Text()]
+    parts: list[RenderableType] = [*heading, _facts(study, forecast, warm)]
     parts += [Text(), _factors_table(study, full=full)]
     for table in _fields_tables(study) if full else _settings_tables(study):
         parts += [Text(), table]
@@ -99,7 +143,8 @@ def page(study: Study, forecast: Forecast | None, warm: WarmStart, *, width: int
         parts.append(Text(_forecast_in_words(forecast)))
     if found:
         parts.append(Text(_sensitivity_in_words(study, found)))
-    parts += [Text(f"warning: {warning}", "yellow") for warning in warnings(study, forecast, found)]
+    said = [*of_ledger, *_data_warnings(study), *warnings(study, forecast, found)]
+    parts += [Text(visible(f"warning: {warning}"), "yellow") for warning in said]
     return Group(*parts, Text("The study is valid.", "green"))
 
 
@@ -109,11 +154,8 @@ def _facts(study: Study, forecast: Forecast | None, warm: WarmStart) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("trainable", ", ".join(study.trainables) + (f", {study.content.preset}" if study.content.preset else ""))
-    for name, dataset in study.binder.datasets.items():
-        if name != NO_IMAGES:
-            shape = "×".join(map(str, dataset.image_shape))
-            images = f"{len(dataset.train_labels):,} training images of {shape} pixels, {dataset.num_classes} classes"
-            table.add_row("data", f"{name}: {images}")
+    for line in _data_in_words(study):
+        table.add_row("data", line)
     design = study.design.replace("_", " ")
     table.add_row("design", f"{design}: {_size_in_words(study)} = {num_planned(study):,} replicates")
     if study.search:
@@ -123,15 +165,25 @@ def _facts(study: Study, forecast: Forecast | None, warm: WarmStart) -> Table:
         if study.search.pruner:
             table.add_row("pruner", str(study.search.pruner["name"]))
     if study.tuning:
-        tuned = [f"{factor.name} ({domain_in_words(factor)})" for factor in study.tuning.space.factors]
+        tuned = [f"{factor.name} ({_domain(factor)})" for factor in study.tuning.space.factors]
         table.add_row("tuned", f"in every cell, with seed {study.tuning.seed}: {', '.join(tuned)}")
     for constraint in study.content.constraints:
-        table.add_row("constraint", str(constraint))
+        table.add_row("constraint", visible(str(constraint)))
     for note in (*study.notes, *_warm_in_words(warm)):
-        table.add_row("note", note)
+        table.add_row("note", visible(note))
     if words := source_networks_in_words(study, forecast):
         table.add_row("first", words)
     return table
+
+
+def _data_in_words(study: Study) -> Iterator[str]:
+    counts = _class_counts(study)
+    for name, dataset in study.binder.datasets.items():
+        if name != NO_IMAGES:
+            shape = "×".join(map(str, dataset.image_shape))
+            images = f"{len(dataset.train_labels):,} training images of {shape} pixels, {dataset.num_classes} classes"
+            yield visible(f"{name}: {images}")
+            yield from [f"images of a class: {counts_in_words(counts[name])}"] if name in counts else []
 
 
 def source_networks_in_words(study: Study, forecast: Forecast | None = None) -> str:
@@ -178,16 +230,16 @@ def _factors_table(study: Study, *, full: bool) -> Table:
     table = _table("factor", *compares, *(["where"] if conditions else []))
     table.columns[0].no_wrap = True
     for factor in study.space.factors:
-        baseline = [level_in_words(study.baseline[factor.name])] if study.baseline else []
-        where = " and ".join(f"{name} is {' or '.join(map(level_in_words, levels))}" for name, levels in factor.when.items())
+        baseline = [_level(study.baseline[factor.name])] if study.baseline else []
+        where = " and ".join(f"{name} is {' or '.join(map(_level, levels))}" for name, levels in factor.when.items())
         table.add_row(factor.name, *baseline, _levels_in_words(factor, baseline, full=full), *([where] if conditions else []))
     return table
 
 
 def _levels_in_words(factor: Factor, without: Sequence[str] = (), *, full: bool) -> str:
     if not isinstance(factor.domain, Levels):
-        return domain_in_words(replace(factor, when={}))
-    levels = [word for word in map(level_in_words, factor.domain.values) if word not in without]
+        return _domain(replace(factor, when={}))
+    levels = [word for word in map(_level, factor.domain.values) if word not in without]
     shown = levels if full else levels[:MOST_LEVELS_SHOWN]
     more = [f"… {len(levels)} in all"] if len(shown) < len(levels) else []
     return ("\n" if any(" " in level for level in levels) else ", ").join([*shown, *more])  # a layout is several words
@@ -218,7 +270,7 @@ def _settings_tables(study: Study) -> Iterator[Table]:
             for name in names:
                 value, usual = getattr(config, name), getattr(default, name)
                 if value != usual and name not in varied and name != "data":
-                    rows.setdefault((name, level_in_words(value), level_in_words(usual)), []).append(trainable)
+                    rows.setdefault((name, _level(value), _level(usual)), []).append(trainable)
     if not rows:
         return
     several = len(study.trainables) > 1
@@ -242,7 +294,7 @@ def _fields_tables(study: Study) -> Iterator[Table]:
             table.add_row(Text(section, "bold"))
             for name in names:
                 value, usual = getattr(config, name), getattr(default, name)
-                words, note = level_in_words(value), "" if value == usual else f"default {level_in_words(usual)}"
+                words, note = _level(value), "" if value == usual else f"default {_level(usual)}"
                 if name in varied:
                     words, note = _levels_in_words(factors[name], full=True), varied[name]
                 elif name in inactive:
@@ -298,12 +350,12 @@ def _named_cells(study: Study, cells: Sequence[Cell], width: int) -> list[list[s
     """Titles, then for each cell its names: what it has other than the baseline, its level of each factor, or all in words."""
     if study.design in AROUND_A_BASELINE:
         baseline = study.cells[0]
-        return [["cell"], *([levels_in_words(_difference(cell, baseline)) or "baseline"] for cell in cells)]
+        return [["cell"], *([_cell(_difference(cell, baseline)) or "baseline"] for cell in cells)]
     factors = study.space.names()
     rows = [list(factors), *([_level_or_nothing(cell, name) for name in factors] for cell in cells)]
     if sum(max(map(len, column)) + 2 for column in zip(*rows, strict=True)) <= width:
         return rows
-    return [["cell"], *([levels_in_words(cell)] for cell in cells)]
+    return [["cell"], *([_cell(cell)] for cell in cells)]
 
 
 def _difference(cell: Mapping[str, Level], other: Mapping[str, Level]) -> Cell:
@@ -311,7 +363,7 @@ def _difference(cell: Mapping[str, Level], other: Mapping[str, Level]) -> Cell:
 
 
 def _level_or_nothing(cell: Mapping[str, Level], name: str) -> str:
-    return level_in_words(cell[name]) if name in cell else "–"
+    return _level(cell[name]) if name in cell else "–"
 
 
 def _sizes(configuration: Configuration) -> list[str]:
@@ -358,3 +410,15 @@ def _sensitivity_in_words(study: Study, found: Sensitivity) -> str:
             "paired by seed (give seed_sd to have it in points)"
         )
     return f"smallest effect it can detect with 80 % power: {100 * found.smallest_effect:.2f} points of accuracy ({found.source})"
+
+
+def _level(level: Level) -> str:
+    return visible(level_in_words(level))
+
+
+def _cell(levels: Mapping[str, Level]) -> str:
+    return visible(levels_in_words(levels))
+
+
+def _domain(factor: Factor) -> str:
+    return visible(domain_in_words(factor))

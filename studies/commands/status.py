@@ -11,6 +11,7 @@ from studies.commands.options import (
     print_json,
     problems_exit_2,
 )
+from studies.plain_text import visible
 
 
 def status(study: StudyArgument, overrides: SetOption = None, storage: StorageOption = None, as_json: JsonOption = False) -> None:
@@ -19,7 +20,7 @@ def status(study: StudyArgument, overrides: SetOption = None, storage: StorageOp
     Counts replicates by state (planned, running, complete, pruned, failed), and gives the reason of every failure. Can be
     called while the study runs.
 
-    With --json: name, num_replicates, states, best, failures.
+    With --json: name, num_replicates, states, best, failures, notes.
 
     Exit codes: 0 the study was found, whatever its state; 2 the input is wrong.
 
@@ -35,7 +36,9 @@ def status(study: StudyArgument, overrides: SetOption = None, storage: StorageOp
         return
     out.print(f"{found.name}: {found.num_replicates} replicates: {counts_in_words(found.states)}", highlight=False)
     if found.best:
-        words = f"best so far {100 * found.best.values[ACCURACY]:.2f} % validation accuracy: {found.best.title}"
+        words = f"best so far {100 * found.best.values[ACCURACY]:.2f} % validation accuracy: {visible(found.best.title)}"
         out.print(words, highlight=False, soft_wrap=True)
     for title, reason in found.failures.items():
-        out.print(f"failed: {title}: {reason}", style="red", highlight=False, soft_wrap=True)
+        out.print(visible(f"failed: {title}: {reason}"), style="red", highlight=False, soft_wrap=True)
+    for note in found.notes:
+        out.print(visible(note), style="yellow", highlight=False, soft_wrap=True)

@@ -37,7 +37,7 @@ class Recipe:
 
     num_classes: int | None = setting(None, at_least=1, identity=False)
     """How many classes there are: one more than the largest label. It confirms data in which a class has no training image, or
-    in which there is one class alone. null demands training images of every class, and two classes or more. It changes no
+    in which there is one class alone. null asks for training images of every class, and two classes or more. It changes no
     result: a network has an output for each class in either case."""
 
     image_downscale: int = setting(1, at_least=1)

@@ -65,6 +65,11 @@ class Study:
         return tuple(str(level) for level in domain.values)
 
     @property
+    def data_digests(self) -> Mapping[str, str]:
+        """The digest of every data set, by its name in the study file."""
+        return {name: dataset.digest for name, dataset in self.binder.datasets.items()}
+
+    @property
     def objectives(self) -> Mapping[str, Direction]:
         """The metrics that configurations are judged on, with their directions, primary first; never of the test images."""
         return self.search.objectives if self.search else {ACCURACY: "maximize", SPARSITY: "maximize"}

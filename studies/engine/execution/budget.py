@@ -15,10 +15,11 @@ class StopReason:
     """Why a study begins no more replicates.
 
     ``kind`` is "budget" if the study file allows no more, "interrupted" after a signal (Ctrl-C, or a cluster that takes its
-    machine back), "storage" if a disk, the ledger or the study's lock can no longer be relied on, and "ray" if Ray is lost.
+    machine back), "storage" if a disk, the ledger or the study's lock can no longer be relied on, "ray" if Ray is lost, "data"
+    if a data file is another one than the study was checked with.
     """
 
-    kind: Literal["budget", "interrupted", "storage", "ray"]
+    kind: Literal["budget", "interrupted", "storage", "ray", "data"]
     words: str
     pauses: bool = True
     """Whether replicates in training stop after their current epoch, for the next run to resume; else they train to their end."""
@@ -39,6 +40,8 @@ def what_to_do(reason: StopReason | None) -> str:
     if reason and reason.kind in ("storage", "ray"):
         fix = "fix that and " if reason.kind == "storage" else ""
         return f"{reason.words}; {fix}run the same command again: finished epochs are kept"
+    if reason and reason.kind == "data":
+        return f"{reason.words}; put the file back to go on, or run the same command again to train with the new data"
     return "run the same command again to finish them"
 
 

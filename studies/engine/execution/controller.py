@@ -17,7 +17,7 @@ from studies.engine.execution.budget import CostMeter, StopReason, hours_used_up
 from studies.engine.execution.progress import Display
 from studies.engine.execution.resource_requests import Node, request_for, runs_on_gpu
 from studies.engine.execution.retries import MAX_DEATHS, InFlight, names_memory
-from studies.engine.execution.worker import OUT_OF_MEMORY, STORAGE
+from studies.engine.execution.worker import DATA, OUT_OF_MEMORY, STORAGE
 from studies.engine.ledger.driver_lock import StillHeld
 from studies.engine.ledger.ledger import WITHDRAWN, Ledger, LedgerEntry, LedgerError
 from studies.engine.proposing.proposals import Proposals
@@ -207,15 +207,17 @@ class StudyController:
             self._finish(flight, TrialState.COMPLETE)
 
     def failed(self, identity: str, kind: str, reason: str, traceback: str = "") -> None:
-        """Training has raised an error; ``kind`` is FAILED, OUT_OF_MEMORY or STORAGE of ``worker.py``.
+        """Training has raised an error; ``kind`` is FAILED, OUT_OF_MEMORY, STORAGE or DATA of ``worker.py``.
 
-        With FAILED the item fails; with OUT_OF_MEMORY it is tried again in smaller parts; with STORAGE the study stops.
+        With FAILED the item fails; with OUT_OF_MEMORY it is tried again in smaller parts; with STORAGE or DATA the study stops.
         """
         flight = self._in_flight.get(identity)
         if flight is None:
             return
         if kind == STORAGE:
             self.stop(StopReason("storage", f"a worker could not write to the storage ({reason})"))
+        elif kind == DATA:
+            self.stop(StopReason("data", reason.removeprefix("OtherDataError: ")))
         elif kind == OUT_OF_MEMORY:
             self._retry_smaller(flight, reason, traceback)
         else:

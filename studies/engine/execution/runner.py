@@ -28,6 +28,7 @@ from studies.engine.ledger.ledger import (
     open_ledger,
     read_ledger,
 )
+from studies.engine.ledger.left_aside import LeftAside, left_aside_in_words
 from studies.engine.ledger.reading import ReplicateStatus, ledger_id
 from studies.engine.proposing.adaptive_search import SearchProposals, WarmStart
 from studies.engine.proposing.earlier_trials import Known, read_known, take_over
@@ -37,6 +38,7 @@ from studies.engine.recording.earlier_records import read_earlier_records
 from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.tracker import MLFLOW_STATUS, Tracker
 from studies.engine.recording.watchdog import Watchdog, watched
+from studies.plain_text import visible
 from trainables.training.checkpoints import CheckpointFolder, remove_all_leftovers
 
 SECONDS_TO_DELIVER = 60.0
@@ -111,9 +113,9 @@ def run_study(
     """
     with only_driver(study.stores) as still_held, watched(study.stores) as watchdog, ExitStack() as stack:
         known = read_known(study, _entries(study, console))
-        for note in known.warm_start.notes:
-            console.print(note, highlight=False, soft_wrap=True)
         proposals = proposals_of(study, _history(study, known.entries, retry_failed=retry_failed), known.warm_start)
+        for note in (*known.warm_start.notes, *_left_aside(study, proposals, known.entries)):
+            console.print(visible(note), style="yellow", highlight=False, soft_wrap=True)
         first = proposals.next()
         remove_all_leftovers(study.stores.checkpoints)
         if first:  # Ray first: if it cannot run them, nothing has been made yet
@@ -146,15 +148,16 @@ def proposals_of(study: Study, history: StudyHistory, warm_start: WarmStart) -> 
     return FixedProposals(study.replicates, history)
 
 
-def replicate_statuses(study: Study) -> tuple[int, list[ReplicateStatus]]:
-    """How many replicates a study will have in all, and the status of those that its ledger has; nothing is written.
+def replicate_statuses(study: Study) -> tuple[int, list[ReplicateStatus], list[str]]:
+    """How many replicates a study will have in all, the status of those that its ledger has, and sentences on what else the
+    ledger has; nothing is written.
 
     Raises:
         StudyError: The ledger cannot be read, or MLflow's store if the study starts from earlier studies.
     """
     known = read_known(study, read_ledger(study.stores.ledger, study.stores.name, study.space))
     proposals = proposals_of(study, _history(study, known.entries, retry_failed=False), known.warm_start)
-    return proposals.total(), [
+    statuses = [
         ReplicateStatus(
             title=replicate.title,
             state=entry.state,
@@ -166,6 +169,7 @@ def replicate_statuses(study: Study) -> tuple[int, list[ReplicateStatus]]:
         )
         for replicate, entry in _begun(proposals, known.entries)
     ]
+    return proposals.total(), statuses, _left_aside(study, proposals, known.entries)
 
 
 def num_trained_source_networks(study: Study) -> int:
@@ -344,7 +348,9 @@ def _open_ledger(study: Study, proposals: Proposals, known: Known) -> Ledger:
     ledger = open_ledger(study.stores.ledger, study.stores.name, study.space)
     try:
         take_over(ledger, known)
-        ledger.describe(study.content.digest, {replicate.identity for replicate in proposals.planned()})
+        files = [dataset.file for dataset in study.binder.datasets.values() if dataset.file]
+        planned = {replicate.identity for replicate in proposals.planned()}
+        ledger.describe(study.content.digest, planned, study.data_digests, files)
         ledger.expect(proposals.total())
     except LedgerError as error:
         raise _unwritable(error) from None
@@ -354,6 +360,22 @@ def _open_ledger(study: Study, proposals: Proposals, known: Known) -> Ledger:
 def _unwritable(error: LedgerError) -> StudyError:
     rule, repair = "the ledger must take records", "free some disk space, or look after its database"
     return StudyError([Problem("ledger", rule, str(error), repair)])
+
+
+def notes_on_data(study: Study, entries: Mapping[str, LedgerEntry]) -> list[str]:
+    """Sentences on those entries of a study's ledger that are of data that have changed since."""
+    current = {"", *study.data_digests.values()}
+    changed = [LeftAside(entry.data, entry.data_digest) for entry in entries.values() if entry.data_digest not in current]
+    return left_aside_in_words(changed, study.data_digests)
+
+
+def _left_aside(study: Study, proposals: Proposals, entries: Mapping[str, LedgerEntry]) -> list[str]:
+    """Sentences on the entries that do not count; what a search knows of earlier trials has other sentences beside these."""
+    if study.search:
+        return notes_on_data(study, entries)
+    planned = {replicate.identity for replicate in proposals.planned()}
+    others = [LeftAside(entry.data, entry.data_digest) for identity, entry in entries.items() if identity not in planned]
+    return left_aside_in_words(others, study.data_digests)
 
 
 def _begun(proposals: Proposals, entries: Mapping[str, LedgerEntry]) -> list[tuple[Replicate, LedgerEntry]]:

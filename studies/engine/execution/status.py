@@ -21,6 +21,7 @@ class StudyStatus:
         states: How many replicates are PLANNED, RUNNING, COMPLETE, PRUNED or FAIL; states that none has are left out.
         best: The complete replicate with the highest validation accuracy; None if none is complete.
         failures: The reason of each failure, by the replicate's title.
+        notes: Sentences on replicates that do not count, since the study asks for something else now.
     """
 
     name: str
@@ -28,6 +29,7 @@ class StudyStatus:
     states: Mapping[str, int]
     best: ReplicateStatus | None
     failures: Mapping[str, str]
+    notes: Sequence[str]
 
 
 def study_status(study: str, overrides: Sequence[str] = ()) -> StudyStatus:
@@ -44,7 +46,7 @@ def study_status(study: str, overrides: Sequence[str] = ()) -> StudyStatus:
     recorded = ledger_status(stores.ledger, stores.name, content.digest)
     if recorded is None:
         return _worked_out(study, overrides)
-    return _study_status(stores.name, recorded.total, recorded.replicates)
+    return _study_status(stores.name, recorded.total, recorded.replicates, recorded.notes)
 
 
 def _worked_out(study: str, overrides: Sequence[str]) -> StudyStatus:
@@ -55,7 +57,7 @@ def _worked_out(study: str, overrides: Sequence[str]) -> StudyStatus:
     return _study_status(loaded.stores.name, *replicate_statuses(loaded))
 
 
-def _study_status(name: str, total: int, replicates: Sequence[ReplicateStatus]) -> StudyStatus:
+def _study_status(name: str, total: int, replicates: Sequence[ReplicateStatus], notes: Sequence[str]) -> StudyStatus:
     states = Counter(replicate.state.name for replicate in replicates)
     planned = total - len(replicates)
     complete = [replicate for replicate in replicates if replicate.state == TrialState.COMPLETE]
@@ -65,4 +67,5 @@ def _study_status(name: str, total: int, replicates: Sequence[ReplicateStatus]) 
         states={**states, **({"PLANNED": planned} if planned else {})},
         best=max(complete, key=lambda replicate: replicate.values[ACCURACY], default=None),
         failures={replicate.title: replicate.reason for replicate in replicates if replicate.state == TrialState.FAIL},
+        notes=notes,
     )

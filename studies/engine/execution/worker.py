@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import faulthandler
 import json
+import socket
 import traceback
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -18,7 +19,8 @@ from studies.engine.binding.trainable_modules import load_trainable, make_config
 from studies.engine.execution.ray_session.worker_beats import start_beating
 from studies.engine.execution.system_metrics import SystemMetrics
 from trainables.data.datasets import prepare
-from trainables.training.epoch_report import EpochReport, TrainingError
+from trainables.networks.rules import RuleError
+from trainables.training.epoch_report import EpochReport
 from trainables.training.memory_peak import is_out_of_memory
 
 ASSIGNMENT = "assignment"
@@ -30,10 +32,15 @@ FAILURE = "failure"
 
 STDERR = 2
 """The file descriptor; Ray replaces ``sys.stderr``."""
-FAILED, OUT_OF_MEMORY, STORAGE = "failed", "out of memory", "storage"
-"""Kinds of failure: an error of the replicate itself, too little memory, a storage that cannot be written to."""
+FAILED, OUT_OF_MEMORY, STORAGE, DATA = "failed", "out of memory", "storage", "data"
+"""Kinds of failure: an error of the replicate itself, too little memory, a storage that cannot be written to, other data than
+those that the study was checked with."""
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 """A full disk or one that is read-only: the same would happen to any other replicate."""
+
+
+class OtherDataError(Exception):
+    """The data set on this machine is not the one that the study was checked with, or cannot be read."""
 
 
 class ReplicateWorker(tune.Trainable):  # type: ignore[misc]  # Ray ships no types
@@ -92,6 +99,8 @@ def _kind(error: Exception) -> str | None:
     """The kind of failure that an error means; None if the machine may be to blame, and another process may not meet it."""
     if is_out_of_memory(error):
         return OUT_OF_MEMORY
+    if isinstance(error, OtherDataError):
+        return DATA
     if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
         return STORAGE
     return None if isinstance(error, RuntimeError | OSError) else FAILED
@@ -106,9 +115,14 @@ def _with_system_metrics(reports: Iterator[EpochReport]) -> Generator[EpochRepor
 def _reports(assignment: dict[str, Any]) -> Iterator[EpochReport]:
     trainable = load_trainable(assignment["trainable"])
     config = make_config(trainable.Config, assignment["config"])
-    dataset = prepare(config.data, Path(assignment["data_folder"]))
+    try:
+        dataset = prepare(config.data, Path(assignment["data_folder"]))
+    except RuleError as broken:
+        raise OtherDataError(f"{broken} (on {socket.gethostname()})") from None
     if dataset.digest != assignment["data_digest"]:
-        raise TrainingError(f"the data {config.data} on this machine are not those that the study was checked with")
+        digests = f"digest {dataset.digest[:8]}, not {assignment['data_digest'][:8]}"
+        words = f"the data {config.data} on {socket.gethostname()} are not those that the study was checked with ({digests})"
+        raise OtherDataError(words)
     yield from trainable.train(
         config,
         seed=assignment["seed"],

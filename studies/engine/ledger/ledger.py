@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import time
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -28,6 +28,10 @@ from studies.credentials import mask_credentials
 from studies.engine.binding.optuna_internals import storage_of, study_id_of, trial_id_of
 from studies.engine.ledger.reading import ledger_id
 from studies.engine.ledger.storage import (
+    DATA,
+    DATA_DIGEST,
+    DATA_DIGESTS,
+    DATA_FILES,
     FILE_DIGEST,
     IDENTITY,
     LEDGER_ID,
@@ -44,6 +48,7 @@ from studies.engine.ledger.storage import (
     open_storage,
 )
 from studies.run_record import OBJECTIVES, Role
+from trainables.data.npz_files import FileVersion
 
 if TYPE_CHECKING:  # it imports the trainables, which takes seconds that readers of a ledger need not wait
     from studies.engine.binding.replicates import Replicate
@@ -84,6 +89,8 @@ class LedgerEntry:
         tuned: The values of its tuned hyperparameters.
         notes: What its sampler needs to find again.
         num_out_of_memory: How often it has run out of memory.
+        data: The name of its data set in the study file; empty where an earlier version wrote the entry.
+        data_digest: The digest of the data; empty as ``data`` is.
     """
 
     trial_id: int
@@ -96,6 +103,8 @@ class LedgerEntry:
     tuned: Cell
     notes: Mapping[str, Any]
     num_out_of_memory: int = 0
+    data: str = ""
+    data_digest: str = ""
 
 
 class Ledger:
@@ -141,6 +150,8 @@ class Ledger:
             role=replicate.role,
             tuned=replicate.tuned,
             notes=replicate.notes,
+            data=replicate.recipe.data,
+            data_digest=replicate.data_digest,
         )
         self._record(replicate, entry, unlike=known)
 
@@ -161,6 +172,8 @@ class Ledger:
             _NOTES: entry.notes,
             REASON: entry.reason,
             _OUT_OF_MEMORY: entry.num_out_of_memory,
+            DATA: entry.data,
+            DATA_DIGEST: entry.data_digest,
         }
         trial = create_trial(
             state=entry.state,
@@ -172,8 +185,14 @@ class Ledger:
         trial_id = self._written(lambda: self._create(replicate.identity, trial, unlike=unlike))
         self._entries[replicate.identity] = dataclasses.replace(entry, trial_id=trial_id)
 
-    def describe(self, file_digest: str, planned: Collection[str]) -> None:
-        """Record which version of the study file is run, and which replicates of the ledger are not among those that it plans."""
+    def describe(
+        self, file_digest: str, planned: Collection[str], data_digests: Mapping[str, str], data_files: Sequence[FileVersion]
+    ) -> None:
+        """Record which version of the study file is run, with which data, and which replicates of the ledger are not among those
+        that it plans.
+        """
+        self._attribute(DATA_DIGESTS, dict(data_digests))
+        self._attribute(DATA_FILES, [[version.file, *version.facts] for version in data_files])
         self._attribute(FILE_DIGEST, file_digest)
         self._attribute(OF_EARLIER_VERSIONS, [identity for identity in self._entries if identity not in planned])
 
@@ -315,4 +334,6 @@ def entry_of(trial: FrozenTrial, cell: Cell) -> LedgerEntry:
         tuned=attributes.get(TUNED, {}),
         notes=attributes.get(_NOTES, {}),
         num_out_of_memory=attributes.get(_OUT_OF_MEMORY, 0),
+        data=attributes.get(DATA, ""),
+        data_digest=attributes.get(DATA_DIGEST, ""),
     )

@@ -3,13 +3,19 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search_spaces.language.space import Cell
 from studies.engine.binding.optuna_internals import study_id_of
+from studies.engine.ledger.left_aside import LeftAside, left_aside_in_words
 from studies.engine.ledger.storage import (
+    DATA,
+    DATA_DIGEST,
+    DATA_DIGESTS,
+    DATA_FILES,
     FILE_DIGEST,
     IDENTITY,
     LEDGER_ID,
@@ -25,6 +31,7 @@ from studies.engine.ledger.storage import (
     open_storage,
 )
 from studies.run_record import OBJECTIVES
+from trainables.data.npz_files import FileVersion
 
 
 @dataclass(frozen=True)
@@ -47,10 +54,12 @@ class LedgerStatus:
     Attributes:
         total: How many replicates there will be in all, as far as the last driver knew.
         replicates: Those that have begun.
+        notes: Sentences on others that the ledger has.
     """
 
     total: int
     replicates: Sequence[ReplicateStatus]
+    notes: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,8 @@ class StudyCounts:
 
 
 def ledger_status(ledger: str, study_name: str, file_digest: str) -> LedgerStatus | None:
-    """The status of a study by its ledger alone; None if another version of its file ran last, or none at all.
+    """The status of a study by its ledger alone; None if another version of its file ran last, or with other data, or none at
+    all.
 
     Raises:
         StudyError: The ledger cannot be reached, is none, or is damaged.
@@ -75,7 +85,7 @@ def ledger_status(ledger: str, study_name: str, file_digest: str) -> LedgerStatu
             return None
         storage = open_storage(ledger)
         of_name = [study for study in storage.get_all_studies() if study.user_attrs.get(STUDY_NAME) == study_name]
-        if not of_name or of_name[-1].user_attrs.get(FILE_DIGEST) != file_digest:
+        if not of_name or of_name[-1].user_attrs.get(FILE_DIGEST) != file_digest or _has_other_data(of_name[-1].user_attrs):
             return None
         found = of_name[-1]  # a study's newest space comes last
         if not found.user_attrs.keys() >= {OF_EARLIER_VERSIONS, NUM_REPLICATES}:  # its driver died before it wrote them
@@ -84,7 +94,19 @@ def ledger_status(ledger: str, study_name: str, file_digest: str) -> LedgerStatu
         others = set(found.user_attrs[OF_EARLIER_VERSIONS])
         newest = {trial.user_attrs[IDENTITY]: trial for trial in trials}
         ours = [_replicate_status(trial) for identity, trial in newest.items() if identity not in others]
-        return LedgerStatus(int(found.user_attrs[NUM_REPLICATES]), ours)
+        aside = [_left_aside(trial) for identity, trial in newest.items() if identity in others]
+        notes = left_aside_in_words(aside, found.user_attrs.get(DATA_DIGESTS, {}))
+        return LedgerStatus(int(found.user_attrs[NUM_REPLICATES]), ours, notes)
+
+
+def _has_other_data(attributes: Mapping[str, Any]) -> bool:
+    """Whether a data file is not the one that the study was last run with."""
+    files = attributes.get(DATA_FILES, [])
+    return not all(FileVersion(file, tuple(facts)).is_current() for file, *facts in files)
+
+
+def _left_aside(trial: FrozenTrial) -> LeftAside:
+    return LeftAside(trial.user_attrs.get(DATA, ""), trial.user_attrs.get(DATA_DIGEST, ""))
 
 
 def ledger_id(ledger: str, study_name: str) -> str | None:

@@ -21,6 +21,10 @@ LEDGER_ID = "ledger_id"
 FILE_DIGEST = "file_digest"
 NUM_REPLICATES = "num_replicates"
 OF_EARLIER_VERSIONS = "of_earlier_versions"
+DATA_DIGESTS = "data_digests"
+"""By the names of the data sets in the study file."""
+DATA_FILES = "data_files"
+"""The versions of the user's own data files; see ``npz_files.FileVersion``."""
 
 # User attributes of a replicate's trial:
 IDENTITY = "identity"
@@ -28,6 +32,8 @@ TITLE = "title"
 LEVELS = "levels"
 TUNED = "tuned"
 REASON = "reason"
+DATA = "data"
+DATA_DIGEST = "data_digest"
 
 UNREACHABLE = (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, ImportError)
 """How a ledger can be out of reach, by a missing database driver among others."""

@@ -13,6 +13,7 @@ from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.locations import shipped_studies
 from studies.engine.definition.study import Study, domain_in_words
 from studies.engine.recording import environment
+from studies.plain_text import as_code, in_markdown
 from studies.run_record import PlannedReplicate, StudyRecord, levels_in_words
 
 
@@ -50,6 +51,7 @@ def study_record(study: Study, planned: Sequence[Replicate], notes: Sequence[str
         tuning=_tuning_record(study),
         tuning_bounds=_bounds(study.tuning.space) if study.tuning else {},
         constraints=study.content.constraints,
+        data=study.data_digests,
         seeds=study.seeds,
         replicates=[*(PlannedReplicate(r.identity, r.seed, r.cell, r.role, r.tuned) for r in planned), *_to_come(study, planned)],
     )
@@ -97,11 +99,13 @@ def study_description(study: Study, status: str, links: Mapping[str, str], findi
         lines["Baseline"] = levels_in_words(study.space.active(study.baseline))
     lines |= {factor.name: domain_in_words(factor) for factor in study.space.factors}
     lines["Data"] = "; ".join(f"{Path(name).stem} ({data.digest[:8]})" for name, data in study.binder.datasets.items())
-    lines |= {"Objectives": ", ".join(study.objectives), "Command": f"`{command(study)}`"}
-    table = "\n".join(f"| {name} | {words.replace('|', '/')} |" for name, words in lines.items() if words)
-    where = " · ".join(f"[{name}]({address})" for name, address in links.items())
+    lines["Objectives"] = ", ".join(study.objectives)
+    lines = {in_markdown(name): in_markdown(words) for name, words in lines.items() if words}
+    lines["Command"] = as_code(command(study)).replace("|", "\\|")
+    table = "\n".join(f"| {name} | {words} |" for name, words in lines.items())
+    where = " · ".join(f"[{in_markdown(name)}]({address})" for name, address in links.items())
     first, _, others = findings.partition("\n\n")
-    head = [f"**{study.question}**", f"**Status** {status}", first]  # what MLflow shows unless one asks for more
+    head = [f"**{in_markdown(study.question)}**", f"**Status** {status}", first]  # what MLflow shows unless one asks for more
     asked = f"### What was asked\n\n| | |\n|---|---|\n{table}\n"
     text = "\n\n".join(part for part in (*head, where) if part)
     room = run_record.LONGEST_TAG - len(text) - len(asked) - 4

@@ -6,6 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -14,6 +15,7 @@ from studies.commands.check_page import as_data, page
 from studies.commands.forecast import Forecast, forecast, sensitivity
 from studies.engine.binding.trainable_modules import field_names, load_trainable
 from studies.engine.definition.loading import load_study
+from studies.engine.errors import StudyError
 from studies.engine.proposing.adaptive_search import WarmStart
 from tests.conftest import SPIKESWEEP, run
 from trainables.training.configs import config_sections
@@ -225,3 +227,46 @@ def test_many_cells_are_cut() -> None:
     text = shown("surface_factorial")
     assert "… and 132 more: --full" in text
     assert len(shown("surface_factorial", full=True).splitlines()) > len(text.splitlines()) + 132
+
+
+def labelled(study: Path, npz: Path, add: int) -> Path:
+    """The study on data whose labels are larger by ``add``."""
+    with np.load(npz) as saved:
+        arrays = {name: array + add if name.endswith("labels") else array for name, array in saved.items()}
+    np.savez(study.with_name("mine.npz"), **arrays)
+    study.write_text(study.read_text().replace(str(npz), str(study.with_name("mine.npz"))))
+    return study
+
+
+def test_classes_are_shown(tiny_study: Path, tiny_npz: Path) -> None:
+    """How many images of a class there are to train, validate and test with, on the page and, class by class, as data."""
+    (data,) = as_data(load_study(str(tiny_study)), None, WarmStart())["data"].values()
+    with np.load(tiny_npz) as saved:
+        assert data["test"] == np.bincount(saved["test_labels"]).tolist()
+        assert [sum(pair) for pair in zip(data["train"], data["validation"], strict=True)] == np.bincount(
+            saved["train_labels"]
+        ).tolist()
+    low, high = sorted(data["train"])
+    assert f"images of a class: training {low} to {high}, validation" in shown(tiny_study)
+
+
+def test_labels_from_1_are_refused_or_confirmed(tiny_study: Path, tiny_npz: Path) -> None:
+    """With the place in the study file, and the line that confirms them."""
+    study = labelled(tiny_study, tiny_npz, 1)
+    with pytest.raises(StudyError) as caught:
+        load_study(str(study))
+    (problem,) = caught.value.problems
+    assert problem.path == "config.data"
+    assert "no training image of class 0 of the 3 classes" in problem.value
+    assert problem.repair.startswith("subtract 1 from train_labels and test_labels before saving, or confirm")
+    assert load_study(str(study), ["config.num_classes=3"]).binder.datasets
+    with pytest.raises(StudyError, match="num_classes must be one more than the largest label"):
+        load_study(str(study), ["config.num_classes=2"])
+
+
+def test_classes_that_are_not_validated_are_a_warning(tiny_study: Path) -> None:
+    """One validation image is of one class; what was trained on other data is told too."""
+    loaded = load_study(str(tiny_study), ["config.validation_fraction=0.01"])
+    said = as_data(loaded, None, WarmStart(), ["earlier"])["warnings"]
+    assert said[0] == "earlier"
+    assert "has no validation image of class" in said[1]
