@@ -23,7 +23,7 @@ from mlflow.entities import Experiment, Run, ViewType
 from studies import run_record
 from studies.answer_limits import LimitedResponse
 from studies.credentials import hide_secrets
-from studies.sqlite_files import MLFLOW, OtherFileError, has_tables
+from studies.sqlite_files import MLFLOW, OtherFileError, connect_to_read, has_tables
 from studies.store_uris import sqlite_file
 
 SECONDS_TO_ANSWER = 10
@@ -81,7 +81,7 @@ def check_file(file: Path) -> None:
     try:
         if not has_tables(file, MLFLOW):
             raise StoreError("the file is a database, but it is no store of MLflow's")  # MLflow would make it one
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(connect_to_read(file)) as connection:
             is_half_made = not connection.execute("SELECT 1 FROM experiments LIMIT 1").fetchall()  # MLflow's last step
     except OtherFileError as error:
         raise StoreError(str(error)) from None

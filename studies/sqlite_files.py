@@ -48,6 +48,25 @@ def is_new(file: Path) -> bool:
     return not file.exists() or (file.is_file() and not file.stat().st_size)
 
 
+def connect_to_read(file: Path) -> sqlite3.Connection:
+    """A connection to a database that writes nothing, not even where a writer has died within a transaction: then the file is
+    read as it lies there, since SQLite would first take the transaction back.
+
+    Raises:
+        sqlite3.DatabaseError: It is no SQLite database.
+    """
+    address = f"{file.absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(address, uri=True)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_READONLY_ROLLBACK:
+            raise
+        return sqlite3.connect(f"{address}&immutable=1", uri=True)
+    return connection
+
+
 def has_tables(file: Path, owner: Owner) -> bool:
     """Whether a database has the tables of a program; False if it has none at all and may be used. Nothing is written.
 
@@ -57,7 +76,7 @@ def has_tables(file: Path, owner: Owner) -> bool:
     if not file.is_file():
         raise OtherFileError("it is no regular file")
     try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(connect_to_read(file)) as connection:
             tables = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall())
     except sqlite3.DatabaseError as error:
         raise OtherFileError(f"the file is no SQLite database ({error})") from None

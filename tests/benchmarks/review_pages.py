@@ -47,6 +47,7 @@ from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.study import Study
 from studies.engine.execution.ray_session.ray_session import ray_session
+from studies.engine.ledger.ledger import ReplicateEnd
 from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.mlflow_ui_internals import VIEW_ADDRESS
 from studies.engine.recording.saved_views import replicates_key, saved_views
@@ -127,7 +128,7 @@ def log_by_spikesweep(study: Study, real: Mapping[str, Any], num_epochs: int) ->
         tracker.begin(replicate)
         for report in reports_of(real, num_epochs):
             tracker.report(replicate, report)
-        tracker.end(replicate, TrialState.COMPLETE, cost={"cost/seconds": 60.0})
+        tracker.end(replicate, TrialState.COMPLETE, details=ReplicateEnd.now({"cost/seconds": 60.0}))
     tracker.end_study(study.replicates, [], "FINISHED")
     problems = tracker.close(600)
     assert not problems, problems

@@ -90,10 +90,15 @@ class CostMeter:
             since, gpus = self._running.pop(identity)
             self._add(identity, time.monotonic() - since, gpus)
 
-    def finish(self, identity: str) -> float:
-        """Stop the clock of a replicate for good; its seconds in training over all attempts."""
+    def finish(self, identity: str) -> None:
+        """Stop the clock of a replicate for good."""
         self.pause(identity)
-        return self.replicate_seconds.pop(identity, 0.0)
+        self.replicate_seconds.pop(identity, None)
+
+    def seconds_of(self, identity: str) -> float:
+        """The seconds that a replicate has been in training so far, over all attempts."""
+        self.read()
+        return self.replicate_seconds.get(identity, 0.0)
 
     def _add(self, identity: str, seconds: float, gpus: float) -> None:
         self.gpu_seconds += seconds * gpus

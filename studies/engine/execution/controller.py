@@ -19,7 +19,7 @@ from studies.engine.execution.resource_requests import Node, request_for, runs_o
 from studies.engine.execution.retries import MAX_DEATHS, InFlight, names_memory
 from studies.engine.execution.worker import DATA, OUT_OF_MEMORY, STORAGE
 from studies.engine.ledger.driver_lock import StillHeld
-from studies.engine.ledger.ledger import WITHDRAWN, Ledger, LedgerEntry, LedgerError
+from studies.engine.ledger.ledger import WITHDRAWN, Ledger, LedgerEntry, LedgerError, ReplicateEnd
 from studies.engine.proposing.proposals import Proposals
 from studies.engine.recording.tracker import Tracker
 from trainables.data.datasets import default_data_folder
@@ -66,7 +66,7 @@ class SourceNetworks:
         self._failures: dict[str, Failure] = {}
         for identity, entry in entries.items():
             if entry.state == TrialState.FAIL and entry.reason != WITHDRAWN and not retry_failed:
-                self._failures[identity] = Failure(entry.reason, "")
+                self._failures[identity] = Failure(entry.reason, entry.end.traceback if entry.end else "")
 
     def is_planned(self, source: SourceNetwork) -> bool:
         """Whether the study asks for the same network as a replicate of its own, and so trains it anyway."""
@@ -178,7 +178,7 @@ class StudyController:
         flight.start()
         self._meter.start(identity, flight.gpus)
         if flight.replicate:
-            self._tracker.begin(flight.replicate)
+            self._tracker.begin(flight.replicate, self._ledger.entries()[identity].begun_at_ms)
         self._progress.running[identity] = flight.item.title
 
     def should_stop(self, identity: str, report: dict[str, Any]) -> bool:
@@ -204,7 +204,7 @@ class StudyController:
         if flight.replicate:
             self._record_report(flight, flight.replicate, report)
         elif epoch == num_epochs:
-            self._finish(flight, TrialState.COMPLETE)
+            self._finish(flight, TrialState.COMPLETE, self._end_of(flight))
 
     def failed(self, identity: str, kind: str, reason: str, traceback: str = "") -> None:
         """Training has raised an error; ``kind`` is FAILED, OUT_OF_MEMORY, STORAGE or DATA of ``worker.py``.
@@ -316,7 +316,7 @@ class StudyController:
             return None
         if replicate.source_network and (failure := self._source_networks.failure_of(replicate.source_network)):
             flight = self._in_flight[replicate.identity] = InFlight(replicate)
-            self._tracker.begin(replicate)
+            self._tracker.begin(replicate, self._ledger.entries()[replicate.identity].begun_at_ms)
             self._fail(flight, f"its source network failed: {failure.reason}", failure.traceback)
             return None
         return self._assign(self._flight(replicate, replicate))
@@ -362,16 +362,17 @@ class StudyController:
 
     def _record_report(self, flight: InFlight, replicate: Replicate, report: dict[str, Any]) -> None:
         identity, epoch, num_epochs, metrics = replicate.identity, report["epoch"], report["num_epochs"], report["metrics"]
-        if epoch == num_epochs and not self._recorded(lambda: self._ledger.complete(identity, metrics)):
+        end = self._end_of(flight)
+        if epoch == num_epochs and not self._recorded(lambda: self._ledger.complete(identity, metrics, end)):
             return
         self._tracker.report(replicate, report)
         if epoch == num_epochs:
             self._progress.consider(replicate.title, metrics)
-            self._finish(flight, TrialState.COMPLETE, metrics=metrics)
+            self._finish(flight, TrialState.COMPLETE, end, metrics=metrics)
         elif identity in self._to_prune:
             reason = f"stopped early after epoch {epoch} of {num_epochs}, by the study's pruner"
-            if self._recorded(lambda: self._ledger.prune(identity, reason)):
-                self._finish(flight, TrialState.PRUNED, reason, metrics=metrics)
+            if self._recorded(lambda: self._ledger.prune(identity, reason, end)):
+                self._finish(flight, TrialState.PRUNED, end, reason, metrics=metrics)
 
     def _retry_smaller(self, flight: InFlight, reason: str, traceback: str) -> None:
         """Try an item that ran out of memory again: with twice the memory, and half as many images at a time."""
@@ -391,15 +392,21 @@ class StudyController:
         self._again.append(flight)
 
     def _fail(self, flight: InFlight, reason: str, traceback: str) -> None:
-        if not flight.replicate or self._recorded(lambda: self._ledger.fail(flight.identity, reason)):
-            self._finish(flight, TrialState.FAIL, reason, traceback)
+        end = self._end_of(flight, traceback)
+        if not flight.replicate or self._recorded(lambda: self._ledger.fail(flight.identity, reason, end)):
+            self._finish(flight, TrialState.FAIL, end, reason)
+
+    def _end_of(self, flight: InFlight, traceback: str = "") -> ReplicateEnd:
+        """What is to be recorded of an item that ends now."""
+        seconds = self._meter.seconds_of(flight.identity)
+        return ReplicateEnd.now({"cost/seconds": seconds, "cost/gpu_seconds": seconds * flight.gpus}, traceback)
 
     def _finish(
         self,
         flight: InFlight,
         state: TrialState,
+        end: ReplicateEnd,
         reason: str = "",
-        traceback: str = "",
         *,
         metrics: Mapping[str, float] | None = None,
     ) -> None:
@@ -408,13 +415,12 @@ class StudyController:
         if state == TrialState.COMPLETE:
             self._source_networks.add_trained(identity)
         elif state == TrialState.FAIL:
-            self._source_networks.add_failed(identity, reason, traceback)
-        seconds = self._meter.finish(identity)
+            self._source_networks.add_failed(identity, reason, end.traceback)
+        self._meter.finish(identity)
         del self._in_flight[identity]
         self._progress.running.pop(identity, None)
         if replicate:
-            cost = {"cost/seconds": seconds, "cost/gpu_seconds": seconds * flight.gpus}
-            self._tracker.end(replicate, state, reason, traceback, cost)
+            self._tracker.end(replicate, state, reason, end)
             self._proposals.finished(replicate, state, metrics or {})
             total = self._proposals.total()
             self._progress.finished(state, total=total)

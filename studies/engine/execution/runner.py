@@ -36,7 +36,7 @@ from studies.engine.proposing.proposals import FixedProposals, Proposals, StudyH
 from studies.engine.proposing.tuning import TunedProposals
 from studies.engine.recording.earlier_records import read_earlier_records
 from studies.engine.recording.mlflow_store import connect
-from studies.engine.recording.tracker import MLFLOW_STATUS, Tracker
+from studies.engine.recording.tracker import Tracker
 from studies.engine.recording.watchdog import Watchdog, watched
 from studies.plain_text import visible
 from trainables.training.checkpoints import CheckpointFolder, remove_all_leftovers
@@ -125,9 +125,9 @@ def run_study(
         ledger = _open_ledger(study, proposals, known)
         tracker = Tracker(client, study, proposals.planned(), proposals.notes(), ledger_id=ledger.id)
         driver = _Driver(study, proposals, ledger, tracker, console)
-        if first:
-            tracker.attach_environment(nodes())
         try:
+            if first:
+                tracker.attach_environment(nodes())
             driver.deliver_missing()
             if first:
                 driver.train(first, still_held, _Surroundings(watch, watchdog, tracker, console), retry_failed=retry_failed)
@@ -224,19 +224,18 @@ class _Driver:
 
     def deliver_missing(self) -> None:
         """Give MLflow what the ledger has and a killed driver, or a dead server, kept from it."""
-        statuses = self.tracker.statuses()
         for replicate, entry in _begun(self.proposals, self.ledger.entries()):
-            if not entry.state.is_finished() or statuses.get(replicate.identity) == MLFLOW_STATUS[entry.state]:
+            if not entry.state.is_finished() or self.tracker.has_end(replicate.identity, entry.state, entry.end):
                 continue
             folder = CheckpointFolder(checkpoint_folder(self.study, replicate.identity))
             if entry.state == TrialState.COMPLETE and not folder.finished_reports(weights_too=False):
                 reason = "its reports are missing or damaged; restore its checkpoint folder, or give the study another name"
                 self.tracker.reject(replicate, reason)
                 continue
-            self.tracker.begin(replicate)
+            self.tracker.begin(replicate, entry.begun_at_ms)
             for report in folder.reports():
                 self.tracker.report(replicate, report.as_dict())
-            self.tracker.end(replicate, entry.state, entry.reason)
+            self.tracker.end(replicate, entry.state, entry.reason, entry.end)
 
     def train(self, first: Replicate, still_held: StillHeld, surroundings: "_Surroundings", *, retry_failed: bool) -> None:
         """Train what is proposed, from the ``first`` on, until nothing is left or there is a reason to stop."""
@@ -264,20 +263,21 @@ class _Driver:
         self.stop_reason = controller.stop_reason
 
     def conclude(self, write_report: WriteReport) -> RunOutcome:
-        """Deliver the last records, set the status of the study's run, and attach the report."""
+        """Deliver the last records, attach the report, and then set the status of the study's run: its record is whole."""
         proposals, tracker = self.proposals, self.tracker
         outcome = self._outcome()
         with suppress(LedgerError):  # then the next driver does it
             self.ledger.expect(proposals.total())
             if not outcome.num_left:
                 self._withdraw()
-        tracker.end_study(proposals.planned(), proposals.notes(), "FINISHED" if outcome.is_as_asked else "KILLED")
+        tracker.record(proposals.planned(), proposals.notes())
         patience_s, not_reported = self.patience_s, list[str]()
         try:
             if self._is_delivered():
                 not_reported = self._attach_report(write_report)
         except KeyboardInterrupt:  # a second interrupt, while little was left to wait for
             patience_s, not_reported = 0.0, ["the report: interrupted"]
+        tracker.end_study(proposals.planned(), proposals.notes(), "FINISHED" if outcome.is_as_asked else "KILLED")
         return dataclasses.replace(outcome, undelivered=[*tracker.close(patience_s), *not_reported])
 
     def _outcome(self) -> RunOutcome:

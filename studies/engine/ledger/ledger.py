@@ -59,6 +59,7 @@ Written = TypeVar("Written")
 _ROLE = "role"
 _NOTES = "notes"
 _OUT_OF_MEMORY = "num_out_of_memory"
+_END = "end"
 METER = "meter"
 """The user attribute of an Optuna study that has what the study has cost."""
 
@@ -70,8 +71,32 @@ SECONDS_OF_PATIENCE = 300.0
 SECONDS_BETWEEN_TRIES = 1.0
 
 
+LONGEST_TRACEBACK = 5_000
+"""Characters of a traceback that a ledger keeps: its beginning and, above all, its end."""
+
+
 class LedgerError(Exception):
     """The ledger could not be written to, and is as it was before."""
+
+
+@dataclass(frozen=True)
+class ReplicateEnd:
+    """What only the driver knows of a replicate's end, beside its state, and what MLflow gets of it.
+
+    Attributes:
+        at_ms: When it ended, milliseconds since 1970.
+        cost: Metrics of what it has cost, by name.
+        traceback: Of the error that it failed with; empty if there was none.
+    """
+
+    at_ms: int
+    cost: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    traceback: str = ""
+
+    @classmethod
+    def now(cls, cost: Mapping[str, float] | None = None, traceback: str = "") -> "ReplicateEnd":
+        """An end at this moment."""
+        return cls(time.time_ns() // 1_000_000, cost or {}, traceback)
 
 
 @dataclass(frozen=True)
@@ -83,6 +108,8 @@ class LedgerEntry:
         state: RUNNING, COMPLETE, PRUNED or FAIL.
         values: By objective, once it is COMPLETE.
         reason: Why it is FAIL or PRUNED.
+        begun_at_ms: When it was first begun, milliseconds since 1970.
+        end: What is known of its end; None while it is RUNNING, and where nothing was recorded, as by earlier versions.
         cell: Its factor levels.
         seed: Its seed.
         role: What it is for: a cell of a design, a trial of a search or of a tuning, or a finalist.
@@ -105,6 +132,8 @@ class LedgerEntry:
     num_out_of_memory: int = 0
     data: str = ""
     data_digest: str = ""
+    begun_at_ms: int = 0
+    end: ReplicateEnd | None = None
 
 
 class Ledger:
@@ -174,6 +203,7 @@ class Ledger:
             _OUT_OF_MEMORY: entry.num_out_of_memory,
             DATA: entry.data,
             DATA_DIGEST: entry.data_digest,
+            _END: _stored_end(entry.end) if entry.end else None,
         }
         trial = create_trial(
             state=entry.state,
@@ -183,7 +213,7 @@ class Ledger:
             user_attrs={name: value for name, value in attributes.items() if value},
         )
         trial_id = self._written(lambda: self._create(replicate.identity, trial, unlike=unlike))
-        self._entries[replicate.identity] = dataclasses.replace(entry, trial_id=trial_id)
+        self._entries[replicate.identity] = dataclasses.replace(entry, trial_id=trial_id, begun_at_ms=_begun_at_ms(trial))
 
     def describe(
         self, file_digest: str, planned: Collection[str], data_digests: Mapping[str, str], data_files: Sequence[FileVersion]
@@ -205,18 +235,18 @@ class Ledger:
             self._written(lambda: self._study.set_user_attr(name, value))
             self._attributes[name] = value
 
-    def complete(self, identity: str, metrics: Mapping[str, float]) -> None:
+    def complete(self, identity: str, metrics: Mapping[str, float], end: ReplicateEnd | None = None) -> None:
         """Record that a RUNNING replicate is COMPLETE, with the values of its objectives."""
         values = {name: metrics[name] for name in OBJECTIVES}
-        self._finish(identity, TrialState.COMPLETE, values)
+        self._finish(identity, TrialState.COMPLETE, values, end=end)
 
-    def prune(self, identity: str, reason: str) -> None:
+    def prune(self, identity: str, reason: str, end: ReplicateEnd | None = None) -> None:
         """Record that a RUNNING replicate is PRUNED."""
-        self._finish(identity, TrialState.PRUNED, reason=reason)
+        self._finish(identity, TrialState.PRUNED, reason=reason, end=end)
 
-    def fail(self, identity: str, reason: str) -> None:
+    def fail(self, identity: str, reason: str, end: ReplicateEnd | None = None) -> None:
         """Record that a RUNNING replicate has failed (FAIL)."""
-        self._finish(identity, TrialState.FAIL, reason=reason)
+        self._finish(identity, TrialState.FAIL, reason=reason, end=end)
 
     def ran_out_of_memory(self, identity: str, times: int) -> None:
         """Record how often a RUNNING replicate has run out of memory."""
@@ -244,12 +274,23 @@ class Ledger:
         )  # add_trial does not tell the id
         return trial_id
 
-    def _finish(self, identity: str, state: TrialState, values: Mapping[str, float] | None = None, *, reason: str = "") -> None:
+    def _finish(
+        self,
+        identity: str,
+        state: TrialState,
+        values: Mapping[str, float] | None = None,
+        *,
+        reason: str = "",
+        end: ReplicateEnd | None = None,
+    ) -> None:
+        """The state comes last: until it is there, the trial is RUNNING, and its attributes are written again."""
         entry = self._entries[identity]
         if reason:
             self._written(lambda: self._storage.set_trial_user_attr(entry.trial_id, REASON, reason))
+        if end:
+            self._written(lambda: self._storage.set_trial_user_attr(entry.trial_id, _END, _stored_end(end)))
         self._written(lambda: self._set_state(entry.trial_id, state, list(values.values()) if values else None))
-        self._entries[identity] = dataclasses.replace(entry, state=state, values=values or {}, reason=reason)
+        self._entries[identity] = dataclasses.replace(entry, state=state, values=values or {}, reason=reason, end=end)
 
     def _set_state(self, trial_id: int, state: TrialState, values: list[float] | None) -> None:
         try:
@@ -320,14 +361,31 @@ def name_in_ledger(study_name: str, space: Space) -> str:
     return f"{study_name}-{hashlib.sha256(essence.encode()).hexdigest()[:8]}"
 
 
+def _stored_end(end: ReplicateEnd) -> dict[str, Any]:
+    text = end.traceback
+    if (left_out := len(text) - LONGEST_TRACEBACK) > 0:
+        head, tail = text[: LONGEST_TRACEBACK // 5], text[-LONGEST_TRACEBACK * 4 // 5 :]
+        text = f"{head}\n[{left_out} characters left out]\n{tail}"
+    return {"at_ms": end.at_ms, "cost": dict(end.cost), **({"traceback": text} if text else {})}
+
+
+def _read_end(stored: Mapping[str, Any]) -> ReplicateEnd:
+    return ReplicateEnd(stored["at_ms"], stored["cost"], stored.get("traceback", ""))
+
+
+def _begun_at_ms(trial: FrozenTrial) -> int:
+    return int(trial.datetime_start.timestamp() * 1000) if trial.datetime_start else 0
+
+
 def entry_of(trial: FrozenTrial, cell: Cell) -> LedgerEntry:
     """The entry of a replicate, of its Optuna trial and the cell that it stands for."""
-    attributes = trial.user_attrs
+    attributes, has_reason = trial.user_attrs, trial.state in (TrialState.FAIL, TrialState.PRUNED)
+    has_end = trial.state.is_finished() and _END in attributes
     return LedgerEntry(
         trial_id=trial_id_of(trial),
         state=trial.state,
         values=dict(zip(OBJECTIVES, trial.values or [], strict=False)),
-        reason=attributes.get(REASON, ""),
+        reason=attributes.get(REASON, "") if has_reason else "",  # else a driver died before it had written the state
         cell=cell,
         seed=trial.params["seed"],
         role=attributes.get(_ROLE, "cell"),
@@ -336,4 +394,6 @@ def entry_of(trial: FrozenTrial, cell: Cell) -> LedgerEntry:
         num_out_of_memory=attributes.get(_OUT_OF_MEMORY, 0),
         data=attributes.get(DATA, ""),
         data_digest=attributes.get(DATA_DIGEST, ""),
+        begun_at_ms=_begun_at_ms(trial),
+        end=_read_end(attributes[_END]) if has_end else None,
     )

@@ -150,7 +150,7 @@ def _replicate_status(trial: FrozenTrial) -> ReplicateStatus:
         title=attributes[TITLE],
         state=trial.state,
         values=dict(zip(OBJECTIVES, trial.values or [], strict=False)),
-        reason=attributes.get(REASON, ""),
+        reason=attributes.get(REASON, "") if trial.state in (TrialState.FAIL, TrialState.PRUNED) else "",
         levels=attributes[LEVELS],
         tuned=attributes.get(TUNED, {}),
         seed=trial.params["seed"],

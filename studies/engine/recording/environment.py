@@ -52,13 +52,19 @@ def write_environment(folder: Path, nodes: Sequence[Mapping[str, Any]]) -> None:
         folder: The folder for these files.
         nodes: The resources of each node of the cluster; empty without a cluster.
     """
-    packages = sorted({f"{each.name}=={each.version}" for each in importlib.metadata.distributions()}, key=str.lower)
-    (folder / "packages.txt").write_text("\n".join(packages) + "\n", encoding="utf-8")
+    (folder / "packages.txt").write_text(_packages(), encoding="utf-8")
     hardware = {**_hardware(), "nodes": list(nodes)}
     (folder / "hardware.json").write_text(json.dumps(hardware, indent=2), encoding="utf-8")
     if git_commit().endswith("-dirty"):
         changes = mask_credentials(_git(Path(__file__).parent, "diff", "HEAD"))
         (folder / "changes.diff").write_text(f"{changes}\n", encoding="utf-8")
+
+
+@cache
+def _packages() -> str:
+    """Every installed package with its version, one a line."""
+    packages = sorted({f"{each.name}=={each.version}" for each in importlib.metadata.distributions()}, key=str.lower)
+    return "\n".join(packages) + "\n"
 
 
 def _hardware() -> dict[str, Any]:

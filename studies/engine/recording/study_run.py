@@ -43,6 +43,8 @@ class StudyRun:
         if found:
             self.run_id: str = found.info.run_id
             client.log_batch(self.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+            if run_record.REASON in found.data.tags:  # of a driver that was killed
+                client.delete_tag(self.run_id, run_record.REASON)
             client.update_run(self.run_id, status="RUNNING")
         else:
             self.run_id = client.create_run(experiment_id, tags=tags, run_name=study.stores.name).info.run_id

@@ -1,13 +1,17 @@
 """Writes a study's records to MLflow: one study run, and one replicate run for each replicate.
 
-Every run is looked for by its identity before it is made, and an epoch that MLflow has already is not written again. Updates of
-a replicate that arrive while the writer is busy are sent together, in one request.
+Every run is looked for by its identity before it is made. A run is written by several requests, and its driver may die between
+any two of them. So its status and the time of its end, which are one write, come last: only where both are those of the ledger
+is a run whole. To one that is not, the next driver gives everything again, except the metrics of epochs that MLflow has: a
+metric would be there twice, while the other parts replace themselves. Updates of a replicate that arrive while the writer is
+busy are sent together, in one request.
 """
 
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,7 @@ from studies import run_record
 from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.study import Study
 from studies.engine.errors import StudyError
+from studies.engine.ledger.ledger import ReplicateEnd
 from studies.engine.recording.found_runs import find_runs
 from studies.engine.recording.logged_models import Models
 from studies.engine.recording.mlflow_store import find_or_make_experiment, store_problem
@@ -43,26 +48,41 @@ from studies.plain_text import as_code
 from studies.run_record import StudyRecord
 
 SECONDS_BETWEEN_RECORDS = 30.0
+COST = "cost/"
+"""How the names of metrics begin that say what a replicate has cost."""
 
 MLFLOW_STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 """MLflow's status of a replicate that ended in a state; a pruned one also has the tag ``run_record.STATE``."""
 
+OF_AN_END = {run_record.REASON, run_record.STATE, run_record.NO_MODEL}
+"""Tags that say how a run ended; none of an earlier end stays when it goes on, or ends otherwise."""
+
 
 @dataclass
 class _ReplicateRun:
+    """What MLflow has of a replicate."""
+
     run_id: str
     status: str
+    ended_at_ms: int
+    """0 while it has not ended."""
     last_epoch: int
-    has_params: bool
+    """All metrics up to this epoch are there."""
+    has_data: bool
+    """Whether its data set is there."""
+    params: set[str]
+    cost: Mapping[str, float]
+    tags_of_end: set[str]
+    """Of ``OF_AN_END``."""
+    has_facts: bool = False
+    """Whether this driver has written the facts of its first report."""
 
 
 @dataclass(frozen=True)
 class _End:
     state: TrialState | None
     reason: str
-    traceback: str
-    cost: Mapping[str, float]
-    at_ms: int
+    details: ReplicateEnd
 
 
 @dataclass
@@ -101,48 +121,50 @@ class Tracker:
         self._lock = threading.Lock()
         self._tried: set[str] = set()
         """Identities whose runs we have asked MLflow to make."""
-        try:
+        with self._refusals_told():
             self._experiment_id = find_or_make_experiment(client, study.stores)
             found = find_runs(client, study, self._experiment_id, planned)
             self._runs = {identity: _replicate_run(run) for identity, run in found.replicates.items()}
             self._study_run = StudyRun(client, study, self._experiment_id, found.study_run, ledger_id)
+            self._correct_statuses()
             self._write_record(study_record(study, planned, notes), RUNNING)
-        except (mlflow.exceptions.MlflowException, OSError) as error:
-            rule, repair = "MLflow's store must take runs and artifacts", "check its rights and its artifact location"
-            raise StudyError([store_problem(study.stores.tracking_uri, rule, error, repair)]) from None
         self._queue = WriteQueue()
 
     def statuses(self) -> Mapping[str, str]:
         """MLflow's status of every replicate run, by identity, as it was found or last written."""
         return {identity: run.status for identity, run in list(self._runs.items())}
 
-    def begin(self, replicate: Replicate) -> None:
-        """The replicate has begun, or goes on."""
+    def has_end(self, identity: str, state: TrialState, end: ReplicateEnd | None) -> bool:
+        """Whether MLflow has all of a replicate that ended in this state. Where the ledger has no end, as those of earlier
+        versions, the status decides.
+        """
+        run = self._runs.get(identity)
+        if run is None or run.status != MLFLOW_STATUS[state]:
+            return False
+        if end:
+            return run.ended_at_ms == end.at_ms
+        return state != TrialState.PRUNED or run_record.STATE in run.tags_of_end  # else it is KILLED for another reason
+
+    def begin(self, replicate: Replicate, at_ms: int = 0) -> None:
+        """The replicate has begun at this time (0: now), or goes on."""
         with self._lock:
-            self._update_of(replicate)
+            self._update_of(replicate, at_ms)
 
     def report(self, replicate: Replicate, report: Mapping[str, Any]) -> None:
         """Write the report of an epoch, unless MLflow has it."""
         with self._lock:
             self._update_of(replicate).reports.append(report)
 
-    def end(
-        self,
-        replicate: Replicate,
-        state: TrialState | None,
-        reason: str = "",
-        traceback: str = "",
-        cost: Mapping[str, float] | None = None,
-    ) -> None:
-        """The replicate has ended with this state, or was interrupted (None); ``cost`` is metrics of what it has cost."""
+    def end(self, replicate: Replicate, state: TrialState | None, reason: str = "", details: ReplicateEnd | None = None) -> None:
+        """The replicate has ended with this state, or was interrupted (None)."""
         with self._lock:
-            self._update_of(replicate).end = _End(state, reason, traceback, cost or {}, _now_ms())
+            self._update_of(replicate).end = _End(state, reason, details or ReplicateEnd.now())
 
-    def _update_of(self, replicate: Replicate) -> _PendingUpdate:
+    def _update_of(self, replicate: Replicate, begun_at_ms: int = 0) -> _PendingUpdate:
         """The replicate's update that waits for the writer; what arrives after an end belongs to an update of its own."""
         update = self._pending.get(replicate.identity)
         if update is None or update.end is not None:
-            update = _PendingUpdate(replicate, _now_ms())
+            update = _PendingUpdate(replicate, begun_at_ms or time.time_ns() // 1_000_000)
             self._pending[replicate.identity] = update
             self._queue.put(replicate.identity, lambda: self._write(update))
         return update
@@ -150,8 +172,12 @@ class Tracker:
     def update_record(self, planned: Callable[[], Sequence[Replicate]], notes: Callable[[], Sequence[str]]) -> None:
         """Write the study's record again, at most every half minute: the study may have asked for more replicates."""
         if time.monotonic() - self._recorded_at >= SECONDS_BETWEEN_RECORDS:
-            self._recorded_at = time.monotonic()
-            self._put_record(planned(), notes(), RUNNING)
+            self.record(planned(), notes())
+
+    def record(self, planned: Sequence[Replicate], notes: Sequence[str]) -> None:
+        """Write the study's record again, with all that it has asked for so far."""
+        self._recorded_at = time.monotonic()
+        self._put_record(planned, notes, RUNNING)
 
     def reject(self, replicate: Replicate, reason: str) -> None:
         """The replicate's records cannot be written; ``close`` will return this reason."""
@@ -168,8 +194,14 @@ class Tracker:
         self._queue.put("the study's end", lambda: self._client.set_terminated(self._study_run.run_id, status))
 
     def attach_environment(self, nodes: Sequence[Mapping[str, Any]]) -> None:
-        """Attach to the study run what it runs with: packages, changes to the code, hardware, the cluster's ``nodes``."""
-        self._queue.put("the environment", lambda: self._study_run.write_environment(nodes))
+        """Attach to the study run what it runs with: packages, changes to the code, hardware, the cluster's ``nodes``. Waits
+        until it is written, since no later driver could tell it.
+
+        Raises:
+            StudyError: The artifacts cannot be used.
+        """
+        with self._refusals_told():
+            self._study_run.write_environment(nodes)
 
     def attach_report(self, folder: Path, findings: str) -> None:
         """Attach the files of a report to the study run, and put ``findings``, which are Markdown, into its description."""
@@ -196,6 +228,26 @@ class Tracker:
         counts = Counter(run.status for identity, run in self._runs.items() if identity in planned)
         self._study_run.write_record(record, counts, status_in_words)
 
+    @contextmanager
+    def _refusals_told(self) -> Iterator[None]:
+        try:
+            yield
+        except (mlflow.exceptions.MlflowException, OSError) as error:
+            rule, repair = "MLflow's store must take runs and artifacts", "check its rights and its artifact location"
+            raise StudyError([store_problem(self._study.stores.tracking_uri, rule, error, repair)]) from None
+
+    def _correct_statuses(self) -> None:
+        """Set runs of a killed driver from RUNNING to KILLED, where the watchdog did not: this driver may take up only some of
+        them. A finished run has no reason; earlier versions left some.
+        """
+        for run in self._runs.values():
+            if run.status == "RUNNING":
+                _end_killed(self._client, run.run_id)
+                run.status, run.tags_of_end = "KILLED", run.tags_of_end | {run_record.REASON}
+            elif run.status == "FINISHED":
+                self._remove_tags(run, run.tags_of_end & {run_record.REASON})
+                run.tags_of_end -= {run_record.REASON}
+
     def _write(self, update: _PendingUpdate) -> None:
         """Find or make the replicate's run, write everything new in one request, and then the run's status."""
         replicate = update.replicate
@@ -204,26 +256,36 @@ class Tracker:
                 del self._pending[replicate.identity]
         run = self._runs.get(replicate.identity) or self._find_or_make_run(replicate, update.begun_at_ms)
         self._runs[replicate.identity] = run
-        reports = [report for report in update.reports if report["epoch"] > run.last_epoch]
-        if final := next((report for report in reports if report["epoch"] == report["num_epochs"]), None):
+        if not update.end and run.status != "RUNNING":
+            self._client.update_run(run.run_id, status="RUNNING")
+            run.status = "RUNNING"
+        if not run.has_data and (data := dataset_input(self._study, replicate)):
+            self._client.log_inputs(run.run_id, [data])
+        run.has_data = True
+        final = next((report for report in update.reports if report["epoch"] == report["num_epochs"]), None)
+        if final:
             self._write_tables(run.run_id, final["tables"])
-        metrics = [metric for report in reports for metric in metrics_of(report)]
+        new = [report for report in update.reports if report["epoch"] > run.last_epoch]
+        metrics = [metric for report in new for metric in metrics_of(report)]
         if update.end:
-            metrics += [Metric(name, value, update.end.at_ms, 0) for name, value in update.end.cost.items()]
-        params = [] if run.has_params else params_of(self._study, replicate)
-        first = reports[0] if reports and not run.last_epoch else None
+            at_ms, cost = update.end.details.at_ms, update.end.details.cost.items()
+            metrics += [Metric(name, value, at_ms, 0) for name, value in cost if run.cost.get(name) != value]
+        first = update.reports[0] if update.reports and not run.has_facts else None
         tags = [*final_tags(final, first), *_end_tags(update.end)]
         if update.end and update.end.state == TrialState.COMPLETE:
             tags += self._models.log(run.run_id, replicate)
+        params = [] if run.has_facts else params_of(self._study, replicate)
+        params = [param for param in params if param.key not in run.params]
         if metrics or params or tags:
             self._client.log_batch(run.run_id, metrics=metrics, params=params, tags=tags)
-            run.has_params = True
-            run.last_epoch = max([run.last_epoch, *(report["epoch"] for report in reports)])
+            run.last_epoch = max([run.last_epoch, *(report["epoch"] for report in new)])
+            run.params |= {param.key for param in params}
+        run.has_facts = run.has_facts or bool(update.reports)
+        tags_of_end = OF_AN_END & {tag.key for tag in tags}
+        self._remove_tags(run, run.tags_of_end - tags_of_end)
+        run.tags_of_end = tags_of_end
         if update.end:
             self._end(run, update.end)
-        elif run.status != "RUNNING":
-            self._client.update_run(run.run_id, status="RUNNING")
-            run.status = "RUNNING"
 
     def _find_or_make_run(self, replicate: Replicate, begun_at_ms: int) -> _ReplicateRun:
         """All runs that existed at the start are known; but an earlier try may have made this one and not received the answer."""
@@ -231,15 +293,10 @@ class Tracker:
             of_study = of_kind(run_record.KIND_REPLICATE, self._study.stores.name)
             known = f"tags.`{run_record.IDENTITY}` = '{replicate.identity}' and {of_study}"
             for run in self._client.search_runs([self._experiment_id], known, max_results=1):
-                return self._with_data(run, replicate)
+                return _replicate_run(run)
         self._tried.add(replicate.identity)
         tags = tags_of(self._study, replicate, self._study_run.run_id, self._experiment_id)
         run = self._client.create_run(self._experiment_id, start_time=begun_at_ms, tags=tags, run_name=replicate.title)
-        return self._with_data(run, replicate)
-
-    def _with_data(self, run: Run, replicate: Replicate) -> _ReplicateRun:
-        if data := dataset_input(self._study, replicate):
-            self._client.log_inputs(run.info.run_id, [data])
         return _replicate_run(run)
 
     def _write_tables(self, run_id: str, tables: Mapping[str, list[Mapping[str, Any]]]) -> None:
@@ -249,16 +306,20 @@ class Tracker:
         if texts:
             self._client.set_tag(run_id, LOGGED_TABLES, logged_tables(texts))
 
+    def _remove_tags(self, run: _ReplicateRun, names: set[str]) -> None:
+        for name in names:
+            try:
+                self._client.delete_tag(run.run_id, name)
+            except mlflow.exceptions.MlflowException as error:  # removed by a try of which no answer was heard, or by a person
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+
     def _end(self, run: _ReplicateRun, end: _End) -> None:
         status = MLFLOW_STATUS[end.state] if end.state else "KILLED"
-        if end.traceback:
-            self._client.log_text(run.run_id, end.traceback, run_record.TRACEBACK_ARTIFACT)
-        self._client.set_terminated(run.run_id, status, end.at_ms)
-        run.status = status
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+        if end.details.traceback:
+            self._client.log_text(run.run_id, end.details.traceback, run_record.TRACEBACK_ARTIFACT)
+        self._client.set_terminated(run.run_id, status, end.details.at_ms)
+        run.status, run.ended_at_ms = status, end.details.at_ms
 
 
 def _end_tags(end: _End | None) -> list[RunTag]:
@@ -267,7 +328,16 @@ def _end_tags(end: _End | None) -> list[RunTag]:
 
 
 def _replicate_run(run: Run) -> _ReplicateRun:
-    return _ReplicateRun(run.info.run_id, run.info.status, int(run.data.metrics.get("epoch", 0)), bool(run.data.params))
+    return _ReplicateRun(
+        run_id=run.info.run_id,
+        status=run.info.status,
+        ended_at_ms=run.info.end_time or 0,
+        last_epoch=int(run.data.metrics.get("epoch", 0)),
+        has_data=bool(run.inputs and run.inputs.dataset_inputs),
+        params=set(run.data.params),
+        cost={name: value for name, value in run.data.metrics.items() if name.startswith(COST)},
+        tags_of_end=OF_AN_END & run.data.tags.keys(),
+    )
 
 
 def end_runs_of_killed_driver(client: MlflowClient, study: str) -> None:
@@ -278,10 +348,11 @@ def end_runs_of_killed_driver(client: MlflowClient, study: str) -> None:
     for kind in (run_record.KIND_REPLICATE, run_record.KIND_STUDY):
         query = f"attributes.status = 'RUNNING' and {of_kind(kind, study)}"
         for run in list(search_runs(client, experiment_id, query)):  # all pages first: ended runs move those behind them forward
-            tags = [RunTag(run_record.REASON, "its driver was killed; run the study again to finish it")]
-            if description := run.data.tags.get(DESCRIPTION, "").replace(
-                "** running: ", "** killed; run it again to finish it: "
-            ):
-                tags.append(RunTag(DESCRIPTION, description))
-            client.log_batch(run.info.run_id, tags=tags)
-            client.set_terminated(run.info.run_id, "KILLED")
+            description = run.data.tags.get(DESCRIPTION, "")
+            _end_killed(client, run.info.run_id, description.replace("** running: ", "** killed; run it again to finish it: "))
+
+
+def _end_killed(client: MlflowClient, run_id: str, description: str = "") -> None:
+    tags = [RunTag(run_record.REASON, "its driver was killed; run the study again to finish it")]
+    client.log_batch(run_id, tags=[*tags, RunTag(DESCRIPTION, description)] if description else tags)
+    client.set_terminated(run_id, "KILLED")

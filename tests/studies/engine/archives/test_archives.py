@@ -32,6 +32,7 @@ from studies.engine.archives.metric_histories import read_histories
 from studies.engine.archives.zip_format import is_safe
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.study import Study
+from studies.engine.ledger.ledger import ReplicateEnd
 from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.mlflow_ui_internals import MODEL_HISTORY
 from studies.engine.recording.tracker import Tracker
@@ -68,9 +69,9 @@ storage: {folder / "results"}
         for epoch in (1,) if replicate is pruned else (1, 2, 3):
             tracker.report(replicate, report_of(epoch, final=epoch == 3))
     tracker.end(pruned, TrialState.PRUNED, "stopped after epoch 1 of 3")
-    tracker.end(failed, TrialState.FAIL, "epoch 3: broken", "Traceback: broken")
+    tracker.end(failed, TrialState.FAIL, "epoch 3: broken", ReplicateEnd.now(traceback="Traceback: broken"))
     for replicate in complete:
-        tracker.end(replicate, TrialState.COMPLETE, cost={"cost/hours": 0.5})
+        tracker.end(replicate, TrialState.COMPLETE, details=ReplicateEnd.now({"cost/hours": 0.5}))
     tracker.end_study(study.replicates, [], "FINISHED")
     assert tracker.close(60) == []
     add_model(client, runs_in(study.stores.tracking_uri)[complete[0].identity], folder)

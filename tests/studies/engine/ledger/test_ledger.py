@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from search_spaces.language.space import make_space
 from studies.engine.definition.loading import load_study
 from studies.engine.errors import StudyError
-from studies.engine.ledger.ledger import LedgerError, open_ledger, read_ledger
+from studies.engine.ledger.ledger import LONGEST_TRACEBACK, LedgerError, ReplicateEnd, open_ledger, read_ledger
 from studies.run_record import ACCURACY, SPARSITY
 from tests.studies.stage import list_ledger
 
@@ -39,6 +39,39 @@ def test_a_replicate_from_running_to_its_end(tiny_study: Path) -> None:
     assert (again[third].role, again[third].tuned, again[third].notes) == ("tuning", {"lr": 0.01}, {"sampler:generation": 3})
     assert again[fourth].state == TrialState.RUNNING
     assert list_ledger(study.stores.ledger) == {"tiny": {"FAIL": 1, "COMPLETE": 1, "PRUNED": 1, "RUNNING": 1}}
+
+
+def test_what_only_the_driver_knows_of_an_end(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time, cost and traceback of an end are kept, the traceback within bounds; until the state is written, nothing has ended,
+    and the reason that was written before it does not stay with another end.
+    """
+    study = load_study(str(tiny_study))
+    failed, interrupted = study.replicates[:2]
+    ledger = open_ledger(study.stores.ledger, "tiny", study.space)
+    for replicate in (failed, interrupted):
+        ledger.begin(replicate)
+    traceback = f"Traceback:{'x' * LONGEST_TRACEBACK}Error: broken"
+    ledger.fail(failed.identity, "broken", ReplicateEnd(5, {"cost/seconds": 1.5}, traceback))
+    monkeypatch.setattr(ledger, "_set_state", _refuse)
+    with pytest.raises(LedgerError):
+        ledger.prune(interrupted.identity, "stopped early", ReplicateEnd(6))
+    successor = open_ledger(study.stores.ledger, "tiny", study.space)
+    kept = successor.entries()[failed.identity].end
+    assert kept
+    assert (kept.at_ms, kept.cost) == (5, {"cost/seconds": 1.5})
+    assert kept.traceback.startswith("Traceback:x")
+    assert kept.traceback.endswith("xError: broken")
+    assert "\n[23 characters left out]\n" in kept.traceback
+    left = successor.entries()[interrupted.identity]
+    assert (left.state, left.reason, left.end) == (TrialState.RUNNING, "", None)
+    successor.complete(interrupted.identity, {ACCURACY: 0.5, SPARSITY: 0.9}, ReplicateEnd(7))
+    left = open_ledger(study.stores.ledger, "tiny", study.space).entries()[interrupted.identity]
+    assert (left.state, left.reason, left.end) == (TrialState.COMPLETE, "", ReplicateEnd(7))
+    assert left.begun_at_ms > 1_700_000_000_000
+
+
+def _refuse(*_: object) -> None:
+    raise OSError("no space left on device")
 
 
 def test_another_process_can_end_what_a_dead_one_began(tiny_study: Path) -> None:

@@ -2,6 +2,8 @@
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -194,3 +196,25 @@ def test_what_was_imported_is_not_trained_again(original: Path, tmp_path: Path) 
         read_earlier_records(search, None, {})
     assert "MLflow has 4 finished replicates" in words(caught)
     assert f"copy the folders ledgers and checkpoints of its storage to {fresh}" in words(caught)
+
+
+DIES_WITHIN_A_TRANSACTION = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")  # so that the file itself is written to before the commit
+connection.execute("BEGIN")
+connection.executemany("INSERT INTO experiments (name) VALUES (?)", ((f"{number} {'x' * 200}",) for number in range(500)))
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_store_whose_writer_died_within_a_transaction(tmp_path: Path) -> None:
+    """It is a store like any other: MLflow takes the transaction back when it is opened."""
+    file = tmp_path / "mlflow.db"
+    connect(f"sqlite:///{file}")
+    died = subprocess.run(
+        [sys.executable, "-c", DIES_WITHIN_A_TRANSACTION, str(file)], check=False, capture_output=True, text=True
+    )
+    assert (died.returncode, died.stderr) == (-9, "")
+    assert (tmp_path / "mlflow.db-journal").exists()
+    assert [experiment.name for experiment in connect(f"sqlite:///{file}").search_experiments()] == ["Default"]

@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.data.schema import TensorDatasetSchema
+from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from optuna.trial import TrialState
 
 from analysis.records.loading import load_recorded_study
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.study import Study
 from studies.engine.errors import StudyError
+from studies.engine.ledger.ledger import ReplicateEnd
 from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.study_record import study_record
 from studies.engine.recording.tracker import Tracker
@@ -83,6 +86,100 @@ def test_a_second_tracker_takes_up_the_runs(tiny_study: Path) -> None:
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     for run in children:
         assert [point.value for point in client.get_metric_history(run.info.run_id, "train/loss")] == [0.5] * 3
+
+
+def test_a_driver_that_dies_between_the_commits_of_a_batch(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's store commits metrics before tags: where a driver dies in between, the next one writes the tags, and no metric
+    twice. It also writes the params and the data set of a run that was made and got no further.
+    """
+    study = load_study(str(tiny_study))
+    first, second = study.replicates[:2]
+    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    with monkeypatch.context() as patched:
+        patched.setattr(SqlAlchemyStore, "_set_tags", _die)
+        for epoch in (1, 2, 3):
+            tracker.report(first, report_of(epoch, final=epoch == 3))
+        assert tracker.flush(60)
+        patched.setattr(SqlAlchemyStore, "log_inputs", _die)
+        tracker.begin(second)
+        assert len(tracker.close(60)) == 2
+    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    for replicate in (first, second):
+        for epoch in (1, 2, 3):
+            tracker.report(replicate, report_of(epoch, final=epoch == 3))
+        tracker.end(replicate, TrialState.COMPLETE)
+    assert tracker.close(60) == []
+    client = MlflowClient(study.stores.tracking_uri)
+    runs = client.search_runs([connected_experiment(study)], "tags.`spikesweep.kind` = 'replicate'")
+    assert len(runs) == 2
+    for run in runs:
+        assert json.loads(run.data.tags["spikesweep.accuracy_at_t"]) == [0.1, 0.2, 0.3]
+        assert "mlflow.loggedArtifacts" in run.data.tags
+        assert "seed" in run.data.params
+        assert len(run.inputs.dataset_inputs) == 1
+        assert [point.step for point in client.get_metric_history(run.info.run_id, "train/loss")] == [1, 2, 3]
+
+
+def _die(*_: object, **__: object) -> None:
+    raise MlflowException("the driver is dead", INVALID_PARAMETER_VALUE)  # which is not tried again
+
+
+def test_only_the_ledgers_own_end_is_whole(tiny_study: Path) -> None:
+    """A run has its end if its status and the time of its end are the ledger's; that of a killed driver is not a pruned one's.
+    Where the ledger knows no time, as those of earlier versions, the status decides.
+    """
+    study = load_study(str(tiny_study))
+    complete, pruned = study.replicates[:2]
+    end, other = ReplicateEnd(1_700_000_000_000, {"cost/seconds": 2.0}), ReplicateEnd(1_700_000_000_001)
+    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    tracker.end(complete, TrialState.COMPLETE, details=end)
+    tracker.end(pruned, None, "interrupted; run the study again to finish it")
+    assert tracker.close(60) == []
+    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    assert tracker.has_end(complete.identity, TrialState.COMPLETE, end)
+    assert tracker.has_end(complete.identity, TrialState.COMPLETE, None)
+    assert not tracker.has_end(complete.identity, TrialState.COMPLETE, other)
+    assert not tracker.has_end(complete.identity, TrialState.FAIL, end)
+    assert not tracker.has_end(pruned.identity, TrialState.PRUNED, None)
+    assert not tracker.has_end(study.replicates[2].identity, TrialState.COMPLETE, None)
+    tracker.end(complete, TrialState.COMPLETE, details=end)  # it is written once more, as after a crash
+    assert tracker.close(60) == []
+    client = MlflowClient(study.stores.tracking_uri)
+    (run,) = client.search_runs([connected_experiment(study)], f"tags.`spikesweep.identity` = '{complete.identity}'")
+    assert [point.value for point in client.get_metric_history(run.info.run_id, "cost/seconds")] == [2.0]
+
+
+def reasons_of(study: Study) -> dict[str, tuple[str, str]]:
+    """The status and the reason of every replicate run, by identity."""
+    client = MlflowClient(study.stores.tracking_uri)
+    runs = client.search_runs([connected_experiment(study)], "tags.`spikesweep.kind` = 'replicate'")
+    return {run.data.tags["spikesweep.identity"]: (run.info.status, run.data.tags.get("spikesweep.reason", "")) for run in runs}
+
+
+def test_a_reason_goes_when_the_run_goes_on(tiny_study: Path) -> None:
+    """A run that goes on, or ends well, keeps no reason of an earlier end; nor does one that an earlier version left with one."""
+    study = load_study(str(tiny_study))
+    first, second, third = study.replicates[:3]
+    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    for replicate in (first, second):
+        tracker.end(replicate, None, "interrupted; run the study again to finish it")
+    tracker.begin(third)  # and its driver is killed, with its watchdog
+    assert tracker.close(60) == []
+    client = MlflowClient(study.stores.tracking_uri)
+    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    assert reasons_of(study)[third.identity] == ("KILLED", "its driver was killed; run the study again to finish it")
+    tracker.begin(first)
+    assert tracker.flush(60)
+    assert reasons_of(study)[first.identity] == ("RUNNING", "")
+    tracker.end(second, TrialState.COMPLETE)
+    tracker.end(third, TrialState.PRUNED, "stopped early")
+    assert tracker.close(60) == []
+    assert reasons_of(study)[second.identity] == ("FINISHED", "")
+    assert reasons_of(study)[third.identity] == ("KILLED", "stopped early")
+    (run,) = client.search_runs([connected_experiment(study)], f"tags.`spikesweep.identity` = '{second.identity}'")
+    client.set_tag(run.info.run_id, "spikesweep.reason", "interrupted; run the study again to finish it")
+    Tracker(connect(study.stores.tracking_uri), study, study.replicates, []).close(60)
+    assert reasons_of(study)[second.identity] == ("FINISHED", "")
 
 
 def test_what_a_replicate_run_holds(tiny_study: Path) -> None:
@@ -224,8 +321,6 @@ def test_tables_and_facts(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> 
     replicate = study.replicates[0]
     for _ in range(2):
         tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
-        for child in tracker._runs.values():
-            child.last_epoch = 0  # as if the run's last epoch had not been seen: it is written again
         tracker.report(replicate, report_of(3, final=True) | {"facts": {"calibration_digest": "abc"}})
         assert tracker.close(60) == []
     client = MlflowClient(study.stores.tracking_uri)

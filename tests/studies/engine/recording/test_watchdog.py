@@ -75,3 +75,4 @@ def test_a_killed_study_does_not_run_for_ever(tiny_study: Path) -> None:
     driver = driver_of(tiny_study, 0)  # takes them up again, and ends well
     assert driver.wait(timeout=60) == 0
     assert [run.info.status for run in runs_in(tiny_study.parent)] == ["RUNNING", "RUNNING"]  # as this one left them
+    assert all("spikesweep.reason" not in run.data.tags for run in runs_in(tiny_study.parent))

@@ -18,6 +18,7 @@ from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.study import Study
 from studies.engine.errors import StudyError
+from studies.engine.ledger.ledger import ReplicateEnd
 from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.tracker import Tracker
 from studies.engine.reproduction.agreement import RerunComparison
@@ -70,7 +71,7 @@ class Store:
         tracker = Tracker(connect(self.uri), study, study.replicates, [])
         for report in of_good:
             tracker.report(good, report.as_dict())
-        tracker.end(good, TrialState.COMPLETE, cost={"cost/seconds": 1.0, "cost/gpu_seconds": 0.0})
+        tracker.end(good, TrialState.COMPLETE, details=ReplicateEnd.now({"cost/seconds": 1.0, "cost/gpu_seconds": 0.0}))
         tracker.report(other, of_other.as_dict())
         tracker.end(other, TrialState.PRUNED, "stopped after epoch 1 of 2: it fell behind")
         tracker.begin(bad)
