@@ -8,8 +8,6 @@ its device.
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from torch.nn import functional
 from trainables.data.normalisation import Normalisation, downscale
 from trainables.data.npz_files import ARRAYS, Array, FileVersion, digest_of, opened, read_npz, version_of
 from trainables.data.randomness import generator_for
+from trainables.data.temporary_folders import temporary_folder_beside
 from trainables.networks.layouts import ImageShape
 from trainables.networks.rules import RuleError
 
@@ -109,17 +108,13 @@ def _source(data: str, data_folder: Path) -> Path | None:
 def _store(arrays: dict[str, Array], prepared: Path) -> None:
     """Write the arrays beside their final folder, then move them into place in one step."""
     try:
-        prepared.parent.mkdir(parents=True, exist_ok=True)
-        workplace = Path(tempfile.mkdtemp(prefix=".new-", dir=prepared.parent))
-        try:
+        with temporary_folder_beside(prepared) as workplace:
             _write(arrays, workplace)
             try:
                 workplace.rename(prepared)
             except OSError:
                 if not (prepared / FACTS).exists():  # nobody else was first, so this is a real failure
                     raise
-        finally:
-            shutil.rmtree(workplace, ignore_errors=True)
     except OSError as error:
         rule, repair = "the data folder must be one that can be written", "choose another with $SPIKESWEEP_DATA"
         raise RuleError(rule, f"{prepared.parent} ({error.strerror})", repair) from None

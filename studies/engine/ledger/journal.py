@@ -23,7 +23,16 @@ class NoJournalError(OSError):
 
 
 class DamagedJournalError(OSError):
-    """The file is a journal in which something is not as it was written; nothing was written to it."""
+    """The file is a journal in which something is not as it was written; nothing was written to it.
+
+    Attributes:
+        line: The number of the line that is wrong, from 1; 0 if it is the file as a whole.
+        is_empty: Whether nothing is wrong but an empty line.
+    """
+
+    def __init__(self, file: Path, reason: str, line: int = 0, *, is_empty: bool = False) -> None:
+        super().__init__(f"{file}, line {line} {reason}" if line else f"{file} {reason}")
+        self.line, self.is_empty = line, is_empty
 
 
 class Journal(BaseJournalBackend):
@@ -51,8 +60,8 @@ class Journal(BaseJournalBackend):
         try:
             if self._check(self._path.stat()).st_size == self._place.offset:
                 return
-            with self._opened(os.O_RDONLY) as file:
-                content = self._rest(file, fcntl.LOCK_SH)
+            with self._opened(os.O_RDONLY) as file:  # without its lock: no reader keeps a driver waiting
+                content = self._rest(file)
         except FileNotFoundError:
             if self._place.number:
                 raise
@@ -73,7 +82,8 @@ class Journal(BaseJournalBackend):
         if is_new:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._opened(os.O_RDWR | (os.O_CREAT if is_new else 0)) as file:
-            content = self._rest(file, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            content = self._rest(file)
             with self._damage_told():
                 place = [self._place, *(place for _, place in decoded(content, self._place))][-1]
             file.truncate(place.offset)  # remove what a writer that died, or a full disk, left incomplete
@@ -89,18 +99,13 @@ class Journal(BaseJournalBackend):
 
     def damage(self, reason: str) -> DamagedJournalError:
         """The error of the record that was read last."""
-        return DamagedJournalError(f"{self._path}, line {self._place.number} {reason}")
+        return DamagedJournalError(self._path, reason, self._place.number)
 
     def _opened(self, flags: int) -> IO[bytes]:
         return os.fdopen(os.open(self._path, flags | os.O_NONBLOCK, 0o666), "r+b" if flags & os.O_RDWR else "rb", buffering=0)
 
-    def _rest(self, file: IO[bytes], lock: int) -> bytes:
-        """What follows the last record that was read, under a lock that is kept until the file is closed."""
-        try:
-            fcntl.flock(file, lock)
-        except OSError:
-            if lock == fcntl.LOCK_EX:  # whoever only reads can do without, where the file system has no locks
-                raise
+    def _rest(self, file: IO[bytes]) -> bytes:
+        """What follows the last record that was read."""
         status = self._check(os.fstat(file.fileno()))
         self._file_id = (status.st_dev, status.st_ino)
         file.seek(0)
@@ -114,7 +119,7 @@ class Journal(BaseJournalBackend):
         if not stat.S_ISREG(status.st_mode):
             raise NoJournalError("it is no regular file")
         if self._place.number and (status.st_size < self._place.offset or self._file_id != (status.st_dev, status.st_ino)):
-            raise DamagedJournalError(f"{self._path} was replaced or made shorter while it was in use")
+            raise DamagedJournalError(self._path, "was replaced or made shorter while it was in use")
         return status
 
     @contextmanager
@@ -122,7 +127,7 @@ class Journal(BaseJournalBackend):
         try:
             yield
         except DamagedLineError as error:
-            raise DamagedJournalError(f"{self._path}, {error}") from None
+            raise DamagedJournalError(self._path, error.reason, error.number, is_empty=error.is_empty) from None
 
 
 def _write_all(file: IO[bytes], content: bytes) -> None:

@@ -17,8 +17,6 @@ from pydantic_core import from_json
 
 BEGINNING = b'{"op_code":0,'
 """How every journal begins: with the record that creates a study."""
-EMPTY_LINE = "is empty"
-"""What is wrong with a line that can just be deleted."""
 _RECORD = b'{"op_code":'
 _CHECK_KEY = b',"spikesweep.check":'
 _CHECK_LENGTH = len(_CHECK_KEY) + len('"0123abcd"}')
@@ -46,11 +44,12 @@ class DamagedLineError(Exception):
     Attributes:
         number: The line's number, from 1.
         reason: What is wrong with it, as the end of a sentence.
+        is_empty: Whether nothing is wrong but that the line is there.
     """
 
-    def __init__(self, number: int, reason: str) -> None:
+    def __init__(self, number: int, reason: str, *, is_empty: bool = False) -> None:
         super().__init__(f"line {number} {reason}")
-        self.number, self.reason = number, reason
+        self.number, self.reason, self.is_empty = number, reason, is_empty
 
 
 def encoded(records: list[dict[str, Any]], place: Place) -> bytes:
@@ -129,7 +128,7 @@ def _record_of(line: bytes, place: Place) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(line)
         return record
     if not line.strip():
-        raise DamagedLineError(place.number + 1, EMPTY_LINE)
+        raise DamagedLineError(place.number + 1, "is empty", is_empty=True)
     if _CHECK_KEY in line:
         raise DamagedLineError(place.number + 1, "is not as it was written, or lines before it are missing or were changed")
     return _unchecked_record(line, place.number + 1)

@@ -1,5 +1,6 @@
 """Where a ledger is kept, a file or a database, and the names under which it keeps what a replicate is."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from studies.credentials import hide_secrets, mask_uri
 from studies.engine.errors import Problem, StudyError
 from studies.engine.ledger.journal import DamagedJournalError, Journal, NoJournalError
-from studies.engine.ledger.journal_records import EMPTY_LINE
 from studies.sqlite_files import OPTUNA, OtherFileError, has_tables, is_new
 from studies.store_uris import sqlite_file
 
@@ -115,11 +115,16 @@ def _problem(rule: str, ledger: str, error: Exception, repair: str) -> StudyErro
 
 
 def _repair_of(ledger: str, error: DamagedJournalError) -> str:
-    if str(error).endswith(EMPTY_LINE):
-        return "delete this line"
+    """What to type. The lines before the damaged one are a ledger, from which a study goes on as after a driver's death."""
+    file, damaged = shlex.quote(ledger), shlex.quote(f"{ledger}.damaged")
+    if error.is_empty:
+        return f"delete this line: sed -i {error.line}d {file}"
+    if not error.line:
+        return "run the command again; if it was not you who changed the file, restore it from a backup"
+    keep = f"mv {file} {damaged} && head -n {error.line - 1} {damaged} > {file}"
     return (
-        f"restore the file from a backup; or mv {ledger} {ledger}.damaged and run the study again: what has finished is "
-        "taken from its reports and not trained again"
+        f"restore the file from a backup, or keep the lines before this one: {keep}; then run the study again, "
+        "which trains nothing again that has finished"
     )
 
 

@@ -4,7 +4,6 @@ import logging
 import os
 import shutil
 import sqlite3
-import tempfile
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -27,6 +26,7 @@ from studies.mlflow_access import (
 from studies.mlflow_internals import move_locations
 from studies.sqlite_files import is_new
 from studies.store_uris import sqlite_file, sqlite_uri
+from trainables.data.temporary_folders import temporary_folder_beside
 
 logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # what it refuses we say ourselves
 logging.getLogger("alembic").setLevel(logging.ERROR)
@@ -74,9 +74,8 @@ def check_store_file(uri: str) -> None:
 
 def _make_file(file: Path) -> None:
     """Make a SQLite store beside its place, because MLflow takes seconds, and one that is killed must leave no half of it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
-        beside, whole = Path(folder, "being-made.db"), Path(folder, "whole.db")
+    with temporary_folder_beside(file) as folder:
+        beside, whole = folder / "being-made.db", folder / "whole.db"
         MlflowClient(sqlite_uri(beside)).search_experiments(max_results=1)
         shutil.copyfile(beside, whole)  # MLflow keeps the first one open
         with whole.open("rb") as content:

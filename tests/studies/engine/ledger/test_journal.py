@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from studies.engine.ledger.ledger import LedgerError, open_ledger, read_ledger
 from studies.engine.ledger.storage import check_ledger
 from studies.run_record import ACCURACY, IDENTITY, SPARSITY
 from tests.conftest import run
+from tests.studies.simulated_driver import assert_consistent, ledger_of, simulate, surface_study
 from tests.studies.stage import list_ledger
 
 NUM_FLIPS = 300
@@ -134,9 +136,10 @@ HARM: dict[str, tuple[Harm, str]] = {
 
 @pytest.mark.parametrize("kind", HARM)
 def test_damage_is_one_sentence(kind: str, journal: Path) -> None:
-    """It names the file, the line and what to do; nothing is written, and no reader takes the study for one not begun."""
+    """It names the file, the line and what to type; nothing is written, and no reader takes the study for one not begun."""
     harm, told = HARM[kind]
-    lines = journal.read_bytes().splitlines(keepends=True)
+    whole = journal.read_bytes()
+    lines = whole.splitlines(keepends=True)
     damaged = harm(lines)
     journal.write_bytes(damaged)
     study = load_study(str(journal.parents[2] / "tiny.yaml"))
@@ -150,9 +153,14 @@ def test_damage_is_one_sentence(kind: str, journal: Path) -> None:
             command()
         (problem,) = caught.value.problems
         assert f"{journal}, {told.format(after=len(lines) + 1)}" in problem.value
-        assert problem.repair == "delete this line" or f"mv {journal} {journal}.damaged" in problem.repair
+        repair = re.search(r"(sed -i .*|mv .* && head .*?)(;|$)", problem.repair)
+        assert repair
         assert len(str(problem)) < 1000
     assert journal.read_bytes() == damaged
+    subprocess.run(repair[1], shell=True, check=True)
+    assert whole.startswith(journal.read_bytes())
+    check_ledger(str(journal))
+    assert b"sed" not in repair[1].encode() or journal.read_bytes() == whole
 
 
 def test_a_record_without_an_identity(journal: Path) -> None:
@@ -182,6 +190,23 @@ def test_a_last_line_without_its_end(journal: Path) -> None:
             assert journal.read_bytes().startswith(whole[:-1] if is_whole else b"".join(before))
             assert [record["op_code"] for record in reader.read_logs(len(expected))] == [1]
             assert len(read(journal)) == len(expected) + 1
+
+
+def test_a_search_goes_on_from_the_lines_before_the_damage(tmp_path: Path) -> None:
+    """Of the lines that are left and the replicates' reports, the same ledger is made again; nothing is trained twice."""
+    design = "{name: adaptive_search, sampler: tpe, num_trials: 6}"
+    study = surface_study(tmp_path, f"baseline: {{a: 0}}\nfactors: {{a: {{low: -1, high: 1}}}}\ndesign: {design}\nseeds: 1\n")
+    _, shelf = simulate(study)
+    journal, entries = Path(study.stores.ledger), ledger_of(study)
+    lines, reports = journal.read_bytes().splitlines(keepends=True), {key: list(found) for key, found in shelf.reports.items()}
+    for num_kept in range(0, len(lines), 5):
+        journal.write_bytes(b"".join(lines[:num_kept]))
+        proposals, _ = simulate(study, shelf=shelf)
+        assert_consistent(study, proposals, shelf)
+        assert {identity: entry.values for identity, entry in ledger_of(study).items()} == {
+            identity: entry.values for identity, entry in entries.items()
+        }
+    assert shelf.reports == reports
 
 
 TEXTS = {
@@ -270,7 +295,7 @@ def test_two_that_write(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_ledger_that_is_moved_away(tmp_path: Path) -> None:
-    """The next run makes it again of the replicates' reports: it trains nothing, and MLflow keeps its runs as they are."""
+    """The next run makes it again of what MLflow has: it trains nothing, and MLflow keeps its runs as they are."""
     file = tmp_path / "surface.yaml"
     file.write_text(
         "question: What?\ntrainable: response_surface\nbaseline: {a: 0}\nfactors: {a: [0, 1]}\nseeds: 2\nconfig: {epochs: 3}\n"
