@@ -59,6 +59,8 @@ def spikesweep(
 
     COMMAND --help says what a command needs, with an example.
     """
+    if sys.getfilesystemencoding() != "utf-8":  # a locale that cannot name every file, nor write every report
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONUTF8": "1"})  # noqa: S606
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that has no × shows a question mark

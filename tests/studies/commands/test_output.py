@@ -1,8 +1,11 @@
-"""What becomes of a command whose output nobody reads."""
+"""What becomes of a command whose output nobody reads, and in a locale that cannot write it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.conftest import SPIKESWEEP
 
 GO_ON = """
 import os, sys
@@ -38,3 +41,11 @@ def test_a_full_disk_is_no_end_either() -> None:
             [sys.executable, "-c", GO_ON], input="x", stdout=full, stderr=subprocess.PIPE, text=True, check=True
         )
     assert done.stderr == "it is closed\nthe end\n"
+
+
+def test_a_locale_without_letters_is_no_hindrance() -> None:
+    """Even where Python is told to do as the locale says, arguments and messages have their letters."""
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([*SPIKESWEEP, "status", "größe"], env=plain, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 2
+    assert "value:  größe" in done.stderr
