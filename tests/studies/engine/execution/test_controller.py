@@ -6,14 +6,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
 from studies.engine.definition.loading import load_study
-from studies.engine.execution.budget import CostMeter, StopReason
+from studies.engine.execution.budget import CostMeter, StopReason, what_to_do
 from studies.engine.execution.resource_requests import GIB
-from studies.engine.execution.worker import OUT_OF_MEMORY, STORAGE
+from studies.engine.execution.worker import DATA, OUT_OF_MEMORY, STORAGE, ReplicateWorker
 from studies.engine.ledger.ledger import LedgerError, open_ledger
 from tests.conftest import PATIENCE_S
 from tests.studies.stage import Stage
@@ -219,3 +220,29 @@ def test_ray_says_when_it_killed_a_process_for_memory() -> None:
     command = [sys.executable, "-c", KILLED_FOR_MEMORY]
     said = subprocess.run(command, env={**os.environ, **tiny}, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     assert said.stdout.split()[-1] == "True", said.stdout
+
+
+def test_other_data_pause_the_study(tiny_study: Path, tiny_npz: Path) -> None:
+    """A data file that changes while the study runs fails no replicate: the study stops, and says what to do."""
+    data = tiny_study.with_name("mine.npz")
+    data.write_bytes(tiny_npz.read_bytes())
+    stage = Stage(load_study(str(tiny_study), [f"config.data={data}"]))
+    assignment = stage.controller.next_assignment()
+    assert assignment
+    with np.load(data) as saved:
+        np.savez(data, **{**saved, "test_labels": 1 - saved["test_labels"]})
+    worker = object.__new__(ReplicateWorker)
+    worker.setup({"assignment": assignment})
+    failure = worker.step()["failure"]
+    assert failure["kind"] == DATA
+    stage.controller.failed(assignment["identity"], failure["kind"], failure["reason"])
+    assert set(stage.states().values()) == {TrialState.RUNNING}
+    assert stage.controller.next_assignment() is None
+    reason = stage.controller.stop_reason
+    assert reason
+    assert f"the data {data} on" in reason.words
+    assert f"not {assignment['data_digest'][:8]}" in reason.words
+    assert "put the file back to go on" in what_to_do(reason)
+    data.unlink()
+    worker.setup({"assignment": assignment})
+    assert "a data file must exist" in worker.step()["failure"]["reason"]
