@@ -4,15 +4,18 @@
 
 Every fault hits a study of the response surface (12 replicates of 8 epochs of a tenth of a second; the same numbers whenever
 they are drawn) that runs as its users run it: ``spikesweep run`` on real Ray, ledger and MLflow. Then the same command is
-given until the study is whole, and what the ledger and MLflow have is held against the undisturbed study:
+given until the study is whole, and what the ledger, MLflow and the storage have is held against the undisturbed study
+(``stored_studies.py``):
 
-- lost: trials, runs, and values (replicate, metric, step) that are missing, or have another value;
+- lost: trials, runs, values (replicate, metric, step), tags, params, data sets, artifacts, states and reasons that are missing,
+  or have another value, and those that should not be there;
 - doubled: ledger trials or runs with one identity, and values that are there twice;
-- left running: trials that are RUNNING in the ledger, and runs (the study's own too) in MLflow.
+- left running: trials that are RUNNING in the ledger, and runs (the study's own too) in MLflow;
+- outside storage: files that were made or changed in the current folder, in the home folder, or beside a study's storage.
 
-``seconds to resume`` is from the command that goes on to the first epoch done after the fault: the start of Ray, mostly. Short is
-what CI runs: fewer injections of each kind. The exit code is 1 if anything
-was lost, doubled or left running.
+``seconds to resume`` is from the command that goes on to the first epoch done after the fault: the start of Ray, mostly. At the
+end drivers die after single writes (``crash_points.py``). Short is what CI runs: fewer injections of each kind, and 30 crash
+points instead of all. The exit code is 1 if anything was lost, doubled or left running, or written outside of a storage.
 """
 
 import argparse
@@ -25,7 +28,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -34,11 +36,8 @@ from pathlib import Path
 
 import studies.library_settings
 
-from mlflow import MlflowClient
-from optuna.storages import JournalStorage
-from optuna.trial import TrialState
-
-from studies.engine.ledger.journal import Journal
+from tests.benchmarks.crash_points import crash_points
+from tests.benchmarks.stored_studies import Stored, compare, files_in, stored_study, written_since
 from tests.conftest import descendants, workers_of
 from tests.studies.servers import free_port, mlflow_server
 
@@ -56,19 +55,11 @@ design: full_factorial
 seeds: {NUM_REPLICATES // 4}
 resources: {{cpus: 1, gpus: 0, memory_gib: 0.25}}
 """
+HARMS = ("lost", "doubled", "left_running", "outside_storage")
+POINTS_IN_SHORT = 30
+SERVERS = ("server", "artifacts")
+"""How the names of an MLflow server's files begin."""
 RUN = [sys.executable, "-m", "studies", "run"]
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What a study has left in its ledger and in MLflow."""
-
-    trials: Counter[str]
-    """Ledger trials by identity."""
-    runs: Counter[str]
-    values: dict[tuple[str, str, int], list[float]]
-    """By identity, metric and step."""
-    num_running: int
 
 
 @dataclass
@@ -80,9 +71,16 @@ class Count:
     lost: int = 0
     doubled: int = 0
     left_running: int = 0
+    outside_storage: int = 0
     seconds_to_resume: list[float] = field(default_factory=list)
     seconds: float = 0.0
     """Of the whole case."""
+
+    def line(self) -> str:
+        """As it stands in the table."""
+        resumed = f"{max(self.seconds_to_resume):.1f} at most" if self.seconds_to_resume else "–"
+        harm = f"{self.lost:6} {self.doubled:8} {self.left_running:13} {self.outside_storage:8}"
+        return f"{self.fault:24} {self.injected:8} {harm} {resumed:>18} {self.seconds:7.0f}"
 
 
 class Case:
@@ -95,6 +93,8 @@ class Case:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "faults.yaml").write_text(STUDY)
         self.storage = folder / "results"
+        self.found: Stored | None = None
+        """What the study has left, if it was to be read before the case is over."""
         self._log = tempfile.NamedTemporaryFile("a", prefix="spikesweep-faults-")  # noqa: SIM115  # where there is room
 
     def start(self, *options: str) -> "subprocess.Popen[str]":
@@ -139,35 +139,12 @@ class Case:
 
     def stored(self, tracking_uri: str | None = None) -> Stored:
         """What there is now."""
-        storage = JournalStorage(Journal(self.storage / "ledgers" / "faults.journal"))
-        trials = [trial for study in storage.get_all_studies() for trial in storage.get_all_trials(study._study_id)]
-        client = MlflowClient(tracking_uri or f"sqlite:///{self.storage / 'mlflow.db'}")
-        runs = client.search_runs([client.get_experiment_by_name("faults").experiment_id], max_results=1000)
-        children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-        values: dict[tuple[str, str, int], list[float]] = {}
-        for run in children:
-            for metric in run.data.metrics:
-                if not metric.startswith("cost/"):
-                    for point in client.get_metric_history(run.info.run_id, metric):
-                        key = (run.data.tags["spikesweep.identity"], metric, point.step)
-                        values.setdefault(key, []).append(point.value)
-        running = [trial for trial in trials if not trial.state.is_finished()]
-        return Stored(
-            trials=Counter(trial.user_attrs["identity"] for trial in trials if trial.state != TrialState.FAIL),  # tried again
-            runs=Counter(run.data.tags["spikesweep.identity"] for run in children),
-            values=values,
-            num_running=len(running) + sum(run.info.status == "RUNNING" for run in runs),
-        )
+        return stored_study(self.storage, "faults", tracking_uri, self._seen_at)
 
-
-def compare(found: Stored, undisturbed: Stored, count: Count) -> None:
-    """Add to a count what is lost, doubled and left running."""
-    for ours, theirs in ((found.trials, undisturbed.trials), (found.runs, undisturbed.runs)):
-        count.lost += len(theirs.keys() - ours.keys())
-        count.doubled += sum(number - 1 for number in ours.values())
-    count.lost += sum(found.values.get(key, [])[:1] != values for key, values in undisturbed.values.items())
-    count.doubled += sum(len(values) - 1 for values in found.values.values())
-    count.left_running += found.num_running
+    def beside_storage(self) -> list[str]:
+        """The files in the case's folder that no driver should have made: all but the study's, its storage's and a server's."""
+        names = [file.relative_to(self.folder).parts[0] for file in files_in(self.folder)]
+        return sorted({name for name in names if name not in ("faults.yaml", "results") and not name.startswith(SERVERS)})
 
 
 def drivers_killed(folder: Path, count: Count, num: int) -> Case:
@@ -265,7 +242,7 @@ def server_away(folder: Path, count: Count, num: int) -> Case:
                 time.sleep(max(0.0, 60.0 if num > 1 else 0.0))
         stack.enter_context(mlflow_server(folder, port))
         case.end(driver)
-    case.options = ("--tracking-uri", f"sqlite:///{folder / 'server.db'}")
+        case.found = case.stored(f"http://127.0.0.1:{port}")
     return case
 
 
@@ -346,7 +323,7 @@ def disk_full(folder: Path, count: Count, num: int) -> Case:
         count.seconds_to_resume.append(time.monotonic() - started_at)
         case.end(driver)
         shutil.copytree(disk, folder, dirs_exist_ok=True)
-    return Case(folder)
+    return Case(folder, seen_at=Path("/mnt"))
 
 
 def _fill(file: Path) -> None:
@@ -377,29 +354,53 @@ def inflict(name: str, folder: Path, expected: Stored, *, short: bool) -> Count:
     fault, many, few = FAULTS[name]
     count, begun = Count(name), time.monotonic()
     case = fault(folder, count, few if short else many)
-    compare(case.stored(case.options[1] if case.options else None), expected, count)
+    harm = compare(case.found or case.stored(), expected)
+    count.lost, count.doubled, count.left_running = len(harm.lost), len(harm.doubled), len(harm.left_running)
+    outside = case.beside_storage()
+    count.outside_storage = len(outside)
+    if harm or outside:
+        print(f"{name}: {harm}, outside of the storage: {outside}", file=sys.stderr)
     count.seconds = time.monotonic() - begun
     return count
+
+
+@contextmanager
+def elsewhere(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """This process, and those that it starts, have a current folder and a home folder of their own, both empty."""
+    before, home, current = Path.cwd(), folder / "home", folder / "current"
+    home.mkdir()
+    current.mkdir()
+    old_home = os.environ["HOME"]
+    os.environ["HOME"] = str(home)
+    os.chdir(current)
+    try:
+        yield home, current
+    finally:
+        os.chdir(before)
+        os.environ["HOME"] = old_home
 
 
 def campaign(names: list[str], *, short: bool, show: Callable[[str], None]) -> list[Count]:
     """Run it; one count a fault."""
     counts = []
-    with tempfile.TemporaryDirectory(prefix="spikesweep-faults-") as folder:
+    with tempfile.TemporaryDirectory(prefix="spikesweep-faults-") as folder, elsewhere(Path(folder)) as own_folders:
         undisturbed = Case(Path(folder, "undisturbed"))
         assert undisturbed.finish() == 0, undisturbed.log()
         expected = undisturbed.stored()
-        assert len(expected.trials) == len(expected.runs) == NUM_REPLICATES
-        titles = ("fault", "injected", "lost", "doubled", "left running", "seconds to resume", "in all")
-        show("{:24} {:>8} {:>6} {:>8} {:>13} {:>18} {:>7}".format(*titles))
+        assert len(expected.trials) == len(expected.runs) - 1 == NUM_REPLICATES
+        before = files_in(*own_folders)  # the first driver has filled the caches of other libraries
+        titles = ("fault", "injected", "lost", "doubled", "left running", "outside", "seconds to resume", "in all")
+        show("{:24} {:>8} {:>6} {:>8} {:>13} {:>8} {:>18} {:>7}".format(*titles))
         with ThreadPoolExecutor(AT_ONCE) as pool:
             cases = [(name, Path(folder, name.replace(" ", "-"))) for name in names if not short or FAULTS[name][2]]
             for count in pool.map(lambda case: inflict(case[0], case[1], expected, short=short), cases):
                 counts.append(count)
-                seconds = f"{max(count.seconds_to_resume):.1f} at most" if count.seconds_to_resume else "–"
-                harm = f"{count.lost:6} {count.doubled:8} {count.left_running:13}"
-                show(f"{count.fault:24} {count.injected:8} {harm} {seconds:>18} {count.seconds:7.0f}")
-    return counts
+                show(count.line())
+        count = Count("all of them")
+        outside = written_since(before, *own_folders)
+        count.outside_storage = len(outside)
+        show(f"{count.line()} {' '.join(outside)}")
+    return [*counts, count]
 
 
 def main() -> None:
@@ -413,9 +414,14 @@ def main() -> None:
         arguments.only = [name for name in arguments.only if not name.startswith("disk")]
     table = sys.stderr if arguments.json else sys.stdout
     counts = campaign(arguments.only, short=arguments.short, show=lambda line: print(line, file=table, flush=True))
-    totals = {name: sum(getattr(count, name) for count in counts) for name in ("injected", "lost", "doubled", "left_running")}
+    totals = {name: sum(getattr(count, name) for count in counts) for name in ("injected", *HARMS)}
+    if len(arguments.only) > 1:
+        crashes = crash_points(
+            POINTS_IN_SHORT if arguments.short else None, lambda line: print(line, file=sys.stderr, flush=True)
+        )
+        totals = {name: totals.get(name, 0) + crashes.get(name, 0) for name in (*totals, "crash_points")}
     print(json.dumps(totals))
-    sys.exit(1 if any(totals[name] for name in ("lost", "doubled", "left_running")) else 0)
+    sys.exit(1 if any(totals[name] for name in HARMS) else 0)
 
 
 if __name__ == "__main__":
