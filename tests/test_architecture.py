@@ -83,7 +83,7 @@ def test_trainables_know_no_orchestration() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["run_record", "credentials", "library_settings", "own_packages", "temporary_folders", "answer_limits"]
+    "module", ["run_record", "credentials", "library_settings", "own_packages", "process_folders", "answer_limits"]
 )
 def test_what_engine_and_analysis_share_is_standard_library_only(module: str) -> None:
     """Writer and reader meet in modules that need nothing."""

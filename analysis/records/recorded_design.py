@@ -1,7 +1,6 @@
 """What a study asked for: its record among the artifacts of its study run, or what can be put together without it."""
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from analysis.words import distinct
 from studies import run_record
 from studies.artifact_locations import artifacts_at
 from studies.credentials import mask_credentials
+from studies.process_folders import temporary_folder
 from studies.run_record import Level, PlannedReplicate, Role, StudyRecord, unknown_fields
 
 FOUND_BY_TAGS = ("search", "finalist", "tuning")
@@ -63,10 +63,10 @@ _PIECED = "pieced together from the replicates' tags: it has no baseline, and re
 
 def _record_text(client: MlflowClient, study_run: StoredRun) -> tuple[str, str]:
     """The text of the record, or why it cannot be read."""
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder("record") as folder:
         try:
             location = client.get_run(study_run.run_id).info.artifact_uri
-            artifact = artifacts_at(client, location).download_artifacts(run_record.STUDY_ARTIFACT, folder)
+            artifact = artifacts_at(client, location).download_artifacts(run_record.STUDY_ARTIFACT, str(folder))
             return Path(artifact).read_text(encoding="utf-8"), ""
         except Exception as error:  # noqa: BLE001  # artifact stores have their own kinds
             (first, *_) = str(error).splitlines() or [""]

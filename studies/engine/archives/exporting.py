@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from studies.engine.errors import Problem, StudyError, not_recorded
 from studies.engine.recording.mlflow_store import store_problem
 from studies.engine.recording.replicate_runs import DESCRIPTION
 from studies.mlflow_access import StoreError, experiment_names, find_experiment, of_study, search_runs
+from studies.process_folders import temporary_folder
 
 RunCounter = Callable[[int, int], object]
 """A function that is called with the number of runs that are done, and of how many."""
@@ -188,5 +188,5 @@ def _write_artifacts(client: MlflowClient, location: str, name: str, archive: Ar
     repository = artifacts_at(client, location)
     if not repository.list_artifacts():
         return set()
-    with tempfile.TemporaryDirectory() as temporary:
-        return archive.add_folder(name, Path(repository.download_artifacts("", temporary)))
+    with temporary_folder("export") as folder:
+        return archive.add_folder(name, Path(repository.download_artifacts("", str(folder))))

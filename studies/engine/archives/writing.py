@@ -1,9 +1,7 @@
 """Writes what a store lacks of an archived run: metrics, files, models, and last the status."""
 
 import dataclasses
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunTag
@@ -13,6 +11,7 @@ from studies.artifact_locations import artifacts_at
 from studies.engine.archives import archived_run, zip_format
 from studies.engine.archives.archived_run import MODEL_FILE, ArchivedMetric, ArchivedModel, ArchivedRun
 from studies.engine.archives.zip_format import Archive
+from studies.process_folders import temporary_folder
 
 
 def write_run(client: MlflowClient, archive: Archive, missing: ArchivedRun, run: Run) -> None:
@@ -43,15 +42,15 @@ def _write_files(archive: Archive, folder: str, repository: ArtifactRepository, 
     files = archive.files(folder)
     if not files:
         return
-    with tempfile.TemporaryDirectory() as unpacked:
-        archive.unpack(folder, files, Path(unpacked))
-        described = Path(unpacked) / MODEL_FILE
+    with temporary_folder("import") as unpacked:
+        archive.unpack(folder, files, unpacked)
+        described = unpacked / MODEL_FILE
         if names and described.is_file():
             text = described.read_text(encoding="utf-8")
             for old, new in names.items():
                 text = text.replace(old, new)
             described.write_text(text, encoding="utf-8")
-        repository.log_artifacts(unpacked)
+        repository.log_artifacts(str(unpacked))
 
 
 def _write_models(client: MlflowClient, archive: Archive, missing: ArchivedRun, run: Run) -> None:

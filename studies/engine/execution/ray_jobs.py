@@ -26,7 +26,7 @@ from studies.engine.errors import Problem, StudyError
 from studies.engine.execution.ray_patches import silence_job_client
 from studies.engine.recording.environment import COMMIT_VARIABLE, git_commit
 from studies.own_packages import FOLDER, PACKAGES
-from studies.temporary_folders import temporary_folder
+from studies.process_folders import temporary_folder
 
 SHIPPED_SUFFIXES = (".py", ".yaml", ".json", ".jinja", ".typed")
 """The files of a package that are uploaded; other files in its folder (data, stores, caches) are not."""
@@ -89,8 +89,7 @@ def submit_study(
     Raises:
         StudyError: The upload would be too large, or the job server refused it.
     """
-    with temporary_folder("job") as folder:
-        staged = folder / "code"
+    with temporary_folder("job") as staged:
         settings = {**_STOP_AS_CTRL_C, COMMIT_VARIABLE: git_commit(), **variables}
         file = stage_code(Path(study.file), staged)
         command = ["python", "-m", "studies", "run", f"./{file}", "--address", "auto", *options]

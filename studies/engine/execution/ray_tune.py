@@ -31,7 +31,7 @@ from studies.engine.execution.ray_patches import actor_id, actors_of, forget_fin
 from studies.engine.execution.ray_session.worker_beats import WorkerBeats
 from studies.engine.execution.resource_requests import GIB, Node, NodeCapacity, ResourceRequest
 from studies.engine.execution.worker import ASSIGNMENT, FAILURE, IDENTITY, REPORT, ReplicateWorker
-from studies.temporary_folders import temporary_folder
+from studies.process_folders import temporary_folder
 
 SECONDS_BETWEEN_LOOKS_AT_NODES = 5.0
 SECONDS_BETWEEN_LOOKS_AT_RAY = 0.5

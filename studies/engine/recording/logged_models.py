@@ -8,7 +8,6 @@ requirements, and keeps the model apart from its run, so that it would not move 
 import io
 import json
 import platform
-import tempfile
 import zipfile
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -29,6 +28,7 @@ from studies.engine.binding.replicates import Replicate
 from studies.engine.binding.trainable_modules import load_trainable
 from studies.engine.definition.study import Study
 from studies.engine.recording.mlflow_ui_internals import MODEL_HISTORY
+from studies.process_folders import temporary_folder
 from trainables.data.datasets import Dataset
 from trainables.data.normalisation import Normalisation
 from trainables.training import serving
@@ -70,8 +70,7 @@ class Models:
         trained = serving.describe(
             replicate.trainable, replicate.recipe, replicate.seed, dataset.image_shape, dataset.num_classes
         )
-        with tempfile.TemporaryDirectory() as temporary:
-            path = Path(temporary)
+        with temporary_folder("model") as path:
             serving.store(path / DATA, trained, weights, self._normalisation(replicate.recipe, dataset))
             (path / CODE).parent.mkdir()
             (path / CODE).write_bytes(self._zipped_code())

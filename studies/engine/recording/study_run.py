@@ -1,7 +1,6 @@
 """The study run in MLflow: what was asked, how far the study is, and what was found, in a description that is kept up to date."""
 
 import json
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from studies.engine.recording.replicate_runs import DESCRIPTION
 from studies.engine.recording.saved_views import named_views, saved_views
 from studies.engine.recording.study_record import code_tags, study_description
 from studies.plain_text import in_markdown
+from studies.process_folders import temporary_folder
 from studies.run_record import StudyRecord
 
 RUNNING = "running"
@@ -72,9 +72,9 @@ class StudyRun:
 
     def write_environment(self, nodes: Sequence[Mapping[str, Any]]) -> None:
         """What the study is run with; see ``environment.write_environment``."""
-        with tempfile.TemporaryDirectory() as folder:
-            environment.write_environment(Path(folder), nodes)
-            self._client.log_artifacts(self.run_id, folder, run_record.ENVIRONMENT_ARTIFACTS)
+        with temporary_folder("environment") as folder:
+            environment.write_environment(folder, nodes)
+            self._client.log_artifacts(self.run_id, str(folder), run_record.ENVIRONMENT_ARTIFACTS)
 
     def write_report(self, folder: Path, findings: str) -> None:
         """The files of a report, and what it found, as Markdown."""

@@ -17,7 +17,7 @@ from studies.engine.errors import Problem, StudyError
 from studies.engine.execution.ray_patches import loopback_options, without_current_folder
 from studies.engine.execution.ray_session.ray_watch import RayWatch
 from studies.own_packages import extra_search_path, safe_children
-from studies.temporary_folders import temporary_folder
+from studies.process_folders import temporary_folder
 
 SECONDS_TO_CONNECT = 10.0
 OBJECT_STORE_BYTES = 200 * 2**20
@@ -102,9 +102,7 @@ def _folder_of_ray(stack: ExitStack) -> Path:
         OSError: There is no temporary folder that can be written to, or none whose path is short enough.
     """
     place = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    # Ray lets everybody write into its own folder, so that it lies in one that is closed to others
-    folder = stack.enter_context(temporary_folder("ray", place)) / "r"
-    folder.mkdir()
+    folder = stack.enter_context(temporary_folder("ray", place))
     if _fits(folder):
         return folder
     for short_place in SHORT_PLACES:

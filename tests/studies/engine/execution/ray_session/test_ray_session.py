@@ -32,8 +32,8 @@ def test_a_long_temporary_folder(place: Path, tmp_path: Path, monkeypatch: pytes
         (folder / "file").write_text("of Ray")
         (written,) = place.rglob("file")
         assert written.parents[1].stat().st_mode & 0o777 == 0o700
-        assert folder.parent.stat().st_mode & 0o777 == 0o700
-    assert not folder.parent.exists()
+        assert folder.parents[1].stat().st_mode & 0o777 == 0o700
+    assert not folder.parents[1].exists()
     assert not list(place.iterdir())
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from studies.temporary_folders import remove_abandoned, temporary_folder
+from studies.process_folders import remove_abandoned, temporary_folder
 
 HOLD = """
 import sys, time
-from studies.temporary_folders import temporary_folder
+from studies.process_folders import temporary_folder
 
 with temporary_folder("test", sys.argv[1]) as folder:
     (folder / "a").mkdir()
@@ -23,7 +23,8 @@ with temporary_folder("test", sys.argv[1]) as folder:
 def test_a_folder_goes_at_the_end(tmp_path: Path) -> None:
     """With all that is in it; only its user can read it."""
     with temporary_folder("test", str(tmp_path)) as folder:
-        assert folder.stat().st_mode & 0o777 == 0o700
+        assert not list(folder.iterdir())
+        assert folder.parent.stat().st_mode & 0o777 == 0o700
         (folder / "file").write_text("something")
     assert not list(tmp_path.iterdir())
 
@@ -46,7 +47,7 @@ def test_the_folder_of_a_killed_process_goes_with_the_next(tmp_path: Path) -> No
     process.communicate()
     assert folder.exists()
     with temporary_folder("test", str(tmp_path)):
-        assert not folder.exists()
+        assert not folder.parent.exists()
     assert {file.name for file in tmp_path.iterdir()} == {"spikesweep-results", "spikesweep-link", "spikesweep-other"}
     assert (user_own / "file").read_text() == "mine"
 

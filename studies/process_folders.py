@@ -13,13 +13,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX = "spikesweep-"
-_OWNER = "owner"
+_OWNER, _CONTENT = "owner", "in"
 _MARK = "a temporary folder of spikesweep, which removes it once this file is no longer locked\n"
 
 
 @contextmanager
 def temporary_folder(purpose: str, parent: str | None = None) -> Iterator[Path]:
-    """A new folder that only this user can read, removed at the end; those of processes that were killed are removed first.
+    """A new, empty folder that only this user can reach, removed at the end; those of killed processes are removed first.
 
     Args:
         purpose: A word for its name.
@@ -37,7 +37,8 @@ def temporary_folder(purpose: str, parent: str | None = None) -> Iterator[Path]:
             owner.flush()
             fcntl.flock(owner, fcntl.LOCK_EX)
             (folder / ".new").rename(folder / _OWNER)  # locked before anybody can see it
-            yield folder
+            (folder / _CONTENT).mkdir()
+            yield folder / _CONTENT
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
