@@ -170,12 +170,13 @@ class _Clock:
 
     def __init__(self, at_once: int, cpus: float) -> None:
         self._num_processes = min(at_once, MOST_PROCESSES)
-        self._pool = ProcessPoolExecutor(
-            self._num_processes,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=torch.set_num_threads,
-            initargs=(max(1, int(cpus)),),
-        )
+        with safe_children():  # Python starts a process that counts semaphores at once
+            self._pool = ProcessPoolExecutor(
+                self._num_processes,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=torch.set_num_threads,
+                initargs=(max(1, int(cpus)),),
+            )
 
     def __enter__(self) -> Self:
         return self
