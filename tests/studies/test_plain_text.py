@@ -10,7 +10,7 @@ from rich.text import Text
 
 from studies.engine.errors import Problem
 from studies.plain_text import PlainConsole, as_code, in_markdown, visible
-from tests.studies.hostile_texts import HOSTILE, acting, hostile, inline, kinds, paragraphs
+from tests.hostile_texts import HOSTILE, acting, hostile, inline, kinds, paragraphs
 
 OURS = {"inline", "text", "text_special", "heading", "paragraph", "bullet_list", "list_item", "strong"}
 OURS |= {"table", "thead", "tbody", "tr", "th", "td"}

@@ -118,7 +118,7 @@ def read_npz(file: BufferedReader, source: Path) -> dict[str, Array]:
     except RuleError:
         raise
     except Exception as error:  # noqa: BLE001  # whatever zipfile, its decompressors and numpy raise of a damaged file
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_REASON]
+        reason, *_ = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_REASON].split(". ")
         raise RuleError("an .npz data file must be readable by numpy.load", f"{source} ({reason})", "save it again") from None
     _check_shapes(arrays, source)
     for name in ("train_labels", "test_labels"):

@@ -10,7 +10,7 @@ from studies.cli import app
 from studies.engine.definition.loading import load_study
 from studies.engine.execution.progress import Progress
 from studies.engine.ledger.ledger import open_ledger
-from tests.studies.hostile_texts import acting
+from tests.hostile_texts import acting
 
 QUESTION = "Does \x1b[31ma\x1b[0m matter?\nThe study is valid.\u202e [red]x[/red] :bug:"
 SHOWN = r"Does \x1b[31ma\x1b[0m matter?\nThe study is valid.\u202e [red]x[/red] :bug:"

@@ -22,7 +22,7 @@ from analysis.reporting.formats.terminal import to_terminal
 from studies.plain_text import PlainConsole, visible
 from studies.run_record import ACCURACY, Level
 from tests.analysis.examples import run_of, study_of
-from tests.studies.hostile_texts import HOSTILE, Page, acting, hostile, kinds, paragraphs
+from tests.hostile_texts import HOSTILE, Page, acting, hostile, kinds, paragraphs
 
 FIGURE = Figure()
 

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -232,3 +233,30 @@ def test_bad_input_begins_nothing(arguments: list[str], expected: str, tiny_stud
     made = {path.name for path in (tiny_study.parent / "results").glob("*")}
     assert made <= {"ledgers"}
     assert not list((tiny_study.parent / "results" / "ledgers").glob("*.journal"))
+
+
+@pytest.mark.slow
+def test_a_study_whose_data_change(tiny_study: Path, tiny_npz: Path) -> None:
+    """run, check and the report say how many replicates were trained on the earlier data; put back, these count again."""
+    data = tiny_study.with_name("mine.npz")
+    data.write_bytes(before := tiny_npz.read_bytes())
+    options = ("--set", f"config.data={data}", "--set", "seeds=1", "--set", "config.epochs=1")
+    assert run(tiny_study, *options).returncode == 0
+    with np.load(tiny_npz) as saved:
+        np.savez(data, **{**saved, "test_labels": 1 - saved["test_labels"]})
+    check = [*SPIKESWEEP, "check", str(tiny_study), "--no-timing", *options]
+    told = "have changed: 3 replicates were trained on other data (digest"
+    checked = " ".join(subprocess.run(check, capture_output=True, text=True, check=True).stdout.split())
+    assert told in checked
+    changed = run(tiny_study, *options)
+    assert changed.returncode == 0
+    assert told in changed.stdout
+    assert "3 replicates are of other data than the study has now" in " ".join(changed.stdout.split())
+    data.write_bytes(before)
+    checkpoints = {file: file.stat().st_mtime_ns for file in (tiny_study.parent / "results").glob("checkpoints/*/reports.json")}
+    assert len(checkpoints) == 6
+    again = run(tiny_study, *options)
+    assert again.returncode == 0
+    assert told in again.stdout
+    assert "3 of 3 replicates finished" in again.stdout
+    assert {file: file.stat().st_mtime_ns for file in checkpoints} == checkpoints

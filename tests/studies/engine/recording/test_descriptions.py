@@ -11,7 +11,7 @@ from studies.engine.definition.study import Study
 from studies.engine.recording.replicate_runs import DESCRIPTION, tags_of
 from studies.engine.recording.study_record import study_description
 from studies.plain_text import visible
-from tests.studies.hostile_texts import HOSTILE, acting, kinds, paragraphs
+from tests.hostile_texts import HOSTILE, acting, kinds, paragraphs
 
 NAME = "we|ird `x` [a](https:b) *c* $d$ \x1b<img src=x>.npz"
 
