@@ -23,7 +23,7 @@ from mlflow.entities import Experiment, Run, ViewType
 from studies import run_record
 from studies.answer_limits import LimitedResponse
 from studies.credentials import hide_secrets
-from studies.sqlite_files import MLFLOW, OtherFileError, connect_to_read, has_tables
+from studies.sqlite_files import MLFLOW, OtherFileError, check_tables, connect_to_read, has_tables
 from studies.store_uris import sqlite_file
 
 SECONDS_TO_ANSWER = 10
@@ -117,9 +117,12 @@ def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPCon
 def _check_database(uri: str) -> None:
     """MLflow itself would try for minutes."""
     try:
-        sqlalchemy.create_engine(uri, connect_args={"connect_timeout": SECONDS_TO_ANSWER}).connect().close()
+        with sqlalchemy.create_engine(uri, connect_args={"connect_timeout": SECONDS_TO_ANSWER}).connect() as connection:
+            check_tables(sqlalchemy.inspect(connection).get_table_names(), MLFLOW)
     except TypeError:
         return  # a driver without this option: MLflow's client will say whether the database answers
+    except OtherFileError as error:
+        raise StoreError(str(error)) from None
     except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
         raise StoreError(f"the database does not answer ({reason_of(error, uri)})") from None
 

@@ -1,6 +1,7 @@
 """SQLite files that a user has named: whose are they? Only new ones, and databases of the expected program, are written to."""
 
 import sqlite3
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ class Owner:
     column: str
 
 
+ALEMBIC = "alembic_version"
+"""The table in which both programs keep the number of their schema; so they cannot share a database."""
 _OF_MLFLOW = ("experiments", "runs", "metrics", "params", "tags")
 MLFLOW = Owner("MLflow", _OF_MLFLOW, frozenset(_OF_MLFLOW), "artifact_location")
 _OF_TRIALS = "params values intermediate_values user_attributes system_attributes heartbeats"
@@ -84,3 +87,14 @@ def has_tables(file: Path, owner: Owner) -> bool:
     if tables and not is_begun and not tables.keys() >= set(owner.tables):
         raise OtherFileError(f"the file is a database, but none of {owner.name}: it has the table {min(tables)}")
     return bool(tables)
+
+
+def check_tables(tables: Collection[str], owner: Owner) -> None:
+    """See that a program may use a server's database: that nobody else keeps the number of its schema there, as Alembic does.
+
+    Raises:
+        OtherFileError: Somebody does, and would be broken.
+    """
+    if ALEMBIC in tables and not set(owner.tables) <= set(tables):
+        reason = f"it has the table {ALEMBIC}, but not {owner.tables[0]}"
+        raise OtherFileError(f"the database is another program's than {owner.name}'s: {reason}")

@@ -15,7 +15,7 @@ from studies.engine.errors import StudyError
 from studies.engine.execution.preflight import check_stores
 from studies.engine.ledger.ledger import open_ledger
 from studies.engine.recording.mlflow_store import connect, connect_to_existing
-from studies.sqlite_files import MLFLOW, OPTUNA, OtherFileError, Owner, has_tables
+from studies.sqlite_files import ALEMBIC, MLFLOW, OPTUNA, OtherFileError, Owner, check_tables, has_tables
 from studies.store_uris import sqlite_file
 from tests.studies.stage import list_ledger
 
@@ -88,7 +88,7 @@ def test_one_file_for_both(tiny_study: Path, tmp_path: Path) -> None:
     """The ledger and MLflow's store cannot be the same file, even one that is not there yet."""
     both = f"sqlite:///{tmp_path / 'new.db'}"
     study = load_study(str(tiny_study), [f"tracking_uri={both}", f"ledger={both}"])
-    with pytest.raises(StudyError, match="ledger and tracking_uri must be different files"):
+    with pytest.raises(StudyError, match="ledger and tracking_uri must be different files or databases"):
         check_stores(study.stores)
 
 
@@ -108,6 +108,27 @@ def test_our_own_databases(owner: Owner, of_mlflow: Callable[[Path], object], tm
     assert not file.exists() or not has_tables(file, owner)
     with pytest.raises(OtherFileError):
         has_tables(tmp_path, owner)
+
+
+def test_one_database_for_both(tiny_study: Path) -> None:
+    """Nor can they be one database of a server, whatever the driver and the login that names it; two of one server may be."""
+    url = "postgresql+psycopg://me:secret@127.0.0.1:1/{}"
+    rule = "ledger and tracking_uri must be different"
+    for tracking_uri, is_told in (("postgresql://127.0.0.1:1/one", True), (url.format("two"), False)):
+        study = load_study(str(tiny_study), [f"ledger={url.format('one')}", f"tracking_uri={tracking_uri}"])
+        with pytest.raises(StudyError) as caught:  # nobody answers at port 1
+            check_stores(study.stores)
+        assert (rule in str(caught.value)) == is_told
+        assert "secret" not in str(caught.value)
+
+
+def test_who_may_use_a_database() -> None:
+    """Optuna and MLflow keep the number of their schema in one table: where the one has it, the other is refused."""
+    for mine, theirs in ((OPTUNA, MLFLOW), (MLFLOW, OPTUNA)):
+        for tables in ([], ["my_own"], list(mine.tables), [*mine.tables, ALEMBIC, "my_own"]):
+            check_tables(tables, mine)
+        with pytest.raises(OtherFileError, match="has the table alembic_version, but not"):
+            check_tables([*theirs.tables, ALEMBIC], mine)
 
 
 def test_files_of_urls() -> None:

@@ -4,6 +4,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import sqlalchemy
+from sqlalchemy.exc import ArgumentError
+
+from studies.credentials import mask_uri
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.locations import Stores
 from studies.engine.definition.lookup import find_stores
@@ -62,7 +66,7 @@ def check_stores(stores: Stores) -> None:
     checks: list[Callable[[], object]] = [
         lambda: check_ledger(stores.ledger),
         lambda: _check_checkpoints(stores),
-        lambda: _check_two_files(stores),
+        lambda: _check_two_places(stores),
         lambda: (check_store_file if sqlite_file(stores.tracking_uri) else connect)(stores.tracking_uri),
     ]
     for check in checks:
@@ -74,12 +78,22 @@ def check_stores(stores: Stores) -> None:
         raise StudyError(problems)
 
 
-def _check_two_files(stores: Stores) -> None:
-    """The ledger and MLflow's store, which may both be new, must be different files."""
-    ledger, store = file_of(stores.ledger), file_of(stores.tracking_uri)
-    if ledger and store and ledger.absolute() == store.absolute():
-        rule, repair = "ledger and tracking_uri must be different files", "leave ledger out, or name another file"
-        raise StudyError([Problem("ledger", rule, str(ledger), repair)])
+def _check_two_places(stores: Stores) -> None:
+    """The ledger and MLflow's store, which may both be new, must be different files or databases."""
+    if _place_of(stores.ledger) == _place_of(stores.tracking_uri):
+        rule, repair = "ledger and tracking_uri must be different files or databases", "leave ledger out, or name another"
+        raise StudyError([Problem("ledger", rule, mask_uri(stores.ledger), repair)])
+
+
+def _place_of(store: str) -> object:
+    """A file, or a database of a server whatever the login."""
+    if file := file_of(store):
+        return file.absolute()
+    try:
+        url = sqlalchemy.make_url(store)
+    except (ArgumentError, ValueError):  # which is told when it is opened
+        return store
+    return url.get_backend_name(), url.host, url.port, url.database
 
 
 def _check_checkpoints(stores: Stores) -> None:

@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
+import sqlalchemy
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from studies.credentials import hide_secrets, mask_uri
 from studies.engine.errors import Problem, StudyError
 from studies.engine.ledger.journal import DamagedJournalError, Journal, NoJournalError
-from studies.sqlite_files import OPTUNA, OtherFileError, has_tables, is_new
+from studies.sqlite_files import OPTUNA, OtherFileError, check_tables, has_tables, is_new
 from studies.store_uris import sqlite_file
 
 # User attributes of a study's Optuna study:
@@ -69,7 +70,10 @@ def open_storage(ledger: str) -> BaseStorage:
     if "://" not in ledger:
         return _journal_storage(Path(ledger))
     file = sqlite_file(ledger)
-    if file and not is_new(file):
+    if file is None:
+        engine = sqlalchemy.create_engine(ledger, poolclass=sqlalchemy.NullPool)
+        check_tables(sqlalchemy.inspect(engine).get_table_names(), OPTUNA)
+    elif not is_new(file):
         has_tables(file, OPTUNA)
     timeout = {"connect_args": {"timeout": _SQLITE_TIMEOUT_S}} if file else {}
     return RDBStorage(ledger, engine_kwargs={"pool_pre_ping": True, **timeout})

@@ -153,14 +153,13 @@ def test_damage_is_one_sentence(kind: str, journal: Path) -> None:
             command()
         (problem,) = caught.value.problems
         assert f"{journal}, {told.format(after=len(lines) + 1)}" in problem.value
-        repair = re.search(r"(sed -i .*|mv .* && head .*?)(;|$)", problem.repair)
-        assert repair
+        (repair,) = re.findall(r"sed -i .*|mv .* && head [^;]*", problem.repair)
         assert len(str(problem)) < 1000
     assert journal.read_bytes() == damaged
-    subprocess.run(repair[1], shell=True, check=True)
+    subprocess.run(repair, shell=True, check=True)
     assert whole.startswith(journal.read_bytes())
     check_ledger(str(journal))
-    assert b"sed" not in repair[1].encode() or journal.read_bytes() == whole
+    assert "sed" not in repair or journal.read_bytes() == whole
 
 
 def test_a_record_without_an_identity(journal: Path) -> None:

@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 from mlflow import MlflowClient
 
+from studies.engine.definition.loading import load_study
+from studies.engine.errors import StudyError
+from studies.engine.ledger.ledger import open_ledger
+from studies.engine.ledger.storage import check_ledger
+from studies.engine.recording.mlflow_store import connect
 from tests.conftest import PATIENCE_S, SPIKESWEEP, Start, run, wait_for
 from tests.studies.postgresql import PASSWORD, Database, mlflow_on, needs_postgresql, postgresql
 from tests.studies.stage import list_ledger
@@ -105,3 +111,22 @@ def test_a_refused_login_shows_no_password(servers: Servers, tiny_study: Path, m
     assert result.returncode == 2, result.stdout + result.stderr
     assert "spikesweep:***@127.0.0.1" in result.stderr
     assert "not-the-password" not in result.stdout + result.stderr
+
+
+def test_a_database_of_mlflow_takes_no_ledger(servers: Servers, tiny_study: Path) -> None:
+    """Optuna would write its schema's number over MLflow's; the database keeps its tables."""
+    url = servers.database.url("mlflow")
+    before = tables_of(url)
+    study = load_study(str(tiny_study), [f"ledger={url}"])
+    for command in (lambda: check_ledger(url), lambda: open_ledger(url, "tiny", study.space)):
+        with pytest.raises(StudyError, match="it has the table alembic_version, but not studies") as caught:
+            command()
+        assert PASSWORD not in str(caught.value)
+    assert tables_of(url) == before
+    open_ledger(servers.database.url("ledger"), "tiny", study.space)
+    with pytest.raises(StudyError, match="it has the table alembic_version, but not experiments"):
+        connect(servers.database.url("ledger"))
+
+
+def tables_of(url: str) -> list[str]:
+    return sorted(sqlalchemy.inspect(sqlalchemy.create_engine(url)).get_table_names())
