@@ -128,7 +128,7 @@ class Pruning:
     def resolved_pruning(self, epochs: int, channels: Iterable[int]) -> dict[str, Any]:
         """What the fields of pruning come to: the number of pruned filters after each epoch, for each of these channel counts.
 
-        Nothing where nothing is pruned, or where there are so many epochs that schedules differ in any case.
+        Nothing where nothing is pruned, or where there are too many epochs for a list.
         """
         if self.prune == "none" or epochs > MOST_EPOCHS_RESOLVED:
             return {}
