@@ -89,7 +89,7 @@ class AnalogueNetwork:
     junction_activation: bool = setting(True)
     """Of residual networks: whether an activation follows the sum at every junction (Sengupta et al. 2019, constraint 1)."""
 
-    num_plain_convolutions: int = setting(1, at_least=1)
+    num_plain_convolutions: int = setting(1, at_least=1, at_most=100)
     """Of residual networks: how many 3x3 convolutions come before the first residual unit; 3 is constraint 3 of Sengupta et
     al. 2019."""
 
@@ -110,7 +110,7 @@ class AnalogueNetwork:
         """The channel counts of the network's convolutions."""
         if self.layout in RESIDUAL_NETWORKS:
             return [scaled_channels(channels, self.feature_scale) for channels, _ in RESIDUAL_NETWORKS[self.layout]]
-        return convolution_channels(scaled_layout(self.layout, self.feature_scale))
+        return convolution_channels(self.layout, self.feature_scale)
 
 
 @dataclass(frozen=True, kw_only=True)

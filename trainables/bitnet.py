@@ -25,7 +25,7 @@ from trainables.networks.network import Network, replace_activations
 from trainables.networks.precision import Precision
 from trainables.networks.rewriting import fold_batch_norms, share_weights
 from trainables.networks.rules import RuleError
-from trainables.spiking.neurons import Integrate, NeuronModel, SpikingNeuron
+from trainables.spiking.neurons import MOST_TIME_STEPS, Integrate, NeuronModel, SpikingNeuron
 from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
 from trainables.training.epoch_report import EpochReport
@@ -56,10 +56,10 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     feature_scale: float = setting(1.0, above=0, below=1000)
     """A factor for the number of channels of every convolution and the width of every hidden layer; the results are rounded."""
 
-    time_steps: int = setting(8, at_least=1, section="neurons")
+    time_steps: int = setting(8, at_least=1, at_most=MOST_TIME_STEPS, section="neurons")
     """T, the number of time steps that an image is shown for in training."""
 
-    eval_time_steps: int | None = setting(None, at_least=1)
+    eval_time_steps: int | None = setting(None, at_least=1, at_most=MOST_TIME_STEPS)
     """The number of time steps of every evaluation, at least time_steps; null takes time_steps. Accuracy after fewer steps
     is part of the curve that every report has."""
 
@@ -132,7 +132,7 @@ class Config(Recipe, SpikeRegularisers, Pruning):
         groups = resolved_groups(self.time_steps, values["time_groups"])
         values |= {"layout": layout, "feature_scale": 1.0, "time_groups": groups}
         values["rate_target"] = resolved_rate_target(values["rate_target"])
-        return values | self.resolved_pruning(self.epochs, convolution_channels(layout))
+        return values | self.resolved_pruning(self.epochs, convolution_channels(self.layout, self.feature_scale))
 
 
 def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:

@@ -35,7 +35,7 @@ from trainables.networks.network import Network
 from trainables.networks.residual import RESIDUAL_NETWORKS
 from trainables.networks.rewriting import share_weights
 from trainables.networks.rules import RuleError
-from trainables.spiking.neurons import NeuronModel, Reset
+from trainables.spiking.neurons import MOST_TIME_STEPS, NeuronModel, Reset
 from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
 from trainables.training.epoch_report import EpochReport
@@ -70,10 +70,10 @@ class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
     fine-tuning.
     """
 
-    time_steps: int = setting(32, at_least=1, section="conversion")
+    time_steps: int = setting(32, at_least=1, at_most=MOST_TIME_STEPS, section="conversion")
     """T, the number of time steps that an image is shown for: what bias corrections and fine-tuning are made for."""
 
-    eval_time_steps: int | None = setting(None, at_least=1)
+    eval_time_steps: int | None = setting(None, at_least=1, at_most=MOST_TIME_STEPS)
     """The number of time steps of every evaluation, at least time_steps; null takes time_steps. Accuracy after fewer steps
     is part of the curve that every report has."""
 
@@ -131,7 +131,7 @@ class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
     """On how many training images thresholds, corrections and the agreement of layers with the analogue network are
     measured."""
 
-    spike_norm_time_steps: int = setting(2500, at_least=1)
+    spike_norm_time_steps: int = setting(2500, at_least=1, at_most=MOST_TIME_STEPS)
     """Of balance spike_norm: over how many time steps the largest weighted input is looked for; 2500 in Sengupta et al.
     2019."""
 

@@ -140,7 +140,8 @@ def writing_into(folder: Path) -> Iterator[None]:
 def all_overrides(overrides: Sequence[str] | None, storage: str | None, tracking_uri: str | None) -> list[str]:
     """The command's options as overrides of the study file."""
     options = {"storage": storage, "tracking_uri": tracking_uri}
-    return [*(overrides or []), *(f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None)]
+    given = {key: json.dumps(value, ensure_ascii=False) for key, value in options.items() if value is not None}
+    return [*(overrides or []), *(f"{key}={value}" for key, value in given.items())]
 
 
 def print_json(content: Any) -> None:

@@ -151,9 +151,14 @@ def _scaled(layer: Layer, feature_scale: float) -> Layer:
     return layer
 
 
-def convolution_channels(layout: str) -> list[int]:
-    """The channel counts of a layout's convolutions, before ``feature_scale``."""
-    return [layer.channels for layer in parse_layout(layout) if isinstance(layer, Convolution)]
+def convolution_channels(layout: str, feature_scale: float) -> list[int]:
+    """The channel counts of a layout's convolutions under ``feature_scale``.
+
+    Raises:
+        RuleError: It is no layout of the grammar.
+    """
+    layers = parse_layout(layout)
+    return [scaled_channels(layer.channels, feature_scale) for layer in layers if isinstance(layer, Convolution)]
 
 
 def final_map(layout: str, image_shape: ImageShape) -> tuple[int, int]:

@@ -19,6 +19,9 @@ from torch import Tensor, nn
 
 from trainables.spiking.surrogates import LONG_AGO, Surrogate, spike
 
+MOST_TIME_STEPS = 100_000
+"""For which an image may be shown; what is counted for each time step is a list of them."""
+
 Integrate = Literal["clamped", "raw"]
 Reset = Literal["soft", "hard"]
 

@@ -13,6 +13,7 @@ from studies.engine.definition.study import Study
 from studies.engine.errors import StudyError
 from studies.engine.proposing.adaptive_search import SearchProposals, WarmStart
 from studies.engine.proposing.proposals import StudyHistory
+from trainables import bitnet
 from trainables.training.epoch_report import EpochReport
 
 BITNET = {"trainable": "bitnet", "layout": "64 M 64", "feature_scale": 0.0625, "time_steps": 4}
@@ -90,6 +91,12 @@ def test_levels_that_make_different_networks_are_taken(
     """Nothing that is trained differently counts as the same."""
     path = write(tmp_path, tiny_npz, config, factors={field: levels}, baseline={field: levels[0]})
     assert len(load_study(str(path)).cells) == len(levels)
+
+
+def test_the_widest_network_has_a_resolved_layout() -> None:
+    """A scaled channel count may have more digits than a study file may write."""
+    config = bitnet.Config(layout="99999 99999", feature_scale=999.0, prune="l1")
+    assert config.resolved(100)["layout"] == "99899001 99899001"
 
 
 def assert_same_training(found: list[Configuration]) -> None:
