@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModel, Run
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
-from pydantic import BeforeValidator, Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
 from studies import run_record
 from studies.engine.recording.mlflow_ui_internals import LOGGED_TABLES, MODEL_HISTORY
@@ -29,13 +30,22 @@ REPORT_PAGE = f"{run_record.REPORT_ARTIFACTS}/summary.html"
 Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Milliseconds = Annotated[int, Field(ge=0, lt=2**53)]
 Number = Annotated[float, BeforeValidator(lambda value: float(value) if value in ("nan", "inf", "-inf") else value)]
-Name = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[\w. :\-]+(/[\w. :\-]+)*$")]
+
+
+def _unique_name(name: str) -> str:
+    if posixpath.normpath(name) != name or name in {".", ".."} or name.startswith("../"):
+        raise ValueError("a name must be no path to another place")
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[\w. :\-]+(/[\w. :\-]+)*$"), AfterValidator(_unique_name)]
 Key = Annotated[str, Field(pattern=r"^[\w-]{1,100}$")]
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 ModelId = Annotated[str, Field(pattern=r"^m-[0-9a-f]{32}$")]
 Location = Annotated[str, Field(min_length=8, max_length=1000)]
 Title = Annotated[str, Field(max_length=1000)]
 Value = Annotated[str, Field(max_length=8000)]
+Param = Annotated[str, Field(max_length=6000)]
 LongText = Annotated[str, Field(max_length=2**24)]
 Point = tuple[Integer, Integer, Number]
 """Step, milliseconds since 1970, value."""
@@ -95,7 +105,7 @@ class ArchivedRun:
     ended_at_ms: Milliseconds
     """0 while it has not ended."""
     tags: Mapping[Name, Value]
-    params: Mapping[Name, Value]
+    params: Mapping[Name, Param]
     metrics: Mapping[Name, Sequence[Point]] = field(default_factory=dict)
     datasets: Sequence[ArchivedDataset] = ()
     models: Sequence[ArchivedModel] = ()
