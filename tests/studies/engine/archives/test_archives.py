@@ -425,7 +425,7 @@ points = st.lists(st.tuples(st.integers(-5, 5), st.integers(0, 2**41), numbers),
 
 
 @settings(max_examples=30)
-@given(st.dictionaries(st.from_regex(r"[a-z_. -]{1,3}(/[a-z0-9]{1,3})?", fullmatch=True), points, max_size=3))
+@given(st.dictionaries(st.from_regex(r"[a-z_ -]{1,3}(/[a-z0-9]{1,3})?", fullmatch=True), points, max_size=3))
 def test_runs_survive_json(metrics: dict[str, list[tuple[int, int, float]]]) -> None:
     """A run is read back as it was written, in JSON that every program reads, whatever its numbers are."""
     run = ArchivedRun(
