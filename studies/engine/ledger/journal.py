@@ -17,6 +17,8 @@ from optuna.storages.journal import BaseJournalBackend
 
 from studies.engine.ledger.journal_records import BEGINNING, DamagedLineError, Place, decoded, encoded
 
+CHANGED = "was replaced or made shorter while it was in use"
+
 
 class NoJournalError(OSError):
     """The file is not a journal, and was never one as far as can be seen; nothing was written to it."""
@@ -46,8 +48,6 @@ class Journal(BaseJournalBackend):
         self._path = path
         self._place = Place()
         """Behind the last record that was read."""
-        self._file_id: tuple[int, int] | None = None
-        """Device and inode of the file that was read."""
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """The records from a number on.
@@ -107,19 +107,21 @@ class Journal(BaseJournalBackend):
     def _rest(self, file: IO[bytes]) -> bytes:
         """What follows the last record that was read."""
         status = self._check(os.fstat(file.fileno()))
-        self._file_id = (status.st_dev, status.st_ino)
         file.seek(0)
         if file.read(len(BEGINNING)) != BEGINNING and status.st_size:
             raise NoJournalError("the file does not begin with a record of a ledger")
-        file.seek(self._place.offset)
+        before = self._place.before
+        file.seek(self._place.offset - len(before))
+        if file.read(len(before)) != before:
+            raise DamagedJournalError(self._path, CHANGED)
         return file.read()
 
     def _check(self, status: os.stat_result) -> os.stat_result:
-        """See that a file is a regular one and, if it was read before, the same one, and no shorter."""
+        """See that a file is a regular one, and no shorter than when it was read."""
         if not stat.S_ISREG(status.st_mode):
             raise NoJournalError("it is no regular file")
-        if self._place.number and (status.st_size < self._place.offset or self._file_id != (status.st_dev, status.st_ino)):
-            raise DamagedJournalError(self._path, "was replaced or made shorter while it was in use")
+        if status.st_size < self._place.offset:
+            raise DamagedJournalError(self._path, CHANGED)
         return status
 
     @contextmanager

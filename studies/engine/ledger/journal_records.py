@@ -30,12 +30,14 @@ class Place(NamedTuple):
         offset: How many bytes stand before it.
         crc: Their CRC-32, with the line end that the last record lacks, if it does.
         lacks_line_end: Whether the last record has no line end yet.
+        before: The last bytes of the last record, by which another file is told from this one: they have its check.
     """
 
     number: int = 0
     offset: int = 0
     crc: int = 0
     lacks_line_end: bool = False
+    before: bytes = b""
 
 
 class DamagedLineError(Exception):
@@ -85,7 +87,8 @@ def decoded(content: bytes, place: Place) -> Iterator[tuple[dict[str, Any], Plac
         line = content[start:end]
         record = _record_of(line, place)
         start = end + 1
-        place = Place(place.number + 1, base + start, zlib.crc32(b"\n", zlib.crc32(line, place.crc)))
+        crc = zlib.crc32(b"\n", zlib.crc32(line, place.crc))
+        place = Place(place.number + 1, base + start, crc, before=line[-_CHECK_LENGTH:] + b"\n")
         yield record, place
 
 
@@ -98,7 +101,8 @@ def _last_line(line: bytes, place: Place) -> Iterator[tuple[dict[str, Any], Plac
             return
         raise
     crc = zlib.crc32(b"\n", zlib.crc32(line, place.crc))
-    yield record, Place(place.number + 1, place.offset + len(line), crc, lacks_line_end=True)
+    offset = place.offset + len(line)
+    yield record, Place(place.number + 1, offset, crc, lacks_line_end=True, before=line[-_CHECK_LENGTH:])
 
 
 def _is_cut_off(line: bytes) -> bool:

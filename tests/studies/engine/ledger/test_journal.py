@@ -272,14 +272,27 @@ def test_a_journal_that_changes_while_it_is_in_use(change: str, tiny_study: Path
     if change == "removed":
         journal.unlink()
     elif change == "replaced":
-        (journal.parent / "copy").write_bytes(content)
-        (journal.parent / "copy").replace(journal)
+        other = open_ledger(f"{journal}2", "tiny", study.space)
+        for replicate in study.replicates:
+            other.begin(replicate)
+        Path(f"{journal}2").replace(journal)
     else:
         journal.write_bytes(content[:-40])
     left = journal.read_bytes() if journal.exists() else None
     with pytest.raises(LedgerError, match="No such file" if change == "removed" else "replaced or made shorter"):
         ledger.begin(study.replicates[1])
     assert (journal.read_bytes() if journal.exists() else None) == left
+
+
+def test_a_journal_that_is_restored_while_it_is_in_use(tiny_study: Path) -> None:
+    """A copy with the same records in its place, as from a backup, is gone on with."""
+    study = load_study(str(tiny_study))
+    ledger, journal = open_ledger(study.stores.ledger, "tiny", study.space), Path(study.stores.ledger)
+    copy = journal.with_suffix(".copy")
+    copy.write_bytes(journal.read_bytes())
+    copy.replace(journal)
+    ledger.begin(study.replicates[0])
+    assert list_ledger(str(journal)) == {"tiny": {"RUNNING": 1}}
 
 
 def test_two_that_write(tmp_path: Path) -> None:
