@@ -140,6 +140,8 @@ class StudyController:
         self.stop_reason: StopReason | None = None
         """Why nothing more begins; None while the study runs as it should."""
         self._stop_is_told = False
+        self.asking_ledger_since: float | None = None
+        """When the ledger was asked what it has not answered yet (monotonic seconds); None if it has answered."""
 
     @property
     def _is_paused(self) -> bool:
@@ -276,7 +278,10 @@ class StudyController:
         if now - self._read_at >= SECONDS_BETWEEN_READINGS:
             self._read_at = now
             self._recorded(lambda: self._ledger.store_meter(self._meter.stored()))
-            if not self._still_held():
+            self.asking_ledger_since = now
+            is_held = self._still_held()
+            self.asking_ledger_since = None
+            if not is_held:
                 words = "the ledger's database was restarted, and another driver has taken over the study"
                 self.stop(StopReason("storage", words))
         self._display.refresh()
@@ -430,9 +435,12 @@ class StudyController:
 
     def _recorded(self, write: Callable[[], None]) -> bool:
         """Write to the ledger; if that is not possible, stop the study, with everything as it was before."""
+        self.asking_ledger_since = time.monotonic()
         try:
             write()
         except LedgerError as error:
             self.stop(StopReason("storage", str(error)))
             return False
+        finally:
+            self.asking_ledger_since = None
         return True

@@ -1,6 +1,7 @@
 """Runs a study, or what is left of it: brings ledger, proposals, Ray Tune and MLflow together."""
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -18,9 +19,16 @@ from studies.engine.execution.controller import StudyController, checkpoint_fold
 from studies.engine.execution.progress import Progress, display
 from studies.engine.execution.ray_session.ray_session import ray_session
 from studies.engine.execution.ray_session.ray_watch import RayWatch
-from studies.engine.execution.ray_tune import check_feasible, largest_node, nodes, run_replicates
+from studies.engine.execution.ray_tune import (
+    SECONDS_BETWEEN_LOOKS_AT_RAY,
+    check_feasible,
+    largest_node,
+    nodes,
+    run_replicates,
+)
 from studies.engine.ledger.driver_lock import StillHeld, only_driver
 from studies.engine.ledger.ledger import (
+    SECONDS_OF_PATIENCE,
     WITHDRAWN,
     Ledger,
     LedgerEntry,
@@ -43,6 +51,8 @@ from trainables.training.checkpoints import CheckpointFolder, remove_all_leftove
 
 SECONDS_TO_DELIVER = 60.0
 """How long MLflow may take no record before the driver gives up on the rest."""
+SECONDS_TO_ASK_LEDGER = SECONDS_OF_PATIENCE + 30.0
+"""How long the ledger may take for one answer. One that refuses is told earlier."""
 SECONDS_OF_SILENCE = 3.0
 """How long a person waits for the last records without being told."""
 
@@ -187,16 +197,31 @@ class _Surroundings:
     tracker: Tracker
     console: Console
     _is_mlflow_away: bool = False
+    _num_looks: int = 0
+    """In a row at which the ledger was busy with the same question."""
+    _asked_at: float | None = None
 
-    def look(self) -> StopReason | None:
-        """Tell what has ended or does not answer, and replace what can be; a reason to stop where the study cannot go on."""
+    def look(self, controller: StudyController) -> StopReason | None:
+        """Tell what has ended or does not answer, and replace what can be; a reason to stop where the study cannot go on.
+
+        Called twice a second. Looks are counted rather than seconds, since this process may have been stopped itself.
+        """
+        asked_at = controller.asking_ledger_since
+        self._num_looks = self._num_looks + 1 if asked_at is not None and asked_at == self._asked_at else 0
+        self._asked_at = asked_at
+        if self._num_looks * SECONDS_BETWEEN_LOOKS_AT_RAY > SECONDS_TO_ASK_LEDGER:
+            words = f"the ledger's database is frozen: it has not answered for {SECONDS_TO_ASK_LEDGER:g} s"
+            self._say(f"{words}; run the same command again once it answers: finished epochs are kept")
+            os._exit(1)  # an end in order would wait for the ledger too; the watchdog ends the runs
         if self.watchdog.replace_if_ended():
             self._say("the watchdog process has ended; another one has been started")
         held_up = self.tracker.held_up()
         if bool(held_up) != self._is_mlflow_away:
             self._is_mlflow_away = bool(held_up)
             self._say(
-                f"MLflow takes no records ({held_up}): they wait, and the study goes on" if held_up else "MLflow answers again"
+                f"MLflow takes no records ({held_up}): they wait, and the study goes on"
+                if held_up
+                else "MLflow takes records again"
             )
         trouble = self.watch.trouble()
         return StopReason("ray", trouble) if trouble else None
@@ -256,7 +281,7 @@ class _Driver:
                 retry_failed=retry_failed,
             )
             try:
-                run_replicates(controller, surroundings.look)
+                run_replicates(controller, lambda: surroundings.look(controller))
             finally:
                 controller.close()
                 shown.refresh(force=True)
