@@ -4,8 +4,9 @@
 
 A write is an fsync, a rename, an append to the ledger's journal, a commit of MLflow's database, or a file among MLflow's
 artifacts. The driver dies by SIGKILL, so nothing is cleaned up, and only after every second point does a watchdog correct
-what it left. Then the study is run to its end, and what it has left is held against an undisturbed study, as
-``stored_studies.py`` does it.
+what it left. After every third point the storage is moved, after every third copied. Then the study is run to its end, and
+what it has left is held against an undisturbed study, as ``stored_studies.py`` does it; outside of its storage, of which the
+original of a copy is a part, no file may have been written.
 
 The study is small and has all that a replicate can be: one that completes after it ran out of memory, with a model, a data set
 and accuracy at t; one that is pruned; two that fail. Its driver is the real one (``run_study``, with ledger, controller,
@@ -20,6 +21,7 @@ import gc
 import io
 import itertools
 import json
+import math
 import os
 import pickle
 import shutil
@@ -46,15 +48,16 @@ from analysis.records.loading import load_recorded_study
 from analysis.reporting.formats.tables_csv import replicates_csv
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.study import Study
+from studies.engine.execution import controller as controller_module
 from studies.engine.execution import runner
 from studies.engine.execution import worker as worker_module
 from studies.engine.execution.controller import ANY_NODE, StudyController
 from studies.engine.execution.worker import ASSIGNMENT, FAILURE, OUT_OF_MEMORY, REPORT, ReplicateWorker
 from studies.engine.ledger.journal import Journal
 from studies.engine.proposing.proposals import FixedProposals
+from studies.engine.recording import tracker
 from studies.engine.recording.mlflow_store import connect
-from studies.engine.recording.tracker import end_runs_of_killed_driver
-from tests.benchmarks.stored_studies import Stored, compare, files_in, stored_study
+from tests.benchmarks.stored_studies import Stored, compare, files_in, stored_study, written_since
 
 NAME = "crashes"
 STUDY = """\
@@ -64,7 +67,6 @@ config: {{data: {data}, validation_fraction: 0.25, epochs: 2, batch_size: 16, la
 baseline: {{lr: 0.005}}
 factors: {{lr: [0.005, 1.0e+38]}}
 seeds: 2
-storage: {storage}
 """
 AT_ONCE = 2
 OURS = tuple(f"{Path(__file__).parents[2] / name}{os.sep}" for name in ("studies", "trainables", "analysis"))
@@ -194,6 +196,8 @@ class Prepared:
             (runner, "run_replicates", train_here),
             (runner, "watched", lambda _: nullcontext()),
             (worker_module, "start_beating", lambda: None),
+            (tracker, "SECONDS_BETWEEN_RECORDS", math.inf),  # how many writes there are must not depend on time
+            (controller_module, "SECONDS_BETWEEN_READINGS", math.inf),
             (FixedProposals, "reported", lambda _, replicate, *__: replicate.seed == 1),
         ):
             setattr(owner, name, stand_in)
@@ -207,8 +211,8 @@ class Prepared:
         """The study with a storage in this folder, which is made."""
         shutil.copytree(self._template, folder / "results")
         file = folder / f"{NAME}.yaml"
-        file.write_text(STUDY.format(data=self._data, storage=folder / "results"))
-        return load_study(str(file))
+        file.write_text(STUDY.format(data=self._data))
+        return load_study(str(file), [f"storage={folder / 'results'}"])
 
     def undisturbed(self) -> tuple[Stored, list[Write]]:
         """What a study leaves that no driver dies of, and its writes."""
@@ -233,32 +237,45 @@ class Prepared:
         None if it had no such write.
         """
         folder = self._folder / f"{number:04}"
-        study = self._study(folder)
+        first = self._study(folder)
 
         def die() -> None:
             _live_in(folder)
             Writes(number).watch()
-            drive(study)
+            drive(first)
 
         def go_on() -> Stored:
             _live_in(folder)
             if number % 2:
-                end_runs_of_killed_driver(connect(study.stores.tracking_uri), NAME)
+                tracker.end_runs_of_killed_driver(connect(study.stores.tracking_uri), NAME)
             outcome = drive(study)
             assert outcome.num_left == 0, outcome
             assert outcome.num_complete == 1, outcome
             assert not outcome.undelivered, outcome
-            return stored_study(study.stores.storage, NAME)
+            return stored_study(storage, NAME, seen_at=[first.stores.storage])
 
         try:
             if not Fork(die).was_killed():
                 return None
             shutil.rmtree(folder / "tmp")  # what a process that was killed cannot remove
+            storage = _moved(first.stores.storage, number)
+            study = load_study(first.file, [f"storage={storage}"])
+            before = files_in(folder)
             stored: Stored = Fork(go_on).result()
-            outside = [file for file in files_in(folder) if (folder / "results") not in file.parents]
-            return stored, [str(file) for file in outside if file != folder / f"{NAME}.yaml"]
+            written = written_since(before, folder)
+            return stored, [file for file in written if storage not in Path(file).parents]
         finally:
             shutil.rmtree(folder)
+
+
+def _moved(storage: Path, number: int) -> Path:
+    """A storage that is moved after every third crash, and copied after every third."""
+    place = storage.with_name(("results", "moved", "copied")[number % 3])
+    if place.name == "moved":
+        storage.rename(place)
+    elif place.name == "copied":
+        shutil.copytree(storage, place)
+    return place
 
 
 def _live_in(folder: Path) -> None:

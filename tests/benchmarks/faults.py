@@ -139,7 +139,7 @@ class Case:
 
     def stored(self, tracking_uri: str | None = None) -> Stored:
         """What there is now."""
-        return stored_study(self.storage, "faults", tracking_uri, self._seen_at)
+        return stored_study(self.storage, "faults", tracking_uri, [self._seen_at / "results"])
 
     def beside_storage(self) -> list[str]:
         """The files in the case's folder that no driver should have made: all but the study's, its storage's and a server's."""

@@ -8,7 +8,7 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,17 +71,18 @@ class Harm:
         return bool(self.lost or self.doubled or self.left_running)
 
 
-def stored_study(storage: Path, name: str, tracking_uri: str | None = None, seen_at: Path | None = None) -> Stored:
+def stored_study(storage: Path, name: str, tracking_uri: str | None = None, seen_at: Sequence[Path] = ()) -> Stored:
     """What there is of a study now.
 
     Args:
         storage: Where it lies.
         name: Its name.
         tracking_uri: Of its MLflow server; None if its MLflow store lies in the storage.
-        seen_at: The folder of the storage, as the study's drivers saw it.
+        seen_at: Where else the study's drivers saw it.
     """
-    place = str(seen_at or storage.parent)
-    places = {tracking_uri or f"sqlite:///{place}/{storage.name}/mlflow.db": "STORE", place: "FOLDER"}
+    everywhere = (*seen_at, storage)
+    places = {uri: "STORE" for uri in (tracking_uri, *(f"sqlite:///{place}/mlflow.db" for place in everywhere)) if uri}
+    places |= {str(place): "STORAGE" for place in everywhere} | {str(place.parent): "FOLDER" for place in everywhere}
     ledger = JournalStorage(Journal(storage / "ledgers" / f"{name}.journal"))
     trials = [trial for study in ledger.get_all_studies() for trial in ledger.get_all_trials(study._study_id, deepcopy=False)]
     client = MlflowClient(tracking_uri or f"sqlite:///{storage / 'mlflow.db'}")
