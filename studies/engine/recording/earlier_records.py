@@ -14,6 +14,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
+from optuna.trial import TrialState
 
 from studies import run_record
 from studies.credentials import mask_uri
@@ -67,7 +68,7 @@ def read_earlier_records(study: Study, ledger_id: str | None, entries: Mapping[s
         if experiment_id is None:
             return EarlierRecords()
         _check_owner(client, stores, experiment_id, ledger_id)
-        lacking = {replicate.identity: replicate for replicate in study.replicates if replicate.identity not in entries}
+        lacking = {each.identity: each for each in study.replicates if _is_open(entries.get(each.identity))}
         is_proposed = bool(study.search or study.tuning)
         if not lacking and not (is_proposed and ledger_id is None):
             return EarlierRecords()
@@ -81,7 +82,13 @@ def read_earlier_records(study: Study, ledger_id: str | None, entries: Mapping[s
         _check_can_continue(stores, runs)
         return EarlierRecords()
     ended = {run.data.tags.get(run_record.IDENTITY, ""): run for run in runs if _has_ended(run)}  # the oldest comes last
+    ended = {identity: run for identity, run in ended.items() if identity not in entries or run.info.status == "FINISHED"}
     return EarlierRecords([(replicate, ended[identity]) for identity, replicate in lacking.items() if identity in ended])
+
+
+def _is_open(entry: LedgerEntry | None) -> bool:
+    """Whether the ledger knows no end of a replicate; a driver may have died while it took one over."""
+    return entry is None or entry.state == TrialState.RUNNING
 
 
 def _has_ended(run: Run) -> bool:

@@ -177,7 +177,9 @@ def test_two_storages_of_one_name(original: Path, tmp_path: Path) -> None:
 
 
 def test_what_was_imported_is_not_trained_again(original: Path, tmp_path: Path) -> None:
-    """The ledger of a fresh storage takes what has ended over from MLflow, with its values; a search needs its own ledger."""
+    """The ledger of a fresh storage takes what has ended over from MLflow, with its values, also after a driver that died while
+    it did so; a search needs its own ledger.
+    """
     archive, fresh = tmp_path / "moved.zip", tmp_path / "fresh"
     assert command("export", "moved", str(archive), "--storage", str(original)).exit_code == 0
     imported = command("import", str(archive), "--storage", str(fresh))
@@ -185,9 +187,10 @@ def test_what_was_imported_is_not_trained_again(original: Path, tmp_path: Path) 
     study = study_at(fresh)
     stores = study.stores
     assert ledger_id(stores.ledger, "moved") is None
-    earlier = read_earlier_records(study, None, {})
+    assert len(read_earlier_records(study, None, {}).ended) == len(study.replicates)
     ledger = open_ledger(stores.ledger, stores.name, study.space)
-    earlier.take_over(ledger)
+    ledger.begin(study.replicates[0])  # and then the driver dies
+    read_earlier_records(study, ledger.id, ledger.entries()).take_over(ledger)
     assert list(ledger.entries()) == [replicate.identity for replicate in study.replicates]
     for entry in ledger.entries().values():
         assert (entry.state, entry.values) == (TrialState.COMPLETE, {"val/accuracy": 0.3, "sparsity/overall": 0.9})
