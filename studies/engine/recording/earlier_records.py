@@ -27,6 +27,8 @@ from studies.engine.recording.mlflow_store import store_problem
 from studies.mlflow_access import StoreError, find_experiment, of_kind, open_store, search_runs
 from studies.run_record import OBJECTIVES
 from studies.store_uris import sqlite_file
+from trainables.training.checkpoints import CheckpointFolder
+from trainables.training.files import inside
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,11 @@ def _has_ended(run: Run) -> bool:
 
 def _check_can_continue(stores: Stores, runs: Sequence[Run]) -> None:
     """What a search proposes follows from its ledger and from the reports beside its checkpoints, which MLflow has not."""
-    if num_finished := sum(run.info.status == "FINISHED" for run in runs):
+    finished = [run.data.tags.get(run_record.IDENTITY, "") for run in runs if run.info.status == "FINISHED"]
+    folders = [CheckpointFolder(inside(stores.checkpoints, identity)) for identity in finished if identity]
+    if lost := [folder for folder in folders if not folder.finished_reports(weights_too=False)]:
         rule = "a search must be continued with its ledger and its checkpoints"
-        value = f"{stores.name}: MLflow has {num_finished} finished replicates, and {stores.ledger} has no record of them"
+        value = f"{stores.name}: MLflow has {len(lost)} finished replicates of which the storage has no record"
         repair = f"copy the folders ledgers and checkpoints of its storage to {stores.storage}, or begin another: --set name=…"
         raise StudyError([Problem("ledger", rule, value, repair)])
 

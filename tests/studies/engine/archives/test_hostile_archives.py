@@ -158,7 +158,8 @@ def test_links(files: Files, tmp_path: Path) -> None:
     assert_refused(file, "and be no links")
 
 
-EVIL = [None, True, -1, 0, 10**30, 1e308, "", "x" * 10_000, "../x", "\x00", "nan", "é\ud800", [], [[]], {}, {"": {}}, [None] * 50]
+EVIL: list[Any] = [None, True, -1, 0, 10**30, 1e308, [], [[]], [None] * 50, {}, {"": {}}]
+EVIL += ["", "x" * 10_000, "../x", "\x00", "nan", "é\ud800"]
 
 
 def mutated(content: Any, choices: random.Random) -> Any:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from analysis.records.loading import load_recorded_study
 from studies import run_record
-from studies.artifact_locations import artifacts_at
+from studies.artifact_locations import artifacts_at, check_location
 from studies.cli import app
 from studies.engine.errors import StudyError
 from studies.engine.ledger.ledger import open_ledger
@@ -23,7 +23,7 @@ from studies.engine.ledger.reading import ledger_id
 from studies.engine.recording.earlier_records import read_earlier_records
 from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.tracker import Tracker
-from studies.mlflow_access import search_runs
+from studies.mlflow_access import StoreError, search_runs
 from studies.store_uris import sqlite_file, sqlite_uri
 from tests.studies.engine.recording.finished_study import client_runs, digests, record, study_at
 
@@ -221,3 +221,54 @@ def test_a_store_whose_writer_died_within_a_transaction(tmp_path: Path) -> None:
     assert (died.returncode, died.stderr) == (-9, "")
     assert (tmp_path / "mlflow.db-journal").exists()
     assert [experiment.name for experiment in connect(f"sqlite:///{file}").search_experiments()] == ["Default"]
+
+
+def test_a_link_is_not_exported(original: Path, tmp_path: Path) -> None:
+    """Artifacts are the study's own files: one that leads elsewhere is named, and no archive is written."""
+    folder = next((original / "artifacts").glob("*/artifacts"))
+    (folder / "link").symlink_to("/etc/hostname")
+    result = command("export", "moved", str(tmp_path / "moved.zip"), "--storage", str(original))
+    assert result.exit_code == 2, result.output
+    assert f"{folder / 'link'}, which is a link" in words(result)
+    assert not (tmp_path / "moved.zip").exists()
+
+
+@pytest.mark.parametrize(
+    ("location", "is_of_the_server"),
+    [
+        ("mlflow-artifacts:/1/x", True),
+        ("mlflow-artifacts://host:5000/1/x", True),
+        ("http://host:5000/api/2.0/x", True),
+        ("s3://bucket/x", True),
+        ("/shared/x", True),
+        ("mlflow-artifacts://evil.example/1/x", False),
+        ("https://host:5001/x", False),
+        ("ftp://evil.example/x", False),
+    ],
+)
+def test_a_login_is_sent_to_its_server_alone(location: str, is_of_the_server: bool) -> None:
+    """A server may name itself, an object store or a folder, and no other server."""
+    if is_of_the_server:
+        check_location("http://me:secret@host:5000", location)
+    else:
+        with pytest.raises(StoreError, match="to which no login is sent"):
+            check_location("http://me:secret@host:5000", location)
+
+
+def test_a_store_that_is_not_made_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that is ended while it makes a store leaves none; what an earlier version left says that it may be deleted."""
+    file = tmp_path / "results" / "mlflow.db"
+
+    def ended(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "copyfile", ended)
+    with pytest.raises(KeyboardInterrupt):
+        connect(sqlite_uri(file))
+    assert list(file.parent.iterdir()) == []
+    with closing(sqlite3.connect(file)) as database:
+        for table in ("experiments", "runs", "metrics", "params", "tags"):
+            database.execute(f"CREATE TABLE {table} (artifact_location)")
+    with pytest.raises(StudyError) as caught:
+        connect(sqlite_uri(file))
+    assert f"it holds no run: delete it (rm '{file}')" in words(caught)
