@@ -166,6 +166,8 @@ class StudyRecord:
     tuning_bounds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The ranges among these parameters as numbers, as in ``bounds``; records of earlier versions lack them."""
     constraints: Sequence[str] = ()
+    not_counted: Sequence[str] = ()
+    """The identities of trials that do not count since the study's file was changed; records of earlier versions lack them."""
     data: Mapping[str, str] = field(default_factory=dict)
     """The digest of every data set, by its name in the study file; records of earlier versions lack them."""
     seeds: Sequence[int]

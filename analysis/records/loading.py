@@ -131,7 +131,7 @@ def _counts_first(run: StoredRun) -> tuple[bool, int, str]:
 
 def _records(study: StudyRecord, runs: Mapping[str, StoredRun]) -> list[RunRecord]:
     """The record's replicates, then what a search or a tuning proposed and the record does not name, oldest first."""
-    known = {planned.identity for planned in study.replicates}
+    known = {*(planned.identity for planned in study.replicates), *study.not_counted}
     of_data = {identity: run for identity, run in runs.items() if identity not in known and is_of_data(study, run)}
     others = [recorded_design.planned_of(run) for run in of_data.values()]
     proposed = [

@@ -133,7 +133,9 @@ def run_study(
             check_feasible(study.resources)
         client = connect(study.stores.tracking_uri)
         ledger = _open_ledger(study, proposals, known)
-        tracker = Tracker(client, study, proposals.planned(), proposals.notes(), ledger_id=ledger.id)
+        tracker = Tracker(
+            client, study, proposals.planned(), proposals.notes(), ledger_id=ledger.id, not_counted=known.not_counted
+        )
         driver = _Driver(study, proposals, ledger, tracker, console)
         try:
             if first:

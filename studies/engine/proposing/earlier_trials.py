@@ -37,12 +37,14 @@ class Known:
         entries: Of the ledger, by identity, in the order in which the replicates began: those of the present search space, and
             those of earlier ones that count.
         taken_over: Of these, the finished ones that the present space's part of the ledger does not have yet.
+        not_counted: The identities of trials of earlier versions of the study's file that do not count.
         meter: What the study had cost when its search space was changed last.
         warm_start: What is known from other studies, with notes on all that is known.
     """
 
     entries: Mapping[str, LedgerEntry]
     taken_over: Sequence[tuple[Replicate, LedgerEntry]] = ()
+    not_counted: Sequence[str] = ()
     meter: Mapping[str, Any] = field(default_factory=dict)
     warm_start: WarmStart = field(default_factory=WarmStart)
 
@@ -50,20 +52,22 @@ class Known:
 def read_known(study: Study, entries: Mapping[str, LedgerEntry]) -> Known:
     """What a study knows, from its ledger and from MLflow; nothing is written. ``entries`` are those of its present space.
 
-    Of a design that became another one nothing is taken over but the cost: its cells are found by their reports.
+    Of a design that became another one nothing is taken over but the cost: its replicates are found by their reports.
 
     Raises:
         StudyError: The ledger or MLflow's store cannot be reached, or a study to start from does not exist.
     """
     earlier = read_earlier_spaces(study.stores.ledger, study.stores.name, study.space)
     warm_start = read_warm_start(study)
-    if study.search is None:
+    if not (study.search or study.tuning):
         return Known(entries, meter=earlier.meter, warm_start=warm_start)
     finder, found = _Finder(study), dict[str, Replicate]()
     counted: dict[str, set[object]] = defaultdict(set)
+    not_counted: list[str] = []
     for identity, entry in {**earlier.entries, **entries}.items():
         replicate, why_not = finder.find(identity, entry)
-        if replicate and identity in earlier.entries:
+        not_counted += [identity] if why_not else []
+        if replicate and study.search and identity in earlier.entries:
             found[identity] = replicate
         if entry.role == "search" and (why_not or identity in found):
             counted[why_not].add(cell_key(entry.cell))
@@ -74,6 +78,7 @@ def read_known(study: Study, entries: Mapping[str, LedgerEntry]) -> Known:
     return Known(
         {**theirs, **entries},
         [(replicate, entry) for replicate, entry in taken_over if replicate.identity not in entries],
+        not_counted,
         earlier.meter,
         dataclasses.replace(warm_start, notes=[*_in_words(counted), *warm_start.notes]),
     )

@@ -28,8 +28,13 @@ def code_tags(study: Study) -> dict[str, str]:
     }
 
 
-def study_record(study: Study, planned: Sequence[Replicate], notes: Sequence[str]) -> StudyRecord:
-    """The record of what a study asks for: the replicates so far (``planned``), and ``notes``, which are sentences on them."""
+def study_record(
+    study: Study, planned: Sequence[Replicate], notes: Sequence[str], not_counted: Sequence[str] = ()
+) -> StudyRecord:
+    """The record of what a study asks for: the replicates so far (``planned``), and ``notes``, which are sentences on them.
+
+    ``not_counted`` are the identities of trials of earlier versions of the study's file that do not count.
+    """
     levels = {factor.name: factor.domain for factor in study.space.factors}
     options = study.content.design.model_dump(exclude={"name"})
     if study.search:
@@ -51,6 +56,7 @@ def study_record(study: Study, planned: Sequence[Replicate], notes: Sequence[str
         tuning=_tuning_record(study),
         tuning_bounds=_bounds(study.tuning.space) if study.tuning else {},
         constraints=study.content.constraints,
+        not_counted=not_counted,
         data=study.data_digests,
         seeds=study.seeds,
         replicates=[*(PlannedReplicate(r.identity, r.seed, r.cell, r.role, r.tuned) for r in planned), *_to_come(study, planned)],

@@ -63,7 +63,7 @@ class StudyRun:
             if self._views.get(tag) != view:
                 self._client.set_experiment_tag(self._experiment_id, tag, view)
                 self._views[tag] = view
-        design = json.dumps({**content, "replicates": []})
+        design = json.dumps({**content, "replicates": [], "not_counted": []})
         tags = [RunTag(run_record.DESIGN, design)] if len(design) <= run_record.LONGEST_TAG else []
         # with metrics, MLflow's page puts the description on top
         now = time.time_ns() // 1_000_000

@@ -99,7 +99,14 @@ class Tracker:
     """The only writer of a study's runs. Its methods return at once; one thread writes, in the order of the calls."""
 
     def __init__(
-        self, client: MlflowClient, study: Study, planned: Sequence[Replicate], notes: Sequence[str], *, ledger_id: str = ""
+        self,
+        client: MlflowClient,
+        study: Study,
+        planned: Sequence[Replicate],
+        notes: Sequence[str],
+        *,
+        ledger_id: str = "",
+        not_counted: Sequence[str] = (),
     ) -> None:
         """Find or make the experiment and the study run, and find the replicate runs that exist.
 
@@ -109,11 +116,12 @@ class Tracker:
             planned: The replicates that the study has asked for so far.
             notes: Sentences on them, for the study's record.
             ledger_id: What the study's ledger is known by, if there is one.
+            not_counted: The identities of trials of earlier versions of the study's file that do not count.
 
         Raises:
             StudyError: The experiment or its artifacts cannot be used.
         """
-        self._client, self._study = client, study
+        self._client, self._study, self._not_counted = client, study, not_counted
         self._models = Models(client, study)
         self._recorded_at = time.monotonic()
         self._pending: dict[str, _PendingUpdate] = {}
@@ -127,7 +135,7 @@ class Tracker:
             self._runs = {identity: _replicate_run(run) for identity, run in found.replicates.items()}
             self._study_run = StudyRun(client, study, self._experiment_id, found.study_run, ledger_id)
             self._correct_statuses()
-            self._write_record(study_record(study, planned, notes), RUNNING)
+            self._write_record(study_record(study, planned, notes, not_counted), RUNNING)
         self._queue = WriteQueue()
 
     def statuses(self) -> Mapping[str, str]:
@@ -220,7 +228,7 @@ class Tracker:
         return self._queue.close(patience_s)
 
     def _put_record(self, planned: Sequence[Replicate], notes: Sequence[str], status_in_words: str) -> None:
-        record = study_record(self._study, planned, notes)
+        record = study_record(self._study, planned, notes, self._not_counted)
         self._queue.put("the study's record", lambda: self._write_record(record, status_in_words))
 
     def _write_record(self, record: StudyRecord, status_in_words: str) -> None:

@@ -59,3 +59,16 @@ def test_a_search_counts_no_trial_on_other_data(make_store: MakeStore, tmp_path:
         for run, digest in zip(runs, (OLD, NEW), strict=True):
             add(client, experiment, run, digest, NOW)
         assert len(load_recorded_study(name, client.tracking_uri).runs) == num
+
+
+def test_trials_that_the_record_does_not_count_are_left_out(make_store: MakeStore, tmp_path: Path) -> None:
+    """Their levels are of the factors, but the study's file has changed since."""
+    client = make_store(tmp_path)
+    runs = [run_of({"a": a}, 0, 0.5, role="search") for a in (1, 2)]
+    study = study_of("adaptive_search", {"a": [1, 2]}, [], name="changed")
+    experiment = stored(client, tmp_path / "artifacts", replace(study, not_counted=[runs[0].identity]))
+    for run in runs:
+        add(client, experiment, run, NEW, NOW)
+    recorded = load_recorded_study("changed", client.tracking_uri)
+    assert [run.identity for run in recorded.runs] == [runs[1].identity]
+    assert "1 replicate is" in " ".join(recorded.warnings)

@@ -69,6 +69,7 @@ def test_a_study_record_survives_json() -> None:
         tuning={"parameters": {"momentum": "0 to 1"}, "num_trials": 5, "sampler": {}, "seed": 9},
         tuning_bounds={"momentum": {"low": 0, "high": 1, "log": False, "step": None, "integer": False}},
         constraints=["limit < 3"],
+        not_counted=["j"],
         seeds=[0, 1],
         replicates=[PlannedReplicate("i", 0, levels, "finalist", {"momentum": 0.9})],
     )

@@ -58,7 +58,7 @@ def test_a_wider_space_keeps_the_trials_of_the_narrower_one(tmp_path: Path) -> N
     old = ledger_of(before)
     study = search(tmp_path, WIDE)
     assert notes_of(study) == [f"12 trials {THEY_COUNT}"]
-    total, statuses = replicate_statuses(study)
+    total, statuses, _ = replicate_statuses(study)
     assert (total, len(statuses)) == (24, 12)
     proposals, num_begun = go_on(study, shelf)
     assert num_begun == 12
@@ -125,10 +125,13 @@ def test_trials_that_break_a_new_constraint_do_not_count(tmp_path: Path) -> None
 
 def test_another_recipe_begins_anew(tmp_path: Path) -> None:
     """Trials of another number of epochs do not count, in a space that is the same and in one that is not."""
-    _, shelf = simulate(search(tmp_path, NARROW, num_trials=6))
+    before = search(tmp_path, NARROW, num_trials=6)
+    _, shelf = simulate(before)
+    old = set(ledger_of(before))
     for factors in (NARROW, WIDE):
         study = search(tmp_path, factors, num_trials=6, config="{epochs: 2}")
         assert notes_of(study) == [f"6 trials {THEY_DO_NOT} of another recipe or on other data."]
+        assert set(read_known(study, ledger_of(study)).not_counted) == old
         if factors == NARROW:
             continue
         assert go_on(study, shelf)[1] == 6
@@ -201,3 +204,6 @@ def test_a_real_search_goes_on_in_a_wider_space(tmp_path: Path) -> None:
     runs = client.search_runs([client.get_experiment_by_name("surface").experiment_id], "tags.`spikesweep.kind` = 'replicate'")
     assert len(runs) == len({found.data.tags["spikesweep.identity"] for found in runs}) == 24
     assert {found.info.status for found in runs} == {"FINISHED"}
+    result = run(Path(study.file), "--set", "config.epochs=2", "--set", "design.num_trials=3")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "3 of 3 replicates finished" in result.stdout
