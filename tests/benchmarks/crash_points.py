@@ -26,11 +26,12 @@ import os
 import pickle
 import shutil
 import signal
+import sqlite3
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -46,6 +47,7 @@ from rich.console import Console
 
 from analysis.records.loading import load_recorded_study
 from analysis.reporting.formats.tables_csv import replicates_csv
+from studies import run_record
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.study import Study
 from studies.engine.execution import controller as controller_module
@@ -78,6 +80,18 @@ class Write:
 
     kind: str
     place: str
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a study leaves whose driver died."""
+
+    stored: Stored
+    """Once it is whole."""
+    outside: list[str]
+    """Files outside of its storage that were written."""
+    too_early: list[str]
+    """What MLflow called finished before all of it was there."""
 
 
 @dataclass
@@ -228,14 +242,12 @@ class Prepared:
         writes: list[Write] = Fork(run).result()
         return stored_study(study.stores.storage, NAME), writes
 
-    def crash_all(self, numbers: Sequence[int]) -> list[tuple[Stored, list[str]] | None]:
+    def crash_all(self, numbers: Sequence[int]) -> list[Left | None]:
         """What ``crash`` returns for each of these writes."""
         return [self.crash(number) for number in numbers]
 
-    def crash(self, number: int) -> tuple[Stored, list[str]] | None:
-        """What a study leaves whose driver dies after this write, once it is whole, and what was written outside of its storage;
-        None if it had no such write.
-        """
+    def crash(self, number: int) -> Left | None:
+        """What a study leaves whose driver dies after this write; None if it had no such write."""
         folder = self._folder / f"{number:04}"
         first = self._study(folder)
 
@@ -258,14 +270,30 @@ class Prepared:
             if not Fork(die).was_killed():
                 return None
             shutil.rmtree(folder / "tmp")  # what a process that was killed cannot remove
+            too_early = _finished_too_early(first.stores.storage)
             storage = _moved(first.stores.storage, number)
             study = load_study(first.file, [f"storage={storage}"])
             before = files_in(folder)
             stored: Stored = Fork(go_on).result()
             written = written_since(before, folder)
-            return stored, [file for file in written if storage not in Path(file).parents]
+            return Left(stored, [file for file in written if storage not in Path(file).parents], too_early)
         finally:
             shutil.rmtree(folder)
+
+
+def _finished_too_early(storage: Path) -> list[str]:
+    """The kinds of runs that are FINISHED in MLflow although what is written before that is not there."""
+    with closing(sqlite3.connect(storage / "mlflow.db")) as database:
+        tags = "(SELECT value FROM tags WHERE tags.run_uuid = runs.run_uuid AND key = '{}')"
+        asked = f"SELECT run_uuid, {tags.format(run_record.KIND)}, {tags.format(run_record.CURVE)} FROM runs"
+        finished = database.execute(f"{asked} WHERE status = 'FINISHED'").fetchall()
+    early = []
+    for run_id, kind, curve in finished:
+        artifacts = storage / "artifacts" / run_id / "artifacts"
+        last = artifacts / ("report/summary.md" if kind == run_record.KIND_STUDY else "model/MLmodel")
+        if not last.exists() or (kind != run_record.KIND_STUDY and not curve):
+            early.append(f"the {kind}'s run is FINISHED too early")
+    return early
 
 
 def _moved(storage: Path, number: int) -> Path:
@@ -364,15 +392,15 @@ def crash_points(number: int | None, show: Callable[[str], None]) -> dict[str, i
     for point, left in sorted(itertools.chain(*found), key=lambda each: each[0]):
         if left is None:
             continue
-        stored, outside = left
-        harm = compare(stored, expected)
-        harm.doubled += [f"attempts of {identity}" for identity in stored.attempts - expected.attempts]
+        harm = compare(left.stored, expected)
+        harm.lost += left.too_early
+        harm.doubled += [f"attempts of {identity}" for identity in left.stored.attempts - expected.attempts]
         totals["crash_points"] += 1
-        totals["outside_storage"] += len(outside)
+        totals["outside_storage"] += len(left.outside)
         for name in ("lost", "doubled", "left_running"):
             totals[name] += len(getattr(harm, name))
-        if harm or outside:
-            show(f"after write {point}, {writes[point - 1]}: {harm}, outside of the storage: {outside}")
+        if harm or left.outside:
+            show(f"after write {point}, {writes[point - 1]}: {harm}, outside of the storage: {left.outside}")
     return totals
 
 
