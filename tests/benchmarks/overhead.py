@@ -117,7 +117,7 @@ def ours(num_trials: int, folder: Path, num_reports: int = 1, seconds_per_report
 
 
 def _ray_is_up(*_: Any) -> Any:
-    return closing(RayWatch(is_local=False))
+    return closing(RayWatch())
 
 
 def _ticking(owner: type, name: str, clock: Clock) -> Any:

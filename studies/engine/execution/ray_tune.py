@@ -30,7 +30,7 @@ from studies.engine.execution.controller import StudyController
 from studies.engine.execution.ray_patches import actor_id, actors_of, forget_finished_trials, let_workers_start
 from studies.engine.execution.ray_session.worker_beats import WorkerBeats
 from studies.engine.execution.resource_requests import GIB, Node, NodeCapacity, ResourceRequest
-from studies.engine.execution.worker import ASSIGNMENT, FAILURE, IDENTITY, REPORT, ReplicateWorker
+from studies.engine.execution.worker import ASSIGNMENT, FAILURE, IDENTITY, REPORT, STORAGE_ERRORS, ReplicateWorker
 from studies.process_folders import temporary_folder
 
 SECONDS_BETWEEN_LOOKS_AT_NODES = 5.0
@@ -118,6 +118,9 @@ def run_replicates(controller: StudyController, look: Callable[[], StopReason | 
             while errors and not reason and time.monotonic() < until:  # Tune may feel sooner than we see that Ray is lost
                 time.sleep(SECONDS_BETWEEN_LOOKS_AT_RAY)
                 reason = look()
+            if errors and not reason and isinstance(errors[0], OSError) and errors[0].errno in STORAGE_ERRORS:
+                words = f"the temporary folder {scratch} cannot be written ({errors[0].strerror})"
+                reason = StopReason("storage", words)
             if reason:
                 controller.stop(reason)
                 controller.tell_why_stopped()

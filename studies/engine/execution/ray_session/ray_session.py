@@ -15,7 +15,7 @@ import ray
 
 from studies.engine.errors import Problem, StudyError
 from studies.engine.execution.ray_patches import loopback_options, without_current_folder
-from studies.engine.execution.ray_session.ray_watch import RayWatch
+from studies.engine.execution.ray_session.ray_watch import RayWatch, last_words
 from studies.own_packages import extra_search_path, safe_children
 from studies.process_folders import temporary_folder
 
@@ -26,8 +26,6 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where Ray keeps its objects
 LONGEST_FOLDER = 107 - len("/session_2026-01-31_12-00-00_000000_4194304/sockets/plasma_store")
 """Bytes of the path of Ray's folder: the system allows 107 for the sockets in it."""
 SHORT_PLACES = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  # a folder in it is ours alone
-_LOGS = ("raylet.err", "gcs_server.err", "raylet.out", "gcs_server.out")
-_SIGNS_OF_ERRORS = ("Check failed", "error", "Error", "failed", "Failed", "terminate")
 
 _QUIET = {"log_to_driver": False, "logging_level": logging.ERROR}
 
@@ -44,10 +42,10 @@ def ray_session(address: str | None, num_cpus: int | None) -> Iterator[RayWatch]
     """
     with ExitStack() as stack:
         if address is None:
-            _start(num_cpus, stack)
+            watch = RayWatch(_start(num_cpus, stack))
         else:
             _connect(address)
-        watch = RayWatch(is_local=address is None)
+            watch = RayWatch()
         try:
             yield watch
         finally:
@@ -76,7 +74,8 @@ def _check_somebody_listens(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=SECONDS_TO_CONNECT).close()
 
 
-def _start(num_cpus: int | None, stack: ExitStack) -> None:
+def _start(num_cpus: int | None, stack: ExitStack) -> Path:
+    """Start a Ray on this machine; the folder that it keeps its files in."""
     options: dict[str, Any] = {**_QUIET, "num_cpus": num_cpus, "include_dashboard": False, **loopback_options()}
     folder = None
     try:
@@ -93,6 +92,7 @@ def _start(num_cpus: int | None, stack: ExitStack) -> None:
             )
     except Exception as error:  # noqa: BLE001  # as above
         raise StudyError([_not_started(error, folder)]) from None
+    return folder
 
 
 def _folder_of_ray(stack: ExitStack) -> Path:
@@ -142,19 +142,8 @@ def _not_started(error: Exception, folder: Path | None) -> Problem:
             repair = "let this shell start more processes (ulimit -u), or free some memory"
         case _:
             repair = "see that this machine has memory, disk space, open files (ulimit -n) and processes (ulimit -u) to spare"
-    reasons = [_first_line(error), *_last_words(folder)]
+    reasons = [_first_line(error), *last_words(folder)]
     return Problem("ray", "Ray must start on this machine", "; ".join(reasons), repair)
-
-
-def _last_words(folder: Path | None) -> list[str]:
-    """The last line with an error in the logs of Ray's processes; empty if there is none."""
-    for name in _LOGS:
-        for log in folder.glob(f"session_*/logs/{name}") if folder else ():
-            with suppress(OSError):
-                lines = [line for line in log.read_text(errors="replace").splitlines() if any(map(line.count, _SIGNS_OF_ERRORS))]
-                if lines:
-                    return [f"{name}: {lines[-1].strip()}"]
-    return []
 
 
 def _first_line(error: Exception) -> str:

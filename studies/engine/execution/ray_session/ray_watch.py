@@ -3,6 +3,7 @@
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import ray
@@ -16,17 +17,20 @@ LONGEST_PAUSE_S = 2.0
 """The most that counts between two looks: when the driver itself was stopped, Ray was not silent."""
 LOCAL_PROCESSES = ("gcs_server", "raylet")
 """Without one of these a Ray that was started on this machine is lost."""
+_LOGS = ("raylet.err", "gcs_server.err", "raylet.out", "gcs_server.out")
+_SIGNS_OF_ERRORS = ("Check failed", "error", "Error", "failed", "Failed", "Too many", "terminate")
 
 
 class RayWatch:
     """Watches the Ray that this process is connected to, from a thread that asks it for its nodes now and then.
 
     Args:
-        is_local: Whether Ray was started by this process.
+        folder: That of a Ray which this process has started; None of one that it found.
     """
 
-    def __init__(self, *, is_local: bool) -> None:
-        self._processes = _own_processes() if is_local else []
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._processes = _own_processes() if folder else []
         self._num_answers = self._num_seen = 0
         self._silence_s = self._stopped_s = 0.0
         self._looked_at = time.monotonic()
@@ -65,7 +69,8 @@ class RayWatch:
     def _dead_process(self) -> str | None:
         for process in self._processes:
             if _status(process) in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
-                return f"Ray's process {process.name()} ({process.pid}) has ended"
+                reason = "".join(f" ({words})" for words in last_words(self._folder))
+                return f"Ray's process {_name(process)} ({process.pid}) has ended{reason}"
         return None
 
     def _stopped_process(self, passed: float) -> str | None:
@@ -99,3 +104,14 @@ def _status(process: psutil.Process) -> str:
         return str(process.status())
     except psutil.Error:
         return str(psutil.STATUS_DEAD)
+
+
+def last_words(folder: Path | None) -> list[str]:
+    """The last line with an error in the logs of Ray's processes; empty if there is none."""
+    for name in _LOGS:
+        for log in folder.glob(f"session_*/logs/{name}") if folder else ():
+            with suppress(OSError):
+                lines = [line for line in log.read_text(errors="replace").splitlines() if any(map(line.count, _SIGNS_OF_ERRORS))]
+                if lines:
+                    return [f"{name}: {lines[-1].strip()}"]
+    return []
