@@ -55,7 +55,11 @@ def ids_in(client: MlflowClient, view: int) -> set[str]:
     return {run.info.run_id for run in client.search_runs(everywhere, run_view_type=view)}
 
 
-@pytest.mark.parametrize("change", CHANGES)
+QUICK = ("both are deleted", "the experiment is renamed", f"{run_record.IDENTITY} is edited", f"{run_record.KIND} is deleted")
+"""What the default suite looks at: one change of each kind."""
+
+
+@pytest.mark.parametrize("change", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CHANGES])
 def test_nothing_is_doubled_or_lost(change: str, original: Path) -> None:
     """The next driver goes on in the same runs, and the report has the same four replicates with the same values."""
     study = study_at(original)

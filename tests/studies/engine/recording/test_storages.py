@@ -27,7 +27,7 @@ from studies.mlflow_access import StoreError, search_runs
 from studies.store_uris import sqlite_file, sqlite_uri
 from tests.studies.engine.recording.finished_study import client_runs, digests, record, study_at
 
-PLACES = ["elsewhere", "a b%41ü&+='x"]
+PLACE = "a b%41ü&+='x"
 
 
 @pytest.mark.parametrize("name", ["plain", "100%", "a%41", "it's", "ü b", "%25"])
@@ -56,20 +56,19 @@ def words(result: Result | pytest.ExceptionInfo[StudyError]) -> str:
     return " ".join((result.output if isinstance(result, Result) else str(result.value)).split())
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_copy_leaves_the_original_as_it_is(place: str, original: Path, tmp_path: Path) -> None:
+def test_a_copy_leaves_the_original_as_it_is(original: Path, tmp_path: Path) -> None:
     """Going on in a copy changes no file of the original: runs, models' sources and commands lead to the copy."""
     client = MlflowClient(sqlite_uri(original / "mlflow.db"))
     run = next(iter(search_runs(client, client.get_experiment_by_name("moved").experiment_id)))
     client.create_registered_model("net")
     client.create_model_version("net", f"{run.info.artifact_uri}/model", run.info.run_id)
-    copy = tmp_path / place
+    copy = tmp_path / PLACE
     shutil.copytree(original, copy)
     before = digests(original)
     study = study_at(copy)
     record(study, name="found in the copy")
     assert digests(original) == before
-    assert {path.name for path in tmp_path.iterdir()} == {"original", "moved.yaml", place}
+    assert {path.name for path in tmp_path.iterdir()} == {"original", "moved.yaml", PLACE}
     assert len(locations(copy)) == 1 + 5 + 1
     assert all(location.startswith(copy.as_uri()) for location in locations(copy))
     recorded = load_recorded_study("moved", study.stores.tracking_uri)
@@ -84,10 +83,9 @@ def test_a_copy_leaves_the_original_as_it_is(place: str, original: Path, tmp_pat
     assert str(original) not in replicate.data.tags["mlflow.note.content"]
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_readers_follow_a_moved_storage_and_write_nothing(place: str, original: Path, tmp_path: Path) -> None:
+def test_readers_follow_a_moved_storage_and_write_nothing(original: Path, tmp_path: Path) -> None:
     """report's reader and export find the artifacts where they lie now; the store's file is the same byte for byte."""
-    moved = tmp_path / place
+    moved = tmp_path / PLACE
     original.rename(moved)
     before = digests(moved)
     recorded = load_recorded_study("moved", sqlite_uri(moved / "mlflow.db"))
@@ -132,7 +130,7 @@ def test_a_storage_of_another_study_is_not_written_to(original: Path, tmp_path: 
     assert not original.exists()
 
 
-HOSTILE = ["http://evil.example/x", "mlflow-artifacts://evil.example/x", "file:///etc"]
+HOSTILE = ["http://evil.example/x", "file:///etc"]
 
 
 @pytest.mark.parametrize("location", HOSTILE)
