@@ -13,11 +13,11 @@ from search_spaces.language.designs import (
 )
 from search_spaces.language.expressions import Expression
 from search_spaces.language.rules import RuleError
-from search_spaces.language.space import Cell, Space, cell_key
+from search_spaces.language.space import Cell, Levels, Space, cell_key
 from studies.engine.binding.configurations import Binder
 from studies.engine.definition.file_model import Design, FractionalFactorial, RandomDesign
 from studies.engine.errors import ProblemCollector, shown
-from studies.run_record import levels_in_words
+from studies.run_record import level_in_words, levels_in_words
 
 COMPARING = ("one_factor_at_a_time", "leave_one_out", "full_factorial", "fractional_factorial")
 """The designs that compare the levels of factors with a baseline."""
@@ -27,6 +27,10 @@ NUM_TUNED_PROBES = 20
 """How many random values of the tuned parameters are checked for every cell before anything runs."""
 MOST_REFUSED = 20_000
 """How many random cells may be refused before a random design gives up."""
+NUM_COMPARED = 8
+"""In how many random configurations of a search the levels of a factor are compared."""
+MOST_COMPARED = 20
+"""Levels of a factor that are compared with each other; longer lists are of placements, which differ."""
 MOST_CELLS_SHOWN = 4
 """How many cells that train the same network a message names."""
 MOST_TOLD = 10
@@ -231,9 +235,27 @@ class DesignReader:
         accepted = sum(self._accepts(probe) for probe in self._probes())
         if not accepted:
             self._some_are_allowed()
+        notes = self._levels_of_one_network() if self._is_well() else []
         if accepted < NUM_PROBES:
-            return [f"Of {NUM_PROBES} random configurations {accepted} are allowed; the others are not proposed."]
-        return []
+            notes.append(f"Of {NUM_PROBES} random configurations {accepted} are allowed; the others are not proposed.")
+        return notes
+
+    def _levels_of_one_network(self) -> list[str]:
+        """Notes on levels that make one network in all of some random configurations: a design would refuse them."""
+        notes = []
+        probes = [probe for probe in self._probes()[:NUM_COMPARED] if self.binder.accepts(probe)]
+        for factor in self.space.factors:
+            domain, active = factor.domain, [probe for probe in probes if factor.name in probe]
+            if not active or not isinstance(domain, Levels) or len(domain.values) > MOST_COMPARED:
+                continue
+            same: dict[tuple[str, ...], list[str]] = {}
+            for level in domain.values:
+                cells = [{**probe, factor.name: level} for probe in active]
+                if all(self.space.contains(cell) and self.binder.accepts(cell) for cell in cells):
+                    same.setdefault(tuple(map(self.binder.training, cells)), []).append(level_in_words(level))
+            several = [", ".join(levels) for levels in same.values() if len(levels) > 1]
+            notes += [f"Of {factor.name} the levels {levels} make one network, which is trained once." for levels in several]
+        return notes
 
     def _probe_tuned(self, cells: Iterable[Cell]) -> None:
         """Check for every cell whether some random values of the tuned parameters may be trained."""

@@ -189,6 +189,17 @@ def test_counts_need_no_enumeration() -> None:
     assert len([cell for cell, _ in zip(space.cells(), range(3), strict=False)]) == 3
 
 
+def test_conditions_that_are_too_many_to_count_are_refused() -> None:
+    """Each of thirty factors with a condition on a factor of its own: a billion combinations, told at once."""
+    parents = [Factor(f"x{number}", Levels((0, 1))) for number in range(30)]
+    children = [Factor(f"y{number}", Levels((0, 1)), {f"x{number}": (1,)}) for number in range(30)]
+    began = time.process_time()
+    with pytest.raises(RuleError, match="at most 20,000 combinations of factors that exist"):
+        make_space([*parents, *children])
+    assert make_space([*parents[:14], *children[:14]]).num_cells() == 3**14
+    assert time.process_time() - began < 5
+
+
 def test_infinite_spaces_have_no_list() -> None:
     """With a continuous range there is no number of cells, and their list is refused."""
     space = make_space([Factor("a", Levels((1, 2))), Factor("lr", Range(0.0, 1.0), {"a": (2,)})])
