@@ -9,7 +9,7 @@ from pathlib import Path
 
 _END = ".spikesweep-tmp"
 LEFT_AFTER_S = 3600
-"""After so many seconds without a new file, whoever used a folder has been killed."""
+"""After this many seconds without a new file, whoever used a folder has been killed."""
 
 
 @contextmanager
