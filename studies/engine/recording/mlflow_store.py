@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Experiment
+from mlflow.entities import Experiment, ViewType
 
 from studies.artifact_locations import ARTIFACTS, check_location, local_folder
 from studies.credentials import mask_uri
@@ -139,7 +139,9 @@ def find_or_make_experiment(client: MlflowClient, stores: Stores) -> str:
     if not found:
         settle_locations(stores, None)
         experiment = client.get_experiment(experiment.experiment_id)
-    settle_locations(stores, experiment, is_known=bool(found))
+    # an experiment without a run is ours as well: a driver may have died after it had made it
+    is_known = bool(found) or not client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL, max_results=1)
+    settle_locations(stores, experiment, is_known=is_known)
     experiment_id: str = experiment.experiment_id
     return experiment_id
 
