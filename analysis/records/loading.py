@@ -19,8 +19,8 @@ from analysis.records.left_out import is_of_data, left_out_in_words
 from analysis.records.mlflow_store import NoStudyError, StoredRun
 from analysis.words import counted, first_of
 from studies import run_record
-from studies.mlflow_access import StoreError, open_store, reason_of
 from studies.run_record import PlannedReplicate, RunRecord, StudyRecord
+from studies.stores.mlflow_access import StoreError, open_store, reason_of
 
 __all__ = ["NoStudyError", "RecordedStudy", "load_recorded_study"]
 

@@ -13,9 +13,10 @@ import studies.library_settings
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from studies import mlflow_access, run_record
-from studies.mlflow_access import SERVERS, experiment_names, find_experiment, of_kind, search_runs
-from studies.mlflow_internals import search_runs_as_json
+from studies import run_record
+from studies.stores import mlflow_access
+from studies.stores.mlflow_access import SERVERS, experiment_names, find_experiment, of_kind, search_runs
+from studies.stores.mlflow_internals import search_runs_as_json
 
 NUM_THREADS = 4
 NUM_PERIODS = 16

@@ -12,10 +12,10 @@ from analysis.records.legacy_bounds import bounds_from_words
 from analysis.records.mlflow_store import StoredRun
 from analysis.words import distinct
 from studies import run_record
-from studies.artifact_locations import artifacts_at
 from studies.credentials import mask_credentials
 from studies.process_folders import temporary_folder
 from studies.run_record import Level, PlannedReplicate, Role, StudyRecord, unknown_fields
+from studies.stores.artifact_locations import artifacts_at
 
 FOUND_BY_TAGS = ("search", "finalist", "tuning")
 """Roles of replicates that a study's record cannot name before they are proposed."""

@@ -52,7 +52,7 @@ def export_study(
     from studies.engine.archives import exporting
     from studies.engine.definition.lookup import find_stores
     from studies.engine.errors import not_recorded
-    from studies.mlflow_access import StoreError, open_store
+    from studies.stores.mlflow_access import StoreError, open_store
 
     console = err if as_json else out
     with problems_exit_2():

@@ -48,7 +48,7 @@ def ui(
     """
     from studies.engine.definition.lookup import find_stores
     from studies.engine.recording.mlflow_store import settle_locations
-    from studies.mlflow_access import SERVERS
+    from studies.stores.mlflow_access import SERVERS
 
     with problems_exit_2():
         stores = find_stores(study, all_overrides(overrides, storage, tracking_uri))
@@ -98,7 +98,7 @@ def _place_of(stores: "Stores") -> str | None:
     """
     from studies import run_record
     from studies.engine.errors import not_recorded
-    from studies.mlflow_access import StoreError, find_experiment, of_kind, open_store
+    from studies.stores.mlflow_access import StoreError, find_experiment, of_kind, open_store
 
     try:
         client = open_store(stores.tracking_uri)

@@ -301,7 +301,7 @@ def test_nothing_can_be_said(name: str, store: MlflowClient, tmp_path: Path, say
 
 def test_a_server_that_is_silent(monkeypatch: pytest.MonkeyPatch, say: Say) -> None:
     """One that takes the connection and answers nothing is given up in time."""
-    monkeypatch.setattr("studies.mlflow_access.SECONDS_TO_ANSWER", 0.2)
+    monkeypatch.setattr("studies.stores.mlflow_access.SECONDS_TO_ANSWER", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         code, text = say("silent", f"http://127.0.0.1:{silent.getsockname()[1]}")
     assert (code, "does not answer within 0.2 s" in text) == (2, True)

@@ -13,7 +13,7 @@ ENTRY_POINTS = (
     "analysis.study_summary",
     "analysis.compare_studies",
     "studies.engine.recording.tracker",
-    "studies.mlflow_access",
+    "studies.stores.mlflow_access",
 )
 SPY = """
 import importlib, os, sys

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 from studies import run_record
 from studies.engine.recording.mlflow_ui_internals import LOGGED_TABLES, MODEL_HISTORY
 from studies.engine.recording.replicate_runs import PARENT
-from studies.mlflow_access import all_pages
+from studies.stores.mlflow_access import all_pages
 
 STUDY_KEY = "study"
 """The key of the study run; a replicate's is its identity."""

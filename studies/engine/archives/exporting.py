@@ -13,7 +13,6 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from studies import run_record
-from studies.artifact_locations import artifacts_at, local_folder, present_location
 from studies.credentials import mask_credentials, mask_uri
 from studies.engine.archives import archived_run, zip_format
 from studies.engine.archives.archived_run import ArchivedModel, ArchivedRun
@@ -23,8 +22,9 @@ from studies.engine.archives.zip_format import ArchiveWriter
 from studies.engine.errors import Problem, StudyError, not_recorded
 from studies.engine.recording.mlflow_store import store_problem
 from studies.engine.recording.replicate_runs import DESCRIPTION
-from studies.mlflow_access import StoreError, experiment_names, find_experiment, of_study, search_runs
 from studies.process_folders import temporary_folder
+from studies.stores.artifact_locations import artifacts_at, local_folder, present_location
+from studies.stores.mlflow_access import StoreError, experiment_names, find_experiment, of_study, search_runs
 
 RunCounter = Callable[[int, int], object]
 """A function that is called with the number of runs that are done, and of how many."""

@@ -9,7 +9,6 @@ from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 
 from studies import run_record
-from studies.artifact_locations import artifacts_at
 from studies.credentials import mask_uri
 from studies.engine.archives import archived_run, zip_format
 from studies.engine.archives.archived_run import STUDY_KEY, STUDY_RUN_TAG, ArchivedRun
@@ -24,7 +23,8 @@ from studies.engine.definition.locations import Stores
 from studies.engine.definition.lookup import stores_named
 from studies.engine.errors import Problem, StudyError, cut
 from studies.engine.recording.mlflow_store import active_experiment, connect, make_experiment, settle_locations, store_problem
-from studies.mlflow_access import StoreError, find_experiment, reason_of
+from studies.stores.artifact_locations import artifacts_at
+from studies.stores.mlflow_access import StoreError, find_experiment, reason_of
 
 FOUND_BY = (run_record.KIND, run_record.STUDY, run_record.IDENTITY, STUDY_RUN_TAG)
 NUM_TOLD = 5

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from mlflow import MlflowClient
 
 from studies.engine.archives.archived_run import Point
-from studies.mlflow_access import SERVERS
-from studies.mlflow_internals import MOST_POINTS, MOST_RUNS, read_histories_in_bulk
+from studies.stores.mlflow_access import SERVERS
+from studies.stores.mlflow_internals import MOST_POINTS, MOST_RUNS, read_histories_in_bulk
 
 NUM_THREADS = 4
 

@@ -7,11 +7,11 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric, Param, Run, RunTag
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
-from studies.artifact_locations import artifacts_at
 from studies.engine.archives import archived_run, zip_format
 from studies.engine.archives.archived_run import MODEL_FILE, ArchivedMetric, ArchivedModel, ArchivedRun
 from studies.engine.archives.zip_format import Archive
 from studies.process_folders import temporary_folder
+from studies.stores.artifact_locations import artifacts_at
 
 
 def write_run(client: MlflowClient, archive: Archive, missing: ArchivedRun, run: Run) -> None:

@@ -9,7 +9,7 @@ import search_spaces
 import studies
 from studies.engine.definition.file_model import NAME_PATTERN, StudyFile
 from studies.engine.errors import Problem, StudyError, closest
-from studies.store_uris import sqlite_uri
+from studies.stores.store_uris import sqlite_uri
 from trainables.training.files import FILE, Location, inside
 
 DEFAULT_STORAGE = "results"

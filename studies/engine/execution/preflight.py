@@ -15,7 +15,7 @@ from studies.engine.definition.study import Study
 from studies.engine.errors import Problem, StudyError
 from studies.engine.ledger.storage import check_ledger, file_of
 from studies.engine.recording.mlflow_store import check_store_file, connect
-from studies.store_uris import sqlite_file
+from studies.stores.store_uris import sqlite_file
 from trainables.training.files import files_at, without_keys
 
 

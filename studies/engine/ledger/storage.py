@@ -13,8 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from studies.credentials import hide_secrets, mask_uri
 from studies.engine.errors import Problem, StudyError
 from studies.engine.ledger.journal import DamagedJournalError, Journal, NoJournalError
-from studies.sqlite_files import OPTUNA, OtherFileError, check_tables, has_tables, is_new
-from studies.store_uris import sqlite_file
+from studies.stores.sqlite_files import OPTUNA, OtherFileError, check_tables, has_tables, is_new
+from studies.stores.store_uris import sqlite_file
 
 # User attributes of a study's Optuna study:
 STUDY_NAME = "spikesweep.study"

@@ -14,8 +14,8 @@ from studies.engine.definition.study import Study
 from studies.engine.errors import Problem, StudyError, closest
 from studies.engine.proposing.adaptive_search import KnownConfiguration, WarmStart
 from studies.engine.recording.mlflow_store import connect
-from studies.mlflow_access import all_experiments, find_experiment, of_kind, search_runs
-from studies.store_uris import sqlite_file
+from studies.stores.mlflow_access import all_experiments, find_experiment, of_kind, search_runs
+from studies.stores.store_uris import sqlite_file
 
 
 def read_warm_start(study: Study) -> WarmStart:

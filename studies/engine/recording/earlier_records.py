@@ -24,9 +24,9 @@ from studies.engine.definition.study import Study
 from studies.engine.errors import Problem, StudyError
 from studies.engine.ledger.ledger import Ledger, LedgerEntry
 from studies.engine.recording.mlflow_store import store_problem
-from studies.mlflow_access import StoreError, find_experiment, of_kind, open_store, search_runs
 from studies.run_record import OBJECTIVES
-from studies.store_uris import sqlite_file
+from studies.stores.mlflow_access import StoreError, find_experiment, of_kind, open_store, search_runs
+from studies.stores.store_uris import sqlite_file
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.files import inside
 

@@ -11,7 +11,7 @@ from studies import run_record
 from studies.engine.binding.replicates import Replicate
 from studies.engine.definition.study import Study
 from studies.engine.recording.replicate_runs import PARENT, tags_of
-from studies.mlflow_access import search_runs
+from studies.stores.mlflow_access import search_runs
 
 _FOUND_BY = (run_record.KIND, run_record.STUDY, run_record.IDENTITY, PARENT)
 """The tags by which a run is found; whatever else a person has written into them is put right."""

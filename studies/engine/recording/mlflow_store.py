@@ -9,12 +9,12 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, ViewType
 
-from studies.artifact_locations import ARTIFACTS, check_location, local_folder
 from studies.credentials import mask_uri
 from studies.engine.definition.locations import Stores
 from studies.engine.errors import Problem, StudyError
 from studies.engine.recording.mlflow_ui_internals import EXPERIMENT_KIND
-from studies.mlflow_access import (
+from studies.stores.artifact_locations import ARTIFACTS, check_location, local_folder
+from studies.stores.mlflow_access import (
     SERVERS,
     StoreError,
     check_answers,
@@ -23,9 +23,9 @@ from studies.mlflow_access import (
     open_store,
     reason_of,
 )
-from studies.mlflow_internals import move_locations
-from studies.sqlite_files import is_new
-from studies.store_uris import sqlite_file, sqlite_uri
+from studies.stores.mlflow_internals import move_locations
+from studies.stores.sqlite_files import is_new
+from studies.stores.store_uris import sqlite_file, sqlite_uri
 from trainables.data.temporary_folders import temporary_folder_beside
 
 logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # what it refuses we say ourselves

@@ -20,8 +20,8 @@ from studies.engine.recording.mlflow_ui_internals import (
     scatter,
     table_of_runs,
 )
-from studies.mlflow_access import of_kind
 from studies.run_record import Level, StudyRecord
+from studies.stores.mlflow_access import of_kind
 
 OPERATIONS = "ops/effective_acs"
 SEED = column("param", "seed")

@@ -43,9 +43,9 @@ from studies.engine.recording.replicate_runs import (
 from studies.engine.recording.study_record import command, study_record
 from studies.engine.recording.study_run import RUNNING, StudyRun
 from studies.engine.recording.write_queue import WriteQueue
-from studies.mlflow_access import find_experiment, of_kind, search_runs
 from studies.plain_text import as_code
 from studies.run_record import StudyRecord
+from studies.stores.mlflow_access import find_experiment, of_kind, search_runs
 
 SECONDS_BETWEEN_RECORDS = 30.0
 COST = "cost/"

@@ -18,7 +18,7 @@ from studies import run_record
 from studies.credentials import mask_uri
 from studies.engine.errors import Problem, StudyError, cut
 from studies.engine.recording.mlflow_store import connect_to_existing, store_problem
-from studies.mlflow_access import all_experiments
+from studies.stores.mlflow_access import all_experiments
 
 OF_THE_MACHINE = ("time/", "memory/", "system/", "cost/")
 """How the names of metrics begin that depend on the machine: no other training has the same values."""

@@ -17,8 +17,9 @@ from mlflow import MlflowClient
 from analysis.records import loading, mlflow_store
 from analysis.records.loading import load_recorded_study
 from analysis.records.recorded_design import is_of_space
-from studies import mlflow_access, run_record
+from studies import run_record
 from studies.run_record import OBJECTIVES, Level, PlannedReplicate, RunRecord, StudyRecord, levels_in_words
+from studies.stores import mlflow_access
 from tests.analysis.conftest import MakeStore
 from tests.analysis.examples import run_of, study_of
 from tests.analysis.mlflow_stores import write, write_run

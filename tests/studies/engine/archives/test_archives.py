@@ -24,7 +24,6 @@ from optuna.trial import TrialState
 from typer.testing import CliRunner, Result
 
 from analysis.records.loading import load_recorded_study
-from studies.artifact_locations import artifacts_at
 from studies.cli import app
 from studies.engine.archives import archived_run, writing
 from studies.engine.archives.archived_run import ArchivedRun
@@ -36,7 +35,8 @@ from studies.engine.ledger.ledger import ReplicateEnd
 from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.mlflow_ui_internals import MODEL_HISTORY
 from studies.engine.recording.tracker import Tracker
-from studies.mlflow_access import search_runs
+from studies.stores.artifact_locations import artifacts_at
+from studies.stores.mlflow_access import search_runs
 from tests.conftest import PATIENCE_S, SPIKESWEEP
 from tests.studies.engine.recording.test_tracker import report_of
 from tests.studies.postgresql import mlflow_on, needs_postgresql, postgresql

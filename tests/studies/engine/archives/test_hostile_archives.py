@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from studies.cli import app
 from studies.engine.archives import zip_format
 from studies.engine.recording.mlflow_store import connect
-from studies.store_uris import sqlite_uri
+from studies.stores.store_uris import sqlite_uri
 
 Files = dict[str, bytes]
 Change = Callable[[Any], object]

@@ -15,7 +15,7 @@ from studies.engine.definition.study import Study
 from studies.engine.ledger.ledger import open_ledger
 from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.tracker import Tracker
-from studies.mlflow_access import search_runs
+from studies.stores.mlflow_access import search_runs
 from tests.studies.engine.recording.test_tracker import report_of
 
 FILE = """\

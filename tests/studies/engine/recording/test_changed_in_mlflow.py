@@ -11,7 +11,7 @@ from analysis.records.loading import load_recorded_study
 from studies import run_record
 from studies.engine.errors import StudyError
 from studies.engine.recording.replicate_runs import PARENT
-from studies.store_uris import sqlite_uri
+from studies.stores.store_uris import sqlite_uri
 from tests.studies.engine.recording.finished_study import client_runs, record, study_at
 
 Change = Callable[[MlflowClient, Run, Run], object]

@@ -15,7 +15,6 @@ from typer.testing import CliRunner, Result
 
 from analysis.records.loading import load_recorded_study
 from studies import run_record
-from studies.artifact_locations import artifacts_at, check_location
 from studies.cli import app
 from studies.engine.errors import StudyError
 from studies.engine.ledger.ledger import open_ledger
@@ -23,8 +22,9 @@ from studies.engine.ledger.reading import ledger_id
 from studies.engine.recording.earlier_records import read_earlier_records
 from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.tracker import Tracker
-from studies.mlflow_access import StoreError, search_runs
-from studies.store_uris import sqlite_file, sqlite_uri
+from studies.stores.artifact_locations import artifacts_at, check_location
+from studies.stores.mlflow_access import StoreError, search_runs
+from studies.stores.store_uris import sqlite_file, sqlite_uri
 from tests.studies.engine.recording.finished_study import client_runs, digests, record, study_at
 
 PLACE = "a b%41ü&+='x"

@@ -9,8 +9,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from studies import mlflow_access, run_record
+from studies import run_record
 from studies.engine.recording.tracker import end_runs_of_killed_driver
+from studies.stores import mlflow_access
 
 DRIVER = """
 import sys, time

@@ -7,8 +7,8 @@ import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from studies import answer_limits, mlflow_access
-from studies.mlflow_access import StoreError, check_answers
+from studies.stores import answer_limits, mlflow_access
+from studies.stores.mlflow_access import StoreError, check_answers
 from tests.studies.servers import slow_server
 
 

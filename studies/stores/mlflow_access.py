@@ -21,10 +21,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run, ViewType
 
 from studies import run_record
-from studies.answer_limits import LimitedResponse
 from studies.credentials import hide_secrets
-from studies.sqlite_files import MLFLOW, OtherFileError, check_tables, connect_to_read, has_tables
-from studies.store_uris import sqlite_file
+from studies.stores.answer_limits import LimitedResponse
+from studies.stores.sqlite_files import MLFLOW, OtherFileError, check_tables, connect_to_read, has_tables
+from studies.stores.store_uris import sqlite_file
 
 SECONDS_TO_ANSWER = 10
 PAGE_SIZE = 250

@@ -8,12 +8,12 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.utils import rest_utils
 
-from studies import mlflow_internals
-from studies.mlflow_access import search_runs
-from studies.mlflow_internals import CHECKED_FOR, read_histories_in_bulk, search_runs_as_json
+from studies.stores import mlflow_internals
+from studies.stores.mlflow_access import search_runs
+from studies.stores.mlflow_internals import CHECKED_FOR, read_histories_in_bulk, search_runs_as_json
 
 PRIVATE = ("_tracking_client", "rest_utils", "get_metric_history_bulk", "get_host_creds")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_private_parts_are_used_in_one_module() -> None:
@@ -46,7 +46,7 @@ def test_without_private_parts_the_public_ones_are_used(monkeypatch: pytest.Monk
 def test_what_is_missing_is_said_when_it_is_imported() -> None:
     """A warning in words, and no error: reading is slower, and nothing else."""
     change = "from mlflow.utils import rest_utils; rest_utils.http_request = print"
-    command = [sys.executable, "-c", f"{change}; import studies.mlflow_internals"]
+    command = [sys.executable, "-c", f"{change}; import studies.stores.mlflow_internals"]
     said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stderr
     assert "RuntimeWarning: MLflow" in said
     assert "http_request" in said

@@ -13,8 +13,8 @@ from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from studies.credentials import mask_uri
-from studies.mlflow_access import SERVERS, StoreError
-from studies.store_uris import sqlite_file
+from studies.stores.mlflow_access import SERVERS, StoreError
+from studies.stores.store_uris import sqlite_file
 
 ARTIFACTS = "artifacts"
 """The folder of a storage that has the artifacts of its runs."""

@@ -234,7 +234,7 @@ def check() -> None:
 def _in_words(missing: Sequence[str]) -> str:
     return (
         f"MLflow {mlflow.__version__} lacks or has changed {', '.join(missing)}, which spikesweep uses. "
-        f"Install {CHECKED_FOR}, or adapt studies/mlflow_internals.py."
+        f"Install {CHECKED_FOR}, or adapt studies/stores/mlflow_internals.py."
     )
 
 

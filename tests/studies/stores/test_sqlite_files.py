@@ -15,8 +15,8 @@ from studies.engine.errors import StudyError
 from studies.engine.execution.preflight import check_stores
 from studies.engine.ledger.ledger import open_ledger
 from studies.engine.recording.mlflow_store import connect, connect_to_existing
-from studies.sqlite_files import ALEMBIC, MLFLOW, OPTUNA, OtherFileError, Owner, check_tables, has_tables
-from studies.store_uris import sqlite_file
+from studies.stores.sqlite_files import ALEMBIC, MLFLOW, OPTUNA, OtherFileError, Owner, check_tables, has_tables
+from studies.stores.store_uris import sqlite_file
 from tests.studies.stage import list_ledger
 
 
