@@ -34,7 +34,7 @@ def export_study(
     overrides: SetOption = None,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE.zip if it exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE.zip if it exists and is a zip file.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a study's MLflow runs to a file.

@@ -138,11 +138,12 @@ class ArchiveWriter:
 def new_archive(file: Path, *, replace: bool) -> Iterator[ArchiveWriter]:
     """An archive to write into. The file gets its name when it is complete; if anything goes wrong, there is no file.
 
+    Only a zip file is ever replaced: what has another content is of somebody else.
+
     Raises:
         StudyError: The file exists and is not to be replaced, or it cannot be written.
     """
-    if file.exists() and not replace:
-        raise _exists(file)
+    _check_free(file, replace=replace)
     partial = file.parent / f".{uuid4().hex}{PARTIAL}"
     try:
         with partial.open("xb") as raw:
@@ -153,8 +154,7 @@ def new_archive(file: Path, *, replace: bool) -> Iterator[ArchiveWriter]:
                 yield ArchiveWriter(content)
             raw.flush()
             os.fsync(raw.fileno())
-            if file.exists() and not replace:  # it was made meanwhile
-                raise _exists(file)
+            _check_free(file, replace=replace)  # again: it may have been made meanwhile
             partial.replace(file)
     except OSError as error:
         raise StudyError(
@@ -173,8 +173,15 @@ def _remove_partial_ones(folder: Path) -> None:
             partial.unlink()
 
 
-def _exists(file: Path) -> StudyError:
-    return StudyError([Problem("FILE", "FILE must not exist yet", str(file), "name another one, or --force to replace it")])
+def _check_free(file: Path, *, replace: bool) -> None:
+    """Raises a StudyError if a file is there that may not be replaced."""
+    if not os.path.lexists(file):
+        return
+    if not replace:
+        raise StudyError([Problem("FILE", "FILE must not exist yet", str(file), "name another one, or --force to replace it")])
+    if not file.is_file() or (file.stat().st_size and not zipfile.is_zipfile(file)):
+        rule, repair = "--force replaces a zip file, and nothing else", "name another one, or move it away"
+        raise StudyError([Problem("FILE", rule, str(file), repair)])
 
 
 class Archive:

@@ -1,6 +1,7 @@
 """An archive that is being written: nothing of anybody else is touched, and nothing is left of a writer that dies."""
 
 import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,12 +34,29 @@ def test_files_beside_it_are_kept(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="FILE must not exist yet"), new_archive(file, replace=False):
         file.write_text(MINE)
     assert file.read_text() == MINE
-    with new_archive(file, replace=True):
-        file.write_text(MINE)
-    assert file.read_bytes().startswith(b"PK")
-    with pytest.raises(StudyError, match="FILE must be one that can be written"), new_archive(Path(), replace=True):
+    with pytest.raises(StudyError, match="--force replaces a zip file"), new_archive(file, replace=True):
         pass
+    assert file.read_text() == MINE
+    file.unlink()
+    for _ in range(2):
+        with new_archive(file, replace=True) as archive:
+            archive.add_text("a", "a")
+    assert file.read_bytes().startswith(b"PK")
     assert sorted(tmp_path.iterdir()) == [file, partial]
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    """Neither a pipe, nor a folder, nor a link that leads nowhere, whatever --force says."""
+    pipe, folder, link = tmp_path / "pipe.zip", tmp_path / "folder.zip", tmp_path / "link.zip"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    link.symlink_to(tmp_path / "nowhere")
+    for there in (pipe, folder, link):
+        for replace in (True, False):
+            with pytest.raises(StudyError, match="FILE"), new_archive(there, replace=replace):
+                pass
+    assert sorted(tmp_path.iterdir()) == [folder, link, pipe]
+    assert pipe.is_fifo()
 
 
 def test_a_writer_that_was_killed(tmp_path: Path) -> None:
