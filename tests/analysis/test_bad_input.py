@@ -17,9 +17,9 @@ from analysis import ablation_summary, compare_studies, study_summary
 from analysis.records.loading import load_recorded_study
 from studies import run_record
 from studies.run_record import ACCURACY, SPARSITY, RunRecord
-from tests.analysis.conftest import MakeStore
 from tests.analysis.examples import run_of, study_of
 from tests.analysis.mlflow_stores import write, write_run
+from tests.new_stores import new_client
 from tests.studies.servers import free_port
 
 LEVELS = ({"a": 1}, {"a": 2})
@@ -30,9 +30,9 @@ Place = Callable[[MlflowClient, Path], str]
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, make_store: MakeStore) -> MlflowClient:
+def store(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
     """A store of its own for all tests of the module; a study is an experiment."""
-    return make_store(tmp_path_factory.mktemp("store"))
+    return new_client(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture

@@ -209,7 +209,7 @@ class Prepared:
             (runner, "largest_node", lambda: ANY_NODE),
             (runner, "run_replicates", train_here),
             (runner, "watched", lambda _: nullcontext()),
-            (worker_module, "start_beating", lambda: None),
+            (worker_module, "start_heartbeats", lambda: None),
             (tracker, "SECONDS_BETWEEN_RECORDS", math.inf),  # how many writes there are must not depend on time
             (controller_module, "SECONDS_BETWEEN_READINGS", math.inf),
             (FixedProposals, "reported", lambda _, replicate, *__: replicate.seed == 1),

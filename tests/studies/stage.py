@@ -12,8 +12,8 @@ from studies.engine.execution.progress import Display, Progress
 from studies.engine.ledger.ledger import open_ledger
 from studies.engine.ledger.reading import count_replicates
 from studies.engine.proposing.proposals import FixedProposals, StudyHistory
-from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.tracker import Tracker
+from tests.new_stores import store_of
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.epoch_report import EpochReport
 
@@ -24,7 +24,7 @@ class Stage:
     def __init__(self, study: Study) -> None:
         self.study, self.ledger = study, open_ledger(study.stores.ledger, study.stores.name, study.space)
         proposals = FixedProposals(study.replicates, StudyHistory(self.ledger.entries(), lambda _: []))
-        self.tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+        self.tracker = Tracker(store_of(study), study, study.replicates, [])
         self.progress = Progress(len(study.replicates))
         self.screen = io.StringIO()
         shown = Display(Console(file=self.screen, width=200), self.progress, None)

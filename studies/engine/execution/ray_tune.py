@@ -28,7 +28,7 @@ from studies.engine.errors import Problem, StudyError
 from studies.engine.execution.budget import StopReason
 from studies.engine.execution.controller import StudyController
 from studies.engine.execution.ray_patches import actor_id, actors_of, forget_finished_trials, let_workers_start
-from studies.engine.execution.ray_session.worker_beats import WorkerBeats
+from studies.engine.execution.ray_session.heartbeats import Heartbeats
 from studies.engine.execution.resource_requests import GIB, Node, NodeCapacity, ResourceRequest
 from studies.engine.execution.worker import ASSIGNMENT, FAILURE, IDENTITY, REPORT, STORAGE_ERRORS, ReplicateWorker
 from studies.process_folders import temporary_folder
@@ -308,7 +308,7 @@ class _ControllerCallback(TrialProgressCallback):  # type: ignore[misc]  # Ray s
 
     def __init__(self, controller: StudyController, scheduler: _FifoScheduler, leave: threading.Event) -> None:
         self._controller, self._scheduler, self._leave = controller, scheduler, leave
-        self._beats = WorkerBeats(controller.deadline_s)
+        self._heartbeats = Heartbeats(controller.deadline_s)
         self._ended: dict[str, str] = {}
         """Why we have ended a trial's process, by the trial's id."""
 
@@ -336,15 +336,15 @@ class _ControllerCallback(TrialProgressCallback):  # type: ignore[misc]  # Ray s
         self._end_frozen_processes(trials)
 
     def _end_frozen_processes(self, trials: list[Any]) -> None:
-        """Kill the processes that send no beats, or are late without having ended themselves; their trials then fail."""
+        """Kill the processes that send no heartbeats, or are late without having ended themselves; their trials then fail."""
         actors = actors_of(self._scheduler.tune_controller) if self._scheduler.tune_controller else {}
-        silent = self._beats.silent(map(actor_id, actors.values()))
+        silent = self._heartbeats.silent(map(actor_id, actors.values()))
         for trial in trials:
             actor = actors.get(trial.trial_id)
             if actor is None or trial.trial_id in self._ended:
                 continue
             if actor_id(actor) in silent:
-                words = f"its process was frozen, and gave no sign of life for {self._beats.patience_s:g} s"
+                words = f"its process was frozen, and gave no sign of life for {self._heartbeats.patience_s:g} s"
             elif self._controller.is_overdue(_identity(trial)):
                 words = "its process did not end itself after the deadline"
             else:

@@ -16,7 +16,7 @@ from typing import Any
 from ray import tune
 
 from studies.engine.binding.trainable_modules import load_trainable, make_config
-from studies.engine.execution.ray_session.worker_beats import start_beating
+from studies.engine.execution.ray_session.heartbeats import start_heartbeats
 from studies.engine.execution.system_metrics import SystemMetrics
 from trainables.data.datasets import prepare
 from trainables.networks.rules import RuleError
@@ -54,7 +54,7 @@ class ReplicateWorker(tune.Trainable):  # type: ignore[misc]  # Ray ships no typ
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin the assigned replicate; Ray Tune calls this in a new process."""
-        start_beating()
+        start_heartbeats()
         assignment = config[ASSIGNMENT]
         self._identity: str = assignment["identity"]
         self._deadline_s: float = assignment["deadline_s"]

@@ -10,9 +10,9 @@ from mlflow import MlflowClient
 from analysis.records.loading import load_recorded_study
 from studies import run_record
 from studies.run_record import RunRecord, StudyRecord
-from tests.analysis.conftest import MakeStore
 from tests.analysis.examples import run_of, study_of
 from tests.analysis.mlflow_stores import write, write_run
+from tests.new_stores import new_client
 
 OLD, NEW = "1" * 64, "2" * 64
 NOW = {"data": "mine.npz", "epochs": 5}
@@ -27,9 +27,9 @@ def stored(client: MlflowClient, folder: Path, study: StudyRecord) -> str:
     return write(client, study, [], folder)
 
 
-def test_what_has_changed_is_named(make_store: MakeStore, tmp_path: Path) -> None:
+def test_what_has_changed_is_named(tmp_path: Path) -> None:
     """Other data with both digests, other fields with both values, other levels: a sentence for each."""
-    client = make_store(tmp_path)
+    client = new_client(tmp_path)
     runs = [run_of({"a": a}, seed, 0.5) for a in (1, 2) for seed in (0, 1)]
     study = study_of("one_factor_at_a_time", {"a": [1, 2]}, runs, name="changed", data={"mine.npz": NEW})
     experiment = stored(client, tmp_path / "artifacts", study)
@@ -49,9 +49,9 @@ def test_what_has_changed_is_named(make_store: MakeStore, tmp_path: Path) -> Non
     assert "1 replicate is of levels or seeds that the study no longer asks for" in said
 
 
-def test_a_search_counts_no_trial_on_other_data(make_store: MakeStore, tmp_path: Path) -> None:
+def test_a_search_counts_no_trial_on_other_data(tmp_path: Path) -> None:
     """Trials that the record does not name yet count where their data are the study's; of an older record all do."""
-    client = make_store(tmp_path)
+    client = new_client(tmp_path)
     runs = [run_of({"a": a}, 0, 0.5, role="search") for a in (1, 2)]
     for name, data, num in (("search", {"mine.npz": NEW}, 1), ("older", {}, 2)):
         study = study_of("adaptive_search", {"a": [1, 2]}, [], name=name, data=data)
@@ -61,9 +61,9 @@ def test_a_search_counts_no_trial_on_other_data(make_store: MakeStore, tmp_path:
         assert len(load_recorded_study(name, client.tracking_uri).runs) == num
 
 
-def test_trials_that_the_record_does_not_count_are_left_out(make_store: MakeStore, tmp_path: Path) -> None:
+def test_trials_that_the_record_does_not_count_are_left_out(tmp_path: Path) -> None:
     """Their levels are of the factors, but the study's file has changed since."""
-    client = make_store(tmp_path)
+    client = new_client(tmp_path)
     runs = [run_of({"a": a}, 0, 0.5, role="search") for a in (1, 2)]
     study = study_of("adaptive_search", {"a": [1, 2]}, [], name="changed")
     experiment = stored(client, tmp_path / "artifacts", replace(study, not_counted=[runs[0].identity]))

@@ -20,15 +20,15 @@ from analysis.records.recorded_design import is_of_space
 from studies import run_record
 from studies.run_record import OBJECTIVES, Level, PlannedReplicate, RunRecord, StudyRecord, levels_in_words
 from studies.stores import mlflow_access
-from tests.analysis.conftest import MakeStore
 from tests.analysis.examples import run_of, study_of
 from tests.analysis.mlflow_stores import write, write_run
+from tests.new_stores import new_client
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory, make_store: MakeStore) -> MlflowClient:
+def client(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
     """A store of its own for all tests of the module; a study is an experiment."""
-    return make_store(tmp_path_factory.mktemp("store"))
+    return new_client(tmp_path_factory.mktemp("store"))
 
 
 def read(client: MlflowClient, name: str) -> list[RunRecord]:

@@ -22,9 +22,9 @@ from analysis.reporting.topics.comparison import StudyComparison, compare, compa
 from analysis.statistics.comparison import ComparedValue
 from analysis.statistics.data.outcomes import ACCURACY_OUTCOME
 from studies.run_record import ACCURACY, Level, RunRecord
-from tests.analysis.conftest import MakeStore
 from tests.analysis.examples import run_of, study_of
 from tests.analysis.mlflow_stores import write
+from tests.new_stores import new_client
 
 SEEDS = range(6)
 
@@ -227,7 +227,7 @@ def test_files_and_json(tmp_path: Path) -> None:
     json.dumps(comparison_data(comparison), allow_nan=False)
 
 
-def test_the_command(tmp_path: Path, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two studies of one name in two storages: paired, printed, written; a study with itself is refused with exit code 2."""
     from typer.testing import CliRunner
 
@@ -236,7 +236,7 @@ def test_the_command(tmp_path: Path, make_store: MakeStore, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     for folder, shift in (("before", 0.0), ("after", 0.02)):
         study = study_with(0.1, shift=shift)
-        client = make_store(tmp_path / folder)
+        client = new_client(tmp_path / folder)
         write(client, study.study, study.runs, tmp_path / folder / "artifacts")
     arguments = ["compare", "demo", "demo", "--storage", "before"]
     result = CliRunner().invoke(app, [*arguments, "--other-storage", "after", "--json"])

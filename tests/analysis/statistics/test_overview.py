@@ -17,9 +17,9 @@ from analysis.reporting.formats.parquet import tidy_records
 from analysis.reporting.topics.overview import overview_data, overview_document
 from analysis.statistics.overview import overview
 from studies.run_record import ACCURACY, RunRecord
-from tests.analysis.conftest import MakeStore
 from tests.analysis.examples import rows, run_of, study_of
 from tests.analysis.mlflow_stores import write
+from tests.new_stores import new_client
 
 HOUR_MS = 3_600_000
 
@@ -78,11 +78,9 @@ def test_a_study_without_runs_has_an_overview() -> None:
     assert overview_data(study, [])["begun_at"] == ""
 
 
-def test_the_script(
-    tmp_path: Path, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """It prints what was run and writes it as Markdown; with --json it prints plain data."""
-    client = make_store(tmp_path)
+    client = new_client(tmp_path)
     study = recorded()
     write(client, study.study, study.runs, tmp_path / "artifacts")
     arguments = ["study_summary", "demo", "--tracking-uri", client.tracking_uri, "--output", str(tmp_path)]

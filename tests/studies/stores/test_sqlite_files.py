@@ -1,13 +1,11 @@
 """Whose is a SQLite file? The ledger's and MLflow's are told from anybody else's, which are not written to."""
 
-import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 from optuna.storages import RDBStorage
 
 from studies.engine.definition.loading import load_study
@@ -17,6 +15,7 @@ from studies.engine.ledger.ledger import open_ledger
 from studies.engine.recording.mlflow_store import connect, connect_to_existing
 from studies.stores.sqlite_files import ALEMBIC, MLFLOW, OPTUNA, OtherFileError, Owner, check_tables, has_tables
 from studies.stores.store_uris import sqlite_file
+from tests.new_stores import new_store
 from tests.studies.stage import list_ledger
 
 
@@ -32,30 +31,24 @@ def text(file: Path) -> None:
     file.write_text("a token without a line end")
 
 
-@pytest.fixture(scope="module", name="of_mlflow")
-def mlflows(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], object]:
-    """Makes a database of MLflow's, which takes MLflow seconds the first time."""
-    made = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{made}").search_experiments()
-    return lambda file: shutil.copy(made, file)
-
-
 def of_optuna(file: Path) -> None:
     RDBStorage(f"sqlite:///{file}")
 
 
 LAB = "CREATE TABLE experiments (id INTEGER, mouse TEXT); CREATE TABLE runs (id INTEGER); INSERT INTO runs VALUES (1);"
 CLINIC = "CREATE TABLE studies (study_name TEXT); CREATE TABLE patients (name TEXT);"
-OTHERS = {"a text": text, "a lab's database": made_by(LAB), "a clinic's database": made_by(CLINIC)}
+OTHERS: dict[str, Callable[[Path], object]] = {
+    "a text": text,
+    "a lab's database": made_by(LAB),
+    "a clinic's database": made_by(CLINIC),
+}
 
 
-@pytest.mark.parametrize("kind", [*OTHERS, "MLflow's"])
-def test_a_ledger_in_a_database_of_others(
-    kind: str, of_mlflow: Callable[[Path], object], tiny_study: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("make", [*OTHERS.values(), new_store], ids=[*OTHERS, "MLflow's"])
+def test_a_ledger_in_a_database_of_others(make: Callable[[Path], object], tiny_study: Path, tmp_path: Path) -> None:
     """Neither a check nor a driver nor a reader adds a table to a database that is not Optuna's."""
     file = tmp_path / "theirs.db"
-    OTHERS.get(kind, of_mlflow)(file)
+    make(file)
     before = file.read_bytes()
     study = load_study(str(tiny_study), [f"ledger=sqlite:///{file}"])
     for command in (
@@ -93,9 +86,9 @@ def test_one_file_for_both(tiny_study: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("owner", [MLFLOW, OPTUNA], ids=["MLflow's", "Optuna's"])
-def test_our_own_databases(owner: Owner, of_mlflow: Callable[[Path], object], tmp_path: Path) -> None:
+def test_our_own_databases(owner: Owner, tmp_path: Path) -> None:
     """A whole database is known, and one that was begun; one without tables is as good as new."""
-    file, make = tmp_path / "ours.db", of_mlflow if owner is MLFLOW else of_optuna
+    file, make = tmp_path / "ours.db", new_store if owner is MLFLOW else of_optuna
     make(file)
     assert has_tables(file, owner)
     with closing(sqlite3.connect(file)) as connection:

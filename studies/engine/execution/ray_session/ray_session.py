@@ -15,7 +15,7 @@ import ray
 
 from studies.engine.errors import Problem, StudyError
 from studies.engine.execution.ray_patches import loopback_options, without_current_folder
-from studies.engine.execution.ray_session.ray_watch import RayWatch, last_words
+from studies.engine.execution.ray_session.ray_watch import RayWatch, last_error
 from studies.own_packages import extra_search_path, safe_children
 from studies.process_folders import temporary_folder
 
@@ -142,7 +142,7 @@ def _not_started(error: Exception, folder: Path | None) -> Problem:
             repair = "let this shell start more processes (ulimit -u), or free some memory"
         case _:
             repair = "see that this machine has memory, disk space, open files (ulimit -n) and processes (ulimit -u) to spare"
-    reasons = [_first_line(error), *last_words(folder)]
+    reasons = [_first_line(error), *last_error(folder)]
     return Problem("ray", "Ray must start on this machine", "; ".join(reasons), repair)
 
 

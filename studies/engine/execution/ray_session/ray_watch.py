@@ -69,7 +69,7 @@ class RayWatch:
     def _dead_process(self) -> str | None:
         for process in self._processes:
             if _status(process) in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
-                reason = "".join(f" ({words})" for words in last_words(self._folder))
+                reason = "".join(f" ({words})" for words in last_error(self._folder))
                 return f"Ray's process {_name(process)} ({process.pid}) has ended{reason}"
         return None
 
@@ -106,7 +106,7 @@ def _status(process: psutil.Process) -> str:
         return str(psutil.STATUS_DEAD)
 
 
-def last_words(folder: Path | None) -> list[str]:
+def last_error(folder: Path | None) -> list[str]:
     """The last line with an error in the logs of Ray's processes; empty if there is none."""
     for name in _LOGS:
         for log in folder.glob(f"session_*/logs/{name}") if folder else ():

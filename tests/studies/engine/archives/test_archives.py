@@ -5,7 +5,6 @@ import json
 import math
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import time
@@ -32,12 +31,12 @@ from studies.engine.archives.zip_format import is_safe
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.study import Study
 from studies.engine.ledger.ledger import ReplicateEnd
-from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.mlflow_ui_internals import MODEL_HISTORY
 from studies.engine.recording.tracker import Tracker
 from studies.stores.artifact_locations import artifacts_at
 from studies.stores.mlflow_access import search_runs
 from tests.conftest import PATIENCE_S, SPIKESWEEP
+from tests.new_stores import new_store, store_of
 from tests.studies.engine.recording.test_tracker import report_of
 from tests.studies.postgresql import mlflow_on, needs_postgresql, postgresql
 from tests.studies.servers import free_port, mlflow_server
@@ -62,7 +61,7 @@ storage: {folder / "results"}
 """
     )
     study = load_study(str(folder / "moved.yaml"))
-    client = connect(study.stores.tracking_uri)
+    client = store_of(study)
     tracker = Tracker(client, study, study.replicates, [])
     pruned, failed, *complete = study.replicates
     for replicate in study.replicates:
@@ -103,21 +102,10 @@ def archive(source: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """To be copied: MLflow takes seconds to make one."""
-    file = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    connect(f"sqlite:///{file}")
-    return file
-
-
 @pytest.fixture
-def storage(empty_store: Path, tmp_path: Path) -> Path:
+def storage(tmp_path: Path) -> Path:
     """A folder with an empty store."""
-    folder = tmp_path / "target"
-    folder.mkdir()
-    shutil.copy(empty_store, folder / "mlflow.db")
-    return folder
+    return new_store(tmp_path / "target" / "mlflow.db").parent
 
 
 def command(*arguments: str) -> Result:
@@ -383,7 +371,7 @@ def test_a_server_that_asks_who_comes(source: Study, archive: Path, tmp_path: Pa
         exported = command("export", "moved", str(tmp_path / "back.zip"), *there)
         assert exported.exit_code == 0, exported.output
         moved = load_study(study, [f"tracking_uri={uri}"])
-        tracker = Tracker(connect(uri), moved, moved.replicates, [])
+        tracker = Tracker(store_of(moved), moved, moved.replicates, [])
         tracker.end(moved.replicates[2], TrialState.COMPLETE)
         assert tracker.close(60) == []
     with zipfile.ZipFile(archive) as ours, zipfile.ZipFile(tmp_path / "back.zip") as theirs:

@@ -16,8 +16,7 @@ from typer.testing import CliRunner, Result
 
 from studies.cli import app
 from studies.engine.archives import zip_format
-from studies.engine.recording.mlflow_store import connect
-from studies.stores.store_uris import sqlite_uri
+from tests.new_stores import new_store
 
 Files = dict[str, bytes]
 Change = Callable[[Any], object]
@@ -188,8 +187,7 @@ def test_mutated_archives(files: Files, tmp_path: Path) -> None:
     """
     choices = random.Random(0)
     target = tmp_path / "target"
-    connect(sqlite_uri(target / "mlflow.db"))
-    shutil.copy(target / "mlflow.db", tmp_path / "empty.db")
+    shutil.copy(new_store(target / "mlflow.db"), tmp_path / "empty.db")
     assert command("import", str(sealed(files, tmp_path / "whole.zip")), "--storage", str(target)).exit_code == 0
     shutil.copy(target / "mlflow.db", tmp_path / "whole.db")
     codes = set()

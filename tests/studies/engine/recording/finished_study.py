@@ -13,9 +13,9 @@ from optuna.trial import TrialState
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.study import Study
 from studies.engine.ledger.ledger import open_ledger
-from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.tracker import Tracker
 from studies.stores.mlflow_access import search_runs
+from tests.new_stores import store_of
 from tests.studies.engine.recording.test_tracker import report_of
 
 FILE = """\
@@ -38,7 +38,7 @@ def record(study: Study, epochs: Sequence[int] = (1, 2, 3), name: str = "found")
     """What a driver leaves in the stores: every replicate is finished, and a report is attached."""
     utils._artifact_repos_cache.clear()  # MLflow keeps them by the ids of runs, which are the same in a copy
     ledger = open_ledger(study.stores.ledger, study.stores.name, study.space)
-    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [], ledger_id=ledger.id)
+    tracker = Tracker(store_of(study), study, study.replicates, [], ledger_id=ledger.id)
     for replicate in study.replicates:
         for epoch in epochs:
             tracker.report(replicate, report_of(epoch, final=epoch == 3))

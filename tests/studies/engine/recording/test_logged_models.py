@@ -26,10 +26,10 @@ from studies.engine.definition.study import Study
 from studies.engine.execution.controller import checkpoint_folder
 from studies.engine.recording import write_queue
 from studies.engine.recording.logged_models import has_network
-from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.mlflow_ui_internals import MODEL_HISTORY
 from studies.engine.recording.tracker import Tracker
 from tests.conftest import PATIENCE_S
+from tests.new_stores import store_of
 from tests.studies.servers import free_port
 from trainables.training import serving
 from trainables.training.epoch_report import EpochReport
@@ -82,7 +82,7 @@ def train(study: Study, replicate: Replicate, *, keep_weights: bool = True) -> l
 
 def deliver(study: Study, replicate: Replicate, reports: Sequence[EpochReport], state: TrialState = TrialState.COMPLETE) -> Run:
     """The replicate's run, written by a driver of its own."""
-    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    tracker = Tracker(store_of(study), study, study.replicates, [])
     tracker.begin(replicate)
     for report in reports:
         tracker.report(replicate, report.as_dict())

@@ -25,6 +25,7 @@ from studies.engine.recording.tracker import Tracker
 from studies.stores.artifact_locations import artifacts_at, check_location
 from studies.stores.mlflow_access import StoreError, search_runs
 from studies.stores.store_uris import sqlite_file, sqlite_uri
+from tests.new_stores import new_store, store_of
 from tests.studies.engine.recording.finished_study import client_runs, digests, record, study_at
 
 PLACE = "a b%41ü&+='x"
@@ -120,7 +121,7 @@ def test_a_storage_of_another_study_is_not_written_to(original: Path, tmp_path: 
     study = study_at(tmp_path / "other", f"tracking_uri={sqlite_uri(shared)}")
     before = digests(tmp_path)
     with pytest.raises(StudyError) as caught:
-        Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+        Tracker(store_of(study), study, study.replicates, [])
     assert f"keeps them in {original / 'artifacts'}, and the storage is {tmp_path / 'other'}" in words(caught)
     assert f"--storage '{original}'" in words(caught)
     assert digests(tmp_path) == before
@@ -212,7 +213,7 @@ os.kill(os.getpid(), 9)
 def test_a_store_whose_writer_died_within_a_transaction(tmp_path: Path) -> None:
     """It is a store like any other: MLflow takes the transaction back when it is opened."""
     file = tmp_path / "mlflow.db"
-    connect(f"sqlite:///{file}")
+    new_store(file)
     died = subprocess.run(
         [sys.executable, "-c", DIES_WITHIN_A_TRANSACTION, str(file)], check=False, capture_output=True, text=True
     )

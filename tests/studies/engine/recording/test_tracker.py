@@ -21,6 +21,7 @@ from studies.engine.recording.mlflow_store import connect
 from studies.engine.recording.study_record import study_record
 from studies.engine.recording.tracker import Tracker
 from studies.run_record import StudyRecord
+from tests.new_stores import store_of
 from tests.studies.servers import free_port, mlflow_server
 from tests.studies.simulated_driver import surface_study
 
@@ -51,7 +52,7 @@ def test_a_server_that_dies_loses_nothing(tiny_study: Path, tmp_path: Path) -> N
     port = free_port()
     study = load_study(str(tiny_study), [f"tracking_uri=http://127.0.0.1:{port}"])
     with mlflow_server(tmp_path, port):
-        tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+        tracker = Tracker(store_of(study), study, study.replicates, [])
         record_all(tracker, study, range(1, 2))
         assert tracker.flush(60)
     record_all(tracker, study, range(2, 4))  # into the void
@@ -72,7 +73,7 @@ def test_a_second_tracker_takes_up_the_runs(tiny_study: Path) -> None:
     """Another driver finds every run by its identity, and writes no epoch that is there already, whatever its value is now."""
     study = load_study(str(tiny_study))
     for loss in (0.5, 0.7):
-        tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+        tracker = Tracker(store_of(study), study, study.replicates, [])
         for replicate in study.replicates:
             tracker.begin(replicate)
             for epoch in (1, 2, 3):
@@ -94,7 +95,7 @@ def test_a_driver_that_dies_between_the_commits_of_a_batch(tiny_study: Path, mon
     """
     study = load_study(str(tiny_study))
     first, second = study.replicates[:2]
-    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    tracker = Tracker(store_of(study), study, study.replicates, [])
     with monkeypatch.context() as patched:
         patched.setattr(SqlAlchemyStore, "_set_tags", _die)
         for epoch in (1, 2, 3):
@@ -103,7 +104,7 @@ def test_a_driver_that_dies_between_the_commits_of_a_batch(tiny_study: Path, mon
         patched.setattr(SqlAlchemyStore, "log_inputs", _die)
         tracker.begin(second)
         assert len(tracker.close(60)) == 2
-    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    tracker = Tracker(store_of(study), study, study.replicates, [])
     for replicate in (first, second):
         for epoch in (1, 2, 3):
             tracker.report(replicate, report_of(epoch, final=epoch == 3))
@@ -131,11 +132,11 @@ def test_only_the_ledgers_own_end_is_whole(tiny_study: Path) -> None:
     study = load_study(str(tiny_study))
     complete, pruned = study.replicates[:2]
     end, other = ReplicateEnd(1_700_000_000_000, {"cost/seconds": 2.0}), ReplicateEnd(1_700_000_000_001)
-    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    tracker = Tracker(store_of(study), study, study.replicates, [])
     tracker.end(complete, TrialState.COMPLETE, details=end)
     tracker.end(pruned, None, "interrupted; run the study again to finish it")
     assert tracker.close(60) == []
-    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    tracker = Tracker(store_of(study), study, study.replicates, [])
     assert tracker.has_end(complete.identity, TrialState.COMPLETE, end)
     assert tracker.has_end(complete.identity, TrialState.COMPLETE, None)
     assert not tracker.has_end(complete.identity, TrialState.COMPLETE, other)
@@ -160,13 +161,13 @@ def test_a_reason_goes_when_the_run_goes_on(tiny_study: Path) -> None:
     """A run that goes on, or ends well, keeps no reason of an earlier end; nor does one that an earlier version left with one."""
     study = load_study(str(tiny_study))
     first, second, third = study.replicates[:3]
-    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    tracker = Tracker(store_of(study), study, study.replicates, [])
     for replicate in (first, second):
         tracker.end(replicate, None, "interrupted; run the study again to finish it")
     tracker.begin(third)  # and its driver is killed, with its watchdog
     assert tracker.close(60) == []
     client = MlflowClient(study.stores.tracking_uri)
-    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    tracker = Tracker(store_of(study), study, study.replicates, [])
     assert reasons_of(study)[third.identity] == ("KILLED", "its driver was killed; run the study again to finish it")
     tracker.begin(first)
     assert tracker.flush(60)
@@ -178,14 +179,14 @@ def test_a_reason_goes_when_the_run_goes_on(tiny_study: Path) -> None:
     assert reasons_of(study)[third.identity] == ("KILLED", "stopped early")
     (run,) = client.search_runs([connected_experiment(study)], f"tags.`spikesweep.identity` = '{second.identity}'")
     client.set_tag(run.info.run_id, "spikesweep.reason", "interrupted; run the study again to finish it")
-    Tracker(connect(study.stores.tracking_uri), study, study.replicates, []).close(60)
+    Tracker(store_of(study), study, study.replicates, []).close(60)
     assert reasons_of(study)[second.identity] == ("FINISHED", "")
 
 
 def test_what_a_replicate_run_holds(tiny_study: Path) -> None:
     """Every hyperparameter, the seed, the config, the data digest, the versions, a name for people; its parent the question."""
     study = load_study(str(tiny_study))
-    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    tracker = Tracker(store_of(study), study, study.replicates, [])
     replicate = study.replicates[2]
     tracker.begin(replicate)
     tracker.end(replicate, TrialState.FAIL, "epoch 1: broken")
@@ -219,7 +220,7 @@ def test_what_a_replicate_run_holds(tiny_study: Path) -> None:
 def test_what_the_page_of_a_study_says(tiny_study: Path, tmp_path: Path) -> None:
     """Question, status, design, baseline, factors and data; then what was found; its packages and hardware are attached."""
     study = load_study(str(tiny_study))
-    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    tracker = Tracker(store_of(study), study, study.replicates, [])
     tracker.attach_environment([{"host": "here", "CPU": 2.0}])
     tracker.begin(study.replicates[0])
     tracker.end(study.replicates[0], TrialState.COMPLETE)
@@ -242,7 +243,7 @@ def test_what_the_page_of_a_study_says(tiny_study: Path, tmp_path: Path) -> None
     (parent,) = client.search_runs([experiment], "tags.`spikesweep.kind` = 'study'")
     files = {artifact.path for artifact in client.list_artifacts(parent.info.run_id, "environment")}
     assert {"environment/packages.txt", "environment/hardware.json"} <= files
-    Tracker(connect(study.stores.tracking_uri), study, study.replicates, []).close(60)
+    Tracker(store_of(study), study, study.replicates, []).close(60)
     assert "- more time_steps help" in description(client, experiment)  # while it is run once more
 
 
@@ -259,7 +260,7 @@ def test_a_family_of_studies(tiny_study: Path) -> None:
     """Studies may share an experiment: each has its own study run there, and is read as if it were alone."""
     for name in ("first", "second"):
         study = load_study(str(tiny_study), [f"name={name}", "experiment=a family"])
-        tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+        tracker = Tracker(store_of(study), study, study.replicates, [])
         tracker.begin(study.replicates[0])
         tracker.end(study.replicates[0], TrialState.COMPLETE)
         assert tracker.close(60) == []
@@ -274,7 +275,7 @@ def test_a_family_of_studies(tiny_study: Path) -> None:
 def test_what_a_pruner_stopped(tiny_study: Path) -> None:
     """MLflow has no word for it: the run is KILLED with a tag, and reads back as PRUNED with the epoch."""
     study = load_study(str(tiny_study))
-    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    tracker = Tracker(store_of(study), study, study.replicates, [])
     tracker.begin(study.replicates[0])
     tracker.report(study.replicates[0], report_of(1))
     tracker.end(study.replicates[0], TrialState.PRUNED, "stopped after epoch 1 of 3: it fell behind")
@@ -286,7 +287,7 @@ def test_what_a_pruner_stopped(tiny_study: Path) -> None:
 def test_a_plan_that_grows(tiny_study: Path) -> None:
     """What a study asks for on the way is in its record at the end, with what is to be said of it."""
     study = load_study(str(tiny_study))
-    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates[:2], [])
+    tracker = Tracker(store_of(study), study, study.replicates[:2], [])
     assert len(load_recorded_study("tiny", study.stores.tracking_uri).runs) == 2
     tracker.end_study(study.replicates, ["All was asked for."], "FINISHED")
     assert tracker.close(60) == []
@@ -300,7 +301,7 @@ def test_records_that_cannot_be_delivered_are_counted(tiny_study: Path, tmp_path
     port = free_port()
     study = load_study(str(tiny_study), [f"tracking_uri=http://127.0.0.1:{port}"])
     with mlflow_server(tmp_path, port):
-        tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+        tracker = Tracker(store_of(study), study, study.replicates, [])
     tracker.begin(study.replicates[0])
     tracker.report(study.replicates[0], report_of(1))
     tracker.begin(study.replicates[1])
@@ -320,7 +321,7 @@ def test_tables_and_facts(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> 
     study = load_study(str(tiny_study))
     replicate = study.replicates[0]
     for _ in range(2):
-        tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+        tracker = Tracker(store_of(study), study, study.replicates, [])
         tracker.report(replicate, report_of(3, final=True) | {"facts": {"calibration_digest": "abc"}})
         assert tracker.close(60) == []
     client = MlflowClient(study.stores.tracking_uri)
@@ -335,7 +336,7 @@ def test_tables_and_facts(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_reader_needs_no_request_a_run(tiny_study: Path) -> None:
     """The curve stands in a tag of its run, and the design in one of the study run: without the replicates, if not too long."""
     study = load_study(str(tiny_study))
-    tracker = Tracker(connect(study.stores.tracking_uri), study, study.replicates, [])
+    tracker = Tracker(store_of(study), study, study.replicates, [])
     for replicate, num_steps in zip(study.replicates[:2], (3, 2000), strict=True):
         report = report_of(3, final=True)
         tracker.report(replicate, {**report, "curves": {"accuracy_at_t": [1 / 3] * num_steps}})

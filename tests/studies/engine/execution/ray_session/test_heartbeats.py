@@ -2,22 +2,22 @@
 
 import pytest
 
-from studies.engine.execution.ray_session import worker_beats
-from studies.engine.execution.ray_session.worker_beats import WorkerBeats, _key
+from studies.engine.execution.ray_session import heartbeats
+from studies.engine.execution.ray_session.heartbeats import Heartbeats, _key
 
 
 @pytest.fixture
 def notes(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """What is written on the head; every look of the driver counts."""
     notes: dict[str, bytes] = {}
-    monkeypatch.setattr(worker_beats, "read_note", notes.get)
-    monkeypatch.setattr(WorkerBeats, "_looked_at", property(lambda _: -1e9, lambda *_: None), raising=False)
+    monkeypatch.setattr(heartbeats, "read_note", notes.get)
+    monkeypatch.setattr(Heartbeats, "_looked_at", property(lambda _: -1e9, lambda *_: None), raising=False)
     return notes
 
 
 def test_frozen_processes_are_found(notes: dict[str, bytes]) -> None:
     """After the looks that a deadline leaves; one that beats, and one that has not begun to, are left alone."""
-    beats = WorkerBeats(deadline_s=20)
+    beats = Heartbeats(deadline_s=20)
     assert beats.patience_s == 20
     notes[_key("frozen")] = b"7"
     found = []
@@ -31,7 +31,7 @@ def test_frozen_processes_are_found(notes: dict[str, bytes]) -> None:
 
 def test_a_process_that_is_new_is_given_its_time(notes: dict[str, bytes]) -> None:
     """What was known of an actor is forgotten with it."""
-    beats = WorkerBeats(deadline_s=1)
+    beats = Heartbeats(deadline_s=1)
     assert beats.patience_s == 15  # less would be chance
     notes[_key("a")] = b"1"
     assert [bool(beats.silent(["a"])) for _ in range(3)] == [False] * 3
@@ -41,4 +41,4 @@ def test_a_process_that_is_new_is_given_its_time(notes: dict[str, bytes]) -> Non
 
 def test_patience_has_an_end() -> None:
     """However long an epoch may take: three minutes."""
-    assert WorkerBeats(deadline_s=43_200).patience_s == 180
+    assert Heartbeats(deadline_s=43_200).patience_s == 180
