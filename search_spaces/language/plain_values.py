@@ -46,8 +46,17 @@ def read_plain(text: str) -> Level:
         raise RuleError(rule, text, f'write true or false, or quote it: "{text}"')
     if _NUMBER_OF_YAML_1_1.fullmatch(text):
         rule = "a number must be written so that all YAML versions read the same"
-        raise RuleError(rule, text, "write it in decimal digits alone, e.g. 1000 and not 1_000; or quote it if it is a text")
+        raise RuleError(rule, text, f"write {_in_decimal_digits(text)}; or quote it if it is a text")
     return text
+
+
+def _in_decimal_digits(text: str) -> str:
+    """The number as all versions of YAML read it: ``1000`` for ``1_000``, ``5`` for ``0b101``."""
+    digits = text.replace("_", "")
+    if not re.search("[xb]", digits):
+        return re.sub("^([-+]?)0+(?=[0-9])", r"\1", digits)
+    is_number = len("0b") < len(digits.lstrip("+-")) <= LONGEST_NUMBER  # no more digits than Python writes
+    return str(int(digits, 0)) if is_number else "it in decimal digits alone"
 
 
 def is_text(text: str) -> bool:

@@ -181,9 +181,9 @@ def _data_in_words(study: Study) -> Iterator[str]:
     for name, dataset in study.binder.datasets.items():
         if name != NO_IMAGES:
             shape = "×".join(map(str, dataset.image_shape))
-            images = f"{len(dataset.train_labels):,} training images of {shape} pixels, {dataset.num_classes} classes"
-            yield visible(f"{name}: {images}")
-            yield from [f"images of a class: {counts_in_words(counts[name])}"] if name in counts else []
+            classes = "1 class" if dataset.num_classes == 1 else f"{dataset.num_classes:,} classes"
+            yield visible(f"{name}: {len(dataset.train_labels):,} training images of {shape} pixels, {classes}")
+            yield from [f"images per class: {counts_in_words(counts[name])}"] if name in counts else []
 
 
 def source_networks_in_words(study: Study, forecast: Forecast | None = None) -> str:
@@ -403,7 +403,8 @@ def _forecast_in_words(forecast: Forecast) -> str:
 
 def _sensitivity_in_words(study: Study, found: Sensitivity) -> str:
     if found.smallest_effect is None:
-        return f"smallest effect it can detect: none, with {len(study.seeds)} seeds and {found.num_contrasts} contrasts"
+        seeds, contrasts = counted(len(study.seeds), "seed"), counted(found.num_contrasts, "contrast")
+        return f"smallest effect it can detect: none, with {seeds} and {contrasts}"
     if found.sd_of_differences is None:
         return (
             f"smallest effect it can detect with 80 % power: {found.smallest_effect:.2f} standard deviations of a difference "

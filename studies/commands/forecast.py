@@ -294,8 +294,9 @@ def warnings(study: Study, forecast: Forecast | None, found: Sensitivity | None)
     """What a person should know before starting it."""
     said = []
     if found and len(study.seeds) < found.fewest_seeds:
+        contrasts = "1 contrast" if found.num_contrasts == 1 else f"{found.num_contrasts} contrasts"
         said.append(
-            f"{len(study.seeds)} seeds are too few for any significance after correction for {found.num_contrasts} contrasts; "
+            f"{len(study.seeds)} seeds are too few for any significance after correction for {contrasts}; "
             f"{found.fewest_seeds} seeds can give it (a single contrast needs {FEWEST_FOR_ONE_CONTRAST})"
         )
     if forecast and not forecast.fits:

@@ -113,7 +113,7 @@ def _problem_of_lacking(
     in_file = np.bincount(dataset.train_labels, minlength=dataset.num_classes)
     only_split = all(in_file[number] for number in lacking)
     elsewhere = [number for number in lacking if counts.validation[number] or counts.test[number]]
-    value = f"no training image of {_classes_in_words(lacking)} of the {dataset.num_classes:,} classes in {data}"
+    value = f"{data} has no training image of {_classes_in_words(lacking)}; its largest label is {dataset.num_classes - 1:,}"
     if elsewhere:
         others = f"{int(counts.validation[elsewhere].sum()):,} validation and {int(counts.test[elsewhere].sum()):,} test images"
         value += f"; {_classes_in_words(elsewhere)} {'has' if len(elsewhere) == 1 else 'have'} {others}"
@@ -147,7 +147,8 @@ def _classes_in_words(numbers: Sequence[int]) -> str:
     """Classes by their numbers, those in a row as one: ``class 0``, ``classes 3, 10 to 254``."""
     rows = list(_in_rows(numbers))
     shown = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in rows[:MOST_NAMED])
-    more = f" and {sum(last - first + 1 for first, last in rows[MOST_NAMED:]):,} others" if len(rows) > MOST_NAMED else ""
+    num_more = sum(last - first + 1 for first, last in rows[MOST_NAMED:])
+    more = f" and {num_more:,} {'other' if num_more == 1 else 'others'}" if num_more else ""
     return f"{'class' if len(numbers) == 1 else 'classes'} {shown}{more}"
 
 
@@ -168,7 +169,7 @@ def class_warnings(data: str, counts: ClassCounts) -> list[str]:
     """What a person should know of the classes before training: those that are not validated or tested, or have one image."""
     lacking = {part: [number for number in counts.lacking(part) if counts.train[number]] for part in ("validation", "test")}
     said = [
-        f"{data} has no {part} image of {_classes_in_words(numbers)}, of which its accuracy says nothing"
+        f"{data} has no {part} image of {_classes_in_words(numbers)}, whose {part} accuracy is not known"
         for part, numbers in lacking.items()
         if numbers
     ]

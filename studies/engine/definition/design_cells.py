@@ -224,7 +224,7 @@ class DesignReader:
                     self._tell_same_training(path, changed, [first, *others])
 
     def _tell_same_training(self, path: str, changed: Sequence[str], cells: Sequence[Cell]) -> None:
-        rule = f"cells must differ in what is trained; {', '.join(changed) or 'nothing'} changes nothing here"
+        rule = f"cells must differ in what is trained; these levels of {', '.join(changed) or 'the factors'} make no difference"
         shown_cells = [levels_in_words(cell) for cell in cells[:MOST_CELLS_SHOWN]]
         value = f"{' and '.join(shown_cells)}{' and others' if len(cells) > MOST_CELLS_SHOWN else ''} make one network"
         condition = "give the factor a condition under which it matters, e.g. {levels: […], when: {…}}"

@@ -124,6 +124,28 @@ def test_what_is_refused(text: str) -> None:
     assert not is_text(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1_000", "1000"),
+        ("0100", "100"),
+        ("0_100", "100"),
+        ("0b101", "5"),
+        ("-0b1_0", "-2"),
+        ("0x_1F", "31"),
+        ("0x_", "it in decimal"),
+    ],
+)
+def test_the_repair_can_be_typed(text: str, number: str) -> None:
+    """It names the number, which all versions of YAML read alike."""
+    with pytest.raises(RuleError) as caught:
+        read_plain(text)
+    assert caught.value.repair.startswith(f"write {number}")
+    with pytest.raises(RuleError) as caught:
+        read_plain(f"0x_{'f' * 10_000}")
+    assert "decimal digits" in caught.value.repair
+
+
 @given(st.text(max_size=12) | st.text("0123456789_+-.:eExXob", max_size=12))
 def test_any_text_is_read_or_refused(text: str) -> None:
     """Whatever the text is, it has a value or a reason."""

@@ -247,7 +247,7 @@ def test_classes_are_shown(tiny_study: Path, tiny_npz: Path) -> None:
             saved["train_labels"]
         ).tolist()
     low, high = sorted(data["train"])
-    assert f"images of a class: training {low} to {high}, validation" in shown(tiny_study)
+    assert f"images per class: training {low} to {high}, validation" in shown(tiny_study)
 
 
 def test_labels_from_1_are_refused_or_confirmed(tiny_study: Path, tiny_npz: Path) -> None:
@@ -257,7 +257,7 @@ def test_labels_from_1_are_refused_or_confirmed(tiny_study: Path, tiny_npz: Path
         load_study(str(study))
     (problem,) = caught.value.problems
     assert problem.path == "config.data"
-    assert "no training image of class 0 of the 3 classes" in problem.value
+    assert "no training image of class 0; its largest label is 2" in problem.value
     assert problem.repair.startswith("subtract 1 from train_labels and test_labels before saving, or confirm")
     assert load_study(str(study), ["config.num_classes=3"]).binder.datasets
     with pytest.raises(StudyError, match="num_classes must be one more than the largest label"):

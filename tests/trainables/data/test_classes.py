@@ -27,12 +27,12 @@ def problem_of(train: Any, test: Any, num_classes: int | None = None, **split: A
 
 THREE = np.arange(60) % 3
 WRONG: dict[str, tuple[Any, Any, str, str, int]] = {
-    "from 1": (THREE + 1, THREE + 1, "no training image of class 0 of the 4 classes", "subtract 1 from train_labels", 4),
-    "a gap": (2 * THREE, 2 * THREE, "no training image of classes 1, 3 of the 5 classes", "number the classes from 0", 5),
+    "from 1": (THREE + 1, THREE + 1, "no training image of class 0; its largest label is 3", "subtract 1 from train_labels", 4),
+    "a gap": (2 * THREE, 2 * THREE, "no training image of classes 1, 3; its largest label is 4", "number the classes from 0", 5),
     "255": (
         np.where(THREE == 1, np.where(np.arange(60) < 30, 255, 1), THREE),
         THREE,
-        "no training image of classes 3 to 254 of the 256 classes",
+        "no training image of classes 3 to 254; its largest label is 255",
         "leave the 10 images of label 255 out",
         256,
     ),
@@ -91,5 +91,5 @@ def test_counts_and_warnings(data_folder: Path) -> None:
     assert counts_in_words(counts) == "training 99 to 115, validation 30 to 42, test 27 to 47"
     few = class_counts(dataset_of([0] * 20 + [1, 1], [0]), validation_fraction=0.1, split_seed=0, num_train_images=None)
     said = class_warnings("mine.npz", few)
-    assert "mine.npz has no test image of class 1, of which its accuracy says nothing" in said
+    assert "mine.npz has no test image of class 1, whose test accuracy is not known" in said
     assert any("validation image of class 1" in words or "one training image of class 1" in words for words in said)

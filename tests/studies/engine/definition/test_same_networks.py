@@ -79,7 +79,7 @@ def test_a_design_refuses_levels_that_make_one_network(
         load_study(str(path))
     (problem,) = caught.value.problems
     assert problem.path == f"factors.{field}"
-    assert f"{field} changes nothing here" in problem.rule
+    assert f"these levels of {field} make no difference" in problem.rule
     assert problem.value.count(f"{field}=") == len(levels)
     assert "keep one of these levels" in problem.repair
 
