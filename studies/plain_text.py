@@ -39,6 +39,11 @@ def _is_hidden(character: str) -> bool:
     return unicodedata.category(character) in _HIDDEN and character not in _JOINERS
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; the name of its kind if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def in_markdown(text: str) -> str:
     """A text as a piece of a Markdown page, on one line, where it reads as it is: no HTML, link, image, code, cell or heading."""
     shown = _ACTIVE_IN_MARKDOWN.sub(_escaped, visible(text).strip())

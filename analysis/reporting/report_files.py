@@ -4,7 +4,6 @@ A folder is a report's if its page is: every report has one, which is written fi
 """
 
 import os
-import re
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -12,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-_TEMPORARY = ".{name}.{unique}.spikesweep-tmp"
-_IS_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.spikesweep-tmp")
+_TEMPORARY = ".spikesweep-tmp"
+"""The end of the name of a file that is being written."""
 _LEFT_AFTER_S = 3600
 """After this time, whoever was writing a temporary file has been killed."""
 
@@ -86,11 +85,11 @@ def _is_ours(page: Path, mark: str) -> bool:
 
 def _replace(file: Path, content: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    for left in file.parent.glob(".*"):
+    for left in file.parent.glob(f".*{_TEMPORARY}"):
         with suppress(OSError):
-            if _IS_TEMPORARY.fullmatch(left.name) and left.stat().st_mtime < time.time() - _LEFT_AFTER_S:
+            if left.stat().st_mtime < time.time() - _LEFT_AFTER_S:
                 left.unlink()
-    temporary = file.with_name(_TEMPORARY.format(name=file.name, unique=uuid4().hex))
+    temporary = file.with_name(f".{file.name}.{uuid4().hex}{_TEMPORARY}")
     try:
         temporary.write_bytes(content)
         temporary.replace(file)

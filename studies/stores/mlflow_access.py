@@ -22,6 +22,7 @@ from mlflow.entities import Experiment, Run, ViewType
 
 from studies import run_record
 from studies.credentials import hide_secrets
+from studies.plain_text import first_line
 from studies.stores.answer_limits import LimitedResponse
 from studies.stores.sqlite_files import MLFLOW, OtherFileError, check_tables, connect_to_read, has_tables
 from studies.stores.store_uris import sqlite_file
@@ -129,8 +130,7 @@ def _check_database(uri: str) -> None:
 
 def reason_of(error: Exception, uri: str) -> str:
     """The first line of what a store's error says, without the store's URI and without passwords."""
-    (first, *_) = str(error).splitlines() or [type(error).__name__]
-    return hide_secrets(first.replace(uri, "its store"), uri)
+    return hide_secrets(first_line(error).replace(uri, "its store"), uri)
 
 
 def all_pages(search: Callable[..., Any], *arguments: Any, **options: Any) -> Iterator[Any]:

@@ -12,6 +12,9 @@ from studies.engine.archives.archived_run import STUDY_KEY, ArchivedRun, key_in
 from studies.engine.archives.zip_format import Archive, artifacts_of, damaged, in_words, model_of, open_archive
 from studies.engine.errors import Problem, StudyError, cut, shown
 
+NUM_NAMED = 5
+"""How many missing artifacts an error names."""
+
 
 @contextmanager
 def open_checked(file: Path) -> Iterator[Archive]:
@@ -72,6 +75,3 @@ def lacking(rule: str, who: str, lost: list[str], repair: str) -> StudyError:
     """The error of artifacts that are missing; the first ones are named."""
     more = f" and {len(lost) - NUM_NAMED} more" if len(lost) > NUM_NAMED else ""
     return StudyError([Problem("artifacts", rule, cut(f"{who} {'; '.join(lost[:NUM_NAMED])}{more}"), repair)])
-
-
-NUM_NAMED = 5

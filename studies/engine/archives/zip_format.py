@@ -42,9 +42,10 @@ MOST_LINE_BYTES = 32 << 20
 MOST_MANIFEST_BYTES = 16 << 20
 MOST_SUMS_BYTES = 1 << 20
 """To which a kibibyte is added for each file."""
-MOST_TIMES = 100
+MOST_COMPRESSED = 100
 """How many times as large as the archive its files may be, beyond the first gibibyte; runs are ten times as large."""
-FREE_BYTES = 1 << 30
+LARGEST_UNSUSPECTED = 1 << 30
+"""Bytes of the files of an archive that may be compressed as much as they can be."""
 LONGEST_PATH, LONGEST_NAME = 1000, 255
 """Bytes of a file's path and of each name in it, which every file system takes."""
 
@@ -275,7 +276,7 @@ def _check_entries(file: Path, content: zipfile.ZipFile) -> None:
     if files := set(names) & {str(parent) for name in names for parent in PurePosixPath(name).parents}:
         raise damaged(file, f"it has {shown(min(files))} as a file and as a folder")
     size, unpacked = file.stat().st_size, sum(entry.file_size for entry in entries)
-    if unpacked > FREE_BYTES + MOST_TIMES * size:
+    if unpacked > LARGEST_UNSUSPECTED + MOST_COMPRESSED * size:
         raise damaged(file, f"unpacked it would have {unpacked / 2**30:,.1f} GiB, which is {unpacked / size:,.0f} times its size")
 
 

@@ -9,7 +9,7 @@ import search_spaces
 import studies
 from studies.engine.definition.file_model import NAME_PATTERN, StudyFile
 from studies.engine.errors import Problem, StudyError, closest
-from studies.stores.store_uris import sqlite_uri
+from studies.stores.store_uris import sqlite_file, sqlite_uri
 from trainables.training.files import FILE, Location, inside
 
 DEFAULT_STORAGE = "results"
@@ -31,6 +31,12 @@ class Stores:
     tracking_uri: str
     experiment: str
     """The name of the MLflow experiment."""
+
+    @property
+    def has_own_tracking_file(self) -> bool:
+        """Whether MLflow's store is a file in the storage itself, which is moved and copied with it."""
+        file = sqlite_file(self.tracking_uri)
+        return file is not None and file.absolute().parent.resolve() == self.storage
 
 
 def shipped_studies() -> dict[str, Path]:

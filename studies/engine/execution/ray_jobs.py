@@ -26,6 +26,7 @@ from studies.engine.errors import Problem, StudyError
 from studies.engine.execution.ray_patches import silence_job_client
 from studies.engine.recording.environment import COMMIT_VARIABLE, git_commit
 from studies.own_packages import FOLDER, PACKAGES
+from studies.plain_text import first_line
 from studies.process_folders import temporary_folder
 
 SHIPPED_SUFFIXES = (".py", ".yaml", ".json", ".jinja", ".typed")
@@ -220,6 +221,6 @@ def _is_relative(place: str) -> bool:
 
 
 def _unanswered(address: str, error: Exception) -> Problem:
-    reason = mask_credentials(str(error).strip().split("\n")[0])
+    reason = mask_credentials(first_line(error))
     rule, repair = "--address must lead to a Ray cluster's job server", "start the head with its dashboard (docs/clusters.md)"
     return Problem("--address", rule, f"{address} ({reason})", repair)

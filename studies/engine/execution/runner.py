@@ -264,7 +264,7 @@ class _Driver:
                 self.tracker.report(replicate, report.as_dict())
             self.tracker.end(replicate, entry.state, entry.reason, entry.end)
 
-    def train(self, first: Replicate, still_held: StillHeld, surroundings: "_Surroundings", *, retry_failed: bool) -> None:
+    def train(self, first: Replicate, still_held: StillHeld, surroundings: _Surroundings, *, retry_failed: bool) -> None:
         """Train what is proposed, from the ``first`` on, until nothing is left or there is a reason to stop."""
         progress = Progress(self.proposals.total())
         for replicate, entry in _begun(self.proposals, self.ledger.entries()):

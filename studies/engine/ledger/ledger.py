@@ -47,6 +47,7 @@ from studies.engine.ledger.storage import (
     ledger_problems,
     open_storage,
 )
+from studies.plain_text import first_line
 from studies.run_record import OBJECTIVES, Role
 from trainables.data.npz_files import FileVersion
 
@@ -310,7 +311,7 @@ class Ledger:
                 raise LedgerError(f"the ledger could not be written ({error.strerror or error})") from error
             except (OperationalError, InterfaceError, optuna.exceptions.StorageInternalError) as error:
                 if time.monotonic() >= until:
-                    reason = mask_credentials(str(error.__cause__ or error).strip().split("\n")[0])
+                    reason = mask_credentials(first_line(error.__cause__ or error))
                     raise LedgerError(f"the ledger's database did not answer for {SECONDS_OF_PATIENCE:g} s ({reason})") from error
                 self._tries += 1
                 time.sleep(SECONDS_BETWEEN_TRIES)

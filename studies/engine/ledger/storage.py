@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from studies.credentials import hide_secrets, mask_uri
 from studies.engine.errors import Problem, StudyError
 from studies.engine.ledger.journal import DamagedJournalError, Journal, NoJournalError
+from studies.plain_text import first_line
 from studies.stores.sqlite_files import OPTUNA, OtherFileError, check_tables, has_tables, is_new
 from studies.stores.store_uris import sqlite_file
 
@@ -116,7 +117,7 @@ def ledger_problems(ledger: str) -> Iterator[None]:
 
 
 def _problem(rule: str, ledger: str, error: Exception, repair: str) -> StudyError:
-    reason = hide_secrets(str(error.__cause__ or error).strip().split("\n")[0], ledger)
+    reason = hide_secrets(first_line(error.__cause__ or error), ledger)
     return StudyError([Problem("ledger", rule, f"{mask_uri(ledger)} ({reason})", repair)])
 
 

@@ -26,7 +26,6 @@ from studies.engine.ledger.ledger import Ledger, LedgerEntry
 from studies.engine.recording.mlflow_store import store_problem
 from studies.run_record import OBJECTIVES
 from studies.stores.mlflow_access import StoreError, find_experiment, of_kind, open_store, search_runs
-from studies.stores.store_uris import sqlite_file
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.files import inside
 
@@ -119,14 +118,12 @@ def _check_owner(client: MlflowClient, stores: Stores, experiment_id: str, ledge
     storage = Path(owner["storage"])
     is_of_here = owner["host"] == socket.gethostname()
     is_other = is_of_here and storage.is_dir() and not (stores.storage.is_dir() and storage.samefile(stores.storage))
-    file = sqlite_file(stores.tracking_uri)
-    has_own_store = file is not None and file.absolute().parent.resolve() == stores.storage
     if owner["ledger"] == ledger_id:
-        if has_own_store or not is_other:
+        if stores.has_own_tracking_file or not is_other:
             return
         said = f"; {stores.storage} is a copy of it"
     else:
-        if ledger_id is None and not is_other and (has_own_store or (is_of_here and storage == stores.storage)):
+        if ledger_id is None and not is_other and (stores.has_own_tracking_file or (is_of_here and storage == stores.storage)):
             return  # its ledger was lost
         said = ""
     rule = "the runs that MLflow has of a study must be of this storage"

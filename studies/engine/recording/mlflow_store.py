@@ -175,7 +175,7 @@ def settle_locations(stores: Stores, experiment: Experiment | None, *, is_known:
     root = stores.storage / ARTIFACTS
     if experiment:
         _check_may_move(stores, experiment, file, root, is_known=is_known)
-    is_beside = file.absolute().parent.resolve() == stores.storage
+    is_beside = stores.has_own_tracking_file
     try:
         move_locations(
             file,
@@ -205,7 +205,7 @@ def _check_may_move(stores: Stores, experiment: Experiment, file: Path, root: Pa
         raise StudyError([Problem("experiment", rule, f"{experiment.name}, {mask_uri(experiment.artifact_location)}", repair)])
     if old == root or (root.is_dir() and old.is_dir() and old.samefile(root)):
         return
-    is_copy = file.absolute().parent.resolve() == stores.storage and (old.parent / file.name).is_file()
+    is_copy = stores.has_own_tracking_file and (old.parent / file.name).is_file()
     if not is_known or (old.is_dir() and not is_copy):
         rule = "the experiment must keep its artifacts in the study's storage"
         value = f"{experiment.name} in {file} keeps them in {old}, and the storage is {stores.storage}"

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import mlflow.exceptions
 
 from studies.credentials import mask_credentials
+from studies.plain_text import first_line
 
 PASSING_ERRORS = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
 SECONDS_BETWEEN_TRIES = 2.0
@@ -87,7 +88,7 @@ class WriteQueue:
                     write()
                 except Exception as error:  # noqa: BLE001  # artifact stores have their own kinds
                     if _is_passing(error):
-                        self._why_again = mask_credentials(str(error).split("\n")[0])
+                        self._why_again = mask_credentials(first_line(error))
                         time.sleep(SECONDS_BETWEEN_TRIES)
                         continue
                     self.reject(self._writing, mask_credentials(f"{self._writing}: {type(error).__name__}: {error}"))

@@ -17,6 +17,7 @@ from studies.engine.errors import Problem, StudyError
 from studies.engine.execution.ray_patches import loopback_options, without_current_folder
 from studies.engine.execution.ray_session.ray_watch import RayWatch, last_error
 from studies.own_packages import extra_search_path, safe_children
+from studies.plain_text import first_line
 from studies.process_folders import temporary_folder
 
 SECONDS_TO_CONNECT = 10.0
@@ -64,7 +65,7 @@ def _connect(address: str) -> None:
     except Exception as error:  # noqa: BLE001  # Ray has no class of its own for this
         rule = "--address must lead to a Ray cluster"
         repair = "start one with ray start --head, set RAY_AUTH_MODE=token if it asks for a token, or leave --address out"
-        raise StudyError([Problem("--address", rule, f"{address} ({_first_line(error)})", repair)]) from None
+        raise StudyError([Problem("--address", rule, f"{address} ({first_line(error)})", repair)]) from None
 
 
 def _check_somebody_listens(address: str) -> None:
@@ -142,9 +143,5 @@ def _not_started(error: Exception, folder: Path | None) -> Problem:
             repair = "let this shell start more processes (ulimit -u), or free some memory"
         case _:
             repair = "see that this machine has memory, disk space, open files (ulimit -n) and processes (ulimit -u) to spare"
-    reasons = [_first_line(error), *last_error(folder)]
+    reasons = [first_line(error), *last_error(folder)]
     return Problem("ray", "Ray must start on this machine", "; ".join(reasons), repair)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -130,9 +130,9 @@ def assert_refused(file: Path, said: str) -> None:
 def test_bombs(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is far larger than its archive is not unpacked, and no line is held in memory that is longer than a run's."""
     file = tmp_path / "bad.zip"
-    monkeypatch.setattr(zip_format, "FREE_BYTES", 1 << 20)
+    monkeypatch.setattr(zip_format, "LARGEST_UNSUSPECTED", 1 << 20)
     assert_refused(sealed({**files, "artifacts/study/zeros": bytes(100 << 20)}, file), "times its size")
-    monkeypatch.setattr(zip_format, "FREE_BYTES", 1 << 30)
+    monkeypatch.setattr(zip_format, "LARGEST_UNSUSPECTED", 1 << 30)
     monkeypatch.setattr(zip_format, "MOST_LINE_BYTES", 1 << 16)
     assert_refused(sealed({**files, RUNS: files[RUNS] + b" " * (1 << 20)}, file), "has a line of more than")
     monkeypatch.undo()
