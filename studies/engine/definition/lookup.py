@@ -38,7 +38,7 @@ def find_stores(study: str, overrides: Sequence[str] = ()) -> Stores:
     return find_study(study, overrides)[1]
 
 
-def stores_named(name: str, overrides: Sequence[str] = ()) -> Stores:
+def stores_named(name: str, overrides: Sequence[str]) -> Stores:
     """Where a study of this name keeps what: a shipped one, or one that was run elsewhere; no file in this folder is read.
 
     Raises:

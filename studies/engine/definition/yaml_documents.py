@@ -194,21 +194,20 @@ class _Reader:
             raise StudyError([Problem(self._document.where(path_of(keys)), rule, f"{len(node.value):,}", repair)])
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            line = self._place(key_node)
-            key = _key(key_node)
+            place, key = self._place(key_node), _key(key_node)
+            around = f"{place} {path_of(keys)}".strip()
             if key is None:
-                place = f"{line} {path_of(keys)}".strip()
                 rule = f"a key must be a word of at most {LONGEST_KEY} characters"
-                self._document.problems.append(Problem(place, rule, "something else", "write name: value"))
+                self._document.problems.append(Problem(around, rule, "something else", "write name: value"))
                 continue
             if key == _MERGE:
                 rule, repair = "a mapping must be written out: << is no key in YAML 1.2", "write its keys in this place"
-                self._document.problems.append(Problem(f"{line} {path_of(keys)}".strip(), rule, _MERGE, repair))
+                self._document.problems.append(Problem(around, rule, _MERGE, repair))
                 self._document.unreadable += [keys] if keys else []
                 continue
             if key in mapping:
                 rule, repair = "a key must not be repeated", "remove one of the two"
-                self._problem((*keys, key), Problem(f"{line} {path_of((*keys, key))}", rule, cut(key), repair))
+                self._problem((*keys, key), Problem(f"{place} {path_of((*keys, key))}", rule, cut(key), repair))
             mapping[key] = self.part(value_node, (*keys, key), ancestors)
         return mapping
 

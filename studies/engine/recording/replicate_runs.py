@@ -84,7 +84,7 @@ def metrics_of(report: Mapping[str, Any]) -> list[Metric]:
     return [*metrics, Metric("epoch", epoch, timestamp, epoch)]
 
 
-def final_tags(final: Mapping[str, Any] | None, first: Mapping[str, Any] | None = None) -> list[RunTag]:
+def final_tags(final: Mapping[str, Any] | None, first: Mapping[str, Any] | None) -> list[RunTag]:
     """Tags of the last report: its facts and its curve of accuracy. Until there is one, the facts of the first report."""
     report = final or first
     facts = [RunTag(run_record.FACT + name, text) for name, text in report["facts"].items()] if report else []
