@@ -7,18 +7,21 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus
 MASK = "***"
 SHORTEST = 3
 """The characters of the shortest secret that is looked for in other texts: a shorter one would be found in any word."""
-_SCHEME = re.compile(r"[A-Za-z][\w+.-]*://")
-_NEXT = re.compile(r"(?<=[\s'\"(,=\[{<>`;|])[A-Za-z][\w+.-]*://|\n")
+_SCHEME = re.compile(r"[A-Za-z][\w+.-]{0,40}://")
+"""Of a longer one the end will do: without a limit, a long word would take the square of its length."""
+_NEXT = re.compile(r"(?<=[\s'\"(,=\[{<>`;|])[A-Za-z][\w+.-]{0,40}://|\n")
 """Where another URI begins, or another line."""
 _WORD = re.compile(r"[^\s'\"<>`]*")
 _PORT = re.compile(r":\d*(?=[/?#]|$)")
 _DATABASES = ("postgres", "mysql", "mariadb", "mssql", "oracle", "redshift", "cockroach", "snowflake")
 """How the schemes begin whose user names are no secrets, and whose passwords SQLAlchemy reads up to the last @."""
 _SECRET = re.compile(
-    r"pass|pwd|secret|token|credential|auth|api_?key|access_?key|^key$|signature|^sig$|odbc_connect", re.IGNORECASE
+    r"pass|pwd|^pw$|^pin$|secret|token|credential|auth|api_?key|(access|account|shared)_?key|^key$|signature|^sig$|^sas|jwt"
+    r"|bearer|odbc_connect",
+    re.IGNORECASE,
 )
 """The names of options that hold secrets."""
-_OPTION = re.compile(r"(?<=[?&])([^\s=&?'\"]+)=([^&\s'\"]*(?:[^\S\n][^&\n()'\"]*(?=&[\w%]+=))?)")
+_OPTION = re.compile(r"(?<=[?&#])([^\s=&?#'\"]+)=([^&\s'\"]*(?:[^\S\n][^&\n()'\"]*(?=&[\w%]+=))?)")
 """An option of a URI; it holds spaces if another option follows."""
 _KEYWORD = re.compile(r"\b(\w*(?:password|passwd|pwd))(\s*=\s*)('[^']*'|[^\s&,;]+)", re.IGNORECASE)
 """How drivers of databases write options outside of URIs."""
@@ -44,7 +47,8 @@ def mask_uri(uri: str) -> str:
     shown, hidden, rest = _split(scheme[0], uri[scheme.end() :])
     place, mark, query = rest.partition("?")
     options = "&".join(_masked(*option.partition("=")) for option in query.split("&"))
-    return f"{scheme[0]}{shown}{MASK if hidden else ''}{place}{mark}{options}"
+    masked = f"{scheme[0]}{shown}{MASK if hidden else ''}{place}{mark}{options}"
+    return _KEYWORD.sub(rf"\1\2{MASK}", _OPTION.sub(_masked_option, masked))
 
 
 def has_credentials(uri: str) -> bool:

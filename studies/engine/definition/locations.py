@@ -7,9 +7,10 @@ from pathlib import Path
 
 import search_spaces
 import studies
+from studies.credentials import mask_uri
 from studies.engine.definition.file_model import NAME_PATTERN, StudyFile
-from studies.engine.errors import Problem, StudyError, closest
-from studies.stores.store_uris import sqlite_file, sqlite_uri
+from studies.engine.errors import Problem, StudyError, closest, cut, shown
+from studies.stores.store_uris import is_unusable_sqlite, sqlite_file, sqlite_uri
 from trainables.training.files import FILE, Location, inside
 
 DEFAULT_STORAGE = "results"
@@ -77,23 +78,23 @@ def stores_of(content: StudyFile, file: Path) -> Stores:
         raise StudyError([Problem(str(file), rule, file.stem, repair)])
     if "://" in content.storage and not content.storage.startswith(FILE):
         return _stores_in_cloud(content, content.name or file.stem)
-    try:
-        storage = Path(content.storage.removeprefix(FILE)).expanduser().resolve()
-    except (RuntimeError, ValueError, OSError) as error:
-        raise StudyError([Problem("storage", "storage must be a path", repr(content.storage), f"change it ({error})")]) from None
+    if content.storage.startswith(FILE) and not content.storage.startswith(f"{FILE}/"):
+        rule, repair = "a file URI must name no host, as in file:///folder", "write the path alone"
+        raise StudyError([Problem("storage", rule, content.storage, repair)])
+    storage = _path("storage", content.storage.removeprefix(FILE))
     if storage.is_file():
         raise StudyError([Problem("storage", "storage must be a folder", f"{storage}, which is a file", "choose another")])
     if "?" in str(storage) or "#" in str(storage):
         rule, repair = "storage must not contain ? or #, which have another meaning in database URLs", "choose another folder"
         raise StudyError([Problem("storage", rule, str(storage), repair)])
     name = content.name or file.stem
-    default_tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(storage / "mlflow.db")
+    tracking_uri = content.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(storage / "mlflow.db")
     return Stores(
         name=name,
         storage=storage,
         checkpoints=inside(storage, CHECKPOINTS),
         ledger=_ledger_of(content, storage, name),
-        tracking_uri=content.tracking_uri or default_tracking_uri,
+        tracking_uri=_lasting("tracking_uri", tracking_uri),
         experiment=content.experiment or name,
     )
 
@@ -114,7 +115,7 @@ def _stores_in_cloud(content: StudyFile, name: str) -> Stores:
         storage=folder,
         checkpoints=inside(content.storage, CHECKPOINTS),
         ledger=_ledger_of(content, folder, name),
-        tracking_uri=tracking_uri,
+        tracking_uri=_lasting("tracking_uri", tracking_uri),
         experiment=content.experiment or name,
     )
 
@@ -122,4 +123,22 @@ def _stores_in_cloud(content: StudyFile, name: str) -> Stores:
 def _ledger_of(content: StudyFile, storage: Path, name: str) -> str:
     if content.ledger is None:
         return str(storage / LEDGERS / f"{name}.journal")
-    return content.ledger if "://" in content.ledger else str(Path(content.ledger).expanduser().resolve())
+    return _lasting("ledger", content.ledger) if "://" in content.ledger else str(_path("ledger", content.ledger))
+
+
+def _path(key: str, text: str) -> Path:
+    """The absolute path that a text means."""
+    try:
+        path = Path(text).expanduser().resolve()
+        path.is_file()  # which fails where the path cannot be: too long, or below a folder that nobody may look into
+    except (RuntimeError, ValueError, OSError) as error:
+        raise StudyError([Problem(key, f"{key} must be a path", shown(text), f"change it ({cut(str(error))})")]) from None
+    return path
+
+
+def _lasting(key: str, uri: str) -> str:
+    """A URI of a store that outlives this process, and of which it can be seen whose it is."""
+    if is_unusable_sqlite(uri):
+        rule = f"{key} must be kept: a SQLite database must have a file, and its path must stand in the URI as it is"
+        raise StudyError([Problem(key, rule, mask_uri(uri), "name a file, e.g. sqlite:////absolute/path.db")])
+    return uri
