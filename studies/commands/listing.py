@@ -78,7 +78,7 @@ def list_studies(
 
     With --json: studies (each with study, question, design, trainables, num_replicates, at_most, states), presets.
 
-    Exit codes: 0 the studies were listed; 2 a ledger cannot be read.
+    Exit codes: 0 the studies were listed; 2 a ledger of the storage cannot be read.
 
     Example: spikesweep list --storage results
     """
@@ -116,7 +116,13 @@ def _find_studies(storage: str | None) -> Iterator[ListedStudy]:
         except StudyError:
             yield ListedStudy(study, f"not valid: spikesweep check {study}")
             continue
-        counts = count_replicates(stores.ledger) if file_of(stores.ledger) else {}  # a server would have to be waited for
+        try:
+            counts = count_replicates(stores.ledger) if file_of(stores.ledger) else {}  # a server would have to be waited for
+        except StudyError:
+            if content.ledger is None:  # the storage's own
+                raise
+            yield ListedStudy(study, f"its ledger cannot be read: spikesweep status {study}")
+            continue
         recorded = counts.get(stores.name, StudyCounts(None, {}))
         seen.add((stores.ledger, stores.name))
         yield ListedStudy(

@@ -99,9 +99,7 @@ def ledger_problems(ledger: str) -> Iterator[None]:
         yield
     except (NoJournalError, OtherFileError) as error:
         rule = "a ledger must be a file or database that does not exist yet, is empty, or was written by spikesweep or Optuna"
-        repair = (
-            "name another file, e.g. --set ledger=other.journal, or ledger in the study file; nothing was written to this one"
-        )
+        repair = "name another in the study file, e.g. ledger: other.journal; nothing was written to this one"
         raise _problem(rule, ledger, error, repair) from None
     except DamagedJournalError as error:
         rule, repair = "every line of a ledger must be as it was written", _repair_of(ledger, error)

@@ -65,6 +65,17 @@ def test_files_of_this_folder_are_listed(folder: Path) -> None:
     assert "spikesweep check wrong.yaml" in lines[1][2]
 
 
+def test_a_study_with_a_wrong_ledger_hides_no_other(folder: Path) -> None:
+    """Its line says how to see why, and the file that it names as its ledger stays as it is."""
+    (folder / "token").write_text("a token without a line end")
+    (folder / "mine.yaml").write_text(MINE)
+    (folder / "other.yaml").write_text(MINE + "ledger: token\n")
+    lines = listed(140).splitlines()
+    assert any(line.startswith("mine.yaml") and "0/6" in line for line in lines)
+    assert any(line.startswith("other.yaml") and "spikesweep status other.yaml" in line for line in lines)
+    assert (folder / "token").read_text() == "a token without a line end"
+
+
 @pytest.mark.parametrize("name", [name for name in shipped_studies() if name not in WITH_OWN_DATA])
 def test_the_number_of_replicates_is_the_true_one(name: str) -> None:
     """What is counted without the trainable and the data is what a study will train."""
