@@ -85,7 +85,7 @@ def has_tables(file: Path, owner: Owner) -> bool:
         raise OtherFileError(f"the file is no SQLite database ({error})") from None
     is_begun = tables.keys() <= owner.first_tables and owner.column in (tables.get(owner.tables[0]) or "")
     if tables and not is_begun and not tables.keys() >= set(owner.tables):
-        raise OtherFileError(f"the file is a database, but none of {owner.name}: it has the table {min(tables)}")
+        raise OtherFileError(f"the file is a database, but not one of {owner.name}'s: it has the table {min(tables)}")
     return bool(tables)
 
 

@@ -274,7 +274,7 @@ HOPELESS: dict[str, tuple[Place, str]] = {
     "nobody": (lambda client, _: uri_of(client), "it has the experiments: "),
     "no_file": (lambda _, folder: f"sqlite:///{folder / 'no.db'}", "there is no such file"),
     "no_folder": (lambda _, folder: str(folder / "mlruns"), "there is no such folder"),
-    "foreign_file": (foreign_database, "no store of MLflow's"),
+    "foreign_file": (foreign_database, "not one of MLflow's"),
     "text_file": (no_database, "no SQLite database"),
     "unreachable": (lambda *_: f"http://me:secret@127.0.0.1:{free_port()}", "the server does not answer"),
     "no_port": (lambda *_: "http://127.0.0.1:eighty", "the server does not answer"),
