@@ -294,9 +294,10 @@ def warnings(study: Study, forecast: Forecast | None, found: Sensitivity | None)
     """What a person should know before starting it."""
     said = []
     if found and len(study.seeds) < found.fewest_seeds:
+        seeds = "1 seed is" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds are"
         contrasts = "1 contrast" if found.num_contrasts == 1 else f"{found.num_contrasts} contrasts"
         said.append(
-            f"{len(study.seeds)} seeds are too few for any significance after correction for {contrasts}; "
+            f"{seeds} too few for any significance after correction for {contrasts}; "
             f"{found.fewest_seeds} seeds can give it (a single contrast needs {FEWEST_FOR_ONE_CONTRAST})"
         )
     if forecast and not forecast.fits:
