@@ -66,7 +66,7 @@ class Store:
         study = self.study("bitnets", "bitnet", data)
         good, other = study.replicates[0], study.replicates[1]
         (_, bad) = [each for each in study.replicates if each.cell["lr"] == 1e30]
-        waiting = next(each for each in study.replicates if each.cell["lr"] == 0.01)
+        waiting = next(each for each in study.replicates if each.cell["time_steps"] == 4)
         of_good, of_other = list(reports_of(study, good)), next(reports_of(study, other))
         tracker = Tracker(connect(self.uri), study, study.replicates, [])
         for report in of_good:
