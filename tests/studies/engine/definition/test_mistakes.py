@@ -112,7 +112,7 @@ FACTORS = [
     ("when: {variant: peaked}", "when: {peak_width: 1}", "9 factors.peak_width.when", "conditions must not go in a circle", "peak_width on peak_width", "change"),
     ("variant: [plain, peaked]", "variant: {levels: [plain, peaked], when: {peak_width: 1}}", "8 factors.variant.when", "must not go in a circle", "variant on peak_width on variant", "change"),
     ("a: [-1, 0, 1]", "a: {levels: [0, 1], when: {b: 1, peak_width: 1, variant: plain}}", "6 factors.a.when", "a condition must be able to hold", "variant", "change"),
-    ("{levels: [0.5, 1], when: {variant: peaked}}", "[0.5, 1]", "9 factors.peak_width", "cells must differ in what is trained; peak_width changes nothing", "peak_width=0.5", "under which it matters"),
+    ("{levels: [0.5, 1], when: {variant: peaked}}", "[0.5, 1]", "9 factors.peak_width", "cells must differ in what is trained; these levels of peak_width make no difference", "peak_width=0.5", "under which it matters"),
     ("when: {variant: peaked}", "when: variant", "9 factors.peak_width.when", "must be a mapping", "'variant'", "exists only where"),
     ("baseline: {a: 0, ", "baseline: {a: 0.5, ", "4 baseline.a", "one of the factor's levels", "0.5", "[-1.0, 0.0, 1.0]"),
     ("baseline: {a: 0, ", "baseline: {a: [0], ", "4 baseline.a", "must be true or false, a number, a text or null", "[0]", "reference level"),
