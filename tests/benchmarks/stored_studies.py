@@ -27,11 +27,15 @@ from studies.engine.recording.mlflow_ui_internals import MODEL_HISTORY
 OF_THE_MACHINE = ("time/", "memory/", "system/", "cost/")
 NAMES_ALONE = ("report/", "environment/")
 """Artifacts whose bytes depend on the machine and the time."""
+CHANGED_FIELD = "seconds_per_epoch"
+"""No part of the identity: replicates that are to hang begin with another value, and MLflow keeps the first."""
 VARYING = (
     (re.compile(r"\(written [^)]*\)"), "(written)"),
     (re.compile(r"utc_time_created: .*"), "utc_time_created"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "ID"),
     (re.compile(r"#/experiments/\d+"), "#/experiments/N"),
+    (re.compile(r"^tracking_uri: STORE\n", re.MULTILINE), ""),  # of a study whose store is a server
+    (re.compile(rf'"{CHANGED_FIELD}": [\d.]+'), CHANGED_FIELD),
 )
 STUDY_RUN = "study"
 WHOLE_FOLDER = {"reports.json"}, {"reports.json", "weights.pt"}
@@ -195,7 +199,7 @@ def _facts_of_run(run: Run) -> dict[tuple[str, str], str]:
     found = {("run", "status"): run.info.status, ("run", "name"): run.info.run_name}
     found[("run", "times")] = "begun and ended" if (run.info.end_time or 0) >= run.info.start_time else "no end after its start"
     found |= {("tag", name): _view(text) if name != MODEL_HISTORY else "set" for name, text in run.data.tags.items()}
-    found |= {("param", name): text for name, text in run.data.params.items()}
+    found |= {("param", name): text for name, text in run.data.params.items() if name != CHANGED_FIELD}
     for data in run.inputs.dataset_inputs if run.inputs else []:
         tags = {tag.key: tag.value for tag in data.tags}
         found[("input", data.dataset.name)] = json.dumps([data.dataset.to_dictionary(), tags], sort_keys=True)
