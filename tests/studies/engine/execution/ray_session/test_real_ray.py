@@ -22,14 +22,6 @@ def process_of(driver: "subprocess.Popen[str]", name: str) -> int:
     return pid
 
 
-def is_gone(pid: int) -> bool:
-    """Whether a process ends; nobody may have asked yet how it ended, since its parent is gone."""
-    until = time.monotonic() + 20
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < until:
-        time.sleep(0.1)
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
-
 def test_a_frozen_worker_is_replaced(tiny_study: Path, start: Start) -> None:
     """SIGSTOP of a process that trains: it is killed, and its replicate goes on in another; the study ends whole."""
     driver = start(tiny_study, "--set", "config.epochs=10", "--set", "deadline_s=30")
@@ -58,6 +50,7 @@ def test_a_ray_that_is_lost(name: str, number: signal.Signals, words: str, tiny_
     driver = start(tiny_study, "--set", "config.epochs=40")
     wait_for(storage, "checkpoints/*/checkpoint.pt", 1, driver)
     pid = process_of(driver, name)
+    lost = psutil.Process(pid)
     started_at = time.monotonic()
     os.kill(pid, number)
     output, _ = driver.communicate(timeout=PATIENCE_S)
@@ -67,7 +60,7 @@ def test_a_ray_that_is_lost(name: str, number: signal.Signals, words: str, tiny_
     assert "run the same command again: finished epochs are kept" in output
     parents, children, _ = mlflow_runs(storage)
     assert "RUNNING" not in Counter(found.info.status for found in [*parents, *children])
-    assert is_gone(pid)
+    lost.wait(timeout=20)  # until it is gone: its parent is, so that nobody may have asked yet how it ended
     last = run(tiny_study, "--set", "config.epochs=40")
     assert last.returncode == 0, last.stdout + last.stderr
     assert_whole(storage, epochs=40)
