@@ -25,6 +25,10 @@ Section = Literal[
 """The sections of configs, in the order in which they are shown."""
 
 
+NO_VALUE = object()
+"""Says that a field has been there from the beginning."""
+
+
 def setting(
     default: Any,
     *,
@@ -33,20 +37,21 @@ def setting(
     above: float | None = None,
     below: float | None = None,
     identity: bool = True,
+    before: Any = NO_VALUE,
     canonical: Callable[[Any], Any] | None = None,
     section: Section | None = None,
 ) -> Any:
     """A config field: its default, the rule its value must keep, and whether it changes the result.
 
-    Fields with ``identity=False`` (where to compute, say) are left out of a replicate's identity. ``canonical`` gives the one
-    spelling of a value that has several; see ``canonical_value``. ``section`` begins a section of the config, to which the fields
-    below it in its class belong too; see ``config_sections``.
+    Fields with ``identity=False`` (where to compute, say) are left out of a replicate's identity. So is a field with the value
+    ``before``: what networks did before the field existed, so that what was trained then is found again. ``canonical`` gives the
+    one spelling of a value that has several; see ``canonical_value``. ``section`` begins a section of the config, to which the
+    fields below it in its class belong too; see ``config_sections``.
     """
     rule = {"ge": at_least, "le": at_most, "gt": above, "lt": below}
     rule = {name: bound for name, bound in rule.items() if bound is not None}
-    return dataclasses.field(
-        default=default, metadata={"rule": rule, "identity": identity, "canonical": canonical, "section": section}
-    )
+    metadata = {"rule": rule, "identity": identity, "before": before, "canonical": canonical, "section": section}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def canonical_value(config_class: Any, name: str, value: Any) -> Any:
@@ -76,15 +81,25 @@ def identity_field_names(config_class: Any) -> set[str]:
 
 
 def without_inactive(config: Any) -> Any:
-    """The same config with its ``inactive_fields``, which do nothing, at their defaults."""
+    """The same config with its ``inactive_fields``, which do nothing, at the values ``before`` they existed or their defaults."""
     inactive = config.inactive_fields()
-    defaults = {field.name: field.default for field in dataclasses.fields(config) if field.name in inactive}
-    return dataclasses.replace(config, **defaults)
+    values = {field.name: _idle_value(field) for field in dataclasses.fields(config) if field.name in inactive}
+    return dataclasses.replace(config, **values)
+
+
+def _idle_value(field: dataclasses.Field[Any]) -> Any:
+    before = field.metadata["before"]
+    return field.default if before is NO_VALUE else before
 
 
 def identity_of(trainable: str, config: Any, *, data_digest: str, seed: int) -> str:
-    """The identity of a replicate: the digest of everything that changes its result."""
+    """The identity of a replicate: the digest of everything that changes its result.
+
+    A field that has the value ``before`` it existed is left out, see ``setting``.
+    """
     config = without_inactive(config)
-    fields = {name: getattr(config, name) for name in identity_field_names(type(config))} | {"data": data_digest}
+    names = identity_field_names(type(config))
+    before = {field.name: field.metadata["before"] for field in dataclasses.fields(config)}
+    fields = {name: value for name in names if (value := getattr(config, name)) != before[name]} | {"data": data_digest}
     essence = json.dumps({"trainable": trainable, "config": fields, "seed": seed}, sort_keys=True)
     return hashlib.sha256(essence.encode()).hexdigest()[:32]

@@ -13,7 +13,7 @@ from tests.trainables.contract import results
 from trainables import ann, bitnet, converted_snn, response_surface
 from trainables.data.datasets import prepare
 from trainables.networks.layouts import NAMED_LAYOUTS, canonical_layout, parse_layout
-from trainables.training.configs import canonical_value, identity_of, without_inactive
+from trainables.training.configs import canonical_value, identity_of, setting, without_inactive
 
 OTHERS: dict[str, Any] = {
     "surrogate": "triangle",
@@ -206,3 +206,29 @@ def test_two_spellings_are_one_identity() -> None:
     spellings = ["bitnet", "64 64 M 128 M 256 512 M", "64  064 M 128 M 256 512 M"]
     identities = {identity_of("ann", make_config(ann.Config, {"layout": s}), data_digest="", seed=0) for s in spellings}
     assert len(identities) == 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Earlier:
+    lr: float = setting(0.1)
+
+    def inactive_fields(self) -> set[str]:
+        return set()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Later(_Earlier):
+    margin: float = setting(0.5, before=0.0)
+
+
+class _MarginIsOff(_Later):
+    def inactive_fields(self) -> set[str]:
+        return {"margin"}
+
+
+def test_what_was_trained_before_a_field_existed_is_found_again() -> None:
+    """A new field may have another default: at the value from before it, or where it does nothing, it is left out."""
+    before = identity_of("some", _Earlier(), data_digest="d", seed=0)
+    assert identity_of("some", _Later(margin=0.0), data_digest="d", seed=0) == before
+    assert identity_of("some", _Later(), data_digest="d", seed=0) != before
+    assert identity_of("some", _MarginIsOff(), data_digest="d", seed=0) == before
