@@ -23,7 +23,7 @@ from trainables.networks.layouts import (
 )
 from trainables.networks.network import Network, replace_activations
 from trainables.networks.precision import Precision
-from trainables.networks.rewriting import fold_batch_norms, share_weights
+from trainables.networks.rewriting import fold_batch_norms, fold_scales, share_weights
 from trainables.networks.rules import RuleError
 from trainables.spiking.neurons import MOST_TIME_STEPS, Integrate, NeuronModel, SpikingNeuron
 from trainables.spiking.surrogates import Shape, Surrogate
@@ -110,18 +110,23 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     """Of gradient surrogate: whether the gradient ignores that a spike resets the membrane potential."""
 
     pretrain_epochs: int = setting(0, at_least=0, section="pretraining")
-    """For how many epochs the analogue network (clamped ReLU, batch normalisation) is trained first, whose weights the
+    """For how many epochs the analogue network (pretrain_activation, batch normalisation) is trained first, whose weights the
     BITnet starts from; 0 starts from random weights."""
 
     pretrain_lr: float = setting(5e-3, above=0)
     """The largest learning rate of these epochs."""
+
+    pretrain_activation: Literal["clamped_relu", "qcfs"] = setting("clamped_relu", before="clamped_relu")
+    """The activation of the analogue network: clamped_relu, or qcfs, λ·clip(floor(z·L/λ + ½)/L, 0, 1) with L = time_steps and a
+    learnt λ in every layer, which is folded into the weights (Bu et al. 2022). With initial_membrane_potential 0.5 a neuron with
+    constant drive has just these rates."""
 
     def inactive_fields(self) -> set[str]:
         """The fields that do nothing in this config, such as those of a gradient that it does not use; identities ignore them."""
         inactive = self.inactive_spike_terms() | self.inactive_pruning()
         inactive |= set() if self.gradient == "surrogate" else {"surrogate", "surrogate_width", "surrogate_scale", "detach_reset"}
         inactive |= set() if self.gradient == "rate_collapsed" else {"time_groups"}
-        inactive |= set() if self.pretrain_epochs else {"pretrain_lr"}
+        inactive |= set() if self.pretrain_epochs else {"pretrain_lr", "pretrain_activation"}
         inactive |= set() if has_pools(self.layout, "M", "A") else {"pool_on"}
         inactive |= set() if has_pools(self.layout, "M") else {"pool_gradient"}
         return inactive | {"eval_time_steps"} if self.eval_time_steps == self.time_steps else inactive
@@ -165,7 +170,8 @@ def source_network(config: Config) -> ann.Config | None:
         return None
     return ann.config_of_source_network(
         config,
-        activation="clamped_relu",
+        activation=config.pretrain_activation,
+        qcfs_levels=config.time_steps,
         batch_norm=True,
         epochs=config.pretrain_epochs,
         lr=config.pretrain_lr,
@@ -210,7 +216,7 @@ def train(
         )
         analogue = ann.build(start, start.input_shape(dataset.image_shape), dataset.num_classes)
         analogue.load_state_dict(weights)
-        share_weights(fold_batch_norms(analogue), network)
+        share_weights(fold_scales(fold_batch_norms(analogue)), network)
         return Prepared(run_facts={"parent_accuracy": str(reports[-1].metrics["val/accuracy"])})
 
     started = dataclasses.replace(task, prepare=prepare, keep_weights=keep_weights)

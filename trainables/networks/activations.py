@@ -31,5 +31,10 @@ class QCFS(nn.Module):
         quantised = position + (position.floor() - position).detach()
         return self.scale * (quantised / self.levels).clamp(0, 1)
 
+    def project(self) -> None:
+        """After an optimiser step, keep λ above 0, or the steps would turn around."""
+        with torch.no_grad():
+            self.scale.clamp_(min=1e-3)
+
 
 ACTIVATIONS = (nn.ReLU, ClampedReLU, QCFS)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, fx, nn
 
-from trainables.networks.activations import ACTIVATIONS
+from trainables.networks.activations import ACTIVATIONS, QCFS
 from trainables.spiking.neurons import SpikingNeuron
 from trainables.spiking.pools import LargestCountPool, SplitTiesMaxPool
 
@@ -338,9 +338,9 @@ class Network(nn.Module):
         del self.parts[operation.name]
 
     def project(self) -> None:
-        """Keep learnt neuron parameters within their bounds, after an optimiser step."""
+        """Keep what neurons and activations learn within its bounds, after an optimiser step."""
         for part in self.parts.values():
-            if isinstance(part, SpikingNeuron):
+            if isinstance(part, SpikingNeuron | QCFS):
                 part.project()
 
 

@@ -1,4 +1,4 @@
-"""Rewriting a trained network without changing what it computes: batch norms folded, biases made, weights shared."""
+"""Rewriting a trained network without changing what it computes: norms and scales folded, biases made, weights shared."""
 
 import copy
 
@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from trainables.networks.network import NORMS, SYNAPSES, Network, Operation, UnknownModuleError
+from trainables.networks.activations import QCFS
+from trainables.networks.network import INPUT, NORMS, SYNAPSES, Network, Operation, UnknownModuleError
 
 
 def fold_batch_norms(network: Network) -> Network:
@@ -30,6 +31,36 @@ def fold_batch_norms(network: Network) -> Network:
             folded.parts[source] = fuse_linear_bn_eval(part, batch_norm)
         folded.remove(norm)
     return folded.requires_grad_(True)  # the fused bias of a layer that had none would be frozen
+
+
+def fold_scales(network: Network) -> Network:
+    """The same network with the λ of every QCFS at 1: W_l' = W_l·λ_{l-1}/λ_l, b_l' = b_l/λ_l, with λ_0 = 1.
+
+    Pools in between change nothing, as a positive factor passes them.
+
+    Raises:
+        UnknownModuleError: It is no chain of layers, each with synapses before its QCFS and no batch norm.
+    """
+    folded = copy.deepcopy(network)
+    last, scale = INPUT, torch.ones(())
+    synapses: nn.Conv2d | nn.Linear | None = None
+    with torch.no_grad():
+        for operation in folded.operations:
+            part = folded.parts[operation.name] if operation.kind == "module" else None
+            if operation.inputs != (last,) or isinstance(part, NORMS) or (isinstance(part, QCFS) and synapses is None):
+                raise UnknownModuleError(f"scales are folded in chains of layers, of which {operation.name} is no part")
+            last = operation.name
+            if isinstance(part, nn.Conv2d | nn.Linear):
+                part.weight.mul_(scale)
+                synapses, scale = part, torch.ones(())
+            elif isinstance(part, QCFS) and synapses is not None:
+                scale = part.scale.clone()
+                synapses.weight.div_(scale)
+                if synapses.bias is not None:
+                    synapses.bias.div_(scale)
+                part.scale.fill_(1)
+                synapses = None
+    return folded
 
 
 def share_weights(source: Network, target: Network) -> None:

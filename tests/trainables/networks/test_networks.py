@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables import ann
+from trainables import ann, bitnet
+from trainables.networks.activations import QCFS
 from trainables.networks.layered import initialise_analogue
 from trainables.networks.network import Network, Operation, UnknownModuleError
-from trainables.networks.rewriting import fold_batch_norms, share_weights
+from trainables.networks.rewriting import fold_batch_norms, fold_scales, share_weights
 
 
 class Calls(nn.Module):
@@ -170,6 +171,75 @@ def test_a_batch_norm_without_weights_before_it_is_refused() -> None:
     network = Network(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.BatchNorm2d(2)))
     with pytest.raises(UnknownModuleError, match="_2 is a batch norm that follows no convolution"):
         fold_batch_norms(network)
+
+
+def qcfs_network(levels: int, layout: str = "6 A 8 M F10") -> Network:
+    """A network in float64 whose QCFS scales differ."""
+    generator = torch.Generator().manual_seed(levels)
+    network = ann.build(ann.Config(layout=layout, activation="qcfs", qcfs_levels=levels), (8, 8, 2), 3).double()
+    initialise_analogue(network, generator)
+    for activation in network.modules():
+        if isinstance(activation, QCFS):
+            activation.scale.data = 0.5 + torch.rand((), generator=generator, dtype=torch.float64)
+    return network
+
+
+def outputs_of_layers(network: Network, inputs_TBN: Tensor, time_steps: int = 1) -> dict[str, Tensor]:
+    """What every layer gives."""
+    seen = _Seen()
+    network(inputs_TBN, time_steps, observers=[seen])
+    return {layer: given for layer, what, given in seen.seen if what == "outputs"}
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 8])
+def test_folding_scales_changes_nothing(levels: int) -> None:
+    """A network whose QCFS scales are folded into its weights gives what it gave; every layer gives it in units of its scale."""
+    network = qcfs_network(levels)
+    folded = fold_scales(network)
+    x = torch.randn(1, 5, 2, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    before, after = outputs_of_layers(network, x), outputs_of_layers(folded, x)
+    torch.testing.assert_close(folded(x)[0], network(x)[0])
+    for operation in network.operations_of(QCFS):
+        layer = network.layers[operation.name]
+        torch.testing.assert_close(after[layer] * network.get_parameter(f"parts.{operation.name}.scale"), before[layer])
+        assert folded.get_parameter(f"parts.{operation.name}.scale") == 1
+    assert len(before) == 3
+
+
+@pytest.mark.parametrize("time_steps", [1, 2, 3, 8])
+def test_rates_of_the_first_layer_are_those_of_qcfs(time_steps: int) -> None:
+    """At v0 = 1/2 and L = T a bddi neuron with constant drive has, to the bit, the rate of the folded analogue network."""
+    layout = "6 A 8 M F10"
+    analogue = fold_scales(qcfs_network(time_steps, layout))
+    config = bitnet.Config(layout=layout, time_steps=time_steps, initial_membrane_potential=0.5)
+    spiking = bitnet.build(config, (8, 8, 2), 3).double()
+    share_weights(analogue, spiking)
+    x = torch.randn(1, 5, 2, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    counts = outputs_of_layers(spiking, x, time_steps)["layer1"].sum(dim=0)
+    assert torch.equal(counts / time_steps, outputs_of_layers(analogue, x)["layer1"][0])
+    assert set(counts.flatten().tolist()) == set(range(time_steps + 1))
+
+
+def test_scales_that_cannot_be_folded_are_refused() -> None:
+    """Outside of a chain, or behind a batch norm, a scale stays where it is, and the network is refused by name."""
+    for module in (
+        nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), QCFS(4), nn.Flatten(), nn.Linear(2, 2)),
+        nn.Sequential(nn.Conv2d(1, 2, 3), QCFS(4), QCFS(2), nn.Flatten(), nn.Linear(2, 2)),
+    ):
+        with pytest.raises(UnknownModuleError, match=r"of which _[12] is no part"):
+            fold_scales(Network(module))
+    with pytest.raises(UnknownModuleError, match="chains of layers"):
+        fold_scales(ann.build(ann.Config(layout="resnet20", activation="qcfs", feature_scale=0.25), (8, 8, 2), 3))
+
+
+def test_scales_stay_above_zero() -> None:
+    """A QCFS scale that an optimiser brings to 0 or below is brought back."""
+    network = qcfs_network(4)
+    for activation in network.modules():
+        if isinstance(activation, QCFS):
+            activation.scale.data.fill_(-1)
+    network.project()
+    assert all(activation.scale > 0 for activation in network.modules() if isinstance(activation, QCFS))
 
 
 def test_shared_weights() -> None:
