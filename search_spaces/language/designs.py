@@ -3,8 +3,10 @@
 A baseline gives every factor a level, also those that are inactive in its own cell: they have it where they become active.
 """
 
+import itertools
+import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from search_spaces.language.factors import same_level
@@ -104,10 +106,13 @@ class Fraction:
 
     cells: tuple[Cell, ...]
     """The baseline's first; then in standard order, where the first factor changes fastest."""
+    crossed: tuple[str, ...]
+    """The factors of more than two levels, with each combination of whose levels the whole fraction of the others is trained."""
     resolution: int
-    """3: main effects are confounded with two-factor interactions; 4: those with each other; 5 or more: neither.
+    """Of the factors of two levels. 3: main effects are confounded with two-factor interactions; 4: those with each other; 5 or
+    more: neither.
 
-    One more than there are factors if this is the full factorial.
+    One more than there are factors of two levels if all their combinations are trained.
     """
     generators: tuple[str, ...]
     """How the levels of some factors follow from others: ``d = a × b × c``."""
@@ -119,28 +124,42 @@ def fractional_factorial(space: Space, baseline: Mapping[str, Level], *, resolut
     """The regular two-level fraction with the fewest cells of at least this resolution (Box, Hunter & Hunter 2005).
 
     Of those it is one of minimum aberration (Fries & Hunter 1980) as far as a short search finds it, see ``smallest_columns``.
-    Where no proper fraction has the resolution, it is the full factorial.
+    Where no proper fraction has the resolution, all combinations are trained. Factors of more than two levels are crossed with
+    the fraction: it is trained with each combination of their levels, so that their effects, and their interactions with each
+    effect of the fraction, are kept as far apart as these effects are.
 
     Raises:
-        RuleError: A factor has not two levels or has a condition; the resolution is less than 3 or takes more than
-            ``MOST_CELLS``; the baseline lacks a factor, or has one outside of its domain.
+        RuleError: A factor has a single level or a condition; the resolution is less than 3; there are more than ``MOST_CELLS``
+            cells; the baseline lacks a factor, or has one outside of its domain.
     """
-    check_two_levels(space, "fractional_factorial")
+    num_levels = {name: _num_levels(space, name, "fractional_factorial") for name in space.names()}
     for factor in space.factors:
+        if num_levels[factor.name] < 2:
+            raise RuleError("fractional_factorial needs factors of two levels or more", f"{factor.name}, which has one")
         if factor.when:
             raise RuleError("fractional_factorial needs factors without conditions", f"{factor.name}, which has one")
+    names = [name for name in space.names() if num_levels[name] == 2]
+    crossed = [name for name in space.names() if num_levels[name] > 2]
     if resolution < 3:
         raise RuleError("the resolution of a fractional factorial must be at least 3", str(resolution))
     first = _baseline_cell(space, baseline)
-    names = space.names()
+    num_crossed = math.prod(num_levels[name] for name in crossed)
     columns = smallest_columns(len(names), resolution, MOST_CELLS)
     levels = {name: (first[name], other_level(space, name, first[name])) for name in names}
     basic = [name for name, column in zip(names, columns, strict=True) if column.bit_count() == 1]
+    if (num_cells := num_crossed << len(basic)) > MOST_CELLS:
+        raise RuleError(f"a design has at most {MOST_CELLS:,} cells", f"{num_cells:,}")
+    others = [_baseline_first(_levels(space, name), first[name]) for name in reversed(crossed)]
     return Fraction(
         cells=tuple(
-            {name: levels[name][(run & column).bit_count() % 2] for name, column in zip(names, columns, strict=True)}
+            space.active(
+                dict(zip(reversed(crossed), combination, strict=True))
+                | {name: levels[name][(run & column).bit_count() % 2] for name, column in zip(names, columns, strict=True)}
+            )
+            for combination in itertools.product(*others)
             for run in range(1 << len(basic))
         ),
+        crossed=tuple(crossed),
         resolution=resolution_of(columns),
         generators=tuple(
             f"{name} = {' × '.join(factor for index, factor in enumerate(basic) if column >> index & 1)}"
@@ -151,6 +170,10 @@ def fractional_factorial(space: Space, baseline: Mapping[str, Level], *, resolut
             " = ".join(" × ".join(names[index] for index in effect) for effect in effects) for effects in aliased_effects(columns)
         ),
     )
+
+
+def _baseline_first(levels: Sequence[Level], baseline: Level) -> list[Level]:
+    return [baseline, *(level for level in levels if not same_level(level, baseline))]
 
 
 def random_cells(space: Space, num_cells: int, *, seed: int, accept: Callable[[Cell], bool]) -> list[Cell]:

@@ -167,7 +167,9 @@ class FullFactorial(FileSection):
 
 
 class FractionalFactorial(FileSection):
-    """Of factors with two levels each, the fewest combinations that keep effects apart as the resolution says."""
+    """Of factors with two levels, the fewest combinations that keep effects apart as the resolution says; with factors of more
+    levels these are crossed.
+    """
 
     name: Literal["fractional_factorial"]
     resolution: int = Field(

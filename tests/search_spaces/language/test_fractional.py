@@ -134,7 +134,24 @@ def test_full_where_no_fraction_will_do(num_factors: int, resolution: int) -> No
     fraction = fractional_factorial(space, baseline, resolution=resolution)
     assert {cell_key(cell) for cell in fraction.cells} == {cell_key(cell) for cell in full_factorial(space, baseline)}
     assert len(fraction.cells) == 2**num_factors
-    assert fraction == Fraction(fraction.cells, num_factors + 1, (), ())
+    assert fraction == Fraction(fraction.cells, (), num_factors + 1, (), ())
+
+
+def test_factors_of_more_levels_are_crossed_with_the_fraction() -> None:
+    """The fraction of the factors of two levels is there once for each combination of the others' levels, the baseline first."""
+    of_two = [Factor(name, Levels((True, False))) for name in "abcd"]
+    space = make_space([Factor("time_steps", Levels((1, 2, 4))), *of_two, Factor("pool", Levels(("M", "A", "none")))])
+    baseline: dict[str, Level] = {"time_steps": 2, **dict.fromkeys("abcd", True), "pool": "A"}
+    crossed = fractional_factorial(space, baseline, resolution=4)
+    alone = fractional_factorial(*two_level_space(4), resolution=4)
+    assert (crossed.crossed, crossed.generators, crossed.aliases) == (("time_steps", "pool"), alone.generators, alone.aliases)
+    assert cell_key(crossed.cells[0]) == cell_key(baseline)
+    assert len({cell_key(cell) for cell in crossed.cells}) == len(crossed.cells) == 9 * 8
+    parts: dict[tuple[Level, Level], list[Cell]] = {}
+    for cell in crossed.cells:
+        parts.setdefault((cell["time_steps"], cell["pool"]), []).append({name: cell[name] for name in "abcd"})
+    assert len(parts) == 9
+    assert all(part == list(alone.cells) for part in parts.values())
 
 
 def signs(cells: Sequence[Cell], baseline: dict[str, Level]) -> dict[str, list[int]]:
@@ -185,7 +202,6 @@ def test_more_factors_than_are_refined() -> None:
     assert [max(smallest_columns(number, 3, 10**6)).bit_length() for number in (31, 32, 63)] == [5, 6, 6]
 
 
-THREE = make_space([Factor("time_steps", Levels((2, 4, 8))), Factor("a", Levels((1, 2)))])
 NESTED = make_space([Factor("a", Levels((1, 2))), Factor("b", Levels((1, 2)), {"a": (1,)})])
 
 
@@ -193,8 +209,12 @@ NESTED = make_space([Factor("a", Levels((1, 2))), Factor("b", Levels((1, 2)), {"
     ("make", "rule"),
     [
         (
-            lambda: fractional_factorial(THREE, {"time_steps": 2, "a": 1}, resolution=3),
-            "fractional_factorial needs factors of two levels; got time_steps, which has 3",
+            lambda: fractional_factorial(make_space([Factor("a", Levels((1,)))]), {"a": 1}, resolution=3),
+            "fractional_factorial needs factors of two levels or more; got a, which has one",
+        ),
+        (
+            lambda: fractional_factorial(make_space([Factor("a", Levels(tuple(range(10_001))))]), {"a": 1}, resolution=3),
+            "at most 10,000 cells; got 10,001",
         ),
         (
             lambda: fractional_factorial(NESTED, {"a": 1, "b": 1}, resolution=3),

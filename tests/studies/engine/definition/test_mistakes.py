@@ -162,7 +162,7 @@ DESIGNS = [
     ("design: full_factorial", "design: {name: random, num_cells: 3, seed: -1}", "12 design.seed", "at least 0", "-1", "Decides which"),
     ("design: full_factorial", "design: adaptive_search", "12 design.num_trials", "this key must be given", "nothing", "How many configurations"),
     ("design: full_factorial", "design: {name: fractional_factorial, resolution: 2}", "12 design.resolution", "at least 3", "2", "main effects are clear"),
-    ("design: full_factorial", "design: fractional_factorial", "12 design", "needs factors of two levels", "a, which has 3", "change the design"),
+    ("design: full_factorial", "design: fractional_factorial", "12 design", "needs factors without conditions", "peak_width, which has one", "change the design"),
     ("design: full_factorial", "design: leave_one_out", "12 design", "needs factors of two levels", "a, which has 3", "change the design"),
 ]  # fmt: skip
 
