@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from trainables import ann
@@ -12,6 +13,7 @@ from trainables.data.datasets import Dataset, Splits
 from trainables.data.randomness import generator_for
 from trainables.networks.activations import ClampedReLU
 from trainables.networks.collapsed import TimeGroups, resolved_groups
+from trainables.networks.drive_normalisation import DriveNormalisation, normalise_drives, start_drives
 from trainables.networks.layered import initialise_spiking, layered
 from trainables.networks.layouts import (
     ImageShape,
@@ -30,7 +32,7 @@ from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
 from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location
-from trainables.training.loop import fit
+from trainables.training.loop import fit, some_training_inputs
 from trainables.training.losses import SPIKE_LOSSES, Loss
 from trainables.training.pretraining import trained_source_network
 from trainables.training.recipe import Recipe
@@ -41,6 +43,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "BITnet6": {"layout": "bitnet", "feature_scale": 4.0, "time_steps": 50},
     "BITnet6 Max": {"layout": "bitnet", "feature_scale": 5.0, "time_steps": 50},
 }
+
+NUM_GAIN_IMAGES = 256
+"""On how many training images gains are measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +82,28 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     pool_gradient: Literal["one", "split"] = setting("one")
     """Where the gradient of a max pool goes: one gives it to the first of the largest inputs, split shares it among all that
     are equally large, as spikes often are."""
+
+    normalisation: DriveNormalisation = setting("none", before="none")
+    """What gives the drive of hidden layers (what neurons receive: behind the pool where pool_on is drive) the standard
+    deviation κ, drive_std. initial_gain scales a layer's weights once, so that it is κ on up to 256 training images.
+    weight_standardisation: Ŵ = γ (W - mean W) / √(N var W + 0.0001) of every filter with N inputs, γ one learnt gain of the
+    layer that starts from the same measurement (IS-SNN, arXiv 2606.31695). batch_norm: y = γ (x - μ)/σ + β of every channel
+    over time steps, images and pixels, γ starting at κ (tdBN, Zheng et al. 2020). When the network is judged, all of it is
+    part of weights and biases."""
+
+    drive_std: float = setting(1.0, above=0, before=1.0)
+    """κ, the standard deviation that normalisation gives the drive of hidden layers at the start, as a multiple of the firing
+    threshold."""
+
+    initial_hidden_bias: float = setting(0.0, before=0.0)
+    """The bias that hidden layers, or their batch norms, start with. Above 0, a neuron that hears nothing still gets a
+    gradient."""
+
+    initial_output_bias: float | None = setting(None, before=None)
+    """The bias that the output layer starts with; null takes 1 / classes."""
+
+    initial_output_scale: float = setting(0.25, above=0, before=0.25)
+    """A factor for the weights that the output layer starts with, which are uniform within ±1/√inputs (PyTorch's rule)."""
 
     loss: Loss = setting("mse", section="learning rule")
     """The loss: mse is the mean squared error between spike rates and one-hot labels, as published; cross_entropy is that of
@@ -126,7 +153,9 @@ class Config(Recipe, SpikeRegularisers, Pruning):
         inactive = self.inactive_spike_terms() | self.inactive_pruning()
         inactive |= set() if self.gradient == "surrogate" else {"surrogate", "surrogate_width", "surrogate_scale", "detach_reset"}
         inactive |= set() if self.gradient == "rate_collapsed" else {"time_groups"}
-        inactive |= set() if self.pretrain_epochs else {"pretrain_lr", "pretrain_activation"}
+        inactive |= set() if self.normalisation != "none" else {"drive_std"}
+        starts = {"initial_hidden_bias", "initial_output_bias", "initial_output_scale"}
+        inactive |= starts if self.pretrain_epochs else {"pretrain_lr", "pretrain_activation"}
         inactive |= set() if has_pools(self.layout, "M", "A") else {"pool_on"}
         inactive |= set() if has_pools(self.layout, "M") else {"pool_gradient"}
         return inactive | {"eval_time_steps"} if self.eval_time_steps == self.time_steps else inactive
@@ -157,11 +186,28 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
     if config.time_groups != "dyadic" and not 1 <= config.time_groups <= config.time_steps:
         rule = f"time_groups must be dyadic or a number from 1 to time_steps ({config.time_steps})"
         yield RuleError(rule, field="time_groups")
+    yield from _normalisation_problems(config)
     if config.pretrain_epochs and config.batch_size == 1:
         rule = "batch_size must be at least 2 where batch norms are trained, as in pre-training"
         yield RuleError(rule, field="batch_size")
     if config.surrogate == "stdb" and config.surrogate_width != 1:
         yield RuleError("surrogate_width must be 1 for stdb, which has no width", field="surrogate_width")
+
+
+def _normalisation_problems(config: Config) -> Iterator[RuleError]:
+    """The rules that the normalisation of drives breaks."""
+    if config.normalisation != "none" and config.pretrain_epochs:
+        rule = "normalisation must be none where pretrain_epochs is above 0: the weights of the analogue network carry it already"
+        yield RuleError(rule, repair="write normalisation: none", field="normalisation")
+    if config.normalisation != "batch_norm":
+        return
+    if config.gradient == "rate_collapsed":
+        rule = "gradient must be straight_through or surrogate where normalisation is batch_norm"
+        yield RuleError(
+            rule, repair="write gradient: straight_through, or normalisation: weight_standardisation", field="gradient"
+        )
+    if config.batch_size == 1:
+        yield RuleError("batch_size must be at least 2 where normalisation is batch_norm", field="batch_size")
 
 
 def source_network(config: Config) -> ann.Config | None:
@@ -235,8 +281,17 @@ def timing(config: Config, *, seed: int, dataset: Dataset) -> Timing:
 def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0, num_micro_batches: int = 1) -> Task:
     """What ``train`` passes to ``fit``, starting from random weights, for images of ``image_shape`` (height, width, channels)."""
 
-    def prepare(network: Network, _: object) -> Prepared:
-        initialise_spiking(network, generator_for(seed, "weights"))
+    def prepare(network: Network, splits: Splits) -> Prepared:
+        initialise_spiking(
+            network,
+            generator_for(seed, "weights"),
+            hidden_bias=config.initial_hidden_bias,
+            output_bias=config.initial_output_bias,
+            output_scale=config.initial_output_scale,
+        )
+        if config.normalisation != "none":
+            batches = partial(some_training_inputs, splits, NUM_GAIN_IMAGES, seed, "gain", num_micro_batches=num_micro_batches)
+            start_drives(network, batches, config.time_steps, config.drive_std)
         return Prepared()
 
     return Task(
@@ -280,4 +335,5 @@ def build(config: Config, input_shape: ImageShape, num_classes: int) -> Network:
         detach_reset=config.detach_reset,
     )
     replace_activations(network, lambda *_: SpikingNeuron(model))
+    normalise_drives(network, config.normalisation)
     return network

@@ -15,6 +15,7 @@ from trainables.costs.memory_model import memory_bytes
 from trainables.kernels.choice import kernels_support
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import ONE_AT_A_TIME, SYNAPSES, Network
+from trainables.networks.rewriting import folded
 from trainables.networks.shapes import operation_lengths, operation_shapes
 from trainables.spiking.costs import dense_operations
 from trainables.training.loop import backend_request, needs_layer_observers
@@ -58,26 +59,27 @@ def footprint_of(task: Task, recipe: Recipe, input_shape: ImageShape, *, calibra
     """
     with ONE_AT_A_TIME, torch.device("meta"):  # a driver's main thread and its writer both ask
         network = task.build()
+        judged = folded(network)
         shapes = operation_shapes(network, input_shape)
     predict = partial(memory_bytes, network, shapes, task, recipe, calibration_images=calibration_images)
     trained = _operations(network, shapes, task.time_steps, constant_input=task.encoding == "constant")
     return Footprint(
-        num_parameters=sum(parameter.numel() for parameter in network.parameters()),
-        operations_per_image=_operations(network, shapes, task.eval_time_steps, constant_input=task.encoding == "constant"),
+        num_parameters=sum(parameter.numel() for parameter in judged.parameters()),
+        operations_per_image=_operations(judged, shapes, task.eval_time_steps, constant_input=task.encoding == "constant"),
         training_operations=trained if recipe.epochs else 0,
         memory_bytes=predict(),
-        cpu_memory_bytes=predict(kernels=kernels_for(task, recipe, network, input_shape)),
+        cpu_memory_bytes=predict(kernels=kernels_for(task, recipe, network, judged, input_shape)),
     )
 
 
-def kernels_for(task: Task, recipe: Recipe, network: Network, input_shape: ImageShape) -> KernelUse:
-    """Which parts of a task the kernels for CPUs would run on a CPU; the network may be on any device."""
+def kernels_for(task: Task, recipe: Recipe, network: Network, judged: Network, input_shape: ImageShape) -> KernelUse:
+    """Which parts of a task the kernels for CPUs would run on a CPU; ``network`` and its ``judged`` form may be on any device."""
     training, evaluation = (
         backend_request(task, recipe, input_shape, steps) for steps in (task.time_steps, task.eval_time_steps)
     )
     return KernelUse(
         training=kernels_support(network, training, training=True) and needs_layer_observers(task) is None,
-        evaluation=kernels_support(network, evaluation, training=False),
+        evaluation=kernels_support(judged, evaluation, training=False),
     )
 
 

@@ -31,7 +31,9 @@ from torch import nn
 from trainables.costs.kernel_memory import NO_KERNELS, TABLES, KernelUse, kernel_bytes
 from trainables.networks.activations import QCFS, ClampedReLU
 from trainables.networks.collapsed import group_sizes
+from trainables.networks.drive_normalisation import standardisation_of
 from trainables.networks.network import INPUT, NORMS, NUM_FOLDED_IMAGES, POOLS, SYNAPSES, Network, Operation
+from trainables.networks.rewriting import folded
 from trainables.networks.shapes import operation_lengths
 from trainables.spiking.neurons import SpikingNeuron
 from trainables.spiking.pools import LargestCountPool, SplitTiesMaxPool
@@ -86,6 +88,7 @@ def memory_bytes(
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     parameters = FLOAT * sum(parameter.numel() for parameter in network.parameters())
     copies_of_weights = (4 if recipe.optimizer == "adamw" else 3) if recipe.epochs else 1
+    copies_of_weights += _copies_for_normalisation(network)
     predicted = [
         max(
             peak.resident(beside=copies_of_weights * parameters)
@@ -94,6 +97,15 @@ def memory_bytes(
         for num_parts in range(1, task.num_micro_batches + 1)
     ]
     return min(predicted)  # where blocks become small enough for the heap, its gaps are predicted too large at first
+
+
+def _copies_for_normalisation(network: Network) -> int:
+    """Copies of the weights that normalised drives take: the network that is judged, those that it is made from or, where weights
+    are standardised, what their backward pass needs.
+    """
+    if any(standardisation_of(part) for part in network.parts.values()):
+        return 5
+    return 3 if folded(network) is not network else 0
 
 
 def _peaks(

@@ -13,6 +13,7 @@ from trainables.data.datasets import Dataset, Split, Splits
 from trainables.kernels.choice import evaluator_for
 from trainables.kernels.interface import Evaluating
 from trainables.networks.network import Network
+from trainables.networks.rewriting import folded
 from trainables.spiking.costs import OperationCounter
 from trainables.training.loop import (
     EVALUATION_BATCH_SIZE,
@@ -95,16 +96,17 @@ def _timing_of(task: Task, recipe: Recipe, dataset: Dataset, device: torch.devic
             network, backend_request(task, recipe, recipe.input_shape(splits.image_shape), task.eval_time_steps)
         )[0]
 
-    network = task.build().to(device)
-    _evaluate_one_batch(task, network, splits, OperationCounter(), evaluator_of(network))
+    judged = folded(task.build().to(device))
+    _evaluate_one_batch(task, judged, splits, OperationCounter(), evaluator_of(judged))
     with once.running():
         network = task.build().to(device)
         task.prepare(network, splits)
-    evaluator = evaluator_of(network)
+    judged = folded(network)
+    evaluator = evaluator_of(judged)
     with counted.running():
-        _evaluate_one_batch(task, network, splits, OperationCounter(), evaluator)
+        _evaluate_one_batch(task, judged, splits, OperationCounter(), evaluator)
     with bare.running():
-        _evaluate_one_batch(task, network, splits, None, evaluator)
+        _evaluate_one_batch(task, judged, splits, None, evaluator)
     num_counted = (recipe.epochs + task.report_prepared) * _num_batches(splits.validation)
     num_bare = _num_batches(splits.test)
     evaluation_s = num_counted * counted.seconds + num_bare * bare.seconds

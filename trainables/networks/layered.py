@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from trainables.networks.drive_normalisation import raw_weight
 from trainables.networks.layouts import (
     Convolution,
     FullyConnected,
@@ -105,17 +106,35 @@ def _pool(kind: PoolKind, split_ties: bool, average: bool) -> nn.Module:
     return SplitTiesMaxPool() if split_ties else nn.MaxPool2d(2)
 
 
-def initialise_spiking(network: nn.Module, generator: torch.Generator) -> None:
-    """Kaiming-normal weights with biases at 0; an output layer that starts small, with bias 1 / classes.
+def initialise_spiking(
+    network: nn.Module,
+    generator: torch.Generator,
+    *,
+    hidden_bias: float = 0.0,
+    output_bias: float | None = None,
+    output_scale: float = 0.25,
+) -> None:
+    """Kaiming-normal weights of hidden layers; an output layer of PyTorch's own uniform rule, times ``output_scale``.
 
     A unit of the clamped output that starts below zero would get no gradient for ever; the output bias prevents it.
+
+    Args:
+        network: Any; its weights may be standardised.
+        generator: Of the CPU.
+        hidden_bias: The bias of hidden layers, or of their batch norms.
+        output_bias: The bias of the output layer; None for 1 / classes.
+        output_scale: Of the output layer's weights.
     """
     *hidden, output = synaptic_modules(network)
     for module in hidden:
-        _draw(module, partial(nn.init.kaiming_normal_, generator=generator))
-    _draw(output, partial(nn.init.kaiming_uniform_, a=5**0.5, generator=generator), bias=1 / output.weight.shape[0])
+        _draw(module, partial(nn.init.kaiming_normal_, generator=generator), bias=hidden_bias)
+    bias = 1 / output.weight.shape[0] if output_bias is None else output_bias
+    _draw(output, partial(nn.init.kaiming_uniform_, a=5**0.5, generator=generator), bias=bias)
     with torch.no_grad():
-        output.weight.mul_(0.25)
+        output.weight.mul_(output_scale)
+        for norm in network.modules():
+            if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+                norm.bias.fill_(hidden_bias)
 
 
 def initialise_analogue(network: nn.Module, generator: torch.Generator) -> None:
@@ -132,10 +151,10 @@ def initialise_analogue(network: nn.Module, generator: torch.Generator) -> None:
 
 def _draw(module: nn.Conv2d | nn.Linear, draw: Callable[[Tensor], object], bias: float = 0.0) -> None:
     """Draw a module's weights on the CPU, where its generator is, whatever its device."""
-    weight = torch.empty_like(module.weight, device="cpu")
+    weight = torch.empty_like(raw_weight(module), device="cpu")
     draw(weight)
     with torch.no_grad():
-        module.weight.copy_(weight)
+        raw_weight(module).copy_(weight)
         if module.bias is not None:
             module.bias.fill_(bias)
 

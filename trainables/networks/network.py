@@ -20,7 +20,8 @@ from trainables.spiking.pools import LargestCountPool, SplitTiesMaxPool
 
 SYNAPSES = (nn.Conv2d, nn.Linear)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-POOLS = (nn.MaxPool2d, SplitTiesMaxPool, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+MAX_POOLS = (nn.MaxPool2d, SplitTiesMaxPool)
+POOLS = (*MAX_POOLS, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 STATEFUL = (SpikingNeuron, LargestCountPool)
 
 
@@ -39,6 +40,8 @@ class Scale(nn.Module):
 
 
 KNOWN = (*SYNAPSES, *NORMS, *POOLS, *ACTIVATIONS, *STATEFUL, Scale, nn.Flatten, nn.Dropout, nn.Identity)
+SMALLEST_SCALE = 1e-3
+"""Of a batch norm behind a max pool."""
 NUM_FOLDED_IMAGES = 512
 """Time steps times images that ``simulate`` folds at most, which bounds its memory whatever T is."""
 
@@ -183,6 +186,13 @@ class Network(nn.Module):
     def operations_of(self, *kinds: type[nn.Module]) -> list[Operation]:
         """The operations that are modules of one of these types, in order."""
         return [operation for operation in self.operations if self.is_a(operation, *kinds)]
+
+    def back_through_pools(self, name: str) -> list[Operation]:
+        """The operation called ``name`` and those before it, up to the first that is no pool; the last of them first."""
+        operation = next(operation for operation in self.operations if operation.name == name)
+        if not self.is_a(operation, *POOLS) or operation.inputs == (INPUT,):
+            return [operation]
+        return [operation, *self.back_through_pools(operation.inputs[0])]
 
     def neurons(self) -> Iterator[tuple[str, SpikingNeuron]]:
         """The spiking layers by name, in order."""
@@ -338,10 +348,17 @@ class Network(nn.Module):
         del self.parts[operation.name]
 
     def project(self) -> None:
-        """Keep what neurons and activations learn within its bounds, after an optimiser step."""
+        """Keep what neurons and activations learn within its bounds, after an optimiser step.
+
+        The scales of batch norms behind a max pool stay above 0, so that the largest of a window is the same before it.
+        """
         for part in self.parts.values():
             if isinstance(part, SpikingNeuron | QCFS):
                 part.project()
+        for norm in self.operations_of(*NORMS):
+            if norm.inputs != (INPUT,) and any(self.is_a(pool, *MAX_POOLS) for pool in self.back_through_pools(norm.inputs[0])):
+                with torch.no_grad():
+                    self.parts[norm.name].weight.clamp_(min=SMALLEST_SCALE)  # type: ignore[operator]
 
 
 def _keeps_the_batch_alone(flatten: fx.Node) -> bool:

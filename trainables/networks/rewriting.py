@@ -7,30 +7,88 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from trainables.networks.activations import QCFS
-from trainables.networks.network import INPUT, NORMS, SYNAPSES, Network, Operation, UnknownModuleError
+from trainables.networks.drive_normalisation import standardisation_of
+from trainables.networks.network import INPUT, MAX_POOLS, NORMS, SYNAPSES, Network, Operation, UnknownModuleError
+
+
+def folded(network: Network) -> Network:
+    """A spiking network as it is judged, served and counted: plain convolutions, linear layers and neurons with equal spikes.
+
+    What normalises drives in training is then part of weights and biases. The copy is in evaluation, and its ``state_dict`` has
+    the same keys every time. A network without such parts, and an analogue one, are returned themselves.
+    """
+    standardised = any(standardisation_of(part) for part in network.parts.values())
+    spiking = any(True for _ in network.neurons())
+    return fold_batch_norms(network) if spiking and (standardised or network.operations_of(*NORMS)) else network
+
+
+def refresh_folded(judged: Network, network: Network) -> None:
+    """Bring ``judged``, which ``folded(network)`` gave, up to the network's weights; what runs it sees them."""
+    if judged is not network:
+        judged.load_state_dict(folded(network).state_dict())
 
 
 def fold_batch_norms(network: Network) -> Network:
-    """The same network, in evaluation, without batch norms: W' = γW/√(σ²+ε), b' = γ(b-μ)/√(σ²+ε)+β.
+    """The same network, in evaluation, with plain weights and without batch norms: W' = γW/√(σ²+ε), b' = γ(b-μ)/√(σ²+ε)+β.
+
+    Pools may stand before a norm: an average pool in any case, a max pool where no scale γ is below 0.
 
     Raises:
-        UnknownModuleError: A batch norm does not follow a convolution or linear layer of its own.
+        UnknownModuleError: A batch norm does not follow a convolution or linear layer of its own, or a max pool is in the way.
     """
     folded = copy.deepcopy(network).eval()
+    for operation in folded.operations_of(*SYNAPSES):
+        folded.parts[operation.name] = _with_plain_weight(folded.parts[operation.name])
     for norm in network.operations_of(*NORMS):
-        (source,) = norm.inputs
-        operation = next((operation for operation in folded.operations if operation.name == source), None)
-        shared = sum(source in other.inputs for other in folded.operations) > 1
-        if operation is None or shared or not folded.is_a(operation, *SYNAPSES):
-            raise UnknownModuleError(f"{norm.name} is a batch norm that follows no convolution or linear layer of its own")
-        part, batch_norm = folded.parts[source], folded.parts[norm.name]
-        assert isinstance(batch_norm, nn.BatchNorm1d | nn.BatchNorm2d)
-        if isinstance(part, nn.Conv2d):
-            folded.parts[source] = fuse_conv_bn_eval(part, batch_norm)
-        elif isinstance(part, nn.Linear):
-            folded.parts[source] = fuse_linear_bn_eval(part, batch_norm)
-        folded.remove(norm)
+        _fold(folded, norm)
     return folded.requires_grad_(True)  # the fused bias of a layer that had none would be frozen
+
+
+def _fold(network: Network, norm: Operation) -> None:
+    """Make a batch norm part of the synapses before it."""
+    batch_norm = network.parts[norm.name]
+    assert isinstance(batch_norm, nn.BatchNorm1d | nn.BatchNorm2d)
+    (*pools, synapses) = network.back_through_pools(norm.inputs[0]) if norm.inputs != (INPUT,) else [norm]
+    shared = any(sum(before.name in other.inputs for other in network.operations) > 1 for before in (*pools, synapses))
+    if shared or not network.is_a(synapses, *SYNAPSES):
+        raise UnknownModuleError(f"{norm.name} is a batch norm that follows no convolution or linear layer of its own")
+    if any(network.is_a(pool, *MAX_POOLS) for pool in pools) and not batch_norm.weight.is_meta and (batch_norm.weight < 0).any():
+        raise UnknownModuleError(f"{norm.name} is a batch norm with scales below 0 behind a max pool")
+    part = network.parts[synapses.name]
+    if isinstance(part, nn.Conv2d):
+        network.parts[synapses.name] = fuse_conv_bn_eval(part, batch_norm)
+    elif isinstance(part, nn.Linear):
+        network.parts[synapses.name] = fuse_linear_bn_eval(part, batch_norm)
+    network.remove(norm)
+
+
+def _with_plain_weight(part: nn.Module) -> nn.Module:
+    """The same convolution or linear layer, with its standardised weight as a weight like any other.
+
+    ``parametrize.remove_parametrizations`` would take the weight from the network that this is a copy of: they share a class.
+    """
+    if standardisation_of(part) is None:
+        return part
+    assert isinstance(part, nn.Conv2d | nn.Linear)
+    bias = part.bias is not None
+    plain: nn.Conv2d | nn.Linear
+    if isinstance(part, nn.Linear):
+        plain = nn.Linear(part.in_features, part.out_features, bias=bias, device="meta")
+    else:
+        plain = nn.Conv2d(
+            part.in_channels,
+            part.out_channels,
+            part.kernel_size,  # type: ignore[arg-type]  # a pair
+            part.stride,  # type: ignore[arg-type]
+            part.padding,  # type: ignore[arg-type]
+            part.dilation,  # type: ignore[arg-type]
+            part.groups,
+            bias=bias,
+            padding_mode=part.padding_mode,
+            device="meta",
+        )
+    plain.weight, plain.bias = nn.Parameter(part.weight.detach()), part.bias
+    return plain.train(part.training)
 
 
 def fold_scales(network: Network) -> Network:

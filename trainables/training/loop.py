@@ -17,6 +17,7 @@ from trainables.kernels.interface import BackendRequest, Evaluating
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import NORMS, Inputs, Network
 from trainables.networks.precision import Precision, forward_torch, precision_fact, rounding
+from trainables.networks.rewriting import folded, refresh_folded
 from trainables.spiking.costs import ENERGY_MODEL, OperationCounter, footprint_bytes
 from trainables.training.checkpoints import CheckpointFolder, trained_once
 from trainables.training.device_facts import machine_facts
@@ -68,8 +69,9 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
         trainer.load_state_dict(checkpoint[0])
     yield from reports
 
+    judged = folded(network)
     evaluation, evaluated_by = evaluator_for(
-        network, backend_request(task, recipe, recipe.input_shape(splits.image_shape), task.eval_time_steps)
+        judged, backend_request(task, recipe, recipe.input_shape(splits.image_shape), task.eval_time_steps)
     )
     backends = {
         "backend": trainer.backend if trainer else evaluated_by,
@@ -86,7 +88,8 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
             if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
                 # spikes are finite whatever the weights are, so that no loss would ever show it
                 raise TrainingError(f"epoch {epoch}: the weights are no longer finite numbers; a lower lr may help")
-        metrics, curves = _judge(task, network, splits, evaluation, final=epoch == num_epochs)
+        refresh_folded(judged, network)
+        metrics, curves = _judge(task, judged, splits, evaluation, final=epoch == num_epochs)
         earlier = reports[-1].run_facts if reports else {}
         report = EpochReport(
             epoch,
@@ -299,6 +302,15 @@ def encode(encoding: Encoding, normalisation: Normalisation, images_BCHW: Tensor
     if encoding == "poisson":
         return SignedPoisson(normalisation.centre(images_BCHW), indices_B, *names)
     return ConstantCurrent(normalisation.normalise(images_BCHW))
+
+
+def some_training_inputs(splits: Splits, num_images: int, *names: int | str, num_micro_batches: int) -> Iterator[Inputs]:
+    """Training images that ``names`` choose (all, if there are fewer), in batches; the same input at every time step."""
+    train = splits.train
+    positions = torch.randperm(len(train), generator=generator_for(*names))[:num_images].to(train.indices.device)
+    for some in torch.split(positions, size_of_parts(EVALUATION_BATCH_SIZE, num_micro_batches)):
+        images_BCHW, _, indices_B = train.batch(some)
+        yield encode("constant", splits, images_BCHW, indices_B)
 
 
 def _judge(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.data.randomness import generator_for
+from trainables.networks.drive_normalisation import raw_weight
 from trainables.networks.network import SYNAPSES, Network
 from trainables.networks.rules import RuleError
 from trainables.training.configs import setting
@@ -230,10 +231,10 @@ class Pruner:
         for operation in self._network.operations_of(nn.Conv2d):
             conv = self._network.parts[operation.name]
             assert isinstance(conv, nn.Conv2d)
-            tensors: list[Tensor] = [conv.weight] + ([conv.bias] if conv.bias is not None else [])
+            tensors: list[Tensor] = [raw_weight(conv)] + ([conv.bias] if conv.bias is not None else [])
             for later in self._network.operations_of(nn.BatchNorm2d):
                 norm = self._network.parts[later.name]
-                if later.inputs == (operation.name,):
+                if self._network.back_through_pools(later.inputs[0])[-1] == operation:
                     assert isinstance(norm, nn.BatchNorm2d)
                     tensors += [norm.weight, norm.bias]
             yield self._network.layers[operation.name], conv, tensors

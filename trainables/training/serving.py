@@ -21,6 +21,7 @@ from torch import Tensor
 from trainables.data.normalisation import Normalisation, downscale
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import Network
+from trainables.networks.rewriting import folded
 from trainables.training.loop import EVALUATION_BATCH_SIZE, encode, resolve_device
 from trainables.training.recipe import Recipe
 from trainables.training.task import Task
@@ -75,9 +76,9 @@ class Classifier:
         self._device = resolve_device("auto")
         self._downscale: int = trained.config["image_downscale"]
         self._normalisation = Normalisation(normalisation.mean.to(self._device), normalisation.std.to(self._device))
-        self._network: Network = self._task.build().to(self._device)
-        self._network.load_state_dict(weights)
-        self._network.eval()
+        network = self._task.build().to(self._device)
+        network.load_state_dict(weights)
+        self._network: Network = folded(network).eval()
 
     def predict(self, images: Any, params: Mapping[str, Any] | None = None) -> NDArray[np.float32]:
         """Class scores ``[B, classes]``: the outputs summed over all time steps, the largest of which is the class.

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import nn
 
+from trainables.networks.drive_normalisation import standardisation_of
 from trainables.networks.network import INPUT, Network
 from trainables.spiking.neurons import SpikingNeuron
 from trainables.spiking.pools import LargestCountPool
@@ -52,6 +53,8 @@ def chain_of(network: Network, *, training: bool) -> list[Layer]:
     if not layers or not layers[0].convolution or layers[-1].convolution:
         raise NotAChainError("takes networks that begin with a convolution and end with a linear layer")
     for layer in layers:
+        if training and standardisation_of(layer.synapses) is not None:
+            raise NotAChainError("trains no standardised weights")
         _check(layer, training=training)
     return layers
 

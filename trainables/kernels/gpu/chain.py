@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables.kernels.gpu.neurons import Bits, FusedPool, fire, pass_gradient, spikes_of, why_not_these
+from trainables.networks.drive_normalisation import standardisation_of
 from trainables.networks.network import INPUT, NUM_FOLDED_IMAGES, Inputs, Network, Observer, Operation
 from trainables.spiking.neurons import SpikingNeuron
 from trainables.spiking.pools import SplitTiesMaxPool
@@ -79,6 +80,8 @@ def fused_layers(network: Network, *, fuse_pools: bool = True) -> list[FusedLaye
             neuron = network.parts[operations[0].name] if operations and operations[0].kind == "module" else None
             if not isinstance(neuron, SpikingNeuron) or operations[0].inputs != (last,):
                 raise UnfusableError(f"takes neurons right behind synapses, but {operation.name} has none there")
+            if standardisation_of(part) is not None:
+                raise UnfusableError("takes no standardised weights")
             if reason := why_not_these(neuron) or _why_not_this_padding(part):
                 raise UnfusableError(reason)
             last = operations.pop(0).name

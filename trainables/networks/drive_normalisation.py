@@ -1,0 +1,174 @@
+"""What keeps the drives of hidden layers at a size that spikes and gradients can use: gains, standardised weights, batch norms.
+
+A drive is what neurons receive: behind the pool, where one stands between synapses and neurons. With κ its standard deviation::
+
+    initial_gain             W_l ← W_l · κ / std(drive_l) once, before training
+    weight_standardisation   Ŵ_i = γ_l (W_i - mean W_i) / √(N var W_i + ε)   of every filter i with N inputs, ε = 1e-4
+    batch_norm               y = γ (x - μ) / √(σ² + ε) + β, γ = κ at first   μ, σ² of a channel over (T, B, H, W)
+
+All are part of weights and biases once training is over: see ``rewriting.folded``.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from trainables.networks.network import NORMS, ONE_AT_A_TIME, SYNAPSES, Inputs, Network, Operation
+from trainables.spiking.neurons import SpikingNeuron
+
+DriveNormalisation = Literal["none", "initial_gain", "weight_standardisation", "batch_norm"]
+
+SMALLEST_STD = 1e-6
+"""A drive that varies less, as that of a layer that hears nothing, is not scaled."""
+
+
+class WeightStandardisation(nn.Module):
+    """Ŵ_i = γ (W_i - mean W_i) / √(N var W_i + 1e-4) for every filter i with N inputs, γ one learnt gain for all of them
+    (Brock et al. 2021; of spiking networks IS-SNN, arXiv 2606.31695). A parametrization of a layer's weight.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(like.new_ones(()))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """``[filters, …]``; a filter of equal weights, such as a pruned one, becomes 0."""
+        filters = weight.flatten(1)
+        centred = filters - filters.mean(dim=1, keepdim=True)
+        standardised = centred * (centred.square().sum(dim=1, keepdim=True) + 1e-4).rsqrt()
+        return self.gain * standardised.view_as(weight)
+
+
+def standardisation_of(synapses: nn.Module) -> WeightStandardisation | None:
+    """What standardises a layer's weight; None where nothing does."""
+    if not parametrize.is_parametrized(synapses, "weight"):
+        return None
+    (made,) = synapses.parametrizations["weight"]  # type: ignore[index]
+    assert isinstance(made, WeightStandardisation)
+    return made
+
+
+def raw_weight(synapses: nn.Conv2d | nn.Linear) -> Tensor:
+    """The weight that an optimiser changes: before it is standardised, where it is."""
+    if standardisation_of(synapses) is None:
+        return synapses.weight
+    raw: Tensor = synapses.parametrizations["weight"].original  # type: ignore[index, union-attr]
+    return raw
+
+
+@dataclass(frozen=True)
+class EffectiveWeight:
+    """The weight that a layer's inputs meet, for code that computes its gradient without autograd.
+
+    Attributes:
+        leaf: The weight. Add the gradient to ``leaf.grad``; where nothing is computed from it, it is the parameter itself.
+        computed: The same as autograd knows it.
+    """
+
+    leaf: Tensor
+    computed: Tensor
+
+    def backward(self) -> None:
+        """Pass the gradient of ``leaf`` on to the parameters that the weight is computed from, once all of it is there."""
+        if self.leaf is not self.computed and self.leaf.grad is not None:
+            self.computed.backward(self.leaf.grad)  # type: ignore[no-untyped-call]
+
+
+def effective_weight(synapses: nn.Conv2d | nn.Linear) -> EffectiveWeight:
+    """The weight of a convolution or linear layer, computed anew if it is standardised; call it once in every training step."""
+    with torch.enable_grad():
+        computed = synapses.weight
+    return EffectiveWeight(computed if computed.is_leaf else computed.detach().requires_grad_(), computed)
+
+
+def normalise_drives(network: Network, normalisation: DriveNormalisation) -> None:
+    """Give every hidden layer of a chain what its normalisation learns, before the first weights are drawn.
+
+    A batch norm stands right before the neurons, and takes the place of the layer's bias.
+    """
+    if normalisation not in ("weight_standardisation", "batch_norm"):
+        return
+    for neurons in hidden_neurons(network):
+        (source,) = neurons.inputs
+        synapses = _synapses_before(network, source)
+        if normalisation == "weight_standardisation":
+            with ONE_AT_A_TIME:  # registering calls the module
+                parametrize.register_parametrization(synapses, "weight", WeightStandardisation(synapses.weight))
+        else:
+            synapses.bias = None
+            kind = nn.BatchNorm2d if isinstance(synapses, nn.Conv2d) else nn.BatchNorm1d
+            network.insert(kind(synapses.weight.shape[0]), source, neurons.name)
+
+
+def hidden_neurons(network: Network) -> list[Operation]:
+    """The operations that are spiking neurons, except those of an output layer."""
+    return [operation for operation in network.operations_of(SpikingNeuron) if operation is not network.operations[-1]]
+
+
+@torch.no_grad()
+def start_drives(network: Network, batches: Callable[[], Iterable[Inputs]], time_steps: int, drive_std: float) -> None:
+    """Make the standard deviation of every hidden layer's drive ``drive_std``, layer by layer, as it is over time steps, images,
+    channels and pixels of ``batches``.
+
+    That scales a standardised layer's gain, any other's weights; a batch norm starts from the mean and variance that it will see.
+    The network is simulated up to each layer in turn, so that this takes no more memory than an evaluation.
+
+    Args:
+        network: With its first weights.
+        batches: The inputs to measure on, the same at every call.
+        time_steps: T.
+        drive_std: κ, in units of the firing threshold.
+    """
+    was_training = network.training
+    network.eval()
+    for neurons in hidden_neurons(network):
+        (source,) = neurons.inputs
+        norm = next((operation for operation in network.operations_of(*NORMS) if operation.name == source), None)
+        if norm is not None:
+            _start_norm(network.parts[norm.name], _moments(network, batches(), time_steps, norm.inputs[0]), drive_std)
+            continue
+        mean_C, variance_C = _moments(network, batches(), time_steps, source)
+        std = float((variance_C.mean() + mean_C.var(unbiased=False)).sqrt())
+        if std > SMALLEST_STD:
+            synapses = _synapses_before(network, source)
+            standardisation = standardisation_of(synapses)
+            (standardisation.gain if standardisation else synapses.weight).mul_(drive_std / std)
+    network.train(was_training)
+
+
+def _start_norm(norm: nn.Module, moments: Sequence[Tensor], drive_std: float) -> None:
+    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+    norm.weight.fill_(drive_std)
+    for statistic, measured in zip((norm.running_mean, norm.running_var), moments, strict=True):
+        assert statistic is not None
+        statistic.copy_(measured)
+
+
+def _moments(network: Network, batches: Iterable[Inputs], time_steps: int, until: str) -> tuple[Tensor, Tensor]:
+    """The mean and variance of every channel of an operation's result."""
+    number = 0
+    sums_C: Tensor | float = 0.0
+    squares_C: Tensor | float = 0.0
+    for inputs in batches:
+        for values_TBN in network.simulate(inputs, time_steps, until=until):
+            but_channels = [dim for dim in range(values_TBN.dim()) if dim != 2]
+            variance_C, mean_C = (moment.double() for moment in torch.var_mean(values_TBN, but_channels, correction=0))
+            some = values_TBN.shape[0] * values_TBN.shape[1]
+            number += some
+            sums_C, squares_C = sums_C + some * mean_C, squares_C + some * (variance_C + mean_C.square())
+    assert isinstance(sums_C, Tensor)
+    mean_C = sums_C / number
+    return mean_C, (squares_C / number - mean_C.square()).clamp(min=0)
+
+
+def _synapses_before(network: Network, name: str) -> nn.Conv2d | nn.Linear:
+    """The convolution or linear layer behind which only pools stand up to the operation called ``name``."""
+    (*_, first) = network.back_through_pools(name)
+    synapses = network.parts[first.name]
+    assert network.is_a(first, *SYNAPSES)
+    assert isinstance(synapses, nn.Conv2d | nn.Linear)
+    return synapses
