@@ -1,7 +1,7 @@
 """BITnet: a convolutional network of bddi neurons, trained in the spiking domain (Reddy, BITnet README)."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -37,7 +37,7 @@ from trainables.training.losses import SPIKE_LOSSES, Loss
 from trainables.training.pretraining import trained_source_network
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems, resolved_rate_target
-from trainables.training.task import Prepared, Task
+from trainables.training.task import Prepared, Task, TrainTimeSteps, training_time_steps
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "BITnet6": {"layout": "bitnet", "feature_scale": 4.0, "time_steps": 50},
@@ -67,6 +67,11 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     eval_time_steps: int | None = setting(None, at_least=1, at_most=MOST_TIME_STEPS)
     """The number of time steps of every evaluation, at least time_steps; null takes time_steps. Accuracy after fewer steps
     is part of the curve that every report has."""
+
+    train_time_steps: TrainTimeSteps = setting("fixed", before="fixed")
+    """The time steps of training: fixed, T at every step of the optimiser; mixed, drawn anew for every one, uniformly from 1 … T,
+    which trains one network for all of them (Du et al., ICLR 2025); or descending, 4·T, 2·T and T in three equal parts of the
+    epochs."""
 
     integrate: Integrate = setting("clamped")
     """What a neuron adds to its membrane potential at a step: clamped, the drive bounded to [0, 1] (bddi neurons, as
@@ -158,12 +163,20 @@ class Config(Recipe, SpikeRegularisers, Pruning):
         inactive |= starts if self.pretrain_epochs else {"pretrain_lr", "pretrain_activation"}
         inactive |= set() if has_pools(self.layout, "M", "A") else {"pool_on"}
         inactive |= set() if has_pools(self.layout, "M") else {"pool_gradient"}
+        if self.train_time_steps != "fixed" and set(self.training_time_steps()) == {self.time_steps}:
+            inactive |= {"train_time_steps"}
         return inactive | {"eval_time_steps"} if self.eval_time_steps == self.time_steps else inactive
+
+    def training_time_steps(self) -> Iterable[int]:
+        """Every number of time steps that a step of training may have."""
+        if self.train_time_steps == "mixed":
+            return range(1, self.time_steps + 1)
+        return training_time_steps(self.train_time_steps, self.time_steps, self.epochs)
 
     def resolved(self, num_images: int) -> dict[str, Any]:
         """What the fields come to in training; see ``Recipe.resolved``."""
         values, layout = super().resolved(num_images), scaled_layout(self.layout, self.feature_scale)
-        groups = resolved_groups(self.time_steps, values["time_groups"])
+        groups = resolved_groups(self.training_time_steps(), values["time_groups"])
         values |= {"layout": layout, "feature_scale": 1.0, "time_groups": groups}
         values["rate_target"] = resolved_rate_target(values["rate_target"])
         return values | self.resolved_pruning(self.epochs, convolution_channels(self.layout, self.feature_scale))
@@ -183,6 +196,10 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
     if config.eval_time_steps is not None and config.eval_time_steps < config.time_steps:
         rule = f"eval_time_steps must be at least time_steps ({config.time_steps}); fewer are part of the curve"
         yield RuleError(rule, field="eval_time_steps")
+    if (most := max(config.training_time_steps())) > MOST_TIME_STEPS:
+        factor = most // config.time_steps
+        rule = f"time_steps must be at most {MOST_TIME_STEPS // factor} where descending begins with {factor} times as many"
+        yield RuleError(rule, field="time_steps")
     if config.time_groups != "dyadic" and not 1 <= config.time_groups <= config.time_steps:
         rule = f"time_groups must be dyadic or a number from 1 to time_steps ({config.time_steps})"
         yield RuleError(rule, field="time_groups")
@@ -300,6 +317,7 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
         loss=SPIKE_LOSSES[config.loss],
         seed=seed,
         time_steps=config.time_steps,
+        train_time_steps=config.train_time_steps,
         eval_time_steps=config.eval_time_steps or config.time_steps,
         time_groups=config.time_groups if config.gradient == "rate_collapsed" else None,
         precision=config.precision,

@@ -31,8 +31,8 @@ class Footprint:
         num_parameters: Trainable parameters of the network that is judged.
         operations_per_image: Dense synaptic operations of one evaluated image over all its time steps: what
             ``ops/dense_operations`` will say.
-        training_operations: The same of the forward pass of one image in training; 0 where nothing is trained, as in a
-            conversion without fine-tuning. A source network's are its own.
+        training_operations: The same of the forward pass of one image in training, a mean where its steps differ in T; 0 where
+            nothing is trained, as in a conversion without fine-tuning. A source network's are its own.
         memory_bytes: Predicted peak of a process beyond what it takes before it trains, on plain PyTorch (``training.memory``).
         cpu_memory_bytes: The same on a CPU, where kernels may run that take far less (``training.kernel_memory``).
     """
@@ -62,11 +62,13 @@ def footprint_of(task: Task, recipe: Recipe, input_shape: ImageShape, *, calibra
         judged = folded(network)
         shapes = operation_shapes(network, input_shape)
     predict = partial(memory_bytes, network, shapes, task, recipe, calibration_images=calibration_images)
-    trained = _operations(network, shapes, task.time_steps, constant_input=task.encoding == "constant")
+    operations = partial(_operations, shapes=shapes, constant_input=task.encoding == "constant")
+    shares = task.training_time_steps(recipe.epochs).items()
+    trained = sum(share * operations(network, time_steps=time_steps) for time_steps, share in shares)
     return Footprint(
         num_parameters=sum(parameter.numel() for parameter in judged.parameters()),
-        operations_per_image=_operations(judged, shapes, task.eval_time_steps, constant_input=task.encoding == "constant"),
-        training_operations=trained if recipe.epochs else 0,
+        operations_per_image=operations(judged, time_steps=task.eval_time_steps),
+        training_operations=round(trained) if recipe.epochs else 0,
         memory_bytes=predict(),
         cpu_memory_bytes=predict(kernels=kernels_for(task, recipe, network, judged, input_shape)),
     )

@@ -21,6 +21,7 @@ from trainables.kernels.cpu.memory_limits import (
 from trainables.networks.collapsed import group_sizes
 from trainables.networks.network import Network
 from trainables.spiking.neurons import SpikingNeuron
+from trainables.training.loop import most_kept_trainers
 from trainables.training.task import Task
 
 FLOAT = 4
@@ -42,25 +43,26 @@ class KernelUse:
 NO_KERNELS = KernelUse(training=False, evaluation=False)
 
 
-def kernel_bytes(network: Network, sizes: Mapping[str, int], task: Task, *, trained: bool) -> int:
+def kernel_bytes(network: Network, sizes: Mapping[str, int], task: Task, *, num_epochs: int) -> int:
     """The predicted peak of one thread, beside weights and their ``TABLES``.
 
     Args:
         network: A chain that the kernels take.
         sizes: Of every operation's result, for one image.
         task: How the network is run.
-        trained: Or only evaluated.
+        num_epochs: Of training; 0 where the kernels only evaluate.
     """
     neurons = [sizes[operation.name] for operation in network.operations_of(SpikingNeuron)]
     evaluation = _held(neurons, task.eval_time_steps, 0, EVALUATION_BYTES)
-    if not trained:
+    if not num_epochs:
         return round(evaluation + _listed(neurons, task.eval_time_steps))
-    groups = len(group_sizes(task.time_steps, task.time_groups)) if task.time_groups is not None else 0
-    training = _held(neurons, task.time_steps, groups, GROUPED_BYTES if groups else EXACT_BYTES)
-    lists = _listed(neurons, max(task.time_steps, task.eval_time_steps))
+    time_steps, num_trainers = max(task.training_time_steps(num_epochs)), most_kept_trainers(task)
+    groups = len(group_sizes(time_steps, task.time_groups)) if task.time_groups is not None else 0
+    training = _held(neurons, time_steps, groups, GROUPED_BYTES if groups else EXACT_BYTES)
+    lists = _listed(neurons, max(time_steps, task.eval_time_steps))
     largest = max(neurons[1:], default=0)
     gradients = 2 * 2 * FILLED * max(MOST_SAMPLED_BYTES, 2 * FLOAT * largest)  # by place and by channel, of two layers in turn
-    return round(training + evaluation + lists + gradients)
+    return round(num_trainers * (training + gradients + lists) + evaluation)
 
 
 def _held(neurons: list[int], time_steps: int, groups: int, budget: int) -> float:

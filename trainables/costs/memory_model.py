@@ -121,12 +121,14 @@ def _peaks(
     """Of evaluation, training and calibration, beside the weights."""
     evaluation = _evaluation(network, sizes, task, size_of_parts(EVALUATION_BATCH_SIZE, num_parts))
     if kernels.evaluation:
-        trained = bool(recipe.epochs) and kernels.training
-        yield _Peak(TABLES * parameters + kernel_bytes(network, sizes, task, trained=trained), KERNELS)
+        trained = kernels.training
+        yield _Peak(TABLES * parameters + kernel_bytes(network, sizes, task, num_epochs=recipe.epochs if trained else 0), KERNELS)
     else:
         yield evaluation
     if recipe.epochs and not kernels.training:
-        yield _training(network, sizes, task, size_of_parts(recipe.batch_size, num_parts))
+        yield _training(
+            network, sizes, task, max(task.training_time_steps(recipe.epochs)), size_of_parts(recipe.batch_size, num_parts)
+        )
     if calibration_images:
         activations = (
             FLOAT * calibration_images * sum(sizes[operation.name] for operation in network.operations_of(SpikingNeuron))
@@ -146,13 +148,13 @@ def _evaluation(network: Network, sizes: Mapping[str, int], task: Task, batch_si
     return _Peak(4 * largest + batch_size * FLOAT * membrane_potentials, _gaps(largest))
 
 
-def _training(network: Network, sizes: Mapping[str, int], task: Task, batch_size: int) -> _Peak:
-    results = _elements(network, sizes, task, task.time_steps)
+def _training(network: Network, sizes: Mapping[str, int], task: Task, time_steps: int, batch_size: int) -> _Peak:
+    results = _elements(network, sizes, task, time_steps)
     largest = batch_size * FLOAT * max(results.values())
     if task.time_groups is None:
         stepwise = any(neuron.model.surrogate for _, neuron in network.neurons())
         return _Peak(batch_size * _needed(network, results, collapsed=False) + largest, STEPWISE if stepwise else _gaps(largest))
-    means = _elements(network, sizes, task, len(group_sizes(task.time_steps, task.time_groups)))
+    means = _elements(network, sizes, task, len(group_sizes(time_steps, task.time_groups)))
     return _Peak(batch_size * _needed(network, means, collapsed=True) + COLLAPSED_RESULTS * largest, _gaps(largest))
 
 

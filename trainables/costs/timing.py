@@ -36,7 +36,7 @@ class Timing:
     """How long the parts of a replicate take on this machine, and how often each is done; writing checkpoints is not counted.
 
     Attributes:
-        seconds_per_step: A training step: one batch forward and backward, and the optimiser.
+        seconds_per_step: A training step: one batch forward and backward, and the optimiser; a mean where steps differ in T.
         num_steps: Training steps of all epochs.
         seconds_per_evaluation_batch: 64 images over all time steps; a mean, as costs are counted on validation images alone.
         num_evaluation_batches: Of the validation images for every report, and of the test images once.
@@ -132,14 +132,18 @@ def _evaluate_one_batch(
 
 def _seconds_per_step(task: Task, recipe: Recipe, network: Network, splits: Splits) -> float:
     num_steps = NUM_WARM_UPS + NUM_TIMED_STEPS
-    trainer = Trainer(task, dataclasses.replace(recipe, epochs=max(recipe.epochs, num_steps)), network, splits)
+    used = task.training_time_steps(recipe.epochs)
+    trainer = Trainer(task, dataclasses.replace(recipe, epochs=max(recipe.epochs, num_steps * len(used))), network, splits)
     device = splits.train.labels.device
     positions = torch.arange(batch_sizes(splits.train, recipe)[0], device=device)
-    clock = _Clock(device)
+    seconds = 0.0
     trainer.begin_epoch()
-    for batch in range(NUM_WARM_UPS):
-        trainer.step(1, batch, positions)
-    with clock.running():
-        for batch in range(NUM_WARM_UPS, num_steps):
-            trainer.step(1, batch, positions)
-    return clock.seconds / NUM_TIMED_STEPS
+    for time_steps, share in used.items():
+        clock = _Clock(device)
+        for batch in range(NUM_WARM_UPS):
+            trainer.step(1, batch, positions, time_steps)
+        with clock.running():
+            for batch in range(NUM_WARM_UPS, num_steps):
+                trainer.step(1, batch, positions, time_steps)
+        seconds += share * clock.seconds / NUM_TIMED_STEPS
+    return seconds

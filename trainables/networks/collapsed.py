@@ -10,7 +10,7 @@ spikes, and the mean of the per-step gradient masks in the neurons' place::
 With K = T it is the exact straight-through gradient; its memory and time do not depend on T otherwise.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,10 +38,9 @@ def group_sizes(time_steps: int, groups: TimeGroups) -> list[int]:
     return sizes
 
 
-def resolved_groups(time_steps: int, groups: TimeGroups) -> TimeGroups:
-    """``"dyadic"`` where a number of equal groups makes the dyadic ones; otherwise ``groups``."""
-    dyadic = group_sizes(time_steps, "dyadic")
-    return "dyadic" if groups == len(dyadic) and group_sizes(time_steps, groups) == dyadic else groups
+def resolved_groups(time_steps: Iterable[int], groups: TimeGroups) -> TimeGroups:
+    """``"dyadic"`` where a number of equal groups makes the dyadic ones, whichever of ``time_steps`` it is; else ``groups``."""
+    return "dyadic" if all(group_sizes(number, groups) == group_sizes(number, "dyadic") for number in time_steps) else groups
 
 
 @dataclass

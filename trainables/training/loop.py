@@ -13,7 +13,7 @@ from trainables.data.encodings import ConstantCurrent, SignedPoisson
 from trainables.data.normalisation import Normalisation
 from trainables.data.randomness import generator_for
 from trainables.kernels.choice import evaluator_for, trainer_for
-from trainables.kernels.interface import BackendRequest, Evaluating
+from trainables.kernels.interface import BackendRequest, Evaluating, Training
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import NORMS, Inputs, Network
 from trainables.networks.precision import Precision, forward_torch, precision_fact, rounding
@@ -30,6 +30,8 @@ from trainables.training.task import Encoding, Prepared, Task
 
 EVALUATION_BATCH_SIZE = 64
 ONE_POINT = 0.01
+MOST_KEPT_TRAINERS = 8
+"""Kernels are made for one number of time steps; where that is drawn for every step, so many of them are kept."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -100,6 +102,7 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
             {
                 **prepared.run_facts,
                 **_facts_of_parts(task, network),
+                **_facts_of_time_steps(task, recipe),
                 **machine_facts(device, earlier),
                 **backends,
                 "energy_model": ENERGY_MODEL,
@@ -125,6 +128,17 @@ def _facts_of_parts(task: Task, network: Network) -> dict[str, str]:
     if task.regularisers and task.regularisers.rate_target is not None:
         facts["rate_target"] = "its distance in training is that of the parts of a batch"
     return facts
+
+
+def _facts_of_time_steps(task: Task, recipe: Recipe) -> dict[str, str]:
+    """Says which time steps the training had, where not every step of the optimiser had the same."""
+    used = task.training_time_steps(recipe.epochs)
+    if len(used) == 1:
+        return {}
+    if task.train_time_steps == "mixed":
+        return {"train_time_steps": f"drawn from 1 to {task.time_steps} for every step of the optimiser"}
+    parts = [f"{number} in {round(share * recipe.epochs)}" for number, share in sorted(used.items(), reverse=True)]
+    return {"train_time_steps": f"{', then '.join(parts)} epochs"}
 
 
 def splits_of(recipe: Recipe, dataset: Dataset, device: torch.device) -> Splits:
@@ -156,8 +170,22 @@ class Trainer:
         self._pruner: Pruner | None = None
         if pruning and pruning.prune != "none":
             self._pruner = Pruner(pruning, network, task.seed, is_over=task.pruning_is_over)
-        request = backend_request(task, recipe, recipe.input_shape(splits.image_shape), task.time_steps)
-        self._trainer, self.backend = trainer_for(network, request, task.time_groups, observed_by=needs_layer_observers(task))
+        self._trainers: dict[int, Training | None] = {}
+        self._trainers[task.time_steps], self.backend = self._make_trainer(task.time_steps)
+
+    def _make_trainer(self, time_steps: int) -> tuple[Training | None, str]:
+        task, recipe = self._task, self._recipe
+        request = backend_request(task, recipe, recipe.input_shape(self._splits.image_shape), time_steps)
+        return trainer_for(self._network, request, task.time_groups, observed_by=needs_layer_observers(task))
+
+    def _trainer_for(self, time_steps: int) -> Training | None:
+        """The kernels for so many time steps, None for plain torch; those that were used last are kept."""
+        kept = self._trainers
+        trainer = kept.pop(time_steps) if time_steps in kept else self._make_trainer(time_steps)[0]
+        while len(kept) >= most_kept_trainers(self._task):
+            del kept[next(iter(kept))]
+        kept[time_steps] = trainer
+        return trainer
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the network."""
@@ -185,7 +213,8 @@ class Trainer:
         num_correct = torch.zeros((), dtype=torch.int64, device=device)
         start = time.perf_counter()
         for batch, positions in enumerate(torch.split(order, batch_sizes(train, self._recipe))):
-            loss, num_correct_of_batch = self.step(epoch, batch, positions)
+            time_steps = self._task.time_steps_at(epoch, batch, self._recipe.epochs)
+            loss, num_correct_of_batch = self.step(epoch, batch, positions, time_steps)
             total_loss += loss * len(positions)
             num_correct += num_correct_of_batch
         metrics = {"train/loss": float(total_loss) / len(train), "train/accuracy": float(num_correct) / len(train)}
@@ -202,7 +231,7 @@ class Trainer:
         if self._pruner:
             self._pruner.begin_epoch()
 
-    def step(self, epoch: int, batch: int, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, epoch: int, batch: int, positions: Tensor, time_steps: int) -> tuple[Tensor, Tensor]:
         """One optimiser step on the training images at these positions: their mean loss, and how many were right."""
         recipe, train = self._recipe, self._splits.train
         images_BCHW, labels_B, indices_B = train.batch(positions)
@@ -212,10 +241,10 @@ class Trainer:
         whole = (images_BCHW, labels_B, indices_B)
         self._optimizer.zero_grad(set_to_none=True)
         if (num_parts := self._num_parts(len(positions))) == 1:
-            total_loss, num_correct = self._add_gradients(epoch, *whole, share=1.0)
+            total_loss, num_correct = self._add_gradients(epoch, time_steps, *whole, share=1.0)
         else:
             parts = zip(*(tensor.tensor_split(num_parts) for tensor in whole), strict=True)
-            sums = [self._add_gradients(epoch, *part, share=len(part[0]) / len(positions)) for part in parts]
+            sums = [self._add_gradients(epoch, time_steps, *part, share=len(part[0]) / len(positions)) for part in parts]
             total_loss, num_correct = (torch.as_tensor(sum(values)) for values in zip(*sums, strict=True))
         self._optimizer.step()
         self._schedule.step()
@@ -232,16 +261,16 @@ class Trainer:
         return max(1, min(self._task.num_micro_batches, num_images // fewest))
 
     def _add_gradients(
-        self, epoch: int, images_BCHW: Tensor, labels_B: Tensor, indices_B: Tensor, *, share: float
+        self, epoch: int, time_steps: int, images_BCHW: Tensor, labels_B: Tensor, indices_B: Tensor, *, share: float
     ) -> tuple[Tensor, Tensor]:
         """Run a part of a batch forward and backward: its share of the loss, and how many were right."""
         inputs = encode(self._task.encoding, self._splits, images_BCHW, indices_B, self._task.seed, "train", epoch)
-        if self._trainer:
-            loss, outputs_TBK = self._trainer.gradients(
+        if trainer := self._trainer_for(time_steps):
+            loss, outputs_TBK = trainer.gradients(
                 inputs(0, 1)[0], lambda some_TBK, which: share * self._task.loss(some_TBK, labels_B[which])
             )
             return loss, _num_correct(outputs_TBK, labels_B)
-        outputs_TBK = self._forward(inputs)
+        outputs_TBK = self._forward(inputs, time_steps)
         loss = self._task.loss(outputs_TBK, labels_B)
         if self._penalty:
             loss = loss + self._penalty.total(epoch)
@@ -249,15 +278,20 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach(), _num_correct(outputs_TBK.detach(), labels_B)
 
-    def _forward(self, inputs: Inputs) -> Tensor:
-        task, inputs_TBN = self._task, inputs(0, self._task.time_steps)
+    def _forward(self, inputs: Inputs, time_steps: int) -> Tensor:
+        task, inputs_TBN = self._task, inputs(0, time_steps)
         observers = [observer for observer in (self._penalty, self._pruner) if observer]
-        return forward_torch(self._network, inputs_TBN, task.time_steps, task.time_groups, observers, precision=task.precision)
+        return forward_torch(self._network, inputs_TBN, time_steps, task.time_groups, observers, precision=task.precision)
 
 
 def _num_correct(outputs_TBK: Tensor, labels_B: Tensor) -> Tensor:
     sums_BK = outputs_TBK.sum(dim=0) if len(outputs_TBK) > 1 else outputs_TBK[0]
     return (sums_BK.argmax(dim=1) == labels_B).sum()
+
+
+def most_kept_trainers(task: Task) -> int:
+    """How many kernels, for as many numbers of time steps, are there at once in training."""
+    return min(task.time_steps, MOST_KEPT_TRAINERS) if task.train_time_steps == "mixed" else 1
 
 
 def needs_layer_observers(task: Task) -> str | None:

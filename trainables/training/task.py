@@ -1,18 +1,44 @@
 """What ``training.loop`` trains: a network, its loss, and how it is run."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from trainables.data.datasets import Splits
+from trainables.data.randomness import generator_for
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.network import Network
 from trainables.networks.precision import Precision
 from trainables.training.regularisers import Pruning, SpikeRegularisers
 
 Encoding = Literal["constant", "poisson"]
+TrainTimeSteps = Literal["fixed", "mixed", "descending"]
+
+
+def time_steps_of_epoch(time_steps: int, epoch: int, num_epochs: int) -> int:
+    """Of descending time steps those of an epoch, 1 … num_epochs: 4·T, 2·T and T in three equal parts.
+
+    Where there are fewer than three epochs, the last parts remain.
+    """
+    return time_steps << 3 * (num_epochs - epoch) // num_epochs
+
+
+def training_time_steps(kind: TrainTimeSteps, time_steps: int, num_epochs: int) -> dict[int, float]:
+    """The smallest to the largest number of time steps in training, each with a share.
+
+    The shares are those of the epochs that have it; of mixed ones only the smallest and the largest are there, with equal
+    shares. So what is linear in T has the same mean over these as over all steps of the optimiser.
+    """
+    if kind == "mixed" and time_steps > 1:
+        return {1: 0.5, time_steps: 0.5}
+    if kind != "descending" or not num_epochs:
+        return {time_steps: 1.0}
+    counts = Counter(time_steps_of_epoch(time_steps, epoch, num_epochs) for epoch in range(num_epochs, 0, -1))
+    return {number: count / num_epochs for number, count in counts.items()}
 
 
 @dataclass(frozen=True)
@@ -45,6 +71,7 @@ class Task:
         seed: The replicate's.
         prepare: Gives it its first weights, from a device's data; not called on a resumed replicate.
         time_steps: T while training; 1 for an analogue network.
+        train_time_steps: Whether every step of the optimiser has T time steps, or what else (see ``time_steps_at``).
         eval_time_steps: T of every evaluation.
         encoding: How images become inputs.
         time_groups: K of the rate-collapsed backward pass; None for the network's own gradient.
@@ -64,6 +91,7 @@ class Task:
     seed: int
     prepare: Callable[[Network, Splits], Prepared] = _as_built
     time_steps: int = 1
+    train_time_steps: TrainTimeSteps = "fixed"
     eval_time_steps: int = 1
     encoding: Encoding = "constant"
     time_groups: TimeGroups | None = None
@@ -78,3 +106,20 @@ class Task:
     def __post_init__(self) -> None:
         if self.num_micro_batches < 1:
             raise ValueError(f"num_micro_batches must be at least 1; got {self.num_micro_batches}")
+
+    def time_steps_at(self, epoch: int, batch: int, num_epochs: int) -> int:
+        """The time steps of one step of the optimiser; epochs are counted from 1, batches from 0.
+
+        fixed: T. mixed: uniformly drawn from 1 … T, by names, so that a resumed replicate draws the same. descending: see
+        ``time_steps_of_epoch``.
+        """
+        if self.train_time_steps == "mixed":
+            generator = generator_for(self.seed, "time steps", epoch, batch)
+            return int(torch.randint(1, self.time_steps + 1, (), generator=generator))
+        return (
+            time_steps_of_epoch(self.time_steps, epoch, num_epochs) if self.train_time_steps == "descending" else self.time_steps
+        )
+
+    def training_time_steps(self, num_epochs: int) -> dict[int, float]:
+        """See the function ``training_time_steps``."""
+        return training_time_steps(self.train_time_steps, self.time_steps, num_epochs)

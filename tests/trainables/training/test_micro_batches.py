@@ -193,7 +193,7 @@ def test_one_step_by_hand(tiny_npz: Path, data_folder: Path) -> None:
         task.prepare(network, splits)
         trainer = loop.Trainer(task, config, network, splits)
         trainer.begin_epoch()
-        loss, num_correct = trainer.step(1, 0, torch.arange(16))
+        loss, num_correct = trainer.step(1, 0, torch.arange(16), task.time_steps)
         outcomes.append((float(loss), int(num_correct)))
     assert outcomes[1][0] == pytest.approx(outcomes[0][0], rel=1e-6)
     assert outcomes[1][1] == outcomes[0][1]
