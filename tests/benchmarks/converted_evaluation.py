@@ -28,6 +28,7 @@ from trainables.data.encodings import ConstantCurrent
 from trainables.kernels.choice import evaluator_for
 from trainables.kernels.cpu.evaluation import EventDrivenEvaluator
 from trainables.networks.network import Network
+from trainables.networks.readout import Readout
 from trainables.training.loop import Trainer, backend_request, splits_of
 
 BATCH_SIZE = 32
@@ -94,16 +95,19 @@ def compared(network: Network, images_BCHW: Tensor, time_steps: int, clock: Call
     """
     evaluator = EventDrivenEvaluator(network, (images_BCHW.shape[2], images_BCHW.shape[3]), time_steps)
     evaluator.warm_up()
-    rates = _Rates()
+    rates, readout = _Rates(), Readout(network)
+
+    def by_kernels() -> Tensor:
+        return readout.outputs(evaluator.drives(images_BCHW), time_steps)
 
     def by_torch(*observers: _Rates) -> Tensor:
         return torch.cat([*network.simulate(ConstantCurrent(images_BCHW), time_steps, observers)])
 
-    classes = [outputs_TBK.sum(dim=0).argmax(dim=1) for outputs_TBK in (evaluator.outputs(images_BCHW), by_torch(rates))]
+    classes = [outputs_TBK.sum(dim=0).argmax(dim=1) for outputs_TBK in (by_kernels(), by_torch(rates))]
     same = float((classes[0] == classes[1]).float().mean())
     if same < SAME_CLASS:
         raise ValueError(f"at least {SAME_CLASS:.0%} of the images must have the same class on both sides, but {same:.0%} have")
-    sides: dict[str, Callable[[], Tensor]] = {"event_driven": lambda: evaluator.outputs(images_BCHW), "torch": by_torch}
+    sides: dict[str, Callable[[], Tensor]] = {"event_driven": by_kernels, "torch": by_torch}
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(turns):
         for name, run in sides.items():

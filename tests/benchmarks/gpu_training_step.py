@@ -48,6 +48,7 @@ from trainables.kernels.gpu.triton_backend import TritonTrainer
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.layered import initialise_spiking
 from trainables.networks.network import Network
+from trainables.networks.readout import Readout
 from trainables.networks.shapes import operation_shapes
 from trainables.spiking.surrogates import spike
 from trainables.training.losses import mse_of_rates
@@ -182,8 +183,13 @@ def sides(network: Network, batch_size: int) -> Iterator[tuple[str, Train]]:
 
 def train_ours(network: Network, images_BCHW: Tensor, labels_B: Tensor, time_steps: int, groups: TimeGroups | None) -> Tensor:
     """The outputs of a training step of the Triton backend."""
-    trainer = TritonTrainer(network, time_steps, groups)
-    return trainer.gradients(images_BCHW, lambda outputs_TBK, which: mse_of_rates(outputs_TBK, labels_B[which]))[1]
+    trainer, readout = TritonTrainer(network, time_steps, groups), Readout(network)
+    _, drive_TBK = trainer.gradients(
+        images_BCHW,
+        lambda some_TBK: readout.outputs(some_TBK, time_steps, groups),
+        lambda outputs_TBK, which: mse_of_rates(outputs_TBK, labels_B[which]),
+    )
+    return readout.outputs(drive_TBK, time_steps)
 
 
 def trained(forward: Forward) -> Train:

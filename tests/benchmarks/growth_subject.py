@@ -19,6 +19,7 @@ from trainables.kernels.interface import Backend, BackendRequest, Training
 from trainables.networks.layered import initialise_spiking, synaptic_modules
 from trainables.networks.network import Network
 from trainables.networks.precision import forward_torch
+from trainables.networks.readout import Readout
 from trainables.spiking.costs import OperationCounter
 from trainables.training.losses import mse_of_rates
 
@@ -88,7 +89,9 @@ def work_of(subject: Subject) -> dict[str, float]:
     evaluator, _ = evaluator_for(network, backend_request(subject.point, "auto"))
     counter.next_batch(len(subject.images_BCHW))
     if evaluator:
-        evaluator.outputs(subject.images_BCHW, counter)
+        readout, time_steps = Readout(network), subject.point.time_steps
+        outputs_TBK = readout.outputs(evaluator.drives(subject.images_BCHW, counter), time_steps)
+        counter.outputs(readout.layer, outputs_TBK)
     else:
         torch_outputs(subject, counter)
     metrics, places = counter.metrics(), 0.0
@@ -124,18 +127,24 @@ def steps_of(subject: Subject) -> tuple[dict[str, Step], str]:
         training, backend = trainer_for(network, request, groups, observed_by=None)
         if training is None:
             raise RuntimeError(f"the default backend must be a fast one, but it is {backend}")
-        made[f"ours {name}"] = partial(_kernel_step, subject, training)
+        made[f"ours {name}"] = partial(_kernel_step, subject, training, groups)
         made[f"torch {name}"] = partial(_torch_step, subject, groups)
     evaluating, backend = evaluator_for(network, request)
     assert evaluating
-    made["ours inference"] = lambda: evaluating.outputs(images_BCHW)
+    readout, time_steps = Readout(network), subject.point.time_steps
+    made["ours inference"] = lambda: readout.classes(evaluating.drives(images_BCHW), time_steps)
     made["torch inference"] = lambda: torch_outputs(subject)
     return made, backend
 
 
-def _kernel_step(subject: Subject, trainer: Training) -> None:
+def _kernel_step(subject: Subject, trainer: Training, groups: int | None) -> None:
     subject.network.zero_grad(set_to_none=True)
-    trainer.gradients(subject.images_BCHW, lambda outputs_TBK, which: mse_of_rates(outputs_TBK, subject.labels_B[which]))
+    readout = Readout(subject.network)
+    trainer.gradients(
+        subject.images_BCHW,
+        lambda drive_TBK: readout.outputs(drive_TBK, subject.point.time_steps, groups),
+        lambda outputs_TBK, which: mse_of_rates(outputs_TBK, subject.labels_B[which]),
+    )
 
 
 def _torch_step(subject: Subject, groups: int | None) -> None:

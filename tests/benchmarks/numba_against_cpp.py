@@ -134,7 +134,7 @@ class CppLayer:
         bias = _aligned(in_lane_groups(synapses.bias.detach(), shape.outputs))
         theta = neuron.firing_threshold.detach().flatten().expand(shape.outputs)
         threshold = _aligned(in_lane_groups(theta, shape.outputs, fill=1.0))
-        start = _aligned(in_lane_groups(theta * neuron.model.initial_membrane_potential, shape.outputs))
+        start = _aligned(in_lane_groups(neuron.start(()).flatten().expand(shape.outputs), shape.outputs))
         height, width = shape.map
         self.spikes, potential, mask = words(*results.spikes.shape), zeros(blocks, height * width, WIDE), words(blocks)
         sizes = (*inputs_NTHWV.shape[:2], height, width, inputs_NTHWV.shape[4], shape.channels, blocks)

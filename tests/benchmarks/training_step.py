@@ -35,6 +35,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,11 @@ from tests.benchmarks.spike_rates import PUBLISHED_RATES, set_rates
 from trainables import bitnet
 from trainables.kernels.cpu.evaluation import EventDrivenEvaluator
 from trainables.kernels.cpu.training import EventDrivenTrainer
+from trainables.kernels.interface import OutputsOf
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.layered import initialise_spiking, synaptic_modules
 from trainables.networks.network import Network
+from trainables.networks.readout import Readout
 from trainables.spiking.costs import OperationCounter
 from trainables.training.losses import mse_of_rates
 from trainables.training.memory_peak import MemoryPeak
@@ -147,10 +150,15 @@ def trained(images_BCHW: Tensor, labels_B: Tensor) -> Network:
     for _ in range(TRAINING_STEPS):
         some = torch.randint(len(labels_B), (BATCH_SIZE,), generator=generator)
         optimizer.zero_grad()
-        trainer.gradients(images_BCHW[some], _loss_of(labels_B[some]))
+        trainer.gradients(images_BCHW[some], outputs_of(network, 8, 1), _loss_of(labels_B[some]))
         optimizer.step()
         schedule.step()
     return network
+
+
+def outputs_of(network: Network, time_steps: int, groups: TimeGroups | None) -> OutputsOf:
+    """What the output neurons make of their drive."""
+    return partial(Readout(network).outputs, time_steps=time_steps, groups=groups)
 
 
 def _loss_of(labels_B: Tensor) -> Callable[[Tensor, slice], Tensor]:
@@ -269,7 +277,7 @@ def step_of(name: str, network: Network, images_BCHW: Tensor, labels_B: Tensor, 
     """A training step without the optimiser."""
     if name in OURS:
         trainer = EventDrivenTrainer(network, (SIDE, SIDE), time_steps, OURS[name])
-        return lambda: trainer.gradients(images_BCHW, _loss_of(labels_B))
+        return lambda: trainer.gradients(images_BCHW, outputs_of(network, time_steps, OURS[name]), _loss_of(labels_B))
     run = THEIRS[name](network)
 
     def step() -> None:
@@ -291,8 +299,8 @@ def inferences(network: Network, images_BCHW: Tensor, time_steps: int) -> dict[s
         outputs_TBK: Tensor = network(images_BCHW[None], time_steps)[0]
         return outputs_TBK
 
-    evaluator = EventDrivenEvaluator(network, (SIDE, SIDE), time_steps)
-    return {"loop": stepwise, "torch": folded, "event_driven": lambda: evaluator.outputs(images_BCHW)}
+    evaluator, classes = EventDrivenEvaluator(network, (SIDE, SIDE), time_steps), Readout(network).classes
+    return {"loop": stepwise, "torch": folded, "event_driven": lambda: classes(evaluator.drives(images_BCHW), time_steps)}
 
 
 def timed(by_name: dict[str, Step], num_threads: int) -> dict[str, float]:
@@ -312,7 +320,7 @@ def floor(network: Network, images_BCHW: Tensor, inference_s: float) -> dict[str
     """The additions of a forward pass with T = 16, and how near to their time we are."""
     counter = OperationCounter()
     counter.next_batch(len(images_BCHW))
-    EventDrivenEvaluator(network, (SIDE, SIDE), 16).outputs(images_BCHW, counter)
+    EventDrivenEvaluator(network, (SIDE, SIDE), 16).drives(images_BCHW, counter)
     additions = counter.metrics()["ops/effective_acs"] * len(images_BCHW)
     floor_s = additions * seconds_per_addition(NEAREST_KIB)
     return {"additions": additions, "bytes": 4 * additions, "seconds": floor_s, "share": round(floor_s / inference_s, 2)}

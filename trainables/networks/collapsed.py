@@ -57,9 +57,14 @@ class _Signal:
 
 
 def forward_collapsed(
-    network: Network, inputs_TBN: Tensor, time_steps: int, groups: TimeGroups, observers: Sequence[Observer] = ()
+    network: Network,
+    inputs_TBN: Tensor,
+    time_steps: int,
+    groups: TimeGroups,
+    observers: Sequence[Observer] = (),
+    until: str | None = None,
 ) -> Tensor:
-    """What ``network(inputs_TBN, time_steps)`` gives, ``[T, B, …]``, with the rate-collapsed gradient.
+    """What ``network(inputs_TBN, time_steps, until=until)`` gives, ``[T, B, …]``, with the rate-collapsed gradient.
 
     Dropout and batch norms are not supported: both passes would draw and count on their own.
     """
@@ -73,8 +78,10 @@ def forward_collapsed(
             outputs_TBN = Ungroup.apply(signal.means_KBN, signal.values_TBN, sizes)
             for observer in observers:
                 observer.outputs(network.layers[operation.name], outputs_TBN)
+        if operation.name == until:
+            break
         network.forget(results, number)
-    last = results[network.operations[-1].name]
+    last = results[until or network.operations[-1].name]
     result: Tensor = Ungroup.apply(last.means_KBN, last.values_TBN, sizes)
     return result
 

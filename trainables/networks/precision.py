@@ -30,6 +30,7 @@ def forward_torch(
     observers: Sequence[Observer] = (),
     *,
     precision: Precision = "float32",
+    until: str | None = None,
 ) -> Tensor:
     """The outputs of a training step, ``[T, B, …]`` in float32, by plain PyTorch; bfloat16 is its autocast.
 
@@ -40,11 +41,12 @@ def forward_torch(
         groups: Of the rate-collapsed gradient; None for the network's own.
         observers: See every layer's inputs and outputs.
         precision: float32 leaves everything as it is.
+        until: Name of the operation whose result is asked for, instead of the last.
     """
     with rounding(precision, inputs_TBN.device):
         if groups is not None:
-            return forward_collapsed(network, inputs_TBN, time_steps, groups, observers).float()
-        outputs_TBK, _ = network(inputs_TBN, time_steps, observers=observers)
+            return forward_collapsed(network, inputs_TBN, time_steps, groups, observers, until).float()
+        outputs_TBK, _ = network(inputs_TBN, time_steps, observers=observers, until=until)
     result: Tensor = outputs_TBK.float()
     return result
 

@@ -3,6 +3,8 @@
 import math
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from trainables.kernels.interface import BackendRequest, Evaluating, Training
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import NORMS, Inputs, Network
 from trainables.networks.precision import Precision, forward_torch, precision_fact, rounding
+from trainables.networks.readout import Readout, Tally
 from trainables.networks.rewriting import folded, refresh_folded
 from trainables.spiking.costs import ENERGY_MODEL, OperationCounter, footprint_bytes
 from trainables.training.checkpoints import CheckpointFolder, trained_once
@@ -159,6 +162,7 @@ class Trainer:
 
     def __init__(self, task: Task, recipe: Recipe, network: Network, splits: Splits) -> None:
         self._task, self._recipe, self._network, self._splits = task, recipe, network, splits
+        self._readout = Readout(network, task.ties)
         self._optimizer = _optimizer(recipe, network)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer, max_lr=recipe.lr, total_steps=recipe.epochs * len(batch_sizes(splits.train, recipe))
@@ -265,28 +269,40 @@ class Trainer:
     ) -> tuple[Tensor, Tensor]:
         """Run a part of a batch forward and backward: its share of the loss, and how many were right."""
         inputs = encode(self._task.encoding, self._splits, images_BCHW, indices_B, self._task.seed, "train", epoch)
+        outputs_of = partial(self._readout.outputs, time_steps=time_steps, groups=self._task.time_groups)
         if trainer := self._trainer_for(time_steps):
-            loss, outputs_TBK = trainer.gradients(
-                inputs(0, 1)[0], lambda some_TBK, which: share * self._task.loss(some_TBK, labels_B[which])
+            loss, drive_TBK = trainer.gradients(
+                inputs(0, 1)[0], outputs_of, lambda some_TBK, which: share * self._task.loss(some_TBK, labels_B[which])
             )
-            return loss, _num_correct(outputs_TBK, labels_B)
-        outputs_TBK = self._forward(inputs, time_steps)
+            return loss, self._num_correct(drive_TBK, labels_B, time_steps)
+        drive_TBK = self._forward(inputs, time_steps)
+        outputs_TBK = outputs_of(drive_TBK)
+        for observer in self._observers() if self._readout.neuron else ():
+            observer.outputs(self._readout.layer, outputs_TBK)
         loss = self._task.loss(outputs_TBK, labels_B)
         if self._penalty:
             loss = loss + self._penalty.total(epoch)
         loss = loss * share if share < 1 else loss
         loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach(), _num_correct(outputs_TBK.detach(), labels_B)
+        return loss.detach(), self._num_correct(drive_TBK.detach(), labels_B, time_steps)
 
     def _forward(self, inputs: Inputs, time_steps: int) -> Tensor:
-        task, inputs_TBN = self._task, inputs(0, time_steps)
-        observers = [observer for observer in (self._penalty, self._pruner) if observer]
-        return forward_torch(self._network, inputs_TBN, time_steps, task.time_groups, observers, precision=task.precision)
+        """The output layer's drive."""
+        return forward_torch(
+            self._network,
+            inputs(0, time_steps),
+            time_steps,
+            self._task.time_groups,
+            self._observers(),
+            precision=self._task.precision,
+            until=self._readout.until,
+        )
 
+    def _observers(self) -> list[SpikePenalty | Pruner]:
+        return [observer for observer in (self._penalty, self._pruner) if observer]
 
-def _num_correct(outputs_TBK: Tensor, labels_B: Tensor) -> Tensor:
-    sums_BK = outputs_TBK.sum(dim=0) if len(outputs_TBK) > 1 else outputs_TBK[0]
-    return (sums_BK.argmax(dim=1) == labels_B).sum()
+    def _num_correct(self, drive_TBK: Tensor, labels_B: Tensor, time_steps: int) -> Tensor:
+        return (self._readout.classes(drive_TBK, time_steps) == labels_B).sum()
 
 
 def most_kept_trainers(task: Task) -> int:
@@ -352,20 +368,37 @@ def _judge(
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
     """The metrics and curves of a report: of the validation images, and once of the test images."""
     counter = OperationCounter()
-    accuracy_at_t = evaluate(task, network, splits, splits.validation, purpose="validation", counter=counter, evaluator=evaluator)
+    validated = evaluate(task, network, splits, splits.validation, purpose="validation", counter=counter, evaluator=evaluator)
+    accuracy_at_t = validated.accuracy_at_t
     metrics = {
         "val/accuracy": accuracy_at_t[-1],
         **counter.metrics(),
         "footprint_bytes": float(footprint_bytes(network)),
     }
     curves = {"accuracy_at_t": accuracy_at_t, **counter.curves()}
+    if validated.ties_at_t is not None:
+        metrics["val/ties"], curves["ties_at_t"] = validated.ties_at_t[-1], validated.ties_at_t
     if task.eval_time_steps > 1:
         metrics["val/steps_to_within_one_point"] = float(steps_to_within(accuracy_at_t, ONE_POINT))
         metrics["val/mean_accuracy_over_t"] = sum(accuracy_at_t) / len(accuracy_at_t)
     if final:
-        curves["test/accuracy_at_t"] = evaluate(task, network, splits, splits.test, purpose="test", evaluator=evaluator)
-        metrics["test/accuracy"] = curves["test/accuracy_at_t"][-1]
+        tested = evaluate(task, network, splits, splits.test, purpose="test", evaluator=evaluator)
+        curves["test/accuracy_at_t"] = tested.accuracy_at_t
+        metrics["test/accuracy"] = tested.accuracy_at_t[-1]
     return metrics, curves
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation finds up to every time step, as fractions of the images.
+
+    Attributes:
+        accuracy_at_t: Images whose class is right.
+        ties_at_t: Images whose largest spike count several classes have; None where there are no output neurons.
+    """
+
+    accuracy_at_t: list[float]
+    ties_at_t: list[float] | None
 
 
 @torch.no_grad()
@@ -378,36 +411,48 @@ def evaluate(
     purpose: str,
     counter: OperationCounter | None = None,
     evaluator: Evaluating | None = None,
-) -> list[float]:
-    """Accuracy of the outputs summed up to step t, for t = 1 … eval_time_steps, in one pass.
+) -> Evaluation:
+    """Judge the outputs summed up to step t, for t = 1 … eval_time_steps, in one pass.
 
-    ``evaluator`` runs the network, or plain torch if it is None. Equal sums go to the lower class index.
+    ``evaluator`` runs the network, or plain torch if it is None. ``task.ties`` says to which class equal spike counts go.
     """
     network.eval()
-    correct_T: list[int] = [0] * task.eval_time_steps
+    readout = Readout(network, task.ties)
+    correct_T, tied_T = [0] * task.eval_time_steps, [0] * task.eval_time_steps
     for images_BCHW, labels_B, indices_B in part.batches(size_of_parts(EVALUATION_BATCH_SIZE, task.num_micro_batches)):
         if counter:
             counter.next_batch(len(labels_B))
         inputs = encode(task.encoding, splits, images_BCHW, indices_B, task.seed, purpose)
-        sums_BK: Tensor | float = 0.0
-        t = 0
+        tally, t = Tally(readout), 0
         pieces: Iterable[Tensor]
         if evaluator:
-            pieces = [evaluator.outputs(inputs(0, 1)[0], counter)]
+            pieces = [evaluator.drives(inputs(0, 1)[0], counter)]
         else:
             pieces = network.simulate(
-                inputs, task.eval_time_steps, [counter] if counter else (), num_micro_batches=task.num_micro_batches
+                inputs,
+                task.eval_time_steps,
+                [counter] if counter else (),
+                readout.until,
+                num_micro_batches=task.num_micro_batches,
             )
-        for outputs_TBK in _rounded(pieces, task.precision, images_BCHW.device):
-            sums_TBK = outputs_TBK.cumsum(dim=0) + sums_BK
-            sums_BK = sums_TBK[-1]
-            for correct in (sums_TBK.argmax(dim=2) == labels_B).sum(dim=1).tolist():
-                correct_T[t] += correct
-                t += 1
-    return [correct / len(part) for correct in correct_T]
+        for drive_TBK in _rounded(pieces, task.precision, images_BCHW.device):
+            steps = tally.add(drive_TBK)
+            if counter and readout.neuron:
+                counter.outputs(readout.layer, steps.outputs_TBK)
+            _add_up(correct_T, t, steps.classes_TB == labels_B)
+            if steps.tied_TB is not None:
+                _add_up(tied_T, t, steps.tied_TB)
+            t += len(drive_TBK)
+    accuracy_at_t, ties_at_t = ([number / len(part) for number in numbers] for numbers in (correct_T, tied_T))
+    return Evaluation(accuracy_at_t, ties_at_t if readout.neuron else None)
+
+
+def _add_up(numbers_T: list[int], start: int, which_TB: Tensor) -> None:
+    for t, number in enumerate(which_TB.sum(dim=1).tolist(), start=start):
+        numbers_T[t] += number
 
 
 def _rounded(pieces: Iterable[Tensor], precision: Precision, device: torch.device) -> Iterator[Tensor]:
-    """The outputs that a simulation makes one after another, each computed in this precision, as float32."""
+    """The drives that a simulation makes one after another, each computed in this precision, as float32."""
     with rounding(precision, device):
         yield from (piece.float() for piece in pieces)

@@ -21,6 +21,7 @@ from torch import Tensor
 from trainables.data.normalisation import Normalisation, downscale
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import Network
+from trainables.networks.readout import Readout, Tally
 from trainables.networks.rewriting import folded
 from trainables.training.loop import EVALUATION_BATCH_SIZE, encode, resolve_device
 from trainables.training.recipe import Recipe
@@ -81,7 +82,9 @@ class Classifier:
         self._network: Network = folded(network).eval()
 
     def predict(self, images: Any, params: Mapping[str, Any] | None = None) -> NDArray[np.float32]:
-        """Class scores ``[B, classes]``: the outputs summed over all time steps, the largest of which is the class.
+        """Class scores ``[B, classes]``, the largest of which is the class: the spike counts of all time steps, or the summed
+        outputs of a network whose output layer does not spike. Where the membrane potential breaks ties of spike counts, a part
+        of a spike is added to them: see ``Readout.scores``.
 
         Args:
             images: uint8 ``[B, height, width, channels]`` as in the data set, or a mapping with those as ``images``.
@@ -110,11 +113,11 @@ class Classifier:
     def _scores(self, images_BCHW: Tensor, indices_B: Tensor, time_steps: int, seed: int) -> Tensor:
         images_BCHW = downscale(images_BCHW.to(self._device), self._downscale)
         inputs = encode(self._task.encoding, self._normalisation, images_BCHW, indices_B, seed, PURPOSE)
-        sums_BK: Tensor | float = 0.0
-        for outputs_TBK in self._network.simulate(inputs, time_steps):
-            sums_BK = outputs_TBK.cumsum(dim=0)[-1] + sums_BK  # as ``evaluate`` adds them up
-        assert isinstance(sums_BK, Tensor)
-        return sums_BK.cpu()
+        readout = Readout(self._network, self._task.ties)
+        tally = Tally(readout)  # as ``evaluate`` adds them up
+        for drive_TBK in self._network.simulate(inputs, time_steps, until=readout.until):
+            tally.add(drive_TBK)
+        return tally.scores().cpu()
 
 
 def describe(trainable: str, config: Recipe, seed: int, image_shape: ImageShape, num_classes: int) -> Trained:

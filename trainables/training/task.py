@@ -13,6 +13,7 @@ from trainables.data.randomness import generator_for
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.network import Network
 from trainables.networks.precision import Precision
+from trainables.networks.readout import Ties
 from trainables.training.regularisers import Pruning, SpikeRegularisers
 
 Encoding = Literal["constant", "poisson"]
@@ -76,6 +77,7 @@ class Task:
         encoding: How images become inputs.
         time_groups: K of the rate-collapsed backward pass; None for the network's own gradient.
         precision: Of the convolutions.
+        ties: Which of several classes with equally many spikes is the answer.
         pruning_is_over: Whether filters that are pruned stay so, and no more are.
         report_prepared: Whether the prepared network gets a report before any training.
         keep_weights: Whether a finished replicate keeps its weights, for its children or as a model to be loaded.
@@ -96,6 +98,7 @@ class Task:
     encoding: Encoding = "constant"
     time_groups: TimeGroups | None = None
     precision: Precision = "float32"
+    ties: Ties = "lowest_class"
     regularisers: SpikeRegularisers | None = None
     pruning: Pruning | None = None
     pruning_is_over: bool = False

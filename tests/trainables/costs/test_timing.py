@@ -89,7 +89,7 @@ def test_counts_are_those_of_training(
     timed = trainable.timing(config, seed=0, dataset=dataset)
     batches = steps = 0
 
-    def evaluate(task: Any, network: Any, splits: Any, part: Any, **options: Any) -> list[float]:
+    def evaluate(task: Any, network: Any, splits: Any, part: Any, **options: Any) -> loop.Evaluation:
         nonlocal batches
         batches += math.ceil(len(part) / loop.EVALUATION_BATCH_SIZE)
         return real_evaluate(task, network, splits, part, **options)

@@ -24,6 +24,7 @@ from trainables.kernels.gpu.triton_backend import forward_triton, simulate_trito
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.network import Network
 from trainables.networks.precision import DTYPES, Precision, forward_torch
+from trainables.networks.readout import Readout
 from trainables.networks.shapes import operation_shapes
 from trainables.spiking.costs import OperationCounter
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
@@ -131,10 +132,11 @@ def test_networks_equal_the_definition(
     expected_TBK = forward_torch(network, inputs_TBN, T, groups)
     dtype = DTYPES[precision]
     if groups is None:
-        outputs_TBK = forward_fused(network, inputs_TBN, T, dtype=dtype, num_folded_images=6)
+        drive_TBK = forward_fused(network, inputs_TBN, T, dtype=dtype, num_folded_images=6)
     else:
-        outputs_TBK = forward_fused_collapsed(network, inputs_TBN, T, groups, dtype=dtype, num_folded_images=6)
-    assert outputs_TBK.dtype == torch.float32
+        drive_TBK = forward_fused_collapsed(network, inputs_TBN, T, groups, dtype=dtype, num_folded_images=6)
+    assert drive_TBK.dtype == torch.float32
+    outputs_TBK = Readout(network).outputs(drive_TBK, T, groups)
     assert expected_TBK.sum() > 0
     assert torch.equal(outputs_TBK, expected_TBK)
     expected = gradients(network, expected_TBK)
@@ -158,7 +160,8 @@ def test_observers_see_spikes_with_gradient() -> None:
     """A penalty on all layers' spikes has the same gradient as in plain PyTorch."""
     network, inputs_TBN = chain_of(layout="8 M 8").to(DEVICE), inputs_of("constant", T).to(DEVICE)
     ours, theirs = Rates(), Rates()
-    forward_triton(network, inputs_TBN, T, observers=[ours], precision="float32")
+    readout, drive_TBK = Readout(network), forward_triton(network, inputs_TBN, T, observers=[ours], precision="float32")
+    ours.outputs(readout.layer, readout.outputs(drive_TBK, T))
     forward_torch(network, inputs_TBN, T, observers=[theirs])
     assert torch.allclose(torch.stack(ours.means), torch.stack(theirs.means))
     parameters = list(network.parameters())
@@ -172,11 +175,14 @@ def test_evaluation_counts_the_same() -> None:
     ours, theirs = OperationCounter(), OperationCounter()
     for counter in (ours, theirs):
         counter.next_batch(inputs.num_images)
-    outputs_TBK = torch.cat(list(simulate_triton(network, inputs, T, [ours], num_micro_batches=128)))
+    readout = Readout(network)
+    drive_TBK = torch.cat(list(simulate_triton(network, inputs, T, [ours], num_micro_batches=128)))
+    outputs_TBK = readout.outputs(drive_TBK, T)
+    ours.outputs(readout.layer, outputs_TBK)
     with torch.no_grad():
         expected_TBK = torch.cat(list(network.simulate(inputs, T, [theirs])))
     assert torch.equal(outputs_TBK, expected_TBK)
-    assert torch.equal(triton_backend.TritonEvaluator(network, T).outputs(inputs(0, 1)[0]), expected_TBK)
+    assert torch.equal(triton_backend.TritonEvaluator(network, T).drives(inputs(0, 1)[0]), drive_TBK)
     assert ours.metrics() == pytest.approx(theirs.metrics())
 
 
@@ -198,9 +204,10 @@ def test_engine_adds_up_pieces(groups: TimeGroups | None, monkeypatch: pytest.Mo
         return mse_of_rates(outputs_TBK, labels_B[which])
 
     made = triton_backend.TritonTrainer(network, T, groups, precision="float32")
-    loss, outputs_TBK = made.gradients(images_BCHW, loss_of)
+    readout = Readout(network)
+    loss, drive_TBK = made.gradients(images_BCHW, lambda some_TBK: readout.outputs(some_TBK, T, groups), loss_of)
     assert seen == [slice(0, 2), slice(2, 3)]
-    assert torch.equal(outputs_TBK, expected_TBK)
+    assert torch.equal(readout.outputs(drive_TBK, T), expected_TBK)
     torch.testing.assert_close(loss, mse_of_rates(expected_TBK, labels_B).detach())
     grads = [parameter.grad - 1 for parameter in parameters if parameter.grad is not None]
     for grad, want in zip(grads, expected, strict=True):

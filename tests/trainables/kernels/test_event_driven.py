@@ -28,6 +28,7 @@ from trainables.kernels.interface import BackendRequest
 from trainables.networks.collapsed import TimeGroups, forward_collapsed
 from trainables.networks.layered import initialise_spiking
 from trainables.networks.network import Network
+from trainables.networks.readout import Readout
 from trainables.spiking.costs import OperationCounter
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
 from trainables.spiking.pools import LargestCountPool
@@ -71,8 +72,14 @@ def gradients_of(
     network.zero_grad()
     height, width = images_BCHW.shape[2:]
     made = EventDrivenTrainer(network, (height, width), time_steps, groups)
-    _, outputs_TBK = made.gradients(images_BCHW, lambda some_TBK, which: mse_of_rates(some_TBK, labels_B[which]))
-    return outputs_TBK, [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    readout = Readout(network)
+    _, drive_TBK = made.gradients(
+        images_BCHW,
+        lambda some_TBK: readout.outputs(some_TBK, time_steps, groups),
+        lambda some_TBK, which: mse_of_rates(some_TBK, labels_B[which]),
+    )
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    return readout.outputs(drive_TBK, time_steps).detach(), gradients
 
 
 @settings(max_examples=40)
@@ -146,8 +153,8 @@ def test_every_batch_is_as_good_as_the_first(layout: str) -> None:
     batches = []
     for _ in range(2):
         network.zero_grad()
-        _, outputs_TBK = trainer.gradients(images_BCHW, lambda some_TBK, _: some_TBK.mean())
-        batches.append([outputs_TBK, *(parameter.grad for parameter in network.parameters() if parameter.grad is not None)])
+        _, drive_TBK = trainer.gradients(images_BCHW, lambda some_TBK: some_TBK, lambda some_TBK, _: some_TBK.mean())
+        batches.append([drive_TBK, *(parameter.grad for parameter in network.parameters() if parameter.grad is not None)])
     assert len(batches[0]) == 1 + len(list(network.parameters()))
     assert batches[0][1].abs().sum() > 0
     assert all(torch.equal(again, first) for first, again in zip(*batches, strict=True))
@@ -190,7 +197,10 @@ def test_evaluation_and_costs_are_those_of_torch(reset: str, pool: str, per: str
     told.next_batch(6)
     with torch.no_grad():
         expected_TBK = torch.cat(list(network.simulate(ConstantCurrent(images_BCHW), time_steps, [seen])))
-    outputs_TBK = EventDrivenEvaluator(network, (9, 9), time_steps).outputs(images_BCHW, told)
+    readout = Readout(network)
+    outputs_TBK = readout.outputs(EventDrivenEvaluator(network, (9, 9), time_steps).drives(images_BCHW, told), time_steps)
+    if spiking_output:
+        told.outputs(readout.layer, outputs_TBK)
     assert expected_TBK.abs().sum() > 0
     assert torch.equal(outputs_TBK, expected_TBK)
     assert told.metrics() == seen.metrics()
@@ -210,7 +220,7 @@ def test_windows_that_spike_as_one_cost_accumulates(image: Tensor, multiplies: b
         counter.next_batch(1)
     with torch.no_grad():
         list(network.simulate(ConstantCurrent(image.view(1, 1, 4, 4)), 4, [seen]))
-    EventDrivenEvaluator(network, (4, 4), 4).outputs(image.view(1, 1, 4, 4), told)
+    EventDrivenEvaluator(network, (4, 4), 4).drives(image.view(1, 1, 4, 4), told)
     assert told.metrics() == seen.metrics()
     assert (told.metrics()["ops/effective_macs"] > 0) == multiplies
 

@@ -287,7 +287,7 @@ def test_bitnet6_fits() -> None:
 def test_bits_and_counts_by_hand() -> None:
     """Of a layer without a pool, two bits a neuron and step are kept in whole bytes; collapsed, two bytes a group."""
     network = chain_of(layout="9")
-    neurons, bytes_of_map = 9 * 7 * 6 + 3, 2 * 7 * 6 + 1  # 9 channels take two bytes, 3 outputs one
+    neurons, bytes_of_map = 9 * 7 * 6, 2 * 7 * 6  # 9 channels take two bytes; the output layer's spikes are the read-out's
     shapes = operation_shapes(network, SHAPE)
     assert fused_memory(network, shapes, batch_size=8, time_steps=5).kept == 8 * 5 * 2 * bytes_of_map
     assert fused_memory(network, shapes, batch_size=8, time_steps=5, groups=2).kept == 8 * 2 * 2 * neurons

@@ -40,12 +40,13 @@ def test_reports(tiny_npz: Path, data_folder: Path) -> None:
     totals = ("effective_acs", "effective_macs", "dense_operations", "ac_mac_ratio", "energy_pj")
     expected |= {f"ops/{measure}" for measure in totals} | {"footprint_bytes"}
     expected |= {"train/loss", "train/accuracy", "val/accuracy", "time/images_per_s", "memory/peak_bytes"}
-    expected |= {"val/steps_to_within_one_point", "val/mean_accuracy_over_t"}
+    expected |= {"val/steps_to_within_one_point", "val/mean_accuracy_over_t", "val/ties"}
     assert set(reports[0].metrics) == expected
     assert set(reports[-1].metrics) == expected | {"test/accuracy"}
     for report in reports:
         assert len(report.curves["accuracy_at_t"]) == 4
         assert report.curves["accuracy_at_t"][-1] == report.metrics["val/accuracy"]
+        assert (len(report.curves["ties_at_t"]), report.curves["ties_at_t"][-1]) == (4, report.metrics["val/ties"])
         assert report.metrics["sparsity/overall"] == pytest.approx(1 - report.metrics["spike_rate/overall"])
     assert [len(report.curves.get("test/accuracy_at_t", [])) for report in reports] == [0, 0, 0, 4]
 
@@ -55,7 +56,7 @@ def test_test_images_are_looked_at_once(tiny_npz: Path, data_folder: Path, monke
     looked_at: list[int] = []
     evaluate = loop.evaluate
 
-    def watched(task: Any, network: Any, splits: Any, part: Split, **options: Any) -> list[float]:
+    def watched(task: Any, network: Any, splits: Any, part: Split, **options: Any) -> loop.Evaluation:
         looked_at.append(len(part))
         return evaluate(task, network, splits, part, **options)
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,28 +50,29 @@ class EventDrivenEvaluator:
             self._warm_up(torch.zeros(1, first.channels, *first.input_map))
 
     def _warm_up(self, images_BCHW: Tensor) -> None:
-        self.outputs(images_BCHW)
+        self.drives(images_BCHW)
 
     @torch.no_grad()
-    def outputs(self, images_BCHW: Tensor, counter: OperationCounter | None = None) -> Tensor:
-        """The outputs ``[T, B, classes]`` of images that are the same input at every step; ``counter`` is told what they cost.
+    def drives(self, images_BCHW: Tensor, counter: OperationCounter | None = None) -> Tensor:
+        """The output layer's drive ``[T, B, classes]`` for images that are the same input at every step; ``counter`` is told what
+        they cost.
 
         A trainer keeps too few spikes to tell one.
         """
         assert counter is None or not self.training
         weights, num_images = self._weights(), len(images_BCHW)
-        outputs_TBK = torch.empty(self._time_steps, num_images, self._shapes[-1].outputs)
+        drives_TBK = torch.empty(self._time_steps, num_images, self._shapes[-1].outputs)
         costs = BatchCosts(self._shapes, self._time_steps, counter, images_BCHW) if counter else None
         for parts in self._rounds(num_images):
             spaces = self._spaces(parts)
             self._forward(spaces, images_BCHW[parts[0].start : parts[-1].stop], weights)
             for part, space in zip(parts, spaces, strict=True):
-                outputs_TBK[:, part] = self._outputs(space)
+                drives_TBK[:, part] = self._drives(space)
                 if costs:
                     costs.add(space)
         if costs:
             costs.tell()
-        return outputs_TBK
+        return drives_TBK
 
     def _weights(self) -> list[LayerWeights]:
         return [
@@ -155,15 +155,10 @@ class EventDrivenEvaluator:
         if shape.layer.pool == "largest_count":
             pool_largest_count(layer_outputs.spikes, layer_outputs.pooled, shape.border, lists.counts)
 
-    def _outputs(self, space: Workspace) -> Tensor:
-        """The last layer's spikes or drives, ``[T, B, classes]``."""
-        last = self._shapes[-1]
-        if last.layer.neuron is None:
-            drives_NTK = torch.from_numpy(space.forward[-1].drives[: space.num_images]).flatten(2)
-            return drives_NTK[:, :, : last.outputs].transpose(0, 1).contiguous()
-        by_step = np.ascontiguousarray(space.layer_outputs[-1].pooled[:, :, 0, 0].swapaxes(0, 1))
-        bits = np.unpackbits(by_step.view(np.uint8), axis=-1, count=last.outputs, bitorder="little")
-        return torch.from_numpy(bits.astype(np.float32))
+    def _drives(self, space: Workspace) -> Tensor:
+        """The last layer's drives, ``[T, B, classes]``, in the memory of the kernels."""
+        drives_NTK = torch.from_numpy(space.forward[-1].drives[: space.num_images]).flatten(2)
+        return drives_NTK[:, :, : self._shapes[-1].outputs].transpose(0, 1)
 
 
 def _kind(shape: Shape) -> forward.Kind:

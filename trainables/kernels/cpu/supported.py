@@ -1,13 +1,14 @@
 """A network as a chain of layers that the event-driven kernels know, or why it is none."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import nn
 
 from trainables.networks.drive_normalisation import standardisation_of
 from trainables.networks.network import INPUT, Network
+from trainables.networks.readout import Readout
 from trainables.spiking.neurons import SpikingNeuron
 from trainables.spiking.pools import LargestCountPool
 
@@ -21,7 +22,7 @@ class NotAChainError(ValueError):
 
 @dataclass(frozen=True)
 class Layer:
-    """Synapses, their neurons (None for a last layer that is read out as it is), and the 2x2 pool that follows, if any."""
+    """Synapses, their neurons (None of the output layer, whose drive is read out), and the 2x2 pool that follows, if any."""
 
     name: str
     synapses: nn.Conv2d | nn.Linear
@@ -40,7 +41,7 @@ class Layer:
 
 
 def chain_of(network: Network, *, training: bool) -> list[Layer]:
-    """The layers of a network.
+    """The layers of a network; what spikes behind the output layer is the read-out's.
 
     Args:
         network: What ``Network`` has taken apart.
@@ -50,7 +51,9 @@ def chain_of(network: Network, *, training: bool) -> list[Layer]:
         NotAChainError: It is no chain of 3x3 convolutions, then linear layers, each with neurons, some with pools of spikes.
     """
     layers = list(_layers(network, training=training))
-    if not layers or not layers[0].convolution or layers[-1].convolution:
+    if layers and layers[-1].neuron is not None and layers[-1].neuron is Readout(network).neuron:
+        layers[-1] = replace(layers[-1], neuron=None)
+    if not layers or not layers[0].convolution or layers[-1].convolution or layers[-1].neuron:
         raise NotAChainError("takes networks that begin with a convolution and end with a linear layer")
     for layer in layers:
         if training and standardisation_of(layer.synapses) is not None:
@@ -111,14 +114,19 @@ def _check(layer: Layer, *, training: bool) -> None:
         kind = synapses.kernel_size, synapses.stride, synapses.padding, synapses.dilation, synapses.groups
         if kind != ((3, 3), (1, 1), (1, 1), (1, 1), 1):
             raise NotAChainError("takes 3x3 convolutions with stride 1 and padding 1 alone")
-    if neuron is None:
-        if training:
-            raise NotAChainError("trains no output layer without neurons")
-        return
+    if neuron is not None:
+        _check_neurons(layer, neuron, training=training)
+
+
+def _check_neurons(layer: Layer, neuron: SpikingNeuron, *, training: bool) -> None:
     if neuron.leaks:
         raise NotAChainError("takes neurons without a leak alone")
     if neuron.firing_threshold.numel() not in (1, layer.channels):
         raise NotAChainError("takes one firing threshold a layer or one a channel")
+    if isinstance(neuron.model.initial_membrane_potential, str):
+        raise NotAChainError("takes one initial membrane potential for all neurons alone")
+    if training and neuron.model.gradient_margin:
+        raise NotAChainError("trains without a gradient margin alone")
     if training and neuron.model.surrogate is not None:
         raise NotAChainError("takes no surrogate gradients")
     if training and (neuron.model.integrate != "clamped" or neuron.model.reset != "soft"):

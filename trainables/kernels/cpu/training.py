@@ -17,7 +17,7 @@ from trainables.kernels.cpu.evaluation import EventDrivenEvaluator, in_threads
 from trainables.kernels.cpu.memory_limits import EXACT_BYTES, GROUPED_BYTES
 from trainables.kernels.cpu.weights import LayerWeights, add_image_gradient, add_weight_gradient, array
 from trainables.kernels.cpu.workspace import TrainingWorkspace
-from trainables.kernels.interface import LossOf
+from trainables.kernels.interface import LossOf, OutputsOf
 from trainables.networks.collapsed import TimeGroups, group_sizes
 from trainables.networks.network import Network
 
@@ -46,7 +46,7 @@ class EventDrivenTrainer(EventDrivenEvaluator):
 
     def _warm_up(self, images_BCHW: Tensor) -> None:
         parameters = [(parameter, parameter.grad) for shape in self._shapes for parameter in shape.layer.synapses.parameters()]
-        self.gradients(images_BCHW, lambda outputs_TBK, _: outputs_TBK.mean())
+        self.gradients(images_BCHW, lambda drive_TBK: drive_TBK, lambda outputs_TBK, _: outputs_TBK.mean())
         for parameter, grad in parameters:
             parameter.grad = grad
 
@@ -60,11 +60,12 @@ class EventDrivenTrainer(EventDrivenEvaluator):
         num_groups = len(self._groups.sizes) if self._groups else None
         return TrainingWorkspace(self._shapes, num_images, self._time_steps, num_groups, thread=number)
 
-    def gradients(self, images_BCHW: Tensor, loss_of: LossOf) -> tuple[Tensor, Tensor]:
-        """The mean loss over a batch and the outputs ``[T, B, classes]``; gradients are added to the parameters'.
+    def gradients(self, images_BCHW: Tensor, outputs_of: OutputsOf, loss_of: LossOf) -> tuple[Tensor, Tensor]:
+        """The mean loss over a batch and the drive ``[T, B, classes]``; gradients are added to the parameters'.
 
         Args:
             images_BCHW: The same input at every time step.
+            outputs_of: Of the output layer's drive ``[T, B', classes]`` for some images: what the loss sees.
             loss_of: Of outputs ``[T, B', classes]`` and which images of the batch they are of: their mean loss.
         """
         num_images, weights = len(images_BCHW), self._weights()
@@ -74,11 +75,10 @@ class EventDrivenTrainer(EventDrivenEvaluator):
             some, spaces = slice(parts[0].start, parts[-1].stop), self._spaces(parts)
             images = images_BCHW[some]
             self._forward(spaces, images, weights)
-            outputs_TBK = torch.cat([self._outputs(space) for space in spaces], dim=1)
-            loss, grad_TBK = _loss_and_gradient(outputs_TBK, some, loss_of, len(images) / num_images)
+            all_TBK[:, some] = torch.cat([self._drives(space) for space in spaces], dim=1)
+            loss, grad_TBK = _loss_and_gradient(all_TBK[:, some], some, outputs_of, loss_of, len(images) / num_images)
             self._backward(spaces, grad_TBK, weights)
             total_loss += loss
-            all_TBK[:, some] = outputs_TBK
         self._add_summed()
         return total_loss, all_TBK
 
@@ -176,11 +176,13 @@ class EventDrivenTrainer(EventDrivenEvaluator):
                 lists.total[:], lists.total_bias[:] = 0, 0
 
 
-def _loss_and_gradient(outputs_TBK: Tensor, some: slice, loss_of: LossOf, share: float) -> tuple[Tensor, Tensor]:
-    """The part of a batch's loss that some images contribute, and its gradient at their outputs."""
+def _loss_and_gradient(
+    drive_TBK: Tensor, some: slice, outputs_of: OutputsOf, loss_of: LossOf, share: float
+) -> tuple[Tensor, Tensor]:
+    """The part of a batch's loss that some images contribute, and its gradient at the drive of their outputs."""
     with torch.enable_grad():
-        leaf_TBK = outputs_TBK.detach().requires_grad_()
-        loss = loss_of(leaf_TBK, some) * share
+        leaf_TBK = drive_TBK.detach().requires_grad_()
+        loss = loss_of(outputs_of(leaf_TBK), some) * share
         (grad_TBK,) = torch.autograd.grad(loss, leaf_TBK)
     return loss.detach(), grad_TBK
 

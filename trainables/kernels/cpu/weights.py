@@ -60,7 +60,7 @@ def weights_of(
     outputs, weight, neuron = layer.channels, layer.synapses.weight.detach(), layer.neuron
     bias = layer.synapses.bias if layer.synapses.bias is not None else weight.new_zeros(outputs)
     threshold = neuron.firing_threshold.flatten().expand(outputs) if neuron else weight.new_ones(outputs)
-    start = neuron.model.initial_membrane_potential if neuron else 0.0
+    start = neuron.start(()) if neuron else weight.new_zeros(())
     turned = NONE
     if spikes_per_input > 1:
         weight = weight / spikes_per_input
@@ -77,7 +77,7 @@ def weights_of(
         rows=rows,
         bias=array(in_lane_groups(bias, outputs)),
         threshold=array(in_lane_groups(threshold, outputs, fill=1.0)),
-        start=array(in_lane_groups(threshold * start, outputs)),
+        start=array(in_lane_groups(start.flatten().expand(outputs), outputs)),
     )
     return LayerWeights(forward, turned)
 

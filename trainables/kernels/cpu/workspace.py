@@ -18,6 +18,7 @@ from trainables.kernels.cpu.supported import Layer
 
 Map = tuple[int, int]
 Take = Callable[..., Array]
+ALL_BITS = np.uint32(0xFFFFFFFF)
 OVERRUN = 16
 """How many events ``bit_lists.list_bits`` may write beyond the end of a list."""
 
@@ -284,6 +285,7 @@ class TrainingWorkspace(Workspace):
 
     def __init__(self, shapes: list[Shape], num_images: int, time_steps: int, num_groups: int | None, thread: int) -> None:
         super().__init__(shapes, num_images, time_steps)
+        self.layer_outputs[-1].masks[:] = ALL_BITS  # the gradient at the output layer's drive passes as it is
         self.means = [
             Means(shape, num_images, num_groups, with_masks=bool(layer_outputs.masks_kept))
             for shape, layer_outputs in zip(shapes, self.layer_outputs, strict=True)

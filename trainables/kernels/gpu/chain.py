@@ -20,6 +20,7 @@ from torch.nn import functional
 from trainables.kernels.gpu.neurons import Bits, FusedPool, fire, pass_gradient, spikes_of, why_not_these
 from trainables.networks.drive_normalisation import standardisation_of
 from trainables.networks.network import INPUT, NUM_FOLDED_IMAGES, Inputs, Network, Observer, Operation
+from trainables.networks.readout import Readout
 from trainables.spiking.neurons import SpikingNeuron
 from trainables.spiking.pools import SplitTiesMaxPool
 
@@ -43,10 +44,10 @@ class FusedLayer:
 
     Attributes:
         name: The layer's.
-        drive, spikes: Names of the operations that give its drives, and what it passes on.
+        drive, spikes: Names of the operations that give its drives, and what it passes on; the same for the output layer.
         before: Operations between the spikes of the layer before and the synapses: pools that are not fused, flattening.
         synapses: The convolution or linear layer.
-        neuron: Its neurons.
+        neuron: Its neurons; None of the output layer, whose drive is read out.
         pool: The max pool right behind them.
     """
 
@@ -55,7 +56,7 @@ class FusedLayer:
     spikes: str
     before: tuple[nn.Module, ...]
     synapses: nn.Conv2d | nn.Linear
-    neuron: SpikingNeuron
+    neuron: SpikingNeuron | None
     pool: FusedPool
 
 
@@ -63,40 +64,57 @@ BETWEEN = (nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.MaxPool2d, SplitTiesMaxPool, n
 
 
 def fused_layers(network: Network, *, fuse_pools: bool = True) -> list[FusedLayer]:
-    """The chain that a network is.
+    """The chain that a network is; what spikes behind the output layer is the read-out's.
 
     Raises:
         UnfusableError: It is none.
     """
     layers: list[FusedLayer] = []
     before: list[nn.Module] = []
-    operations, last = list(network.operations), INPUT
+    output_neurons = Readout(network).neuron is not None
+    operations, last = network.operations[: len(network.operations) - output_neurons], INPUT
     while operations:
         operation = operations.pop(0)
         if operation.inputs != (last,):
             raise UnfusableError(f"takes a chain of layers, but {operation.name} joins {' and '.join(operation.inputs)}")
         part, last = _part(network, operation), operation.name
         if isinstance(part, nn.Conv2d | nn.Linear):
-            neuron = network.parts[operations[0].name] if operations and operations[0].kind == "module" else None
-            if not isinstance(neuron, SpikingNeuron) or operations[0].inputs != (last,):
-                raise UnfusableError(f"takes neurons right behind synapses, but {operation.name} has none there")
             if standardisation_of(part) is not None:
                 raise UnfusableError("takes no standardised weights")
-            if reason := why_not_these(neuron) or _why_not_this_padding(part):
+            neuron, pool = _behind(network, operation, operations, fuse_pools=fuse_pools)
+            if reason := _why_not_this_padding(part):
                 raise UnfusableError(reason)
-            last = operations.pop(0).name
-            pool: FusedPool = "none"
-            if fuse_pools and operations and operations[0].inputs == (last,):
-                pool = _pool(_part(network, operations[0]))
-            if pool != "none":
-                last = operations.pop(0).name
+            last = operations[(neuron is not None) + (pool != "none") - 1].name if neuron else last
+            del operations[: (neuron is not None) + (pool != "none")]
             layers.append(FusedLayer(network.layers[operation.name], operation.name, last, tuple(before), part, neuron, pool))
             before = []
         elif isinstance(part, BETWEEN) and operations:
             before.append(part)
         else:
             raise UnfusableError(f"takes no {type(part).__name__} where {operation.name} is")
+    if layers and layers[-1].neuron is not None:
+        raise UnfusableError("takes networks that end with synapses, and neurons behind them or not")
     return layers
+
+
+def _behind(
+    network: Network, synapses: Operation, following: list[Operation], *, fuse_pools: bool
+) -> tuple[SpikingNeuron | None, FusedPool]:
+    """The neurons behind a convolution or linear layer, None at the end of the chain, and the pool behind them.
+
+    Raises:
+        UnfusableError: There is something else, or the kernels do not take these neurons.
+    """
+    if not following:
+        return None, "none"
+    neuron = network.parts[following[0].name] if following[0].kind == "module" else None
+    if not isinstance(neuron, SpikingNeuron) or following[0].inputs != (synapses.name,):
+        raise UnfusableError(f"takes neurons right behind synapses, but {synapses.name} has none there")
+    if reason := why_not_these(neuron):
+        raise UnfusableError(reason)
+    if fuse_pools and len(following) > 1 and following[1].inputs == (following[0].name,):
+        return neuron, _pool(_part(network, following[1]))
+    return neuron, "none"
 
 
 def _part(network: Network, operation: Operation) -> nn.Module:
@@ -125,7 +143,7 @@ def forward_fused(
     dtype: torch.dtype = torch.bfloat16,
     num_folded_images: int = FOLDED_IMAGES,
 ) -> Tensor:
-    """What ``network(inputs_TBN, time_steps, observers=observers)`` gives, ``[T, B, …]``, with its gradient.
+    """The output layer's drive, ``[T, B, classes]`` in float32, with its gradient.
 
     Args:
         network: A chain; see ``triton_backend.why_not``.
@@ -166,7 +184,7 @@ def simulate_fused(
     dtype: torch.dtype = torch.bfloat16,
     num_micro_batches: int = 1,
 ) -> Iterator[Tensor]:
-    """What ``network.simulate`` yields, without gradient: ``[steps, B, …]`` for pieces of the T time steps in order."""
+    """The output layer's drive, without gradient: ``[steps, B, classes]`` for pieces of the T time steps in order."""
     layers = fused_layers(network, fuse_pools=not observers)
     weights = low_precision(layers, dtype)
     length = max(2, NUM_FOLDED_IMAGES // num_micro_batches // inputs.num_images)
@@ -191,19 +209,27 @@ def run_piece(
     observers: Sequence[Observer],
     dtype: torch.dtype,
 ) -> Tensor:
-    """The last layer's spikes, float32; ``state`` has the membrane potentials before, and then those after."""
+    """The output layer's drive, float32; ``state`` has the membrane potentials before, and then those after."""
     values_TBN, bits = inputs_TBN, None
     for number, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
         for observer in observers:
             observer.inputs(layer.name, layer.synapses, apply_folded(layer.before, values_TBN).float())
         drive_TBN = _Synapses.apply(values_TBN, bits, layer.synapses.weight, weight, layer)
-        memory = _Memory(state, number, torch.float32 if layer is layers[-1] else dtype, keep=torch.is_grad_enabled())
+        if layer.neuron is None:
+            return output_drive(drive_TBN, layer).expand(time_steps, *drive_TBN.shape[1:])
+        memory = _Memory(state, number, dtype, keep=torch.is_grad_enabled())
         values_TBN = _Neurons.apply(drive_TBN, layer.synapses.bias, layer, time_steps, memory)
         bits = memory.bits
         del drive_TBN  # before the next layer's is made
         for observer in observers:
             observer.outputs(layer.name, values_TBN.float())
-    return values_TBN
+    return values_TBN.float()
+
+
+def output_drive(drive_TBN: Tensor, layer: FusedLayer) -> Tensor:
+    """The drive of an output layer with its bias, float32."""
+    bias = layer.synapses.bias
+    return drive_TBN.float() if bias is None else drive_TBN.float() + bias
 
 
 @dataclass
@@ -242,6 +268,7 @@ class _Neurons(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, drive_TBN: Tensor, bias: Tensor | None, layer: FusedLayer, time_steps: int, memory: _Memory) -> Tensor:
+        assert layer.neuron is not None
         spikes_TBN, v, memory.bits = fire(
             drive_TBN,
             layer.neuron,

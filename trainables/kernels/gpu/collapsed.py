@@ -19,6 +19,7 @@ from trainables.kernels.gpu.chain import (
     bias_gradient,
     fused_layers,
     low_precision,
+    output_drive,
     piece_of,
     synapse_gradients,
 )
@@ -73,7 +74,7 @@ def _count(
     state: list[Tensor | None],
     dtype: torch.dtype,
 ) -> tuple[Tensor, list[Counts]]:
-    """The outputs of some groups, ``[T, B, …]``, and every layer's counts."""
+    """The output layer's drive in some groups, ``[T, B, …]``, and the counts of all layers before it."""
     counts: list[Counts] = []
     outputs = []
     shares = shares_of(sizes, inputs_TBN.device)
@@ -82,6 +83,9 @@ def _count(
         for number, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
             drive_NCHW = apply_synapses(apply_folded(layer.before, values_TBN).flatten(0, 1), weight, layer.synapses)
             drive_TBN = drive_NCHW.view(*values_TBN.shape[:2], *drive_NCHW.shape[1:])
+            if layer.neuron is None:
+                values_TBN = output_drive(drive_TBN, layer).expand(steps, *drive_TBN.shape[1:])
+                continue
             if start == 0:
                 counts.append(counts_for(drive_TBN, layer.pool, sizes, shares))
             values_TBN, state[number], _ = fire(
@@ -92,7 +96,7 @@ def _count(
                 pool=layer.pool,
                 membrane_potential=state[number],
                 keep=counts[number].group(group),
-                dtype=torch.float32 if layer is layers[-1] else dtype,
+                dtype=dtype,
             )
             del drive_NCHW, drive_TBN  # before the next layer's are made
         outputs.append(values_TBN)
@@ -109,12 +113,13 @@ def _pieces(sizes: Sequence[int], length: int) -> Iterator[tuple[int, int, int]]
 
 
 def _stand_in(layers: Sequence[FusedLayer], weights: Sequence[Tensor], means_KBN: Tensor, counts: list[Counts]) -> Tensor:
-    """The groups' mean outputs as autograd sees them: a shape, ``[K, B, …]``, with a gradient."""
+    """The groups' mean drives of the output layer as autograd sees them: a shape, ``[K, B, …]``, with a gradient."""
     kept: Tensor | Counts = means_KBN
     stand_in = means_KBN
-    for layer, weight, own in zip(layers, weights, counts, strict=True):
+    for layer, weight, own in zip(layers, weights, [*counts, None], strict=True):
         stand_in = _Layer.apply(stand_in, layer.synapses.weight, layer.synapses.bias, weight, layer, kept, own)
-        kept = own
+        if own is not None:
+            kept = own
     return stand_in
 
 
@@ -130,16 +135,19 @@ class _Layer(torch.autograd.Function):
         weight: Tensor,
         layer: FusedLayer,
         inputs: Tensor | Counts,
-        counts: Counts,
+        counts: Counts | None,
     ) -> Tensor:
-        del stand_in, parameter
+        del parameter
         ctx.weight, ctx.layer, ctx.inputs, ctx.counts, ctx.has_bias = weight, layer, inputs, counts, bias is not None
-        return weight.new_zeros(()).expand(counts.shape)
+        shape = (*stand_in.shape[:2], len(weight)) if counts is None else counts.shape
+        return weight.new_zeros((), dtype=torch.float32).expand(shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None, None, None, None, None]:
         weight, layer = ctx.weight, ctx.layer
-        grad_TBN = pass_gradient(grads[0], ctx.counts, layer.pool, weight.dtype)
+        grad_TBN = grads[0].to(weight.dtype)
+        if ctx.counts is not None:
+            grad_TBN = pass_gradient(grads[0], ctx.counts, layer.pool, weight.dtype)
         means_TBN = ctx.inputs if isinstance(ctx.inputs, Tensor) else spikes_of(ctx.inputs, weight.dtype)
         grad_means, grad_weight = synapse_gradients(grad_TBN, means_TBN, weight, layer, needs_input_grad=ctx.needs_input_grad[0])
         return grad_means, grad_weight, bias_gradient(grad_TBN) if ctx.has_bias else None, None, None, None, None

@@ -84,7 +84,7 @@ def fused_memory(
     return FusedMemory(
         weights=parameters * (COPIES_OF_WEIGHTS * FLOAT + element),
         kept=(batch_size if one_loss else images) * sum(_kept(layer, shapes, time_steps, groups) for layer in layers),
-        state=images * FLOAT * sum(math.prod(shapes[layer.drive]) for layer in layers),
+        state=images * FLOAT * sum(math.prod(shapes[layer.drive]) for layer in layers if layer.neuron),
         piece=element * max(forward * forward_peak, backward * backward_peak),
         gradient=largest * (element + FLOAT),
     )
@@ -92,6 +92,8 @@ def fused_memory(
 
 def _kept(layer: FusedLayer, shapes: Mapping[str, torch.Size], time_steps: int, groups: TimeGroups | None) -> int:
     """Bytes of an image."""
+    if layer.neuron is None:
+        return 0
     drive_TBN = torch.empty(1, 1, *shapes[layer.drive], device="meta")
     if groups is None:
         return _bytes(bits_for(drive_TBN, layer.pool, time_steps))

@@ -53,6 +53,10 @@ def why_not_these(neuron: SpikingNeuron) -> str | None:
         return "takes clamped neurons with soft reset alone"
     if neuron.trainable or neuron.leaks:
         return "takes no leak and no learnt threshold"
+    if isinstance(model.initial_membrane_potential, str):
+        return "takes one initial membrane potential for all neurons alone"
+    if model.gradient_margin:
+        return "takes no gradient margin"
     if neuron.firing_threshold.numel() != 1:
         return "takes one firing threshold for all neurons of a layer"
     return "takes no surrogate gradient" if model.surrogate else None

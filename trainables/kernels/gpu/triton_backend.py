@@ -1,11 +1,12 @@
-"""The backend for GPUs: what ``training.loop`` may call in the place of a network and of ``forward_collapsed``.
+"""The backend for GPUs: what ``training.loop`` may call in the place of a network and of ``forward_collapsed``, up to the drive
+of the output layer.
 
 ``forward_triton`` and ``simulate_triton`` are functions for any loss and any input. The evaluator and the trainer run images
 that are the same input at every step, and a loss that is a mean over images: then a piece goes forward and backward before the
 next one does, and only the bits of one piece have to be kept.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import torch
@@ -15,6 +16,7 @@ from trainables.data.encodings import ConstantCurrent
 from trainables.kernels.gpu.chain import FOLDED_IMAGES, UnfusableError, forward_fused, fused_layers, piece_of, simulate_fused
 from trainables.kernels.gpu.collapsed import forward_fused_collapsed
 from trainables.kernels.gpu.neurons import fire, pass_gradient, why_no_triton
+from trainables.kernels.interface import LossOf, OutputsOf
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.network import Inputs, Network, Observer
 from trainables.networks.precision import DTYPES, Precision
@@ -66,7 +68,7 @@ def forward_triton(
     *,
     precision: Precision = "bfloat16",
 ) -> Tensor:
-    """The outputs of a training step, ``[T, B, …]`` in float32; arguments as in ``precision.forward_torch``."""
+    """The output layer's drive in a training step, ``[T, B, classes]`` float32; arguments as in ``precision.forward_torch``."""
     dtype = DTYPES[precision]
     if groups is not None:
         return forward_fused_collapsed(network, inputs_TBN, time_steps, groups, dtype=dtype)
@@ -82,7 +84,7 @@ def simulate_triton(
     precision: Precision = "bfloat16",
     num_micro_batches: int = 1,
 ) -> Iterator[Tensor]:
-    """What ``network.simulate`` yields, without gradient."""
+    """The output layer's drive, without gradient, in pieces as ``network.simulate`` has them."""
     return simulate_fused(network, inputs, time_steps, observers, dtype=DTYPES[precision], num_micro_batches=num_micro_batches)
 
 
@@ -98,8 +100,8 @@ class TritonEvaluator:
     def __init__(self, network: Network, time_steps: int, *, precision: Precision = "bfloat16") -> None:
         self._network, self._time_steps, self._precision = network, time_steps, precision
 
-    def outputs(self, images_BCHW: Tensor, counter: Observer | None = None) -> Tensor:
-        """The outputs ``[T, B, classes]`` of images that are the same input at every time step."""
+    def drives(self, images_BCHW: Tensor, counter: Observer | None = None) -> Tensor:
+        """The output layer's drive ``[T, B, classes]`` for images that are the same input at every time step."""
         observers = [counter] if counter else []
         inputs = ConstantCurrent(images_BCHW)
         return torch.cat(list(simulate_triton(self._network, inputs, self._time_steps, observers, precision=self._precision)))
@@ -121,22 +123,23 @@ class TritonTrainer(TritonEvaluator):
         super().__init__(network, time_steps, precision=precision)
         self._groups = groups
 
-    def gradients(self, images_BCHW: Tensor, loss_of: Callable[[Tensor, slice], Tensor]) -> tuple[Tensor, Tensor]:
-        """The mean loss over a batch, and its outputs ``[T, B, classes]``; gradients are added to the parameters'.
+    def gradients(self, images_BCHW: Tensor, outputs_of: OutputsOf, loss_of: LossOf) -> tuple[Tensor, Tensor]:
+        """The mean loss over a batch, and its drive ``[T, B, classes]``; gradients are added to the parameters'.
 
         Args:
             images_BCHW: The same input at every time step.
+            outputs_of: Of the output layer's drive ``[T, B', classes]`` for some images: what the loss sees.
             loss_of: Of outputs ``[T, B', classes]`` and which images of the batch they are of: their mean loss.
         """
         num_images = len(images_BCHW)
         piece, _ = piece_of(num_images, self._time_steps, FOLDED_IMAGES)
-        total_loss, outputs = images_BCHW.new_zeros(()), []
+        total_loss, drives = images_BCHW.new_zeros(()), []
         for start in range(0, num_images, piece):
             which = slice(start, min(start + piece, num_images))
             images_1BCHW = images_BCHW[None, which]
-            outputs_TBK = forward_triton(self._network, images_1BCHW, self._time_steps, self._groups, precision=self._precision)
-            loss = loss_of(outputs_TBK, which) * ((which.stop - start) / num_images)
+            drive_TBK = forward_triton(self._network, images_1BCHW, self._time_steps, self._groups, precision=self._precision)
+            loss = loss_of(outputs_of(drive_TBK), which) * ((which.stop - start) / num_images)
             loss.backward()  # type: ignore[no-untyped-call]
             total_loss += loss.detach()
-            outputs.append(outputs_TBK.detach())
-        return total_loss, torch.cat(outputs, dim=1)
+            drives.append(drive_TBK.detach())
+        return total_loss, torch.cat(drives, dim=1)
