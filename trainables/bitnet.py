@@ -308,7 +308,7 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
         )
         if config.normalisation != "none":
             batches = partial(some_training_inputs, splits, NUM_GAIN_IMAGES, seed, "gain", num_micro_batches=num_micro_batches)
-            start_drives(network, batches, config.time_steps, config.drive_std)
+            start_drives(network, batches, config.time_steps, config.drive_std, num_micro_batches=num_micro_batches)
         return Prepared()
 
     return Task(

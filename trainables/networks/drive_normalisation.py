@@ -11,6 +11,7 @@ All are part of weights and biases once training is over: see ``rewriting.folded
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import torch
@@ -110,7 +111,14 @@ def hidden_neurons(network: Network) -> list[Operation]:
 
 
 @torch.no_grad()
-def start_drives(network: Network, batches: Callable[[], Iterable[Inputs]], time_steps: int, drive_std: float) -> None:
+def start_drives(
+    network: Network,
+    batches: Callable[[], Iterable[Inputs]],
+    time_steps: int,
+    drive_std: float,
+    *,
+    num_micro_batches: int = 1,
+) -> None:
     """Make the standard deviation of every hidden layer's drive ``drive_std``, layer by layer, as it is over time steps, images,
     channels and pixels of ``batches``.
 
@@ -122,16 +130,22 @@ def start_drives(network: Network, batches: Callable[[], Iterable[Inputs]], time
         batches: The inputs to measure on, the same at every call.
         time_steps: T.
         drive_std: κ, in units of the firing threshold.
+        num_micro_batches: See ``Network.simulate``.
     """
+
+    def moments(until: str) -> tuple[Tensor, Tensor]:
+        results = (network.simulate(inputs, time_steps, until=until, num_micro_batches=num_micro_batches) for inputs in batches())
+        return _moments(results)
+
     was_training = network.training
     network.eval()
     for neurons in hidden_neurons(network):
         (source,) = neurons.inputs
         norm = next((operation for operation in network.operations_of(*NORMS) if operation.name == source), None)
         if norm is not None:
-            _start_norm(network.parts[norm.name], _moments(network, batches(), time_steps, norm.inputs[0]), drive_std)
+            _start_norm(network.parts[norm.name], moments(norm.inputs[0]), drive_std)
             continue
-        mean_C, variance_C = _moments(network, batches(), time_steps, source)
+        mean_C, variance_C = moments(source)
         std = float((variance_C.mean() + mean_C.var(unbiased=False)).sqrt())
         if std > SMALLEST_STD:
             synapses = _synapses_before(network, source)
@@ -148,18 +162,17 @@ def _start_norm(norm: nn.Module, moments: Sequence[Tensor], drive_std: float) ->
         statistic.copy_(measured)
 
 
-def _moments(network: Network, batches: Iterable[Inputs], time_steps: int, until: str) -> tuple[Tensor, Tensor]:
-    """The mean and variance of every channel of an operation's result."""
+def _moments(batches: Iterable[Iterable[Tensor]]) -> tuple[Tensor, Tensor]:
+    """The mean and variance of every channel, over time steps, images and pixels; of results in pieces ``[T, B, C, …]``."""
     number = 0
     sums_C: Tensor | float = 0.0
     squares_C: Tensor | float = 0.0
-    for inputs in batches:
-        for values_TBN in network.simulate(inputs, time_steps, until=until):
-            but_channels = [dim for dim in range(values_TBN.dim()) if dim != 2]
-            variance_C, mean_C = (moment.double() for moment in torch.var_mean(values_TBN, but_channels, correction=0))
-            some = values_TBN.shape[0] * values_TBN.shape[1]
-            number += some
-            sums_C, squares_C = sums_C + some * mean_C, squares_C + some * (variance_C + mean_C.square())
+    for values_TBN in chain.from_iterable(batches):
+        but_channels = [dim for dim in range(values_TBN.dim()) if dim != 2]
+        variance_C, mean_C = (moment.double() for moment in torch.var_mean(values_TBN, but_channels, correction=0))
+        some = values_TBN.shape[0] * values_TBN.shape[1]
+        number += some
+        sums_C, squares_C = sums_C + some * mean_C, squares_C + some * (variance_C + mean_C.square())
     assert isinstance(sums_C, Tensor)
     mean_C = sums_C / number
     return mean_C, (squares_C / number - mean_C.square()).clamp(min=0)

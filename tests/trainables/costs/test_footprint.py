@@ -24,6 +24,7 @@ TRAINED: list[tuple[Any, dict[str, Any]]] = [
     (bitnet, {"eval_time_steps": 7, "layout": "4 S 6 M F5"}),
     (bitnet, {"layout": "4 A 6 M", "pool_on": "drive", "image_downscale": 2}),
     (bitnet, {"gradient": "rate_collapsed"}),
+    (bitnet, {"normalisation": "batch_norm", "layout": "4 A 6 M F5", "pool_on": "drive"}),
     (ann, {"layout": "4 S 6 S 8", "batch_norm": True}),
     (ann, {"layout": "resnet20", "feature_scale": 0.125, "dropout": 0.1}),
     (ann, {"layout": "resnet20", "feature_scale": 0.125, "junction_activation": False, "num_plain_convolutions": 3}),

@@ -18,7 +18,10 @@ from trainables.training.configs import identity_of
 
 KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ann": (ann, {"optimizer": "sgd", "flip": True, "prune": "l1"}),
-    "bitnet, a penalty": (bitnet, {"time_steps": 4, "spike_penalty": 0.1, "crop_padding": 1}),
+    "bitnet, a penalty": (
+        bitnet,
+        {"time_steps": 4, "spike_penalty": 0.1, "crop_padding": 1, "normalisation": "weight_standardisation"},
+    ),
     "bitnet, rate-collapsed": (bitnet, {"time_steps": 4, "gradient": "rate_collapsed"}),
     "bitnet, surrogate": (bitnet, {"time_steps": 4, "gradient": "surrogate", "prune": "activation", "prune_epochs": 2}),
     "converted, Poisson": (converted_snn, {"time_steps": 4, "epochs": 1, "finetune_epochs": 1, "encoding": "poisson"}),

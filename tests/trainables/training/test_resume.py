@@ -30,6 +30,8 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     "bitnet, pruning by activation": (bitnet, {"prune": "activation", "prune_epochs": 2, "spike_penalty": 0.01}),
     "bitnet, pretrained": (bitnet, {"pretrain_epochs": 2, "rate_target": 0.2}),
     "bitnet, rate-collapsed": (bitnet, {"gradient": "rate_collapsed", "pool_gradient": "split", "integrate": "raw"}),
+    "bitnet, standardised weights": (bitnet, {"normalisation": "weight_standardisation", "drive_std": 0.5, "prune": "l1"}),
+    "bitnet, batch norms": (bitnet, {"normalisation": "batch_norm", "pool_on": "drive", "gradient": "surrogate"}),
     "bitnet, surrogate": (bitnet, {"gradient": "surrogate"}),
     "converted": (converted_snn, {"epochs": 2, "finetune_epochs": 2, "train_neurons": True}),
     "converted, Poisson, dropout": (

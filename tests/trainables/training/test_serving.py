@@ -20,6 +20,8 @@ from trainables.training.loop import splits_of
 SMALL = {"layout": "4 M 4", "epochs": 1, "batch_size": 32, "validation_fraction": 0.25}
 CASES: list[tuple[ModuleType, dict[str, Any]]] = [
     (bitnet, {"time_steps": 3, "image_downscale": 2}),
+    (bitnet, {"time_steps": 3, "normalisation": "weight_standardisation"}),
+    (bitnet, {"time_steps": 3, "normalisation": "batch_norm", "pool_on": "drive", "initial_membrane_potential": 0.5}),
     (ann, {"batch_norm": True, "mean_per_pixel": True}),
     (converted_snn, {"time_steps": 4, "batch_norm": True, "per": "channel", "bias_correction": True}),
     (converted_snn, {"time_steps": 4, "encoding": "poisson", "readout": "spikes", "finetune_epochs": 1, "train_neurons": True}),
@@ -62,7 +64,7 @@ def test_a_loaded_network_is_the_one_that_was_judged(
 
 def test_random_inputs_are_of_a_seed(tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:
     """The replicate's own seed unless another is given; nothing but a spiking network has time steps."""
-    _, dataset = trained(converted_snn, CASES[3][1], tiny_npz, data_folder, tmp_path)
+    _, dataset = trained(converted_snn, CASES[5][1], tiny_npz, data_folder, tmp_path)
     classifier = serving._load_pyfunc(str(tmp_path / "model"))
     own, again, other = (classifier.predict(dataset.test_images, {"seed": seed}) for seed in (3, None, 4))
     assert (own == again).all()
