@@ -83,11 +83,11 @@ def identity_field_names(config_class: Any) -> set[str]:
 def without_inactive(config: Any) -> Any:
     """The same config with its ``inactive_fields``, which do nothing, at the values ``before`` they existed or their defaults."""
     inactive = config.inactive_fields()
-    values = {field.name: _idle_value(field) for field in dataclasses.fields(config) if field.name in inactive}
+    values = {field.name: _inactive_value(field) for field in dataclasses.fields(config) if field.name in inactive}
     return dataclasses.replace(config, **values)
 
 
-def _idle_value(field: dataclasses.Field[Any]) -> Any:
+def _inactive_value(field: dataclasses.Field[Any]) -> Any:
     before = field.metadata["before"]
     return field.default if before is NO_VALUE else before
 

@@ -34,7 +34,7 @@ from trainables.training.task import Encoding, Prepared, Task
 EVALUATION_BATCH_SIZE = 64
 ONE_POINT = 0.01
 MOST_KEPT_TRAINERS = 8
-"""Kernels are made for one number of time steps; where that is drawn for every step, so many of them are kept."""
+"""Kernels are made for one number of time steps; where that is drawn for every step, this number of them is kept."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -183,7 +183,7 @@ class Trainer:
         return trainer_for(self._network, request, task.time_groups, observed_by=needs_layer_observers(task))
 
     def _trainer_for(self, time_steps: int) -> Training | None:
-        """The kernels for so many time steps, None for plain torch; those that were used last are kept."""
+        """The kernels for a number of time steps, None for plain torch; those that were used last are kept."""
         kept = self._trainers
         trainer = kept.pop(time_steps) if time_steps in kept else self._make_trainer(time_steps)[0]
         while len(kept) >= most_kept_trainers(self._task):
