@@ -167,6 +167,16 @@ class Config(Recipe, SpikeRegularisers, Pruning):
             inactive |= {"train_time_steps"}
         return inactive | {"eval_time_steps"} if self.eval_time_steps == self.time_steps else inactive
 
+    def not_to_vary(self) -> Iterator[RuleError]:
+        """The fields that a study must not vary among configs like this one, each with the rule that it would break."""
+        if self.train_time_steps == "mixed":
+            rule = "time_steps must not vary where train_time_steps is mixed, which trains one network for all of them"
+            repair = (
+                "give time_steps one value there, as every run has the accuracy after each of its steps, "
+                "or write train_time_steps: fixed"
+            )
+            yield RuleError(rule, repair=repair, field="time_steps")
+
     def training_time_steps(self) -> Iterable[int]:
         """Every number of time steps that a step of training may have."""
         if self.train_time_steps == "mixed":

@@ -96,6 +96,10 @@ class Recipe:
         if not known:
             yield RuleError("device must be auto, cpu, or a CUDA device such as cuda:0", field="device")
 
+    def not_to_vary(self) -> Iterator[RuleError]:
+        """The fields that a study must not vary among configs like this one, each with the rule that it would break."""
+        return iter(())
+
     def inactive_fields(self) -> set[str]:
         """The fields that do nothing in this config; identities ignore them."""
         return set()

@@ -14,11 +14,12 @@ from search_spaces.language.designs import (
 )
 from search_spaces.language.expressions import Expression
 from search_spaces.language.rules import RuleError
-from search_spaces.language.space import Cell, Levels, Space, cell_key
+from search_spaces.language.space import Cell, Level, Levels, Space, cell_key
 from studies.engine.binding.configurations import Binder
 from studies.engine.definition.file_model import Design, FractionalFactorial, RandomDesign
 from studies.engine.errors import ProblemCollector, shown
 from studies.run_record import level_in_words, levels_in_words
+from trainables.networks.rules import RuleError as TrainableRuleError
 
 COMPARING = ("one_factor_at_a_time", "leave_one_out", "full_factorial", "fractional_factorial")
 """The designs that compare the levels of factors with a baseline."""
@@ -77,7 +78,9 @@ class DesignReader:
         if design.name == "adaptive_search":
             return [], self._probe()
         if isinstance(design, RandomDesign):
-            return self._random(design), []
+            cells = self._random(design)
+            self._tell_what_must_not_vary(cells)
+            return cells, []
         if not self._is_countable(design.name):
             return [], []
         notes: list[str] = []
@@ -97,6 +100,7 @@ class DesignReader:
         if len(kept) < len(cells) and self._is_well():
             notes = [*notes, *self._left_out(design, cells, kept)]
         self._tell_same_trainings(kept)
+        self._tell_what_must_not_vary(kept)
         self._probe_tuned(kept)
         return kept, notes
 
@@ -231,14 +235,37 @@ class DesignReader:
         condition = "give the factor a condition under which it matters, e.g. {levels: […], when: {…}}"
         self.collector.add(path, rule, value, f"keep one of these levels, or {condition}")
 
+    def _tell_what_must_not_vary(self, cells: Iterable[Cell]) -> None:
+        """Tell the fields that the cells, or what is tuned in them, vary among configurations that do not allow it."""
+        told: dict[str, TrainableRuleError] = {}
+        values: dict[str, dict[Level, None]] = {}
+        for cell in cells:
+            for tuned in self._tuned_probes():
+                config = self.binder.configuration(cell, tuned).config
+                for broken in config.not_to_vary():
+                    told[broken.field] = broken
+                    values.setdefault(broken.field, {})[getattr(config, broken.field)] = None
+        for name, broken in told.items():
+            if len(values[name]) > 1:
+                path = f"tuning.parameters.{name}" if self.tuned and name in self.tuned.names() else self.path_of(name)
+                self.collector.add_broken(path, broken, value=", ".join(map(level_in_words, values[name])))
+
+    def _tuned_probes(self) -> list[Cell]:
+        """Some random values of the tuned parameters; one set of none where nothing is tuned."""
+        if self.tuned is None:
+            return [{}]
+        generator = Random(0)  # noqa: S311  # nothing secret
+        return [self.tuned.random_cell(generator) for _ in range(NUM_TUNED_PROBES)]
+
     def _probe(self) -> list[str]:
         """Check random configurations of a search space; a problem if none of them may be trained, a note if some may not."""
-        accepted = sum(self._accepts(probe) for probe in self._probes())
+        accepted = [probe for probe in self._probes() if self._accepts(probe)]
         if not accepted:
             self._some_are_allowed()
+        self._tell_what_must_not_vary(accepted)
         notes = self._levels_of_one_network() if self._is_well() else []
-        if accepted < NUM_PROBES:
-            notes.append(f"Of {NUM_PROBES} random configurations {accepted} are allowed; the others are not proposed.")
+        if len(accepted) < NUM_PROBES:
+            notes.append(f"Of {NUM_PROBES} random configurations {len(accepted)} are allowed; the others are not proposed.")
         return notes
 
     def _levels_of_one_network(self) -> list[str]:
@@ -262,10 +289,9 @@ class DesignReader:
         """Check for every cell whether some random values of the tuned parameters may be trained."""
         if self.tuned is None or not self._is_well():
             return
-        generator = Random(0)  # noqa: S311  # nothing secret
+        probes = self._tuned_probes()
         for cell in cells:
-            tuned = [self.tuned.random_cell(generator) for _ in range(NUM_TUNED_PROBES)]
-            if not any(self.binder.accepts(cell, values) for values in tuned):
+            if not any(self.binder.accepts(cell, values) for values in probes):
                 rule = "every cell must have values of what is tuned that it may be trained with"
                 value = f"none of {NUM_TUNED_PROBES} random ones for {levels_in_words(cell)}"
                 self.collector.add("tuning.parameters", rule, value, "change the parameters, or the constraints")

@@ -1,5 +1,6 @@
 """Study files: what they become, and what is said of every mistake in them."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,55 @@ def test_mistakes(old: str, new: str, expected: list[str], tiny_study: Path) -> 
     for part in expected:
         assert part in message
     assert "repair: " in message
+
+
+MIXED_TOO = "factors.train_time_steps=[fixed, mixed]", "baseline.train_time_steps=fixed"
+SEARCHED = "design={name: adaptive_search, num_trials: 4}"
+TUNED_STEPS = "tuning={parameters: {time_steps: [2, 4]}, num_trials: 2}"
+RULE = "rule:   time_steps must not vary where train_time_steps is mixed, which trains one network for all of them"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "place"),
+    [
+        (("config.train_time_steps=mixed",), "factors.time_steps"),
+        (("config.train_time_steps=mixed", "design=full_factorial"), "factors.time_steps"),
+        (("config.train_time_steps=mixed", "design={name: random, num_cells: 4}"), "factors.time_steps"),
+        (("config.train_time_steps=mixed", SEARCHED), "factors.time_steps"),
+        (("config.train_time_steps=mixed", SEARCHED, "factors.time_steps={low: 1, high: 8, step: 1}"), "factors.time_steps"),
+        ((*MIXED_TOO, "design=full_factorial"), "factors.time_steps"),
+        ((*MIXED_TOO, "baseline.train_time_steps=mixed"), "factors.time_steps"),
+        ((*MIXED_TOO, SEARCHED), "factors.time_steps"),
+        (("config.train_time_steps=mixed", TUNED_STEPS), "tuning.parameters.time_steps"),
+        (("tuning={parameters: {train_time_steps: [fixed, mixed]}, num_trials: 2}",), "factors.time_steps"),
+    ],
+    ids=str,
+)
+def test_one_network_for_all_time_steps_has_no_levels_of_them(overrides: tuple[str, ...], place: str, tiny_study: Path) -> None:
+    """Mixed time steps train one network for all of them: no design, search or tuning may vary them beside it."""
+    if place == "tuning.parameters.time_steps":
+        changed(changed(tiny_study, "time_steps: 4, ", ""), "  time_steps: [2, 4]\n", "")
+    told = problems_of(tiny_study, *overrides)
+    assert told.count("rule:") == told.count(RULE) == 1
+    assert f" {place}\n" in told
+    assert re.search(r"value:  \d(, \d)+\n", told)
+    assert "repair: give time_steps one value there" in told
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        MIXED_TOO,
+        (*MIXED_TOO, "design=full_factorial", "constraints=[\"train_time_steps == 'fixed' or time_steps == 4\"]"),
+        (*MIXED_TOO, SEARCHED, "factors.time_steps={levels: [2, 4], when: {train_time_steps: fixed}}"),
+        ("config.train_time_steps=descending",),
+        ("config.train_time_steps=mixed", "factors={feature_scale: [0.0625, 0.125]}", "baseline={feature_scale: 0.125}"),
+    ],
+    ids=str,
+)
+def test_one_network_may_stand_beside_others(overrides: tuple[str, ...], tiny_study: Path) -> None:
+    """Where the mixed cells have one number of time steps, the other cells may have any."""
+    assert load_study(str(tiny_study), overrides).question
 
 
 def test_all_problems_at_once(tiny_study: Path) -> None:
