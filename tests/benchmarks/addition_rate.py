@@ -7,7 +7,7 @@ import numpy as np
 
 from trainables.kernels.cpu.compiled.arrays import zeros
 from trainables.kernels.cpu.compiled.compiling import kernel
-from trainables.kernels.cpu.compiled.firing import Column, fire_column
+from trainables.kernels.cpu.compiled.firing import Column, Kind, fire_column
 from trainables.kernels.cpu.compiled.vectors import WIDE, WINDOW
 
 NUM_EVENTS, TURNS = 1_000_000, 5
@@ -39,7 +39,7 @@ def _add(rows: Any, events: Any, bounds: Any, neurons: Any, bits: Any, height: i
         masks_step=0,
         height=height,
     )
-    fire_column(WIDE, True, False, column)
+    fire_column(Kind(WIDE, True, False, np.float32(0), np.float32(1)), column)
 
 
 def seconds_per_addition(table_kib: int) -> float:

@@ -42,10 +42,11 @@ from tests.benchmarks.spike_rates import set_rates
 from tests.benchmarks.training_step import CLASSES, SIDE, images
 from trainables import bitnet
 from trainables.kernels.cpu.compiled.arrays import Array, num_lane_groups, words, zeros
-from trainables.kernels.cpu.compiled.forward import FirstLayerState, Kind, LayerBuffers, LayerOutputs, Weights, convolution_layer
-from trainables.kernels.cpu.evaluation import EventDrivenEvaluator
+from trainables.kernels.cpu.compiled.firing import Kind
+from trainables.kernels.cpu.compiled.forward import FirstLayerState, LayerBuffers, LayerOutputs, Weights, convolution_layer
+from trainables.kernels.cpu.evaluation import EventDrivenEvaluator, kind_of
+from trainables.kernels.cpu.shapes import Shape
 from trainables.kernels.cpu.weights import in_lane_groups
-from trainables.kernels.cpu.workspace import Shape
 from trainables.networks.layered import initialise_spiking
 from trainables.networks.network import Network
 
@@ -196,7 +197,14 @@ def cases(network: Network, num_images: int, function: Compiled) -> list[Case]:
         made.append(
             Case(
                 numba=partial(
-                    _fire, space.forward[number].buffers, shape.channels, inputs, weights[number].forward, results, driven
+                    _fire,
+                    kind_of(shape),
+                    space.forward[number].buffers,
+                    shape.channels,
+                    inputs,
+                    weights[number].forward,
+                    results,
+                    driven,
                 ),
                 cpp=CppLayer(function, shape, results, inputs),
                 numba_spikes=results.spikes,
@@ -208,10 +216,16 @@ def cases(network: Network, num_images: int, function: Compiled) -> list[Case]:
 
 
 def _fire(
-    scratch: LayerBuffers, channels: int, inputs_NTHWV: Array, weights: Weights, results: LayerOutputs, driven: FirstLayerState
+    kind: Kind,
+    scratch: LayerBuffers,
+    channels: int,
+    inputs_NTHWV: Array,
+    weights: Weights,
+    results: LayerOutputs,
+    driven: FirstLayerState,
 ) -> None:
     """Our side, without the pool behind the layer."""
-    convolution_layer(Kind(WIDE, True, False), inputs_NTHWV, channels, weights, scratch, results._replace(pools=False), driven)
+    convolution_layer(kind, inputs_NTHWV, channels, weights, scratch, results._replace(pools=False), driven)
 
 
 def _windows(spikes_NTHW: Array) -> int:

@@ -281,7 +281,7 @@ def test_memory_is_as_docs_draw_it() -> None:
     """The example of docs/kernels.md: 40 channels on 3 x 4 pixels in front of a convolution, 5 x 6 pixels of two words."""
     network = bitnet.build(bitnet.Config(layout="40 8", time_steps=2), (3, 4, 1), CLASSES)
     space = EventDrivenEvaluator(network, (3, 4), 2)._new_space(0, 1)
-    first, second, _ = space.layer_outputs
+    first, second = space.layer_outputs
     assert (first.spikes.shape, first.border) == ((1, 2, 5, 6, 2), 1)
     assert (second.spikes.shape, second.border) == ((1, 2, 3, 4, 1), 0)
     potentials = [lists.buffers.potential.shape for lists in space.forward]

@@ -1,4 +1,7 @@
-"""The cost metrics of a batch, counted from its bits: spikes, operations, and neurons that have ever been active."""
+"""The cost metrics of a batch, counted from its bits: spikes, operations, and neurons that have ever been active.
+
+The spikes of output neurons are not among them: their read-out counts those.
+"""
 
 from functools import reduce
 
@@ -8,8 +11,9 @@ from torch import Tensor
 
 from trainables.kernels.cpu.compiled.arrays import Array, lanes_of, num_lane_groups, words, zeros
 from trainables.kernels.cpu.compiled.counting import count_operations, count_spikes
+from trainables.kernels.cpu.shapes import Shape
 from trainables.kernels.cpu.weights import array, in_lane_groups
-from trainables.kernels.cpu.workspace import Shape, Workspace
+from trainables.kernels.cpu.workspace import Workspace
 from trainables.spiking.costs import OperationCounter
 
 
@@ -41,9 +45,9 @@ class BatchCosts:
 
     def add(self, space: Workspace) -> None:
         """Count the bits of some images."""
-        for number, (shape, layer_outputs) in enumerate(zip(self._shapes, space.layer_outputs, strict=True)):
-            if shape.layer.neuron is not None:
-                count_spikes(layer_outputs.spikes, layer_outputs.border, self._num_spikes[number], self._ever[number])
+        for number, layer_outputs in enumerate(space.layer_outputs):
+            count_spikes(layer_outputs.spikes, layer_outputs.border, self._num_spikes[number], self._ever[number])
+        for number, shape in enumerate(self._shapes):
             if number:
                 before = self._shapes[number - 1]
                 lanes = lanes_of(before.outputs)

@@ -4,19 +4,22 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from trainables.kernels.cpu.compiled import forward
 from trainables.kernels.cpu.compiled.arrays import Array, lanes_of
 from trainables.kernels.cpu.compiled.compiling import one_at_a_time
+from trainables.kernels.cpu.compiled.firing import Kind
 from trainables.kernels.cpu.compiled.first_layer import image_drives
 from trainables.kernels.cpu.compiled.pooling import pool_largest_count
 from trainables.kernels.cpu.cost_counts import BatchCosts
 from trainables.kernels.cpu.memory_limits import EVALUATION_BYTES
+from trainables.kernels.cpu.shapes import Shape, shapes_of
 from trainables.kernels.cpu.supported import chain_of
 from trainables.kernels.cpu.weights import LayerWeights, array, weights_of
-from trainables.kernels.cpu.workspace import Shape, Workspace, shapes_of
+from trainables.kernels.cpu.workspace import Workspace
 from trainables.networks.network import Network
 from trainables.spiking.costs import OperationCounter
 
@@ -75,17 +78,7 @@ class EventDrivenEvaluator:
         return drives_TBK
 
     def _weights(self) -> list[LayerWeights]:
-        return [
-            weights_of(
-                shape.layer,
-                shape.channels,
-                shape.input_map[0] * shape.input_map[1],
-                shape.spikes_per_input,
-                first=number == 0,
-                training=self.training,
-            )
-            for number, shape in enumerate(self._shapes)
-        ]
+        return [weights_of(shape, first=number == 0, training=self.training) for number, shape in enumerate(self._shapes)]
 
     def _rounds(self, num_images: int) -> Iterator[list[slice]]:
         """Which images the threads take at the same time: a few each, all about as many."""
@@ -123,29 +116,26 @@ class EventDrivenEvaluator:
         lanes = lanes_of(first.outputs)
         image_drives(lanes, images.values, weights[0].forward, images.patch, images.taps, images.drives)
         first_layer = self._first_layer_state(space, weights[0].forward)
-        for number, shape in enumerate(self._shapes):
-            if number or not space.fires_again:
-                self._layer(number, shape, space, weights[number].forward, first_layer)
+        for number in range(int(space.fires_again), len(self._shapes)):
+            self._layer(number, space, weights[number].forward, first_layer)
 
     def _first_layer_state(self, space: Workspace, weights: forward.Weights) -> forward.FirstLayerState:
         """What the second layer needs to simulate the first one again."""
         first = self._shapes[0]
         drives, mask, potential = space.images.drives, space.layer_outputs[0].masks[0], space.first_potential
         return forward.FirstLayerState(
-            _kind(first), drives, weights, potential, mask, first.border, fires_again=space.fires_again
+            kind_of(first), drives, weights, potential, mask, first.border, fires_again=space.fires_again
         )
 
-    def _layer(
-        self, number: int, shape: Shape, space: Workspace, weights: forward.Weights, first_layer: forward.FirstLayerState
-    ) -> None:
-        lists, layer_outputs, neuron = space.forward[number], space.layer_outputs[number], shape.layer.neuron
+    def _layer(self, number: int, space: Workspace, weights: forward.Weights, first_layer: forward.FirstLayerState) -> None:
+        shape, lists = self._shapes[number], space.forward[number]
         lanes, inputs = lanes_of(shape.outputs), space.layer_outputs[number - 1].pooled
         drives = space.images.drives if number == 0 else lists.drives[: space.num_images]
         if number and not shape.layer.convolution:
             forward.linear_drives(lanes, inputs, shape.channels, weights, lists.buffers.beginning.events[0], drives)
-        if neuron is None:
+        if shape.layer.neuron is None:
             return
-        kind = _kind(shape)
+        kind, layer_outputs = kind_of(shape), space.layer_outputs[number]
         if number and shape.layer.convolution:
             before = first_layer._replace(fires_again=first_layer.fires_again and number == 1)
             forward.convolution_layer(kind, inputs, shape.channels, weights, lists.buffers, layer_outputs, before)
@@ -161,10 +151,12 @@ class EventDrivenEvaluator:
         return drives_NTK[:, :, : self._shapes[-1].outputs].transpose(0, 1)
 
 
-def _kind(shape: Shape) -> forward.Kind:
-    neuron = shape.layer.neuron
-    assert neuron is not None
-    return forward.Kind(lanes_of(shape.outputs), neuron.model.integrate == "clamped", neuron.model.reset == "hard")
+def kind_of(shape: Shape) -> Kind:
+    """What the neurons of a layer do, in the kernels' words."""
+    assert shape.layer.neuron is not None
+    model = shape.layer.neuron.model
+    passes_above, passes_below = np.float32(-model.gradient_margin), np.float32(1 + model.gradient_margin)
+    return Kind(lanes_of(shape.outputs), model.integrate == "clamped", model.reset == "hard", passes_above, passes_below)
 
 
 def in_threads(function: Callable[..., None], tasks: Sequence[tuple[object, ...]]) -> None:

@@ -6,7 +6,6 @@ from typing import Literal
 
 from torch import nn
 
-from trainables.networks.drive_normalisation import standardisation_of
 from trainables.networks.network import INPUT, Network
 from trainables.networks.readout import Readout
 from trainables.spiking.neurons import SpikingNeuron
@@ -37,7 +36,7 @@ class Layer:
     @property
     def channels(self) -> int:
         """The number of channels of the layer's output."""
-        return self.synapses.weight.shape[0]
+        return self.synapses.out_channels if isinstance(self.synapses, nn.Conv2d) else self.synapses.out_features
 
 
 def chain_of(network: Network, *, training: bool) -> list[Layer]:
@@ -56,8 +55,6 @@ def chain_of(network: Network, *, training: bool) -> list[Layer]:
     if not layers or not layers[0].convolution or layers[-1].convolution or layers[-1].neuron:
         raise NotAChainError("takes networks that begin with a convolution and end with a linear layer")
     for layer in layers:
-        if training and standardisation_of(layer.synapses) is not None:
-            raise NotAChainError("trains no standardised weights")
         _check(layer, training=training)
     return layers
 
@@ -123,10 +120,8 @@ def _check_neurons(layer: Layer, neuron: SpikingNeuron, *, training: bool) -> No
         raise NotAChainError("takes neurons without a leak alone")
     if neuron.firing_threshold.numel() not in (1, layer.channels):
         raise NotAChainError("takes one firing threshold a layer or one a channel")
-    if isinstance(neuron.model.initial_membrane_potential, str):
-        raise NotAChainError("takes one initial membrane potential for all neurons alone")
-    if training and neuron.model.gradient_margin:
-        raise NotAChainError("trains without a gradient margin alone")
+    if training and neuron.learnt_start is not None:
+        raise NotAChainError("trains no learnt initial membrane potential")
     if training and neuron.model.surrogate is not None:
         raise NotAChainError("takes no surrogate gradients")
     if training and (neuron.model.integrate != "clamped" or neuron.model.reset != "soft"):

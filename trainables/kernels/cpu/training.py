@@ -13,7 +13,7 @@ from trainables.kernels.cpu.compiled import backward, forward
 from trainables.kernels.cpu.compiled.arrays import Array, lanes_of, zeros
 from trainables.kernels.cpu.compiled.first_layer import image_gradient
 from trainables.kernels.cpu.compiled.group_means import Groups, sum_words
-from trainables.kernels.cpu.evaluation import EventDrivenEvaluator, in_threads
+from trainables.kernels.cpu.evaluation import EventDrivenEvaluator, in_threads, kind_of
 from trainables.kernels.cpu.memory_limits import EXACT_BYTES, GROUPED_BYTES
 from trainables.kernels.cpu.weights import LayerWeights, add_image_gradient, add_weight_gradient, array
 from trainables.kernels.cpu.workspace import TrainingWorkspace
@@ -79,7 +79,7 @@ class EventDrivenTrainer(EventDrivenEvaluator):
             loss, grad_TBK = _loss_and_gradient(all_TBK[:, some], some, outputs_of, loss_of, len(images) / num_images)
             self._backward(spaces, grad_TBK, weights)
             total_loss += loss
-        self._add_summed()
+        self._add_summed(weights)
         return total_loss, all_TBK
 
     def _backward(self, spaces: list[TrainingWorkspace], grad_TBK: Tensor, weights: list[LayerWeights]) -> None:
@@ -95,10 +95,10 @@ class EventDrivenTrainer(EventDrivenEvaluator):
     def _backward_part(self, space: TrainingWorkspace, grads_SK: Array, weights: list[LayerWeights]) -> None:
         space.first_sums[:] = 0
         samples, first_layer = self._samples(space), self._first_layer_state(space, weights[0].forward)
+        last, num_same = space.backward[-1], _num_same(grads_SK, space.samples_per_image)
         for start in range(0, len(grads_SK), space.num_samples):
             some = slice(start, min(start + space.num_samples, len(grads_SK)))
-            last, gradient_masks = space.backward[-1], samples[-1][1]
-            backward.list_outputs(grads_SK[some], _some(gradient_masks, some), last.by_place, last.by_channel, last.strides)
+            backward.list_drives(grads_SK[some], last.by_place, last.by_channel, last.strides)
             for number in range(len(self._shapes) - 1, 0, -1):
                 spikes, gradient_masks = samples[number - 1]
                 if number == 1 and space.fires_again:
@@ -106,14 +106,14 @@ class EventDrivenTrainer(EventDrivenEvaluator):
                     forward.fire_again(first_layer, start, self._time_steps, spikes)
                 else:
                     spikes = spikes[some]
-                self._backward_layer(number, space, weights[number].turned, spikes, _some(gradient_masks, some), start)
-        lanes, images = lanes_of(self._shapes[0].outputs), space.images
-        totals = space.first_total, space.first_total_bias
-        image_gradient(lanes, images.values, images.drives, space.first_sums, space.columns, space.ones, *totals)
+                same = num_same if number == len(self._shapes) - 1 else 1
+                self._backward_layer(number, space, weights[number].turned, spikes, _some(gradient_masks, some), start, same)
+        kind, images, totals = kind_of(self._shapes[0]), space.images, (space.first_total, space.first_total_bias)
+        image_gradient(kind, images.values, images.drives, space.first_sums, space.columns, space.ones, *totals)
 
     def _samples(self, space: TrainingWorkspace) -> list[tuple[Array, backward.GradientMasks]]:
-        """For every layer, by sample: the spikes behind its pool, and where its gradient passes."""
-        spans = [2 if shape.layer.pool else 1 for shape in self._shapes]
+        """For every layer but the last, by sample: the spikes behind its pool, and where its gradient passes."""
+        spans = [2 if shape.layer.pool else 1 for shape in self._shapes[:-1]]
         if self._groups is None:
             return [
                 (_by_sample(layer_outputs.pooled), backward.GradientMasks(_by_sample(layer_outputs.masks), NO_MEANS, span))
@@ -137,6 +137,7 @@ class EventDrivenTrainer(EventDrivenEvaluator):
         spikes: Array,
         gradient_masks: backward.GradientMasks,
         first_sample: int,
+        same: int,
     ) -> None:
         shape, lists, new = self._shapes[number], space.backward[number], space.backward[number - 1]
         lanes, convolution = lanes_of(shape.channels), shape.layer.convolution
@@ -154,6 +155,7 @@ class EventDrivenTrainer(EventDrivenEvaluator):
             shape.input_map[0],
             turned,
             lists.by_place,
+            same,
             gradient_masks,
             lists.gradient,
             number == 1,
@@ -165,15 +167,16 @@ class EventDrivenTrainer(EventDrivenEvaluator):
             new.strides,
         )
 
-    def _add_summed(self) -> None:
+    def _add_summed(self, weights: list[LayerWeights]) -> None:
         """Add the gradients that every thread has summed up to those of the parameters."""
-        first = self._shapes[0]
-        for space in self._whole_spaces():
-            add_image_gradient(space.first_total, space.first_total_bias, first.layer)
-            space.first_total[:], space.first_total_bias[:] = 0, 0
-            for shape, lists in zip(self._shapes[1:], space.backward[1:], strict=True):
-                add_weight_gradient(lists.total, lists.total_bias, shape.layer, shape.channels, shape.spikes_per_input)
-                lists.total[:], lists.total_bias[:] = 0, 0
+        for number, (shape, of_layer) in enumerate(zip(self._shapes, weights, strict=True)):
+            for space in self._whole_spaces():
+                lists, add = space.backward[number], add_weight_gradient if number else add_image_gradient
+                totals = (lists.total, lists.total_bias) if number else (space.first_total, space.first_total_bias)
+                add(of_layer.weight.leaf, *totals, shape)
+                for total in totals:
+                    total[:] = 0
+            of_layer.weight.backward()
 
 
 def _loss_and_gradient(
@@ -185,6 +188,12 @@ def _loss_and_gradient(
         loss = loss_of(outputs_of(leaf_TBK), some) * share
         (grad_TBK,) = torch.autograd.grad(loss, leaf_TBK)
     return loss.detach(), grad_TBK
+
+
+def _num_same(grads_SK: Array, per_image: int) -> int:
+    """How many samples in a row have the same gradient at the drives: all of an image, if the loss sees their mean alone."""
+    grads_NSK = grads_SK.reshape(-1, per_image, grads_SK.shape[1])
+    return per_image if bool((grads_NSK == grads_NSK[:, :1]).all()) else 1
 
 
 def _by_sample(bits: Array) -> Array:

@@ -10,7 +10,9 @@ from torch.nn import functional
 
 from trainables.kernels.cpu.compiled.arrays import Array, lanes_of, module_array, num_lane_groups, zeros
 from trainables.kernels.cpu.compiled.forward import Weights
+from trainables.kernels.cpu.shapes import Shape
 from trainables.kernels.cpu.supported import Layer
+from trainables.networks.drive_normalisation import EffectiveWeight, effective_weight
 
 
 def in_lane_groups(values_C: Tensor, channels: int, fill: float = 0.0) -> Tensor:
@@ -31,11 +33,13 @@ class LayerWeights:
     """The weights of one layer in the orders in which the kernels read them.
 
     Attributes:
+        weight: What its inputs meet; its gradient is added to that.
         forward: For the forward pass; rows are empty where they are not asked for.
         turned: For the gradient with respect to the layer's input: see ``backward.input_gradient``. Empty where no gradient is
             asked for.
     """
 
+    weight: EffectiveWeight
     forward: Weights
     turned: Array
 
@@ -44,42 +48,47 @@ NONE = zeros(1, 1, 1, 1)
 
 
 @torch.no_grad()
-def weights_of(
-    layer: Layer, channels: int, num_pixels: int, spikes_per_input: int, *, first: bool, training: bool
-) -> LayerWeights:
+def weights_of(shape: Shape, *, first: bool, training: bool) -> LayerWeights:
     """The weights of a layer.
 
     Args:
-        layer: A convolution or linear layer with its neurons, if it has any.
-        channels: Of its input.
-        num_pixels: Of its input, for a linear layer.
-        spikes_per_input: How many spikes an input is the mean of; the weights are divided by it.
+        shape: Of the layer.
         first: Whether its input are images.
         training: Whether gradients go out of it, unless it is the first.
     """
-    outputs, weight, neuron = layer.channels, layer.synapses.weight.detach(), layer.neuron
+    layer, outputs, effective = shape.layer, shape.outputs, effective_weight(shape.layer.synapses)
+    weight = effective.leaf.detach()
+    if shape.spikes_per_input > 1:
+        weight = weight / shape.spikes_per_input
     bias = layer.synapses.bias if layer.synapses.bias is not None else weight.new_zeros(outputs)
-    threshold = neuron.firing_threshold.flatten().expand(outputs) if neuron else weight.new_ones(outputs)
-    start = neuron.start(()) if neuron else weight.new_zeros(())
+    threshold = layer.neuron.firing_threshold.flatten().expand(outputs) if layer.neuron else weight.new_ones(outputs)
     turned = NONE
-    if spikes_per_input > 1:
-        weight = weight / spikes_per_input
     if first:
         rows = _rows(layer, "rows", weight.numpy().transpose(1, 2, 3, 0), taps=1)
     elif layer.convolution:  # columns first, then channels: a row of three columns is one run of events
         rows = _rows(layer, "rows", weight.numpy()[:, :, ::-1].transpose(3, 1, 2, 0), taps=3)
         turned = _rows(layer, "turned", weight.numpy()[:, :, :, ::-1].transpose(3, 0, 2, 1), taps=3) if training else turned
     else:
-        by_pixel = weight.numpy().reshape(outputs, channels, num_pixels)
+        by_pixel = weight.numpy().reshape(outputs, shape.channels, -1)
         rows = _rows(layer, "rows", by_pixel.transpose(2, 1, 0), taps=1)
         turned = _rows(layer, "turned", by_pixel.transpose(2, 0, 1), taps=1) if training else turned
     forward = Weights(
         rows=rows,
-        bias=array(in_lane_groups(bias, outputs)),
+        bias=array(in_lane_groups(bias, outputs, fill=-math.inf)),
         threshold=array(in_lane_groups(threshold, outputs, fill=1.0)),
-        start=array(in_lane_groups(start.flatten().expand(outputs), outputs)),
+        start=array(in_lane_groups(_start_of(shape, by_columns=layer.convolution and not first), outputs).transpose(0, 1)),
     )
-    return LayerWeights(forward, turned)
+    return LayerWeights(effective, forward, turned)
+
+
+def _start_of(shape: Shape, *, by_columns: bool) -> Tensor:
+    """The membrane potentials before the first step, ``[pixels, channels]``; of one pixel where they are the same at all."""
+    neuron = shape.layer.neuron
+    start = neuron.start((shape.outputs, *(shape.map if shape.layer.convolution else ()))) if neuron else torch.zeros(())
+    if start.dim() < 2 or start.shape[-2:] == (1, 1):
+        return start.flatten().expand(shape.outputs)[None]
+    start_CHW = start.expand(shape.outputs, *shape.map)
+    return (start_CHW.mT if by_columns else start_CHW).flatten(1).T
 
 
 def _rows(layer: Layer, name: str, weights: Array, *, taps: int) -> Array:
@@ -93,31 +102,31 @@ def _rows(layer: Layer, name: str, weights: Array, *, taps: int) -> Array:
     return rows
 
 
-def add_weight_gradient(total: Array, total_bias: Array, layer: Layer, channels: int, spikes_per_input: int) -> None:
-    """Add what ``backward.weight_gradient`` has summed up, over all spikes, to the gradients of a layer's weights and biases.
+def add_weight_gradient(weight: Tensor, total: Array, total_bias: Array, shape: Shape) -> None:
+    """Add what ``backward.weight_gradient`` has summed up, over all spikes, to the gradients of a layer's ``weight`` and bias.
 
     ``total`` is divided in place by how many spikes an input is the mean of.
     """
-    if spikes_per_input > 1:
-        total /= spikes_per_input
-    grad_OCP, lanes = _grad_of(layer.synapses.weight).reshape(layer.channels, channels, -1), lanes_of(channels)
+    if shape.spikes_per_input > 1:
+        total /= shape.spikes_per_input
+    grad_OCP, lanes = _grad_of(weight).reshape(shape.outputs, shape.channels, -1), lanes_of(shape.channels)
     for number in range(total.shape[1]):
         some = grad_OCP[:, number * lanes : (number + 1) * lanes]
-        summed_OPC = total[:, number].reshape(layer.channels, -1, lanes)[..., : some.shape[1]]
+        summed_OPC = total[:, number].reshape(shape.outputs, -1, lanes)[..., : some.shape[1]]
         some += summed_OPC.swapaxes(1, 2)
-    _add_to_bias(layer, total_bias)
+    _add_to_bias(shape, total_bias)
 
 
-def add_image_gradient(total: Array, total_bias: Array, layer: Layer) -> None:
-    """Add what ``first_layer.image_gradient`` has summed up to the gradients of the first layer's weights and biases."""
-    grad_OP = _grad_of(layer.synapses.weight).reshape(layer.channels, -1)
-    grad_OP += total.reshape(len(total), -1)[:, : layer.channels].T
-    _add_to_bias(layer, total_bias.reshape(-1)[: layer.channels])
+def add_image_gradient(weight: Tensor, total: Array, total_bias: Array, shape: Shape) -> None:
+    """Add what ``first_layer.image_gradient`` has summed up to the gradients of the first layer's ``weight`` and bias."""
+    grad_OP = _grad_of(weight).reshape(shape.outputs, -1)
+    grad_OP += total.reshape(len(total), -1)[:, : shape.outputs].T
+    _add_to_bias(shape, total_bias.reshape(-1)[: shape.outputs])
 
 
-def _add_to_bias(layer: Layer, summed_O: Array) -> None:
-    if layer.synapses.bias is not None:
-        grad_O = _grad_of(layer.synapses.bias)
+def _add_to_bias(shape: Shape, summed_O: Array) -> None:
+    if shape.layer.synapses.bias is not None:
+        grad_O = _grad_of(shape.layer.synapses.bias)
         grad_O += summed_O
 
 

@@ -3,7 +3,6 @@
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Self, TypedDict
 
 import numpy as np
@@ -11,73 +10,14 @@ import numpy as np
 from trainables.kernels.cpu.compiled.arrays import Array, lanes_of, module_array, num_lane_groups, words, zeros
 from trainables.kernels.cpu.compiled.backward import ByChannel, ByPlace, InputStrides
 from trainables.kernels.cpu.compiled.forward import Events, LayerBuffers, LayerOutputs
-from trainables.kernels.cpu.compiled.pooling import WINDOW_PIXELS, WORD_BITS
+from trainables.kernels.cpu.compiled.pooling import WORD_BITS
 from trainables.kernels.cpu.compiled.vectors import WINDOW
-from trainables.kernels.cpu.memory_limits import MOST_LISTED_BYTES, MOST_SAMPLED_BYTES, MOST_STEPS
-from trainables.kernels.cpu.supported import Layer
+from trainables.kernels.cpu.memory_limits import MOST_SAMPLED_BYTES
+from trainables.kernels.cpu.shapes import Shape
 
-Map = tuple[int, int]
 Take = Callable[..., Array]
-ALL_BITS = np.uint32(0xFFFFFFFF)
 OVERRUN = 16
 """How many events ``bit_lists.list_bits`` may write beyond the end of a list."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The sizes of a layer.
-
-    Attributes:
-        layer: The layer.
-        channels: The channels of its input.
-        spikes_per_input: How many spikes of the layer before one input is the mean of: 4 behind a mean pool, else 1.
-        input_map: Height and width of its input, in pixels.
-        map: Height and width of its neurons' map.
-        output_map: Height and width behind its pool.
-        border: The width of the zeros around its output that the next layer, a convolution, reads: 1, else 0.
-    """
-
-    layer: Layer
-    channels: int
-    spikes_per_input: int
-    input_map: Map
-    map: Map
-    output_map: Map
-    border: int
-
-    @property
-    def outputs(self) -> int:
-        """The channels of the layer's output."""
-        return self.layer.channels
-
-    @property
-    def spikes_per_output(self) -> int:
-        """How many of its spikes are one input of the next layer."""
-        return WINDOW_PIXELS if self.layer.pool == "mean" else 1
-
-    def most_passing(self, *, grouped: bool) -> int:
-        """Through how many neurons of a channel a sample's gradient passes at most: before an OR pool, one of each window."""
-        height, width = self.output_map if self.layer.pool == "or" and not grouped else self.map
-        return height * width
-
-    def steps_at_once(self, time_steps: int) -> int:
-        """How many time steps of its input are listed together."""
-        height, width = self.input_map
-        bytes_per_step = 8 * height * width * self.channels * self.spikes_per_input
-        return max(1, min(time_steps, MOST_STEPS, MOST_LISTED_BYTES // bytes_per_step))
-
-
-def shapes_of(layers: list[Layer], input_map: Map, channels: int) -> list[Shape]:
-    """The sizes of a chain of layers, for input with this map and number of channels."""
-    shapes: list[Shape] = []
-    spikes_per_input = 1
-    for number, layer in enumerate(layers):
-        map_ = input_map if layer.convolution else (1, 1)
-        output_map = (map_[0] // 2, map_[1] // 2) if layer.pool else map_
-        border = int(number + 1 < len(layers) and layers[number + 1].convolution)
-        shapes.append(Shape(layer, channels, spikes_per_input, input_map, map_, output_map, border))
-        input_map, channels, spikes_per_input = output_map, layer.channels, shapes[-1].spikes_per_output
-    return shapes
 
 
 class BufferPool:
@@ -223,7 +163,8 @@ class BackwardLists:
         self.sums = take("sums", num_samples if self.sums_inputs else 0, *padded, words_in, lanes_in)
         self.offsets = np.arange(0, 4 * shape.spikes_per_input, 4, dtype=np.int32)
         self.ones = np.ones(shape.spikes_per_input, dtype=np.float32)
-        self.gradient = zeros(3, shape.input_map[1], words_in, lanes_in)
+        num_rows = 3 if shape.layer.convolution else shape.input_map[0] + 1
+        self.gradient = zeros(num_rows, shape.input_map[1], words_in, lanes_in)
         self.strides = self._strides(shape, lanes_in if scaled or self.sums_inputs else 1)
         rows = (3, 3) if shape.layer.convolution else (shape.input_map[0] * shape.input_map[1], 1)
         self.total = module_array(shape.layer.synapses, f"gradient {thread}", shape.outputs, words_in, *rows, lanes_in)
@@ -255,7 +196,7 @@ class Workspace:
         for take in (shared.reserve, shared.take):
             self.layer_outputs = [
                 layer_outputs_of(shape, num_images, time_steps, take, first=number == 0, training=self.training)
-                for number, shape in enumerate(shapes)
+                for number, shape in enumerate(shapes[:-1])
             ]
             self.forward = [ForwardLists(shape, num_images, time_steps, take) for shape in shapes]
         self.first_potential = self.forward[0].buffers.potential
@@ -285,10 +226,9 @@ class TrainingWorkspace(Workspace):
 
     def __init__(self, shapes: list[Shape], num_images: int, time_steps: int, num_groups: int | None, thread: int) -> None:
         super().__init__(shapes, num_images, time_steps)
-        self.layer_outputs[-1].masks[:] = ALL_BITS  # the gradient at the output layer's drive passes as it is
         self.means = [
             Means(shape, num_images, num_groups, with_masks=bool(layer_outputs.masks_kept))
-            for shape, layer_outputs in zip(shapes, self.layer_outputs, strict=True)
+            for shape, layer_outputs in zip(shapes[:-1], self.layer_outputs, strict=True)
             if num_groups
         ]
         bytes_per_sample = 8 * max(shape.outputs * shape.most_passing(grouped=False) for shape in shapes[1:])

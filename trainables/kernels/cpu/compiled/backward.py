@@ -94,19 +94,16 @@ class InputGradientSums(NamedTuple):
 
 
 @kernel
-def list_outputs(grads_SK: Any, gradient_masks: Any, by_place: Any, by_channel: Any, strides: Any) -> None:
-    """List the events of the last layer, which is linear, from the gradients ``[S, K]`` of its K outputs."""
+def list_drives(grads_SK: Any, by_place: Any, by_channel: Any, strides: Any) -> None:
+    """List the events of the last layer, which is linear, from the gradients ``[S, K]`` at its K drives."""
     events, values, pointers = by_place
     offsets, shares, counts = by_channel
     counts[:] = 0
     for s in range(grads_SK.shape[0]):
         n = 0
         for k in range(grads_SK.shape[1]):
-            bit = (gradient_masks.masks[s, 0, 0, k // WORD_BITS] >> np.uint32(k % WORD_BITS)) & np.uint32(1)
-            if bit and grads_SK[s, k] != 0:
-                value = grads_SK[s, k]
-                if len(gradient_masks.means):
-                    value *= gradient_masks.means[s, 0, 0, k // WORD_BITS, k % WORD_BITS]
+            value = grads_SK[s, k]
+            if value != 0:
                 events[s, n], values[s, n] = k, value
                 offsets[k, counts[k]], shares[k, counts[k]] = s * strides.sample, value
                 counts[k] += 1
@@ -200,6 +197,7 @@ def input_gradient(
     height: int,
     rows: Any,
     by_place: Any,
+    same: int,
     gradient_masks: Any,
     gradient: Any,
     first: bool,
@@ -221,8 +219,10 @@ def input_gradient(
         rows: The layer's weights for every one of its events, of a convolution ``[G, 3 · outputs, 3, lanes]`` as in
             ``forward.convolution_layer``, turned round; of a linear layer ``[G, pixels · outputs, lanes]``.
         by_place: The layer's events.
+        same: How many samples in a row have the same events, if it is a linear layer; the first of them is a multiple of it.
         gradient_masks: Of the neurons of the layer before.
-        gradient: Scratch memory, zeros: three rows of the layer's input, ``[3, width, G, lanes]``.
+        gradient: Scratch memory: rows of the layer's input, ``[3, width, G, lanes]``, or of a linear layer all of them,
+            ``[height + 1, width, G, lanes]``.
         first: Whether the layer before is the network's first: its gradients are only summed up over time.
         first_sample: The number of the first sample among all.
         sums: Where they are summed up.
@@ -235,12 +235,15 @@ def input_gradient(
     direct = first and sums.direct
     for s in range(num_samples):
         n = 0
+        differs = convolution or direct or s == 0 or (first_sample + s) % same == 0
+        if differs:
+            gradient[:] = 0.0
         total = sums.total[(first_sample + s) // sums.samples_per_image]
         into = total if direct else gradient
         for y in range(height + 1):
             if y < height and convolution:
                 _add_convolution_row(lanes, s, y, outputs, rows, by_place, into)
-            elif y < height:
+            elif y < height and differs:
                 _add_linear_row(lanes, s, y, outputs, rows, by_place, into)
             complete = gradient[y % gradient.shape[0]]  # row y - 1
             for row in range(max(y - 1, 0) * gradient_masks.span, 0 if direct else y * gradient_masks.span):
@@ -248,8 +251,8 @@ def input_gradient(
                     _add_masked_row(lanes, s, row, complete, gradient_masks, total)
                 else:
                     n = _list_row(s, row, n, complete, gradient_masks, channels, new_by_place, new_by_channel, strides)
-            complete[:] = 0.0
-        gradient[:] = 0.0
+            if convolution:
+                complete[:] = 0.0
         new_by_place.pointers[s, height * gradient_masks.span :] = n
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -20,10 +21,27 @@ from trainables.kernels.cpu.compiled.vectors import (
     constant,
     each_event,
     load,
-    signature_of,
     splat,
     store,
 )
+
+
+class Kind(NamedTuple):
+    """What the neurons of a layer do; see ``spiking.neurons`` for the equations.
+
+    Attributes:
+        lanes: Channels of a lane group, 16 or 32.
+        clamped: Whether the drive is clamped to [0, 1] before it is integrated.
+        hard: Whether a spike resets the membrane potential to 0, rather than subtracting the threshold.
+        passes_above: The gradient passes where the drive is above this, float32,
+        passes_below: and below this.
+    """
+
+    lanes: int
+    clamped: bool
+    hard: bool
+    passes_above: np.float32
+    passes_below: np.float32
 
 
 class Column(NamedTuple):
@@ -70,15 +88,15 @@ class Column(NamedTuple):
     height: int
 
 
-def _step(builder: Any, lanes: int, clamped: Any, hard: Any, drive: Any, potential: Any, threshold: Any, places: Any) -> None:
+def _step(builder: Any, lanes: int, model: Any, drive: Any, potential: Any, threshold: Any, places: Any) -> None:
     """One time step of a lane group: clamp, integrate, fire, reset.
 
-    The membrane potential is replaced; spikes and the mask 0 < drive < 1 are written as bits.
+    ``model`` is a ``Kind`` without its lanes. The membrane potential is replaced; spikes and the mask are written as bits.
     """
     row, word = ir.VectorType(FLOAT, lanes), ir.IntType(lanes)
-    spikes, mask = places
-    zero, one = constant(0.0, lanes), constant(1.0, lanes)
-    above, below = builder.fcmp_ordered(">", drive, zero), builder.fcmp_ordered("<", drive, one)
+    (clamped, hard), (spikes, mask) = (_is_set(builder, flag) for flag in model[:2]), places
+    zero, bounds = constant(0.0, lanes), [splat(builder, bound, lanes) for bound in model[2:]]
+    above, below = (builder.fcmp_ordered(order, drive, bound) for order, bound in zip("><", bounds, strict=True))
     store(builder, builder.bitcast(builder.and_(above, below), word), mask, align=1)
     least, most = (
         splat(builder, builder.select(clamped, ir.Constant(FLOAT, bound), ir.Constant(FLOAT, infinite)), lanes)
@@ -94,28 +112,34 @@ def _step(builder: Any, lanes: int, clamped: Any, hard: Any, drive: Any, potenti
     store(builder, builder.select(fires, after, u), potential)
 
 
+MODEL = (types.int64, types.int64, types.float32, types.float32)
+"""The types of a ``Kind`` without its lanes, as intrinsics take it."""
+
+
 def _is_set(builder: Any, flag: Any) -> Any:
     return builder.icmp_signed("!=", flag, ir.Constant(INT64, 0))
 
 
 def _fire(lanes: int) -> Any:
-    """The intrinsic takes ``(clamped, hard, drive, potential, threshold, spikes, mask)``."""
+    """The intrinsic takes ``(clamped, hard, passes_above, passes_below, drive, potential, threshold, spikes, mask)``."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        clamped, hard, drive, potential, threshold, *places = arguments
+        *model, drive, potential, threshold, spikes, mask = arguments
         value = load(builder, drive, ir.VectorType(FLOAT, lanes))
-        _step(builder, lanes, _is_set(builder, clamped), _is_set(builder, hard), value, potential, threshold, places)
+        _step(builder, lanes, model, value, potential, threshold, (spikes, mask))
         return context.get_dummy_value()
 
     @intrinsic
-    def made(_: Any, clamped: Any, hard: Any, drive: Any, potential: Any, threshold: Any, spikes: Any, mask: Any) -> Any:
-        return signature_of(7), codegen
+    def made(
+        _: Any, clamped: Any, hard: Any, above: Any, below: Any, drive: Any, potential: Any, theta: Any, spikes: Any, mask: Any
+    ) -> Any:
+        return types.void(*MODEL, *[types.int64] * 5), codegen
 
     return made
 
 
 def _fire_column(lanes: int) -> Any:
-    """The intrinsic takes ``(clamped, hard, Column)``.
+    """The intrinsic takes ``(clamped, hard, passes_above, passes_below, Column)``.
 
     As rows of events are read from top to bottom, three sums stay in registers: for the drives of the row above, of the row
     itself, and of the row below.
@@ -123,8 +147,8 @@ def _fire_column(lanes: int) -> Any:
     row, row_bytes, one = ir.VectorType(FLOAT, lanes), lanes * FLOAT_BYTES, ir.Constant(INT64, 1)
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        clamped, hard = (_is_set(builder, flag) for flag in arguments[:2])
-        column = Column(*cgutils.unpack_tuple(builder, arguments[2]))
+        *model, packed = arguments
+        column = Column(*cgutils.unpack_tuple(builder, packed))
         sums = [cgutils.alloca_once_value(builder, constant(0.0, lanes)) for _ in range(WINDOW)]
 
         def at(address: Any, number: Any, step: Any) -> Any:
@@ -149,14 +173,14 @@ def _fire_column(lanes: int) -> Any:
                 store(builder, drive, at(column.drives, out, ir.Constant(INT64, row_bytes)))
                 potential = at(column.potential, out, ir.Constant(INT64, row_bytes))
                 places = at(column.spikes, out, column.spikes_step), at(column.masks, out, column.masks_step)
-                _step(builder, lanes, clamped, hard, drive, potential, column.threshold, places)
+                _step(builder, lanes, model, drive, potential, column.threshold, places)
             for total, value in zip(sums, [*rest, constant(0.0, lanes)], strict=True):
                 builder.store(value, total)
         return context.get_dummy_value()
 
     @intrinsic
-    def made(_: Any, clamped: Any, hard: Any, column: Any) -> Any:
-        return types.void(types.int64, types.int64, column), codegen
+    def made(_: Any, clamped: Any, hard: Any, above: Any, below: Any, column: Any) -> Any:
+        return types.void(*MODEL, column), codegen
 
     return made
 
@@ -166,18 +190,20 @@ _fire_column_narrow, _fire_column_wide = (_fire_column(lanes) for lanes in (NARR
 
 
 @inlined
-def fire(lanes: int, clamped: bool, hard: bool, drive: int, potential: int, threshold: int, spikes: int, mask: int) -> None:
-    """One step of a row of neurons, see ``spiking.neurons``; spikes become bits, and so does the mask of a clamped drive."""
-    if lanes == WIDE:
-        _fire_wide(clamped, hard, drive, potential, threshold, spikes, mask)
+def fire(kind: Any, drive: int, potential: int, threshold: int, spikes: int, mask: int) -> None:
+    """One step of a row of neurons, see ``spiking.neurons``; spikes become bits, and so does the mask of the gradient."""
+    _, clamped, hard, above, below = kind
+    if kind.lanes == WIDE:
+        _fire_wide(clamped, hard, above, below, drive, potential, threshold, spikes, mask)
     else:
-        _fire_narrow(clamped, hard, drive, potential, threshold, spikes, mask)
+        _fire_narrow(clamped, hard, above, below, drive, potential, threshold, spikes, mask)
 
 
 @inlined
-def fire_column(lanes: int, clamped: bool, hard: bool, column: Any) -> None:
+def fire_column(kind: Any, column: Any) -> None:
     """One step of a column of rows of neurons, driven by events."""
-    if lanes == WIDE:
-        _fire_column_wide(clamped, hard, column)
+    _, clamped, hard, above, below = kind
+    if kind.lanes == WIDE:
+        _fire_column_wide(clamped, hard, above, below, column)
     else:
-        _fire_column_narrow(clamped, hard, column)
+        _fire_column_narrow(clamped, hard, above, below, column)

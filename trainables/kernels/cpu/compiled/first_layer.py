@@ -29,21 +29,21 @@ def image_drives(lanes: int, images_NCHW: Any, weights: Any, patch: Any, taps: A
 
 @kernel
 def image_gradient(
-    lanes: int, images_NCHW: Any, drives: Any, sums_NHWV: Any, columns: Any, ones: Any, total: Any, total_bias: Any
+    kind: Any, images_NCHW: Any, drives: Any, sums_NHWV: Any, columns: Any, ones: Any, total: Any, total_bias: Any
 ) -> None:
     """Add the gradients of weights ``[C · 3 · 3, G, lanes]`` and biases.
 
     Args:
-        lanes: Channels of a lane group.
+        kind: Of the first layer's neurons: between which drives the gradient passes.
         images_NCHW: With a border of zeros.
-        drives: What ``image_drives`` has written: the gradient passes where 0 < drive < 1.
+        drives: What ``image_drives`` has written.
         sums_NHWV: Gradients of the clamped drives, summed up over time, ``[N, height + 2, width, G, lanes]``; written over.
         columns: The numbers of the columns, as events of one lane group.
         ones: As many ones.
         total: Of the weights.
         total_bias: Of the biases.
     """
-    num_images, num_taps = images_NCHW.shape[0], total.shape[0]
+    num_images, num_taps, lanes = images_NCHW.shape[0], total.shape[0], kind.lanes
     _, padded_height, width, num_lane_groups, _ = sums_NHWV.shape
     for image in range(num_images):
         for y in range(padded_height - 2):
@@ -51,7 +51,7 @@ def image_gradient(
                 for g in range(num_lane_groups):
                     for c in range(lanes):
                         drive = drives[image, 0, y * width + x, g, c]
-                        sums_NHWV[image, y + 1, x, g, c] *= (drive > 0) & (drive < 1)
+                        sums_NHWV[image, y + 1, x, g, c] *= (drive > kind.passes_above) & (drive < kind.passes_below)
             for g in range(num_lane_groups):
                 rows, bias = sums_NHWV[image, y + 1, 0, g].ctypes.data, total_bias[g].ctypes.data
                 sum_scaled_rows(lanes, bias, bias, rows, columns.ctypes.data, ones.ctypes.data, 0, width)

@@ -20,23 +20,9 @@ import numpy as np
 from trainables.kernels.cpu.compiled.arrays import Array
 from trainables.kernels.cpu.compiled.bit_lists import list_bits
 from trainables.kernels.cpu.compiled.compiling import inlined, kernel
-from trainables.kernels.cpu.compiled.firing import Column, fire, fire_column
+from trainables.kernels.cpu.compiled.firing import Column, Kind, fire, fire_column
 from trainables.kernels.cpu.compiled.pooling import WORD_BITS, pool_mean, pool_or
 from trainables.kernels.cpu.compiled.vectors import WINDOW, sum_rows
-
-
-class Kind(NamedTuple):
-    """What the neurons of a layer do; see ``spiking.neurons`` for the equations.
-
-    Attributes:
-        lanes: Channels of a lane group, 16 or 32.
-        clamped: Whether the drive is clamped to [0, 1] before it is integrated.
-        hard: Whether a spike resets the membrane potential to 0, rather than subtracting the threshold.
-    """
-
-    lanes: int
-    clamped: bool
-    hard: bool
 
 
 class Weights(NamedTuple):
@@ -44,9 +30,10 @@ class Weights(NamedTuple):
 
     Attributes:
         rows: What an event adds to the drives, ``[G, events, taps, lanes]``; taps are 3 for a convolution, 1 for a linear layer.
-        bias: ``[G, lanes]``.
+        bias: ``[G, lanes]``; -∞ in lanes without a channel, which have no spikes and let no gradient pass.
         threshold: The firing threshold, ``[G, lanes]``; 1 in lanes without a channel.
-        start: The membrane potential before the first step, ``[G, lanes]``.
+        start: The membrane potential before the first step, ``[G, pixels, lanes]`` in the order of the potentials, or
+            ``[G, 1, lanes]`` where it is the same at all pixels.
     """
 
     rows: Array
@@ -205,10 +192,11 @@ def list_all(spikes_HWV: Any, channels: int, events: Any) -> int:
 
 @kernel
 def _reset(potential: Any, start: Any) -> None:
+    differs = start.shape[1] > 1
     for g in range(potential.shape[0]):
         for pixel in range(potential.shape[1]):
             for c in range(potential.shape[2]):
-                potential[g, pixel, c] = start[g, c]
+                potential[g, pixel, c] = start[g, pixel * differs, c]
 
 
 @kernel
@@ -290,9 +278,7 @@ def _fire_driven(
             m = masks.ctypes.data + (pixel_bytes * pixel + 4 * g) * masks_kept
             for t in range(time_steps):
                 fire(
-                    kind.lanes,
-                    kind.clamped,
-                    kind.hard,
+                    kind,
                     d + drive_step * t,
                     v,
                     threshold.ctypes.data + row_bytes * g,
@@ -377,7 +363,7 @@ def _fire_columns(
             masks_step=pixel_bytes * width * masks_kept,
             height=height,
         )
-        fire_column(kind.lanes, kind.clamped, kind.hard, column)
+        fire_column(kind, column)
 
 
 @kernel
