@@ -23,17 +23,19 @@ from trainables.networks.layouts import (
     has_pools,
     scaled_layout,
 )
-from trainables.networks.network import Network, replace_activations
+from trainables.networks.network import Network
 from trainables.networks.precision import Precision
+from trainables.networks.readout import Ties
 from trainables.networks.rewriting import fold_batch_norms, fold_scales, share_weights
 from trainables.networks.rules import RuleError
-from trainables.spiking.neurons import MOST_TIME_STEPS, Integrate, NeuronModel, SpikingNeuron
+from trainables.networks.shapes import put_neurons
+from trainables.spiking.neurons import MOST_TIME_STEPS, InitialMembranePotential, Integrate, NeuronModel
 from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
 from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location
 from trainables.training.loop import fit, some_training_inputs
-from trainables.training.losses import SPIKE_LOSSES, Loss
+from trainables.training.losses import DRIVE_LOSSES, SPIKE_LOSSES, Loss
 from trainables.training.pretraining import trained_source_network
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems, resolved_rate_target
@@ -77,8 +79,11 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     """What a neuron adds to its membrane potential at a step: clamped, the drive bounded to [0, 1] (bddi neurons, as
     published), or raw, the drive as it is."""
 
-    initial_membrane_potential: float = setting(0.0, at_least=0, below=1)
-    """The membrane potential before the first time step, as a fraction of the firing threshold."""
+    initial_membrane_potential: InitialMembranePotential = setting(0.0, at_least=0, below=1)
+    """v_0, the membrane potential before the first time step, as a fraction of the firing threshold. The spikes of T steps of
+    constant drive p are floor(v_0 + T·p), so that 0.5 rounds and 0 cuts (Bu et al. 2022). dithered: 1/8, 5/8, 7/8 and 3/8 at the
+    four pixels of every window that a 2x2 pool of spikes reads (Bayer 1973), 0.5 in all other layers. learnt: one for every
+    channel, from 0.5 on, with dL/dv_0 = Σ dL/dS_1 over images and pixels."""
 
     pool_on: Literal["spikes", "drive"] = setting("spikes")
     """What pools read: spikes, the spikes of a layer (a max pool is then a logical OR), or drive, the layer's drive before
@@ -110,14 +115,27 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     initial_output_scale: float = setting(0.25, above=0, before=0.25)
     """A factor for the weights that the output layer starts with, which are uniform within ±1/√inputs (PyTorch's rule)."""
 
+    readout: Literal["spikes", "potential"] = setting("spikes", before="spikes")
+    """How classes are read: spikes counts the spikes of output neurons; potential has no output neurons and sums up the drive
+    of the output layer, Σ_t (W s_t + b)."""
+
+    ties: Ties = setting("lowest_class", before="lowest_class")
+    """Of readout spikes: which of several classes with the most spikes so far is the answer, at every time step. potential: the
+    one with the largest membrane potential left, as spikes and what is left add up to v_0 and the clamped drive so far;
+    lowest_class: the first."""
+
     loss: Loss = setting("mse", section="learning rule")
     """The loss: mse is the mean squared error between spike rates and one-hot labels, as published; cross_entropy is that of
-    softmax(10 · spike rates)."""
+    softmax(10 · spike rates). With readout potential they are those of the mean drive, and of softmax(mean drive)."""
 
     gradient: Literal["straight_through", "rate_collapsed", "surrogate"] = setting("straight_through")
     """How gradients pass the spikes. straight_through has slope 1 where the clamp is open and needs no history;
     rate_collapsed is the same on means over groups of time steps, faster and approximate; surrogate is back-propagation
     through time with a surrogate gradient."""
+
+    gradient_margin: float = setting(0.0, at_least=0, before=0.0)
+    """δ of gradients straight_through and rate_collapsed: they pass at drives between -δ and 1 + δ, or where integrate is raw at
+    mean drives between -δ and 1 + δ firing thresholds. Above 0, neurons beyond the bounds of the clamp can come back."""
 
     time_groups: TimeGroups = setting("dyadic")
     """Of gradient rate_collapsed: the number of equal groups of time steps that share a backward pass, or dyadic for groups
@@ -157,7 +175,9 @@ class Config(Recipe, SpikeRegularisers, Pruning):
         """The fields that do nothing in this config, such as those of a gradient that it does not use; identities ignore them."""
         inactive = self.inactive_spike_terms() | self.inactive_pruning()
         inactive |= set() if self.gradient == "surrogate" else {"surrogate", "surrogate_width", "surrogate_scale", "detach_reset"}
+        inactive |= {"gradient_margin"} if self.gradient == "surrogate" else set()
         inactive |= set() if self.gradient == "rate_collapsed" else {"time_groups"}
+        inactive |= set() if self.readout == "spikes" else {"ties"}
         inactive |= set() if self.normalisation != "none" else {"drive_std"}
         starts = {"initial_hidden_bias", "initial_output_bias", "initial_output_scale"}
         inactive |= starts if self.pretrain_epochs else {"pretrain_lr", "pretrain_activation"}
@@ -189,6 +209,8 @@ class Config(Recipe, SpikeRegularisers, Pruning):
         groups = resolved_groups(self.training_time_steps(), values["time_groups"])
         values |= {"layout": layout, "feature_scale": 1.0, "time_groups": groups}
         values["rate_target"] = resolved_rate_target(values["rate_target"])
+        if self.initial_membrane_potential == "dithered" and not (self.pool_on == "spikes" and has_pools(self.layout, "M", "A")):
+            values["initial_membrane_potential"] = 0.5
         return values | self.resolved_pruning(self.epochs, convolution_channels(self.layout, self.feature_scale))
 
 
@@ -213,12 +235,23 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
     if config.time_groups != "dyadic" and not 1 <= config.time_groups <= config.time_steps:
         rule = f"time_groups must be dyadic or a number from 1 to time_steps ({config.time_steps})"
         yield RuleError(rule, field="time_groups")
+    yield from _neuron_problems(config)
     yield from _normalisation_problems(config)
     if config.pretrain_epochs and config.batch_size == 1:
         rule = "batch_size must be at least 2 where batch norms are trained, as in pre-training"
         yield RuleError(rule, field="batch_size")
     if config.surrogate == "stdb" and config.surrogate_width != 1:
         yield RuleError("surrogate_width must be 1 for stdb, which has no width", field="surrogate_width")
+
+
+def _neuron_problems(config: Config) -> Iterator[RuleError]:
+    """The rules that neurons and the read-out break."""
+    if config.initial_membrane_potential == "learnt" and config.gradient == "rate_collapsed":
+        rule = "initial_membrane_potential must be a number or dithered where gradient is rate_collapsed"
+        yield RuleError(rule, repair="write gradient: straight_through", field="initial_membrane_potential")
+    if config.readout == "potential" and config.ties != Config.ties:
+        rule = "ties must not be set where readout is potential, which has no spikes to count"
+        yield RuleError(rule, repair="remove ties, or write readout: spikes", field="ties")
 
 
 def _normalisation_problems(config: Config) -> Iterator[RuleError]:
@@ -324,13 +357,14 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
     return Task(
         build=lambda: build(config, config.input_shape(image_shape), num_classes),
         prepare=prepare,
-        loss=SPIKE_LOSSES[config.loss],
+        loss=(SPIKE_LOSSES if config.readout == "spikes" else DRIVE_LOSSES)[config.loss],
         seed=seed,
         time_steps=config.time_steps,
         train_time_steps=config.train_time_steps,
         eval_time_steps=config.eval_time_steps or config.time_steps,
         time_groups=config.time_groups if config.gradient == "rate_collapsed" else None,
         precision=config.precision,
+        ties=config.ties,
         regularisers=config,
         pruning=config,
         num_micro_batches=num_micro_batches,
@@ -352,7 +386,7 @@ def build(config: Config, input_shape: ImageShape, num_classes: int) -> Network:
             feature_scale=config.feature_scale,
             pool_before_activation=config.pool_on == "drive",
             split_ties=config.pool_gradient == "split",
-            activate_output=True,
+            activate_output=config.readout == "spikes",
         )
     )
     surrogate = Surrogate(config.surrogate, config.surrogate_width, config.surrogate_scale)
@@ -361,7 +395,8 @@ def build(config: Config, input_shape: ImageShape, num_classes: int) -> Network:
         initial_membrane_potential=config.initial_membrane_potential,
         surrogate=surrogate if config.gradient == "surrogate" else None,
         detach_reset=config.detach_reset,
+        gradient_margin=config.gradient_margin if config.gradient != "surrogate" else 0.0,
     )
-    replace_activations(network, lambda *_: SpikingNeuron(model))
+    put_neurons(network, model, input_shape)
     normalise_drives(network, config.normalisation)
     return network

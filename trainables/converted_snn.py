@@ -32,6 +32,7 @@ from trainables.data.randomness import generator_for
 from trainables.networks.layered import initialise_analogue
 from trainables.networks.layouts import ImageShape, has_pools
 from trainables.networks.network import Network
+from trainables.networks.readout import Ties
 from trainables.networks.residual import RESIDUAL_NETWORKS
 from trainables.networks.rewriting import share_weights
 from trainables.networks.rules import RuleError
@@ -127,6 +128,10 @@ class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
     readout: Literal["membrane", "spikes"] = setting("membrane")
     """How classes are judged: membrane sums up the drive of the output layer, spikes counts the spikes of output neurons."""
 
+    ties: Ties = setting("lowest_class", before="lowest_class")
+    """Of readout spikes: which of several classes with the most spikes so far is the answer, at every time step. potential: the
+    one with the largest membrane potential left, as a fraction of its firing threshold; lowest_class: the first."""
+
     calibration_images: int = setting(256, at_least=1)
     """On how many training images thresholds, corrections and the agreement of layers with the analogue network are
     measured."""
@@ -167,6 +172,7 @@ class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
         inactive = (
             self.inactive_network_fields() | self.inactive_pruning() | self.inactive_spike_terms() | self._inactive_fine_tuning()
         )
+        inactive |= set() if self.readout == "spikes" else {"ties"}
         inactive |= set() if self.balance == "percentile" else {"percentile"}
         inactive |= set() if self.balance == "spike_norm" else {"spike_norm_time_steps"}
         meets = self.balance == "spike_norm" and self.layout in RESIDUAL_NETWORKS
@@ -200,6 +206,9 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
         yield from rate_target_problems(config, lambda: _build(config, image_shape, num_classes=2))
     if config.eval_time_steps is not None and config.eval_time_steps < config.time_steps:
         yield RuleError(f"eval_time_steps must be at least time_steps ({config.time_steps})", field="eval_time_steps")
+    if config.readout == "membrane" and config.ties != Config.ties:
+        rule = "ties must not be set where readout is membrane, which has no spikes to count"
+        yield RuleError(rule, repair="remove ties, or write readout: spikes", field="ties")
     if config.balance == "qcfs" and config.activation != "qcfs":
         yield RuleError("balance qcfs needs the source network's activation to be qcfs", field="balance")
     if config.balance == "spike_norm":
@@ -338,6 +347,7 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
         time_steps=config.time_steps,
         eval_time_steps=config.eval_time_steps or config.time_steps,
         encoding=config.encoding,
+        ties=config.ties,
         regularisers=config,
         pruning=config,
         pruning_is_over=True,  # the schedule was the source network's

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 
 import torch
 
+from trainables.networks.activations import ACTIVATIONS
 from trainables.networks.layouts import ImageShape
-from trainables.networks.network import INPUT, STATEFUL, Network
+from trainables.networks.network import INPUT, POOLS, STATEFUL, Network
+from trainables.spiking.neurons import NeuronModel, SpikingNeuron
 
 
 @torch.no_grad()
@@ -30,3 +32,19 @@ def operation_lengths(network: Network, time_steps: int, *, constant_input: bool
             time_steps if network.is_a(operation, *STATEFUL) else max(lengths[name] for name in operation.inputs)
         )
     return lengths
+
+
+def put_neurons(network: Network, model: NeuronModel, input_shape: ImageShape) -> None:
+    """Put spiking neurons, of firing threshold 1, in the place of a network's activations.
+
+    Args:
+        network: Without neurons.
+        model: Their equations.
+        input_shape: Height, width, channels.
+    """
+    shapes = operation_shapes(network, input_shape)
+    read_by_pools = {name for operation in network.operations_of(*POOLS) for name in operation.inputs}
+    for operation in network.operations_of(*ACTIVATIONS):
+        channels, *rest = shapes[operation.name]
+        neuron = SpikingNeuron(model, pooled=operation.name in read_by_pools, channels=(channels, *[1] * len(rest)))
+        network.parts[operation.name] = neuron

@@ -23,6 +23,12 @@ def cross_entropy_of_rates(spikes_TBK: Tensor, labels_B: Tensor) -> Tensor:
     return functional.cross_entropy(LOGITS_PER_RATE * spikes_TBK.mean(dim=0), labels_B)
 
 
+def mse_of_drives(drive_TBK: Tensor, labels_B: Tensor) -> Tensor:
+    """MSE(Σ_t d_t / T, one_hot(labels)), averaged over batch and classes, for an output layer that does not spike."""
+    mean_BK = drive_TBK.mean(dim=0)
+    return functional.mse_loss(mean_BK, functional.one_hot(labels_B, mean_BK.shape[1]).to(mean_BK.dtype))
+
+
 def cross_entropy_of_logits(outputs_TBK: Tensor, labels_B: Tensor) -> Tensor:
     """Cross-entropy of the mean output, for an output layer that does not spike."""
     outputs_BK = outputs_TBK.mean(dim=0) if len(outputs_TBK) > 1 else outputs_TBK.squeeze(0)
@@ -30,3 +36,4 @@ def cross_entropy_of_logits(outputs_TBK: Tensor, labels_B: Tensor) -> Tensor:
 
 
 SPIKE_LOSSES = {"mse": mse_of_rates, "cross_entropy": cross_entropy_of_rates}
+DRIVE_LOSSES = {"mse": mse_of_drives, "cross_entropy": cross_entropy_of_logits}

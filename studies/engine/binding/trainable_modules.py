@@ -6,8 +6,10 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
-from typing import Annotated, Any, Protocol, get_type_hints
+from functools import cache, reduce
+from operator import or_
+from types import UnionType
+from typing import Annotated, Any, Protocol, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -136,8 +138,16 @@ def _make_adapters(config_class: type[Recipe]) -> Mapping[str, TypeAdapter[Any]]
     finite = ConfigDict(allow_inf_nan=False)
     for field in dataclasses.fields(config_class):
         hint: Any = hints[field.name]
-        adapters[field.name] = TypeAdapter(Annotated[hint, Field(**field.metadata["rule"])], config=finite)
+        adapters[field.name] = TypeAdapter(_bounded(hint, field.metadata["rule"]), config=finite)
     return adapters
+
+
+def _bounded(hint: Any, rule: Mapping[str, Any]) -> Any:
+    """A type whose numbers keep a rule; words that may stand in their place have no bounds."""
+    if get_origin(hint) in (Union, UnionType):
+        members = [_bounded(member, rule) if member in (int, float) else member for member in get_args(hint)]
+        return reduce(or_, members)
+    return Annotated[hint, Field(**rule)]
 
 
 def _read_field_docs(config_class: type[Recipe]) -> dict[str, str]:
