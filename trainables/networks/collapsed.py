@@ -82,7 +82,8 @@ def forward_collapsed(
             break
         network.forget(results, number)
     last = results[until or network.operations[-1].name]
-    result: Tensor = Ungroup.apply(last.means_KBN, last.values_TBN, sizes)
+    values_TBN = last.values_TBN.expand(time_steps, *last.values_TBN.shape[1:])  # a drive may be constant
+    result: Tensor = Ungroup.apply(last.means_KBN, values_TBN, sizes)
     return result
 
 
