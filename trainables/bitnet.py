@@ -13,7 +13,12 @@ from trainables.data.datasets import Dataset, Splits
 from trainables.data.randomness import generator_for
 from trainables.networks.activations import ClampedReLU
 from trainables.networks.collapsed import TimeGroups, resolved_groups
-from trainables.networks.drive_normalisation import DriveNormalisation, normalise_drives, start_drives
+from trainables.networks.drive_normalisation import (
+    DriveNormalisation,
+    normalise_drives,
+    standardisation_problems,
+    start_drives,
+)
 from trainables.networks.layered import initialise_spiking, layered
 from trainables.networks.layouts import (
     ImageShape,
@@ -224,7 +229,10 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
         except RuleError as error:
             yield RuleError(error.rule, error.value, field="layout")
         else:
-            yield from rate_target_problems(config, lambda: build(config, config.input_shape(image_shape), num_classes=2))
+            build_it = partial(build, config, config.input_shape(image_shape), num_classes=2)
+            yield from rate_target_problems(config, build_it)
+            if config.normalisation == "weight_standardisation":
+                yield from standardisation_problems(build_it)
     if config.eval_time_steps is not None and config.eval_time_steps < config.time_steps:
         rule = f"eval_time_steps must be at least time_steps ({config.time_steps}); fewer are part of the curve"
         yield RuleError(rule, field="eval_time_steps")

@@ -9,7 +9,7 @@ A drive is what neurons receive: behind the pool, where one stands between synap
 All are part of weights and biases once training is over: see ``rewriting.folded``.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from trainables.networks.network import NORMS, ONE_AT_A_TIME, SYNAPSES, Inputs, Network, Operation
+from trainables.networks.rules import RuleError
 from trainables.spiking.neurons import SpikingNeuron
 
 DriveNormalisation = Literal["none", "initial_gain", "weight_standardisation", "batch_norm"]
@@ -103,6 +104,19 @@ def normalise_drives(network: Network, normalisation: DriveNormalisation) -> Non
             synapses.bias = None
             kind = nn.BatchNorm2d if isinstance(synapses, nn.Conv2d) else nn.BatchNorm1d
             network.insert(kind(synapses.weight.shape[0]), source, neurons.name)
+
+
+def standardisation_problems(build: Callable[[], Network]) -> Iterator[RuleError]:
+    """The rule that the layers of a network break where ``build`` standardises their weights."""
+    with torch.device("meta"):
+        network = build()
+    for operation in network.operations_of(*SYNAPSES):
+        synapses = network.parts[operation.name]
+        assert isinstance(synapses, nn.Conv2d | nn.Linear)
+        if standardisation_of(synapses) is not None and raw_weight(synapses)[0].numel() < 2:
+            rule = "a layer must have 2 inputs or more where its weights are standardised: the mean of one is all of it"
+            value = f"1 input of {network.layers[operation.name]}"
+            yield RuleError(rule, value, "raise feature_scale, or write normalisation: batch_norm", field="normalisation")
 
 
 def hidden_neurons(network: Network) -> list[Operation]:

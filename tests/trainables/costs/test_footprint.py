@@ -160,6 +160,8 @@ MEASURED: dict[str, tuple[Any, dict[str, Any]]] = {
     "bitnet, many steps": (bitnet, {"feature_scale": 0.25, "time_steps": 16}),
     "bitnet, many steps, torch": (bitnet, {"feature_scale": 0.25, "time_steps": 16, "backend": "torch"}),
     "bitnet, collapsed": (bitnet, {"feature_scale": 1.0, "time_steps": 32, "gradient": "rate_collapsed"}),
+    "bitnet, standardised weights": (bitnet, {"layout": "bitnet", "time_steps": 2, "normalisation": "weight_standardisation"}),
+    "bitnet, batch norm": (bitnet, {"feature_scale": 0.5, "time_steps": 4, "normalisation": "batch_norm"}),
     "bitnet, surrogate": (bitnet, {"feature_scale": 0.25, "time_steps": 8, "gradient": "surrogate", "batch_size": 32}),
     "ann, batch norm": (ann, {"batch_norm": True, "feature_scale": 0.5}),
     "ann, residual": (ann, {"layout": "resnet20", "batch_norm": True}),

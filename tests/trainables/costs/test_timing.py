@@ -16,7 +16,7 @@ from trainables.data.datasets import prepare
 from trainables.training import loop
 
 KINDS: list[tuple[Any, dict[str, Any]]] = [
-    (bitnet, {}),
+    (bitnet, {"normalisation": "weight_standardisation"}),
     (bitnet, {"batch_size": 5, "pretrain_epochs": 2}),
     (bitnet, {"gradient": "rate_collapsed", "prune": "l1", "spike_penalty": 0.1}),
     (ann, {"num_train_images": 65, "batch_norm": True, "dropout": 0.2}),

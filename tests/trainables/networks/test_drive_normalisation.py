@@ -318,6 +318,7 @@ def test_initial_values() -> None:
 BROKEN: list[tuple[dict[str, Any], str, str]] = [
     ({"normalisation": "batch_norm", "gradient": "rate_collapsed"}, "gradient", "straight_through or surrogate"),
     ({"normalisation": "batch_norm", "batch_size": 1}, "batch_size", "at least 2"),
+    ({"normalisation": "weight_standardisation", "layout": "4 M F1 F3"}, "normalisation", "2 inputs or more"),
     ({"normalisation": "initial_gain", "pretrain_epochs": 1}, "normalisation", "must be none"),
     ({"normalisation": "weight_standardisation", "pretrain_epochs": 1}, "normalisation", "must be none"),
 ]
@@ -326,8 +327,8 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
 @pytest.mark.parametrize(("changes", "field", "rule"), BROKEN, ids=str)
 def test_rules(changes: dict[str, Any], field: str, rule: str) -> None:
     """What cannot be normalised is refused by the field and the rule; the same without the normalisation is not."""
-    (problem,) = bitnet.problems(bitnet.Config(layout="4 M 4", **changes), (8, 8, 1))
+    (problem,) = bitnet.problems(bitnet.Config(**{"layout": "4 M 4", **changes}), (8, 8, 1))
     assert problem.field == field
     assert rule in problem.rule
     changes = {name: value for name, value in changes.items() if name != "normalisation"}
-    assert not list(bitnet.problems(bitnet.Config(layout="4 M 4", **changes), (8, 8, 1)))
+    assert not list(bitnet.problems(bitnet.Config(**{"layout": "4 M 4", **changes}), (8, 8, 1)))
