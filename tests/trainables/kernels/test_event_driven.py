@@ -12,6 +12,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from trainables import bitnet
 from trainables.data.datasets import prepare
@@ -26,9 +27,11 @@ from trainables.kernels.cpu.training import EventDrivenTrainer
 from trainables.kernels.gpu import triton_backend
 from trainables.kernels.interface import BackendRequest
 from trainables.networks.collapsed import TimeGroups, forward_collapsed
-from trainables.networks.layered import initialise_spiking
+from trainables.networks.drive_normalisation import raw_weight, standardisation_of
+from trainables.networks.layered import initialise_spiking, synaptic_modules
 from trainables.networks.network import Network
 from trainables.networks.readout import Readout
+from trainables.networks.rewriting import folded
 from trainables.spiking.costs import OperationCounter
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
 from trainables.spiking.pools import LargestCountPool
@@ -40,9 +43,18 @@ CHAINS = st.fixed_dictionaries(
     {
         "layout": st.sampled_from(LAYOUTS),
         "time_steps": st.integers(1, 20),
-        "initial_membrane_potential": st.sampled_from([0.0, 0.25, 0.5]),
+        "initial_membrane_potential": st.sampled_from([0.0, 0.25, 0.5, "dithered"]),
+        "gradient_margin": st.sampled_from([0.0, 0.25, 0.5]),
+        "readout": st.sampled_from(["spikes", "potential"]),
     }
 )
+RECOMMENDED: dict[str, Any] = {
+    "normalisation": "weight_standardisation",
+    "drive_std": 0.5,
+    "initial_membrane_potential": 0.5,
+    "gradient_margin": 0.25,
+    "readout": "potential",
+}
 
 
 def dyadic(tensor: Tensor, bits: int) -> Tensor:
@@ -51,9 +63,24 @@ def dyadic(tensor: Tensor, bits: int) -> Tensor:
     return torch.round(tensor * scale) / scale
 
 
-def bitnet_of(options: dict[str, Any], image_shape: tuple[int, int, int]) -> Network:
+class Differences(nn.Module):
+    """Weights less their neighbours in the filter, times a gain: computed from parameters, and of few bits where those are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        filters = weight.flatten(1)
+        return self.gain * (filters - filters.roll(1, dims=1)).view_as(weight)
+
+
+def bitnet_of(options: dict[str, Any], image_shape: tuple[int, int, int], *, computed: bool = False) -> Network:
+    """With ``computed``, all weights are computed from parameters."""
     network = bitnet.build(bitnet.Config(**options), image_shape, CLASSES)
     initialise_spiking(network, torch.Generator().manual_seed(0))
+    for synapses in synaptic_modules(network) if computed else []:
+        parametrize.register_parametrization(synapses, "weight", Differences())
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(dyadic(parameter, 6))
@@ -83,19 +110,22 @@ def gradients_of(
 
 
 @settings(max_examples=40)
-@example({"layout": "34 M 9 M", "time_steps": 7, "initial_membrane_potential": 0.5}, (8, 8, 2), 3, None)
-@example({"layout": "9 34 M", "time_steps": 20, "initial_membrane_potential": 0.0}, (8, 9, 2), 3, None)  # fired again
+@example({"layout": "34 M 9 M", "time_steps": 7, "initial_membrane_potential": 0.5}, (8, 8, 2), 3, None, False)
+@example({"layout": "9 34 M", "time_steps": 20, "initial_membrane_potential": 0.0}, (8, 9, 2), 3, None, False)  # fired again
+@example({"layout": "9 A F7", "time_steps": 4, "gradient_margin": 0.5, "readout": "potential"}, (7, 9, 1), 3, 2, True)
 @given(
     CHAINS,
     st.tuples(st.integers(4, 9), st.integers(4, 9), st.integers(1, 3)),
     st.integers(1, 5),
     st.none() | st.integers(1, 4) | st.just("dyadic"),
+    st.booleans(),
 )
 def test_spikes_are_equal_and_gradients_agree(
-    options: dict[str, Any], shape: tuple[int, int, int], batch_size: int, groups: TimeGroups | None
+    options: dict[str, Any], shape: tuple[int, int, int], batch_size: int, groups: TimeGroups | None, computed: bool
 ) -> None:
     """With dyadic weights all spikes are equal, and every gradient is that of torch, exact or rate-collapsed."""
-    network, images_BCHW, time_steps = bitnet_of(options, shape), images_of(batch_size, shape), options["time_steps"]
+    network, time_steps = bitnet_of(options, shape, computed=computed), options["time_steps"]
+    images_BCHW = images_of(batch_size, shape)
     inputs_TBN = images_BCHW[None]
     if groups is None:
         expected_TBK = network(inputs_TBN, time_steps)[0]
@@ -111,11 +141,21 @@ def test_spikes_are_equal_and_gradients_agree(
             assert nn.functional.cosine_similarity(gradient.flatten(), want.flatten(), dim=0) >= 0.9999
 
 
-@pytest.mark.parametrize("layout", ["6 M 33 M", "6 A 33", "6 33 M"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"layout": "6 M 33 M"},
+        {"layout": "6 A 33"},
+        {"layout": "6 33 M"},
+        {"layout": "6 33 M F9", "initial_membrane_potential": "dithered", "gradient_margin": 0.25, "readout": "potential"},
+    ],
+)
 @pytest.mark.parametrize("num_threads", [1, 2])
-def test_neither_groups_of_images_nor_threads_matter(num_threads: int, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_groups_of_images_nor_threads_matter(
+    num_threads: int, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A batch that goes a few images and samples at a time, in several threads, has the spikes and gradients of the whole."""
-    network = bitnet_of({"layout": layout, "time_steps": 9}, (8, 8, 2))
+    network = bitnet_of({**options, "time_steps": 9}, (8, 8, 2), computed="readout" in options)
     images_BCHW = images_of(7, (8, 8, 2))
     whole_TBK, whole = gradients_of(network, images_BCHW, 9, None)
     whole = [gradient.clone() for gradient in whole]
@@ -158,6 +198,46 @@ def test_every_batch_is_as_good_as_the_first(layout: str) -> None:
     assert len(batches[0]) == 1 + len(list(network.parameters()))
     assert batches[0][1].abs().sum() > 0
     assert all(torch.equal(again, first) for first, again in zip(*batches, strict=True))
+
+
+def test_standardised_weights_pass_their_gradient_on() -> None:
+    """The gradient that plain weights get goes on to the parameters that they are computed from, again with every call."""
+    network, images_BCHW = bitnet_of({"layout": "6 M 18 F9", **RECOMMENDED}, (8, 8, 2)), images_of(5, (8, 8, 2))
+    plain_TBK, plain = gradients_of(folded(network), images_BCHW, 4, None)
+    outputs_TBK, _ = gradients_of(network, images_BCHW, 4, None)
+    assert torch.equal(outputs_TBK, plain_TBK)
+    for synapses, want in zip(synaptic_modules(network), plain[::2], strict=True):
+        standardisation = standardisation_of(synapses)
+        if standardisation is None:
+            assert torch.equal(none_missing(synapses.weight.grad), want)
+            continue
+        parameters = [raw_weight(synapses), standardisation.gain]
+        expected = torch.autograd.grad(synapses.weight, parameters, want)
+        assert all(torch.equal(none_missing(each.grad), wanted) for each, wanted in zip(parameters, expected, strict=True))
+    parameters = list(network.parameters())
+    once = [none_missing(parameter.grad).clone() for parameter in parameters]
+    EventDrivenTrainer(network, (8, 8), 4).gradients(images_BCHW, lambda some: some, lambda some, _: 0 * some.sum())
+    assert all(torch.equal(none_missing(each.grad), before) for each, before in zip(parameters, once, strict=True))
+
+
+def none_missing(gradient: Tensor | None) -> Tensor:
+    assert gradient is not None
+    return gradient
+
+
+@pytest.mark.parametrize("layout", ["18 M 5", "5 A 34 M F9"])
+def test_learnt_initial_potentials_are_evaluated(layout: str) -> None:
+    """A network whose channels have learnt where they start gives equal drives on the kernels."""
+    network = bitnet_of({"layout": layout, "initial_membrane_potential": "learnt"}, (9, 6, 2)).eval()
+    with torch.no_grad():
+        for _, neuron in network.neurons():
+            assert neuron.learnt_start is not None
+            neuron.learnt_start.copy_(dyadic(torch.rand(neuron.learnt_start.shape), 4).clamp(max=0.5))
+    images_BCHW, readout = images_of(3, (9, 6, 2)), Readout(network)
+    with torch.no_grad():
+        expected_TBK = network(images_BCHW[None], 5, until=readout.until)[0]
+    drive_TBK = EventDrivenEvaluator(network, (9, 6), 5).drives(images_BCHW)
+    assert torch.equal(drive_TBK, expected_TBK)
 
 
 def converted(reset: str, pool: str, per: str, *, spiking_output: bool) -> Network:
@@ -234,6 +314,9 @@ def request_for(**changes: Any) -> BackendRequest:
     ("options", "reason"),
     [
         ({"gradient": "surrogate"}, "takes no surrogate gradients"),
+        ({"initial_membrane_potential": "learnt"}, "trains no learnt initial membrane potential"),
+        ({"normalisation": "batch_norm"}, "knows no BatchNorm2d between synapses and neurons"),
+        ({"layout": "4 F9", "normalisation": "batch_norm"}, "knows no BatchNorm2d between synapses and neurons"),
         ({"integrate": "raw"}, "trains neurons with a clamped drive and soft reset alone"),
         ({"layout": "4 A A 4"}, "knows no AvgPool2d behind AvgPool2d"),
         ({"layout": "4 A 4", "pool_on": "drive"}, "knows no AvgPool2d between synapses and neurons"),
@@ -344,12 +427,13 @@ def _twice(number: int) -> int:
 
 
 @pytest.mark.parametrize("gradient", ["straight_through", "rate_collapsed"])
-def test_training_is_that_of_torch(gradient: str, tiny_npz: Path, data_folder: Path) -> None:
+@pytest.mark.parametrize("settings_", [{}, RECOMMENDED], ids=["old", "recommended"])
+def test_training_is_that_of_torch(settings_: dict[str, Any], gradient: str, tiny_npz: Path, data_folder: Path) -> None:
     """Two epochs with either backend end within rounding of each other, and their reports name who did it."""
     dataset = prepare(str(tiny_npz), data_folder)
     losses = {}
     for backend in ("event_driven", "torch"):
-        options: dict[str, Any] = {"gradient": gradient, "backend": backend, "data": str(tiny_npz)}
+        options: dict[str, Any] = {"gradient": gradient, "backend": backend, "data": str(tiny_npz), **settings_}
         config = bitnet.Config(layout="6 M 9", time_steps=6, epochs=2, batch_size=16, **options)
         *_, report = bitnet.train(config, seed=0, dataset=dataset)
         assert report.run_facts["backend"] == report.run_facts["evaluation_backend"] == backend
