@@ -29,7 +29,7 @@ from trainables.networks.shapes import operation_shapes
 from trainables.spiking.costs import OperationCounter
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
 from trainables.spiking.pools import SplitTiesMaxPool
-from trainables.training.losses import mse_of_rates
+from trainables.training.losses import mse_of_drives, mse_of_rates
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() and not neurons.interpreted() else "cpu")
 POOLS: dict[FusedPool, nn.Module] = {"none": nn.Identity(), "one": nn.MaxPool2d(2), "split": SplitTiesMaxPool()}
@@ -102,7 +102,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def gradients(network: Network, outputs_TBK: Tensor) -> list[Tensor]:
-    loss = mse_of_rates(outputs_TBK, labels_of(outputs_TBK.shape[1]).to(DEVICE))
+    loss_of = mse_of_rates if Readout(network).neuron else mse_of_drives
+    loss = loss_of(outputs_TBK, labels_of(outputs_TBK.shape[1]).to(DEVICE))
     return list(torch.autograd.grad(loss, list(network.parameters())))
 
 
@@ -142,6 +143,13 @@ def test_networks_equal_the_definition(
     expected = gradients(network, expected_TBK)
     assert all(grad.abs().max() > 0 for grad in expected)
     assert smallest_cosine(gradients(network, outputs_TBK), expected) > 0.9999
+
+
+@pytest.mark.parametrize("groups", [None, "dyadic"])
+def test_output_layers_without_neurons(groups: TimeGroups | None) -> None:
+    """The same holds of a network whose drive is read out; in float32, as the classes' gradients nearly cancel out."""
+    options = {"layout": "8 M 11 M 8", "readout": "potential", "initial_membrane_potential": 0.5}
+    test_networks_equal_the_definition(options, groups, "constant", "float32")
 
 
 class Rates:

@@ -172,6 +172,11 @@ def test_all_launches_compile_for_gpus(compiler: Callable[[int], list[Any]], cap
         ({"integrate": "raw"}, "takes clamped neurons"),
         ({"gradient": "surrogate"}, "no surrogate gradient"),
         ({"pool_on": "drive"}, "neurons right behind synapses, but conv1 has none there"),
+        ({"normalisation": "batch_norm"}, "neurons right behind synapses, but conv1 has none there"),
+        ({"normalisation": "weight_standardisation"}, "no standardised weights"),
+        ({"gradient_margin": 0.25}, "no gradient margin"),
+        ({"initial_membrane_potential": "dithered"}, "one initial membrane potential for all neurons"),
+        ({"initial_membrane_potential": "learnt"}, "one initial membrane potential for all neurons"),
     ],
 )
 def test_what_the_kernels_do_not_take(options: dict[str, Any], reason: str) -> None:
