@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies.engine.binding.trainable_modules import make_config
+from studies.engine.binding.trainable_modules import field_problem, make_config
 from tests.trainables.contract import results
 from trainables import ann, bitnet, converted_snn, response_surface
 from trainables.data.datasets import prepare
@@ -248,3 +248,45 @@ def test_what_was_trained_before_a_field_existed_is_found_again() -> None:
     assert identity_of("some", _Later(margin=0.0), data_digest="d", seed=0) == before
     assert identity_of("some", _Later(), data_digest="d", seed=0) != before
     assert identity_of("some", _MarginIsOff(), data_digest="d", seed=0) == before
+
+
+@pytest.mark.parametrize(
+    ("trainable", "values", "field", "rule"),
+    [
+        (
+            bitnet,
+            {"initial_membrane_potential": "learnt", "gradient": "rate_collapsed"},
+            "initial_membrane_potential",
+            "a number or dithered where gradient is rate_collapsed",
+        ),
+        (bitnet, {"readout": "potential", "ties": "potential"}, "ties", "not be set where readout is potential"),
+        (converted_snn, {"readout": "membrane", "ties": "potential"}, "ties", "not be set where readout is membrane"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_repair(trainable: Any, values: dict[str, Any], field: str, rule: str) -> None:
+    """A learnt potential without its gradient, and ties of spikes that nobody counts, are one problem each, with its rule."""
+    (problem,) = trainable.problems(trainable.Config(**values), (8, 8, 1))
+    assert problem.field == field
+    assert rule in problem.rule
+    assert problem.repair
+
+
+@pytest.mark.parametrize("value", [1.0, -0.5, "diterd", True, None])
+def test_an_initial_potential_is_a_fraction_or_a_word(value: Any) -> None:
+    """Numbers keep their bounds beside the words that may stand in their place; what is neither is refused."""
+    rule = field_problem(bitnet.Config, "initial_membrane_potential", value)
+    assert rule is not None
+    assert "or must be 'dithered' or 'learnt'" in rule
+    for fine in (0, 0.25, "dithered", "learnt"):
+        assert field_problem(bitnet.Config, "initial_membrane_potential", fine) is None
+
+
+def test_dithered_neurons_without_a_pool_of_spikes_start_at_one_half() -> None:
+    """Both levels make one network, which is reported as such, unless a pool reads spikes."""
+
+    def resolved(**values: Any) -> Any:
+        config = bitnet.Config(**{"initial_membrane_potential": "dithered", **values})
+        return config.resolved(100)["initial_membrane_potential"]
+
+    assert [resolved(layout="4 M 4"), resolved(layout="4 A 4")] == ["dithered", "dithered"]
+    assert [resolved(layout="4 F8"), resolved(layout="4 M 4", pool_on="drive")] == [0.5, 0.5]

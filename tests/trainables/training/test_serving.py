@@ -26,6 +26,9 @@ CASES: list[tuple[ModuleType, dict[str, Any]]] = [
     (converted_snn, {"time_steps": 4, "batch_norm": True, "per": "channel", "bias_correction": True}),
     (converted_snn, {"time_steps": 4, "encoding": "poisson", "readout": "spikes", "finetune_epochs": 1, "train_neurons": True}),
     (converted_snn, {"layout": "resnet20", "feature_scale": 0.25, "balance": "percentile", "time_steps": 3}),
+    (bitnet, {"time_steps": 3, "ties": "potential", "initial_membrane_potential": "dithered"}),
+    (bitnet, {"time_steps": 2, "readout": "potential", "initial_membrane_potential": "learnt", "gradient_margin": 0.5}),
+    (converted_snn, {"time_steps": 4, "readout": "spikes", "reset": "hard", "per": "channel", "ties": "potential"}),
 ]
 
 
