@@ -1,10 +1,12 @@
 """BITnet: a convolutional network of bddi neurons, trained in the spiking domain (Reddy, BITnet README)."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
+
+from torch import Tensor
 
 from trainables import ann
 from trainables.costs.footprint import Footprint, footprint_of
@@ -40,11 +42,19 @@ from trainables.training.configs import setting
 from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location
 from trainables.training.loop import fit, some_training_inputs
-from trainables.training.losses import DRIVE_LOSSES, SPIKE_LOSSES, Loss
+from trainables.training.losses import (
+    DRIVE_LOSSES,
+    SPIKE_LOSSES,
+    Loss,
+    divergence_from_teacher,
+    logits_of_drives,
+    logits_of_rates,
+    loss_at_each_step,
+)
 from trainables.training.pretraining import trained_source_network
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems, resolved_rate_target
-from trainables.training.task import Prepared, Task, TrainTimeSteps, training_time_steps
+from trainables.training.task import Distillation, Prepared, Task, TrainTimeSteps, training_time_steps
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "BITnet6": {"layout": "bitnet", "feature_scale": 4.0, "time_steps": 50},
@@ -133,6 +143,14 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     """The loss: mse is the mean squared error between spike rates and one-hot labels, as published; cross_entropy is that of
     softmax(10 · spike rates). With readout potential they are those of the mean drive, and of softmax(mean drive)."""
 
+    loss_over_time: Literal["mean", "each_step"] = setting("mean", before="mean")
+    """What the loss is of: mean, the mean output over all time steps; or each_step, every one of them, so that the classes are
+    right as early as may be: (1 - λ)/T Σ_t loss(o_t) + λ mean (o - 1)², with λ = tet_lambda and the drive o_t of output units
+    without neurons (TET, Deng et al. 2022)."""
+
+    tet_lambda: float = setting(0.0, at_least=0, below=1, before=0.0)
+    """λ of loss_over_time each_step, which draws all drives of the output towards 1, the firing threshold."""
+
     gradient: Literal["straight_through", "rate_collapsed", "surrogate"] = setting("straight_through")
     """How gradients pass the spikes. straight_through has slope 1 where the clamp is open and needs no history;
     rate_collapsed is the same on means over groups of time steps, faster and approximate; surrogate is back-propagation
@@ -176,6 +194,14 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     learnt λ in every layer, which is folded into the weights (Bu et al. 2022). With initial_membrane_potential 0.5 a neuron with
     constant drive has just these rates."""
 
+    distillation: float = setting(0.0, at_least=0, below=1, before=0.0)
+    """w, how much the BITnet learns from the analogue network that it starts from: (1 - w) loss + w τ² KL(softmax(z/τ) ‖
+    softmax(o/τ)), where z are that network's logits for the same images, and o are 10 · spike rates, or the mean drive of output
+    units without neurons (Hinton et al. 2015)."""
+
+    distillation_temperature: float = setting(2.0, above=0, before=2.0)
+    """τ, the temperature of both softmaxes of distillation."""
+
     def inactive_fields(self) -> set[str]:
         """The fields that do nothing in this config, such as those of a gradient that it does not use; identities ignore them."""
         inactive = self.inactive_spike_terms() | self.inactive_pruning()
@@ -186,6 +212,11 @@ class Config(Recipe, SpikeRegularisers, Pruning):
         inactive |= set() if self.normalisation != "none" else {"drive_std"}
         starts = {"initial_hidden_bias", "initial_output_bias", "initial_output_scale"}
         inactive |= starts if self.pretrain_epochs else {"pretrain_lr", "pretrain_activation"}
+        if self.loss_over_time == "mean":
+            inactive |= {"tet_lambda"}
+        elif not self.tet_lambda and set(self.training_time_steps()) == {1}:
+            inactive |= {"loss_over_time"}
+        inactive |= set() if self.distillation else {"distillation_temperature"}
         inactive |= set() if has_pools(self.layout, "M", "A") else {"pool_on"}
         inactive |= set() if has_pools(self.layout, "M") else {"pool_gradient"}
         if self.train_time_steps != "fixed" and set(self.training_time_steps()) == {self.time_steps}:
@@ -248,6 +279,7 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
     if config.pretrain_epochs and config.batch_size == 1:
         rule = "batch_size must be at least 2 where batch norms are trained, as in pre-training"
         yield RuleError(rule, field="batch_size")
+    yield from _loss_problems(config)
     if config.surrogate == "stdb" and config.surrogate_width != 1:
         yield RuleError("surrogate_width must be 1 for stdb, which has no width", field="surrogate_width")
 
@@ -276,6 +308,16 @@ def _normalisation_problems(config: Config) -> Iterator[RuleError]:
         )
     if config.batch_size == 1:
         yield RuleError("batch_size must be at least 2 where normalisation is batch_norm", field="batch_size")
+
+
+def _loss_problems(config: Config) -> Iterator[RuleError]:
+    """The rules that the loss breaks."""
+    if config.loss_over_time == "each_step" and config.readout == "spikes":
+        rule = "loss_over_time must be mean where readout is spikes: one step of an output neuron says 0 or 1 alone"
+        yield RuleError(rule, repair="write readout: potential, or loss_over_time: mean", field="loss_over_time")
+    if config.distillation and not config.pretrain_epochs:
+        rule = "distillation must be 0 where pretrain_epochs is 0: there is no analogue network to learn from"
+        yield RuleError(rule, repair="write pretrain_epochs: 5, or distillation: 0", field="distillation")
 
 
 def source_network(config: Config) -> ann.Config | None:
@@ -313,12 +355,10 @@ def train(
     See ``training.loop.fit`` for checkpoints, resuming and errors.
     """
     task = task_of(config, dataset.image_shape, dataset.num_classes, seed, num_micro_batches)
+    start = source_network(config)
 
-    def prepare(network: Network, splits: Splits) -> Prepared:
-        prepared = task.prepare(network, splits)
-        start = source_network(config)
-        if start is None:
-            return prepared
+    def source(start: ann.Config) -> tuple[Network, float]:
+        """The trained analogue network, and its accuracy."""
         weights, reports = trained_source_network(
             ann.train,
             start,
@@ -330,10 +370,22 @@ def train(
         )
         analogue = ann.build(start, start.input_shape(dataset.image_shape), dataset.num_classes)
         analogue.load_state_dict(weights)
-        share_weights(fold_scales(fold_batch_norms(analogue)), network)
-        return Prepared(run_facts={"parent_accuracy": str(reports[-1].metrics["val/accuracy"])})
+        return analogue, reports[-1].metrics["val/accuracy"]
 
-    started = dataclasses.replace(task, prepare=prepare, keep_weights=keep_weights)
+    distillation = task.distillation
+    if start and distillation:
+        source = cache(source)  # it is asked for twice
+        distillation = dataclasses.replace(distillation, teacher=lambda: source(start)[0])
+
+    def prepare(network: Network, splits: Splits) -> Prepared:
+        prepared = task.prepare(network, splits)
+        if start is None:
+            return prepared
+        analogue, accuracy = source(start)
+        share_weights(fold_scales(fold_batch_norms(analogue)), network)
+        return Prepared(run_facts={"parent_accuracy": str(accuracy)})
+
+    started = dataclasses.replace(task, prepare=prepare, distillation=distillation, keep_weights=keep_weights)
     return fit(started, config, dataset=dataset, checkpoint_folder=checkpoint_folder)
 
 
@@ -365,7 +417,8 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
     return Task(
         build=lambda: build(config, config.input_shape(image_shape), num_classes),
         prepare=prepare,
-        loss=(SPIKE_LOSSES if config.readout == "spikes" else DRIVE_LOSSES)[config.loss],
+        loss=_loss(config),
+        distillation=_distillation(config, config.input_shape(image_shape), num_classes),
         seed=seed,
         time_steps=config.time_steps,
         train_time_steps=config.train_time_steps,
@@ -376,6 +429,29 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
         regularisers=config,
         pruning=config,
         num_micro_batches=num_micro_batches,
+    )
+
+
+def _loss(config: Config) -> Callable[[Tensor, Tensor], Tensor]:
+    loss = (SPIKE_LOSSES if config.readout == "spikes" else DRIVE_LOSSES)[config.loss]
+    if config.loss_over_time == "mean":
+        return loss
+    return partial(loss_at_each_step, loss=loss, tet_lambda=config.tet_lambda)
+
+
+def _distillation(config: Config, input_shape: ImageShape, num_classes: int) -> Distillation | None:
+    """What is learnt from the analogue network, which has random weights here."""
+    start = source_network(config)
+    if not config.distillation or start is None:
+        return None
+
+    logits_of = logits_of_rates if config.readout == "spikes" else logits_of_drives
+
+    def divergence(outputs_TBK: Tensor, teacher_BK: Tensor) -> Tensor:
+        return divergence_from_teacher(logits_of(outputs_TBK), teacher_BK, config.distillation_temperature)
+
+    return Distillation(
+        teacher=lambda: ann.build(start, input_shape, num_classes), weight=config.distillation, divergence=divergence
     )
 
 

@@ -3,6 +3,7 @@
 The network is built without memory (torch's meta device), so that this takes milliseconds, or tens of them for deep networks.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from trainables.costs.kernel_memory import KernelUse
-from trainables.costs.memory_model import memory_bytes
+from trainables.costs.memory_model import TeacherSize, memory_bytes
 from trainables.kernels.choice import kernels_support
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import ONE_AT_A_TIME, SYNAPSES, Network
@@ -61,7 +62,8 @@ def footprint_of(task: Task, recipe: Recipe, input_shape: ImageShape, *, calibra
         network = task.build()
         judged = folded(network)
         shapes = operation_shapes(network, input_shape)
-    predict = partial(memory_bytes, network, shapes, task, recipe, calibration_images=calibration_images)
+        teacher = _teacher_size(task, input_shape)
+    predict = partial(memory_bytes, network, shapes, task, recipe, calibration_images=calibration_images, teacher=teacher)
     operations = partial(_operations, shapes=shapes, constant_input=task.encoding == "constant")
     shares = task.training_time_steps(recipe.epochs).items()
     trained = sum(share * operations(network, time_steps=time_steps) for time_steps, share in shares)
@@ -72,6 +74,14 @@ def footprint_of(task: Task, recipe: Recipe, input_shape: ImageShape, *, calibra
         memory_bytes=predict(),
         cpu_memory_bytes=predict(kernels=kernels_for(task, recipe, network, judged, input_shape)),
     )
+
+
+def _teacher_size(task: Task, input_shape: ImageShape) -> TeacherSize:
+    if task.distillation is None:
+        return TeacherSize()
+    teacher = task.distillation.teacher()
+    largest = max(math.prod(shape) for shape in operation_shapes(teacher, input_shape).values())
+    return TeacherSize(sum(parameter.numel() for parameter in teacher.parameters()), largest)
 
 
 def kernels_for(task: Task, recipe: Recipe, network: Network, judged: Network, input_shape: ImageShape) -> KernelUse:

@@ -66,6 +66,18 @@ class _Peak:
         return round((self.tensors + beside) * self.gaps)
 
 
+@dataclass(frozen=True)
+class TeacherSize:
+    """Of a network that another one learns from: its parameters, and the numbers in its largest result for one image."""
+
+    parameters: int = 0
+    largest: int = 0
+
+    def tensors(self, batch_size: int) -> int:
+        """Bytes of its weights, and of the results that are there at once while it runs."""
+        return FLOAT * (self.parameters + 4 * batch_size * self.largest)
+
+
 def memory_bytes(
     network: Network,
     shapes: Mapping[str, torch.Size],
@@ -74,6 +86,7 @@ def memory_bytes(
     *,
     calibration_images: int,
     kernels: KernelUse = NO_KERNELS,
+    teacher: TeacherSize = TeacherSize(),
 ) -> int:
     """The predicted peak of a process beyond what it takes before it trains; never more for more parts of a batch.
 
@@ -84,6 +97,7 @@ def memory_bytes(
         recipe: How it is trained.
         calibration_images: On how many images a conversion keeps all activations; 0 without one.
         kernels: What plain PyTorch does not run.
+        teacher: Of a network that is distilled.
     """
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     parameters = FLOAT * sum(parameter.numel() for parameter in network.parameters())
@@ -91,7 +105,7 @@ def memory_bytes(
     copies_of_weights += _copies_for_normalisation(network)
     predicted = [
         max(
-            peak.resident(beside=copies_of_weights * parameters)
+            peak.resident(beside=copies_of_weights * parameters + teacher.tensors(size_of_parts(recipe.batch_size, num_parts)))
             for peak in _peaks(network, sizes, task, recipe, parameters, calibration_images, num_parts, kernels)
         )
         for num_parts in range(1, task.num_micro_batches + 1)

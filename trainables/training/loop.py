@@ -15,7 +15,7 @@ from trainables.data.encodings import ConstantCurrent, SignedPoisson
 from trainables.data.normalisation import Normalisation
 from trainables.data.randomness import generator_for
 from trainables.kernels.choice import evaluator_for, trainer_for
-from trainables.kernels.interface import BackendRequest, Evaluating, Training
+from trainables.kernels.interface import BackendRequest, Evaluating, LossOf, Training
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import NORMS, Inputs, Network
 from trainables.networks.precision import Precision, forward_torch, precision_fact, rounding
@@ -174,6 +174,9 @@ class Trainer:
         self._pruner: Pruner | None = None
         if pruning and pruning.prune != "none":
             self._pruner = Pruner(pruning, network, task.seed, is_over=task.pruning_is_over)
+        self._teacher: Network | None = None
+        if task.distillation:
+            self._teacher = task.distillation.teacher().to(splits.train.labels.device).eval()
         self._trainers: dict[int, Training | None] = {}
         self._trainers[task.time_steps], self.backend = self._make_trainer(task.time_steps)
 
@@ -270,21 +273,36 @@ class Trainer:
         """Run a part of a batch forward and backward: its share of the loss, and how many were right."""
         inputs = encode(self._task.encoding, self._splits, images_BCHW, indices_B, self._task.seed, "train", epoch)
         outputs_of = partial(self._readout.outputs, time_steps=time_steps, groups=self._task.time_groups)
+        loss_of = self._loss_of(inputs, labels_B)
         if trainer := self._trainer_for(time_steps):
             loss, drive_TBK = trainer.gradients(
-                inputs(0, 1)[0], outputs_of, lambda some_TBK, which: share * self._task.loss(some_TBK, labels_B[which])
+                inputs(0, 1)[0], outputs_of, lambda some_TBK, which: share * loss_of(some_TBK, which)
             )
             return loss, self._num_correct(drive_TBK, labels_B, time_steps)
         drive_TBK = self._forward(inputs, time_steps)
         outputs_TBK = outputs_of(drive_TBK)
         for observer in self._observers() if self._readout.neuron else ():
             observer.outputs(self._readout.layer, outputs_TBK)
-        loss = self._task.loss(outputs_TBK, labels_B)
+        loss = loss_of(outputs_TBK, slice(None))
         if self._penalty:
             loss = loss + self._penalty.total(epoch)
         loss = loss * share if share < 1 else loss
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach(), self._num_correct(drive_TBK.detach(), labels_B, time_steps)
+
+    def _loss_of(self, inputs: Inputs, labels_B: Tensor) -> LossOf:
+        """The loss for some of these images, with what the teacher says of them if there is one."""
+        task, distillation = self._task, self._task.distillation
+        if distillation is None or self._teacher is None:
+            return lambda outputs_TBK, which: task.loss(outputs_TBK, labels_B[which])
+        with torch.no_grad():
+            logits_BK = self._teacher(inputs(0, 1))[0].squeeze(0)
+
+        def loss_of(outputs_TBK: Tensor, which: slice) -> Tensor:
+            own = task.loss(outputs_TBK, labels_B[which])
+            return (1 - distillation.weight) * own + distillation.weight * distillation.divergence(outputs_TBK, logits_BK[which])
+
+        return loss_of
 
     def _forward(self, inputs: Inputs, time_steps: int) -> Tensor:
         """The output layer's drive."""

@@ -1,5 +1,6 @@
 """Losses on the outputs of all time steps, ``[T, B, classes]``."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor
@@ -11,6 +12,16 @@ LOGITS_PER_RATE = 10.0
 """Spike rates lie in [0, 1]; as logits they are stretched, or no softmax over them could be sure of anything."""
 
 
+def logits_of_rates(spikes_TBK: Tensor) -> Tensor:
+    """10·Σ_t S_t / T, of output neurons."""
+    return LOGITS_PER_RATE * spikes_TBK.mean(dim=0)
+
+
+def logits_of_drives(drive_TBK: Tensor) -> Tensor:
+    """Σ_t d_t / T, of an output layer that does not spike."""
+    return drive_TBK.mean(dim=0) if len(drive_TBK) > 1 else drive_TBK.squeeze(0)
+
+
 def mse_of_rates(spikes_TBK: Tensor, labels_B: Tensor) -> Tensor:
     """MSE(clamp(Σ_t S_t, max=T) / T, one_hot(labels)), the BITnet README's loss, averaged over batch and classes."""
     time_steps, _, num_classes = spikes_TBK.shape
@@ -20,7 +31,7 @@ def mse_of_rates(spikes_TBK: Tensor, labels_B: Tensor) -> Tensor:
 
 def cross_entropy_of_rates(spikes_TBK: Tensor, labels_B: Tensor) -> Tensor:
     """Cross-entropy of softmax(10·Σ_t S_t / T)."""
-    return functional.cross_entropy(LOGITS_PER_RATE * spikes_TBK.mean(dim=0), labels_B)
+    return functional.cross_entropy(logits_of_rates(spikes_TBK), labels_B)
 
 
 def mse_of_drives(drive_TBK: Tensor, labels_B: Tensor) -> Tensor:
@@ -31,9 +42,25 @@ def mse_of_drives(drive_TBK: Tensor, labels_B: Tensor) -> Tensor:
 
 def cross_entropy_of_logits(outputs_TBK: Tensor, labels_B: Tensor) -> Tensor:
     """Cross-entropy of the mean output, for an output layer that does not spike."""
-    outputs_BK = outputs_TBK.mean(dim=0) if len(outputs_TBK) > 1 else outputs_TBK.squeeze(0)
-    return functional.cross_entropy(outputs_BK, labels_B)
+    return functional.cross_entropy(logits_of_drives(outputs_TBK), labels_B)
 
 
 SPIKE_LOSSES = {"mse": mse_of_rates, "cross_entropy": cross_entropy_of_rates}
 DRIVE_LOSSES = {"mse": mse_of_drives, "cross_entropy": cross_entropy_of_logits}
+
+
+def loss_at_each_step(
+    outputs_TBK: Tensor, labels_B: Tensor, *, loss: Callable[[Tensor, Tensor], Tensor], tet_lambda: float
+) -> Tensor:
+    """(1 - λ)/T Σ_t loss(o_t) + λ mean (o - 1)², for an output layer that does not spike (TET, Deng et al. 2022)."""
+    every_1NK = outputs_TBK.flatten(0, 1).unsqueeze(0)  # a mean over images, of which every time step is one
+    total = loss(every_1NK, labels_B.repeat(len(outputs_TBK)))
+    return (1 - tet_lambda) * total + tet_lambda * (every_1NK - 1).square().mean()
+
+
+def divergence_from_teacher(logits_BK: Tensor, teacher_BK: Tensor, temperature: float) -> Tensor:
+    """τ² KL(softmax(z/τ) ‖ softmax(o/τ)) of a network's logits o from those of its teacher, z: a mean over images (Hinton et al.
+    2015).
+    """
+    log_of_teacher, log_of_student = ((each / temperature).log_softmax(dim=1) for each in (teacher_BK, logits_BK))
+    return temperature**2 * functional.kl_div(log_of_student, log_of_teacher, reduction="batchmean", log_target=True)

@@ -57,6 +57,21 @@ class Prepared:
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """What a network learns from a teacher: the loss is (1 - w) loss + w divergence (Hinton et al. 2015).
+
+    Attributes:
+        teacher: Makes the teacher, a network that gives the logits of an image at once, with its weights.
+        weight: w, in [0, 1).
+        divergence: Of outputs ``[T, B, classes]`` from the teacher's logits ``[B, classes]`` for the same images.
+    """
+
+    teacher: Callable[[], Network]
+    weight: float
+    divergence: Callable[[Tensor, Tensor], Tensor]
+
+
 def _as_built(network: Network, splits: Splits) -> Prepared:
     del network, splits
     return Prepared()
@@ -69,6 +84,7 @@ class Task:
     Attributes:
         build: Makes the network's structure, always the same.
         loss: Of outputs ``[T, B, classes]`` and labels ``[B]``.
+        distillation: What it learns from a teacher beside; None for nothing.
         seed: The replicate's.
         prepare: Gives it its first weights, from a device's data; not called on a resumed replicate.
         time_steps: T while training; 1 for an analogue network.
@@ -91,6 +107,7 @@ class Task:
     build: Callable[[], Network]
     loss: Callable[[Tensor, Tensor], Tensor]
     seed: int
+    distillation: Distillation | None = None
     prepare: Callable[[Network, Splits], Prepared] = _as_built
     time_steps: int = 1
     train_time_steps: TrainTimeSteps = "fixed"
