@@ -26,7 +26,11 @@ def check(
     num_cpus: NumCpusOption = None,
     timing: Annotated[
         bool,
-        typer.Option(help="Time a few training steps to predict how long the study takes (default: yes).", show_default=False),
+        typer.Option(
+            help="Time a few training steps to predict how long the study takes, and look at the networks' first batches "
+            "(default: yes).",
+            show_default=False,
+        ),
     ] = True,
     full: Annotated[bool, typer.Option("--full", help="Show every field of the config, and every cell.")] = False,
     as_json: JsonOption = False,
@@ -35,17 +39,20 @@ def check(
 
     Lists every problem of the file with its place, the rule, the value and a repair. Of a valid study it shows what the study
     sets other than the trainable's defaults, the cells that will be trained, the time and memory that they take on this
-    machine, and the smallest effect that the design can detect. Writes nothing.
+    machine, what the spiking networks do in their first batch, and the smallest effect that the design can detect. Warns of
+    networks whose spikes do not reach their output layer. Writes nothing.
 
     With --json: name, question, trainables, design, factors, data, config, notes, num_cells, seeds, num_replicates,
-    num_source_networks, num_source_networks_trained, cells, cells_are_a_sample, forecast, sensitivity, warnings.
+    num_source_networks, num_source_networks_trained, cells, cells_are_a_sample, forecast, first_batch (null with --no-timing),
+    sensitivity, warnings.
 
     Exit codes: 0 the study is valid, 2 it is not.
 
     Example: spikesweep check quickstart --set seeds=12
     """
-    from studies.commands.check_page import as_data, page
-    from studies.commands.forecast import forecast
+    from studies.commands.checking.check_page import as_data, page
+    from studies.commands.checking.first_batches import starts_of
+    from studies.commands.checking.forecast import forecast
     from studies.engine.execution.preflight import open_study
     from studies.engine.execution.runner import notes_on_data
     from studies.engine.ledger.ledger import read_ledger
@@ -55,8 +62,8 @@ def check(
         loaded = open_study(study, all_overrides(overrides, storage, tracking_uri))
         entries = read_ledger(loaded.stores.ledger, loaded.stores.name, loaded.space)
         warm, of_ledger = read_known(loaded, entries).warm_start, notes_on_data(loaded, entries)
-    predicted = forecast(loaded, num_cpus) if timing else None
+    predicted, starts = (forecast(loaded, num_cpus), starts_of(loaded)) if timing else (None, None)
     if as_json:
-        print_json(as_data(loaded, predicted, warm, of_ledger))
+        print_json(as_data(loaded, predicted, warm, of_ledger, starts=starts))
     else:
-        out.print(page(loaded, predicted, warm, of_ledger, width=out.width, full=full))
+        out.print(page(loaded, predicted, warm, of_ledger, starts=starts, width=out.width, full=full))

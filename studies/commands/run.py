@@ -46,7 +46,8 @@ def run(
 
     Trains every replicate that is not trained yet, records each in MLflow, prints the ablation summary and writes it as a
     report. Safe to repeat after any interruption: finished replicates are not trained again, and the others go on from their
-    last checkpoint. Ctrl-C stops after the epochs in progress.
+    last checkpoint. Ctrl-C stops after the epochs in progress. Before it trains, it warns of networks whose spikes do not
+    reach their output layer, as check does.
 
     With --json: num_replicates, num_complete, num_pruned, num_failed, num_left, stop_reason, failures, undelivered,
     num_source_networks, num_source_networks_trained.
@@ -56,7 +57,8 @@ def run(
 
     Example: spikesweep run quickstart --set seeds=12
     """
-    from studies.commands.check_page import source_networks_in_words
+    from studies.commands.checking.check_page import source_networks_in_words
+    from studies.commands.checking.first_batches import start_warnings, starts_of
     from studies.commands.report import check_report_folder, write_report
     from studies.engine.execution.preflight import open_study
     from studies.engine.execution.runner import run_study
@@ -75,6 +77,7 @@ def run(
             num_cpus=num_cpus,
             retry_failed=retry_failed,
             write_report=lambda: write_report(loaded.stores, show=not as_json),
+            before_training=lambda: start_warnings(loaded, starts_of(loaded)),
         )
     if as_json:
         print_json(_as_data(loaded, outcome))

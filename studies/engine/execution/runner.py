@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +106,7 @@ def run_study(
     num_cpus: int | None,
     retry_failed: bool,
     write_report: WriteReport,
+    before_training: Callable[[], Sequence[str]] = tuple,
 ) -> RunOutcome:
     """Train every replicate that the ledger does not have yet, and deliver every record to MLflow.
 
@@ -117,6 +118,7 @@ def run_study(
         retry_failed: Whether replicates that failed earlier are trained again.
         write_report: Called once MLflow has all records; its files are attached to the study's run, and what it found goes into
             this run's description.
+        before_training: Called only if there is something to train: what a person should know of it first, a sentence each.
 
     Raises:
         StudyError: A store or the cluster cannot be used, or another driver runs the study; nothing was trained.
@@ -131,6 +133,8 @@ def run_study(
         if first:  # Ray first: if it cannot run them, nothing has been made yet
             watch = stack.enter_context(ray_session(address, num_cpus))
             check_feasible(study.resources)
+            for warning in before_training():
+                console.print(visible(f"warning: {warning}"), style="yellow", highlight=False, soft_wrap=True)
         client = connect(study.stores.tracking_uri)
         ledger = _open_ledger(study, proposals, known)
         tracker = Tracker(

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from analysis.statistics.effects.power import smallest_effect
-from studies.commands.check_page import as_data, page
-from studies.commands.forecast import Forecast, forecast, sensitivity
+from studies.commands.checking.check_page import as_data, page
+from studies.commands.checking.forecast import Forecast, forecast, sensitivity
 from studies.engine.binding.trainable_modules import field_names, load_trainable
 from studies.engine.definition.loading import load_study
 from studies.engine.errors import StudyError

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from studies.cli import app
 from studies.commands import options
-from studies.commands.forecast import num_planned
+from studies.commands.checking.forecast import num_planned
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.locations import shipped_studies
 from studies.engine.definition.lookup import find_study

@@ -94,7 +94,7 @@ def forecast(study: Study, num_cpus: int | None = None) -> Forecast:
 
     ``num_cpus`` are the cores that the study may use; all of them unless given.
     """
-    cells, sampled = _cells(study)
+    cells, sampled = probed_cells(study)
     bound = [study.binder.configuration(cell) for cell in cells]
     sources = [configuration.source_network for configuration in bound]
     at_once = _num_at_once(study, num_cpus)
@@ -140,7 +140,8 @@ def num_planned(study: Study) -> int:
     return replicates_of_cells(len(study.cells), num_seeds, study.tuning.num_trials if study.tuning else 0)
 
 
-def _cells(study: Study) -> tuple[list[Cell], bool]:
+def probed_cells(study: Study) -> tuple[list[Cell], bool]:
+    """The cells of a study, or some that its search may propose; and whether they are such a sample."""
     if not study.search:
         return list(study.cells), False
     generator = random.Random(0)  # noqa: S311  # nothing secret

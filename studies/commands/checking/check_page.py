@@ -11,7 +11,15 @@ from rich.text import Text
 
 from analysis.statistics.data.level_cells import AROUND_A_BASELINE
 from search_spaces.language.space import Cell, Factor, Level, Levels
-from studies.commands.forecast import ConfigurationForecast, Forecast, Sensitivity, num_planned, sensitivity, warnings
+from studies.commands.checking.first_batches import (
+    Start,
+    Starts,
+    by_trouble,
+    named_cell,
+    percentage,
+    start_warnings,
+)
+from studies.commands.checking.forecast import ConfigurationForecast, Forecast, Sensitivity, num_planned, sensitivity, warnings
 from studies.commands.options import counted
 from studies.engine.binding.configurations import Configuration
 from studies.engine.binding.trainable_modules import field_names, load_trainable, make_config
@@ -28,6 +36,8 @@ from trainables.training.recipe import Recipe
 
 MOST_CELLS_SHOWN = 30
 NUM_SAMPLES_SHOWN = 5
+MOST_STARTS_SHOWN = 3
+"""Configurations whose first batch is shown, those that will learn least."""
 MOST_LEVELS_SHOWN = 8
 """Of a factor; ``--full`` shows all of them, and all cells."""
 NUM_PROBES = 24
@@ -35,10 +45,12 @@ NUM_PROBES = 24
 MINUTE_S, HOUR_S = 60.0, 3600.0
 
 
-def as_data(study: Study, forecast: Forecast | None, warm: WarmStart, of_ledger: Sequence[str] = ()) -> dict[str, Any]:
+def as_data(
+    study: Study, forecast: Forecast | None, warm: WarmStart, of_ledger: Sequence[str] = (), *, starts: Starts | None = None
+) -> dict[str, Any]:
     """Everything that check found, as data for ``--json``; the help of check names the keys.
 
-    ``of_ledger`` is sentences on what was trained earlier.
+    ``of_ledger`` is sentences on what was trained earlier, ``starts`` what the networks' first batches do.
     """
     found = sensitivity(study)
     return {
@@ -58,9 +70,17 @@ def as_data(study: Study, forecast: Forecast | None, warm: WarmStart, of_ledger:
         "cells": _cells_data(study, forecast),
         "cells_are_a_sample": bool(forecast and forecast.sampled),
         "forecast": _forecast_data(forecast) if forecast else None,
+        "first_batch": _starts_data(starts) if starts else None,
         "sensitivity": found,
-        "warnings": [*of_ledger, *_data_warnings(study), *warnings(study, forecast, found)],
+        "warnings": _all_warnings(study, forecast, found, of_ledger, starts),
     }
+
+
+def _all_warnings(
+    study: Study, forecast: Forecast | None, found: Sensitivity | None, of_ledger: Sequence[str], starts: Starts | None
+) -> list[str]:
+    of_networks = start_warnings(study, starts)
+    return [*of_ledger, *_data_warnings(study), *of_networks, *warnings(study, forecast, found)]
 
 
 def _data(study: Study) -> dict[str, dict[str, Any]]:
@@ -123,12 +143,28 @@ def _forecast_data(forecast: Forecast) -> dict[str, Any]:
     return {**data, "fits": forecast.fits}
 
 
+def _starts_data(starts: Starts) -> dict[str, Any]:
+    looked_at = [
+        {"levels": start.levels, "trainable": start.trainable, "time_steps": start.config.time_steps, "found": start.found}
+        for start in starts.looked_at
+    ]
+    return {**vars(starts), "looked_at": looked_at}
+
+
 def page(
-    study: Study, forecast: Forecast | None, warm: WarmStart, of_ledger: Sequence[str] = (), *, width: int, full: bool = False
+    study: Study,
+    forecast: Forecast | None,
+    warm: WarmStart,
+    of_ledger: Sequence[str] = (),
+    *,
+    starts: Starts | None = None,
+    width: int,
+    full: bool = False,
 ) -> Group:
     """The page of ``spikesweep check``, for a person: what is trained, what differs from defaults, the cells, what to expect.
 
-    ``of_ledger`` is sentences on what was trained earlier; ``full`` shows every field of the configs, by section, and all cells.
+    ``of_ledger`` is sentences on what was trained earlier, ``starts`` what the networks' first batches do; ``full`` shows every
+    field of the configs, by section, all cells, and every layer.
     """
     found = sensitivity(study)
     heading = [Text(study.stores.name, "bold"), Text(visible(study.question)), Text()]
@@ -138,12 +174,16 @@ def page(
         parts += [Text(), table]
     if cells := list(_cells_table(study, forecast, width, full=full)):
         parts += [Text(), *cells]
+    if starts:
+        parts += [Text(), *_starts_tables(study, starts, full=full)]
+    elif not forecast:
+        parts += [Text(), Text("first batch: not looked at (--no-timing)", "dim")]
     parts.append(Text())
     if forecast:
         parts.append(Text(_forecast_in_words(forecast)))
     if found:
         parts.append(Text(_sensitivity_in_words(study, found)))
-    said = [*of_ledger, *_data_warnings(study), *warnings(study, forecast, found)]
+    said = _all_warnings(study, forecast, found, of_ledger, starts)
     parts += [Text(visible(f"warning: {warning}"), "yellow") for warning in said]
     return Group(*parts, Text("The study is valid.", "green"))
 
@@ -337,6 +377,64 @@ def _cells_table(study: Study, forecast: Forecast | None, width: int, *, full: b
         yield Text(f"… and {len(costs) - len(shown):,} more: --full")
 
 
+def _starts_tables(study: Study, starts: Starts, *, full: bool) -> Iterator[RenderableType]:
+    """What the first batches do: of the configurations that will learn least, or of all of them, layer by layer."""
+    yield Text(visible(_starts_in_words(starts)), "dim")
+    ordered = by_trouble(starts)
+    if full:
+        yield from [_layers_table(study, start) for start in ordered]
+    elif ordered:
+        table = _table("cell", *(titles := ("silent images", "at t=1", "dead units", "cut off", "gradient")))
+        for start in ordered[:MOST_STARTS_SHOWN]:
+            found = start.found
+            shares = (found.silent_images, found.silent_images_at_1, found.dead_units, found.cut_off, found.output_gradient)
+            table.add_row(visible(named_cell(study, start.levels) + _steps_in_words(start)), *map(_share, shares))
+        _align_right(table, len(titles))
+        yield table
+        if len(ordered) > MOST_STARTS_SHOWN:
+            yield Text(f"… and {len(ordered) - MOST_STARTS_SHOWN:,} more, by layer: --full")
+    for failure in starts.failures:
+        yield Text(visible(f"not looked at: {failure}"), "dim")
+
+
+def _starts_in_words(starts: Starts) -> str:
+    """Which first batches were looked at, e.g. ``first batch, before training (seed 0): 8 of 8 configurations``."""
+    words = []
+    if starts.num_configurations:
+        num, images = len(starts.looked_at), max((start.found.num_images for start in starts.looked_at), default=0)
+        words.append(f"{num} of {counted(starts.num_configurations, 'configuration')}, at most {counted(images, 'image')} each")
+    if num := starts.num_after_source_networks:
+        words.append(f"{counted(num, 'configuration')}: known after their source network is trained")
+    return f"first batch, before training (seed {starts.seed}): {'; '.join(words)}"
+
+
+def _steps_in_words(start: Start) -> str:
+    return "" if start.is_whole else f" (t ≤ {start.found.time_steps} of {start.config.time_steps})"
+
+
+def _layers_table(study: Study, start: Start) -> Table:
+    found = start.found
+    title = f"{named_cell(study, start.levels)}{_steps_in_words(start)}"
+    table = _table("layer", *(titles := ("rate at t=1", "rate", "dead units", "cut off", "gradient")))
+    table.title, table.title_justify, table.title_style = visible(title), "left", "bold"
+    for layer in found.layers:
+        rates = ["–" if rate is None else f"{rate:.3f}" for rate in (layer.rate_at_1, layer.rate)]
+        table.add_row(layer.layer, *rates, *map(_share, (layer.dead_units, layer.cut_off, layer.weights_with_gradient)))
+    _align_right(table, len(titles))
+    silent, at_1 = _share(found.silent_images), _share(found.silent_images_at_1)
+    table.caption, table.caption_justify = f"silent images: {silent}, at t=1 {at_1}", "left"
+    return table
+
+
+def _align_right(table: Table, num_columns: int) -> None:
+    for column in table.columns[-num_columns:]:
+        column.justify, column.no_wrap = "right", True
+
+
+def _share(share: float | None) -> str:
+    return "–" if share is None else percentage(share)
+
+
 def _shown(forecast: Forecast) -> Sequence[ConfigurationForecast]:
     """All configurations; of a sample the cheapest, the most expensive and some between."""
     if not forecast.sampled:
@@ -349,17 +447,12 @@ def _shown(forecast: Forecast) -> Sequence[ConfigurationForecast]:
 def _named_cells(study: Study, cells: Sequence[Cell], width: int) -> list[list[str]]:
     """Titles, then for each cell its names: what it has other than the baseline, its level of each factor, or all in words."""
     if study.design in AROUND_A_BASELINE:
-        baseline = study.cells[0]
-        return [["cell"], *([_cell(_difference(cell, baseline)) or "baseline"] for cell in cells)]
+        return [["cell"], *([visible(named_cell(study, cell))] for cell in cells)]
     factors = study.space.names()
     rows = [list(factors), *([_level_or_nothing(cell, name) for name in factors] for cell in cells)]
     if sum(max(map(len, column)) + 2 for column in zip(*rows, strict=True)) <= width:
         return rows
     return [["cell"], *([_cell(cell)] for cell in cells)]
-
-
-def _difference(cell: Mapping[str, Level], other: Mapping[str, Level]) -> Cell:
-    return {name: level for name, level in cell.items() if name not in other or other[name] != level}
 
 
 def _level_or_nothing(cell: Mapping[str, Level], name: str) -> str:

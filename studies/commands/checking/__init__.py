@@ -1,0 +1,1 @@
+"""What `spikesweep check` finds out of a valid study, and its page."""
