@@ -33,10 +33,9 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     "bitnet, standardised weights": (bitnet, {"normalisation": "weight_standardisation", "drive_std": 0.5, "prune": "l1"}),
     "bitnet, batch norms": (bitnet, {"normalisation": "batch_norm", "pool_on": "drive", "gradient": "surrogate"}),
     "bitnet, surrogate": (bitnet, {"gradient": "surrogate"}),
-    "bitnet, learnt potential, ties": (bitnet, {"initial_membrane_potential": "learnt", "ties": "potential", "time_steps": 2}),
-    "bitnet, no output neurons": (
+    "bitnet, learnt potential, no output neurons": (
         bitnet,
-        {"readout": "potential", "initial_membrane_potential": "dithered", "gradient_margin": 0.25, "time_steps": 2},
+        {"initial_membrane_potential": "learnt", "readout": "potential", "gradient_margin": 0.25, "time_steps": 2},
     ),
     "converted": (converted_snn, {"epochs": 2, "finetune_epochs": 2, "train_neurons": True}),
     "converted, Poisson, dropout": (
