@@ -18,6 +18,7 @@ from trainables.training import loop
 KINDS: list[tuple[Any, dict[str, Any]]] = [
     (bitnet, {"normalisation": "weight_standardisation"}),
     (bitnet, {"batch_size": 5, "pretrain_epochs": 2}),
+    (bitnet, {"train_time_steps": "descending", "pretrain_epochs": 1, "distillation": 0.5}),
     (bitnet, {"gradient": "rate_collapsed", "prune": "l1", "spike_penalty": 0.1}),
     (ann, {"num_train_images": 65, "batch_norm": True, "dropout": 0.2}),
     (ann, {"num_train_images": 3, "epochs": 1}),
