@@ -190,7 +190,8 @@ def start_warnings(study: Study, starts: Starts | None) -> list[str]:
 
 
 def _how_many(num: int, num_looked_at: int) -> str:
-    return f"So it is, though less, in {num - 1} more of {num_looked_at} configurations. " if num > 1 else ""
+    have = "has" if num == 2 else "have"
+    return f"{num - 1} more of {num_looked_at} configurations {have} the same trouble. " if num > 1 else ""
 
 
 def _in_words(trouble: Trouble, found: FirstBatch) -> str:

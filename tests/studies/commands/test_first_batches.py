@@ -1,6 +1,7 @@
 """``check`` and ``run`` ask whether the networks of a study will spike, and say what to do where they will not."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from studies.commands.checking.check_page import as_data, page
 from studies.commands.checking.first_batches import Starts, start_warnings, starts_of, trouble_of
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.study import Study
+from studies.engine.execution import runner
+from studies.engine.execution.runner import RunOutcome
 from studies.engine.proposing.adaptive_search import WarmStart
 
 OLD_START = ["config.initial_membrane_potential=0.0", "config.normalisation=none"]
@@ -108,6 +111,22 @@ def test_without_timing_nothing_is_looked_at(tiny_study: Path) -> None:
     result = CliRunner().invoke(app, ["check", str(tiny_study), "--no-timing"])
     assert result.exit_code == 0, result.output
     assert "first batch: not looked at (--no-timing)" in result.output
+
+
+def test_run_warns_of_the_same_before_it_trains(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each warning on a line; it is asked for only where something is to be trained."""
+    said: list[str] = []
+
+    def without_ray(*_: object, before_training: Callable[[], Sequence[str]], **__: object) -> RunOutcome:
+        said.extend(before_training())
+        return RunOutcome(6, 6, 0, 0, {})
+
+    monkeypatch.setattr(runner, "run_study", without_ray)
+    fixed = [f"--set={change}" for change in (*OLD_START, "config.layout=64 A 64 A 64 A", "config.data=digits")]
+    assert CliRunner().invoke(app, ["run", str(tiny_study), *fixed]).exit_code == 0
+    assert said == start_warnings(*looked_at(str(tiny_study), *(change.removeprefix("--set=") for change in fixed)))
+    assert len(said) == 1
+    assert "\n" not in said[0]
 
 
 def test_what_has_no_spikes_or_no_weights_yet() -> None:
