@@ -5,7 +5,7 @@ are identity.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 Section = Literal[
@@ -90,6 +90,19 @@ def without_inactive(config: Any) -> Any:
 def _inactive_value(field: dataclasses.Field[Any]) -> Any:
     before = field.metadata["before"]
     return field.default if before is NO_VALUE else before
+
+
+def values_of_record(config_class: Any, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a config that was recorded, perhaps before some of its fields existed: these are what networks did then.
+
+    Such a field that does nothing under the other values is left out: its rules are for those who set it.
+    """
+    before = {
+        field.name: value for field in dataclasses.fields(config_class) if (value := field.metadata["before"]) is not NO_VALUE
+    }
+    values = before | dict(recorded)
+    inactive = config_class(**values).inactive_fields() & before.keys()
+    return {name: value for name, value in values.items() if name not in inactive}
 
 
 def identity_of(trainable: str, config: Any, *, data_digest: str, seed: int) -> str:

@@ -23,6 +23,7 @@ from trainables.networks.layouts import ImageShape
 from trainables.networks.network import Network
 from trainables.networks.readout import Readout, Tally
 from trainables.networks.rewriting import folded
+from trainables.training.configs import values_of_record
 from trainables.training.loop import EVALUATION_BATCH_SIZE, encode, resolve_device
 from trainables.training.recipe import Recipe
 from trainables.training.task import Task
@@ -54,7 +55,7 @@ class Trained:
         """
         module = importlib.import_module(f"trainables.{self.trainable}")
         try:
-            config = module.Config(**self.config)
+            config = module.Config(**values_of_record(module.Config, self.config))
         except TypeError as error:
             raise ValueError(
                 f"a model must be loaded by the code that it came with; another version of trainables is imported already "

@@ -26,7 +26,7 @@ from studies.engine.reproduction.agreement import NUM_MICRO_BATCHES, RerunCompar
 from studies.engine.reproduction.recorded_replicate import RecordedReplicate
 from trainables.data.datasets import Dataset, default_data_folder, prepare
 from trainables.networks.rules import RuleError
-from trainables.training.configs import identity_of
+from trainables.training.configs import identity_of, values_of_record
 from trainables.training.device_facts import DEVICE, NUM_THREADS, first_of
 from trainables.training.epoch_report import EpochReport
 from trainables.training.recipe import Recipe
@@ -86,6 +86,7 @@ def prepare_reproduction(recorded: RecordedReplicate, *, data: str | None = None
     values = {**recorded.config, **({"data": data} if data else {})}
     if problems := list(_problems_of_values(trainable, values, where)):
         raise StudyError(problems)
+    values = values_of_record(trainable.Config, values)
     config = make_config(trainable.Config, values)
     dataset = _data_of(config, recorded, where)
     if problems := [

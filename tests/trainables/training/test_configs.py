@@ -13,7 +13,7 @@ from tests.trainables.contract import results
 from trainables import ann, bitnet, converted_snn, response_surface
 from trainables.data.datasets import prepare
 from trainables.networks.layouts import NAMED_LAYOUTS, canonical_layout, parse_layout
-from trainables.training.configs import canonical_value, identity_of, setting, without_inactive
+from trainables.training.configs import canonical_value, identity_of, setting, values_of_record, without_inactive
 
 OTHERS: dict[str, Any] = {
     "surrogate": "triangle",
@@ -301,3 +301,20 @@ def test_dithered_neurons_without_a_pool_of_spikes_start_at_one_half() -> None:
 
     assert [resolved(layout="4 M 4"), resolved(layout="4 A 4")] == ["dithered", "dithered"]
     assert [resolved(layout="4 F8"), resolved(layout="4 M 4", pool_on="drive")] == [0.5, 0.5]
+
+
+def test_a_record_without_a_field_is_of_the_time_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the defaults are now, a recorded config has what networks did before a field existed; one that does nothing
+    breaks no rule.
+    """
+    recorded: dict[str, Any] = {"time_steps": 4, "initial_output_scale": 0.5}
+    values = values_of_record(bitnet.Config, recorded)
+    assert {name: values[name] for name in ("ties", "gradient_margin", "initial_output_scale")} == {
+        "ties": "lowest_class",
+        "gradient_margin": 0.0,
+        "initial_output_scale": 0.5,
+    }
+    monkeypatch.setattr(bitnet.Config, "ties", "potential")  # as if that were the default
+    whole: dict[str, Any] = {"readout": "potential", "ties": "lowest_class"}
+    assert list(bitnet.problems(bitnet.Config(**whole), (8, 8, 1)))
+    assert "ties" not in values_of_record(bitnet.Config, whole)
