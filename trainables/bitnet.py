@@ -41,7 +41,7 @@ from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
 from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location
-from trainables.training.loop import fit, some_training_inputs
+from trainables.training.loop import fit, some_training_batches, some_training_inputs
 from trainables.training.losses import (
     DRIVE_LOSSES,
     SPIKE_LOSSES,
@@ -51,23 +51,36 @@ from trainables.training.losses import (
     logits_of_rates,
     loss_at_each_step,
 )
-from trainables.training.pretraining import trained_source_network
+from trainables.training.pretraining import fit_output_to_labels, trained_source_network
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems, resolved_rate_target
 from trainables.training.task import Distillation, Prepared, Task, TrainTimeSteps, training_time_steps
 
+PUBLISHED: Mapping[str, Any] = {
+    "initial_membrane_potential": 0.0,
+    "normalisation": "none",
+    "readout": "spikes",
+    "ties": "lowest_class",
+    "gradient_margin": 0.0,
+    "lr": 5e-3,
+}
+"""The neuron, start and read-out of the BITnet README, which need many time steps; see docs/few_steps.md."""
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "BITnet6": {"layout": "bitnet", "feature_scale": 4.0, "time_steps": 50},
-    "BITnet6 Max": {"layout": "bitnet", "feature_scale": 5.0, "time_steps": 50},
+    "BITnet6": {"layout": "bitnet", "feature_scale": 4.0, "time_steps": 50, **PUBLISHED},
+    "BITnet6 Max": {"layout": "bitnet", "feature_scale": 5.0, "time_steps": 50, **PUBLISHED},
 }
 
-NUM_GAIN_IMAGES = 256
-"""On how many training images gains are measured."""
+NUM_START_IMAGES = 256
+"""On how many training images gains, and the outputs of a pre-trained network, are measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Recipe, SpikeRegularisers, Pruning):
     """A BITnet and its training; see ``PRESETS`` for the published ones."""
+
+    lr: float = setting(1e-2, above=0)
+    """The largest learning rate of the one-cycle schedule, which is reached after 30 % of all steps. Standardised weights bear
+    the 0.01 that is the default here."""
 
     layout: str = setting("64 64 M 128 M 256 512 M", canonical=canonical_layout, section="network")
     """The layers, as words: a number is a 3x3 convolution with that many output channels, M a 2x2 max pool, A a 2x2 average
@@ -94,7 +107,7 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     """What a neuron adds to its membrane potential at a step: clamped, the drive bounded to [0, 1] (bddi neurons, as
     published), or raw, the drive as it is."""
 
-    initial_membrane_potential: InitialMembranePotential = setting(0.0, at_least=0, below=1)
+    initial_membrane_potential: InitialMembranePotential = setting(0.5, at_least=0, below=1)
     """v_0, the membrane potential before the first time step, as a fraction of the firing threshold. The spikes of T steps of
     constant drive p are floor(v_0 + T·p), so that 0.5 rounds and 0 cuts (Bu et al. 2022). dithered: 1/8, 5/8, 7/8 and 3/8 at the
     four pixels of every window that a 2x2 pool of spikes reads (Bayer 1973), 0.5 in all other layers. learnt: one for every
@@ -108,15 +121,16 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     """Where the gradient of a max pool goes: one gives it to the first of the largest inputs, split shares it among all that
     are equally large, as spikes often are."""
 
-    normalisation: DriveNormalisation = setting("none", before="none")
+    normalisation: DriveNormalisation = setting("weight_standardisation", before="none")
     """What gives the drive of hidden layers (what neurons receive: behind the pool where pool_on is drive) the standard
     deviation κ, drive_std. initial_gain scales a layer's weights once, so that it is κ on up to 256 training images.
     weight_standardisation: Ŵ = γ (W - mean W) / √(N var W + 0.0001) of every filter with N inputs, γ one learnt gain of the
     layer that starts from the same measurement (IS-SNN, arXiv 2606.31695). batch_norm: y = γ (x - μ)/σ + β of every channel
     over time steps, images and pixels, γ starting at κ (tdBN, Zheng et al. 2020). When the network is judged, all of it is
-    part of weights and biases."""
+    part of weights and biases. Without effect where pretrain_epochs is above 0: the
+    analogue network's weights carry it already."""
 
-    drive_std: float = setting(1.0, above=0, before=1.0)
+    drive_std: float = setting(0.7, above=0, before=1.0)
     """κ, the standard deviation that normalisation gives the drive of hidden layers at the start, as a multiple of the firing
     threshold."""
 
@@ -130,11 +144,11 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     initial_output_scale: float = setting(0.25, above=0, before=0.25)
     """A factor for the weights that the output layer starts with, which are uniform within ±1/√inputs (PyTorch's rule)."""
 
-    readout: Literal["spikes", "potential"] = setting("spikes", before="spikes")
+    readout: Literal["spikes", "potential"] = setting("potential", before="spikes")
     """How classes are read: spikes counts the spikes of output neurons; potential has no output neurons and sums up the drive
     of the output layer, Σ_t (W s_t + b)."""
 
-    ties: Ties = setting("lowest_class", before="lowest_class")
+    ties: Ties = setting("potential", before="lowest_class")
     """Of readout spikes: which of several classes with the most spikes so far is the answer, at every time step. potential: the
     one with the largest membrane potential left, as spikes and what is left add up to v_0 and the clamped drive so far;
     lowest_class: the first."""
@@ -211,7 +225,7 @@ class Config(Recipe, SpikeRegularisers, Pruning):
         inactive |= set() if self.readout == "spikes" else {"ties"}
         inactive |= set() if self.normalisation != "none" else {"drive_std"}
         starts = {"initial_hidden_bias", "initial_output_bias", "initial_output_scale"}
-        inactive |= starts if self.pretrain_epochs else {"pretrain_lr", "pretrain_activation"}
+        inactive |= {*starts, "normalisation", "drive_std"} if self.pretrain_epochs else {"pretrain_lr", "pretrain_activation"}
         if self.loss_over_time == "mean":
             inactive |= {"tet_lambda"}
         elif not self.tet_lambda and set(self.training_time_steps()) == {1}:
@@ -222,6 +236,10 @@ class Config(Recipe, SpikeRegularisers, Pruning):
         if self.train_time_steps != "fixed" and set(self.training_time_steps()) == {self.time_steps}:
             inactive |= {"train_time_steps"}
         return inactive | {"eval_time_steps"} if self.eval_time_steps == self.time_steps else inactive
+
+    def starting_normalisation(self) -> DriveNormalisation:
+        """How drives are normalised: in no way where the weights of an analogue network carry it already."""
+        return "none" if self.pretrain_epochs else self.normalisation
 
     def not_to_vary(self) -> Iterator[RuleError]:
         """The fields that a study must not vary among configs like this one, each with the rule that it would break."""
@@ -262,8 +280,8 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
         else:
             build_it = partial(build, config, config.input_shape(image_shape), num_classes=2)
             yield from rate_target_problems(config, build_it)
-            if config.normalisation == "weight_standardisation":
-                yield from standardisation_problems(build_it)
+            if config.starting_normalisation() == "weight_standardisation":
+                yield from standardisation_problems(config.layout, config.feature_scale, config.input_shape(image_shape))
     if config.eval_time_steps is not None and config.eval_time_steps < config.time_steps:
         rule = f"eval_time_steps must be at least time_steps ({config.time_steps}); fewer are part of the curve"
         yield RuleError(rule, field="eval_time_steps")
@@ -291,15 +309,12 @@ def _neuron_problems(config: Config) -> Iterator[RuleError]:
         yield RuleError(rule, repair="write gradient: straight_through", field="initial_membrane_potential")
     if config.readout == "potential" and config.ties != Config.ties:
         rule = "ties must not be set where readout is potential, which has no spikes to count"
-        yield RuleError(rule, repair="remove ties, or write readout: spikes", field="ties")
+        yield RuleError(rule, repair="write ties: potential, or readout: spikes", field="ties")
 
 
 def _normalisation_problems(config: Config) -> Iterator[RuleError]:
     """The rules that the normalisation of drives breaks."""
-    if config.normalisation != "none" and config.pretrain_epochs:
-        rule = "normalisation must be none where pretrain_epochs is above 0: the weights of the analogue network carry it already"
-        yield RuleError(rule, repair="write normalisation: none", field="normalisation")
-    if config.normalisation != "batch_norm":
+    if config.starting_normalisation() != "batch_norm":
         return
     if config.gradient == "rate_collapsed":
         rule = "gradient must be straight_through or surrogate where normalisation is batch_norm"
@@ -383,6 +398,9 @@ def train(
             return prepared
         analogue, accuracy = source(start)
         share_weights(fold_scales(fold_batch_norms(analogue)), network)
+        if _fits_output(config):
+            some = some_training_batches(splits, NUM_START_IMAGES, seed, "output", num_micro_batches=num_micro_batches)
+            fit_output_to_labels(network, some, config.time_steps, num_micro_batches=num_micro_batches)
         return Prepared(run_facts={"parent_accuracy": str(accuracy)})
 
     started = dataclasses.replace(task, prepare=prepare, distillation=distillation, keep_weights=keep_weights)
@@ -409,14 +427,15 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
             output_bias=config.initial_output_bias,
             output_scale=config.initial_output_scale,
         )
-        if config.normalisation != "none":
-            batches = partial(some_training_inputs, splits, NUM_GAIN_IMAGES, seed, "gain", num_micro_batches=num_micro_batches)
+        if config.starting_normalisation() != "none":
+            batches = partial(some_training_inputs, splits, NUM_START_IMAGES, seed, "gain", num_micro_batches=num_micro_batches)
             start_drives(network, batches, config.time_steps, config.drive_std, num_micro_batches=num_micro_batches)
         return Prepared()
 
     return Task(
         build=lambda: build(config, config.input_shape(image_shape), num_classes),
         prepare=prepare,
+        simulates_to_prepare=config.starting_normalisation() != "none" or _fits_output(config),
         loss=_loss(config),
         distillation=_distillation(config, config.input_shape(image_shape), num_classes),
         seed=seed,
@@ -430,6 +449,11 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
         pruning=config,
         num_micro_batches=num_micro_batches,
     )
+
+
+def _fits_output(config: Config) -> bool:
+    """Whether a pre-trained output layer is scaled to the labels, as a mean squared error of summed drives needs it."""
+    return config.pretrain_epochs > 0 and config.readout == "potential" and config.loss == "mse"
 
 
 def _loss(config: Config) -> Callable[[Tensor, Tensor], Tensor]:
@@ -482,5 +506,5 @@ def build(config: Config, input_shape: ImageShape, num_classes: int) -> Network:
         gradient_margin=config.gradient_margin if config.gradient != "surrogate" else 0.0,
     )
     put_neurons(network, model, input_shape)
-    normalise_drives(network, config.normalisation)
+    normalise_drives(network, config.starting_normalisation())
     return network

@@ -128,7 +128,7 @@ class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
     readout: Literal["membrane", "spikes"] = setting("membrane")
     """How classes are judged: membrane sums up the drive of the output layer, spikes counts the spikes of output neurons."""
 
-    ties: Ties = setting("lowest_class", before="lowest_class")
+    ties: Ties = setting("potential", before="lowest_class")
     """Of readout spikes: which of several classes with the most spikes so far is the answer, at every time step. potential: the
     one with the largest membrane potential left, as a fraction of its firing threshold; lowest_class: the first."""
 
@@ -208,7 +208,7 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
         yield RuleError(f"eval_time_steps must be at least time_steps ({config.time_steps})", field="eval_time_steps")
     if config.readout == "membrane" and config.ties != Config.ties:
         rule = "ties must not be set where readout is membrane, which has no spikes to count"
-        yield RuleError(rule, repair="remove ties, or write readout: spikes", field="ties")
+        yield RuleError(rule, repair="write ties: potential, or readout: spikes", field="ties")
     if config.balance == "qcfs" and config.activation != "qcfs":
         yield RuleError("balance qcfs needs the source network's activation to be qcfs", field="balance")
     if config.balance == "spike_norm":

@@ -61,7 +61,7 @@ def subject_of(point: Point) -> Subject:
     """Drawn weights, biases by ``RATES``, digits enlarged to the side."""
     pixels, labels_B = digits(None)
     images_BCHW = functional.interpolate(pixels[: point.batch_size], size=(point.side, point.side), mode="bilinear")
-    config = bitnet.Config(layout="bitnet", feature_scale=point.feature_scale)
+    config = bitnet.Config(layout="bitnet", feature_scale=point.feature_scale, **bitnet.PUBLISHED)
     network = bitnet.build(config, (point.side, point.side, 3), CLASSES)
     initialise_spiking(network, torch.Generator().manual_seed(0))
     drives = set_rates(network, images_BCHW[:CALIBRATION_IMAGES], point.time_steps)

@@ -45,6 +45,7 @@ BACKENDS: Mapping[Backend, str] = {"torch": "torch", "event_driven": "event-driv
 NUM_TEST_IMAGES = 1000
 """Nothing here is about them, but every replicate looks at them once."""
 RECIPE: Mapping[str, Any] = {
+    **bitnet.PUBLISHED,
     "data": "cifar10",
     "layout": "bitnet",
     "feature_scale": 0.25,

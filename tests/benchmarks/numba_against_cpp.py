@@ -107,7 +107,8 @@ def compiled(folder: Path) -> tuple[Compiled, float, float]:
 
 def build(feature_scale: float) -> Network:
     """BITnet6 with weights of few bits and the stated spike rates; of more than 16 channels everywhere."""
-    network = bitnet.build(bitnet.Config(layout="bitnet", feature_scale=feature_scale), (SIDE, SIDE, 3), CLASSES)
+    config = bitnet.Config(layout="bitnet", feature_scale=feature_scale, **bitnet.PUBLISHED)
+    network = bitnet.build(config, (SIDE, SIDE, 3), CLASSES)
     initialise_spiking(network, torch.Generator().manual_seed(0))
     set_rates(network, images(None)[0][:4])
     with torch.no_grad():
@@ -291,7 +292,8 @@ def first_uses(feature_scale: float) -> dict[str, float]:
 
 def _first_use(feature_scale: float) -> float:
     """Import the kernels and warm up an evaluator; a process of its own does it."""
-    network = bitnet.build(bitnet.Config(layout="bitnet", feature_scale=feature_scale), (SIDE, SIDE, 3), CLASSES)
+    config = bitnet.Config(layout="bitnet", feature_scale=feature_scale, **bitnet.PUBLISHED)
+    network = bitnet.build(config, (SIDE, SIDE, 3), CLASSES)
     start = time.perf_counter()
     EventDrivenEvaluator(network, (SIDE, SIDE), TIME_STEPS).warm_up()
     return round(time.perf_counter() - start, 2)

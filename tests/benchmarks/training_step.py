@@ -66,11 +66,8 @@ from trainables.training.memory_peak import MemoryPeak
 BATCH_SIZE, SIDE, CLASSES = 32, 32, 10
 TRAINING_STEPS = 150
 RECOMMENDED: dict[str, Any] = {
-    "normalisation": "weight_standardisation",
-    "drive_std": 0.5,
-    "initial_membrane_potential": 0.5,
-    "gradient_margin": 0.25,
-    "readout": "potential",
+    name: getattr(bitnet.Config, name)
+    for name in ("normalisation", "drive_std", "initial_membrane_potential", "gradient_margin", "readout")
 }
 """What a BITnet learns well with in few time steps."""
 TURNS, PROCESSES = 3, 5
@@ -149,8 +146,8 @@ def images(data: Path | None) -> tuple[Tensor, Tensor]:
 
 
 def untrained(images_BCHW: Tensor, **settings: Any) -> Network:
-    """BITnet6 at feature_scale 0.5."""
-    config = bitnet.Config(layout="bitnet", feature_scale=0.5, **settings)
+    """BITnet6 at feature_scale 0.5, with the published neuron unless the settings say otherwise."""
+    config = bitnet.Config(**{**bitnet.PUBLISHED, "layout": "bitnet", "feature_scale": 0.5, **settings})
     network = bitnet.build(config, (SIDE, SIDE, 3), CLASSES)
     initialise_spiking(network, torch.Generator().manual_seed(0))
     if config.normalisation != "none":

@@ -1,4 +1,4 @@
-"""BITnet as a whole, against a plain loop over time written here from the equations."""
+"""The published BITnet as a whole, and the default neuron, against a plain loop over time written here from the equations."""
 
 import math
 from typing import Any
@@ -19,10 +19,15 @@ LAYOUT = "16 32 M 16 A 32"
 
 
 T = 6
+NEURONS: dict[str, dict[str, Any]] = {
+    "as published": {},
+    "from one half, no output neurons": {"initial_membrane_potential": 0.5, "readout": "potential", "ties": "potential"},
+}
 
 
 def network_of(layout: str = LAYOUT, **options: Any) -> Network:
-    network = bitnet.build(bitnet.Config(layout=layout, feature_scale=0.5, **options), (8, 8, 2), 3)
+    config = bitnet.Config(**{"layout": layout, "feature_scale": 0.5, **bitnet.PUBLISHED, **options})
+    network = bitnet.build(config, (8, 8, 2), 3)
     initialise_spiking(network, torch.Generator().manual_seed(0))
     return network
 
@@ -33,18 +38,20 @@ def spikes_of(network: Network, images: Tensor) -> Tensor:
 
 
 def sequential_loop(network: Network, images: Tensor) -> Tensor:
-    """Spikes of the output layer, one time step after another, one state per layer; for autograd."""
+    """What the output layer gives, one time step after another, one state per layer; for autograd."""
     states: dict[Operation, Tensor] = {}
     outputs = []
     for _ in range(T):
         x = images
         for operation in network.operations:
-            if network.is_a(operation, SpikingNeuron):
-                u = states.get(operation, torch.zeros_like(x)) + x.clamp(0, 1)
+            part = network.parts[operation.name]
+            if isinstance(part, SpikingNeuron):
+                start = torch.full_like(x, float(part.model.initial_membrane_potential))
+                u = states.get(operation, start) + x.clamp(0, 1)
                 x = StraightThroughSpike.apply(u)
                 states[operation] = u - x
             else:
-                x = network.parts[operation.name](x)
+                x = part(x)
         outputs.append(x)
     return torch.stack(outputs)
 
@@ -60,9 +67,10 @@ def dyadic_images(num: int) -> Tensor:
     return torch.randint(-8, 9, (num, 2, 8, 8), generator=torch.Generator().manual_seed(1)) / 8
 
 
-def test_spikes_equal_the_loop() -> None:
-    """With dyadic weights every spike of the time-folded network equals the sequential loop's."""
-    network = network_of()
+@pytest.mark.parametrize("neurons", NEURONS)
+def test_spikes_equal_the_loop(neurons: str) -> None:
+    """With dyadic weights every spike of the time-folded network, or drive of the output, equals the sequential loop's."""
+    network = network_of(**NEURONS[neurons])
     make_dyadic(network)
     images = dyadic_images(5)
     spikes = spikes_of(network, images)
@@ -70,9 +78,10 @@ def test_spikes_equal_the_loop() -> None:
     assert 0 < spikes.mean() < 1
 
 
-def test_gradient_equals_the_loop() -> None:
+@pytest.mark.parametrize("neurons", NEURONS)
+def test_gradient_equals_the_loop(neurons: str) -> None:
     """The gradient of every weight is autograd's through the loop, with slope 1 and the reset attached."""
-    network = network_of()
+    network = network_of(**NEURONS[neurons])
     make_dyadic(network)
     images, labels = dyadic_images(5), torch.tensor([0, 1, 2, 0, 1])
     parameters = list(network.parameters())
@@ -116,7 +125,8 @@ def test_max_pool_of_spikes_is_or() -> None:
 )
 def test_published_parameter_counts(feature_scale: float, num_classes: int, expected: int) -> None:
     """BITnet6 and BITnet6 Max have exactly the published number of parameters on 32x32 images."""
-    assert bitnet.footprint(bitnet.Config(feature_scale=feature_scale), (32, 32, 3), num_classes).num_parameters == expected
+    config = bitnet.Config(feature_scale=feature_scale, **bitnet.PUBLISHED)
+    assert bitnet.footprint(config, (32, 32, 3), num_classes).num_parameters == expected
 
 
 def test_mse_of_rates_by_hand() -> None:

@@ -101,12 +101,14 @@ def test_one_pass_equals_separate_runs(changes: dict[str, Any], tiny_npz: Path, 
     assert len(set(whole.curves["accuracy_at_t"])) > 1
 
 
-@pytest.mark.parametrize("integrate", ["clamped", "raw"])
-def test_one_pass_equals_separate_runs_of_bitnet(integrate: Integrate, tiny_npz: Path, data_folder: Path) -> None:
+@pytest.mark.parametrize(("integrate", "neurons"), [("clamped", bitnet.PUBLISHED), ("raw", {})])
+def test_one_pass_equals_separate_runs_of_bitnet(
+    integrate: Integrate, neurons: dict[str, Any], tiny_npz: Path, data_folder: Path
+) -> None:
     """A BITnet that is evaluated for more steps than it was trained for has at every t the accuracy of a run evaluated for t."""
     curves = []
     for t in (3, 4, 5, 6):
-        options: dict[str, Any] = {"epochs": 1, "batch_size": 16, "layout": "6 M 8", "validation_fraction": 0.25}
+        options: dict[str, Any] = {"epochs": 1, "batch_size": 16, "layout": "6 M 8", "validation_fraction": 0.25, **neurons}
         config = bitnet.Config(data=str(tiny_npz), time_steps=3, eval_time_steps=t, integrate=integrate, **options)
         (report,) = bitnet.train(config, seed=0, dataset=prepare(config.data, data_folder))
         curves.append([report.curves[name] for name in ("accuracy_at_t", "test/accuracy_at_t")])

@@ -14,6 +14,8 @@ inputs of max pools were; of spiking neurons a mask, or with a surrogate the der
 needs group means of these, and the forward pass before it holds 6 results over all time steps at once, most of them to find
 where the gradient of a max pool goes.
 
+What simulates a network in plain PyTorch before it is trained, to measure drives, takes as much as an evaluation there.
+
 A batch that is run in n parts (``num_micro_batches``) is the size of its largest part, in evaluation as in training; weights,
 gradients and a calibration's activations are as many as before.
 
@@ -137,7 +139,7 @@ def _peaks(
     if kernels.evaluation:
         trained = kernels.training
         yield _Peak(TABLES * parameters + kernel_bytes(network, sizes, task, num_epochs=recipe.epochs if trained else 0), KERNELS)
-    else:
+    if not kernels.evaluation or task.simulates_to_prepare:
         yield evaluation
     if recipe.epochs and not kernels.training:
         yield _training(

@@ -11,19 +11,22 @@ All are part of weights and biases once training is over: see ``rewriting.folded
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Literal
+from itertools import chain, pairwise
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from trainables.networks.layouts import FullyConnected, ImageShape, Pool, final_map, parse_layout, scaled_layout
 from trainables.networks.network import NORMS, ONE_AT_A_TIME, SYNAPSES, Inputs, Network, Operation
 from trainables.networks.rules import RuleError
 from trainables.spiking.neurons import SpikingNeuron
 
 DriveNormalisation = Literal["none", "initial_gain", "weight_standardisation", "batch_norm"]
 
+SMALLEST_SQUARES = 1e-4
+"""ε under the root of a standardised filter (IS-SNN)."""
 SMALLEST_STD = 1e-6
 """A drive that varies less, as that of a layer that hears nothing, is not scaled."""
 
@@ -39,10 +42,35 @@ class WeightStandardisation(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """``[filters, …]``; a filter of equal weights, such as a pruned one, becomes 0."""
+        if weight.is_meta:  # only its shape counts, and every operation there takes milliseconds
+            return torch.empty_like(weight)
+        standardised: Tensor = _Standardised.apply(weight, self.gain)
+        return standardised
+
+
+class _Standardised(torch.autograd.Function):
+    """γ · Z with Z_i = c_i / √(|c_i|² + ε) and c_i = W_i - mean W_i. For the gradient G of γZ, per filter:
+    dγ = Σ G·Z, dW_i = γ (G_i - mean G_i - Z_i Σ G_i Z_i) / √(|c_i|² + ε).
+
+    One operation: small networks would spend more time on autograd's record of a dozen than on the numbers.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, gain: Tensor) -> Tensor:
         filters = weight.flatten(1)
         centred = filters - filters.mean(dim=1, keepdim=True)
-        standardised = centred * (centred.square().sum(dim=1, keepdim=True) + 1e-4).rsqrt()
-        return self.gain * standardised.view_as(weight)
+        scale = (centred.square().sum(dim=1, keepdim=True) + SMALLEST_SQUARES).rsqrt()
+        unit = centred.mul_(scale)
+        ctx.save_for_backward(unit, scale, gain)
+        return (gain * unit).view_as(weight)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        unit, scale, gain = ctx.saved_tensors
+        grad = grads[0].flatten(1)
+        along = (grad * unit).sum(dim=1, keepdim=True)
+        grad_weight = (grad - grad.mean(dim=1, keepdim=True) - unit * along).mul_(scale * gain)
+        return grad_weight.view_as(grads[0]), along.sum()
 
 
 def standardisation_of(synapses: nn.Module) -> WeightStandardisation | None:
@@ -67,17 +95,24 @@ class EffectiveWeight:
     """The weight that a layer's inputs meet, for code that computes its gradient without autograd.
 
     Attributes:
-        leaf: The weight. Add the gradient to ``leaf.grad``; where nothing is computed from it, it is the parameter itself.
+        leaf: The weight. Add the gradient to ``leaf.grad``, then call ``pass_gradients_on``; where nothing is computed, it is the
+            parameter itself.
         computed: The same as autograd knows it.
     """
 
     leaf: Tensor
     computed: Tensor
 
-    def backward(self) -> None:
-        """Pass the gradient of ``leaf`` on to the parameters that the weight is computed from, once all of it is there."""
-        if self.leaf is not self.computed and self.leaf.grad is not None:
-            self.computed.backward(self.leaf.grad)  # type: ignore[no-untyped-call]
+    def is_computed(self) -> bool:
+        """Whether the weight is computed from parameters, and has a gradient that these wait for."""
+        return self.leaf is not self.computed and self.leaf.grad is not None
+
+
+def pass_gradients_on(weights: Iterable[EffectiveWeight]) -> None:
+    """Pass the gradients of leaves on to the parameters that their weights are computed from, once all of them are there."""
+    computed = [weight for weight in weights if weight.is_computed()]
+    if computed:
+        torch.autograd.backward([weight.computed for weight in computed], [weight.leaf.grad for weight in computed])
 
 
 def effective_weight(synapses: nn.Conv2d | nn.Linear) -> EffectiveWeight:
@@ -106,17 +141,20 @@ def normalise_drives(network: Network, normalisation: DriveNormalisation) -> Non
             network.insert(kind(synapses.weight.shape[0]), source, neurons.name)
 
 
-def standardisation_problems(build: Callable[[], Network]) -> Iterator[RuleError]:
-    """The rule that the layers of a network break where ``build`` standardises their weights."""
-    with torch.device("meta"):
-        network = build()
-    for operation in network.operations_of(*SYNAPSES):
-        synapses = network.parts[operation.name]
-        assert isinstance(synapses, nn.Conv2d | nn.Linear)
-        if standardisation_of(synapses) is not None and raw_weight(synapses)[0].numel() < 2:
+def standardisation_problems(layout: str, feature_scale: float, image_shape: ImageShape) -> Iterator[RuleError]:
+    """The rule that the layers of a layout break where their weights are standardised.
+
+    Raises:
+        RuleError: It is no layout of the grammar, or does not fit the images.
+    """
+    height, width = final_map(layout, image_shape)
+    layers = [layer for layer in parse_layout(scaled_layout(layout, feature_scale)) if not isinstance(layer, Pool)]
+    for number, (before, layer) in enumerate(pairwise(layers), start=2):
+        inputs = before.width if isinstance(before, FullyConnected) else before.channels * height * width
+        if isinstance(layer, FullyConnected) and inputs < 2:  # a convolution has nine or more
             rule = "a layer must have 2 inputs or more where its weights are standardised: the mean of one is all of it"
-            value = f"1 input of {network.layers[operation.name]}"
-            yield RuleError(rule, value, "raise feature_scale, or write normalisation: batch_norm", field="normalisation")
+            repair = "raise feature_scale, or write normalisation: batch_norm"
+            yield RuleError(rule, f"1 input of layer{number}", repair, field="normalisation")
 
 
 def hidden_neurons(network: Network) -> list[Operation]:

@@ -6,7 +6,7 @@ import torch
 
 from trainables.networks.activations import ACTIVATIONS
 from trainables.networks.layouts import ImageShape
-from trainables.networks.network import INPUT, POOLS, STATEFUL, Network
+from trainables.networks.network import INPUT, ONE_AT_A_TIME, POOLS, STATEFUL, Network
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
 
 
@@ -17,9 +17,10 @@ def operation_shapes(network: Network, input_shape: ImageShape) -> dict[str, tor
     results = {INPUT: torch.zeros(1, 1, channels, height, width, device=next(network.parameters()).device)}
     was_training = network.training
     network.eval()
-    for operation in network.operations:
-        arguments = [results[name] for name in operation.inputs]
-        results[operation.name] = network.run_operation(operation, arguments, 1, None)[0]
+    with ONE_AT_A_TIME:
+        for operation in network.operations:
+            arguments = [results[name] for name in operation.inputs]
+            results[operation.name] = network.run_operation(operation, arguments, 1, None)[0]
     network.train(was_training)
     return {name: result.shape[2:] for name, result in results.items()}
 

@@ -191,16 +191,16 @@ def dense_operations(module: nn.Module, input_shape: Sequence[int]) -> int:
     """How many weights a dense pass over one image multiplies with inputs; those that meet padding are not among them.
 
     Args:
-        module: A convolution or linear layer; its weights are not looked at.
+        module: A convolution or linear layer; its weights are not looked at, as they may have to be computed first.
         input_shape: Of its input for one image: ``[C, H, W]``, or ``[N]``.
     """
     assert isinstance(module, nn.Conv2d | nn.Linear)
     if isinstance(module, nn.Linear):
-        return module.weight.numel()
+        return module.in_features * module.out_features
     with torch.device("cpu"):
         image, kernel = (torch.ones(1, 1, *sides, dtype=torch.float64) for sides in (input_shape[1:], module.kernel_size))
     meetings = functional.conv2d(image, kernel, None, module.stride, module.padding, module.dilation).sum()
-    return int(meetings) * module.weight.shape[0] * module.weight.shape[1]
+    return int(meetings) * module.out_channels * (module.in_channels // module.groups)
 
 
 def _connectivity(module: nn.Module, input_shape: torch.Size) -> tuple[Tensor, float]:

@@ -374,11 +374,18 @@ def encode(encoding: Encoding, normalisation: Normalisation, images_BCHW: Tensor
 
 def some_training_inputs(splits: Splits, num_images: int, *names: int | str, num_micro_batches: int) -> Iterator[Inputs]:
     """Training images that ``names`` choose (all, if there are fewer), in batches; the same input at every time step."""
+    return (inputs for inputs, _ in some_training_batches(splits, num_images, *names, num_micro_batches=num_micro_batches))
+
+
+def some_training_batches(
+    splits: Splits, num_images: int, *names: int | str, num_micro_batches: int
+) -> Iterator[tuple[Inputs, Tensor]]:
+    """The same with their labels ``[B]``."""
     train = splits.train
     positions = torch.randperm(len(train), generator=generator_for(*names))[:num_images].to(train.indices.device)
     for some in torch.split(positions, size_of_parts(EVALUATION_BATCH_SIZE, num_micro_batches)):
-        images_BCHW, _, indices_B = train.batch(some)
-        yield encode("constant", splits, images_BCHW, indices_B)
+        images_BCHW, labels_B, indices_B = train.batch(some)
+        yield encode("constant", splits, images_BCHW, indices_B), labels_B
 
 
 def _judge(

@@ -5,13 +5,16 @@ first child that needs it trains it; the others find it, and verify its weights 
 """
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 from trainables.data.datasets import Dataset
+from trainables.networks.network import SYNAPSES, Inputs, Network
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.configs import identity_of
 from trainables.training.epoch_report import EpochReport
@@ -48,3 +51,38 @@ def trained_source_network(
         options = {"checkpoint_folder": folder, "num_micro_batches": num_micro_batches}
         reports = list(train(config, seed=seed, dataset=dataset, **options))
         return CheckpointFolder(folder).weights(), reports
+
+
+@torch.no_grad()
+def fit_output_to_labels(
+    network: Network, batches: Iterable[tuple[Inputs, Tensor]], time_steps: int, *, num_micro_batches: int = 1
+) -> None:
+    """Scale and shift the output layer, o' = a·o + c, so that mean drives are as near to one-hot labels as they can be.
+
+    An analogue network's outputs are logits, far from 0 and 1: a squared error would unlearn what it knows before it has shrunk
+    them. a and c are two numbers of least squares; with a > 0 no answer changes.
+
+    Args:
+        network: Whose output layer has no neurons.
+        batches: Inputs with their labels, ``[B]``.
+        time_steps: T.
+        num_micro_batches: Into how many parts a batch is cut that does not fit into memory whole.
+    """
+    outputs, targets = [], []
+    was_training = network.training
+    network.eval()
+    for inputs, labels_B in batches:
+        drives_BK = torch.cat(list(network.simulate(inputs, time_steps, num_micro_batches=num_micro_batches))).mean(dim=0)
+        outputs.append(drives_BK.double())
+        targets.append(functional.one_hot(labels_B, drives_BK.shape[1]).double())
+    network.train(was_training)
+    output, target = torch.cat(outputs), torch.cat(targets)
+    centred = output - output.mean()
+    scale = (centred * target).sum() / centred.square().sum()
+    if not scale > 0:  # nothing was learnt that is worth keeping, or all outputs are equal
+        return
+    layer = network.parts[network.operations_of(*SYNAPSES)[-1].name]
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
+    assert layer.bias is not None
+    layer.weight.mul_(scale)
+    layer.bias.mul_(scale).add_(target.mean() - scale * output.mean())

@@ -87,6 +87,7 @@ class Task:
         distillation: What it learns from a teacher beside; None for nothing.
         seed: The replicate's.
         prepare: Gives it its first weights, from a device's data; not called on a resumed replicate.
+        simulates_to_prepare: Whether that simulates it on training images, which takes as much memory as an evaluation.
         time_steps: T while training; 1 for an analogue network.
         train_time_steps: Whether every step of the optimiser has T time steps, or what else (see ``time_steps_at``).
         eval_time_steps: T of every evaluation.
@@ -109,6 +110,7 @@ class Task:
     seed: int
     distillation: Distillation | None = None
     prepare: Callable[[Network, Splits], Prepared] = _as_built
+    simulates_to_prepare: bool = False
     time_steps: int = 1
     train_time_steps: TrainTimeSteps = "fixed"
     eval_time_steps: int = 1

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from trainables import ann, bitnet, converted_snn, response_surface
 from trainables.costs.footprint import Footprint
 from trainables.data.datasets import prepare
 
-TRAINED: list[tuple[Any, dict[str, Any]]] = [
+TRAINED: list[tuple[Any, Mapping[str, Any]]] = [
     (bitnet, {}),
+    (bitnet, bitnet.PUBLISHED),
     (bitnet, {"time_steps": 1}),
     (bitnet, {"eval_time_steps": 7, "layout": "4 S 6 M F5"}),
     (bitnet, {"layout": "4 A 6 M", "pool_on": "drive", "image_downscale": 2}),
@@ -35,14 +37,16 @@ TRAINED: list[tuple[Any, dict[str, Any]]] = [
 ]
 
 
-def config_of(trainable: Any, tiny_npz: Path, changes: dict[str, Any]) -> Any:
+def config_of(trainable: Any, tiny_npz: Path, changes: Mapping[str, Any]) -> Any:
     common = {"data": str(tiny_npz), "validation_fraction": 0.25, "layout": "4 M 6", "epochs": 1, "device": "cpu"}
     common |= {} if trainable is ann else {"time_steps": 3}
     return trainable.Config(**{**common, **changes})
 
 
 @pytest.mark.parametrize(("trainable", "changes"), TRAINED, ids=str)
-def test_operations_are_those_that_are_logged(trainable: Any, changes: dict[str, Any], tiny_npz: Path, data_folder: Path) -> None:
+def test_operations_are_those_that_are_logged(
+    trainable: Any, changes: Mapping[str, Any], tiny_npz: Path, data_folder: Path
+) -> None:
     """The operations of an image are exactly what a trained replicate reports, whatever its layers, steps and encoding."""
     config = config_of(trainable, tiny_npz, changes)
     *_, report = trainable.train(config, seed=0, dataset=prepare(config.data, data_folder))
@@ -149,17 +153,36 @@ def test_what_gradients_need() -> None:
 )
 def test_kernels_need_less_memory(changes: dict[str, Any], kernels: bool) -> None:
     """On a CPU a BITnet is predicted to take what its kernels take, or what plain PyTorch takes where that trains it."""
-    footprint = bitnet.footprint(bitnet.Config(layout="bitnet", time_steps=50, **changes), (32, 32, 3), 10)
+    config = bitnet.Config(**{**bitnet.PUBLISHED, "layout": "bitnet", "time_steps": 50, **changes})
+    footprint = bitnet.footprint(config, (32, 32, 3), 10)
     assert footprint.memory_on(gpu=True) == footprint.memory_bytes
     ratio = footprint.memory_bytes / footprint.memory_on(gpu=False)
     assert ratio > 20 if kernels else ratio == 1
 
 
+@pytest.mark.parametrize(
+    "changes", [{"normalisation": "initial_gain"}, {"pretrain_epochs": 1, "readout": "potential", "loss": "mse"}], ids=str
+)
+def test_what_prepares_a_network_needs_memory(changes: dict[str, Any]) -> None:
+    """Kernels or not, a network that is simulated before it is trained takes what plain PyTorch takes to evaluate it."""
+    common = {**bitnet.PUBLISHED, "layout": "bitnet", "time_steps": 16}
+    plain, prepared = (
+        bitnet.footprint(bitnet.Config(**{**common, **some}), (32, 32, 3), 10) for some in ({"readout": "potential"}, changes)
+    )
+    images_and_steps, largest_map = 64 * 8, 64 * 32 * 32
+    assert plain.cpu_memory_bytes < 4 * images_and_steps * largest_map * 4 < prepared.cpu_memory_bytes
+    assert prepared.cpu_memory_bytes < prepared.memory_bytes == pytest.approx(plain.memory_bytes, rel=1e-3)
+
+
 MEASURED: dict[str, tuple[Any, dict[str, Any]]] = {
-    "bitnet, few steps": (bitnet, {"feature_scale": 0.25, "time_steps": 4}),
-    "bitnet, many steps": (bitnet, {"feature_scale": 0.25, "time_steps": 16}),
+    "bitnet, defaults": (bitnet, {"feature_scale": 0.25, "time_steps": 4}),
+    "bitnet, few steps": (bitnet, {**bitnet.PUBLISHED, "feature_scale": 0.25, "time_steps": 4}),
+    "bitnet, many steps": (bitnet, {**bitnet.PUBLISHED, "feature_scale": 0.25, "time_steps": 16}),
     "bitnet, many steps, torch": (bitnet, {"feature_scale": 0.25, "time_steps": 16, "backend": "torch"}),
-    "bitnet, collapsed": (bitnet, {"feature_scale": 1.0, "time_steps": 32, "gradient": "rate_collapsed"}),
+    "bitnet, collapsed": (
+        bitnet,
+        {**bitnet.PUBLISHED, "feature_scale": 1.0, "time_steps": 32, "gradient": "rate_collapsed"},
+    ),
     "bitnet, standardised weights": (bitnet, {"layout": "bitnet", "time_steps": 2, "normalisation": "weight_standardisation"}),
     "bitnet, batch norm": (bitnet, {"feature_scale": 0.5, "time_steps": 4, "normalisation": "batch_norm"}),
     "bitnet, surrogate": (bitnet, {"feature_scale": 0.25, "time_steps": 8, "gradient": "surrogate", "batch_size": 32}),
@@ -215,12 +238,15 @@ def test_memory_is_what_training_takes(kind: str, data_folder: Path, tmp_path: P
 
 
 def test_two_threads_may_ask_at_once() -> None:
-    """A driver's main thread and its writer want footprints at the same time: torch's tracing is kept from mixing them up."""
-    config, call, interval = bitnet.Config(layout="4 M 6"), nn.Module.__call__, sys.getswitchinterval()
+    """A driver's main thread and its writer want footprints, or check configs, at the same time: torch's tracing is kept from
+    mixing them up, where weights are computed from others, too."""
+    config = bitnet.Config(layout="4 M 6", normalisation="weight_standardisation")
+    call, interval = nn.Module.__call__, sys.getswitchinterval()
     sys.setswitchinterval(1e-4)
     try:
         with ThreadPoolExecutor(2) as pool:
-            found = set(pool.map(lambda _: bitnet.footprint(config, (8, 8, 1), 10), range(40)))
+            asked = pool.map(lambda _: (bitnet.footprint(config, (8, 8, 1), 10), *bitnet.problems(config, (8, 8, 1))), range(40))
+            found = set(asked)
     finally:
         sys.setswitchinterval(interval)
     assert len(found) == 1

@@ -24,8 +24,8 @@ def digits() -> Dataset:
 
 
 def config_of(**changes: Any) -> bitnet.Config:
-    common = {"layout": "4 M 6 M F7", "time_steps": 3, "batch_size": BATCH_SIZE, "initial_membrane_potential": 0.0}
-    return bitnet.Config(**{**common, **changes})
+    common = {"layout": "4 M 6 M F7", "time_steps": 3, "batch_size": BATCH_SIZE}
+    return bitnet.Config(**{**bitnet.PUBLISHED, **common, **changes})
 
 
 def splits(config: bitnet.Config, dataset: Dataset) -> Splits:

@@ -18,8 +18,8 @@ NUM_IMAGES = 3
 
 
 def chain_of(**options: Any) -> Network:
-    """A BITnet."""
-    network = bitnet.build(bitnet.Config(**options), SHAPE, CLASSES)
+    """A BITnet of the published neuron, unless the options say otherwise."""
+    network = bitnet.build(bitnet.Config(**{**bitnet.PUBLISHED, **options}), SHAPE, CLASSES)
     initialise_spiking(network, torch.Generator().manual_seed(0))
     with torch.no_grad():
         for parameter in network.parameters():

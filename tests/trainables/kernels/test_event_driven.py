@@ -76,8 +76,8 @@ class Differences(nn.Module):
 
 
 def bitnet_of(options: dict[str, Any], image_shape: tuple[int, int, int], *, computed: bool = False) -> Network:
-    """With ``computed``, all weights are computed from parameters."""
-    network = bitnet.build(bitnet.Config(**options), image_shape, CLASSES)
+    """Of the published neuron, unless the options say otherwise; with ``computed``, all weights are computed from parameters."""
+    network = bitnet.build(bitnet.Config(**{**bitnet.PUBLISHED, **options}), image_shape, CLASSES)
     initialise_spiking(network, torch.Generator().manual_seed(0))
     for synapses in synaptic_modules(network) if computed else []:
         parametrize.register_parametrization(synapses, "weight", Differences())
@@ -427,7 +427,7 @@ def _twice(number: int) -> int:
 
 
 @pytest.mark.parametrize("gradient", ["straight_through", "rate_collapsed"])
-@pytest.mark.parametrize("settings_", [{}, RECOMMENDED], ids=["old", "recommended"])
+@pytest.mark.parametrize("settings_", [bitnet.PUBLISHED, RECOMMENDED], ids=["published", "recommended"])
 def test_training_is_that_of_torch(settings_: dict[str, Any], gradient: str, tiny_npz: Path, data_folder: Path) -> None:
     """Two epochs with either backend end within rounding of each other, and their reports name who did it."""
     dataset = prepare(str(tiny_npz), data_folder)

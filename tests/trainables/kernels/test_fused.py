@@ -340,7 +340,7 @@ def test_nothing_of_a_step_is_on_another_device(groups: TimeGroups | None) -> No
 
 
 def chain_of_meta() -> Network:
-    return bitnet.build(bitnet.Config(layout="8 M 8 A 8"), SHAPE, 3)
+    return bitnet.build(bitnet.Config(layout="8 M 8 A 8", **bitnet.PUBLISHED), SHAPE, 3)
 
 
 def test_records_say_the_precision() -> None:

@@ -28,7 +28,7 @@ LABELS_B = torch.arange(12) % 3
 
 
 def network_of(options: dict[str, Any], *, firing_threshold: float = 1.0) -> Network:
-    network = bitnet.build(bitnet.Config(**options), (9, 9, 2), 3)
+    network = bitnet.build(bitnet.Config(**{**bitnet.PUBLISHED, **options}), (9, 9, 2), 3)
     initialise_spiking(network, torch.Generator().manual_seed(0))
     for _, neuron in network.neurons():
         neuron.firing_threshold.fill_(firing_threshold)
@@ -144,7 +144,7 @@ def test_group_sizes_by_hand() -> None:
 
 def test_pools_of_pools_give_means_of_what_they_give() -> None:
     """Behind a second max pool the group's mean is that of the pooled spikes, not the largest of the means."""
-    network = bitnet.build(bitnet.Config(layout="8 M M 6", feature_scale=1.0), (8, 8, 1), 3)
+    network = bitnet.build(bitnet.Config(layout="8 M M 6", **bitnet.PUBLISHED), (8, 8, 1), 3)
     initialise_spiking(network, torch.Generator().manual_seed(0))
     inputs_TBN = torch.rand(1, 4, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     seen: list[Tensor] = []

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from trainables import bitnet
@@ -21,6 +22,7 @@ from trainables.networks.drive_normalisation import (
     WeightStandardisation,
     effective_weight,
     hidden_neurons,
+    pass_gradients_on,
     raw_weight,
     standardisation_of,
     start_drives,
@@ -46,7 +48,7 @@ def batches_of(images: Tensor, size: int = 32) -> Iterator[ConstantCurrent]:
 
 def network_of(normalisation: Any, *, drive_std: float = 0.5, layout: str = "8 M 12 A 8 F10", **options: Any) -> Network:
     """A BITnet with its first weights, its drives measured on 96 images."""
-    config = bitnet.Config(layout=layout, normalisation=normalisation, **options)
+    config = bitnet.Config(**{**bitnet.PUBLISHED, "layout": layout, "normalisation": normalisation, **options})
     network = bitnet.build(config, (8, 8, 2), 4)
     initialise_spiking(network, torch.Generator().manual_seed(0), hidden_bias=config.initial_hidden_bias)
     start_drives(network, partial(batches_of, images_of(96)), T, drive_std)
@@ -122,7 +124,7 @@ def test_standardised_weights_equal_the_loop() -> None:
 
 
 def test_the_gradient_of_an_effective_weight_reaches_what_it_is_computed_from() -> None:
-    """Code without autograd adds a gradient to the leaf; backward() then gives the raw weight and the gain autograd's gradients,
+    """Code without autograd adds a gradient to the leaf; passed on, it gives the raw weight and the gain autograd's gradients,
     and a plain weight is its own leaf."""
     network = network_of("weight_standardisation")
     *hidden, output = synaptic_modules(network)
@@ -135,12 +137,28 @@ def test_the_gradient_of_an_effective_weight_reaches_what_it_is_computed_from() 
         weight = effective_weight(synapses)
         assert torch.equal(weight.leaf, synapses.weight)
         weight.leaf.grad = gradient
-        weight.backward()
+        pass_gradients_on([weight])
         for parameter, want in zip(parameters, expected, strict=True):
             torch.testing.assert_close(parameter.grad, want)
     assert effective_weight(output).leaf is output.weight
-    effective_weight(output).backward()
+    pass_gradients_on([effective_weight(output)])
     assert output.weight.grad is None
+
+
+def test_the_gradient_of_standardised_weights_is_that_of_its_equation() -> None:
+    """Numerically, in float64, of the weights and of the gain; a filter of equal weights is 0 and stays finite."""
+    weight = torch.randn(3, 2, 3, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64, requires_grad=True)
+    standardisation = WeightStandardisation(weight.detach())
+    standardisation.gain.data.fill_(0.7)
+    assert torch.autograd.gradcheck(
+        lambda some, gain: functional_call(standardisation, {"gain": gain}, some), (weight, standardisation.gain)
+    )
+    flat = torch.full((2, 4), 0.3, dtype=torch.float64, requires_grad=True)
+    standardised = standardisation(flat)
+    standardised.sum().backward()
+    assert not standardised.any()
+    assert flat.grad is not None
+    assert flat.grad.isfinite().all()
 
 
 POOLS_AND_STARTS = list(itertools.product(("8 M 12 M 8", "8 A 12 A F10"), ("spikes", "drive"), (0.0, 0.5)))
@@ -162,7 +180,7 @@ def test_the_drive_has_the_standard_deviation_that_is_asked_for(normalisation: A
 
 def test_an_initial_gain_leaves_a_plain_network() -> None:
     """It scales weights, one factor a layer, and neither biases nor the output layer."""
-    config = bitnet.Config(layout="8 M 8")
+    config = bitnet.Config(layout="8 M 8", normalisation="initial_gain")
     plain = bitnet.build(config, (8, 8, 2), 4)
     initialise_spiking(plain, torch.Generator().manual_seed(0))
     scaled = copy.deepcopy(plain)
@@ -340,16 +358,34 @@ BROKEN: list[tuple[dict[str, Any], str, str]] = [
     ({"normalisation": "batch_norm", "gradient": "rate_collapsed"}, "gradient", "straight_through or surrogate"),
     ({"normalisation": "batch_norm", "batch_size": 1}, "batch_size", "at least 2"),
     ({"normalisation": "weight_standardisation", "layout": "4 M F1 F3"}, "normalisation", "2 inputs or more"),
-    ({"normalisation": "initial_gain", "pretrain_epochs": 1}, "normalisation", "must be none"),
-    ({"normalisation": "weight_standardisation", "pretrain_epochs": 1}, "normalisation", "must be none"),
+    ({"normalisation": "weight_standardisation", "layout": "4 M A 1 M F4"}, "normalisation", "2 inputs or more"),
+    (
+        {"normalisation": "weight_standardisation", "layout": "4 M F8 F3", "feature_scale": 0.15},
+        "normalisation",
+        "2 inputs or more",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("changes", "field", "rule"), BROKEN, ids=str)
 def test_rules(changes: dict[str, Any], field: str, rule: str) -> None:
-    """What cannot be normalised is refused by the field and the rule; the same without the normalisation is not."""
+    """What cannot be normalised is refused by the field and the rule; the same is not without the normalisation, or where the
+    weights of an analogue network take its place."""
     (problem,) = bitnet.problems(bitnet.Config(**{"layout": "4 M 4", **changes}), (8, 8, 1))
     assert problem.field == field
     assert rule in problem.rule
-    changes = {name: value for name, value in changes.items() if name != "normalisation"}
-    assert not list(bitnet.problems(bitnet.Config(**{"layout": "4 M 4", **changes}), (8, 8, 1)))
+    without = {"layout": "4 M 4", **changes, "normalisation": "none"}
+    assert not list(bitnet.problems(bitnet.Config(**without), (8, 8, 1)))
+    if field != "batch_size":  # the analogue network has batch norms itself
+        pretrained = {"layout": "4 M 4", **changes, "pretrain_epochs": 1}
+        assert not list(bitnet.problems(bitnet.Config(**pretrained), (8, 8, 1)))
+
+
+@pytest.mark.parametrize("normalisation", NORMALISED)
+def test_pre_trained_networks_are_not_normalised(normalisation: Any) -> None:
+    """The analogue network's weights go where they belong: no weight is computed, no norm is there, and the fields do nothing."""
+    config = bitnet.Config(layout="4 M 4", normalisation=normalisation, pretrain_epochs=1)
+    network = bitnet.build(config, (8, 8, 2), 4)
+    assert not network.operations_of(*NORMS)
+    assert not any(standardisation_of(synapses) for synapses in synaptic_modules(network))
+    assert {"normalisation", "drive_std"} <= config.inactive_fields()

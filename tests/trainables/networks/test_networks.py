@@ -211,7 +211,7 @@ def test_rates_of_the_first_layer_are_those_of_qcfs(time_steps: int) -> None:
     """At v0 = 1/2 and L = T a bddi neuron with constant drive has, to the bit, the rate of the folded analogue network."""
     layout = "6 A 8 M F10"
     analogue = fold_scales(qcfs_network(time_steps, layout))
-    config = bitnet.Config(layout=layout, time_steps=time_steps, initial_membrane_potential=0.5)
+    config = bitnet.Config(**{**bitnet.PUBLISHED, "layout": layout, "initial_membrane_potential": 0.5})
     spiking = bitnet.build(config, (8, 8, 2), 3).double()
     share_weights(analogue, spiking)
     x = torch.randn(1, 5, 2, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))

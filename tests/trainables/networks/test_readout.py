@@ -107,7 +107,7 @@ def test_scores_of_many_classes_are_exact() -> None:
 
 
 def network_of(**options: Any) -> Network:
-    network = bitnet.build(bitnet.Config(layout="6 M 8", **options), (8, 8, 2), 3)
+    network = bitnet.build(bitnet.Config(**{**bitnet.PUBLISHED, "layout": "6 M 8", **options}), (8, 8, 2), 3)
     initialise_spiking(network, torch.Generator().manual_seed(0))
     return network.double()
 

@@ -122,7 +122,7 @@ def test_a_zero_weight_is_no_operation() -> None:
 
 
 def small_bitnet(layout: str = "6 M 8 A F12") -> Network:
-    network = bitnet.build(bitnet.Config(layout=layout), (6, 6, 2), 3)
+    network = bitnet.build(bitnet.Config(layout=layout, **bitnet.PUBLISHED), (6, 6, 2), 3)
     initialise_spiking(network, torch.Generator().manual_seed(0))
     return network.eval()
 

@@ -22,7 +22,7 @@ OTHERS: dict[str, Any] = {
     "detach_reset": True,
     "train_time_steps": "fixed",
     "gradient_margin": 0.5,
-    "ties": "potential",
+    "ties": "lowest_class",
     "time_groups": 2,
     "pretrain_lr": 0.1,
     "pretrain_activation": "qcfs",
@@ -30,7 +30,8 @@ OTHERS: dict[str, Any] = {
     "tet_lambda": 0.5,
     "distillation": 0.5,
     "distillation_temperature": 4.0,
-    "drive_std": 0.5,
+    "normalisation": "batch_norm",
+    "drive_std": 0.3,
     "initial_hidden_bias": 0.1,
     "initial_output_bias": 0.3,
     "initial_output_scale": 0.5,
@@ -81,21 +82,17 @@ ON: list[tuple[Any, dict[str, Any], set[str]]] = [
     (bitnet, {}, {"pool_on", "pool_gradient"}),
     (bitnet, {"gradient": "surrogate"}, {"surrogate", "surrogate_width", "surrogate_scale", "detach_reset"}),
     (bitnet, {"gradient": "rate_collapsed"}, {"time_groups"}),
-    (bitnet, {"initial_membrane_potential": 0.5}, {"gradient_margin", "ties"}),
-    (bitnet, {"initial_membrane_potential": "learnt", "readout": "potential"}, set()),
+    (bitnet, {"readout": "spikes"}, {"gradient_margin", "ties"}),
+    (bitnet, {"initial_membrane_potential": "learnt"}, set()),
     (bitnet, {"pretrain_epochs": 1, "distillation": 0.1}, {"distillation", "distillation_temperature"}),
-    (bitnet, {"readout": "potential", "loss_over_time": "each_step"}, {"loss_over_time", "tet_lambda"}),
-    (
-        bitnet,
-        {"readout": "potential", "loss_over_time": "each_step", "time_steps": 1, "eval_time_steps": 1},
-        {"tet_lambda"},
-    ),
+    (bitnet, {"loss_over_time": "each_step"}, {"loss_over_time", "tet_lambda"}),
+    (bitnet, {"loss_over_time": "each_step", "time_steps": 1, "eval_time_steps": 1}, {"tet_lambda"}),
     (bitnet, {"train_time_steps": "mixed"}, {"train_time_steps"}),
     (bitnet, {"train_time_steps": "mixed", "time_steps": 1, "eval_time_steps": 1}, set()),
     (bitnet, {"train_time_steps": "descending", "epochs": 1}, set()),
     (bitnet, {"pretrain_epochs": 1}, {"pretrain_lr", "pretrain_activation"}),
-    (bitnet, {}, {"initial_hidden_bias", "initial_output_bias", "initial_output_scale"}),
-    (bitnet, {"normalisation": "weight_standardisation"}, {"drive_std"}),
+    (bitnet, {}, {"initial_hidden_bias", "initial_output_bias", "initial_output_scale", "normalisation", "drive_std"}),
+    (bitnet, dict(bitnet.PUBLISHED), {"normalisation"}),
     (bitnet, {"prune": "activation"}, {"prune_fraction", "prune_schedule", "prune_epochs"}),
     (bitnet, {"eval_time_steps": 6}, {"eval_time_steps"}),
     (bitnet, {"spike_penalty": 0.1}, {"spike_penalty", "spike_penalty_annealing"}),
@@ -270,8 +267,8 @@ def test_what_was_trained_before_a_field_existed_is_found_again() -> None:
             "initial_membrane_potential",
             "a number or dithered where gradient is rate_collapsed",
         ),
-        (bitnet, {"readout": "potential", "ties": "potential"}, "ties", "not be set where readout is potential"),
-        (converted_snn, {"readout": "membrane", "ties": "potential"}, "ties", "not be set where readout is membrane"),
+        (bitnet, {"readout": "potential", "ties": "lowest_class"}, "ties", "not be set where readout is potential"),
+        (converted_snn, {"readout": "membrane", "ties": "lowest_class"}, "ties", "not be set where readout is membrane"),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_repair(trainable: Any, values: dict[str, Any], field: str, rule: str) -> None:
@@ -303,18 +300,15 @@ def test_dithered_neurons_without_a_pool_of_spikes_start_at_one_half() -> None:
     assert [resolved(layout="4 F8"), resolved(layout="4 M 4", pool_on="drive")] == [0.5, 0.5]
 
 
-def test_a_record_without_a_field_is_of_the_time_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_without_a_field_is_of_the_time_before_it() -> None:
     """Whatever the defaults are now, a recorded config has what networks did before a field existed; one that does nothing
     breaks no rule.
     """
     recorded: dict[str, Any] = {"time_steps": 4, "initial_output_scale": 0.5}
     values = values_of_record(bitnet.Config, recorded)
-    assert {name: values[name] for name in ("ties", "gradient_margin", "initial_output_scale")} == {
-        "ties": "lowest_class",
-        "gradient_margin": 0.0,
-        "initial_output_scale": 0.5,
-    }
-    monkeypatch.setattr(bitnet.Config, "ties", "potential")  # as if that were the default
+    then = {name: bitnet.PUBLISHED[name] for name in ("normalisation", "readout", "ties", "gradient_margin")}
+    assert {name: values[name] for name in then} == then
+    assert values["initial_output_scale"] == 0.5
     whole: dict[str, Any] = {"readout": "potential", "ties": "lowest_class"}
     assert list(bitnet.problems(bitnet.Config(**whole), (8, 8, 1)))
     assert "ties" not in values_of_record(bitnet.Config, whole)

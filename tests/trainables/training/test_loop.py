@@ -19,7 +19,7 @@ def config_of(tiny_npz: Path, **changes: Any) -> bitnet.Config:
 
 def test_it_learns_digits(data_folder: Path) -> None:
     """A small BITnet reads real digits after a few epochs, with most of its neurons silent at most steps."""
-    config = bitnet.Config(data="digits", validation_fraction=0.25, epochs=6, batch_size=32, feature_scale=0.125)
+    config = bitnet.Config(data="digits", validation_fraction=0.25, epochs=4, batch_size=32, feature_scale=0.125)
     reports = list(bitnet.train(config, seed=0, dataset=prepare("digits", data_folder)))
     last = reports[-1]
     assert last.metrics["val/accuracy"] > 0.85
@@ -28,25 +28,31 @@ def test_it_learns_digits(data_folder: Path) -> None:
     assert last.metrics["train/loss"] < reports[0].metrics["train/loss"]
 
 
-def test_reports(tiny_npz: Path, data_folder: Path) -> None:
-    """One report an epoch with every measure; the last one alone has looked at the test images."""
-    config = config_of(tiny_npz)
+@pytest.mark.parametrize("readout", ["spikes", "potential"])
+def test_reports(readout: str, tiny_npz: Path, data_folder: Path) -> None:
+    """One report an epoch with every measure, of neurons only where there are some; the last one alone has looked at the test
+    images.
+    """
+    config, spikes = config_of(tiny_npz, readout=readout), readout == "spikes"
     reports = list(bitnet.train(config, seed=0, dataset=prepare(config.data, data_folder)))
     assert [report.epoch for report in reports] == [1, 2, 3, 4]
-    layers = ["layer1", "layer2", "layer3"]
-    expected = {f"{measure}/{layer}" for measure in ("sparsity", "dead_neurons") for layer in [*layers, "overall"]}
+    spiking, output = ["layer1", "layer2"], "layer3" if spikes else "output"
+    layers = [*spiking, output]
+    spiking += [output, "overall"] if spikes else ["overall"]
+    expected = {f"{measure}/{layer}" for measure in ("sparsity", "dead_neurons") for layer in spiking}
     expected |= {"spike_rate/overall", "spikes_per_neuron/overall"}
     expected |= {f"{measure}/{layer}" for measure in ("effective_acs", "effective_macs") for layer in layers}
     totals = ("effective_acs", "effective_macs", "dense_operations", "ac_mac_ratio", "energy_pj")
     expected |= {f"ops/{measure}" for measure in totals} | {"footprint_bytes"}
     expected |= {"train/loss", "train/accuracy", "val/accuracy", "time/images_per_s", "memory/peak_bytes"}
-    expected |= {"val/steps_to_within_one_point", "val/mean_accuracy_over_t", "val/ties"}
+    expected |= {"val/steps_to_within_one_point", "val/mean_accuracy_over_t"} | ({"val/ties"} if spikes else set())
     assert set(reports[0].metrics) == expected
     assert set(reports[-1].metrics) == expected | {"test/accuracy"}
     for report in reports:
         assert len(report.curves["accuracy_at_t"]) == 4
         assert report.curves["accuracy_at_t"][-1] == report.metrics["val/accuracy"]
-        assert (len(report.curves["ties_at_t"]), report.curves["ties_at_t"][-1]) == (4, report.metrics["val/ties"])
+        ties = report.curves.get("ties_at_t", [])
+        assert (len(ties), ties[-1:]) == ((4, [report.metrics["val/ties"]]) if spikes else (0, []))
         assert report.metrics["sparsity/overall"] == pytest.approx(1 - report.metrics["spike_rate/overall"])
     assert [len(report.curves.get("test/accuracy_at_t", [])) for report in reports] == [0, 0, 0, 4]
 

@@ -75,7 +75,7 @@ def config_of(tiny_npz: Path, **changes: Any) -> bitnet.Config:
         "epochs": 2,
         "batch_size": 24,
         "time_steps": 2,
-        "initial_membrane_potential": 0.5,
+        "readout": "spikes",
         "crop_padding": 1,
         "device": "cpu",
         "pretrain_epochs": 1,

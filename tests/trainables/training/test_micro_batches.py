@@ -22,10 +22,14 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
         bitnet,
         {"time_steps": 4, "spike_penalty": 0.1, "crop_padding": 1, "normalisation": "weight_standardisation"},
     ),
-    "bitnet, rate-collapsed": (bitnet, {"time_steps": 4, "gradient": "rate_collapsed"}),
+    "bitnet, rate-collapsed": (bitnet, {**bitnet.PUBLISHED, "time_steps": 4, "gradient": "rate_collapsed"}),
     "bitnet, surrogate": (bitnet, {"time_steps": 4, "gradient": "surrogate", "prune": "activation", "prune_epochs": 2}),
     "converted, Poisson": (converted_snn, {"time_steps": 4, "epochs": 1, "finetune_epochs": 1, "encoding": "poisson"}),
 }
+PRETRAINED: dict[str, tuple[Any, dict[str, Any]]] = {
+    "bitnet, pretrained": (bitnet, {"time_steps": 20, "epochs": 1, "pretrain_epochs": 1})
+}
+"""Its analogue network has batch norms, so that it does not learn the same in parts."""
 
 
 def config_of(trainable: Any, tiny_npz: Path, **changes: Any) -> Any:
@@ -96,7 +100,7 @@ def test_weights_after_training(tiny_npz: Path, data_folder: Path, tmp_path: Pat
         assert in_parts.metrics["train/accuracy"] == pytest.approx(whole.metrics["train/accuracy"], abs=0.02)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS | PRETRAINED)
 def test_no_network_sees_more_than_a_part(kind: str, tiny_npz: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In training, evaluation and calibration, of a source network too, a network sees at most its part of a batch at once,
     and no more time steps folded into one than of a whole batch.
@@ -110,7 +114,7 @@ def test_no_network_sees_more_than_a_part(kind: str, tiny_npz: Path, data_folder
         return forward(network, inputs_TBN, *arguments, **options)
 
     monkeypatch.setattr(Network, "forward", watched)
-    trainable, changes = KINDS[kind]
+    trainable, changes = (KINDS | PRETRAINED)[kind]
     config = config_of(trainable, tiny_npz, **changes)
     if trainable is not ann:
         config = dataclasses.replace(config, eval_time_steps=20, backend="torch")

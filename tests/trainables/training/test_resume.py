@@ -27,12 +27,18 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "ann, residual": (ann, {"layout": "resnet20", "feature_scale": 0.125, "dropout": 0.2, "epochs": 2}),
     "ann, L1 pruning": (ann, {"prune": "l1", "prune_schedule": "cubic"}),
-    "bitnet, pruning by activation": (bitnet, {"prune": "activation", "prune_epochs": 2, "spike_penalty": 0.01}),
+    "bitnet, pruning by activation": (
+        bitnet,
+        {**bitnet.PUBLISHED, "prune": "activation", "prune_epochs": 2, "spike_penalty": 0.01},
+    ),
     "bitnet, pretrained": (bitnet, {"pretrain_epochs": 2, "rate_target": 0.2}),
-    "bitnet, rate-collapsed": (bitnet, {"gradient": "rate_collapsed", "pool_gradient": "split", "integrate": "raw"}),
+    "bitnet, rate-collapsed": (
+        bitnet,
+        {**bitnet.PUBLISHED, "gradient": "rate_collapsed", "pool_gradient": "split", "integrate": "raw"},
+    ),
     "bitnet, standardised weights": (bitnet, {"normalisation": "weight_standardisation", "drive_std": 0.5, "prune": "l1"}),
     "bitnet, batch norms": (bitnet, {"normalisation": "batch_norm", "pool_on": "drive", "gradient": "surrogate"}),
-    "bitnet, surrogate": (bitnet, {"gradient": "surrogate"}),
+    "bitnet, surrogate": (bitnet, {"gradient": "surrogate", "readout": "spikes"}),
     "bitnet, learnt potential, no output neurons": (
         bitnet,
         {"initial_membrane_potential": "learnt", "readout": "potential", "gradient_margin": 0.25, "time_steps": 2},

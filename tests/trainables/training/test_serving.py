@@ -19,14 +19,14 @@ from trainables.training.loop import splits_of
 
 SMALL = {"layout": "4 M 4", "epochs": 1, "batch_size": 32, "validation_fraction": 0.25}
 CASES: list[tuple[ModuleType, dict[str, Any]]] = [
-    (bitnet, {"time_steps": 3, "image_downscale": 2}),
-    (bitnet, {"time_steps": 3, "normalisation": "weight_standardisation"}),
-    (bitnet, {"time_steps": 3, "normalisation": "batch_norm", "pool_on": "drive", "initial_membrane_potential": 0.5}),
+    (bitnet, {**bitnet.PUBLISHED, "time_steps": 3, "image_downscale": 2}),
+    (bitnet, {"time_steps": 3}),
+    (bitnet, {"time_steps": 3, "normalisation": "batch_norm", "pool_on": "drive", "readout": "spikes", "ties": "lowest_class"}),
     (ann, {"batch_norm": True, "mean_per_pixel": True}),
     (converted_snn, {"time_steps": 4, "batch_norm": True, "per": "channel", "bias_correction": True}),
     (converted_snn, {"time_steps": 4, "encoding": "poisson", "readout": "spikes", "finetune_epochs": 1, "train_neurons": True}),
     (converted_snn, {"layout": "resnet20", "feature_scale": 0.25, "balance": "percentile", "time_steps": 3}),
-    (bitnet, {"time_steps": 3, "ties": "potential", "initial_membrane_potential": "dithered"}),
+    (bitnet, {"time_steps": 3, "readout": "spikes", "ties": "potential", "initial_membrane_potential": "dithered"}),
     (bitnet, {"time_steps": 2, "readout": "potential", "initial_membrane_potential": "learnt", "gradient_margin": 0.5}),
     (converted_snn, {"time_steps": 4, "readout": "spikes", "reset": "hard", "per": "channel", "ties": "potential"}),
 ]

@@ -55,6 +55,8 @@ NUM_CELLS = {
     "conversion_methods": 2 * 2 * (1 + 2),
     "converted_digits": 1 + 2 + 5,
     "equal_recipe": 1 + 2 + 1 + 1,
+    "few_steps": 4 * 2**4,
+    "few_steps_cifar10": 2 * 2**3,
     "pooling_placements": 2 * 10,
     "quickstart": 1 + 3 + 2 + 2,
     "sengupta_resnet": 1 + 3,
