@@ -70,8 +70,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "BITnet6 Max": {"layout": "bitnet", "feature_scale": 5.0, "time_steps": 50, **PUBLISHED},
 }
 
-NUM_START_IMAGES = 256
+MOST_START_IMAGES, FEWEST_START_IMAGES = 256, 16
 """On how many training images gains, and the outputs of a pre-trained network, are measured."""
+MOST_START_STEPS = 512
+"""Images times time steps on which gains are measured: the network is simulated anew up to every layer, so that this takes as
+long as a few steps of training, whatever T is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -399,7 +402,7 @@ def train(
         analogue, accuracy = source(start)
         share_weights(fold_scales(fold_batch_norms(analogue)), network)
         if _fits_output(config):
-            some = some_training_batches(splits, NUM_START_IMAGES, seed, "output", num_micro_batches=num_micro_batches)
+            some = some_training_batches(splits, MOST_START_IMAGES, seed, "output", num_micro_batches=num_micro_batches)
             fit_output_to_labels(network, some, config.time_steps, num_micro_batches=num_micro_batches)
         return Prepared(run_facts={"parent_accuracy": str(accuracy)})
 
@@ -428,7 +431,8 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
             output_scale=config.initial_output_scale,
         )
         if config.starting_normalisation() != "none":
-            batches = partial(some_training_inputs, splits, NUM_START_IMAGES, seed, "gain", num_micro_batches=num_micro_batches)
+            num_images = max(FEWEST_START_IMAGES, min(MOST_START_IMAGES, MOST_START_STEPS // config.time_steps))
+            batches = partial(some_training_inputs, splits, num_images, seed, "gain", num_micro_batches=num_micro_batches)
             start_drives(network, batches, config.time_steps, config.drive_std, num_micro_batches=num_micro_batches)
         return Prepared()
 
