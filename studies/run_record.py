@@ -74,7 +74,7 @@ ACCURACY = "val/accuracy"
 SPARSITY = "sparsity/overall"
 TEST_ACCURACY = "test/accuracy"
 ACCURACY_AT_T = "accuracy_at_t"
-"""Validation accuracy of the spike counts up to time step t, which is the metric's step."""
+"""Validation accuracy of the outputs summed up to time step t, which is the metric's step."""
 
 OBJECTIVES: Mapping[str, Direction] = {ACCURACY: "maximize", SPARSITY: "maximize"}
 """The objectives of a study that names none, primary first; both are of validation images."""

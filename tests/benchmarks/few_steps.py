@@ -10,7 +10,7 @@
 
 Network, data, epochs and batch size are those of the shipped quickstart (its baseline cell, read from the study), 10 seeds; on
 CIFAR-10 and Fashion-MNIST that network at feature_scale 0.25, halved images, 5,000 for training and 2,000 for validation, 8
-epochs, 5 seeds. ``--before`` sets what networks did before: v0 = 0, spiking read-out with ties to the lowest class, no margin,
+epochs, 3 seeds. ``--before`` sets what networks did before: v0 = 0, spiking read-out with ties to the lowest class, no margin,
 and the learning rate 0.005. Accuracies are on the validation images, after as many steps as the network was trained with; each
 network is also judged after up to 16 steps, for the figure. Two processes with one thread each; the numbers do not depend on
 that.
@@ -72,7 +72,7 @@ ON_LARGER_IMAGES: Mapping[str, Any] = {
 NUM_VALIDATION_IMAGES = 2000
 NUM_TEST_IMAGES = 100
 """Nothing here is about test images, but every replicate looks at them once."""
-NUM_SEEDS = {"digits": 10, "cifar10": 5, "fashion_mnist": 5}
+NUM_SEEDS = {"digits": 10, "cifar10": 3, "fashion_mnist": 3}
 SHIPPED = Path(studies.__file__).parent
 NAMES = {"digits": "digits", "cifar10": "CIFAR-10", "fashion_mnist": "Fashion-MNIST"}
 

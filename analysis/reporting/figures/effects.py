@@ -44,14 +44,14 @@ def effect_figures(summary: Summary) -> list[CaptionedFigure]:
         ),
         (
             "Accuracy against t",
-            "Validation accuracy of the spike counts up to step t: means and 95 % intervals over seeds.",
+            "Validation accuracy of the outputs summed up to step t: means and 95 % intervals over seeds.",
             accuracy_against_t(summary),
         ),
     )
 
 
 def accuracy_against_t(summary: Summary) -> Figure | None:
-    """A panel per factor, a line per level: mean validation accuracy of the spike counts up to t, with its interval.
+    """A panel per factor, a line per level: mean validation accuracy of the outputs summed up to t, with its interval.
 
     None where no replicate's curve was read.
     """
