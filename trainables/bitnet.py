@@ -1,12 +1,10 @@
 """BITnet: a convolutional network of bddi neurons, trained in the spiking domain (Reddy, BITnet README)."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Literal
-
-from torch import Tensor
 
 from trainables import ann
 from trainables.costs.footprint import Footprint, footprint_of
@@ -42,15 +40,7 @@ from trainables.training.configs import setting
 from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location
 from trainables.training.loop import fit, some_training_batches, some_training_inputs
-from trainables.training.losses import (
-    DRIVE_LOSSES,
-    SPIKE_LOSSES,
-    Loss,
-    divergence_from_teacher,
-    logits_of_drives,
-    logits_of_rates,
-    loss_at_each_step,
-)
+from trainables.training.losses import Loss, divergence_from_teacher, loss_of_outputs
 from trainables.training.pretraining import fit_output_to_labels, trained_source_network
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems, resolved_rate_target
@@ -71,7 +61,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 
 MOST_START_IMAGES, FEWEST_START_IMAGES = 256, 16
-"""On how many training images gains, and the outputs of a pre-trained network, are measured."""
+"""On how many training images gains are measured; on as many as the first number, the outputs of a pre-trained network."""
 MOST_START_STEPS = 512
 """Images times time steps on which gains are measured: the network is simulated anew up to every layer, so that this takes as
 long as a few steps of training, whatever T is."""
@@ -88,8 +78,8 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     layout: str = setting("64 64 M 128 M 256 512 M", canonical=canonical_layout, section="network")
     """The layers, as words: a number is a 3x3 convolution with that many output channels, M a 2x2 max pool, A a 2x2 average
     pool, S gives the convolution before it stride 2, F128 is a fully connected layer. Or a name: bitnet, bitnet_64px,
-    bitnet_v101, vgg11, vgg13, vgg16, vgg19. Spiking neurons follow every layer, and a spiking output layer is added
-    automatically."""
+    bitnet_v101, vgg11, vgg13, vgg16, vgg19. Spiking neurons follow every hidden layer, and an output
+    layer is added automatically; readout says whether it has neurons."""
 
     feature_scale: float = setting(1.0, above=0, below=1000)
     """A factor for the number of channels of every convolution and the width of every hidden layer; the results are rounded."""
@@ -130,8 +120,8 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     weight_standardisation: Ŵ = γ (W - mean W) / √(N var W + 0.0001) of every filter with N inputs, γ one learnt gain of the
     layer that starts from the same measurement (IS-SNN, arXiv 2606.31695). batch_norm: y = γ (x - μ)/σ + β of every channel
     over time steps, images and pixels, γ starting at κ (tdBN, Zheng et al. 2020). When the network is judged, all of it is
-    part of weights and biases. Without effect where pretrain_epochs is above 0: the
-    analogue network's weights carry it already."""
+    part of weights and biases. Without effect where pretrain_epochs is above 0, as the analogue network is normalised
+    already."""
 
     drive_std: float = setting(0.7, above=0, before=1.0)
     """κ, the standard deviation that normalisation gives the drive of hidden layers at the start, as a multiple of the firing
@@ -161,9 +151,9 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     softmax(10 · spike rates). With readout potential they are those of the mean drive, and of softmax(mean drive)."""
 
     loss_over_time: Literal["mean", "each_step"] = setting("mean", before="mean")
-    """What the loss is of: mean, the mean output over all time steps; or each_step, every one of them, so that the classes are
-    right as early as may be: (1 - λ)/T Σ_t loss(o_t) + λ mean (o - 1)², with λ = tet_lambda and the drive o_t of output units
-    without neurons (TET, Deng et al. 2022)."""
+    """Of which outputs the loss is: mean, their mean over all time steps; or each_step, those of every step, so that classes are
+    right early: (1 - λ)/T Σ_t loss(o_t) + λ mean (o - 1)², with λ = tet_lambda and o_t the output layer's drive (TET, Deng et
+    al. 2022). each_step needs readout potential."""
 
     tet_lambda: float = setting(0.0, at_least=0, below=1, before=0.0)
     """λ of loss_over_time each_step, which draws all drives of the output towards 1, the firing threshold."""
@@ -209,12 +199,12 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     pretrain_activation: Literal["clamped_relu", "qcfs"] = setting("clamped_relu", before="clamped_relu")
     """The activation of the analogue network: clamped_relu, or qcfs, λ·clip(floor(z·L/λ + ½)/L, 0, 1) with L = time_steps and a
     learnt λ in every layer, which is folded into the weights (Bu et al. 2022). With initial_membrane_potential 0.5 a neuron with
-    constant drive has just these rates."""
+    constant drive has exactly these rates."""
 
     distillation: float = setting(0.0, at_least=0, below=1, before=0.0)
     """w, how much the BITnet learns from the analogue network that it starts from: (1 - w) loss + w τ² KL(softmax(z/τ) ‖
-    softmax(o/τ)), where z are that network's logits for the same images, and o are 10 · spike rates, or the mean drive of output
-    units without neurons (Hinton et al. 2015)."""
+    softmax(o/τ)), where z are that network's logits for the same images, and o are 10 · spike rates, or the mean drive where
+    readout is potential (Hinton et al. 2015)."""
 
     distillation_temperature: float = setting(2.0, above=0, before=2.0)
     """τ, the temperature of both softmaxes of distillation."""
@@ -440,7 +430,11 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
         build=lambda: build(config, config.input_shape(image_shape), num_classes),
         prepare=prepare,
         simulates_to_prepare=config.starting_normalisation() != "none" or _fits_output(config),
-        loss=_loss(config),
+        loss=loss_of_outputs(
+            config.loss,
+            spiking=config.readout == "spikes",
+            tet_lambda=config.tet_lambda if config.loss_over_time == "each_step" else None,
+        ),
         distillation=_distillation(config, config.input_shape(image_shape), num_classes),
         seed=seed,
         time_steps=config.time_steps,
@@ -460,26 +454,17 @@ def _fits_output(config: Config) -> bool:
     return config.pretrain_epochs > 0 and config.readout == "potential" and config.loss == "mse"
 
 
-def _loss(config: Config) -> Callable[[Tensor, Tensor], Tensor]:
-    loss = (SPIKE_LOSSES if config.readout == "spikes" else DRIVE_LOSSES)[config.loss]
-    if config.loss_over_time == "mean":
-        return loss
-    return partial(loss_at_each_step, loss=loss, tet_lambda=config.tet_lambda)
-
-
 def _distillation(config: Config, input_shape: ImageShape, num_classes: int) -> Distillation | None:
     """What is learnt from the analogue network, which has random weights here."""
     start = source_network(config)
     if not config.distillation or start is None:
         return None
-
-    logits_of = logits_of_rates if config.readout == "spikes" else logits_of_drives
-
-    def divergence(outputs_TBK: Tensor, teacher_BK: Tensor) -> Tensor:
-        return divergence_from_teacher(logits_of(outputs_TBK), teacher_BK, config.distillation_temperature)
-
     return Distillation(
-        teacher=lambda: ann.build(start, input_shape, num_classes), weight=config.distillation, divergence=divergence
+        teacher=lambda: ann.build(start, input_shape, num_classes),
+        weight=config.distillation,
+        divergence=partial(
+            divergence_from_teacher, spiking=config.readout == "spikes", temperature=config.distillation_temperature
+        ),
     )
 
 

@@ -42,7 +42,7 @@ from trainables.training.configs import setting
 from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location
 from trainables.training.loop import fit
-from trainables.training.losses import SPIKE_LOSSES, cross_entropy_of_logits
+from trainables.training.losses import loss_of_outputs
 from trainables.training.pretraining import trained_source_network
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems, resolved_rate_target
@@ -342,7 +342,7 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
     """What ``train`` hands to ``fit``, without what only a source network's weights can give, for images of ``image_shape``."""
     return Task(
         build=lambda: _build(config, image_shape, num_classes),
-        loss=cross_entropy_of_logits if config.readout == "membrane" else SPIKE_LOSSES["cross_entropy"],
+        loss=loss_of_outputs("cross_entropy", spiking=config.readout == "spikes"),
         seed=seed,
         time_steps=config.time_steps,
         eval_time_steps=config.eval_time_steps or config.time_steps,

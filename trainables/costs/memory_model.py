@@ -137,8 +137,8 @@ def _peaks(
     """Of evaluation, training and calibration, beside the weights."""
     evaluation = _evaluation(network, sizes, task, size_of_parts(EVALUATION_BATCH_SIZE, num_parts))
     if kernels.evaluation:
-        trained = kernels.training
-        yield _Peak(TABLES * parameters + kernel_bytes(network, sizes, task, num_epochs=recipe.epochs if trained else 0), KERNELS)
+        num_epochs = recipe.epochs if kernels.training else 0
+        yield _Peak(TABLES * parameters + kernel_bytes(network, sizes, task, num_epochs=num_epochs), KERNELS)
     if not kernels.evaluation or task.simulates_to_prepare:
         yield evaluation
     if recipe.epochs and not kernels.training:

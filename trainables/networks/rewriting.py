@@ -36,12 +36,12 @@ def fold_batch_norms(network: Network) -> Network:
     Raises:
         UnknownModuleError: A batch norm does not follow a convolution or linear layer of its own, or a max pool is in the way.
     """
-    folded = copy.deepcopy(network).eval()
-    for operation in folded.operations_of(*SYNAPSES):
-        folded.parts[operation.name] = _with_plain_weight(folded.parts[operation.name])
+    plain = copy.deepcopy(network).eval()
+    for operation in plain.operations_of(*SYNAPSES):
+        plain.parts[operation.name] = _with_plain_weight(plain.parts[operation.name])
     for norm in network.operations_of(*NORMS):
-        _fold(folded, norm)
-    return folded.requires_grad_(True)  # the fused bias of a layer that had none would be frozen
+        _fold(plain, norm)
+    return plain.requires_grad_(True)  # the fused bias of a layer that had none would be frozen
 
 
 def _fold(network: Network, norm: Operation) -> None:
@@ -99,12 +99,12 @@ def fold_scales(network: Network) -> Network:
     Raises:
         UnknownModuleError: It is no chain of layers, each with synapses before its QCFS and no batch norm.
     """
-    folded = copy.deepcopy(network)
+    plain = copy.deepcopy(network)
     last, scale = INPUT, torch.ones(())
     synapses: nn.Conv2d | nn.Linear | None = None
     with torch.no_grad():
-        for operation in folded.operations:
-            part = folded.parts[operation.name] if operation.kind == "module" else None
+        for operation in plain.operations:
+            part = plain.parts[operation.name] if operation.kind == "module" else None
             if operation.inputs != (last,) or isinstance(part, NORMS) or (isinstance(part, QCFS) and synapses is None):
                 raise UnknownModuleError(f"scales are folded in chains of layers, of which {operation.name} is no part")
             last = operation.name
@@ -118,7 +118,7 @@ def fold_scales(network: Network) -> Network:
                     synapses.bias.div_(scale)
                 part.scale.fill_(1)
                 synapses = None
-    return folded
+    return plain
 
 
 def share_weights(source: Network, target: Network) -> None:

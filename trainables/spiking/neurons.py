@@ -64,7 +64,7 @@ class SpikingNeuron(nn.Module):
         firing_threshold: θ > 0, of any shape that broadcasts with the layer's output ``[C, H, W]`` or ``[C]``.
         leak: λ in (0, 1]; 1 for none.
         trainable: Whether threshold and leak are learnt (Diet-SNN; one of each a layer); needs a surrogate.
-        pooled: Whether a 2x2 pool reads the spikes, of which a dithered initial membrane potential depends.
+        pooled: Whether a 2x2 pool reads the spikes, on which a dithered initial membrane potential depends.
         channels: The shape of a learnt initial membrane potential: ``[C, 1, 1]`` of a map, ``[C]`` of a linear layer.
     """
 

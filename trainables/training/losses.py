@@ -1,12 +1,15 @@
 """Losses on the outputs of all time steps, ``[T, B, classes]``."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from torch import Tensor
 from torch.nn import functional
 
 Loss = Literal["mse", "cross_entropy"]
+LossOfOutputs = Callable[[Tensor, Tensor], Tensor]
+"""Of outputs ``[T, B, classes]`` and labels ``[B]``."""
 
 LOGITS_PER_RATE = 10.0
 """Spike rates lie in [0, 1]; as logits they are stretched, or no softmax over them could be sure of anything."""
@@ -36,12 +39,12 @@ def cross_entropy_of_rates(spikes_TBK: Tensor, labels_B: Tensor) -> Tensor:
 
 def mse_of_drives(drive_TBK: Tensor, labels_B: Tensor) -> Tensor:
     """MSE(Σ_t d_t / T, one_hot(labels)), averaged over batch and classes, for an output layer that does not spike."""
-    mean_BK = drive_TBK.mean(dim=0)
+    mean_BK = logits_of_drives(drive_TBK)
     return functional.mse_loss(mean_BK, functional.one_hot(labels_B, mean_BK.shape[1]).to(mean_BK.dtype))
 
 
 def cross_entropy_of_logits(outputs_TBK: Tensor, labels_B: Tensor) -> Tensor:
-    """Cross-entropy of the mean output, for an output layer that does not spike."""
+    """Cross-entropy of softmax(Σ_t d_t / T), for an output layer that does not spike."""
     return functional.cross_entropy(logits_of_drives(outputs_TBK), labels_B)
 
 
@@ -49,18 +52,23 @@ SPIKE_LOSSES = {"mse": mse_of_rates, "cross_entropy": cross_entropy_of_rates}
 DRIVE_LOSSES = {"mse": mse_of_drives, "cross_entropy": cross_entropy_of_logits}
 
 
-def loss_at_each_step(
-    outputs_TBK: Tensor, labels_B: Tensor, *, loss: Callable[[Tensor, Tensor], Tensor], tet_lambda: float
-) -> Tensor:
+def loss_of_outputs(name: Loss, *, spiking: bool, tet_lambda: float | None = None) -> LossOfOutputs:
+    """The loss called ``name`` for an output layer that spikes or does not; with a ``tet_lambda`` that of every time step."""
+    loss = (SPIKE_LOSSES if spiking else DRIVE_LOSSES)[name]
+    return loss if tet_lambda is None else partial(loss_at_each_step, loss=loss, tet_lambda=tet_lambda)
+
+
+def loss_at_each_step(outputs_TBK: Tensor, labels_B: Tensor, *, loss: LossOfOutputs, tet_lambda: float) -> Tensor:
     """(1 - λ)/T Σ_t loss(o_t) + λ mean (o - 1)², for an output layer that does not spike (TET, Deng et al. 2022)."""
     every_1NK = outputs_TBK.flatten(0, 1).unsqueeze(0)  # a mean over images, of which every time step is one
     total = loss(every_1NK, labels_B.repeat(len(outputs_TBK)))
     return (1 - tet_lambda) * total + tet_lambda * (every_1NK - 1).square().mean()
 
 
-def divergence_from_teacher(logits_BK: Tensor, teacher_BK: Tensor, temperature: float) -> Tensor:
-    """τ² KL(softmax(z/τ) ‖ softmax(o/τ)) of a network's logits o from those of its teacher, z: a mean over images (Hinton et al.
-    2015).
+def divergence_from_teacher(outputs_TBK: Tensor, teacher_BK: Tensor, *, spiking: bool, temperature: float) -> Tensor:
+    """τ² KL(softmax(z/τ) ‖ softmax(o/τ)), a mean over images (Hinton et al. 2015): z are the teacher's logits, o those of an
+    output layer that spikes or does not.
     """
+    logits_BK = logits_of_rates(outputs_TBK) if spiking else logits_of_drives(outputs_TBK)
     log_of_teacher, log_of_student = ((each / temperature).log_softmax(dim=1) for each in (teacher_BK, logits_BK))
     return temperature**2 * functional.kl_div(log_of_student, log_of_teacher, reduction="batchmean", log_target=True)

@@ -14,6 +14,7 @@ from trainables.networks.collapsed import TimeGroups
 from trainables.networks.network import Network
 from trainables.networks.precision import Precision
 from trainables.networks.readout import Ties
+from trainables.training.losses import LossOfOutputs
 from trainables.training.regularisers import Pruning, SpikeRegularisers
 
 Encoding = Literal["constant", "poisson"]
@@ -106,7 +107,7 @@ class Task:
     """
 
     build: Callable[[], Network]
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: LossOfOutputs
     seed: int
     distillation: Distillation | None = None
     prepare: Callable[[Network, Splits], Prepared] = _as_built

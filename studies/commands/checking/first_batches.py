@@ -151,10 +151,11 @@ def _splits(configuration: Configuration, known: dict[tuple[Any, ...], Splits]) 
 
 
 Trouble = Literal["silent", "no gradient", "dead"]
+"""What keeps a network from learning, the most serious first."""
 
 
 def trouble_of(start: Start) -> Trouble | None:
-    """What keeps a network from learning, the most serious first; None where nothing does, or only the first steps were run."""
+    """The most serious trouble of a network; None where it has none, or only its first steps were run."""
     if not start.is_whole:
         return None
     if start.found.silent_images > MOST_SILENT:
@@ -166,7 +167,7 @@ def trouble_of(start: Start) -> Trouble | None:
 
 def by_trouble(starts: Starts) -> list[Start]:
     """All that were looked at, those that will learn least first."""
-    order: list[Trouble | None] = ["silent", "no gradient", "dead", None]
+    order: list[Trouble | None] = [*get_args(Trouble), None]
     return sorted(
         starts.looked_at,
         key=lambda each: (order.index(trouble_of(each)), -each.found.silent_images, each.found.output_gradient),

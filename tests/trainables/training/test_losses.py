@@ -19,7 +19,6 @@ from trainables.training import loop
 from trainables.training.losses import (
     cross_entropy_of_logits,
     divergence_from_teacher,
-    logits_of_rates,
     loss_at_each_step,
 )
 from trainables.training.task import Distillation
@@ -52,7 +51,7 @@ def test_tet_is_the_loop(time_steps: int, tet_lambda: float) -> None:
 def test_distillation_is_the_loop(temperature: float) -> None:
     """The divergence is the plain sum over classes, torch's own kl_div, and 0 where both say the same."""
     student, teacher = drawn(3, 4).requires_grad_(), drawn(3, 4, seed=1)
-    found = divergence_from_teacher(student, teacher, temperature)
+    found = divergence_from_teacher(student[None], teacher, spiking=False, temperature=temperature)
     total = 0.0
     for o, z in zip(student.tolist(), teacher.tolist(), strict=True):
         p, q = ([math.exp(value / temperature) for value in row] for row in (z, o))
@@ -64,7 +63,9 @@ def test_distillation_is_the_loop(temperature: float) -> None:
     torch.testing.assert_close(
         torch.autograd.grad(found, student), torch.autograd.grad(temperature**2 * own / 3, student), rtol=1e-12, atol=1e-14
     )
-    assert float(divergence_from_teacher(teacher, teacher, temperature)) == pytest.approx(0, abs=1e-15)
+    assert float(divergence_from_teacher(teacher[None], teacher, spiking=False, temperature=temperature)) == pytest.approx(
+        0, abs=1e-15
+    )
 
 
 def config_of(tiny_npz: Path, **changes: Any) -> bitnet.Config:
@@ -148,7 +149,7 @@ def test_a_teacher_is_asked_about_the_same_images(backend: str, num_parts: int, 
 
     def divergence(outputs_TBK: Tensor, teacher_BK: Tensor) -> Tensor:
         seen.append((outputs_TBK.detach(), teacher_BK))
-        divergent: Tensor = divergence_from_teacher(logits_of_rates(outputs_TBK), teacher_BK, 2.0)
+        divergent: Tensor = divergence_from_teacher(outputs_TBK, teacher_BK, spiking=True, temperature=2.0)
         return divergent
 
     task = bitnet.task_of(config, dataset.image_shape, dataset.num_classes, 3, num_parts)
@@ -167,7 +168,7 @@ def test_a_teacher_is_asked_about_the_same_images(backend: str, num_parts: int, 
     expected = teacher.eval()(splits.normalise(shifted)[None])[0][0]
     torch.testing.assert_close(logits, expected)
     assert not torch.equal(shifted, images)
-    divergent = float(divergence_from_teacher(logits_of_rates(outputs), expected.detach(), 2.0))
+    divergent = float(divergence_from_teacher(outputs, expected.detach(), spiking=True, temperature=2.0))
     assert losses[1] == pytest.approx(0.75 * losses[0] + 0.25 * divergent, rel=1e-5)
     assert divergent > 0.01
     assert all(parameter.grad is None for parameter in teacher.parameters())

@@ -84,8 +84,8 @@ def fused_layers(network: Network, *, fuse_pools: bool = True) -> list[FusedLaye
             neuron, pool = _behind(network, operation, operations, fuse_pools=fuse_pools)
             if reason := _why_not_this_padding(part):
                 raise UnfusableError(reason)
-            last = operations[(neuron is not None) + (pool != "none") - 1].name if neuron else last
-            del operations[: (neuron is not None) + (pool != "none")]
+            for _ in range((neuron is not None) + (pool != "none")):
+                last = operations.pop(0).name
             layers.append(FusedLayer(network.layers[operation.name], operation.name, last, tuple(before), part, neuron, pool))
             before = []
         elif isinstance(part, BETWEEN) and operations:
