@@ -277,22 +277,24 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
                 yield from standardisation_problems(config.layout, config.feature_scale, config.input_shape(image_shape))
     if config.eval_time_steps is not None and config.eval_time_steps < config.time_steps:
         rule = f"eval_time_steps must be at least time_steps ({config.time_steps}); fewer are part of the curve"
-        yield RuleError(rule, field="eval_time_steps")
+        yield RuleError(rule, repair="write eval_time_steps: null, which takes time_steps", field="eval_time_steps")
     if (most := max(config.training_time_steps())) > MOST_TIME_STEPS:
         factor = most // config.time_steps
         rule = f"time_steps must be at most {MOST_TIME_STEPS // factor} where descending begins with {factor} times as many"
-        yield RuleError(rule, field="time_steps")
+        repair = f"write time_steps: {MOST_TIME_STEPS // factor}, or train_time_steps: fixed"
+        yield RuleError(rule, repair=repair, field="time_steps")
     if config.time_groups != "dyadic" and not 1 <= config.time_groups <= config.time_steps:
         rule = f"time_groups must be dyadic or a number from 1 to time_steps ({config.time_steps})"
-        yield RuleError(rule, field="time_groups")
+        yield RuleError(rule, repair="write time_groups: dyadic", field="time_groups")
     yield from _neuron_problems(config)
     yield from _normalisation_problems(config)
     if config.pretrain_epochs and config.batch_size == 1:
         rule = "batch_size must be at least 2 where batch norms are trained, as in pre-training"
-        yield RuleError(rule, field="batch_size")
+        yield RuleError(rule, repair="write batch_size: 2, or pretrain_epochs: 0", field="batch_size")
     yield from _loss_problems(config)
     if config.surrogate == "stdb" and config.surrogate_width != 1:
-        yield RuleError("surrogate_width must be 1 for stdb, which has no width", field="surrogate_width")
+        rule = "surrogate_width must be 1 for stdb, which has no width"
+        yield RuleError(rule, repair="write surrogate_width: 1.0, or surrogate: arctan", field="surrogate_width")
 
 
 def _neuron_problems(config: Config) -> Iterator[RuleError]:
@@ -315,7 +317,8 @@ def _normalisation_problems(config: Config) -> Iterator[RuleError]:
             rule, repair="write gradient: straight_through, or normalisation: weight_standardisation", field="gradient"
         )
     if config.batch_size == 1:
-        yield RuleError("batch_size must be at least 2 where normalisation is batch_norm", field="batch_size")
+        rule = "batch_size must be at least 2 where normalisation is batch_norm"
+        yield RuleError(rule, repair="write batch_size: 2, or normalisation: weight_standardisation", field="batch_size")
 
 
 def _loss_problems(config: Config) -> Iterator[RuleError]:

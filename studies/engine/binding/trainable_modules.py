@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import json
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, reduce
@@ -15,7 +16,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 import trainables
 from search_spaces.language.factors import LARGEST_INTEGER
-from studies.engine.errors import rule_of
+from studies.engine.errors import nearest, rule_of
 from trainables.costs.footprint import Footprint
 from trainables.costs.timing import Timing
 from trainables.data.datasets import Dataset
@@ -104,9 +105,17 @@ def field_problem(config_class: type[Recipe], name: str, value: Any) -> str | No
     try:
         _adapters(config_class)[name].validate_python(value, strict=True)
     except ValidationError as error:
-        rules = " or ".join(dict.fromkeys(rule_of(dict(problem)) for problem in error.errors()))
-        return f"{name} {rules}"
+        first, *others = dict.fromkeys(rule_of(dict(problem)) for problem in error.errors())
+        return " or ".join([f"{name} {first}", *(other.removeprefix("must be ") for other in others)])
     return None
+
+
+def value_instead(config_class: type[Recipe], name: str, value: Any) -> str:
+    """What may be written in place of a value that a field does not take: the word that it is most like, or the default."""
+    hint = get_type_hints(config_class)[name]
+    words = [word for member in (hint, *get_args(hint)) for word in get_args(member) if isinstance(word, str)]
+    default = config_class.__dataclass_fields__[name].default
+    return nearest(value, words) or (default if isinstance(default, str) else json.dumps(default))
 
 
 def field_value(config_class: type[Recipe], name: str, value: Any) -> Any:

@@ -10,7 +10,14 @@ from search_spaces.language.pool_placements import num_pool_placements, pool_pla
 from search_spaces.language.rules import RuleError
 from search_spaces.language.space import Factor, Level, Levels, Range, Space, make_space
 from studies.engine.binding.configurations import TRAINABLE
-from studies.engine.binding.trainable_modules import Trainable, field_docs, field_problem, field_value, trainable_names
+from studies.engine.binding.trainable_modules import (
+    Trainable,
+    field_docs,
+    field_problem,
+    field_value,
+    trainable_names,
+    value_instead,
+)
 from studies.engine.definition.file_model import FactorEntry, FactorSpec, Placements
 from studies.engine.errors import ProblemCollector, closest, shown
 from trainables.networks.layouts import ImageShape, final_map, parse_layout
@@ -204,7 +211,8 @@ class FactorReader:
         if wrong and (self.trainables_known or len(wrong) == len(configs)):
             rule, config = wrong[0]
             meaning = " ".join(field_docs(config)[name].split())
-            self.collector.add(path, rule, shown(value), f"change it. What {name} is: {meaning}")
+            repair = f"change it, e.g. to {value_instead(config, name, value)}. What {name} is: {meaning}"
+            self.collector.add(path, rule, shown(value), repair)
             return False
         return True
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies.engine.binding.trainable_modules import field_problem, make_config
+from studies.engine.binding.trainable_modules import field_problem, make_config, value_instead
 from tests.trainables.contract import results
 from trainables import ann, bitnet, converted_snn, response_surface
 from trainables.data.datasets import prepare
@@ -284,9 +284,25 @@ def test_an_initial_potential_is_a_fraction_or_a_word(value: Any) -> None:
     """Numbers keep their bounds beside the words that may stand in their place; what is neither is refused."""
     rule = field_problem(bitnet.Config, "initial_membrane_potential", value)
     assert rule is not None
-    assert "or must be 'dithered' or 'learnt'" in rule
+    assert rule.endswith(" or 'dithered' or 'learnt'")
+    assert rule.count("must be") == 1
     for fine in (0, 0.25, "dithered", "learnt"):
         assert field_problem(bitnet.Config, "initial_membrane_potential", fine) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "instead"),
+    [
+        ("initial_membrane_potential", "ditherd", "dithered"),
+        ("normalisation", "batchnorm", "batch_norm"),
+        ("drive_std", 0, "0.7"),
+        ("initial_output_bias", "x", "null"),
+    ],
+)
+def test_a_wrong_value_has_one_that_can_be_written_instead(name: str, wrong: Any, instead: str) -> None:
+    """The word that was meant, or the default as a study file writes it."""
+    assert field_problem(bitnet.Config, name, wrong)
+    assert value_instead(bitnet.Config, name, wrong) == instead
 
 
 def test_dithered_neurons_without_a_pool_of_spikes_start_at_one_half() -> None:
