@@ -221,12 +221,12 @@ class Config(Recipe, SpikeRegularisers, Pruning):
         inactive |= {*starts, "normalisation", "drive_std"} if self.pretrain_epochs else {"pretrain_lr", "pretrain_activation"}
         if self.loss_over_time == "mean":
             inactive |= {"tet_lambda"}
-        elif not self.tet_lambda and set(self.training_time_steps()) == {1}:
+        elif not self.tet_lambda and set(self.possible_time_steps()) == {1}:
             inactive |= {"loss_over_time"}
         inactive |= set() if self.distillation else {"distillation_temperature"}
         inactive |= set() if has_pools(self.layout, "M", "A") else {"pool_on"}
         inactive |= set() if has_pools(self.layout, "M") else {"pool_gradient"}
-        if self.train_time_steps != "fixed" and set(self.training_time_steps()) == {self.time_steps}:
+        if self.train_time_steps != "fixed" and set(self.possible_time_steps()) == {self.time_steps}:
             inactive |= {"train_time_steps"}
         return inactive | {"eval_time_steps"} if self.eval_time_steps == self.time_steps else inactive
 
@@ -244,7 +244,7 @@ class Config(Recipe, SpikeRegularisers, Pruning):
             )
             yield RuleError(rule, repair=repair, field="time_steps")
 
-    def training_time_steps(self) -> Iterable[int]:
+    def possible_time_steps(self) -> Iterable[int]:
         """Every number of time steps that a step of training may have."""
         if self.train_time_steps == "mixed":
             return range(1, self.time_steps + 1)
@@ -253,7 +253,7 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     def resolved(self, num_images: int) -> dict[str, Any]:
         """What the fields come to in training; see ``Recipe.resolved``."""
         values, layout = super().resolved(num_images), scaled_layout(self.layout, self.feature_scale)
-        groups = resolved_groups(self.training_time_steps(), values["time_groups"])
+        groups = resolved_groups(self.possible_time_steps(), values["time_groups"])
         values |= {"layout": layout, "feature_scale": 1.0, "time_groups": groups}
         values["rate_target"] = resolved_rate_target(values["rate_target"])
         if self.initial_membrane_potential == "dithered" and not (self.pool_on == "spikes" and has_pools(self.layout, "M", "A")):
@@ -278,7 +278,7 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
     if config.eval_time_steps is not None and config.eval_time_steps < config.time_steps:
         rule = f"eval_time_steps must be at least time_steps ({config.time_steps}); fewer are part of the curve"
         yield RuleError(rule, repair="write eval_time_steps: null, which takes time_steps", field="eval_time_steps")
-    if (most := max(config.training_time_steps())) > MOST_TIME_STEPS:
+    if (most := max(config.possible_time_steps())) > MOST_TIME_STEPS:
         factor = most // config.time_steps
         rule = f"time_steps must be at most {MOST_TIME_STEPS // factor} where descending begins with {factor} times as many"
         repair = f"write time_steps: {MOST_TIME_STEPS // factor}, or train_time_steps: fixed"

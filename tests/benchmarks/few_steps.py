@@ -53,15 +53,7 @@ from trainables.training.configs import identity_of
 TIME_STEPS = (1, 2, 4, 8)
 JUDGED_UP_TO = 16
 """Time steps of the curves of the figure."""
-BEFORE: Mapping[str, Any] = {
-    "initial_membrane_potential": 0.0,
-    "readout": "spikes",
-    "ties": "lowest_class",
-    "normalisation": "none",
-    "gradient_margin": 0.0,
-    "loss": "mse",
-    "lr": 5e-3,
-}
+BEFORE: Mapping[str, Any] = {**bitnet.PUBLISHED, "loss": "mse"}
 """What networks did before: the published neuron and read-out, at the learning rate that was the default."""
 ON_LARGER_IMAGES: Mapping[str, Any] = {
     "feature_scale": 0.25,

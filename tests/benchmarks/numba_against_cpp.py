@@ -45,7 +45,7 @@ from trainables.kernels.cpu.compiled.arrays import Array, num_lane_groups, words
 from trainables.kernels.cpu.compiled.firing import Kind
 from trainables.kernels.cpu.compiled.forward import FirstLayerState, LayerBuffers, LayerOutputs, Weights, convolution_layer
 from trainables.kernels.cpu.evaluation import EventDrivenEvaluator, kind_of
-from trainables.kernels.cpu.shapes import Shape
+from trainables.kernels.cpu.layer_shapes import Shape
 from trainables.kernels.cpu.weights import in_lane_groups
 from trainables.networks.layered import initialise_spiking
 from trainables.networks.network import Network

@@ -11,15 +11,10 @@ from rich.text import Text
 
 from analysis.statistics.data.level_cells import AROUND_A_BASELINE
 from search_spaces.language.space import Cell, Factor, Level, Levels
-from studies.commands.checking.first_batches import (
-    Start,
-    Starts,
-    by_trouble,
-    named_cell,
-    percentage,
-    start_warnings,
-)
+from studies.commands.checking.first_batches import Starts, named_cell, start_warnings
+from studies.commands.checking.first_batches_page import starts_data, starts_tables
 from studies.commands.checking.forecast import ConfigurationForecast, Forecast, Sensitivity, num_planned, sensitivity, warnings
+from studies.commands.checking.tables import plain_table
 from studies.commands.options import counted
 from studies.engine.binding.configurations import Configuration
 from studies.engine.binding.trainable_modules import field_names, load_trainable, make_config
@@ -36,8 +31,6 @@ from trainables.training.recipe import Recipe
 
 MOST_CELLS_SHOWN = 30
 NUM_SAMPLES_SHOWN = 5
-MOST_STARTS_SHOWN = 3
-"""Configurations whose first batch is shown, those that will learn least."""
 MOST_LEVELS_SHOWN = 8
 """Of a factor; ``--full`` shows all of them, and all cells."""
 NUM_PROBES = 24
@@ -70,7 +63,7 @@ def as_data(
         "cells": _cells_data(study, forecast),
         "cells_are_a_sample": bool(forecast and forecast.sampled),
         "forecast": _forecast_data(forecast) if forecast else None,
-        "first_batch": _starts_data(starts) if starts else None,
+        "first_batch": starts_data(starts) if starts else None,
         "sensitivity": found,
         "warnings": _all_warnings(study, forecast, found, of_ledger, starts),
     }
@@ -143,14 +136,6 @@ def _forecast_data(forecast: Forecast) -> dict[str, Any]:
     return {**data, "fits": forecast.fits}
 
 
-def _starts_data(starts: Starts) -> dict[str, Any]:
-    looked_at = [
-        {"levels": start.levels, "trainable": start.trainable, "time_steps": start.config.time_steps, "found": start.found}
-        for start in starts.looked_at
-    ]
-    return {**vars(starts), "looked_at": looked_at}
-
-
 def page(
     study: Study,
     forecast: Forecast | None,
@@ -175,7 +160,7 @@ def page(
     if cells := list(_cells_table(study, forecast, width, full=full)):
         parts += [Text(), *cells]
     if starts:
-        parts += [Text(), *_starts_tables(study, starts, full=full)]
+        parts += [Text(), *starts_tables(study, starts, full=full)]
     elif not forecast:
         parts += [Text(), Text("first batch: not looked at (--no-timing)", "dim")]
     parts.append(Text())
@@ -256,18 +241,11 @@ def _size_in_words(study: Study) -> str:
     return f"{words} + {cells} × {counted(study.tuning.num_trials, 'tuning trial')}" if study.tuning else words
 
 
-def _table(*titles: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for title in titles:
-        table.add_column(title, overflow="fold")
-    return table
-
-
 def _factors_table(study: Study, *, full: bool) -> Table:
     """What varies: each factor's baseline, where there is one, and its other levels."""
     conditions = any(factor.when for factor in study.space.factors)
     compares = ["baseline", "other levels"] if study.baseline else ["values"]
-    table = _table("factor", *compares, *(["where"] if conditions else []))
+    table = plain_table("factor", *compares, *(["where"] if conditions else []))
     table.columns[0].no_wrap = True
     for factor in study.space.factors:
         baseline = [_level(study.baseline[factor.name])] if study.baseline else []
@@ -314,7 +292,7 @@ def _settings_tables(study: Study) -> Iterator[Table]:
     if not rows:
         return
     several = len(study.trainables) > 1
-    table = _table("config", "value", "default", *(["of"] if several else []))
+    table = plain_table("config", "value", "default", *(["of"] if several else []))
     table.columns[0].no_wrap = True
     for (name, value, usual), owners in rows.items():
         of_all = len(owners) == len(study.trainables)
@@ -328,7 +306,7 @@ def _fields_tables(study: Study) -> Iterator[Table]:
     factors = {factor.name: factor for factor in [*(study.tuning.space.factors if study.tuning else ()), *study.space.factors]}
     for trainable, config in _shared_configs(study).items():
         default, inactive = type(config)(), _inactive_fields(study, trainable)
-        table = _table(f"{trainable}, every field", "value", "")
+        table = plain_table(f"{trainable}, every field", "value", "")
         table.columns[0].no_wrap = True
         for section, names in config_sections(type(config)).items():
             table.add_row(Text(section, "bold"))
@@ -367,7 +345,7 @@ def _cells_table(study: Study, forecast: Forecast | None, width: int, *, full: b
     named = _named_cells(study, [cell for cell, _ in shown], width - sum(max(len(title), 10) + 2 for title in titles))
     if forecast and forecast.sampled:
         yield Text("Some of the configurations that may be proposed:", "dim")
-    table = _table(*named[0])
+    table = plain_table(*named[0])
     for title in titles:
         table.add_column(title, justify="right", no_wrap=True)
     for names, (_, numbers) in zip(named[1:], shown, strict=True):
@@ -375,64 +353,6 @@ def _cells_table(study: Study, forecast: Forecast | None, width: int, *, full: b
     yield table
     if len(shown) < len(costs):
         yield Text(f"… and {len(costs) - len(shown):,} more: --full")
-
-
-def _starts_tables(study: Study, starts: Starts, *, full: bool) -> Iterator[RenderableType]:
-    """What the first batches do: of the configurations that will learn least, or of all of them, layer by layer."""
-    yield Text(visible(_starts_in_words(starts)), "dim")
-    ordered = by_trouble(starts)
-    if full:
-        yield from [_layers_table(study, start) for start in ordered]
-    elif ordered:
-        table = _table("cell", *(titles := ("silent images", "at t=1", "dead units", "cut off", "gradient")))
-        for start in ordered[:MOST_STARTS_SHOWN]:
-            found = start.found
-            shares = (found.silent_images, found.silent_images_at_1, found.dead_units, found.cut_off, found.output_gradient)
-            table.add_row(visible(named_cell(study, start.levels) + _steps_in_words(start)), *map(_share, shares))
-        _align_right(table, len(titles))
-        yield table
-        if len(ordered) > MOST_STARTS_SHOWN:
-            yield Text(f"… and {len(ordered) - MOST_STARTS_SHOWN:,} more, by layer: --full")
-    for failure in starts.failures:
-        yield Text(visible(f"not looked at: {failure}"), "dim")
-
-
-def _starts_in_words(starts: Starts) -> str:
-    """Which first batches were looked at, e.g. ``first batch, before training (seed 0): 8 of 8 configurations``."""
-    words = []
-    if starts.num_configurations:
-        num, images = len(starts.looked_at), max((start.found.num_images for start in starts.looked_at), default=0)
-        words.append(f"{num} of {counted(starts.num_configurations, 'configuration')}, at most {counted(images, 'image')} each")
-    if num := starts.num_after_source_networks:
-        words.append(f"{counted(num, 'configuration')}: known after their source network is trained")
-    return f"first batch, before training (seed {starts.seed}): {'; '.join(words)}"
-
-
-def _steps_in_words(start: Start) -> str:
-    return "" if start.is_whole else f" (t ≤ {start.found.time_steps} of {start.config.time_steps})"
-
-
-def _layers_table(study: Study, start: Start) -> Table:
-    found = start.found
-    title = f"{named_cell(study, start.levels)}{_steps_in_words(start)}"
-    table = _table("layer", *(titles := ("rate at t=1", "rate", "dead units", "cut off", "gradient")))
-    table.title, table.title_justify, table.title_style = visible(title), "left", "bold"
-    for layer in found.layers:
-        rates = ["–" if rate is None else f"{rate:.3f}" for rate in (layer.rate_at_1, layer.rate)]
-        table.add_row(layer.layer, *rates, *map(_share, (layer.dead_units, layer.cut_off, layer.weights_with_gradient)))
-    _align_right(table, len(titles))
-    silent, at_1 = _share(found.silent_images), _share(found.silent_images_at_1)
-    table.caption, table.caption_justify = f"silent images: {silent}, at t=1 {at_1}", "left"
-    return table
-
-
-def _align_right(table: Table, num_columns: int) -> None:
-    for column in table.columns[-num_columns:]:
-        column.justify, column.no_wrap = "right", True
-
-
-def _share(share: float | None) -> str:
-    return "–" if share is None else percentage(share)
 
 
 def _shown(forecast: Forecast) -> Sequence[ConfigurationForecast]:

@@ -214,7 +214,7 @@ def _cure(study: Study, start: Start) -> str:
     if isinstance(potential, float) and potential < HALF:
         cures["initial_membrane_potential"] = f"{HALF}"
     if getattr(start.config, "normalisation", None) == "none":
-        cures["normalisation"] = "initial_gain"
+        cures["normalisation"] = "weight_standardisation"
     for field, value in cures.items():
         if field not in study.space.names():
             return f"The cure is {field}: {value} under config"

@@ -73,10 +73,10 @@ def test_the_next_cure_where_the_first_is_taken() -> None:
     quiet = ["config.layout=8 A 8 A 8 A", "factors={time_steps: [1, 2]}", "baseline={time_steps: 2}"]
     half, starts = looked_at("quickstart", *OLD_START, *quiet, "config.initial_membrane_potential=0.5")
     assert trouble_of(starts.looked_at[0])
-    assert start_warnings(half, starts)[0].endswith("The cure is normalisation: initial_gain under config")
+    assert start_warnings(half, starts)[0].endswith("The cure is normalisation: weight_standardisation under config")
     varied = ["factors={initial_membrane_potential: [0.0, 0.25]}", "baseline={initial_membrane_potential: 0.0}"]
     varying, starts = looked_at("quickstart", *quiet, *varied, *OLD_START[1:], "config.time_steps=2")
-    assert start_warnings(varying, starts)[0].endswith("The cure is normalisation: initial_gain under config")
+    assert start_warnings(varying, starts)[0].endswith("The cure is normalisation: weight_standardisation under config")
 
 
 def test_the_page_has_80_columns(old: tuple[Study, Starts]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainables.kernels.cpu.compiled.arrays import Array, lanes_of, num_lane_groups, words, zeros
 from trainables.kernels.cpu.compiled.counting import count_operations, count_spikes
-from trainables.kernels.cpu.shapes import Shape
+from trainables.kernels.cpu.layer_shapes import Shape
 from trainables.kernels.cpu.weights import array, in_lane_groups
 from trainables.kernels.cpu.workspace import Workspace
 from trainables.spiking.costs import OperationCounter

@@ -15,8 +15,8 @@ from trainables.kernels.cpu.compiled.firing import Kind
 from trainables.kernels.cpu.compiled.first_layer import image_drives
 from trainables.kernels.cpu.compiled.pooling import pool_largest_count
 from trainables.kernels.cpu.cost_counts import BatchCosts
+from trainables.kernels.cpu.layer_shapes import Shape, shapes_of
 from trainables.kernels.cpu.memory_limits import EVALUATION_BYTES
-from trainables.kernels.cpu.shapes import Shape, shapes_of
 from trainables.kernels.cpu.supported import chain_of
 from trainables.kernels.cpu.weights import LayerWeights, array, weights_of
 from trainables.kernels.cpu.workspace import Workspace

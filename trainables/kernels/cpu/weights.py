@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from trainables.kernels.cpu.compiled.arrays import Array, lanes_of, module_array, num_lane_groups, zeros
 from trainables.kernels.cpu.compiled.forward import Weights
-from trainables.kernels.cpu.shapes import Shape
+from trainables.kernels.cpu.layer_shapes import Shape
 from trainables.kernels.cpu.supported import Layer
 from trainables.networks.drive_normalisation import EffectiveWeight, effective_weight
 

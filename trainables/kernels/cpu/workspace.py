@@ -12,8 +12,8 @@ from trainables.kernels.cpu.compiled.backward import ByChannel, ByPlace, InputSt
 from trainables.kernels.cpu.compiled.forward import Events, LayerBuffers, LayerOutputs
 from trainables.kernels.cpu.compiled.pooling import WORD_BITS
 from trainables.kernels.cpu.compiled.vectors import WINDOW
+from trainables.kernels.cpu.layer_shapes import Shape
 from trainables.kernels.cpu.memory_limits import MOST_SAMPLED_BYTES
-from trainables.kernels.cpu.shapes import Shape
 
 Take = Callable[..., Array]
 OVERRUN = 16
