@@ -123,7 +123,7 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     part of weights and biases. Without effect where pretrain_epochs is above 0, as the analogue network is normalised
     already."""
 
-    drive_std: float = setting(0.7, above=0, before=1.0)
+    drive_std: float = setting(0.7, above=0, below=1000, before=1.0)
     """κ, the standard deviation that normalisation gives the drive of hidden layers at the start, as a multiple of the firing
     threshold."""
 
@@ -134,7 +134,7 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     initial_output_bias: float | None = setting(None, before=None)
     """The bias that the output layer starts with; null takes 1 / classes."""
 
-    initial_output_scale: float = setting(0.25, above=0, before=0.25)
+    initial_output_scale: float = setting(0.25, above=0, below=1000, before=0.25)
     """A factor for the weights that the output layer starts with, which are uniform within ±1/√inputs (PyTorch's rule)."""
 
     readout: Literal["spikes", "potential"] = setting("potential", before="spikes")
@@ -206,7 +206,7 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     softmax(o/τ)), where z are that network's logits for the same images, and o are 10 · spike rates, or the mean drive where
     readout is potential (Hinton et al. 2015)."""
 
-    distillation_temperature: float = setting(2.0, above=0, before=2.0)
+    distillation_temperature: float = setting(2.0, above=0, below=1000, before=2.0)
     """τ, the temperature of both softmaxes of distillation."""
 
     def inactive_fields(self) -> set[str]:

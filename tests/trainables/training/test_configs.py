@@ -296,6 +296,9 @@ def test_an_initial_potential_is_a_fraction_or_a_word(value: Any) -> None:
         ("initial_membrane_potential", "ditherd", "dithered"),
         ("normalisation", "batchnorm", "batch_norm"),
         ("drive_std", 0, "0.7"),
+        ("drive_std", 1e300, "0.7"),
+        ("initial_output_scale", 1e40, "0.25"),
+        ("distillation_temperature", 1e300, "2.0"),
         ("initial_output_bias", "x", "null"),
     ],
 )
