@@ -5,8 +5,7 @@
     python -m tests.benchmarks.few_steps --data cifar10 --json   the same recipe on 5,000 images of CIFAR-10, or fashion_mnist
     … --storage FOLDER     keep what is trained there, and go on from it
     … --page docs          after these: write the tables and the figure of docs/few_steps.md anew from all that the folder has
-    … --shares REPORT      what each cure is worth at each T, from replicates.csv in the report of the study few_steps; with
-                           --page also into the page
+    … --shares REPORT      what each cure is worth at each T, from replicates.csv in the report of the study few_steps
 
 Network, data, epochs and batch size are those of the shipped quickstart (its baseline cell, read from the study), 10 seeds; on
 CIFAR-10 and Fashion-MNIST that network at feature_scale 0.25, halved images, 5,000 for training and 2,000 for validation, 8
@@ -91,10 +90,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="end with a line of JSON")
     arguments = parser.parse_args()
     if arguments.shares:
-        found = markdown(shares(arguments.shares))
-        print(found)
-        if arguments.page:
-            replace_block(arguments.page / "few_steps.md", f"shares_of_{arguments.shares.name}", found)
+        print(markdown(shares(arguments.shares)))
         return
     with tempfile.TemporaryDirectory() as folder:
         results = trained(arguments.data, arguments.storage or Path(folder), before=arguments.before)
@@ -182,16 +178,25 @@ def table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> list[list[str]]:
     return [head, *cells]
 
 
+def has_begun(data: str, storage: Path) -> bool:
+    """Whether a storage has the first replicate of a data set."""
+    if not (default_data_folder() / f"{data}.npz").exists() and data != "digits":
+        return False
+    digest = prepare(data, default_data_folder()).digest
+    return (storage / identity_of("bitnet", config_of(data, TIME_STEPS[0], before=False), data_digest=digest, seed=0)).exists()
+
+
 def write_page(docs: Path, storage: Path) -> None:
-    """Write the page's table and figure from what the storage has, training what it lacks."""
+    """Write the page's table and figure, of the data sets that the storage has begun; what is missing of them is trained."""
     rows, curves = [], {}
-    for data, name in NAMES.items():
+    begun = {data: name for data, name in NAMES.items() if has_begun(data, storage)}
+    for data, name in begun.items():
         for before in (True, False):
             results = trained(data, storage, before=before)
             rows.append((f"{name}, {'before' if before else 'now'}", summary(results)))
             if data == "digits":
                 curves["before" if before else "now"] = results
-    seeds = ", ".join(f"{NAMES[data]} {num}" for data, num in NUM_SEEDS.items())
+    seeds = ", ".join(f"{name} {NUM_SEEDS[data]}" for data, name in begun.items())
     note = f"Validation accuracy in %, in brackets the worst seed's; sparsity in %. Seeds: {seeds}. ({measured_on()}.)"
     replace_block(docs / "few_steps.md", "few_steps", f"{markdown(table(rows))}\n\n{note}")
     (docs / "figures" / "few_steps.svg").write_text(svg(drawn(curves)))
