@@ -184,12 +184,11 @@ def mutated(content: Any, choices: random.Random) -> Any:
 def test_mutated_archives(files: Files, tmp_path: Path) -> None:
     """Hundreds of mutations of a real archive, for a store that has the study and for one that has not: each is imported or
     refused, and a refused one leaves the store as it was.
+
+    Every import has a store of its own: SQLite takes a file that is put in the place of one with as many changes for the same.
     """
     choices = random.Random(0)
-    target = tmp_path / "target"
-    shutil.copy(new_store(target / "mlflow.db"), tmp_path / "empty.db")
-    assert command("import", str(sealed(files, tmp_path / "whole.zip")), "--storage", str(target)).exit_code == 0
-    shutil.copy(target / "mlflow.db", tmp_path / "whole.db")
+    whole = sealed(files, tmp_path / "whole.zip")
     codes = set()
     for number in range(NUM_MUTATIONS):
         lines = files[RUNS].splitlines()
@@ -200,11 +199,15 @@ def test_mutated_archives(files: Files, tmp_path: Path) -> None:
         else:
             lines[place] = json.dumps(mutated(json.loads(lines[place]), choices)).encode()
             content = b"\n".join(lines) + b"\n"
-        shutil.copy(tmp_path / ("whole.db" if number % 4 else "empty.db"), target / "mlflow.db")
+        target = tmp_path / str(number)
+        new_store(target / "mlflow.db")
+        if number % 4:
+            assert command("import", str(whole), "--storage", str(target)).exit_code == 0
         before = (target / "mlflow.db").read_bytes()
         result = command("import", str(sealed({**files, part: content}, tmp_path / "bad.zip")), "--storage", str(target))
         assert result.exit_code in (0, 2), (number, result.output, result.exception)
         assert result.exception is None or isinstance(result.exception, SystemExit), (number, result.exception)
         assert result.exit_code == 0 or (target / "mlflow.db").read_bytes() == before, (number, result.output)
+        shutil.rmtree(target)
         codes.add(result.exit_code)
     assert codes == {0, 2}
