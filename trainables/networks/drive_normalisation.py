@@ -44,33 +44,43 @@ class WeightStandardisation(nn.Module):
         """``[filters, …]``; a filter of equal weights, such as a pruned one, becomes 0."""
         if weight.is_meta:  # only its shape counts, and every operation there takes milliseconds
             return torch.empty_like(weight)
-        standardised: Tensor = _Standardised.apply(weight, self.gain)
+        standardised: Tensor = _Standardised.apply(weight, self.gain, self)
         return standardised
+
+    def standardise(self, weight: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """γ · Z with Z_i = c_i / √(|c_i|² + ε) and c_i = W_i - mean W_i, without autograd; and what ``gradients`` needs of it.
+
+        Every line goes through the weights once, for those of large networks are in no cache.
+        """
+        filters = weight.flatten(1)
+        centred = filters - filters.mean(dim=1, keepdim=True)
+        scale = (torch.linalg.vector_norm(centred, dim=1, keepdim=True).square() + SMALLEST_SQUARES).rsqrt()
+        return (centred * (scale * self.gain)).view_as(weight), (centred, scale)
+
+    def gradients(self, grad: Tensor, kept: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Of W and γ for the gradient G of γZ: dW_i = γ (G_i - mean G_i - Z_i Σ G_i Z_i) / √(|c_i|² + ε), dγ = Σ G·Z."""
+        centred, scale = kept
+        filters = grad.flatten(1)
+        products = filters * centred
+        along = products.sum(dim=1, keepdim=True)
+        grad_weight = torch.addcmul(filters, centred, along * scale.square(), value=-1, out=products)
+        grad_weight.sub_(filters.mean(dim=1, keepdim=True)).mul_(scale * self.gain)
+        return grad_weight.view_as(grad), (along * scale).sum()
 
 
 class _Standardised(torch.autograd.Function):
-    """γ · Z with Z_i = c_i / √(|c_i|² + ε) and c_i = W_i - mean W_i. For the gradient G of γZ, per filter:
-    dγ = Σ G·Z, dW_i = γ (G_i - mean G_i - Z_i Σ G_i Z_i) / √(|c_i|² + ε).
-
-    One operation: small networks would spend more time on autograd's record of a dozen than on the numbers.
-    """
+    """One operation: small networks would spend more time on autograd's record of a dozen than on the numbers."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, gain: Tensor) -> Tensor:
-        filters = weight.flatten(1)
-        centred = filters - filters.mean(dim=1, keepdim=True)
-        scale = (centred.square().sum(dim=1, keepdim=True) + SMALLEST_SQUARES).rsqrt()
-        unit = centred.mul_(scale)
-        ctx.save_for_backward(unit, scale, gain)
-        return (gain * unit).view_as(weight)
+    def forward(ctx: Any, weight: Tensor, gain: Tensor, standardisation: WeightStandardisation) -> Tensor:  # noqa: ARG004
+        standardised, kept = standardisation.standardise(weight)
+        ctx.standardisation = standardisation
+        ctx.save_for_backward(*kept)
+        return standardised
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        unit, scale, gain = ctx.saved_tensors
-        grad = grads[0].flatten(1)
-        along = (grad * unit).sum(dim=1, keepdim=True)
-        grad_weight = (grad - grad.mean(dim=1, keepdim=True) - unit * along).mul_(scale * gain)
-        return grad_weight.view_as(grads[0]), along.sum()
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        return *ctx.standardisation.gradients(grads[0], ctx.saved_tensors), None
 
 
 def standardisation_of(synapses: nn.Module) -> WeightStandardisation | None:
@@ -95,31 +105,36 @@ class EffectiveWeight:
     """The weight that a layer's inputs meet, for code that computes its gradient without autograd.
 
     Attributes:
-        leaf: The weight. Add the gradient to ``leaf.grad``, then call ``pass_gradients_on``; where nothing is computed, it is the
+        leaf: The weight. Add the gradient to ``leaf.grad``, then call ``pass_gradient_on``; where nothing is computed, it is the
             parameter itself.
-        computed: The same as autograd knows it.
+        raw: The parameter that it is computed from, or itself.
+        standardisation: How it is computed; None where it is not.
+        kept: What the gradient needs of that.
     """
 
     leaf: Tensor
-    computed: Tensor
+    raw: Tensor
+    standardisation: WeightStandardisation | None = None
+    kept: tuple[Tensor, ...] = ()
 
-    def is_computed(self) -> bool:
-        """Whether the weight is computed from parameters, and has a gradient that these wait for."""
-        return self.leaf is not self.computed and self.leaf.grad is not None
+    @torch.no_grad()
+    def pass_gradient_on(self) -> None:
+        """Add to the gradients of the parameters that the weight is computed from, once its own is there."""
+        if self.standardisation is None or self.leaf.grad is None:
+            return
+        grads = self.standardisation.gradients(self.leaf.grad, self.kept)
+        for parameter, grad in zip((self.raw, self.standardisation.gain), grads, strict=True):
+            parameter.grad = grad if parameter.grad is None else parameter.grad.add_(grad)
 
 
-def pass_gradients_on(weights: Iterable[EffectiveWeight]) -> None:
-    """Pass the gradients of leaves on to the parameters that their weights are computed from, once all of them are there."""
-    computed = [weight for weight in weights if weight.is_computed()]
-    if computed:
-        torch.autograd.backward([weight.computed for weight in computed], [weight.leaf.grad for weight in computed])
-
-
+@torch.no_grad()
 def effective_weight(synapses: nn.Conv2d | nn.Linear) -> EffectiveWeight:
     """The weight of a convolution or linear layer, computed anew if it is standardised; call it once in every training step."""
-    with torch.enable_grad():
-        computed = synapses.weight
-    return EffectiveWeight(computed if computed.is_leaf else computed.detach().requires_grad_(), computed)
+    standardisation, raw = standardisation_of(synapses), raw_weight(synapses)
+    if standardisation is None:
+        return EffectiveWeight(raw, raw)
+    standardised, kept = standardisation.standardise(raw)
+    return EffectiveWeight(standardised, raw, standardisation, kept)
 
 
 def normalise_drives(network: Network, normalisation: DriveNormalisation) -> None:

@@ -24,8 +24,17 @@ def folded(network: Network) -> Network:
 
 def refresh_folded(judged: Network, network: Network) -> None:
     """Bring ``judged``, which ``folded(network)`` gave, up to the network's weights; what runs it sees them."""
-    if judged is not network:
+    if judged is network:
+        return
+    if network.operations_of(*NORMS):
         judged.load_state_dict(folded(network).state_dict())
+        return
+    state = network.state_dict()  # a copy of a whole network takes as long as some training steps of a small one
+    for name, part in network.parts.items():
+        if standardisation_of(part) is not None:
+            state = {key: value for key, value in state.items() if not key.startswith(f"parts.{name}.parametrizations.")}
+            state[f"parts.{name}.weight"] = part.weight
+    judged.load_state_dict(state)
 
 
 def fold_batch_norms(network: Network) -> Network:

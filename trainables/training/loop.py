@@ -359,10 +359,12 @@ def size_of_parts(batch_size: int, num_micro_batches: int) -> int:
 
 
 def _optimizer(recipe: Recipe, network: Network) -> torch.optim.Optimizer:
+    """Fused: one call for every parameter; of a small network's step, a dozen calls each would take a tenth."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    lr, decay = recipe.lr, recipe.weight_decay
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)
-    return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        return torch.optim.SGD(parameters, lr=lr, momentum=0.9, nesterov=True, weight_decay=decay, fused=True)
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, fused=True)
 
 
 def encode(encoding: Encoding, normalisation: Normalisation, images_BCHW: Tensor, indices_B: Tensor, *names: int | str) -> Inputs:

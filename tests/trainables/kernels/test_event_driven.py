@@ -4,6 +4,7 @@ import ast
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from trainables.kernels.cpu.training import EventDrivenTrainer
 from trainables.kernels.gpu import triton_backend
 from trainables.kernels.interface import BackendRequest
 from trainables.networks.collapsed import TimeGroups, forward_collapsed
-from trainables.networks.drive_normalisation import raw_weight, standardisation_of
+from trainables.networks.drive_normalisation import WeightStandardisation, raw_weight, standardisation_of
 from trainables.networks.layered import initialise_spiking, synaptic_modules
 from trainables.networks.network import Network
 from trainables.networks.readout import Readout
@@ -63,16 +64,24 @@ def dyadic(tensor: Tensor, bits: int) -> Tensor:
     return torch.round(tensor * scale) / scale
 
 
-class Differences(nn.Module):
+class Differences(WeightStandardisation):
     """Weights less their neighbours in the filter, times a gain: computed from parameters, and of few bits where those are."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.tensor(0.5))
+        super().__init__(torch.empty(()))
+        nn.init.constant_(self.gain, 0.5)
 
     def forward(self, weight: Tensor) -> Tensor:
+        return self.standardise(weight)[0]  # with autograd's gradient
+
+    def standardise(self, weight: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         filters = weight.flatten(1)
-        return self.gain * (filters - filters.roll(1, dims=1)).view_as(weight)
+        differences = filters - filters.roll(1, dims=1)
+        return (self.gain * differences).view_as(weight), (differences,)
+
+    def gradients(self, grad: Tensor, kept: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        filters = grad.flatten(1)
+        return (self.gain * (filters - filters.roll(-1, dims=1))).view_as(grad), (filters * kept[0]).sum()
 
 
 def bitnet_of(options: dict[str, Any], image_shape: tuple[int, int, int], *, computed: bool = False) -> Network:

@@ -22,7 +22,6 @@ from trainables.networks.drive_normalisation import (
     WeightStandardisation,
     effective_weight,
     hidden_neurons,
-    pass_gradients_on,
     raw_weight,
     standardisation_of,
     start_drives,
@@ -137,11 +136,12 @@ def test_the_gradient_of_an_effective_weight_reaches_what_it_is_computed_from() 
         weight = effective_weight(synapses)
         assert torch.equal(weight.leaf, synapses.weight)
         weight.leaf.grad = gradient
-        pass_gradients_on([weight])
+        weight.pass_gradient_on()
+        weight.pass_gradient_on()  # it adds
         for parameter, want in zip(parameters, expected, strict=True):
-            torch.testing.assert_close(parameter.grad, want)
+            torch.testing.assert_close(parameter.grad, 2 * want)
     assert effective_weight(output).leaf is output.weight
-    pass_gradients_on([effective_weight(output)])
+    effective_weight(output).pass_gradient_on()
     assert output.weight.grad is None
 
 

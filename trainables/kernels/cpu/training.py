@@ -19,7 +19,6 @@ from trainables.kernels.cpu.weights import LayerWeights, add_image_gradient, add
 from trainables.kernels.cpu.workspace import TrainingWorkspace
 from trainables.kernels.interface import LossOf, OutputsOf
 from trainables.networks.collapsed import TimeGroups, group_sizes
-from trainables.networks.drive_normalisation import pass_gradients_on
 from trainables.networks.network import Network
 
 NO_MEANS = zeros(0, 1, 1, 1, 1)
@@ -177,7 +176,7 @@ class EventDrivenTrainer(EventDrivenEvaluator):
                 add(of_layer.weight.leaf, *totals, shape)
                 for total in totals:
                     total[:] = 0
-        pass_gradients_on(of_layer.weight for of_layer in weights)
+            of_layer.weight.pass_gradient_on()
 
 
 def _loss_and_gradient(
