@@ -50,16 +50,18 @@ def check(
 
     Example: spikesweep check quickstart --set seeds=12
     """
-    from studies.commands.checking.check_page import as_data, page
-    from studies.commands.checking.first_batches import starts_of
-    from studies.commands.checking.forecast import forecast
     from studies.engine.execution.preflight import open_study
-    from studies.engine.execution.runner import notes_on_data
-    from studies.engine.ledger.ledger import read_ledger
-    from studies.engine.proposing.earlier_trials import read_known
 
     with problems_exit_2():
         loaded = open_study(study, all_overrides(overrides, storage, tracking_uri))
+        # what takes seconds to import, and nobody waits for it who has to correct the file first
+        from studies.commands.checking.check_page import as_data, page
+        from studies.commands.checking.first_batches import starts_of
+        from studies.commands.checking.forecast import forecast
+        from studies.engine.execution.runner import notes_on_data
+        from studies.engine.ledger.ledger import read_ledger
+        from studies.engine.proposing.earlier_trials import read_known
+
         entries = read_ledger(loaded.stores.ledger, loaded.stores.name, loaded.space)
         warm, of_ledger = read_known(loaded, entries).warm_start, notes_on_data(loaded, entries)
     predicted, starts = (forecast(loaded, num_cpus), starts_of(loaded)) if timing else (None, None)

@@ -57,14 +57,16 @@ def run(
 
     Example: spikesweep run quickstart --set seeds=12
     """
-    from studies.commands.checking.check_page import source_networks_in_words
-    from studies.commands.checking.first_batches import start_warnings, starts_of
-    from studies.commands.report import check_report_folder, write_report
     from studies.engine.execution.preflight import open_study
-    from studies.engine.execution.runner import run_study
 
     with problems_exit_2():
         loaded = open_study(study, all_overrides(overrides, storage, tracking_uri))
+        # what takes seconds to import, and nobody waits for it who has to correct the file first
+        from studies.commands.checking.check_page import source_networks_in_words
+        from studies.commands.checking.first_batches import start_warnings, starts_of
+        from studies.commands.report import check_report_folder, write_report
+        from studies.engine.execution.runner import run_study
+
         check_report_folder(loaded.stores)
         console = err if as_json else out
         out.words_when_closed = "standard output was closed: the study goes on without it, and status shows how far it is"
