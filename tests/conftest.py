@@ -1,5 +1,7 @@
 """What all tests share: a data folder of their own, Ray and MLflow kept quiet, an image set small enough to train in a second."""
 
+import atexit
+import gc
 import os
 import subprocess
 import sys
@@ -23,8 +25,22 @@ ROOT = Path(__file__).parent.parent
 SPIKESWEEP = [sys.executable, "-m", "studies"]
 PATIENCE_S = 240
 BUCKET = "bucket"
+FROZEN = {"modules": 0}
+"""How many there were when the garbage collector was last told to leave them out."""
+atexit.register(gc.unfreeze)  # else Triton tells of objects that are left at the end
 
 Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_setup() -> None:
+    """Every training begins with a garbage collection, which would look through all that tests import, for most of a second:
+    what is there before a test is left out of it, if it is much more than at the last time.
+    """
+    if len(sys.modules) > 1.05 * FROZEN["modules"]:
+        gc.collect()
+        gc.freeze()
+        FROZEN["modules"] = len(sys.modules)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from studies.cli import app
 from tests.conftest import SPIKESWEEP
 
 ROOT = Path(__file__).parent.parent
@@ -28,7 +30,7 @@ def test_links_lead_somewhere() -> None:
 
 
 @pytest.mark.parametrize(("seeds", "epochs"), [(2, 2), pytest.param(8, 20, marks=pytest.mark.slow)])
-def test_commands_work(seeds: int, epochs: int, tiny_npz: Path, tmp_path: Path) -> None:
+def test_commands_work(seeds: int, epochs: int, tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The README's own study, and one that is shorter, under the README's own commands, in its order (`ui` has no end, and is
     left out)."""
     (example,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
@@ -36,14 +38,19 @@ def test_commands_work(seeds: int, epochs: int, tiny_npz: Path, tmp_path: Path) 
     example = example.replace("seeds: 8", f"seeds: {seeds}").replace("epochs: 20", f"epochs: {epochs}")
     (tmp_path / "my_study.yaml").write_text(example)
     shutil.copy(tiny_npz, tmp_path / "my_images.npz")
+    monkeypatch.chdir(tmp_path)
     commands = [command.split()[1:] for command in COMMANDS if command.startswith("spikesweep ")]
     assert len(commands) == 7
     for command in commands:
         if command[0] == "ui":
             continue
-        result = subprocess.run([*SPIKESWEEP, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, (command, result.stdout, result.stderr)
-        assert command[0] != "status" or f"{4 * seeds} complete" in result.stdout
+        if command[0] == "run":
+            result = subprocess.run([*SPIKESWEEP, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+            assert result.returncode == 0, (command, result.stdout, result.stderr)
+            continue
+        shown = CliRunner().invoke(app, command)  # here: another process would import everything anew
+        assert shown.exit_code == 0, (command, shown.output)
+        assert command[0] != "status" or f"{4 * seeds} complete" in shown.stdout
     assert (tmp_path / "results/reports/my_study/summary.html").exists()
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from analysis.statistics.effects.power import smallest_effect
+from studies.cli import app
 from studies.commands.checking.check_page import as_data, page
 from studies.commands.checking.forecast import Forecast, forecast, sensitivity
 from studies.engine.binding.trainable_modules import field_names, load_trainable
@@ -67,7 +69,7 @@ def test_check_says_all_of_it(tiny_study: Path) -> None:
         "The study is valid.",
     ):
         assert part in " ".join(result.stdout.split()), part
-    data = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)
+    data = json.loads(CliRunner().invoke(app, ["check", str(tiny_study), "--json"]).stdout)
     assert [cell["levels"]["time_steps"] for cell in data["cells"]] == [4, 2, 4]
     assert all(cell["num_parameters"] > 0 and cell["seconds"] > 0 for cell in data["cells"])
     assert data["forecast"]["num_replicates"] == data["num_replicates"] == 6

@@ -1,4 +1,4 @@
-"""A thousand study files with mistakes of all kinds: each loads, or is told what is wrong with it."""
+"""Hundreds of study files with mistakes of all kinds: each loads, or is told what is wrong with it."""
 
 import random
 import signal
@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+import pytest
+
 from studies.engine.definition.loading import load_study
 from studies.engine.errors import Problem, StudyError
 from tests.studies.engine.definition.mutations import mutated, studies
 
-NUM_STUDIES = 1000
 PATIENCE_S = 20
 
 
@@ -55,16 +56,17 @@ def first_rule(problems: Sequence[Problem]) -> str:
     return problems[0].rule
 
 
-def test_mutated_studies(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("seed", "num_studies"), [(0, 300), pytest.param(1, 1000, marks=pytest.mark.slow)])
+def test_mutated_studies(seed: int, num_studies: int, tmp_path: Path) -> None:
     """Whatever a study file holds, it loads, or every problem has a place, a rule and a repair; and neither takes long."""
-    generator = random.Random(0)
+    generator = random.Random(seed)
     texts = studies()
     path = tmp_path / "mutated.yaml"
     outcomes = []
-    for _ in range(NUM_STUDIES):
+    for _ in range(num_studies):
         text = mutated(generator, texts)
         path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
         outcomes.append(outcome(path))
     num_loaded = outcomes.count("loaded")
-    assert num_loaded > 0.05 * NUM_STUDIES  # they are not all nonsense
-    assert len(set(outcomes)) > 50  # nor all wrong in one way
+    assert num_loaded > 0.05 * num_studies  # they are not all nonsense
+    assert len(set(outcomes)) > 40  # nor all wrong in one way

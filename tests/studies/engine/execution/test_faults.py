@@ -19,14 +19,9 @@ def totals_of(module: str, *options: str) -> dict[str, int]:
     return totals
 
 
-def test_a_driver_may_die_after_any_of_its_writes() -> None:
-    """At 30 of the crash points, spread over all kinds of writes, the same command goes on, and nothing is lost or doubled."""
-    assert totals_of("crash_points", "--points", "30")["crash_points"] == 30
-
-
 @pytest.mark.slow
 def test_a_driver_may_die_after_every_one_of_its_writes() -> None:
-    """The same at every point."""
+    """Wherever it is killed, the same command goes on, and nothing is lost or doubled; the short campaign tries 30 points."""
     assert totals_of("crash_points")["crash_points"] > 80
 
 

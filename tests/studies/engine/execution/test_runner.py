@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from typer.testing import CliRunner
 
+from studies.cli import app
 from tests.conftest import PATIENCE_S, SPIKESWEEP, Start, read_if_there, run, wait_for, workers_of
 from tests.studies.stage import list_ledger
 
@@ -45,6 +47,13 @@ def assert_whole(storage: Path, *, epochs: int = 3) -> None:
         assert "model/MLmodel" in {file.path for file in client.list_artifacts(child.info.run_id, "model")}
 
 
+def printed(command: str, *arguments: str | Path) -> Any:
+    """What a command prints with ``--json``."""
+    result = CliRunner().invoke(app, [command, *map(str, arguments), "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
 def test_run_report_and_run_again(tiny_study: Path) -> None:
     """A study runs to its end with a report; the same command again trains nothing and changes nothing."""
     storage = tiny_study.parent / "results"
@@ -68,16 +77,13 @@ def test_run_report_and_run_again(tiny_study: Path) -> None:
     assert {child.info.run_id for child in mlflow_runs(storage)[1]} == {child.info.run_id for child in children}
     assert_whole(storage)
 
-    status = subprocess.run([*SPIKESWEEP, "status", str(tiny_study), "--json"], capture_output=True, text=True, check=True)
-    assert json.loads(status.stdout)["states"] == {"COMPLETE": 6}
+    assert printed("status", tiny_study)["states"] == {"COMPLETE": 6}
     look = "import sys; from studies.engine.execution.status import study_status as s; "
     look += "print(s(sys.argv[1]).states, 'torch' in sys.modules)"
     quick = subprocess.run([sys.executable, "-c", look, str(tiny_study)], capture_output=True, text=True, check=True)
     assert quick.stdout.strip() == "{'COMPLETE': 6} False"  # by the ledger alone
-    more = subprocess.run([*SPIKESWEEP, "status", str(tiny_study), "--set", "seeds=3", "--json"], capture_output=True, check=True)
-    assert json.loads(more.stdout)["states"] == {"COMPLETE": 6, "PLANNED": 3}
-    report = subprocess.run([*SPIKESWEEP, "report", str(tiny_study), "--json"], capture_output=True, text=True, check=True)
-    content: dict[str, Any] = json.loads(report.stdout)
+    assert printed("status", tiny_study, "--set", "seeds=3")["states"] == {"COMPLETE": 6, "PLANNED": 3}
+    content = printed("report", tiny_study)
     assert len(content["effects"]) == 8
     assert "no corrected p-value can fall below" in content["warnings"][0]
 
