@@ -81,7 +81,7 @@ def test_its_numbers_are_the_reports() -> None:
             assert rest[:-1] == [difference, f"({low}", "to", f"{high})", f"{float(effect['corrected_p']):.3f}"]
         shown += 1
     assert shown == 7
-    assert f"costs {-100 * float(effects['time_steps', '4']['difference']):.2f} points" in README
+    assert f"costs {-100 * float(effects['time_steps', '2']['difference']):.2f} points" in README
     cells = 1 + sum(effect["is_baseline"] == "False" for effect in effects.values())
     assert f"trains {cells * int(effects['time_steps', '4']['num_planned'])} small BITnets" in README
 
