@@ -1,6 +1,6 @@
 """Accuracy and sparsity of BITnets that are trained at few time steps: as they start today, and as they started before.
 
-    python -m tests.benchmarks.few_steps --json                  the quickstart's network at T = 1, 2, 4, 8 (four minutes)
+    python -m tests.benchmarks.few_steps --json                  the quickstart's network at T = 1, 2, 4, 8 (a minute or two)
     python -m tests.benchmarks.few_steps --before --json         the same with the published start
     python -m tests.benchmarks.few_steps --data cifar10 --json   the same recipe on 5,000 images of CIFAR-10, or fashion_mnist
     … --storage FOLDER     keep what is trained there, and go on from it

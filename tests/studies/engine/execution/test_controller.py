@@ -1,5 +1,6 @@
 """What becomes of replicates whose processes break, that need more memory, whose study has a budget or is told to stop."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from optuna.trial import TrialState
 from studies.engine.definition.loading import load_study
 from studies.engine.execution.budget import CostMeter, StopReason, what_to_do
 from studies.engine.execution.resource_requests import GIB
-from studies.engine.execution.worker import DATA, OUT_OF_MEMORY, STORAGE, ReplicateWorker
+from studies.engine.execution.worker import DATA, OUT_OF_MEMORY, STORAGE, ReplicateWorker, _leave_modules_out_of_collections
 from studies.engine.ledger.ledger import LedgerError, open_ledger
 from tests.conftest import PATIENCE_S
 from tests.studies.stage import Stage
@@ -246,3 +247,20 @@ def test_other_data_pause_the_study(tiny_study: Path, tiny_npz: Path) -> None:
     data.unlink()
     worker.setup({"assignment": assignment})
     assert "a data file must exist" in worker.step()["failure"]["reason"]
+
+
+def test_a_worker_leaves_modules_out_of_collections_once(tiny_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every replicate begins with a garbage collection; from a process's second one on, it does not look through the modules."""
+    frozen: list[int] = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(1))
+    _leave_modules_out_of_collections.cache_clear()
+    worker = object.__new__(ReplicateWorker)
+    assignment = Stage(load_study(str(tiny_study), ["config.epochs=1"])).controller.next_assignment()
+    worker.setup({"assignment": assignment})
+    assert worker.step()["done"]
+    assert not frozen  # what a training imports late was not there yet
+    for _ in range(2):
+        assert worker.reset_config({"assignment": assignment})
+        worker.cleanup()
+    assert frozen == [1]
+    _leave_modules_out_of_collections.cache_clear()
