@@ -239,7 +239,7 @@ class Config(Recipe, SpikeRegularisers, Pruning):
         if self.train_time_steps == "mixed":
             rule = "time_steps must not vary where train_time_steps is mixed, which trains one network for all of them"
             repair = (
-                "give time_steps one value there, as every run has the accuracy after each of its steps, "
+                "give time_steps one value there, such as the largest, as every run has the accuracy after each of its steps, "
                 "or write train_time_steps: fixed"
             )
             yield RuleError(rule, repair=repair, field="time_steps")
@@ -304,7 +304,8 @@ def _neuron_problems(config: Config) -> Iterator[RuleError]:
         yield RuleError(rule, repair="write gradient: straight_through", field="initial_membrane_potential")
     if config.readout == "potential" and config.ties != Config.ties:
         rule = "ties must not be set where readout is potential, which has no spikes to count"
-        yield RuleError(rule, repair="write ties: potential, or readout: spikes", field="ties")
+        repair = "write ties: potential, or readout: spikes; as a factor, give ties when: {readout: spikes}"
+        yield RuleError(rule, repair=repair, field="ties")
 
 
 def _normalisation_problems(config: Config) -> Iterator[RuleError]:

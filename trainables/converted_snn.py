@@ -208,7 +208,8 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
         yield RuleError(f"eval_time_steps must be at least time_steps ({config.time_steps})", field="eval_time_steps")
     if config.readout == "membrane" and config.ties != Config.ties:
         rule = "ties must not be set where readout is membrane, which has no spikes to count"
-        yield RuleError(rule, repair="write ties: potential, or readout: spikes", field="ties")
+        repair = "write ties: potential, or readout: spikes; as a factor, give ties when: {readout: spikes}"
+        yield RuleError(rule, repair=repair, field="ties")
     if config.balance == "qcfs" and config.activation != "qcfs":
         yield RuleError("balance qcfs needs the source network's activation to be qcfs", field="balance")
     if config.balance == "spike_norm":

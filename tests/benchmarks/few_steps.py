@@ -90,6 +90,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="end with a line of JSON")
     arguments = parser.parse_args()
     if arguments.shares:
+        if arguments.shares.name not in STUDIES or not (arguments.shares / "replicates.csv").is_file():
+            parser.error(
+                f"--shares must be the folder reports/few_steps or reports/few_steps_cifar10 of a run, not {arguments.shares}"
+            )
+        if len({row["seed"] for row in read_replicates(arguments.shares)}) < 2:
+            parser.error("--shares needs two seeds or more: the intervals are over seeds")
         print(markdown(shares(arguments.shares)))
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -202,19 +208,20 @@ def write_page(docs: Path, storage: Path) -> None:
     (docs / "figures" / "few_steps.svg").write_text(svg(drawn(curves)))
 
 
+STUDIES = ("few_steps", "few_steps_cifar10")
 CURES = ("initial_membrane_potential", "readout", "normalisation", "gradient_margin", "lr")
 """The factors of two levels of the study; the baseline's level is the one before."""
 
 
 def shares(report: Path) -> list[list[str]]:
-    """What each cure is worth at each T, in points with a 95 % interval over seeds, and its share of what all are worth.
+    """What each cure is worth at each T, in points with a 95 % interval over seeds, and its share of the sum of all.
 
-    A cure's worth is its main effect at that T: the mean accuracy of the cells that have it, less that of those that do not. In
-    a model without interactions of three factors the main effects add up to the accuracy with all cures less that with none
-    (every interaction of two is the same at both ends), and each is the cure's Shapley value; so shares of their sum are shares
-    of the loss.
+    A cure's worth is its main effect at that T: the mean accuracy of the cells that have it, less that of those that do not. If
+    no three factors interacted, the main effects would add up to the accuracy with all cures less that with none (every
+    interaction of two is the same at both ends), and each would be the cure's Shapley value. At T = 1 and 2 three do, so that
+    shares of the sum are only roughly shares of the loss.
     """
-    rows = list(csv.DictReader((report / "replicates.csv").open()))
+    rows = read_replicates(report)
     baseline = yaml.safe_load((SHIPPED / f"{report.name}.yaml").read_text())["baseline"]
     cures = [name for name in CURES if name in baseline]
     steps = sorted({int(row["time_steps"]) for row in rows})
@@ -228,6 +235,12 @@ def shares(report: Path) -> list[list[str]]:
         of_all = [f"{100 * worths[name, t][0] / sum(worths[other, t][0] for other in cures):.0f} %" for t in steps[:2]]
         table.append([f"`{name}`", *cells, *of_all])
     return table
+
+
+def read_replicates(report: Path) -> list[dict[str, str]]:
+    """The rows of a report's replicates.csv."""
+    with (report / "replicates.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 def _worth(rows: Sequence[Mapping[str, str]], name: str, before: object) -> tuple[float, float]:

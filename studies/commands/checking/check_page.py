@@ -283,12 +283,13 @@ def _settings_tables(study: Study) -> Iterator[Table]:
     varied = _varied(study)
     rows: dict[tuple[str, str, str], list[str]] = {}
     for trainable, config in _shared_configs(study).items():
-        default = type(config)()
+        default, inactive = type(config)(), _inactive_fields(study, trainable)
         for names in config_sections(type(config)).values():
             for name in names:
                 value, usual = getattr(config, name), getattr(default, name)
                 if value != usual and name not in varied and name != "data":
-                    rows.setdefault((name, _level(value), _level(usual)), []).append(trainable)
+                    note = f"{_level(usual)}; no effect here" if name in inactive else _level(usual)
+                    rows.setdefault((name, _level(value), note), []).append(trainable)
     if not rows:
         return
     several = len(study.trainables) > 1

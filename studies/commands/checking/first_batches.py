@@ -217,8 +217,8 @@ def _cure(study: Study, start: Start) -> str:
         cures["normalisation"] = "weight_standardisation"
     for field, value in cures.items():
         if field not in study.space.names():
-            return f"The cure is {field}: {value} under config"
-    return f"The cure is among the levels of {' and '.join(cures)}" if cures else "More time steps (time_steps) may help"
+            return f"One cure is {field}: {value} under config"
+    return f"A cure is among the levels of {' and '.join(cures)}" if cures else "More time steps (time_steps) may help"
 
 
 def percentage(share: float) -> str:

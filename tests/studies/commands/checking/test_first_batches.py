@@ -57,7 +57,7 @@ def test_the_old_quickstart_is_told_what_went_wrong(old: tuple[Study, Starts]) -
         f"before training (time_steps=2), {100 * few.found.silent_images:.0f} % of the images send no spike"
     )
     assert "its weights learn nothing from them" in warning
-    assert warning.endswith("The cure is initial_membrane_potential: 0.5 under config")
+    assert warning.endswith("One cure is initial_membrane_potential: 0.5 under config")
 
 
 def test_the_cure_cures() -> None:
@@ -73,10 +73,10 @@ def test_the_next_cure_where_the_first_is_taken() -> None:
     quiet = ["config.layout=8 A 8 A 8 A", "factors={time_steps: [1, 2]}", "baseline={time_steps: 2}"]
     half, starts = looked_at("quickstart", *OLD_START, *quiet, "config.initial_membrane_potential=0.5")
     assert trouble_of(starts.looked_at[0])
-    assert start_warnings(half, starts)[0].endswith("The cure is normalisation: weight_standardisation under config")
+    assert start_warnings(half, starts)[0].endswith("One cure is normalisation: weight_standardisation under config")
     varied = ["factors={initial_membrane_potential: [0.0, 0.25]}", "baseline={initial_membrane_potential: 0.0}"]
     varying, starts = looked_at("quickstart", *quiet, *varied, *OLD_START[1:], "config.time_steps=2")
-    assert start_warnings(varying, starts)[0].endswith("The cure is normalisation: weight_standardisation under config")
+    assert start_warnings(varying, starts)[0].endswith("One cure is normalisation: weight_standardisation under config")
 
 
 def test_the_page_has_80_columns(old: tuple[Study, Starts]) -> None:
