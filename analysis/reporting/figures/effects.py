@@ -53,11 +53,12 @@ def effect_figures(summary: Summary) -> list[CaptionedFigure]:
 def accuracy_against_t(summary: Summary) -> Figure | None:
     """A panel per factor, a line per level: mean validation accuracy of the outputs summed up to t, with its interval.
 
-    None where no replicate's curve was read.
+    A level's line ends where one of its cells has no further step; a factor whose lines would be points has no panel. None where
+    no factor has lines, or no replicate's curve was read.
     """
     of_accuracy = next((effects for outcome, effects in summary.effects.items() if outcome.metric == ACCURACY), ())
     curves = [effect for effect in of_accuracy if effect.accuracy_at_t]
-    factors = list(dict.fromkeys(effect.factor for effect in curves))
+    factors = list(dict.fromkeys(effect.factor for effect in curves if len(effect.accuracy_at_t) > 1))
     if not factors:
         return None
     by_factor = [[effect for effect in curves if effect.factor == factor] for factor in factors]

@@ -1,6 +1,7 @@
 """Figures: what is on their axes, and that what lies close together is told apart."""
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from analysis.reporting.figures import effects, spiking, style
 from analysis.reporting.figures.style import frame_accuracies, panels
 from analysis.statistics.data.estimates import Estimate, mean_interval
 from analysis.statistics.summary import Summary, summarise
+from search_spaces.language.space import Level
 from tests.analysis.examples import run_of, study_of
 from tests.analysis.reporting.topics.test_published import BITNET, summary_of
 from tests.analysis.statistics.test_spiking import spiking_study
@@ -40,6 +42,21 @@ def by_gain(*gains: float) -> Summary:
 def test_many_levels_have_lines_of_their_own() -> None:
     """Two dozen lines differ in colour, marker or dashes."""
     assert len({tuple(sorted(style.line_style(i).items())) for i in range(24)}) == 24
+
+
+def test_a_factor_without_a_curve_has_no_panel() -> None:
+    """Where some cells have one step, the levels of other factors have one in common: nothing to draw. Without any curve there is
+    no figure.
+    """
+    cells: list[dict[str, Level]] = [{"time_steps": steps, "a": a} for steps in (1, 2) for a in (0, 1)]
+    runs = [run_of(cell, seed) for cell in cells for seed in range(2)]
+    runs = [replace(run, accuracy_at_t=run.accuracy_at_t[-1 if run.levels["time_steps"] == 1 else 0 :]) for run in runs]
+    figure = effects.accuracy_against_t(summarise(study_of("full_factorial", {"time_steps": [1, 2], "a": [0, 1]}, runs), runs))
+    assert figure is not None
+    assert [axes.get_title() for axes in figure.axes] == ["time_steps"]
+    runs = [replace(run, accuracy_at_t=run.accuracy_at_t[:1]) for run in runs]
+    summary = summarise(study_of("full_factorial", {"time_steps": [1, 2], "a": [0, 1]}, runs), runs)
+    assert effects.accuracy_against_t(summary) is None
 
 
 def test_the_baseline_is_named_in_the_differences() -> None:
