@@ -182,6 +182,14 @@ def test_what_a_study_sets_is_shown_once() -> None:
     assert "weight_decay" not in text
 
 
+def test_settings_without_effect_are_marked() -> None:
+    """What a study sets and no cell uses, as quantised levels without pre-training, says so; what is used does not."""
+    found = rows(shown("quickstart", "config.pretrain_activation=qcfs", "config.tet_lambda=0.5"))
+    marked = {row[0] for row in found if row[-1].endswith("no effect here")}
+    assert {"pretrain_activation", "tet_lambda"} <= marked
+    assert not marked & {"epochs", "validation_fraction", "batch_size"}
+
+
 def test_full_shows_every_field_by_section() -> None:
     """Each field of each trainable once, in its section: its value, or what varies, and whether it has an effect."""
     text = shown("equal_recipe", full=True)
