@@ -73,7 +73,7 @@ def _all_warnings(
     study: Study, forecast: Forecast | None, found: Sensitivity | None, of_ledger: Sequence[str], starts: Starts | None
 ) -> list[str]:
     of_networks = start_warnings(study, starts)
-    return [*of_ledger, *_data_warnings(study), *of_networks, *warnings(study, forecast, found)]
+    return [*of_ledger, *_data_warnings(study), *_default_warnings(study), *of_networks, *warnings(study, forecast, found)]
 
 
 def _data(study: Study) -> dict[str, dict[str, Any]]:
@@ -105,6 +105,24 @@ def _class_counts(study: Study) -> dict[str, ClassCounts]:
                 num_train_images=config.num_train_images,
             )
     return counts
+
+
+def _default_warnings(study: Study) -> list[str]:
+    """Fields that have an effect where their factor does not exist, and are then something else than in the baseline."""
+    said: dict[str, str] = {}
+    for factor in study.space.factors:
+        for cell in study.cells if factor.when else ():
+            configuration = study.binder.configuration(cell)
+            if factor.name in cell or factor.name not in field_names(type(configuration.config)):
+                continue
+            value, reference = getattr(configuration.config, factor.name), study.baseline.get(factor.name)
+            if value != reference and factor.name not in configuration.config.inactive_fields():
+                where = ", ".join(f"{name}={_level(level)}" for name, level in cell.items() if name in factor.when)
+                said[factor.name] = (
+                    f"where {where}, {factor.name} has its default {_level(value)} and not the baseline's {_level(reference)}: "
+                    "a difference between such a cell and the baseline is of both changes"
+                )
+    return list(said.values())
 
 
 def _data_warnings(study: Study) -> list[str]:

@@ -182,6 +182,28 @@ def test_what_a_study_sets_is_shown_once() -> None:
     assert "weight_decay" not in text
 
 
+def test_a_default_in_the_place_of_a_missing_factor_is_told(tmp_path: Path) -> None:
+    """Where a factor does not exist, its field has its default; check warns where that matters."""
+    path = tmp_path / "mixed.yaml"
+    path.write_text(
+        """\
+question: Does mixing help?
+trainable: bitnet
+config: {data: digits, layout: 64 M 64}
+baseline: {train_time_steps: fixed, time_steps: 2, gradient: straight_through, surrogate: arctan}
+factors:
+  train_time_steps: [fixed, mixed]
+  time_steps: {levels: [2, 4], when: {train_time_steps: fixed}}
+  gradient: [straight_through, surrogate]
+  surrogate: {levels: [arctan, triangle], when: {gradient: surrogate}}
+seeds: 7
+"""
+    )
+    text = " ".join(shown(path).split())
+    assert "warning: where train_time_steps=mixed, time_steps has its default 8 and not the baseline's 2" in text
+    assert text.count("has its default") == 1
+
+
 def test_settings_without_effect_are_marked() -> None:
     """What a study sets and no cell uses, as quantised levels without pre-training, says so; what is used does not."""
     found = rows(shown("quickstart", "config.pretrain_activation=qcfs", "config.tet_lambda=0.5"))
