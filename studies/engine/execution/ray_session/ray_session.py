@@ -54,6 +54,7 @@ def ray_session(address: str | None, num_cpus: int | None) -> Iterator[RayWatch]
             if watch.trouble():
                 watch.end_processes()
             else:
+                watch.wake_stopped()
                 ray.shutdown()
 
 

@@ -60,6 +60,13 @@ class RayWatch:
                     with suppress(psutil.Error):
                         each.kill()
 
+    def wake_stopped(self) -> None:
+        """Let processes go on that were stopped as the study ended: Ray's own end would wait for them for ever."""
+        for process in self._processes:
+            if _status(process) == psutil.STATUS_STOPPED:
+                with suppress(psutil.Error):
+                    process.resume()
+
     def _ask(self) -> None:
         while not self._is_closed.wait(SECONDS_BETWEEN_QUESTIONS):
             with suppress(Exception):  # a question that failed is no answer, whatever the reason

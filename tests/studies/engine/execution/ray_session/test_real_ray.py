@@ -47,7 +47,7 @@ def test_a_frozen_worker_is_replaced(tiny_study: Path, start: Start) -> None:
 def test_a_ray_that_is_lost(name: str, number: signal.Signals, words: str, tiny_study: Path, start: Start) -> None:
     """The driver says which process it was, and ends in order; the same command goes on, and the study ends whole."""
     storage = tiny_study.parent / "results"
-    driver = start(tiny_study, "--set", "config.epochs=40")
+    driver = start(tiny_study, "--set", "config.epochs=150")
     wait_for(storage, "checkpoints/*/checkpoint.pt", 1, driver)
     pid = process_of(driver, name)
     lost = psutil.Process(pid)
@@ -61,9 +61,19 @@ def test_a_ray_that_is_lost(name: str, number: signal.Signals, words: str, tiny_
     parents, children, _ = mlflow_runs(storage)
     assert "RUNNING" not in Counter(found.info.status for found in [*parents, *children])
     lost.wait(timeout=20)  # until it is gone: its parent is, so that nobody may have asked yet how it ended
-    last = run(tiny_study, "--set", "config.epochs=40")
+    last = run(tiny_study, "--set", "config.epochs=150")
     assert last.returncode == 0, last.stdout + last.stderr
-    assert_whole(storage, epochs=40)
+    assert_whole(storage, epochs=150)
+
+
+def test_a_ray_that_is_stopped_at_the_end(tiny_study: Path, start: Start) -> None:
+    """A study that ends before anybody has noticed that Ray was stopped ends well, and does not wait for it."""
+    driver = start(tiny_study, "--set", "config.epochs=10")
+    wait_for(tiny_study.parent / "results", "checkpoints/*/checkpoint.pt", 1, driver)
+    os.kill(process_of(driver, "raylet"), signal.SIGSTOP)
+    output, _ = driver.communicate(timeout=PATIENCE_S)
+    assert driver.returncode == 0, output
+    assert_whole(tiny_study.parent / "results", epochs=10)
 
 
 def test_a_watchdog_that_was_killed(tiny_study: Path, start: Start) -> None:
