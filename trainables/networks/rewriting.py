@@ -29,12 +29,10 @@ def refresh_folded(judged: Network, network: Network) -> None:
     if network.operations_of(*NORMS):
         judged.load_state_dict(folded(network).state_dict())
         return
-    state = network.state_dict()  # a copy of a whole network takes as long as some training steps of a small one
-    for name, part in network.parts.items():
-        if standardisation_of(part) is not None:
-            state = {key: value for key, value in state.items() if not key.startswith(f"parts.{name}.parametrizations.")}
-            state[f"parts.{name}.weight"] = part.weight
-    judged.load_state_dict(state)
+    # a copy of a whole network takes as long as some training steps of a small one
+    state = {key: value for key, value in network.state_dict().items() if ".parametrizations." not in key}
+    standardised = {name: part for name, part in network.parts.items() if standardisation_of(part)}
+    judged.load_state_dict(state | {f"parts.{name}.weight": part.weight for name, part in standardised.items()})
 
 
 def fold_batch_norms(network: Network) -> Network:

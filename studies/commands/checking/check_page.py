@@ -111,12 +111,12 @@ def _default_warnings(study: Study) -> list[str]:
     """Fields that have an effect where their factor does not exist, and are then something else than in the baseline."""
     said: dict[str, str] = {}
     for factor in study.space.factors:
-        for cell in study.cells if factor.when else ():
-            configuration = study.binder.configuration(cell)
-            if factor.name in cell or factor.name not in field_names(type(configuration.config)):
+        for cell in (cell for cell in study.cells if factor.name not in cell):
+            config = study.binder.configuration(cell).config
+            if factor.name not in field_names(type(config)) or factor.name in config.inactive_fields():
                 continue
-            value, reference = getattr(configuration.config, factor.name), study.baseline.get(factor.name)
-            if value != reference and factor.name not in configuration.config.inactive_fields():
+            value, reference = getattr(config, factor.name), study.baseline.get(factor.name)
+            if value != reference:
                 where = ", ".join(f"{name}={_level(level)}" for name, level in cell.items() if name in factor.when)
                 said[factor.name] = (
                     f"where {where}, {factor.name} has its default {_level(value)} and not the baseline's {_level(reference)}: "

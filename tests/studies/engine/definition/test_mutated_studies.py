@@ -56,7 +56,7 @@ def first_rule(problems: Sequence[Problem]) -> str:
     return problems[0].rule
 
 
-@pytest.mark.parametrize(("seed", "num_studies"), [(0, 300), pytest.param(1, 1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("seed", "num_studies"), [(0, 300), pytest.param(0, 1000, marks=pytest.mark.slow)])
 def test_mutated_studies(seed: int, num_studies: int, tmp_path: Path) -> None:
     """Whatever a study file holds, it loads, or every problem has a place, a rule and a repair; and neither takes long."""
     generator = random.Random(seed)
@@ -69,4 +69,4 @@ def test_mutated_studies(seed: int, num_studies: int, tmp_path: Path) -> None:
         outcomes.append(outcome(path))
     num_loaded = outcomes.count("loaded")
     assert num_loaded > 0.05 * num_studies  # they are not all nonsense
-    assert len(set(outcomes)) > 40  # nor all wrong in one way
+    assert len(set(outcomes)) > 50  # nor all wrong in one way
