@@ -38,8 +38,9 @@ from trainables.spiking.neurons import MOST_TIME_STEPS, InitialMembranePotential
 from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
 from trainables.training.epoch_report import EpochReport
+from trainables.training.epochs.judging import some_training_batches, some_training_inputs
 from trainables.training.files import Location
-from trainables.training.loop import fit, some_training_batches, some_training_inputs
+from trainables.training.loop import fit
 from trainables.training.losses import Loss, divergence_from_teacher, loss_of_outputs
 from trainables.training.pretraining import fit_output_to_labels, trained_source_network
 from trainables.training.recipe import Recipe

@@ -40,7 +40,8 @@ from trainables import ann, bitnet
 from trainables.data.datasets import Dataset, Splits, augment, default_data_folder, prepare
 from trainables.data.randomness import generator_for
 from trainables.networks.network import Network
-from trainables.training.loop import Trainer, batch_sizes, encode, splits_of
+from trainables.training.epochs.judging import encode
+from trainables.training.loop import Trainer, batch_sizes, splits_of
 from trainables.training.recipe import Recipe
 from trainables.training.task import Task
 

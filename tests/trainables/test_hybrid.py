@@ -16,7 +16,7 @@ from trainables.data.encodings import ConstantCurrent
 from trainables.networks.network import Network
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.epoch_report import EpochReport
-from trainables.training.loop import encode
+from trainables.training.epochs.judging import encode
 from trainables.training.losses import cross_entropy_of_logits
 
 DIGITS: dict[str, Any] = {

@@ -10,7 +10,7 @@ from torch import Tensor
 from trainables.data.datasets import Splits
 from trainables.data.randomness import generator_for
 from trainables.networks.network import Inputs, Network
-from trainables.training.loop import encode, size_of_parts
+from trainables.training.epochs.judging import encode, size_of_parts
 from trainables.training.task import Encoding
 
 BATCH_SIZE = 64

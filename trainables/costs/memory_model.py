@@ -39,7 +39,7 @@ from trainables.networks.rewriting import folded
 from trainables.networks.shapes import operation_lengths
 from trainables.spiking.neurons import SpikingNeuron
 from trainables.spiking.pools import LargestCountPool, SplitTiesMaxPool
-from trainables.training.loop import EVALUATION_BATCH_SIZE, size_of_parts
+from trainables.training.epochs.judging import EVALUATION_BATCH_SIZE, size_of_parts
 from trainables.training.recipe import Recipe
 from trainables.training.task import Task
 

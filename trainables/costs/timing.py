@@ -15,12 +15,11 @@ from trainables.kernels.interface import Evaluating
 from trainables.networks.network import Network
 from trainables.networks.rewriting import folded
 from trainables.spiking.costs import OperationCounter
+from trainables.training.epochs.judging import EVALUATION_BATCH_SIZE, evaluate
 from trainables.training.loop import (
-    EVALUATION_BATCH_SIZE,
     Trainer,
     backend_request,
     batch_sizes,
-    evaluate,
     resolve_device,
     splits_of,
 )

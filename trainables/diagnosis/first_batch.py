@@ -20,7 +20,7 @@ from trainables.networks.shapes import operation_shapes
 from trainables.spiking.costs import dense_operations
 from trainables.spiking.neurons import SpikingNeuron, gradient_mask
 from trainables.training.configs import without_inactive
-from trainables.training.loop import encode
+from trainables.training.epochs.judging import encode
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers
 from trainables.training.task import Task

@@ -1,9 +1,7 @@
 """The training loop: epochs of a network on one data set, one report each, resumable after any of them."""
 
-import math
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -11,28 +9,25 @@ import torch
 from torch import Tensor
 
 from trainables.data.datasets import Dataset, Split, Splits, augment, split
-from trainables.data.encodings import ConstantCurrent, SignedPoisson
-from trainables.data.normalisation import Normalisation
 from trainables.data.randomness import generator_for
 from trainables.kernels.choice import evaluator_for, trainer_for
-from trainables.kernels.interface import BackendRequest, Evaluating, LossOf, Training
+from trainables.kernels.interface import BackendRequest, LossOf, Training
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import NORMS, Inputs, Network
-from trainables.networks.precision import Precision, forward_torch, precision_fact, rounding
-from trainables.networks.readout import Readout, Tally
+from trainables.networks.precision import forward_torch, precision_fact
+from trainables.networks.readout import Readout
 from trainables.networks.rewriting import folded, refresh_folded
-from trainables.spiking.costs import ENERGY_MODEL, OperationCounter, footprint_bytes
+from trainables.spiking.costs import ENERGY_MODEL
 from trainables.training.checkpoints import CheckpointFolder, trained_once
 from trainables.training.device_facts import machine_facts
-from trainables.training.epoch_report import EpochReport, TrainingError, steps_to_within
+from trainables.training.epoch_report import EpochReport, TrainingError
+from trainables.training.epochs.judging import encode, judge, judge_on_test
 from trainables.training.files import Location
 from trainables.training.memory_peak import MemoryPeak
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruner, SpikePenalty, num_pruned_filters
-from trainables.training.task import Encoding, Prepared, Task
+from trainables.training.task import Prepared, Task
 
-EVALUATION_BATCH_SIZE = 64
-ONE_POINT = 0.01
 MOST_KEPT_TRAINERS = 8
 """Kernels are made for one number of time steps; where that is drawn for every step, this number of them is kept."""
 
@@ -94,7 +89,10 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
                 # spikes are finite whatever the weights are, so that no loss would ever show it
                 raise TrainingError(f"epoch {epoch}: the weights are no longer finite numbers; a lower lr may help")
         refresh_folded(judged, network)
-        metrics, curves = _judge(task, judged, splits, evaluation, final=epoch == num_epochs)
+        metrics, curves = judge(task, judged, splits, evaluation)
+        if epoch == num_epochs:
+            tested, curves_of_test = judge_on_test(task, judged, splits, evaluation)
+            metrics, curves = metrics | tested, curves | curves_of_test
         earlier = reports[-1].run_facts if reports else {}
         report = EpochReport(
             epoch,
@@ -353,11 +351,6 @@ def batch_sizes(train: Split, recipe: Recipe) -> list[int]:
     return [*sizes[:-2], sizes[-2] + 1] if rest == 1 and whole else sizes
 
 
-def size_of_parts(batch_size: int, num_micro_batches: int) -> int:
-    """How many images are run at once where no gradient adds up over a batch."""
-    return math.ceil(batch_size / num_micro_batches)
-
-
 def _optimizer(recipe: Recipe, network: Network) -> torch.optim.Optimizer:
     """Fused: one call for every parameter; of a small network's step, a dozen calls each would take a tenth."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -365,121 +358,3 @@ def _optimizer(recipe: Recipe, network: Network) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=lr, momentum=0.9, nesterov=True, weight_decay=decay, fused=True)
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, fused=True)
-
-
-def encode(encoding: Encoding, normalisation: Normalisation, images_BCHW: Tensor, indices_B: Tensor, *names: int | str) -> Inputs:
-    """What a network is shown for uint8 images ``[B, C, H, W]``; indices and ``names`` tell random draws apart."""
-    if encoding == "poisson":
-        return SignedPoisson(normalisation.centre(images_BCHW), indices_B, *names)
-    return ConstantCurrent(normalisation.normalise(images_BCHW))
-
-
-def some_training_inputs(splits: Splits, num_images: int, *names: int | str, num_micro_batches: int) -> Iterator[Inputs]:
-    """Training images that ``names`` choose (all, if there are fewer), in batches; the same input at every time step."""
-    return (inputs for inputs, _ in some_training_batches(splits, num_images, *names, num_micro_batches=num_micro_batches))
-
-
-def some_training_batches(
-    splits: Splits, num_images: int, *names: int | str, num_micro_batches: int
-) -> Iterator[tuple[Inputs, Tensor]]:
-    """The same with their labels ``[B]``."""
-    train = splits.train
-    positions = torch.randperm(len(train), generator=generator_for(*names))[:num_images].to(train.indices.device)
-    for some in torch.split(positions, size_of_parts(EVALUATION_BATCH_SIZE, num_micro_batches)):
-        images_BCHW, labels_B, indices_B = train.batch(some)
-        yield encode("constant", splits, images_BCHW, indices_B), labels_B
-
-
-def _judge(
-    task: Task, network: Network, splits: Splits, evaluator: Evaluating | None, *, final: bool
-) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """The metrics and curves of a report: of the validation images, and once of the test images."""
-    counter = OperationCounter()
-    validated = evaluate(task, network, splits, splits.validation, purpose="validation", counter=counter, evaluator=evaluator)
-    accuracy_at_t = validated.accuracy_at_t
-    metrics = {
-        "val/accuracy": accuracy_at_t[-1],
-        **counter.metrics(),
-        "footprint_bytes": float(footprint_bytes(network)),
-    }
-    curves = {"accuracy_at_t": accuracy_at_t, **counter.curves()}
-    if validated.ties_at_t is not None:
-        metrics["val/ties"], curves["ties_at_t"] = validated.ties_at_t[-1], validated.ties_at_t
-    if task.eval_time_steps > 1:
-        metrics["val/steps_to_within_one_point"] = float(steps_to_within(accuracy_at_t, ONE_POINT))
-        metrics["val/mean_accuracy_over_t"] = sum(accuracy_at_t) / len(accuracy_at_t)
-    if final:
-        tested = evaluate(task, network, splits, splits.test, purpose="test", evaluator=evaluator)
-        curves["test/accuracy_at_t"] = tested.accuracy_at_t
-        metrics["test/accuracy"] = tested.accuracy_at_t[-1]
-    return metrics, curves
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation finds up to every time step, as fractions of the images.
-
-    Attributes:
-        accuracy_at_t: Images whose class is right.
-        ties_at_t: Images whose largest spike count several classes have; None where there are no output neurons.
-    """
-
-    accuracy_at_t: list[float]
-    ties_at_t: list[float] | None
-
-
-@torch.no_grad()
-def evaluate(
-    task: Task,
-    network: Network,
-    splits: Splits,
-    part: Split,
-    *,
-    purpose: str,
-    counter: OperationCounter | None = None,
-    evaluator: Evaluating | None = None,
-) -> Evaluation:
-    """Judge the outputs summed up to step t, for t = 1 … eval_time_steps, in one pass.
-
-    ``evaluator`` runs the network, or plain torch if it is None. ``task.ties`` says to which class equal spike counts go.
-    """
-    network.eval()
-    readout = Readout(network, task.ties)
-    correct_T, tied_T = [0] * task.eval_time_steps, [0] * task.eval_time_steps
-    for images_BCHW, labels_B, indices_B in part.batches(size_of_parts(EVALUATION_BATCH_SIZE, task.num_micro_batches)):
-        if counter:
-            counter.next_batch(len(labels_B))
-        inputs = encode(task.encoding, splits, images_BCHW, indices_B, task.seed, purpose)
-        tally, t = Tally(readout), 0
-        pieces: Iterable[Tensor]
-        if evaluator:
-            pieces = [evaluator.drives(inputs(0, 1)[0], counter)]
-        else:
-            pieces = network.simulate(
-                inputs,
-                task.eval_time_steps,
-                [counter] if counter else (),
-                readout.until,
-                num_micro_batches=task.num_micro_batches,
-            )
-        for drive_TBK in _rounded(pieces, task.precision, images_BCHW.device):
-            steps = tally.add(drive_TBK)
-            if counter and readout.neuron:
-                counter.outputs(readout.layer, steps.outputs_TBK)
-            _add_up(correct_T, t, steps.classes_TB == labels_B)
-            if steps.tied_TB is not None:
-                _add_up(tied_T, t, steps.tied_TB)
-            t += len(drive_TBK)
-    accuracy_at_t, ties_at_t = ([number / len(part) for number in numbers] for numbers in (correct_T, tied_T))
-    return Evaluation(accuracy_at_t, ties_at_t if readout.neuron else None)
-
-
-def _add_up(numbers_T: list[int], start: int, which_TB: Tensor) -> None:
-    for t, number in enumerate(which_TB.sum(dim=1).tolist(), start=start):
-        numbers_T[t] += number
-
-
-def _rounded(pieces: Iterable[Tensor], precision: Precision, device: torch.device) -> Iterator[Tensor]:
-    """The drives that a simulation makes one after another, each computed in this precision, as float32."""
-    with rounding(precision, device):
-        yield from (piece.float() for piece in pieces)

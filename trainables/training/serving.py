@@ -24,7 +24,8 @@ from trainables.networks.network import Network
 from trainables.networks.readout import Readout, Tally
 from trainables.networks.rewriting import folded
 from trainables.training.configs import values_of_record
-from trainables.training.loop import EVALUATION_BATCH_SIZE, encode, resolve_device
+from trainables.training.epochs.judging import EVALUATION_BATCH_SIZE, encode
+from trainables.training.loop import resolve_device
 from trainables.training.recipe import Recipe
 from trainables.training.task import Task
 

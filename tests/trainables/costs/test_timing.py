@@ -14,6 +14,7 @@ from trainables.costs import timing
 from trainables.costs.timing import Timing
 from trainables.data.datasets import prepare
 from trainables.training import loop
+from trainables.training.epochs import judging
 
 KINDS: list[tuple[Any, dict[str, Any]]] = [
     (bitnet, {"normalisation": "weight_standardisation"}),
@@ -66,7 +67,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(time, "perf_counter", clock)
     monkeypatch.setattr(loop.Trainer, "step", clock.slow(loop.Trainer.step, 100, 2))
-    monkeypatch.setattr(timing, "evaluate", clock.slow(loop.evaluate, 100, 3, 1))
+    monkeypatch.setattr(timing, "evaluate", clock.slow(judging.evaluate, 100, 3, 1))
     monkeypatch.setattr(converted_snn, "convert", clock.slow(converted_snn.convert, 5))
     return clock
 
@@ -90,9 +91,9 @@ def test_counts_are_those_of_training(
     timed = trainable.timing(config, seed=0, dataset=dataset)
     batches = steps = 0
 
-    def evaluate(task: Any, network: Any, splits: Any, part: Any, **options: Any) -> loop.Evaluation:
+    def evaluate(task: Any, network: Any, splits: Any, part: Any, **options: Any) -> judging.Evaluation:
         nonlocal batches
-        batches += math.ceil(len(part) / loop.EVALUATION_BATCH_SIZE)
+        batches += math.ceil(len(part) / judging.EVALUATION_BATCH_SIZE)
         return real_evaluate(task, network, splits, part, **options)
 
     def step(trainer: Any, *arguments: Any) -> Any:
@@ -100,12 +101,12 @@ def test_counts_are_those_of_training(
         steps += 1
         return real_step(trainer, *arguments)
 
-    real_evaluate, real_step = loop.evaluate, loop.Trainer.step
+    real_evaluate, real_step = judging.evaluate, loop.Trainer.step
     source = trainable.source_network(config)
     if source is not None:
         of_source = ann.timing(source, seed=0, dataset=dataset)
         steps, batches = -of_source.num_steps, -of_source.num_evaluation_batches
-    monkeypatch.setattr(loop, "evaluate", evaluate)
+    monkeypatch.setattr(judging, "evaluate", evaluate)
     monkeypatch.setattr(loop.Trainer, "step", step)
     list(trainable.train(config, seed=0, dataset=dataset))
     assert (timed.num_steps, timed.num_evaluation_batches) == (steps, batches)

@@ -8,8 +8,9 @@ import torch
 
 from trainables import ann, bitnet
 from trainables.data.datasets import Split, prepare
-from trainables.training import epoch_report, loop
+from trainables.training import epoch_report
 from trainables.training.epoch_report import EpochReport, TrainingError
+from trainables.training.epochs import judging
 
 
 def config_of(tiny_npz: Path, **changes: Any) -> bitnet.Config:
@@ -60,13 +61,13 @@ def test_reports(readout: str, tiny_npz: Path, data_folder: Path) -> None:
 def test_test_images_are_looked_at_once(tiny_npz: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Among all evaluations of a replicate, one is of the test images: the last."""
     looked_at: list[int] = []
-    evaluate = loop.evaluate
+    evaluate = judging.evaluate
 
-    def watched(task: Any, network: Any, splits: Any, part: Split, **options: Any) -> loop.Evaluation:
+    def watched(task: Any, network: Any, splits: Any, part: Split, **options: Any) -> judging.Evaluation:
         looked_at.append(len(part))
         return evaluate(task, network, splits, part, **options)
 
-    monkeypatch.setattr(loop, "evaluate", watched)
+    monkeypatch.setattr(judging, "evaluate", watched)
     config = config_of(tiny_npz)
     list(bitnet.train(config, seed=0, dataset=prepare(config.data, data_folder)))
     assert looked_at == [24, 24, 24, 24, 32]

@@ -1,0 +1,150 @@
+"""How a network is shown images, and how it is judged after an epoch."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainables.data.datasets import Split, Splits
+from trainables.data.encodings import ConstantCurrent, SignedPoisson
+from trainables.data.normalisation import Normalisation
+from trainables.data.randomness import generator_for
+from trainables.kernels.interface import Evaluating
+from trainables.networks.network import Inputs, Network
+from trainables.networks.precision import Precision, rounding
+from trainables.networks.readout import Readout, Tally
+from trainables.spiking.costs import OperationCounter, footprint_bytes
+from trainables.training.epoch_report import steps_to_within
+from trainables.training.task import Encoding, Task
+
+EVALUATION_BATCH_SIZE = 64
+ONE_POINT = 0.01
+
+
+def size_of_parts(batch_size: int, num_micro_batches: int) -> int:
+    """How many images are run at once where no gradient adds up over a batch."""
+    return math.ceil(batch_size / num_micro_batches)
+
+
+def encode(encoding: Encoding, normalisation: Normalisation, images_BCHW: Tensor, indices_B: Tensor, *names: int | str) -> Inputs:
+    """What a network is shown for uint8 images ``[B, C, H, W]``; indices and ``names`` tell random draws apart."""
+    if encoding == "poisson":
+        return SignedPoisson(normalisation.centre(images_BCHW), indices_B, *names)
+    return ConstantCurrent(normalisation.normalise(images_BCHW))
+
+
+def some_training_inputs(splits: Splits, num_images: int, *names: int | str, num_micro_batches: int) -> Iterator[Inputs]:
+    """Training images that ``names`` choose (all, if there are fewer), in batches; the same input at every time step."""
+    return (inputs for inputs, _ in some_training_batches(splits, num_images, *names, num_micro_batches=num_micro_batches))
+
+
+def some_training_batches(
+    splits: Splits, num_images: int, *names: int | str, num_micro_batches: int
+) -> Iterator[tuple[Inputs, Tensor]]:
+    """The same with their labels ``[B]``."""
+    train = splits.train
+    positions = torch.randperm(len(train), generator=generator_for(*names))[:num_images].to(train.indices.device)
+    for some in torch.split(positions, size_of_parts(EVALUATION_BATCH_SIZE, num_micro_batches)):
+        images_BCHW, labels_B, indices_B = train.batch(some)
+        yield encode("constant", splits, images_BCHW, indices_B), labels_B
+
+
+def judge(
+    task: Task, network: Network, splits: Splits, evaluator: Evaluating | None
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """The metrics and curves of the validation images, for the report of an epoch."""
+    counter = OperationCounter()
+    validated = evaluate(task, network, splits, splits.validation, purpose="validation", counter=counter, evaluator=evaluator)
+    accuracy_at_t = validated.accuracy_at_t
+    metrics = {
+        "val/accuracy": accuracy_at_t[-1],
+        **counter.metrics(),
+        "footprint_bytes": float(footprint_bytes(network)),
+    }
+    curves = {"accuracy_at_t": accuracy_at_t, **counter.curves()}
+    if validated.ties_at_t is not None:
+        metrics["val/ties"], curves["ties_at_t"] = validated.ties_at_t[-1], validated.ties_at_t
+    if task.eval_time_steps > 1:
+        metrics["val/steps_to_within_one_point"] = float(steps_to_within(accuracy_at_t, ONE_POINT))
+        metrics["val/mean_accuracy_over_t"] = sum(accuracy_at_t) / len(accuracy_at_t)
+    return metrics, curves
+
+
+def judge_on_test(
+    task: Task, network: Network, splits: Splits, evaluator: Evaluating | None
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """The metrics and curves of the test images."""
+    accuracy_at_t = evaluate(task, network, splits, splits.test, purpose="test", evaluator=evaluator).accuracy_at_t
+    return {"test/accuracy": accuracy_at_t[-1]}, {"test/accuracy_at_t": accuracy_at_t}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation finds up to every time step, as fractions of the images.
+
+    Attributes:
+        accuracy_at_t: Images whose class is right.
+        ties_at_t: Images whose largest spike count several classes have; None where there are no output neurons.
+    """
+
+    accuracy_at_t: list[float]
+    ties_at_t: list[float] | None
+
+
+@torch.no_grad()
+def evaluate(
+    task: Task,
+    network: Network,
+    splits: Splits,
+    part: Split,
+    *,
+    purpose: str,
+    counter: OperationCounter | None = None,
+    evaluator: Evaluating | None = None,
+) -> Evaluation:
+    """Judge the outputs summed up to step t, for t = 1 … eval_time_steps, in one pass.
+
+    ``evaluator`` runs the network, or plain torch if it is None. ``task.ties`` says to which class equal spike counts go.
+    """
+    network.eval()
+    readout = Readout(network, task.ties)
+    correct_T, tied_T = [0] * task.eval_time_steps, [0] * task.eval_time_steps
+    for images_BCHW, labels_B, indices_B in part.batches(size_of_parts(EVALUATION_BATCH_SIZE, task.num_micro_batches)):
+        if counter:
+            counter.next_batch(len(labels_B))
+        inputs = encode(task.encoding, splits, images_BCHW, indices_B, task.seed, purpose)
+        tally, t = Tally(readout), 0
+        pieces: Iterable[Tensor]
+        if evaluator:
+            pieces = [evaluator.drives(inputs(0, 1)[0], counter)]
+        else:
+            pieces = network.simulate(
+                inputs,
+                task.eval_time_steps,
+                [counter] if counter else (),
+                readout.until,
+                num_micro_batches=task.num_micro_batches,
+            )
+        for drive_TBK in _rounded(pieces, task.precision, images_BCHW.device):
+            steps = tally.add(drive_TBK)
+            if counter and readout.neuron:
+                counter.outputs(readout.layer, steps.outputs_TBK)
+            _add_up(correct_T, t, steps.classes_TB == labels_B)
+            if steps.tied_TB is not None:
+                _add_up(tied_T, t, steps.tied_TB)
+            t += len(drive_TBK)
+    accuracy_at_t, ties_at_t = ([number / len(part) for number in numbers] for numbers in (correct_T, tied_T))
+    return Evaluation(accuracy_at_t, ties_at_t if readout.neuron else None)
+
+
+def _add_up(numbers_T: list[int], start: int, which_TB: Tensor) -> None:
+    for t, number in enumerate(which_TB.sum(dim=1).tolist(), start=start):
+        numbers_T[t] += number
+
+
+def _rounded(pieces: Iterable[Tensor], precision: Precision, device: torch.device) -> Iterator[Tensor]:
+    """The drives that a simulation makes one after another, each computed in this precision, as float32."""
+    with rounding(precision, device):
+        yield from (piece.float() for piece in pieces)
