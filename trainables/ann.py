@@ -119,7 +119,7 @@ class Config(Recipe, AnalogueNetwork, Pruning):
 
     def inactive_fields(self) -> set[str]:
         """The fields that do nothing in this config, such as those of a gradient that it does not use; identities ignore them."""
-        return self.inactive_network_fields() | self.inactive_pruning()
+        return super().inactive_fields() | self.inactive_network_fields() | self.inactive_pruning()
 
     def resolved(self, num_images: int) -> dict[str, Any]:
         """What the fields come to in training; see ``Recipe.resolved``."""

@@ -212,7 +212,7 @@ class Config(Recipe, SpikeRegularisers, Pruning):
 
     def inactive_fields(self) -> set[str]:
         """The fields that do nothing in this config, such as those of a gradient that it does not use; identities ignore them."""
-        inactive = self.inactive_spike_terms() | self.inactive_pruning()
+        inactive = super().inactive_fields() | self.inactive_spike_terms() | self.inactive_pruning()
         inactive |= set() if self.gradient == "surrogate" else {"surrogate", "surrogate_width", "surrogate_scale", "detach_reset"}
         inactive |= {"gradient_margin"} if self.gradient == "surrogate" else set()
         inactive |= set() if self.gradient == "rate_collapsed" else {"time_groups"}

@@ -169,9 +169,8 @@ class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
 
     def inactive_fields(self) -> set[str]:
         """The fields that do nothing in this config, such as those of a gradient that it does not use; identities ignore them."""
-        inactive = (
-            self.inactive_network_fields() | self.inactive_pruning() | self.inactive_spike_terms() | self._inactive_fine_tuning()
-        )
+        inactive = super().inactive_fields() | self.inactive_network_fields() | self._inactive_fine_tuning()
+        inactive |= self.inactive_pruning() | self.inactive_spike_terms()
         inactive |= set() if self.readout == "spikes" else {"ties"}
         inactive |= set() if self.balance == "percentile" else {"percentile"}
         inactive |= set() if self.balance == "spike_norm" else {"spike_norm_time_steps"}

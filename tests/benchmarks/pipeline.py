@@ -37,7 +37,8 @@ from torch.nn import functional
 
 from tests.benchmarks import converted_evaluation
 from trainables import ann, bitnet
-from trainables.data.datasets import Dataset, Splits, augment, default_data_folder, prepare
+from trainables.data.augmentation import training_batch
+from trainables.data.datasets import Dataset, Splits, default_data_folder, prepare
 from trainables.data.randomness import generator_for
 from trainables.networks.network import Network
 from trainables.training.epochs.judging import encode
@@ -166,11 +167,10 @@ def load_epoch(task: Task, recipe: Recipe, splits: Splits, epoch: int) -> None:
     train = splits.train
     order = torch.randperm(len(train), generator=generator_for(task.seed, "shuffle", epoch))
     for batch, positions in enumerate(torch.split(order, batch_sizes(train, recipe))):
-        images_BCHW, *_ = train.batch(positions)
-        images_BCHW = augment(
-            images_BCHW, flip=recipe.flip, crop_padding=recipe.crop_padding, seed=task.seed, epoch=epoch, batch=batch
+        images_BCHW, _, indices_B = training_batch(
+            splits, positions, recipe.augmentation(), seed=task.seed, epoch=epoch, batch=batch
         )
-        encode(task.encoding, splits, images_BCHW, train.indices[positions], task.seed, "train", epoch)(0, 1)
+        encode(task.encoding, splits, images_BCHW, indices_B, task.seed, "train", epoch)(0, 1)
 
 
 def step(configs: Mapping[str, ann.Config], clock: Callable[[], float], turns: int) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """Image data sets as uint8 arrays: prepared once, cached, memory-mapped, with a digest.
 
 ``prepare`` turns a named data set, or a user's own ``.npz`` file, into four ``.npy`` arrays in the data folder, from where
-every process of a machine maps the same pages. ``split`` sets the validation images aside, ``augment`` changes a batch on
-its device.
+every process of a machine maps the same pages. ``split`` sets the validation images aside.
 """
 
 import hashlib
@@ -15,11 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from trainables.data.normalisation import Normalisation, downscale
 from trainables.data.npz_files import ARRAYS, Array, FileVersion, digest_of, opened, read_npz, version_of
-from trainables.data.randomness import generator_for
 from trainables.data.temporary_folders import temporary_folder_beside
 from trainables.networks.layouts import ImageShape
 from trainables.networks.rules import RuleError
@@ -236,6 +233,7 @@ class Splits(Normalisation):
     train: Split
     validation: Split
     test: Split
+    num_classes: int
 
     @property
     def image_shape(self) -> ImageShape:
@@ -304,6 +302,7 @@ def split(
         train=train_part,
         validation=Split(images, labels, on_device(validation), image_downscale),
         test=Split(on_device(dataset.test_images), on_device(dataset.test_labels), test_indices, image_downscale),
+        num_classes=dataset.num_classes,
         mean=mean,
         std=std,
     )
@@ -320,38 +319,3 @@ def _mean_and_std(part: Split, *, mean_per_pixel: bool) -> tuple[Tensor, Tensor]
     mean_C, mean_square_C = moments.mean(dim=(2, 3), keepdim=True)
     std_C = (mean_square_C - mean_C.square()).clamp(min=0).sqrt().clamp(min=1 / 255)
     return (moments[0] if mean_per_pixel else mean_C).float(), std_C.float()
-
-
-def augment(images_BCHW: Tensor, *, flip: bool, crop_padding: int, seed: int, epoch: int, batch: int) -> Tensor:
-    """Flip a random half of the images left to right and crop each at a random place of its zero-padded self.
-
-    The draws come from the CPU whatever the device, so that they are the same everywhere.
-    """
-    if not (flip or crop_padding):
-        return images_BCHW
-    generator = generator_for(seed, "augment", epoch, batch)
-    num_images = len(images_BCHW)
-    flipped_B = torch.rand(num_images, generator=generator) < 0.5 if flip else None
-    if crop_padding:
-        offsets_2B = torch.randint(0, 2 * crop_padding + 1, (2, num_images, 1), generator=generator)[..., 0]
-        images_BCHW = _crop(images_BCHW, crop_padding, offsets_2B)
-    if flipped_B is not None:
-        both_BCHW = torch.cat([images_BCHW, images_BCHW.flip(3)])
-        chosen_B = torch.arange(num_images) + num_images * flipped_B
-        images_BCHW = both_BCHW.index_select(0, chosen_B.to(images_BCHW.device))
-    return images_BCHW
-
-
-def _crop(images_BCHW: Tensor, padding: int, offsets_2B: Tensor) -> Tensor:
-    """Every zero-padded image from its row and column on, channels last in memory.
-
-    A row of a crop is one piece of memory there, so that all rows of a batch are copied by their places alone: seven times as
-    fast as a gather of pixels.
-    """
-    num_images, channels, height, width = images_BCHW.shape
-    padded_BHWC = functional.pad(images_BCHW.permute(0, 2, 3, 1), (0, 0, *(padding,) * 4)).contiguous()
-    rows_BH = offsets_2B[0, :, None] + torch.arange(height) + torch.arange(num_images)[:, None] * (height + 2 * padding)
-    places_BH = rows_BH * (width + 2 * padding) + offsets_2B[1, :, None]
-    pieces = padded_BHWC.flatten().unfold(0, width * channels, channels)
-    cropped = pieces.index_select(0, places_BH.flatten().to(images_BCHW.device))
-    return cropped.view(num_images, height, width, channels).permute(0, 3, 1, 2)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainables.data.datasets import Splits, augment
+from trainables.data.augmentation import training_batch
+from trainables.data.datasets import Splits
 from trainables.data.randomness import generator_for
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import ONE_AT_A_TIME, SYNAPSES, Network
@@ -149,23 +150,22 @@ def first_batch(task: Task, recipe: Recipe, splits: Splits, num_images: int) -> 
 
 def _first_batch(task: Task, recipe: Recipe, splits: Splits, num_images: int) -> FirstBatch:
     order = torch.randperm(len(splits.train), generator=generator_for(task.seed, "shuffle", 1))[:num_images]
-    images_BCHW, labels_B, indices_B = splits.train.batch(order)
-    images_BCHW = augment(images_BCHW, flip=recipe.flip, crop_padding=recipe.crop_padding, seed=task.seed, epoch=1, batch=0)
+    images_BCHW, targets, indices_B = training_batch(splits, order, recipe.augmentation(), seed=task.seed, epoch=1, batch=0)
     network = task.build()
     task.prepare(network, dataclasses.replace(splits, train=dataclasses.replace(splits.train, indices=indices_B)))
     network.train()
     synapses = _synapses(network)
-    record = _Record(network, list(synapses.values())[-1][-1], len(labels_B))
+    record = _Record(network, list(synapses.values())[-1][-1], len(targets))
     inputs = encode(task.encoding, splits, images_BCHW, indices_B, task.seed, "train", 1)
     readout, steps = Readout(network, task.ties), task.time_steps
     drive_TBK = forward_torch(network, inputs(0, steps), steps, task.time_groups, precision=task.precision, until=readout.until)
     outputs_TBK = readout.outputs(drive_TBK, steps, task.time_groups)
     first = slice(0, recipe.batch_size)
-    task.loss(outputs_TBK[:, first], labels_B[first]).backward()  # type: ignore[no-untyped-call]
+    task.loss(outputs_TBK[:, first], targets[first]).backward()  # type: ignore[no-untyped-call]
     hidden = [record.neurons[layer] for layer in list(synapses)[:-1] if layer in record.neurons]
     assert record.heard_TB is not None
     return FirstBatch(
-        num_images=len(labels_B),
+        num_images=len(targets),
         time_steps=steps,
         silent_images=_share(~record.heard_TB.any(dim=0)),
         silent_images_at_1=_share(~record.heard_TB[0]),

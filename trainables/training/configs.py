@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 Section = Literal[
     "data",
+    "augmentation",
     "network",
     "neurons",
     "learning rule",

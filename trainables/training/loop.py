@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.data.datasets import Dataset, Split, Splits, augment, split
+from trainables.data.augmentation import training_batch
+from trainables.data.datasets import Dataset, Split, Splits, split
+from trainables.data.label_mixing import likeliest
 from trainables.data.randomness import generator_for
 from trainables.kernels.choice import evaluator_for, trainer_for
 from trainables.kernels.interface import BackendRequest, LossOf, Training
@@ -238,12 +240,8 @@ class Trainer:
 
     def step(self, epoch: int, batch: int, positions: Tensor, time_steps: int) -> tuple[Tensor, Tensor]:
         """One optimiser step on the training images at these positions: their mean loss, and how many were right."""
-        recipe, train = self._recipe, self._splits.train
-        images_BCHW, labels_B, indices_B = train.batch(positions)
-        images_BCHW = augment(
-            images_BCHW, flip=recipe.flip, crop_padding=recipe.crop_padding, seed=self._task.seed, epoch=epoch, batch=batch
-        )
-        whole = (images_BCHW, labels_B, indices_B)
+        augmentation = self._recipe.augmentation()
+        whole = training_batch(self._splits, positions, augmentation, seed=self._task.seed, epoch=epoch, batch=batch)
         self._optimizer.zero_grad(set_to_none=True)
         if (num_parts := self._num_parts(len(positions))) == 1:
             total_loss, num_correct = self._add_gradients(epoch, time_steps, *whole, share=1.0)
@@ -266,17 +264,17 @@ class Trainer:
         return max(1, min(self._task.num_micro_batches, num_images // fewest))
 
     def _add_gradients(
-        self, epoch: int, time_steps: int, images_BCHW: Tensor, labels_B: Tensor, indices_B: Tensor, *, share: float
+        self, epoch: int, time_steps: int, images_BCHW: Tensor, targets: Tensor, indices_B: Tensor, *, share: float
     ) -> tuple[Tensor, Tensor]:
         """Run a part of a batch forward and backward: its share of the loss, and how many were right."""
         inputs = encode(self._task.encoding, self._splits, images_BCHW, indices_B, self._task.seed, "train", epoch)
         outputs_of = partial(self._readout.outputs, time_steps=time_steps, groups=self._task.time_groups)
-        loss_of = self._loss_of(inputs, labels_B)
+        loss_of = self._loss_of(inputs, targets)
         if trainer := self._trainer_for(time_steps):
             loss, drive_TBK = trainer.gradients(
                 inputs(0, 1)[0], outputs_of, lambda some_TBK, which: share * loss_of(some_TBK, which)
             )
-            return loss, self._num_correct(drive_TBK, labels_B, time_steps)
+            return loss, self._num_correct(drive_TBK, targets, time_steps)
         drive_TBK = self._forward(inputs, time_steps)
         outputs_TBK = outputs_of(drive_TBK)
         for observer in self._observers() if self._readout.neuron else ():
@@ -286,18 +284,18 @@ class Trainer:
             loss = loss + self._penalty.total(epoch)
         loss = loss * share if share < 1 else loss
         loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach(), self._num_correct(drive_TBK.detach(), labels_B, time_steps)
+        return loss.detach(), self._num_correct(drive_TBK.detach(), targets, time_steps)
 
-    def _loss_of(self, inputs: Inputs, labels_B: Tensor) -> LossOf:
+    def _loss_of(self, inputs: Inputs, targets: Tensor) -> LossOf:
         """The loss for some of these images, with what the teacher says of them if there is one."""
         task, distillation = self._task, self._task.distillation
         if distillation is None or self._teacher is None:
-            return lambda outputs_TBK, which: task.loss(outputs_TBK, labels_B[which])
+            return lambda outputs_TBK, which: task.loss(outputs_TBK, targets[which])
         with torch.no_grad():
             logits_BK = self._teacher(inputs(0, 1))[0].squeeze(0)
 
         def loss_of(outputs_TBK: Tensor, which: slice) -> Tensor:
-            own = task.loss(outputs_TBK, labels_B[which])
+            own = task.loss(outputs_TBK, targets[which])
             return (1 - distillation.weight) * own + distillation.weight * distillation.divergence(outputs_TBK, logits_BK[which])
 
         return loss_of
@@ -317,8 +315,8 @@ class Trainer:
     def _observers(self) -> list[SpikePenalty | Pruner]:
         return [observer for observer in (self._penalty, self._pruner) if observer]
 
-    def _num_correct(self, drive_TBK: Tensor, labels_B: Tensor, time_steps: int) -> Tensor:
-        return (self._readout.classes(drive_TBK, time_steps) == labels_B).sum()
+    def _num_correct(self, drive_TBK: Tensor, targets: Tensor, time_steps: int) -> Tensor:
+        return (self._readout.classes(drive_TBK, time_steps) == likeliest(targets)).sum()
 
 
 def most_kept_trainers(task: Task) -> int:

@@ -11,10 +11,11 @@ from trainables.kernels.interface import Backend
 from trainables.networks.layouts import ImageShape
 from trainables.networks.rules import RuleError
 from trainables.training.configs import identity_field_names, setting, without_inactive
+from trainables.training.recipe_parts.augmentation_fields import AugmentationFields
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(AugmentationFields):
     """Data, augmentation and optimisation: a one-cycle learning rate, the last epoch's weights are the result.
 
     Nothing is selected on the way, so the test images are looked at once, after the last epoch.
@@ -47,13 +48,6 @@ class Recipe:
     mean_per_pixel: bool = setting(False)
     """Whether the mean image of the training images is subtracted (Sengupta et al. 2019), rather than their mean in each
     channel."""
-
-    flip: bool = setting(False)
-    """Whether a random half of the training images is mirrored left to right, anew in every epoch."""
-
-    crop_padding: int = setting(0, at_least=0)
-    """By how many pixels of zeros training images are padded on every side before a random crop of their old size is taken;
-    0 takes no crop."""
 
     epochs: int = setting(10, at_least=1, section="training")
     """How many times the training images are passed over. The weights after the last epoch are the result; no earlier epoch
@@ -89,6 +83,8 @@ class Recipe:
         if min(self.input_shape(image_shape)) < 1:
             height, width, _ = image_shape
             yield RuleError(f"image_downscale must leave at least 1x1 of {height}x{width} images", field="image_downscale")
+        else:
+            yield from self.augmentation_problems(self.input_shape(image_shape))
         try:
             known = self.device == "auto" or torch.device(self.device).type in ("cpu", "cuda")
         except RuntimeError:
@@ -102,7 +98,7 @@ class Recipe:
 
     def inactive_fields(self) -> set[str]:
         """The fields that do nothing in this config; identities ignore them."""
-        return set()
+        return self.inactive_augmentation()
 
     def resolved(self, num_images: int) -> dict[str, Any]:
         """What the fields come to in training, for a data set of ``num_images`` training images.

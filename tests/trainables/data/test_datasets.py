@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.data import datasets
-from trainables.data.datasets import augment, prepare, split
+from trainables.data.datasets import prepare, split
 from trainables.data.normalisation import downscale
 from trainables.data.npz_files import ARRAYS
-from trainables.data.randomness import generator_for
 from trainables.networks.rules import RuleError
 
 
@@ -170,39 +169,3 @@ def test_downscaled_pixels_are_rounded_means(block: int, height: int, width: int
     images = torch.randint(0, 256, (3, channels, height, width), dtype=torch.uint8, generator=generator)
     expected = torch.nn.functional.avg_pool2d(images.float(), block).round()
     assert torch.equal(downscale(images, block).float(), expected)
-
-
-@given(st.booleans(), st.integers(0, 3), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3]))
-def test_augment_by_its_draws(flip: bool, padding: int, height: int, width: int, channels: int) -> None:
-    """First it is drawn who is flipped, then every image's row and column: a crop of the padded image, which is then flipped."""
-    generator = torch.Generator().manual_seed(height + 10 * width)
-    images = torch.randint(0, 256, (4, channels, height, width), dtype=torch.uint8, generator=generator)
-    augmented = augment(images, flip=flip, crop_padding=padding, seed=1, epoch=2, batch=3)
-    draws = generator_for(1, "augment", 2, 3)
-    flipped = torch.rand(4, generator=draws) < 0.5 if flip else torch.zeros(4)
-    offsets = torch.randint(0, 2 * padding + 1, (2, 4, 1), generator=draws)
-    for number, (image, result) in enumerate(zip(images, augmented, strict=True)):
-        y, x = offsets[:, number, 0].tolist()
-        crop = torch.nn.functional.pad(image, (padding,) * 4)[:, y : y + height, x : x + width]
-        assert torch.equal(result, crop.flip(2) if flipped[number] else crop)
-
-
-def test_augment_makes_the_views_it_promises() -> None:
-    """Every augmented image is one of the flips and crops of its own original, both flips and all offsets occur, and
-    the draws depend on seed, epoch and batch alone."""
-    images = torch.randint(1, 256, (200, 3, 5, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    augmented = augment(images, flip=True, crop_padding=1, seed=1, epoch=2, batch=3)
-    used = set()
-    for image, result in zip(images, augmented, strict=True):
-        views = {}
-        for flipped in (False, True):
-            padded = torch.nn.functional.pad(image, (1, 1, 1, 1))
-            for y in range(3):
-                for x in range(3):
-                    window = padded[:, y : y + 5, x : x + 6]
-                    views[flipped, y, x] = window.flip(2) if flipped else window
-        used |= {view for view, pixels in views.items() if torch.equal(pixels, result)}
-    assert len(used) == 18
-    assert torch.equal(augmented, augment(images, flip=True, crop_padding=1, seed=1, epoch=2, batch=3))
-    assert not torch.equal(augmented, augment(images, flip=True, crop_padding=1, seed=1, epoch=2, batch=4))
-    assert torch.equal(images, augment(images, flip=False, crop_padding=0, seed=1, epoch=2, batch=3))

@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from tests.trainables.contract import results
 from trainables import ann, bitnet
-from trainables.data.datasets import augment, prepare
+from trainables.data.augmentation import training_batch
+from trainables.data.datasets import prepare
 from trainables.networks.network import Network
 from trainables.training import loop
 from trainables.training.losses import (
@@ -92,8 +93,7 @@ def test_a_step_has_the_loss_over_time(backend: str, loss: str, tiny_npz: Path, 
     config = config_of(tiny_npz, backend=backend, loss=loss, readout="potential", pretrain_epochs=0, distillation=0.0)
     dataset = prepare(config.data, data_folder)
     splits = loop.splits_of(config, dataset, torch.device("cpu"))
-    images, labels, _ = splits.train.batch(torch.arange(24))
-    images = augment(images, flip=False, crop_padding=1, seed=0, epoch=1, batch=0)
+    images, labels, _ = training_batch(splits, torch.arange(24), config.augmentation(), seed=0, epoch=1, batch=0)
 
     def step(changed: bitnet.Config) -> tuple[float, Tensor, Tensor]:
         task = bitnet.task_of(changed, dataset.image_shape, dataset.num_classes)
@@ -164,7 +164,7 @@ def test_a_teacher_is_asked_about_the_same_images(backend: str, num_parts: int, 
         losses.append(float(trainer.step(1, 0, torch.arange(24), 2)[0]))
     outputs, logits = (torch.cat(parts, dim=dim) for parts, dim in zip(zip(*seen, strict=True), (1, 0), strict=True))
     images, _, _ = splits.train.batch(torch.arange(24))
-    shifted = augment(images, flip=False, crop_padding=1, seed=3, epoch=1, batch=0)
+    shifted, _, _ = training_batch(splits, torch.arange(24), config.augmentation(), seed=3, epoch=1, batch=0)
     expected = teacher.eval()(splits.normalise(shifted)[None])[0][0]
     torch.testing.assert_close(logits, expected)
     assert not torch.equal(shifted, images)

@@ -1,0 +1,111 @@
+"""What a batch of training images becomes before a network sees it: other views of the images, drawn anew in every epoch.
+
+Every draw comes from ``generator_for``, named by the replicate's seed, the purpose, the epoch and the batch: the same on
+every device and after a resume, and none changes when another part of the augmentation is switched on or off. Images stay
+uint8 and channels last in memory.
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainables.data.datasets import Splits
+from trainables.data.label_mixing import smoothed
+from trainables.data.randomness import generator_for
+
+Flip = bool | Literal["alternating"]
+PaddingMode = Literal["zeros", "reflect"]
+
+NUM_SIDES = 2**16
+"""How many images have their sides drawn at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What is done to training images and their labels, in this order; see the fields of the same names in a config."""
+
+    crop_padding: int = 0
+    crop_padding_mode: PaddingMode = "zeros"
+    flip: Flip = False
+    label_smoothing: float = 0.0
+
+
+def training_batch(
+    splits: Splits, positions: Tensor, augmentation: Augmentation, *, seed: int, epoch: int, batch: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A batch as it is trained on: augmented images ``[B, C, H, W]``, targets, and indices in the data set ``[B]``.
+
+    The targets are labels ``[B]``, or the share of every class ``[B, classes]`` where these are not all 0 and 1.
+    """
+    images_BCHW, labels_B, indices_B = splits.train.batch(positions)
+    images_BCHW = augment(images_BCHW, indices_B, augmentation, seed=seed, epoch=epoch, batch=batch)
+    targets = labels_B
+    if augmentation.label_smoothing:
+        targets = smoothed(targets, splits.num_classes, augmentation.label_smoothing)
+    return images_BCHW, targets, indices_B
+
+
+def augment(images_BCHW: Tensor, indices_B: Tensor, augmentation: Augmentation, *, seed: int, epoch: int, batch: int) -> Tensor:
+    """Crop each of the uint8 images at a random place of its padded self, and flip some of them left to right.
+
+    ``indices_B`` says which images of the data set they are. The draws come from the CPU whatever the device.
+    """
+    flip, padding = augmentation.flip, augmentation.crop_padding
+    if not (flip or padding):
+        return images_BCHW
+    generator = generator_for(seed, "augment", epoch, batch)
+    num_images = len(images_BCHW)
+    flipped_B = torch.rand(num_images, generator=generator) < 0.5 if flip is True else None
+    if flip == "alternating":
+        flipped_B = _other_sides(indices_B.cpu(), seed, epoch)
+    if padding:
+        offsets_2B = torch.randint(0, 2 * padding + 1, (2, num_images, 1), generator=generator)[..., 0]
+        images_BCHW = _crop(images_BCHW, padding, offsets_2B, augmentation.crop_padding_mode)
+    if flipped_B is not None:
+        both_BCHW = torch.cat([images_BCHW, images_BCHW.flip(3)])
+        chosen_B = torch.arange(num_images) + num_images * flipped_B
+        images_BCHW = both_BCHW.index_select(0, chosen_B.to(images_BCHW.device))
+    return images_BCHW
+
+
+def _other_sides(indices_B: Tensor, seed: int, epoch: int) -> Tensor:
+    """Which images are mirrored in an epoch: a random half in the first, in every other one those that were not before."""
+    blocks = [_first_sides(seed, block) for block in range(int(indices_B.max()) // NUM_SIDES + 1)]
+    first_B = (blocks[0] if len(blocks) == 1 else torch.cat(blocks)).index_select(0, indices_B)
+    return first_B if epoch % 2 else ~first_B
+
+
+@functools.lru_cache(maxsize=64)
+def _first_sides(seed: int, block: int) -> Tensor:
+    """Whether the images from number ``block · NUM_SIDES`` of the data set on are mirrored in the first epoch."""
+    return torch.rand(NUM_SIDES, generator=generator_for(seed, "first side", block)) < 0.5
+
+
+def _crop(images_BCHW: Tensor, padding: int, offsets_2B: Tensor, mode: PaddingMode) -> Tensor:
+    """Every padded image from its row and column on, channels last in memory.
+
+    A row of a crop is one piece of memory there, so that all rows of a batch are copied by their places alone: seven times as
+    fast as a gather of pixels.
+    """
+    num_images, channels, height, width = images_BCHW.shape
+    padded_BHWC = _padded(images_BCHW.permute(0, 2, 3, 1), padding, mode)
+    rows_BH = offsets_2B[0, :, None] + torch.arange(height) + torch.arange(num_images)[:, None] * (height + 2 * padding)
+    places_BH = rows_BH * (width + 2 * padding) + offsets_2B[1, :, None]
+    pieces = padded_BHWC.flatten().unfold(0, width * channels, channels)
+    cropped = pieces.index_select(0, places_BH.flatten().to(images_BCHW.device))
+    return cropped.view(num_images, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _padded(images_BHWC: Tensor, padding: int, mode: PaddingMode) -> Tensor:
+    """Contiguous, with zeros or the image's own mirror image around it, in which the border is not repeated."""
+    if mode == "zeros":
+        return functional.pad(images_BHWC, (0, 0, *(padding,) * 4)).contiguous()
+    for dim in (1, 2):  # PyTorch pads no uint8 images so
+        last = images_BHWC.shape[dim] - 1
+        places = last - (last - torch.arange(-padding, last + padding + 1).abs()).abs()
+        images_BHWC = images_BHWC.index_select(dim, places.to(images_BHWC.device))
+    return images_BHWC
