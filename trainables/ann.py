@@ -203,6 +203,7 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
         loss=cross_entropy_of_logits,
         seed=seed,
         pruning=config,
+        precision=config.precision,
         keep_weights=True,
         num_micro_batches=num_micro_batches,
     )

@@ -173,8 +173,9 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     of 1, 1, 2, 4, 8, … steps."""
 
     precision: Precision = setting("float32")
-    """The floating-point type of the convolutions. bfloat16 rounds weights and drives to 8 significant bits, never membrane
-    potentials, and is fast on GPUs with matrix units."""
+    """The floating-point type of convolutions and linear layers, in training and in evaluation: float32; or bfloat16, which
+    rounds weights and drives to 8 significant bits, never membrane potentials. bfloat16 is fast on GPUs with matrix units. On a
+    CPU it takes plain PyTorch, as the event-driven kernels compute in float32 alone and are faster for sparse spikes."""
 
     surrogate: Shape = setting("arctan")
     """Of gradient surrogate: the function of the membrane potential that stands in for the derivative of a spike. arctan,
@@ -196,6 +197,10 @@ class Config(Recipe, SpikeRegularisers, Pruning):
 
     pretrain_lr: float = setting(5e-3, above=0)
     """The largest learning rate of these epochs."""
+
+    pretrain_precision: Precision = setting("float32", before="float32")
+    """The floating-point type in which the analogue network is trained: float32; or bfloat16, which is faster on CPUs with AMX
+    or AVX512-BF16 and on GPUs with matrix units (see precision, which is the BITnet's own)."""
 
     pretrain_activation: Literal["clamped_relu", "qcfs"] = setting("clamped_relu", before="clamped_relu")
     """The activation of the analogue network: clamped_relu, or qcfs, λ·clip(floor(z·L/λ + ½)/L, 0, 1) with L = time_steps and a
@@ -219,7 +224,8 @@ class Config(Recipe, SpikeRegularisers, Pruning):
         inactive |= set() if self.readout == "spikes" else {"ties"}
         inactive |= set() if self.normalisation != "none" else {"drive_std"}
         starts = {"initial_hidden_bias", "initial_output_bias", "initial_output_scale"}
-        inactive |= {*starts, "normalisation", "drive_std"} if self.pretrain_epochs else {"pretrain_lr", "pretrain_activation"}
+        of_pretraining = {"pretrain_lr", "pretrain_activation", "pretrain_precision"}
+        inactive |= {*starts, "normalisation", "drive_std"} if self.pretrain_epochs else of_pretraining
         if self.loss_over_time == "mean":
             inactive |= {"tet_lambda"}
         elif not self.tet_lambda and set(self.possible_time_steps()) == {1}:
@@ -344,6 +350,7 @@ def source_network(config: Config) -> ann.Config | None:
         batch_norm=True,
         epochs=config.pretrain_epochs,
         lr=config.pretrain_lr,
+        precision=config.pretrain_precision,
         prune="none",
     )
 

@@ -32,6 +32,7 @@ from trainables.data.randomness import generator_for
 from trainables.networks.layered import initialise_analogue
 from trainables.networks.layouts import ImageShape, has_pools
 from trainables.networks.network import Network
+from trainables.networks.precision import Precision
 from trainables.networks.readout import Ties
 from trainables.networks.residual import RESIDUAL_NETWORKS
 from trainables.networks.rewriting import share_weights
@@ -146,6 +147,11 @@ class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
     finetune_lr: float = setting(1e-3, above=0)
     """The largest learning rate of fine-tuning."""
 
+    finetune_precision: Precision = setting("float32", before="float32")
+    """The floating-point type of the convolutions and linear layers of the spiking network, in fine-tuning and in evaluation:
+    float32; or bfloat16, never of membrane potentials. On a CPU bfloat16 takes plain PyTorch, as the event-driven kernels
+    compute in float32 alone. precision is the source network's; the conversion itself is computed in float32."""
+
     finetune_gradient: Literal["surrogate", "straight_through"] = setting("surrogate")
     """How gradients pass the spikes in fine-tuning: surrogate is back-propagation through time with a surrogate gradient,
     straight_through is local in time."""
@@ -191,7 +197,7 @@ class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
         if self.finetune_epochs:
             return set() if self.finetune_gradient == "surrogate" else of_surrogate
         terms = {field.name for field in dataclasses.fields(SpikeRegularisers)}
-        return {"finetune_lr", "finetune_gradient", "train_neurons"} | of_surrogate | terms
+        return {"finetune_lr", "finetune_precision", "finetune_gradient", "train_neurons"} | of_surrogate | terms
 
 
 def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
@@ -347,6 +353,7 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
         time_steps=config.time_steps,
         eval_time_steps=config.eval_time_steps or config.time_steps,
         encoding=config.encoding,
+        precision=config.finetune_precision if config.finetune_epochs else "float32",
         ties=config.ties,
         regularisers=config,
         pruning=config,

@@ -1,6 +1,10 @@
-"""In which floating-point type a network's convolutions are computed."""
+"""In which floating-point type a network's convolutions are computed by plain PyTorch, and how images then lie in memory.
 
-from collections.abc import Sequence
+bfloat16 is PyTorch's autocast, with channels last in memory: oneDNN's and cuDNN's convolutions in bfloat16 are made for that.
+float32 computes on images as they come, so that its results stay what they always were, to the bit.
+"""
+
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -8,13 +12,22 @@ import torch
 from torch import Tensor
 
 from trainables.networks.collapsed import TimeGroups, forward_collapsed
-from trainables.networks.network import Network, Observer
+from trainables.networks.network import Inputs, Network, Observer
 
 Precision = Literal["float32", "bfloat16"]
 """bfloat16 rounds every weight and drive to 8 significant bits; spikes are exact in it. Membrane potentials, losses, weights'
 sums and optimisers stay float32."""
 
 DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+BFLOAT16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "sve_bf16", "bf16")
+"""PyTorch's names of those that multiply in bfloat16, on x86 and ARM, the fastest first."""
+
+
+def bfloat16_instructions() -> str | None:
+    """Those with which this machine's CPU multiplies in bfloat16, such as ``amx_bf16``; None if it has none and emulates them."""
+    known = torch.cpu.get_capabilities()
+    return next((name for name in BFLOAT16_INSTRUCTIONS if known.get(name)), None)
 
 
 def rounding(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
@@ -44,6 +57,7 @@ def forward_torch(
         until: Name of the operation whose result is asked for, instead of the last.
     """
     with rounding(precision, inputs_TBN.device):
+        inputs_TBN = _laid_out(inputs_TBN, precision)
         if groups is not None:
             return forward_collapsed(network, inputs_TBN, time_steps, groups, observers, until).float()
         outputs_TBK, _ = network(inputs_TBN, time_steps, observers=observers, until=until)
@@ -51,9 +65,57 @@ def forward_torch(
     return result
 
 
+def simulate_torch(
+    network: Network,
+    inputs: Inputs,
+    time_steps: int,
+    observers: Sequence[Observer] = (),
+    until: str | None = None,
+    *,
+    precision: Precision = "float32",
+    num_micro_batches: int = 1,
+) -> Iterator[Tensor]:
+    """The same as ``Network.simulate`` gives, in float32, computed in this precision."""
+    device = next(network.parameters()).device
+    laid_out: Inputs = inputs if precision == "float32" else _LaidOut(inputs, precision)
+    pieces = network.simulate(laid_out, time_steps, observers, until, num_micro_batches=num_micro_batches)
+    while True:
+        with rounding(precision, device):  # not around a yield: what is done with the pieces is no part of the network
+            piece_TBN = next(pieces, None)
+        if piece_TBN is None:
+            return
+        yield piece_TBN.float()
+
+
+class _LaidOut:
+    """Inputs as the convolutions of a precision read them fastest."""
+
+    def __init__(self, inputs: Inputs, precision: Precision) -> None:
+        self.num_images = inputs.num_images
+        self._inputs, self._precision = inputs, precision
+
+    def __call__(self, start: int, length: int) -> Tensor:
+        return _laid_out(self._inputs(start, length), self._precision)
+
+
+def _laid_out(inputs_TBN: Tensor, precision: Precision) -> Tensor:
+    """The same values, with the channels of images last in memory where they are computed with in bfloat16."""
+    if precision == "float32" or inputs_TBN.dim() != 5:
+        return inputs_TBN
+    last_TBHWC = inputs_TBN.permute(0, 1, 3, 4, 2).contiguous()
+    return last_TBHWC.permute(0, 1, 4, 2, 3)
+
+
 def precision_fact(precision: Precision, device: torch.device) -> str:
     """What a report says of the arithmetic that a replicate was trained with."""
     if precision == "bfloat16":
-        return "bfloat16 convolutions, float32 membrane potentials"
+        return f"bfloat16 convolutions{_how_on(device)}, float32 membrane potentials"
     rounded = device.type == "cuda" and torch.backends.cudnn.allow_tf32
     return "float32, convolutions of products in TF32" if rounded else "float32"
+
+
+def _how_on(device: torch.device) -> str:
+    if device.type != "cpu":
+        return ""
+    instructions = bfloat16_instructions()
+    return f" by {instructions}" if instructions else " (emulated: the CPU has no instructions for it)"

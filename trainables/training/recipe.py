@@ -9,6 +9,7 @@ import torch
 from trainables.data.datasets import NO_IMAGES, num_validation_images
 from trainables.kernels.interface import Backend
 from trainables.networks.layouts import ImageShape
+from trainables.networks.precision import Precision
 from trainables.networks.rules import RuleError
 from trainables.training.configs import identity_field_names, setting, without_inactive
 from trainables.training.recipe_parts.augmentation_fields import AugmentationFields
@@ -74,6 +75,12 @@ class Recipe(AugmentationFields):
     """Which code runs a spiking network. torch is plain PyTorch and supports every network; event_driven are CPU kernels whose
     time depends on the number of spikes; triton are GPU kernels. auto takes event_driven on a CPU where it supports the network,
     and torch on a GPU, because the triton kernels have not been measured on one yet. Results agree within rounding."""
+
+    precision: Precision = setting("float32", before="float32")
+    """The floating-point type of convolutions and linear layers, in training and in evaluation: float32; or bfloat16, which
+    rounds weights and what they are multiplied with to 8 significant bits and is faster on CPUs with AMX or AVX512-BF16 and on
+    GPUs with matrix units. Sums, the statistics of norms, losses and the optimiser stay float32. A CPU without such
+    instructions emulates them: right, and slower than float32."""
 
     def problems(self, image_shape: ImageShape) -> Iterator[RuleError]:
         """The rules that the config breaks for images of ``image_shape`` and that no field can see by itself."""

@@ -21,6 +21,7 @@ from torch import Tensor
 from trainables.data.normalisation import Normalisation, downscale
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import Network
+from trainables.networks.precision import simulate_torch
 from trainables.networks.readout import Readout, Tally
 from trainables.networks.rewriting import folded
 from trainables.training.configs import values_of_record
@@ -117,7 +118,7 @@ class Classifier:
         inputs = encode(self._task.encoding, self._normalisation, images_BCHW, indices_B, seed, PURPOSE)
         readout = Readout(self._network, self._task.ties)
         tally = Tally(readout)  # as ``evaluate`` adds them up
-        for drive_TBK in self._network.simulate(inputs, time_steps, until=readout.until):
+        for drive_TBK in simulate_torch(self._network, inputs, time_steps, until=readout.until, precision=self._task.precision):
             tally.add(drive_TBK)
         return tally.scores().cpu()
 

@@ -13,7 +13,7 @@ from trainables.data.normalisation import Normalisation
 from trainables.data.randomness import generator_for
 from trainables.kernels.interface import Evaluating
 from trainables.networks.network import Inputs, Network
-from trainables.networks.precision import Precision, rounding
+from trainables.networks.precision import simulate_torch
 from trainables.networks.readout import Readout, Tally
 from trainables.spiking.costs import OperationCounter, footprint_bytes
 from trainables.training.epoch_report import steps_to_within
@@ -118,16 +118,18 @@ def evaluate(
         tally, t = Tally(readout), 0
         pieces: Iterable[Tensor]
         if evaluator:
-            pieces = [evaluator.drives(inputs(0, 1)[0], counter)]
+            pieces = [evaluator.drives(inputs(0, 1)[0], counter).float()]
         else:
-            pieces = network.simulate(
+            pieces = simulate_torch(
+                network,
                 inputs,
                 task.eval_time_steps,
                 [counter] if counter else (),
                 readout.until,
+                precision=task.precision,
                 num_micro_batches=task.num_micro_batches,
             )
-        for drive_TBK in _rounded(pieces, task.precision, images_BCHW.device):
+        for drive_TBK in pieces:
             steps = tally.add(drive_TBK)
             if counter and readout.neuron:
                 counter.outputs(readout.layer, steps.outputs_TBK)
@@ -142,9 +144,3 @@ def evaluate(
 def _add_up(numbers_T: list[int], start: int, which_TB: Tensor) -> None:
     for t, number in enumerate(which_TB.sum(dim=1).tolist(), start=start):
         numbers_T[t] += number
-
-
-def _rounded(pieces: Iterable[Tensor], precision: Precision, device: torch.device) -> Iterator[Tensor]:
-    """The drives that a simulation makes one after another, each computed in this precision, as float32."""
-    with rounding(precision, device):
-        yield from (piece.float() for piece in pieces)
