@@ -73,8 +73,8 @@ class Config(Recipe, SpikeRegularisers, Pruning):
     """A BITnet and its training; see ``PRESETS`` for the published ones."""
 
     lr: float = setting(1e-2, above=0)
-    """The largest learning rate of the one-cycle schedule, which is reached after 30 % of all steps. Standardised weights bear
-    the 0.01 that is the default here."""
+    """The largest learning rate of the schedule. A training of one step has this rate. Standardised weights bear the 0.01 that is
+    the default here."""
 
     layout: str = setting("64 64 M 128 M 256 512 M", canonical=canonical_layout, section="network")
     """The layers, as words: a number is a 3x3 convolution with that many output channels, M a 2x2 max pool, A a 2x2 average
@@ -351,6 +351,7 @@ def source_network(config: Config) -> ann.Config | None:
         epochs=config.pretrain_epochs,
         lr=config.pretrain_lr,
         precision=config.pretrain_precision,
+        lr_milestones=config.milestones_within(config.pretrain_epochs),
         prune="none",
     )
 

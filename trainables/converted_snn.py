@@ -340,8 +340,9 @@ def _convert(
 
 
 def _fine_tuning(config: Config) -> Config:
-    """The recipe of what is trained here: the source network's, but for its epochs and learning rate."""
-    return dataclasses.replace(config, epochs=config.finetune_epochs, lr=config.finetune_lr)
+    """The recipe of what is trained here: the source network's, but for its epochs, its learning rate and its milestones."""
+    milestones = config.milestones_within(config.finetune_epochs)
+    return dataclasses.replace(config, epochs=config.finetune_epochs, lr=config.finetune_lr, lr_milestones=milestones)
 
 
 def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0, num_micro_batches: int = 1) -> Task:

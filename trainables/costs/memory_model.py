@@ -103,7 +103,7 @@ def memory_bytes(
     """
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     parameters = FLOAT * sum(parameter.numel() for parameter in network.parameters())
-    copies_of_weights = (4 if recipe.optimizer == "adamw" else 3) if recipe.epochs else 1
+    copies_of_weights = (3 if recipe.optimizer == "sgd" else 4) + (recipe.ema_decay > 0) if recipe.epochs else 1
     copies_of_weights += _copies_for_normalisation(network)
     predicted = [
         max(

@@ -23,6 +23,7 @@ from trainables.spiking.neurons import SpikingNeuron, gradient_mask
 from trainables.training.configs import without_inactive
 from trainables.training.epochs.judging import encode
 from trainables.training.recipe import Recipe
+from trainables.training.recipe_parts.optimisation_fields import OptimisationFields
 from trainables.training.regularisers import Pruning, SpikeRegularisers
 from trainables.training.task import Task
 
@@ -125,9 +126,9 @@ def extent_of(task: Task, input_shape: ImageShape) -> Extent | None:
     return Extent(num_images, time_steps, float(operations) * num_images * time_steps) if time_steps else None
 
 
-LATER = {"epochs", "optimizer", "lr", "weight_decay", "eval_time_steps", "train_time_steps"} | {
-    field.name for terms in (SpikeRegularisers, Pruning) for field in dataclasses.fields(terms)
-}
+LATER = {"eval_time_steps", "train_time_steps"} | {
+    field.name for terms in (OptimisationFields, SpikeRegularisers, Pruning) for field in dataclasses.fields(terms)
+} - {"batch_size"}
 """Fields of a config that change nothing in what the first batch does before the optimiser's first step."""
 
 

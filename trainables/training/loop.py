@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -26,6 +26,9 @@ from trainables.training.epoch_report import EpochReport, TrainingError
 from trainables.training.epochs.judging import encode, judge, judge_on_test
 from trainables.training.files import Location
 from trainables.training.memory_peak import MemoryPeak
+from trainables.training.optimisation.averaging import average_of
+from trainables.training.optimisation.optimisers import Optimiser
+from trainables.training.optimisation.schedules import Schedule
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruner, SpikePenalty, num_pruned_filters
 from trainables.training.task import Prepared, Task
@@ -71,7 +74,8 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
         trainer.load_state_dict(checkpoint[0])
     yield from reports
 
-    judged = folded(network)
+    result = trainer.result if trainer else network
+    judged = folded(result)
     evaluation, evaluated_by = evaluator_for(
         judged, backend_request(task, recipe, recipe.input_shape(splits.image_shape), task.eval_time_steps)
     )
@@ -90,7 +94,7 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
             if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
                 # spikes are finite whatever the weights are, so that no loss would ever show it
                 raise TrainingError(f"epoch {epoch}: the weights are no longer finite numbers; a lower lr may help")
-        refresh_folded(judged, network)
+        refresh_folded(judged, result)
         metrics, curves = judge(task, judged, splits, evaluation)
         if epoch == num_epochs:
             tested, curves_of_test = judge_on_test(task, judged, splits, evaluation)
@@ -114,7 +118,7 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
         )
         reports.append(report)
         if folder and report.final:
-            folder.finish(reports, weights=network.state_dict() if task.keep_weights else None)
+            folder.finish(reports, weights=result.state_dict() if task.keep_weights else None)
         elif folder:
             state = {"network": network.state_dict(), "facts": prepared.run_facts, "tables": prepared.tables}
             folder.save(state | (trainer.state_dict() if trainer else {}), reports)
@@ -163,10 +167,10 @@ class Trainer:
     def __init__(self, task: Task, recipe: Recipe, network: Network, splits: Splits) -> None:
         self._task, self._recipe, self._network, self._splits = task, recipe, network, splits
         self._readout = Readout(network, task.ties)
-        self._optimizer = _optimizer(recipe, network)
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, max_lr=recipe.lr, total_steps=recipe.epochs * len(batch_sizes(splits.train, recipe))
-        )
+        self._optimiser = Optimiser(recipe, network)
+        self._num_batches = len(batch_sizes(splits.train, recipe))
+        self._schedule = Schedule(recipe, recipe.epochs * self._num_batches)
+        self._average = average_of(network, recipe.ema_decay) if recipe.ema_decay else None
         regularisers, pruning = task.regularisers, task.pruning
         self._penalty: SpikePenalty | None = None
         if regularisers and regularisers.penalise:
@@ -196,12 +200,18 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the network."""
-        return {"optimizer": self._optimizer.state_dict(), "schedule": self._schedule.state_dict()}
+        return self._optimiser.state_dict() | ({"average": self._average.state_dict()} if self._average else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The opposite of ``state_dict``; a checkpoint from before the first step has nothing to say."""
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
+        self._optimiser.load_state_dict(state)
+        if self._average:
+            self._average.load_state_dict(state["average"])
+
+    @property
+    def result(self) -> Network:
+        """The network whose weights are the result so far: the one that learns, or the average of its weights."""
+        return cast("Network", self._average.module) if self._average else self._network
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the training images; its metrics."""
@@ -242,18 +252,19 @@ class Trainer:
         """One optimiser step on the training images at these positions: their mean loss, and how many were right."""
         augmentation = self._recipe.augmentation()
         whole = training_batch(self._splits, positions, augmentation, seed=self._task.seed, epoch=epoch, batch=batch)
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimiser.zero_grad()
         if (num_parts := self._num_parts(len(positions))) == 1:
             total_loss, num_correct = self._add_gradients(epoch, time_steps, *whole, share=1.0)
         else:
             parts = zip(*(tensor.tensor_split(num_parts) for tensor in whole), strict=True)
             sums = [self._add_gradients(epoch, time_steps, *part, share=len(part[0]) / len(positions)) for part in parts]
             total_loss, num_correct = (torch.as_tensor(sum(values)) for values in zip(*sums, strict=True))
-        self._optimizer.step()
-        self._schedule.step()
+        self._optimiser.step(self._schedule[(epoch - 1) * self._num_batches + batch])
         self._network.project()
         if self._pruner:
             self._pruner.after_step()
+        if self._average:
+            self._average.update_parameters(self._network)
         return total_loss, num_correct
 
     def _num_parts(self, num_images: int) -> int:
@@ -347,12 +358,3 @@ def batch_sizes(train: Split, recipe: Recipe) -> list[int]:
     whole, rest = divmod(len(train), recipe.batch_size)
     sizes = [recipe.batch_size] * whole + [rest] * (rest > 0)
     return [*sizes[:-2], sizes[-2] + 1] if rest == 1 and whole else sizes
-
-
-def _optimizer(recipe: Recipe, network: Network) -> torch.optim.Optimizer:
-    """Fused: one call for every parameter; of a small network's step, a dozen calls each would take a tenth."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    lr, decay = recipe.lr, recipe.weight_decay
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=lr, momentum=0.9, nesterov=True, weight_decay=decay, fused=True)
-    return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, fused=True)

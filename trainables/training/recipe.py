@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -13,11 +13,13 @@ from trainables.networks.precision import Precision
 from trainables.networks.rules import RuleError
 from trainables.training.configs import identity_field_names, setting, without_inactive
 from trainables.training.recipe_parts.augmentation_fields import AugmentationFields
+from trainables.training.recipe_parts.optimisation_fields import OptimisationFields
+from trainables.training.regularisers import Pruning
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(AugmentationFields):
-    """Data, augmentation and optimisation: a one-cycle learning rate, the last epoch's weights are the result.
+class Recipe(AugmentationFields, OptimisationFields):
+    """Data, augmentation and optimisation; the last epoch's weights, or their average, are the result.
 
     Nothing is selected on the way, so the test images are looked at once, after the last epoch.
     """
@@ -50,23 +52,6 @@ class Recipe(AugmentationFields):
     """Whether the mean image of the training images is subtracted (Sengupta et al. 2019), rather than their mean in each
     channel."""
 
-    epochs: int = setting(10, at_least=1, section="training")
-    """How many times the training images are passed over. The weights after the last epoch are the result; no earlier epoch
-    is chosen."""
-
-    batch_size: int = setting(64, at_least=1)
-    """How many images there are in a step of the optimiser."""
-
-    optimizer: Literal["adamw", "sgd"] = setting("adamw")
-    """The optimiser: adamw, or sgd with Nesterov momentum. While the learning rate rises and falls (one-cycle policy, Smith
-    & Topin 2019), the momentum, or AdamW's first beta, falls from 0.95 to 0.85 and rises again."""
-
-    lr: float = setting(5e-3, above=0)
-    """The largest learning rate of the one-cycle schedule, which is reached after 30 % of all steps."""
-
-    weight_decay: float = setting(0.01, at_least=0)
-    """How strongly weights are drawn to 0: AdamW's decoupled weight decay, or the L2 penalty of sgd."""
-
     device: str = setting("auto", identity=False, section="computation")
     """Where to compute: cpu, a CUDA device such as cuda:0, or auto. In a study, auto is a GPU where the study's resources
     ask for one; elsewhere, a GPU if there is one."""
@@ -98,6 +83,10 @@ class Recipe(AugmentationFields):
             known = False
         if not known:
             yield RuleError("device must be auto, cpu, or a CUDA device such as cuda:0", field="device")
+        yield from self.optimisation_problems()
+        if self.ema_decay and isinstance(self, Pruning) and self.prune != "none":
+            rule = "ema_decay must be 0 where filters are pruned: their average with earlier weights is not 0"
+            yield RuleError(rule, repair="write ema_decay: 0, or prune: none", field="ema_decay")
 
     def not_to_vary(self) -> Iterator[RuleError]:
         """The fields that a study must not vary among configs like this one, each with the rule that it would break."""
@@ -105,7 +94,7 @@ class Recipe(AugmentationFields):
 
     def inactive_fields(self) -> set[str]:
         """The fields that do nothing in this config; identities ignore them."""
-        return self.inactive_augmentation()
+        return self.inactive_augmentation() | self.inactive_optimisation()
 
     def resolved(self, num_images: int) -> dict[str, Any]:
         """What the fields come to in training, for a data set of ``num_images`` training images.
@@ -119,6 +108,7 @@ class Recipe(AugmentationFields):
         num_train = min(active.num_train_images or num_images, num_images - num_validation)
         is_one_batch = active.batch_size >= num_train or 1 < active.batch_size == num_train - 1  # see loop.batch_sizes
         batch_size = num_train if is_one_batch else active.batch_size
+        values |= self.resolved_optimisation()
         return values | {"validation_fraction": num_validation, "num_train_images": num_train, "batch_size": batch_size}
 
     def input_shape(self, image_shape: ImageShape) -> ImageShape:
