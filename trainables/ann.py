@@ -12,10 +12,10 @@ from torch import nn
 
 from trainables.costs.footprint import Footprint, footprint_of
 from trainables.costs.timing import Timing, timing_of
-from trainables.data.datasets import Dataset
+from trainables.data.datasets import Dataset, Splits
 from trainables.data.randomness import generator_for
 from trainables.networks.activations import QCFS, ClampedReLU
-from trainables.networks.layered import initialise_analogue, layered
+from trainables.networks.layered import initialise_analogue, layered, set_batch_norms, start_from_identity
 from trainables.networks.layouts import (
     NAMED_LAYOUTS,
     ImageShape,
@@ -29,8 +29,10 @@ from trainables.networks.layouts import (
 from trainables.networks.network import Network
 from trainables.networks.residual import RESIDUAL_NETWORKS, residual
 from trainables.networks.rules import RuleError
+from trainables.networks.whitening import fix_first_layer, whiten_first_layer
 from trainables.training.configs import setting, without_inactive
 from trainables.training.epoch_report import EpochReport
+from trainables.training.epochs.judging import some_training_inputs
 from trainables.training.files import Location
 from trainables.training.loop import fit
 from trainables.training.losses import cross_entropy_of_logits
@@ -39,6 +41,9 @@ from trainables.training.regularisers import Pruning
 from trainables.training.task import Prepared, Task
 
 Activation = Literal["relu", "clamped_relu", "qcfs"]
+
+WHITENING_IMAGES = 5000
+"""On how many training images (all, if there are fewer) the covariance of patches is measured."""
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "Baseline": {"layout": "bitnet", "feature_scale": 4.0, "activation": "relu"},
@@ -54,8 +59,41 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnalogueNetwork:
-    """The fields that say which network; a converted SNN shares them with its source network."""
+class NetworkParts:
+    """Parts of networks that learn in few epochs; a BITnet shares them with the analogue network that it starts from."""
+
+    first_layer: Literal["learnt", "whitening"] = setting("learnt", before="learnt", section="network")
+    """What the first convolution does. learnt: its weights are learnt like all others. whitening: its filters are the
+    eigenvectors of the covariance of 3x3 patches of 5,000 training images, those of the largest eigenvalues first, each with both
+    signs, over √(eigenvalue + 0.0005) (Jordan 2024). They are never learnt, not in fine-tuning either; the bias is. No batch norm
+    follows them."""
+
+    initial_weights: Literal["kaiming", "dirac"] = setting("kaiming", before="kaiming")
+    """The weights that training starts with. kaiming: random (He et al. 2015). dirac: as many filters as possible of every 3x3
+    convolution but the first pass on one input channel each (torch.nn.init.dirac_); the others are random."""
+
+    batch_norm_momentum: float = setting(0.1, above=0, at_most=1, before=0.1)
+    """m of batch norms: after every step of the optimiser, the mean and variance that they have when the network is judged are
+    (1 - m) times the old ones plus m times those of the batch. Short trainings need more than 0.1."""
+
+    batch_norm_scale: float | Literal["learnt"] = setting("learnt", above=0, below=1000, before="learnt")
+    """γ of the analogue network's batch norms: learnt for every channel from 1 on, or the number that all of them have
+    throughout. Their shifts are learnt in either case. With a number, whitening filters are multiplied by it, too."""
+
+    pool_before_activation: bool = setting(False, before=False)
+    """Whether the analogue network's pools stand right behind convolutions, before batch norm and activation, which then have a
+    quarter of the work. Of max pools the trained network is the same function, and spiking networks made from it have pools of
+    spikes; an average pool of drives is another function than one of activations, and stays where it is in a conversion."""
+
+    @property
+    def fixed_scale(self) -> float | None:
+        """The scale of batch norms; None where it is learnt."""
+        return None if isinstance(self.batch_norm_scale, str) else self.batch_norm_scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalogueLayers:
+    """The fields that say which layers an analogue network has."""
 
     layout: str = setting("bitnet", canonical=canonical_layout, section="network")
     """The layers, as words: a number is a 3x3 convolution with that many output channels, M a 2x2 max pool, A a 2x2 average
@@ -93,10 +131,17 @@ class AnalogueNetwork:
     """Of residual networks: how many 3x3 convolutions come before the first residual unit; 3 is constraint 3 of Sengupta et
     al. 2019."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class AnalogueNetwork(NetworkParts, AnalogueLayers):
+    """The fields that say which network; a converted SNN shares them with its source network."""
+
     def inactive_network_fields(self) -> set[str]:
         """The fields that do nothing for this network, as other kinds of networks have them."""
         inactive = set() if self.activation == "qcfs" else {"qcfs_levels"}
         inactive |= set() if self.layout in RESIDUAL_NETWORKS else {"junction_activation", "num_plain_convolutions"}
+        inactive |= set() if self.batch_norm else {"batch_norm_momentum", "batch_norm_scale"}
+        inactive |= set() if has_pools(self.layout, "M", "A") else {"pool_before_activation"}
         return inactive if has_pools(self.layout, "M") else inactive | {"pool"}
 
     def resolved_network(self) -> dict[str, Any]:
@@ -137,6 +182,7 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
 
 def network_problems(config: AnalogueNetwork, input_shape: ImageShape) -> Iterator[RuleError]:
     """The rules that are broken by the fields that describe the network, alone or together with others."""
+    yield from part_problems(config, input_shape)
     if config.batch_norm and isinstance(config, Recipe) and config.batch_size == 1:
         yield RuleError("batch_size must be at least 2 where batch norms are trained", field="batch_size")
     if config.layout in RESIDUAL_NETWORKS:
@@ -154,6 +200,14 @@ def network_problems(config: AnalogueNetwork, input_shape: ImageShape) -> Iterat
         final_map(config.layout, input_shape)
     except RuleError as error:
         yield RuleError(error.rule, error.value, field="layout")
+
+
+def part_problems(config: NetworkParts, input_shape: ImageShape) -> Iterator[RuleError]:
+    """The rules that parts of the network break for inputs of ``input_shape``."""
+    height, width, _ = input_shape
+    if config.first_layer == "whitening" and min(height, width) < 3:
+        rule = "first_layer: whitening needs images of at least 3x3 pixels, as it looks at patches of that size"
+        yield RuleError(rule, f"{height}x{width}", "write first_layer: learnt, or a smaller image_downscale", "first_layer")
 
 
 def source_network(config: Config) -> None:
@@ -193,8 +247,10 @@ def timing(config: Config, *, seed: int, dataset: Dataset) -> Timing:
 def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0, num_micro_batches: int = 1) -> Task:
     """What ``train`` passes to ``fit``, for images of ``image_shape`` (height, width, channels)."""
 
-    def prepare(network: Network, _: object) -> Prepared:
+    def prepare(network: Network, splits: Splits) -> Prepared:
         initialise_analogue(network, generator_for(seed, "weights"))
+        scale = config.fixed_scale if config.batch_norm and config.fixed_scale else 1.0
+        start_parts(config, network, splits, seed, scale=scale, num_micro_batches=num_micro_batches)
         return Prepared()
 
     return Task(
@@ -207,6 +263,20 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
         keep_weights=True,
         num_micro_batches=num_micro_batches,
     )
+
+
+def start_parts(
+    config: NetworkParts, network: Network, splits: Splits, seed: int, *, scale: float, num_micro_batches: int
+) -> None:
+    """Give a network whose weights have been drawn the first weights that its parts have instead.
+
+    ``scale`` multiplies whitening filters.
+    """
+    if config.initial_weights == "dirac":
+        start_from_identity(network)
+    if config.first_layer == "whitening":
+        some = some_training_inputs(splits, WHITENING_IMAGES, seed, "whitening", num_micro_batches=num_micro_batches)
+        whiten_first_layer(network, some, scale=scale)
 
 
 def build(config: AnalogueNetwork, input_shape: ImageShape, num_classes: int) -> Network:
@@ -223,25 +293,28 @@ def build(config: AnalogueNetwork, input_shape: ImageShape, num_classes: int) ->
         "bias": config.bias,
     }
     if config.layout in RESIDUAL_NETWORKS:
-        return Network(
-            residual(
-                config.layout,
-                image_channels=input_shape[2],
-                num_classes=num_classes,
-                junction_activation=config.junction_activation,
-                num_plain_convolutions=config.num_plain_convolutions,
-                **options,
-            )
+        module = residual(
+            config.layout,
+            image_channels=input_shape[2],
+            num_classes=num_classes,
+            junction_activation=config.junction_activation,
+            num_plain_convolutions=config.num_plain_convolutions,
+            **options,
         )
-    return Network(
-        layered(
+    else:
+        module = layered(
             config.layout,
             image_shape=input_shape,
             num_classes=num_classes,
             average_pools=config.pool == "average",
+            pool_before_activation=config.pool_before_activation,
             **options,
         )
-    )
+    network = Network(module)
+    set_batch_norms(network, momentum=config.batch_norm_momentum, scale=config.fixed_scale)
+    if config.first_layer == "whitening":
+        fix_first_layer(network)
+    return network
 
 
 def config_of_source_network(config: Any, **changes: Any) -> Config:

@@ -19,7 +19,7 @@ from trainables.networks.drive_normalisation import (
     standardisation_problems,
     start_drives,
 )
-from trainables.networks.layered import initialise_spiking, layered
+from trainables.networks.layered import initialise_spiking, layered, set_batch_norms
 from trainables.networks.layouts import (
     ImageShape,
     canonical_layout,
@@ -34,6 +34,7 @@ from trainables.networks.readout import Ties
 from trainables.networks.rewriting import fold_batch_norms, fold_scales, share_weights
 from trainables.networks.rules import RuleError
 from trainables.networks.shapes import put_neurons
+from trainables.networks.whitening import fix_first_layer
 from trainables.spiking.neurons import MOST_TIME_STEPS, InitialMembranePotential, Integrate, NeuronModel
 from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
@@ -69,7 +70,7 @@ long as a few steps of training, whatever T is."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Recipe, SpikeRegularisers, Pruning):
+class Config(Recipe, ann.NetworkParts, SpikeRegularisers, Pruning):
     """A BITnet and its training; see ``PRESETS`` for the published ones."""
 
     lr: float = setting(1e-2, above=0)
@@ -224,14 +225,21 @@ class Config(Recipe, SpikeRegularisers, Pruning):
         inactive |= set() if self.readout == "spikes" else {"ties"}
         inactive |= set() if self.normalisation != "none" else {"drive_std"}
         starts = {"initial_hidden_bias", "initial_output_bias", "initial_output_scale"}
-        of_pretraining = {"pretrain_lr", "pretrain_activation", "pretrain_precision"}
+        of_pretraining = {
+            "pretrain_lr",
+            "pretrain_activation",
+            "pretrain_precision",
+            "batch_norm_scale",
+            "pool_before_activation",
+        }
         inactive |= {*starts, "normalisation", "drive_std"} if self.pretrain_epochs else of_pretraining
+        inactive |= set() if self.pretrain_epochs or self.normalisation == "batch_norm" else {"batch_norm_momentum"}
         if self.loss_over_time == "mean":
             inactive |= {"tet_lambda"}
         elif not self.tet_lambda and set(self.possible_time_steps()) == {1}:
             inactive |= {"loss_over_time"}
         inactive |= set() if self.distillation else {"distillation_temperature"}
-        inactive |= set() if has_pools(self.layout, "M", "A") else {"pool_on"}
+        inactive |= set() if has_pools(self.layout, "M", "A") else {"pool_on", "pool_before_activation"}
         inactive |= set() if has_pools(self.layout, "M") else {"pool_gradient"}
         if self.train_time_steps != "fixed" and set(self.possible_time_steps()) == {self.time_steps}:
             inactive |= {"train_time_steps"}
@@ -273,6 +281,7 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
     wrong = list(config.problems(image_shape))
     yield from wrong
     if not wrong:
+        yield from ann.part_problems(config, config.input_shape(image_shape))
         try:
             final_map(config.layout, config.input_shape(image_shape))
         except RuleError as error:
@@ -433,6 +442,8 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
             output_bias=config.initial_output_bias,
             output_scale=config.initial_output_scale,
         )
+        if not config.pretrain_epochs:
+            ann.start_parts(config, network, splits, seed, scale=1.0, num_micro_batches=num_micro_batches)
         if config.starting_normalisation() != "none":
             num_images = max(FEWEST_START_IMAGES, min(MOST_START_IMAGES, MOST_START_STEPS // config.time_steps))
             batches = partial(some_training_inputs, splits, num_images, seed, "gain", num_micro_batches=num_micro_batches)
@@ -508,5 +519,8 @@ def build(config: Config, input_shape: ImageShape, num_classes: int) -> Network:
         gradient_margin=config.gradient_margin if config.gradient != "surrogate" else 0.0,
     )
     put_neurons(network, model, input_shape)
+    if config.first_layer == "whitening":
+        fix_first_layer(network)
     normalise_drives(network, config.starting_normalisation())
+    set_batch_norms(network, momentum=config.batch_norm_momentum)
     return network

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from trainables.networks.activations import ACTIVATIONS
 from trainables.networks.layouts import ImageShape
-from trainables.networks.network import INPUT, Network, Scale, replace_activations
-from trainables.networks.rewriting import fold_batch_norms, give_biases
+from trainables.networks.network import INPUT, SYNAPSES, Network, Scale, replace_activations
+from trainables.networks.rewriting import fold_batch_norms, give_biases, max_pools_behind_activations
 from trainables.networks.shapes import operation_shapes
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
 from trainables.spiking.pools import LargestCountPool
@@ -19,8 +19,11 @@ Granularity = Literal["layer", "channel"]
 
 
 def analogue_counterpart(trained: Network, readout: Readout) -> Network:
-    """The analogue network that spike rates stand for: batch norms folded, and a ReLU behind the output if it is to spike."""
+    """The analogue network that spike rates stand for: batch norms folded, max pools behind activations rather than before
+    them, and a ReLU behind the output if it is to spike.
+    """
     network = fold_batch_norms(trained)
+    max_pools_behind_activations(network)
     if readout == "spikes":
         network.append_activation(nn.ReLU())
     return network
@@ -44,7 +47,7 @@ def spiking_structure(
         model: The neurons' equations.
         input_shape: Height, width, channels.
         per: One threshold for each layer, or for each channel (in a linear layer, for each unit).
-        max_pool: What replaces a max pool: ``LargestCountPool``, or the logical OR.
+        max_pool: What replaces a max pool of activations: ``LargestCountPool``, or the logical OR.
         with_biases: Whether layers without biases get biases of 0.
         leak: Of all neurons; the start, if it is learnt.
         trainable: Whether thresholds and leaks are learnt.
@@ -66,6 +69,8 @@ def spiking_structure(
     if max_pool == "largest_count":
         for operation in network.operations_of(nn.MaxPool2d):
             pool = network.parts[operation.name]
+            if network.is_a(network.back_through_pools(operation.name)[-1], *SYNAPSES):
+                continue  # a pool of drives, between a convolution and an average pool
             assert isinstance(pool, nn.MaxPool2d)
             network.parts[operation.name] = LargestCountPool(pool)
     for operation in [operation for operation in network.operations if operation.kind == "add"]:

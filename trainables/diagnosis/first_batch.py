@@ -64,7 +64,7 @@ class LayerStart:
         dead_units: The share of its units that never spike, for no image; a unit is a channel of a convolution, or a neuron.
         cut_off: The share of its spikes at which the straight-through gradient is cut off, at that time step; None also where
             nothing spikes, and with a surrogate gradient, which cuts nothing off.
-        weights_with_gradient: The share of its weights that get a gradient other than 0.
+        weights_with_gradient: The share of its weights that get a gradient other than 0; None where they are not learnt.
     """
 
     layer: str
@@ -72,7 +72,7 @@ class LayerStart:
     rate: float | None
     dead_units: float | None
     cut_off: float | None
-    weights_with_gradient: float
+    weights_with_gradient: float | None
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class FirstBatch:
     @property
     def output_gradient(self) -> float:
         """The share of the output layer's weights that get a gradient other than 0."""
-        return self.layers[-1].weights_with_gradient
+        return self.layers[-1].weights_with_gradient or 0.0
 
 
 def extent_of(task: Task, input_shape: ImageShape) -> Extent | None:
@@ -228,7 +228,8 @@ def _synapses(network: Network) -> dict[str, list[nn.Module]]:
 
 def _layer(layer: str, parts: list[nn.Module], spiking: _Spiking | None) -> LayerStart:
     """What is told of a layer: its neurons' spikes, if it has any, and its weights' gradients."""
-    weights = [weight for part in parts for weight in part.parameters() if weight.dim() > 1]  # neither biases nor scales
+    learnt = [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
+    weights = [weight for weight in learnt if weight.dim() > 1]  # neither biases nor scales
     num_with_gradient = sum(int((weight.grad != 0).sum()) for weight in weights if weight.grad is not None)
     return LayerStart(
         layer=layer,
@@ -236,7 +237,7 @@ def _layer(layer: str, parts: list[nn.Module], spiking: _Spiking | None) -> Laye
         rate=spiking.rate if spiking else None,
         dead_units=spiking.dead_units if spiking else None,
         cut_off=_cut_off([spiking]) if spiking else None,
-        weights_with_gradient=num_with_gradient / sum(weight.numel() for weight in weights),
+        weights_with_gradient=num_with_gradient / sum(weight.numel() for weight in weights) if weights else None,
     )
 
 

@@ -140,13 +140,16 @@ def effective_weight(synapses: nn.Conv2d | nn.Linear) -> EffectiveWeight:
 def normalise_drives(network: Network, normalisation: DriveNormalisation) -> None:
     """Give every hidden layer of a chain what its normalisation learns, before the first weights are drawn.
 
-    A batch norm stands right before the neurons, and takes the place of the layer's bias.
+    A batch norm stands right before the neurons, and takes the place of the layer's bias. A layer whose weights are not learnt
+    has no normalisation; its weights are scaled (see ``start_drives``).
     """
     if normalisation not in ("weight_standardisation", "batch_norm"):
         return
     for neurons in hidden_neurons(network):
         (source,) = neurons.inputs
         synapses = _synapses_before(network, source)
+        if not synapses.weight.requires_grad:
+            continue
         if normalisation == "weight_standardisation":
             with ONE_AT_A_TIME:  # registering calls the module
                 parametrize.register_parametrization(synapses, "weight", WeightStandardisation(synapses.weight))

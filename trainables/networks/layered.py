@@ -48,7 +48,7 @@ def layered(
         batch_norm: After every convolution, before its activation.
         dropout: Probability; after every activation that no pool follows (Sengupta et al. 2019, section 4.1).
         bias: Of convolutions and linear layers.
-        pool_before_activation: Pools see the drive of a layer rather than its output.
+        pool_before_activation: Pools see the drive of a layer rather than its output, and batch norms stand behind them.
         split_ties: A max pool's gradient is shared among equal largest inputs.
         average_pools: Average pools in the place of max pools.
         activate_output: The output layer has an activation, too.
@@ -62,18 +62,17 @@ def layered(
     for number, (layer, pool_kinds) in enumerate(_blocks(layout), start=1):
         width = scaled_channels(layer.channels if isinstance(layer, Convolution) else layer.width, feature_scale)
         pools = {f"pool{number}{'abcdefgh'[i]}": _pool(kind, split_ties, average_pools) for i, kind in enumerate(pool_kinds)}
+        norms: dict[str, nn.Module] = {}
         if isinstance(layer, Convolution):
             conv_bias = bias and not batch_norm
             modules[f"conv{number}"] = nn.Conv2d(features, width, 3, stride=layer.stride, padding=1, bias=conv_bias)
-            if batch_norm:
-                modules[f"norm{number}"] = nn.BatchNorm2d(width)
+            norms = {f"norm{number}": nn.BatchNorm2d(width)} if batch_norm else {}
         else:
             if not flat:
                 modules["flatten"], flat = nn.Flatten(), True
                 features *= map_height * map_width
             modules[f"linear{number}"] = nn.Linear(features, width, bias=bias)
-        if pool_before_activation:
-            modules |= pools
+        modules |= pools | norms if pool_before_activation else norms
         modules[f"activation{number}"] = activation()
         if not pool_before_activation:
             modules |= pools
@@ -147,6 +146,27 @@ def initialise_analogue(network: nn.Module, generator: torch.Generator) -> None:
         mode: Literal["fan_in", "fan_out"] = "fan_out" if isinstance(module, nn.Conv2d) else "fan_in"
         _draw(module, partial(nn.init.kaiming_normal_, mode=mode, nonlinearity="relu", generator=generator))
     _draw(output, partial(nn.init.kaiming_uniform_, a=5**0.5, generator=generator))
+
+
+def start_from_identity(network: nn.Module) -> None:
+    """Let the first min(inputs, outputs) filters of every 3x3 convolution but the first pass on the channel of their number
+    (``torch.nn.init.dirac_``); the others stay as they are.
+    """
+    _, *hidden = synaptic_modules(network)
+    for module in hidden:
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+            with torch.no_grad():
+                nn.init.dirac_(raw_weight(module)[: module.in_channels])
+
+
+def set_batch_norms(network: nn.Module, *, momentum: float, scale: float | None = None) -> None:
+    """Give all batch norms a momentum, and a scale γ that is not learnt; None leaves γ as it is."""
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+            norm.momentum = momentum
+            if scale is not None:
+                nn.init.constant_(norm.weight, scale)
+                norm.weight.requires_grad_(False)
 
 
 def _draw(module: nn.Conv2d | nn.Linear, draw: Callable[[Tensor], object], bias: float = 0.0) -> None:

@@ -337,6 +337,18 @@ class Network(nn.Module):
         inputs = tuple(name if other == source else other for other in operation.inputs)
         self.operations[number : number + 1] = [Operation(name, "module", (source,)), Operation(target, operation.kind, inputs)]
 
+    def swap(self, first: Operation, second: Operation) -> None:
+        """Let ``second``, which alone uses the result of ``first``, come before it."""
+        swapped = {
+            first.name: Operation(second.name, second.kind, first.inputs),
+            second.name: Operation(first.name, first.kind, (second.name,)),
+        }
+        self.operations = [
+            swapped.get(other.name)
+            or Operation(other.name, other.kind, tuple(first.name if name == second.name else name for name in other.inputs))
+            for other in self.operations
+        ]
+
     def remove(self, operation: Operation) -> None:
         """Take out a module with one input; whoever used its result uses that input instead."""
         (source,) = operation.inputs

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from trainables.networks.activations import QCFS
-from trainables.networks.drive_normalisation import standardisation_of
+from trainables.networks.activations import ACTIVATIONS, QCFS
+from trainables.networks.drive_normalisation import raw_weight, standardisation_of
 from trainables.networks.network import INPUT, MAX_POOLS, NORMS, SYNAPSES, Network, Operation, UnknownModuleError
 
 
@@ -37,6 +37,7 @@ def refresh_folded(judged: Network, network: Network) -> None:
 
 def fold_batch_norms(network: Network) -> Network:
     """The same network, in evaluation, with plain weights and without batch norms: W' = γW/√(σ²+ε), b' = γ(b-μ)/√(σ²+ε)+β.
+    A weight that is not learnt stays so.
 
     Pools may stand before a norm: an average pool in any case, a max pool where no scale γ is below 0.
 
@@ -48,7 +49,35 @@ def fold_batch_norms(network: Network) -> Network:
         plain.parts[operation.name] = _with_plain_weight(plain.parts[operation.name])
     for norm in network.operations_of(*NORMS):
         _fold(plain, norm)
-    return plain.requires_grad_(True)  # the fused bias of a layer that had none would be frozen
+    plain.requires_grad_(True)  # the fused bias of a layer that had none would be frozen
+    for operation in network.operations_of(*SYNAPSES):
+        if not raw_weight(_synapses(network, operation)).requires_grad:
+            _synapses(plain, operation).weight.requires_grad_(False)
+    return plain
+
+
+def max_pools_behind_activations(network: Network) -> None:
+    """Put every max pool that stands right before an activation right behind it: max a(x) = a(max x), as a never falls.
+
+    Spiking networks have max pools of spikes, and none of drives.
+    """
+    done = False
+    while not done:
+        done = True
+        for activation in network.operations_of(*ACTIVATIONS):
+            if activation.inputs == (INPUT,):
+                continue
+            pool = next(operation for operation in network.operations if operation.name == activation.inputs[0])
+            alone = sum(pool.name in other.inputs for other in network.operations) == 1
+            if network.is_a(pool, *MAX_POOLS) and alone and activation is not network.operations[-1]:
+                network.swap(pool, activation)
+                done = False
+
+
+def _synapses(network: Network, operation: Operation) -> nn.Conv2d | nn.Linear:
+    part = network.parts[operation.name]
+    assert isinstance(part, nn.Conv2d | nn.Linear)
+    return part
 
 
 def _fold(network: Network, norm: Operation) -> None:

@@ -52,6 +52,9 @@ OTHERS: dict[str, Any] = {
     "junction_activation": False,
     "num_plain_convolutions": 2,
     "pool": "average",
+    "batch_norm_momentum": 0.6,
+    "batch_norm_scale": 0.3,
+    "pool_before_activation": True,
     "percentile": 20.0,
     "spike_norm_time_steps": 3,
     "equal_thresholds": False,
@@ -91,6 +94,7 @@ OTHERS: dict[str, Any] = {
 ON: list[tuple[Any, dict[str, Any], set[str]]] = [
     (ann, {}, {"pool"}),
     (ann, {"activation": "qcfs", "crop_padding": 1}, {"qcfs_levels", "crop_padding_mode"}),
+    (ann, {"batch_norm": True}, {"batch_norm_momentum", "batch_norm_scale", "pool_before_activation"}),
     (ann, {"layout": "resnet20"}, {"junction_activation", "num_plain_convolutions"}),
     (ann, {"prune": "l1"}, {"prune_fraction", "prune_schedule", "prune_epochs"}),
     (ann, {"prune": "l1", "prune_schedule": "once"}, {"prune_fraction", "prune_schedule"}),
@@ -117,6 +121,8 @@ ON: list[tuple[Any, dict[str, Any], set[str]]] = [
         {"pretrain_epochs": 1, "schedule": "step", "lr_milestones": "1.5"},
         {"pretrain_lr", "pretrain_activation", "pretrain_precision", "lr_milestones", "lr_factor"},
     ),
+    (bitnet, {"pretrain_epochs": 1}, {"batch_norm_momentum", "batch_norm_scale", "pool_before_activation"}),
+    (bitnet, {"normalisation": "batch_norm"}, {"batch_norm_momentum"}),
     (bitnet, {}, {"initial_hidden_bias", "initial_output_bias", "initial_output_scale", "normalisation", "drive_std"}),
     (bitnet, dict(bitnet.PUBLISHED), {"normalisation"}),
     (bitnet, {"prune": "activation"}, {"prune_fraction", "prune_schedule", "prune_epochs"}),
@@ -207,6 +213,7 @@ def test_every_inactive_field_is_also_tried_in_use() -> None:
         }
         active = {name for t, _, names in ON if t is trainable for name in names}
         shared_with_ann = {"junction_activation", "num_plain_convolutions", "prune_fraction", "prune_schedule", "prune_epochs"}
+        shared_with_ann |= {"batch_norm_momentum", "batch_norm_scale", "pool_before_activation"}
         missing = inactive - active - {"eval_time_steps"} - (shared_with_ann if trainable is converted_snn else set())
         assert missing == set()
 

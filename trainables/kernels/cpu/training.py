@@ -15,7 +15,7 @@ from trainables.kernels.cpu.compiled.first_layer import image_gradient
 from trainables.kernels.cpu.compiled.group_means import Groups, sum_words
 from trainables.kernels.cpu.evaluation import EventDrivenEvaluator, in_threads, kind_of
 from trainables.kernels.cpu.memory_limits import EXACT_BYTES, GROUPED_BYTES
-from trainables.kernels.cpu.weights import LayerWeights, add_image_gradient, add_weight_gradient, array
+from trainables.kernels.cpu.weights import LayerWeights, add_bias_gradient, add_image_gradient, add_weight_gradient, array
 from trainables.kernels.cpu.workspace import TrainingWorkspace
 from trainables.kernels.interface import LossOf, OutputsOf
 from trainables.networks.collapsed import TimeGroups, group_sizes
@@ -173,7 +173,9 @@ class EventDrivenTrainer(EventDrivenEvaluator):
             for space in self._whole_spaces():
                 lists, add = space.backward[number], add_weight_gradient if number else add_image_gradient
                 totals = (lists.total, lists.total_bias) if number else (space.first_total, space.first_total_bias)
-                add(of_layer.weight.leaf, *totals, shape)
+                if of_layer.weight.raw.requires_grad:
+                    add(of_layer.weight.leaf, totals[0], shape)
+                add_bias_gradient(shape, totals[1])
                 for total in totals:
                     total[:] = 0
             of_layer.weight.pass_gradient_on()

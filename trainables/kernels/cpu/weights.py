@@ -102,8 +102,8 @@ def _rows(layer: Layer, name: str, weights: Array, *, taps: int) -> Array:
     return rows
 
 
-def add_weight_gradient(weight: Tensor, total: Array, total_bias: Array, shape: Shape) -> None:
-    """Add what ``backward.weight_gradient`` has summed up, over all spikes, to the gradients of a layer's ``weight`` and bias.
+def add_weight_gradient(weight: Tensor, total: Array, shape: Shape) -> None:
+    """Add what ``backward.weight_gradient`` has summed up, over all spikes, to the gradient of a layer's ``weight``.
 
     ``total`` is divided in place by how many spikes an input is the mean of.
     """
@@ -114,20 +114,19 @@ def add_weight_gradient(weight: Tensor, total: Array, total_bias: Array, shape: 
         some = grad_OCP[:, number * lanes : (number + 1) * lanes]
         summed_OPC = total[:, number].reshape(shape.outputs, -1, lanes)[..., : some.shape[1]]
         some += summed_OPC.swapaxes(1, 2)
-    _add_to_bias(shape, total_bias)
 
 
-def add_image_gradient(weight: Tensor, total: Array, total_bias: Array, shape: Shape) -> None:
-    """Add what ``first_layer.image_gradient`` has summed up to the gradients of the first layer's ``weight`` and bias."""
+def add_image_gradient(weight: Tensor, total: Array, shape: Shape) -> None:
+    """Add what ``first_layer.image_gradient`` has summed up to the gradient of the first layer's ``weight``."""
     grad_OP = _grad_of(weight).reshape(shape.outputs, -1)
     grad_OP += total.reshape(len(total), -1)[:, : shape.outputs].T
-    _add_to_bias(shape, total_bias.reshape(-1)[: shape.outputs])
 
 
-def _add_to_bias(shape: Shape, summed_O: Array) -> None:
+def add_bias_gradient(shape: Shape, total: Array) -> None:
+    """Add what has been summed up for every output of a layer to the gradient of its bias, if it has one."""
     if shape.layer.synapses.bias is not None:
         grad_O = _grad_of(shape.layer.synapses.bias)
-        grad_O += summed_O
+        grad_O += total.reshape(-1)[: shape.outputs]
 
 
 def _grad_of(parameter: Tensor) -> Array:
