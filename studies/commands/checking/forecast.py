@@ -7,11 +7,13 @@ them by their operations. What a search will propose is not known; random config
 """
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import random
 import resource
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ from studies.own_packages import safe_children
 from studies.run_record import ACCURACY
 from trainables.costs.footprint import Footprint
 from trainables.data.datasets import default_data_folder, prepare
+from trainables.training.configs import identity_field_names
 
 POWER = 0.8
 FEWEST_FOR_ONE_CONTRAST = 6
@@ -268,7 +271,7 @@ def sensitivity(study: Study) -> Sensitivity | None:
     num_contrasts = sum((domain.num_values() or 1) - 1 for domain in domains)
     sd, source = _sd_of_differences(study)
     averaged = 1
-    if study.design in FACTORIAL and source != MEASURED:  # what is measured is of averages already
+    if study.design in FACTORIAL and not source.startswith(MEASURED):  # what is measured is of averages already
         most_levels = max(domain.num_values() or 1 for domain in domains)
         averaged = max(1, len(study.cells) // most_levels)
     effect = smallest_effect(len(study.seeds), num_contrasts, sd or 1.0, power=POWER, num_cells_averaged=averaged)
@@ -288,7 +291,24 @@ def _sd_of_differences(study: Study) -> tuple[float | None, str]:
     except NoStudyError:
         return None, "not known"
     measured = pooled_difference_sd(paired_differences(level_cells(recorded.study, recorded.runs), ACCURACY))
-    return measured, MEASURED if measured is not None else "not known"
+    if measured is None:
+        return None, "not known"
+    differing = _settings_that_differed(study, [run.config for run in recorded.runs if run.config and run.status == "FINISHED"])
+    return measured, MEASURED + (f", which had {', '.join(differing)}" if differing else "")
+
+
+def _settings_that_differed(study: Study, configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The settings of finished runs, as ``name: value``, that no run of the study would have now; factors are left out."""
+    now = study.binder.configuration(study.baseline).config
+    tuning = study.content.tuning
+    varied = {factor.name for factor in study.space.factors} | {*(tuning.parameters if tuning else ())}
+    names = identity_field_names(type(now)) - varied
+    found: dict[str, set[str]] = defaultdict(set)
+    for config in configs:
+        for name in names & config.keys():
+            if config[name] != getattr(now, name):
+                found[name].add(json.dumps(config[name]))
+    return [f"{name}: {' or '.join(sorted(values))}" for name, values in sorted(found.items())]
 
 
 def warnings(study: Study, forecast: Forecast | None, found: Sensitivity | None) -> Sequence[str]:

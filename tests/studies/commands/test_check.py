@@ -151,6 +151,9 @@ def test_a_measured_standard_deviation(surface_study: Path) -> None:
     assert found
     assert found.source == "measured on the runs of this study so far"
     assert found.sd_of_differences == pytest.approx(0.01 * math.sqrt(2), rel=0.35)
+    other = sensitivity(load_study(str(surface_study), ["config.noise=0.02"]))
+    assert other
+    assert other.source == "measured on the runs of this study so far, which had noise: 0.01"
 
 
 def test_a_search_is_forecast_by_a_sample(tmp_path: Path) -> None:
