@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from trainables.spiking.surrogates import LONG_AGO, Surrogate, spike
 
@@ -165,7 +166,7 @@ class SpikingNeuron(nn.Module):
         self, surrogate: Surrogate, drive_TBN: Tensor, time_steps: int, membrane_potential: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The equations step by step, for autograd."""
-        p_TBN = drive_TBN.clamp(0, 1) if self.model.integrate == "clamped" else drive_TBN
+        p_TBN = functional.hardtanh(drive_TBN, 0.0, 1.0) if self.model.integrate == "clamped" else drive_TBN  # see ClampedReLU
         spikes_TBN = []
         last_spike = torch.full_like(p_TBN[0], LONG_AGO)
         for t, p in enumerate(p_TBN.expand(time_steps, *p_TBN.shape[1:])):
