@@ -36,6 +36,7 @@ from trainables.training.epochs.judging import some_training_inputs
 from trainables.training.files import Location
 from trainables.training.loop import fit
 from trainables.training.losses import cross_entropy_of_logits
+from trainables.training.optimisation.optimisers import muon_problems
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning
 from trainables.training.task import Prepared, Task
@@ -177,7 +178,10 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
     wrong = list(config.problems(image_shape))
     yield from wrong
     if not wrong:
-        yield from network_problems(config, config.input_shape(image_shape))
+        wrong = list(network_problems(config, config.input_shape(image_shape)))
+        yield from wrong
+    if not wrong:
+        yield from muon_problems(config, lambda: build(config, config.input_shape(image_shape), num_classes=2))
 
 
 def network_problems(config: AnalogueNetwork, input_shape: ImageShape) -> Iterator[RuleError]:

@@ -45,6 +45,7 @@ from trainables.training.epochs.judging import some_training_batches, some_train
 from trainables.training.files import Location
 from trainables.training.loop import fit
 from trainables.training.losses import Loss, divergence_from_teacher, loss_of_outputs
+from trainables.training.optimisation.optimisers import muon_problems
 from trainables.training.pretraining import fit_output_to_labels, trained_source_network
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems, resolved_rate_target
@@ -291,6 +292,7 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
         else:
             build_it = partial(build, config, config.input_shape(image_shape), num_classes=2)
             yield from rate_target_problems(config, build_it)
+            yield from muon_problems(config, build_it)
             if config.starting_normalisation() == "weight_standardisation":
                 yield from standardisation_problems(config.layout, config.feature_scale, config.input_shape(image_shape))
     if config.eval_time_steps is not None and config.eval_time_steps < config.time_steps:

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -44,6 +45,7 @@ from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location
 from trainables.training.loop import fit
 from trainables.training.losses import loss_of_outputs
+from trainables.training.optimisation.optimisers import muon_problems
 from trainables.training.pretraining import trained_source_network
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems, resolved_rate_target
@@ -208,7 +210,9 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
         wrong = list(ann.network_problems(config, config.input_shape(image_shape)))
         yield from wrong
     if not wrong:
-        yield from rate_target_problems(config, lambda: _build(config, image_shape, num_classes=2))
+        build_it = partial(_build, config, image_shape, num_classes=2)
+        yield from rate_target_problems(config, build_it)
+        yield from muon_problems(config, build_it)
     if config.eval_time_steps is not None and config.eval_time_steps < config.time_steps:
         yield RuleError(f"eval_time_steps must be at least time_steps ({config.time_steps})", field="eval_time_steps")
     if config.readout == "membrane" and config.ties != Config.ties:

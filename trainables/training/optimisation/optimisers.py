@@ -1,6 +1,6 @@
 """The optimisers of a network: PyTorch's own, all with the rates of one schedule."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from trainables.networks.drive_normalisation import raw_weight, standardisation_of
 from trainables.networks.network import NORMS, SYNAPSES, Network
+from trainables.networks.rules import RuleError
 from trainables.training.optimisation.schedules import MOMENTUM, Rates
 from trainables.training.recipe_parts.optimisation_fields import OptimisationFields
 
@@ -118,6 +119,17 @@ def hidden_weights(network: Network) -> list[nn.Parameter]:
     layers = [network.parts[operation.name] for operation in network.operations_of(*SYNAPSES)][1:-1]
     weights = (raw_weight(layer) for layer in layers if isinstance(layer, nn.Conv2d | nn.Linear))
     return [weight for weight in weights if isinstance(weight, nn.Parameter) and weight.requires_grad]
+
+
+def muon_problems(config: OptimisationFields, build: Callable[[], Network]) -> Iterator[RuleError]:
+    """The rule that ``optimizer`` breaks for the network that ``build`` makes."""
+    if config.optimizer != "muon":
+        return
+    with torch.device("meta"):
+        network = build()
+    if not hidden_weights(network):
+        rule = "optimizer must be adamw or sgd where there is no layer between the first and the output layer, which muon is for"
+        yield RuleError(rule, repair="write optimizer: adamw, or a layout of two layers or more", field="optimizer")
 
 
 def shifts_and_scales(network: Network) -> Iterator[nn.Parameter]:
