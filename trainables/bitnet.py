@@ -1,5 +1,6 @@
-"""BITnet: a convolutional network of bddi neurons, trained in the spiking domain (P. Reddy, README of the BITnet repository); bddi
-is its author's name for an integrate-and-fire neuron whose drive is clamped to [0, 1] and that keeps what is above the threshold.
+"""BITnet: a convolutional network of bddi neurons, trained in the spiking domain (P. Reddy, README of the BITnet repository).
+bddi is its author's name for an integrate-and-fire neuron whose drive is clamped to [0, 1] and that keeps what is above the
+threshold.
 """
 
 import dataclasses
