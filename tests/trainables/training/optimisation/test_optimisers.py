@@ -108,7 +108,7 @@ def test_muon_is_pytorchs_for_hidden_layers() -> None:
             matrix.grad = weight.grad.reshape(matrix.shape)
         (muon.param_groups[0]["lr"], muon.param_groups[0]["momentum"]) = rates
         adamw.param_groups[0].update(lr=rates.lr, betas=(rates.momentum, 0.999))
-        muon.step()
+        muon.step()  # type: ignore[no-untyped-call]
         adamw.step()
     with torch.no_grad():
         for weight, matrix in zip(hidden, matrices, strict=True):
@@ -120,7 +120,7 @@ def test_muon_takes_weights_in_any_order_of_memory() -> None:
     """Weights whose channels lie last in memory take the same steps but for rounding, as do those moved after the start."""
     config = ann.Config(layout="4 6 8", optimizer="muon", lr=0.02)
     expected = trained(config, network_of(config))
-    last = network_of(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    last = network_of(config).to(memory_format=torch.channels_last)
     moved = network_of(config)
     optimiser = Optimiser(config, moved)
     for parameter in moved.parameters():
