@@ -29,6 +29,7 @@ from trainables.conversion.thresholds import Balance, activation_scales, layers_
 from trainables.costs.footprint import Footprint, footprint_of
 from trainables.costs.timing import Timing, timing_of
 from trainables.data.datasets import Dataset, Splits
+from trainables.data.encodings import Encoding
 from trainables.data.randomness import generator_for
 from trainables.networks.layered import initialise_analogue
 from trainables.networks.layouts import ImageShape, has_pools
@@ -49,7 +50,7 @@ from trainables.training.optimisation.optimisers import muon_problems
 from trainables.training.pretraining import trained_source_network
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems, resolved_rate_target
-from trainables.training.task import Encoding, Prepared, Task
+from trainables.training.task import Prepared, Task
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "Data norm": {"balance": "max", "reset": "soft", "encoding": "constant"},

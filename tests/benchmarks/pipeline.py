@@ -6,7 +6,8 @@
 
 *loader*: an epoch's batches are gathered, downscaled, augmented and normalised, as the trainer does it, without any training;
 against ``Trainer.train_epoch`` of the fastest networks that are shipped, which does the same and trains. Batches are made between
-steps and none in advance, so that a loader's share of an epoch is what the trainer waits. ``images_per_s_without_pixels`` is what
+steps and none in advance, so that a loader's share of an epoch is what the trainer waits. Every network is there with all parts
+of augmentation, too. ``images_per_s_without_pixels`` is what
 draws and calls alone allow: on a GPU, where images lie on it, all else is its own work.
 Floor: every byte of an image read once. Acceptance: a share of at most 5 %.
 
@@ -39,9 +40,9 @@ from tests.benchmarks import converted_evaluation
 from trainables import ann, bitnet
 from trainables.data.augmentation import training_batch
 from trainables.data.datasets import Dataset, Splits, default_data_folder, prepare
+from trainables.data.encodings import inputs_of
 from trainables.data.randomness import generator_for
 from trainables.networks.network import Network
-from trainables.training.epochs.judging import encode
 from trainables.training.loop import Trainer, batch_sizes, splits_of
 from trainables.training.recipe import Recipe
 from trainables.training.task import Task
@@ -59,6 +60,17 @@ LOADED: Mapping[str, Any] = {
     ),
     "BITnet6's ANN at 0.125, CIFAR-10": ann.Config(**AUGMENTED, layout=SIX_LAYERS, feature_scale=0.125),
     "VGG-11 ANN at 0.125, CIFAR-10": ann.Config(**AUGMENTED, layout="vgg11", feature_scale=0.125),
+}
+EVERYTHING: Mapping[str, Any] = {
+    "flip": "alternating",
+    "crop_padding": 2,
+    "crop_padding_mode": "reflect",
+    "trivial_augment": True,
+    "cutout": 4,
+    "random_erasing": 0.25,
+    "mixup": 0.2,
+    "cutmix": 1.0,
+    "label_smoothing": 0.1,
 }
 STEPPED: Mapping[str, ann.Config] = {
     "vgg11": ann.Config(**CIFAR10, layout="vgg11", feature_scale=0.125),
@@ -91,7 +103,8 @@ def measure(only: str | None, num_threads: int, *, short: bool) -> dict[str, dic
     clock = time.process_time if num_threads == 1 else time.perf_counter
     results = {}
     if only in (None, "loader"):
-        results["loader"] = loader(LOADED, clock, turns=5 if short else 11)
+        augmented = {f"{name}, all augmentation": replace(config, **EVERYTHING) for name, config in LOADED.items()}
+        results["loader"] = loader({**LOADED, **augmented}, clock, turns=5 if short else 11)
     if only in (None, "step"):
         results["step"] = step(STEPPED, clock, turns=21 if short else 81)
     if only in (None, "conversion"):
@@ -142,9 +155,9 @@ def loader(configs: Mapping[str, Any], clock: Callable[[], float], turns: int) -
 def loaded(it: Trained, clock: Callable[[], float], turns: int) -> dict[str, Any]:
     """Images per second of one network's loader, and of its trainer, and the loader's share."""
     without_pixels = replace(
-        it.splits, train=replace(it.splits.train, images=it.splits.train.images[:, :1, :1], image_downscale=1)
+        it.splits, train=replace(it.splits.train, images=it.splits.train.images[:, :3, :3], image_downscale=1)
     )
-    without_pixels = replace(without_pixels, mean=it.splits.mean[:, :1, :1])
+    without_pixels = replace(without_pixels, mean=it.splits.mean[:, :3, :3])
     epochs: dict[str, Epoch] = {
         "loader": lambda epoch: load_epoch(it.task, it.recipe, it.splits, epoch),
         "trainer": it.trainer.train_epoch,
@@ -168,9 +181,9 @@ def load_epoch(task: Task, recipe: Recipe, splits: Splits, epoch: int) -> None:
     order = torch.randperm(len(train), generator=generator_for(task.seed, "shuffle", epoch))
     for batch, positions in enumerate(torch.split(order, batch_sizes(train, recipe))):
         images_BCHW, _, indices_B = training_batch(
-            splits, positions, recipe.augmentation(), seed=task.seed, epoch=epoch, batch=batch
+            splits, positions, recipe.augmentation(), task.encoding, seed=task.seed, epoch=epoch, batch=batch
         )
-        encode(task.encoding, splits, images_BCHW, indices_B, task.seed, "train", epoch)(0, 1)
+        inputs_of(task.encoding, images_BCHW, indices_B, task.seed, "train", epoch)(0, 1)
 
 
 def step(configs: Mapping[str, ann.Config], clock: Callable[[], float], turns: int) -> dict[str, Any]:

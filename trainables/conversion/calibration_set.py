@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from trainables.data.datasets import Splits
+from trainables.data.encodings import Encoding
 from trainables.data.randomness import generator_for
 from trainables.networks.network import Inputs, Network
 from trainables.training.epochs.judging import encode, size_of_parts
-from trainables.training.task import Encoding
 
 BATCH_SIZE = 64
 

@@ -1,8 +1,7 @@
 """What a batch of training images becomes before a network sees it: other views of the images, drawn anew in every epoch.
 
 Every draw comes from ``generator_for``, named by the replicate's seed, the purpose, the epoch and the batch: the same on
-every device and after a resume, and none changes when another part of the augmentation is switched on or off. Images stay
-uint8 and channels last in memory.
+every device and after a resume, and those of one part do not change when another is switched on or off.
 """
 
 import functools
@@ -14,8 +13,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainables.data.datasets import Splits
-from trainables.data.label_mixing import smoothed
+from trainables.data.encodings import Encoding, normalised
+from trainables.data.erasing import erase, rectangles, squares
+from trainables.data.label_mixing import mix, smoothed
 from trainables.data.randomness import generator_for
+from trainables.data.trivial_augment import draw, trivial_augment
 
 Flip = bool | Literal["alternating"]
 PaddingMode = Literal["zeros", "reflect"]
@@ -26,50 +28,79 @@ NUM_SIDES = 2**16
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What is done to training images and their labels, in this order; see the fields of the same names in a config."""
+    """What is done to training images and their targets, in this order; see the fields of the same names in a config."""
 
     crop_padding: int = 0
     crop_padding_mode: PaddingMode = "zeros"
     flip: Flip = False
+    trivial_augment: bool = False
+    cutout: int = 0
+    random_erasing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
     label_smoothing: float = 0.0
 
 
 def training_batch(
-    splits: Splits, positions: Tensor, augmentation: Augmentation, *, seed: int, epoch: int, batch: int
+    splits: Splits, positions: Tensor, augmentation: Augmentation, encoding: Encoding, *, seed: int, epoch: int, batch: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A batch as it is trained on: augmented images ``[B, C, H, W]``, targets, and indices in the data set ``[B]``.
 
-    The targets are labels ``[B]``, or the share of every class ``[B, classes]`` where these are not all 0 and 1.
+    The images are normalised for their encoding. The targets are labels ``[B]``, or the share of every class ``[B, classes]``
+    where these are not all 0 and 1.
     """
-    images_BCHW, labels_B, indices_B = splits.train.batch(positions)
+    images_BCHW, targets, indices_B = splits.train.batch(positions)
     images_BCHW = augment(images_BCHW, indices_B, augmentation, seed=seed, epoch=epoch, batch=batch)
-    targets = labels_B
+    images_BCHW = normalised(encoding, splits, images_BCHW)
+    num_images, map_size = len(images_BCHW), (images_BCHW.shape[2], images_BCHW.shape[3])
+    if augmentation.cutout:
+        generator = generator_for(seed, "cutout", epoch, batch)
+        images_BCHW = erase(images_BCHW, squares(num_images, augmentation.cutout, map_size, generator))
+    if augmentation.random_erasing:
+        generator = generator_for(seed, "random erasing", epoch, batch)
+        images_BCHW = erase(images_BCHW, rectangles(num_images, augmentation.random_erasing, map_size, generator))
+    if augmentation.mixup or augmentation.cutmix:
+        images_BCHW, targets = mix(
+            images_BCHW,
+            targets,
+            splits.num_classes,
+            mixup=augmentation.mixup,
+            cutmix=augmentation.cutmix,
+            names=(seed, "mix", epoch, batch),
+        )
     if augmentation.label_smoothing:
         targets = smoothed(targets, splits.num_classes, augmentation.label_smoothing)
     return images_BCHW, targets, indices_B
 
 
 def augment(images_BCHW: Tensor, indices_B: Tensor, augmentation: Augmentation, *, seed: int, epoch: int, batch: int) -> Tensor:
-    """Crop each of the uint8 images at a random place of its padded self, and flip some of them left to right.
+    """The uint8 images cropped, mirrored and changed by TrivialAugment, channels last in memory.
 
     ``indices_B`` says which images of the data set they are. The draws come from the CPU whatever the device.
     """
     flip, padding = augmentation.flip, augmentation.crop_padding
-    if not (flip or padding):
-        return images_BCHW
-    generator = generator_for(seed, "augment", epoch, batch)
     num_images = len(images_BCHW)
-    flipped_B = torch.rand(num_images, generator=generator) < 0.5 if flip is True else None
-    if flip == "alternating":
-        flipped_B = _other_sides(indices_B.cpu(), seed, epoch)
-    if padding:
-        offsets_2B = torch.randint(0, 2 * padding + 1, (2, num_images, 1), generator=generator)[..., 0]
-        images_BCHW = _crop(images_BCHW, padding, offsets_2B, augmentation.crop_padding_mode)
-    if flipped_B is not None:
-        both_BCHW = torch.cat([images_BCHW, images_BCHW.flip(3)])
-        chosen_B = torch.arange(num_images) + num_images * flipped_B
-        images_BCHW = both_BCHW.index_select(0, chosen_B.to(images_BCHW.device))
+    if flip or padding:
+        generator = generator_for(seed, "augment", epoch, batch)
+        flipped_B = torch.rand(num_images, generator=generator) < 0.5 if flip is True else None
+        if flip == "alternating":
+            flipped_B = _other_sides(indices_B.cpu(), seed, epoch)
+        if padding:
+            offsets_2B = torch.randint(0, 2 * padding + 1, (2, num_images, 1), generator=generator)[..., 0]
+            images_BCHW = _crop(images_BCHW, padding, offsets_2B, augmentation.crop_padding_mode)
+        if flipped_B is not None:
+            images_BCHW = _flip(images_BCHW, flipped_B)
+    if augmentation.trivial_augment:
+        images_BCHW = trivial_augment(images_BCHW, draw(num_images, generator_for(seed, "trivial augment", epoch, batch)))
     return images_BCHW
+
+
+def _flip(images_BCHW: Tensor, flipped_B: Tensor) -> Tensor:
+    """Some of the images mirrored left to right; a copy of all, mirrored, from which they are chosen, takes least time."""
+    images_BHWC = images_BCHW.permute(0, 2, 3, 1)
+    both_BHWC = torch.cat([images_BHWC, images_BHWC.flip(2)])
+    chosen_B = torch.arange(len(images_BHWC)) + len(images_BHWC) * flipped_B
+    return both_BHWC.index_select(0, chosen_B.to(images_BCHW.device)).permute(0, 3, 1, 2)
 
 
 def _other_sides(indices_B: Tensor, seed: int, epoch: int) -> Tensor:

@@ -1,9 +1,15 @@
 """How an image becomes the input of T time steps."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+from trainables.data.normalisation import Normalisation
 from trainables.data.randomness import generator_for
+
+Encoding = Literal["constant", "poisson"]
+"""The normalised image itself at every time step, or random spikes of it."""
 
 
 class ConstantCurrent:
@@ -54,3 +60,15 @@ class SignedPoisson:
         shape = (length, *self._images_BCHW.shape[1:])
         draws = torch.stack([torch.rand(shape, generator=generator) for generator in self._generators], dim=1)
         return self._images_BCHW.sign() * (draws.to(self._images_BCHW.device) <= self._images_BCHW.abs())
+
+
+def normalised(encoding: Encoding, normalisation: Normalisation, images_BCHW: Tensor) -> Tensor:
+    """uint8 images as an encoding takes them, float32 and contiguous: of mean 0, and if they are not spikes of deviation 1."""
+    return normalisation.centre(images_BCHW) if encoding == "poisson" else normalisation.normalise(images_BCHW)
+
+
+def inputs_of(encoding: Encoding, images_BCHW: Tensor, indices_B: Tensor, *names: int | str) -> ConstantCurrent | SignedPoisson:
+    """What a network is shown for such images; indices and ``names`` tell random draws apart."""
+    if encoding == "poisson":
+        return SignedPoisson(images_BCHW, indices_B, *names)
+    return ConstantCurrent(images_BCHW)

@@ -18,11 +18,12 @@ class Normalisation:
 
     def centre(self, images_BCHW: Tensor) -> Tensor:
         """uint8 images as float32 of mean 0, contiguous; values in [-1, 1]."""
-        return images_BCHW.to(torch.float32, memory_format=torch.contiguous_format) / 255 - self.mean
+        pixels_BCHW = images_BCHW.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+        return pixels_BCHW.div_(255).sub_(self.mean)
 
     def normalise(self, images_BCHW: Tensor) -> Tensor:
         """uint8 images as float32 of mean 0 and standard deviation 1."""
-        return self.centre(images_BCHW) / self.std
+        return self.centre(images_BCHW).div_(self.std)
 
 
 def downscale(images_BCHW: Tensor, block: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from trainables.data.augmentation import training_batch
 from trainables.data.datasets import Splits
+from trainables.data.encodings import inputs_of
 from trainables.data.randomness import generator_for
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import ONE_AT_A_TIME, SYNAPSES, Network
@@ -21,7 +22,6 @@ from trainables.networks.shapes import operation_shapes
 from trainables.spiking.costs import dense_operations
 from trainables.spiking.neurons import SpikingNeuron, gradient_mask
 from trainables.training.configs import without_inactive
-from trainables.training.epochs.judging import encode
 from trainables.training.recipe import Recipe
 from trainables.training.recipe_parts.optimisation_fields import OptimisationFields
 from trainables.training.regularisers import Pruning, SpikeRegularisers
@@ -151,13 +151,15 @@ def first_batch(task: Task, recipe: Recipe, splits: Splits, num_images: int) -> 
 
 def _first_batch(task: Task, recipe: Recipe, splits: Splits, num_images: int) -> FirstBatch:
     order = torch.randperm(len(splits.train), generator=generator_for(task.seed, "shuffle", 1))[:num_images]
-    images_BCHW, targets, indices_B = training_batch(splits, order, recipe.augmentation(), seed=task.seed, epoch=1, batch=0)
+    images_BCHW, targets, indices_B = training_batch(
+        splits, order, recipe.augmentation(), task.encoding, seed=task.seed, epoch=1, batch=0
+    )
     network = task.build()
     task.prepare(network, dataclasses.replace(splits, train=dataclasses.replace(splits.train, indices=indices_B)))
     network.train()
     synapses = _synapses(network)
     record = _Record(network, list(synapses.values())[-1][-1], len(targets))
-    inputs = encode(task.encoding, splits, images_BCHW, indices_B, task.seed, "train", 1)
+    inputs = inputs_of(task.encoding, images_BCHW, indices_B, task.seed, "train", 1)
     readout, steps = Readout(network, task.ties), task.time_steps
     drive_TBK = forward_torch(network, inputs(0, steps), steps, task.time_groups, precision=task.precision, until=readout.until)
     outputs_TBK = readout.outputs(drive_TBK, steps, task.time_groups)

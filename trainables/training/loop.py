@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trainables.data.augmentation import training_batch
 from trainables.data.datasets import Dataset, Split, Splits, split
+from trainables.data.encodings import inputs_of
 from trainables.data.label_mixing import likeliest
 from trainables.data.randomness import generator_for
 from trainables.kernels.choice import evaluator_for, trainer_for
@@ -23,7 +24,7 @@ from trainables.spiking.costs import ENERGY_MODEL
 from trainables.training.checkpoints import CheckpointFolder, trained_once
 from trainables.training.device_facts import machine_facts
 from trainables.training.epoch_report import EpochReport, TrainingError
-from trainables.training.epochs.judging import encode, judge, judge_on_test
+from trainables.training.epochs.judging import judge, judge_on_test
 from trainables.training.files import Location
 from trainables.training.memory_peak import MemoryPeak
 from trainables.training.optimisation.averaging import average_of
@@ -250,8 +251,8 @@ class Trainer:
 
     def step(self, epoch: int, batch: int, positions: Tensor, time_steps: int) -> tuple[Tensor, Tensor]:
         """One optimiser step on the training images at these positions: their mean loss, and how many were right."""
-        augmentation = self._recipe.augmentation()
-        whole = training_batch(self._splits, positions, augmentation, seed=self._task.seed, epoch=epoch, batch=batch)
+        task, augmentation = self._task, self._recipe.augmentation()
+        whole = training_batch(self._splits, positions, augmentation, task.encoding, seed=task.seed, epoch=epoch, batch=batch)
         self._optimiser.zero_grad()
         if (num_parts := self._num_parts(len(positions))) == 1:
             total_loss, num_correct = self._add_gradients(epoch, time_steps, *whole, share=1.0)
@@ -278,7 +279,7 @@ class Trainer:
         self, epoch: int, time_steps: int, images_BCHW: Tensor, targets: Tensor, indices_B: Tensor, *, share: float
     ) -> tuple[Tensor, Tensor]:
         """Run a part of a batch forward and backward: its share of the loss, and how many were right."""
-        inputs = encode(self._task.encoding, self._splits, images_BCHW, indices_B, self._task.seed, "train", epoch)
+        inputs = inputs_of(self._task.encoding, images_BCHW, indices_B, self._task.seed, "train", epoch)
         outputs_of = partial(self._readout.outputs, time_steps=time_steps, groups=self._task.time_groups)
         loss_of = self._loss_of(inputs, targets)
         if trainer := self._trainer_for(time_steps):

@@ -77,6 +77,10 @@ class Recipe(AugmentationFields, OptimisationFields):
             yield RuleError(f"image_downscale must leave at least 1x1 of {height}x{width} images", field="image_downscale")
         else:
             yield from self.augmentation_problems(self.input_shape(image_shape))
+        for name in ("mixup", "cutmix"):
+            if getattr(self, name) and self.batch_size == 1:
+                rule = f"{name} must be 0 where batch_size is 1: an image is mixed with another one of its batch"
+                yield RuleError(rule, repair=f"write {name}: 0, or batch_size: 2", field=name)
         try:
             known = self.device == "auto" or torch.device(self.device).type in ("cpu", "cuda")
         except RuntimeError:

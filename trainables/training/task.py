@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trainables.data.datasets import Splits
+from trainables.data.encodings import Encoding
 from trainables.data.randomness import generator_for
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.network import Network
@@ -17,7 +18,6 @@ from trainables.networks.readout import Ties
 from trainables.training.losses import LossOfOutputs
 from trainables.training.regularisers import Pruning, SpikeRegularisers
 
-Encoding = Literal["constant", "poisson"]
 TrainTimeSteps = Literal["fixed", "mixed", "descending"]
 
 

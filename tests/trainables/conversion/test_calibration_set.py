@@ -10,9 +10,9 @@ from tests.trainables.conversions import SHAPE, converted, random_analogue, rand
 from trainables.conversion import calibration_set as calibration_module
 from trainables.conversion.agreement import agreement
 from trainables.conversion.calibration_set import analogue_activations, calibration_set, spike_counts
-from trainables.data.encodings import ConstantCurrent
+from trainables.data.encodings import ConstantCurrent, Encoding
 from trainables.networks.network import Network
-from trainables.training.task import Encoding, Prepared
+from trainables.training.task import Prepared
 
 LAYERS = ("layer1", "layer2", "layer3")
 

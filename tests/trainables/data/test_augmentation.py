@@ -1,6 +1,8 @@
 """Augmentation: every part by its draws, and as PyTorch's own parts have it."""
 
 import itertools
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.data.augmentation import Augmentation, PaddingMode, augment
+from trainables.data.augmentation import Augmentation, PaddingMode, augment, training_batch
+from trainables.data.datasets import Splits, prepare, split
 from trainables.data.randomness import generator_for
 
 
@@ -18,9 +21,9 @@ def images_of(num_images: int, channels: int, height: int, width: int, *, lowest
     return torch.randint(lowest, 256, (num_images, channels, height, width), dtype=torch.uint8, generator=generator)
 
 
-def augmented(images: Tensor, *, seed: int = 1, epoch: int = 2, batch: int = 3, **parts: object) -> Tensor:
+def augmented(images: Tensor, *, seed: int = 1, epoch: int = 2, batch: int = 3, **parts: Any) -> Tensor:
     indices = torch.arange(len(images))
-    return augment(images, indices, Augmentation(**parts), seed=seed, epoch=epoch, batch=batch)  # type: ignore[arg-type]
+    return augment(images, indices, Augmentation(**parts), seed=seed, epoch=epoch, batch=batch)
 
 
 @given(
@@ -35,6 +38,7 @@ def test_augment_by_its_draws(flip: bool, padding: int, mode: PaddingMode, heigh
     """First it is drawn who is flipped, then every image's row and column: a crop of the padded image, which is then flipped."""
     images = images_of(4, channels, height, width)
     results = augmented(images, flip=flip, crop_padding=padding, crop_padding_mode=mode)
+    assert results.permute(0, 2, 3, 1).is_contiguous() or not (flip or padding)
     draws = generator_for(1, "augment", 2, 3)
     flipped = torch.rand(4, generator=draws) < 0.5 if flip else torch.zeros(4)
     offsets = torch.randint(0, 2 * padding + 1, (2, 4, 1), generator=draws)
@@ -93,3 +97,67 @@ def test_only_the_padding_mode_differs(flip: bool | str) -> None:
     assert torch.equal(zeros[inside], reflected[inside])
     assert 0.5 < inside.float().mean() < 1
     assert (reflected > 0).all()
+
+
+EVERYTHING: dict[str, Any] = {
+    "crop_padding": 2,
+    "crop_padding_mode": "reflect",
+    "flip": "alternating",
+    "trivial_augment": True,
+    "cutout": 3,
+    "random_erasing": 0.5,
+    "mixup": 0.4,
+    "cutmix": 1.0,
+    "label_smoothing": 0.1,
+}
+
+
+def splits_of(tiny_npz: Path, data_folder: Path) -> Splits:
+    return split(
+        prepare(str(tiny_npz), data_folder),
+        validation_fraction=0.25,
+        split_seed=0,
+        num_train_images=None,
+        image_downscale=1,
+        device=torch.device("cpu"),
+    )
+
+
+def batch_of(splits: Splits, *, epoch: int = 1, batch: int = 0, **parts: Any) -> tuple[Tensor, Tensor, Tensor]:
+    augmentation = Augmentation(**parts)
+    return training_batch(splits, torch.arange(20), augmentation, "constant", seed=3, epoch=epoch, batch=batch)
+
+
+def test_a_batch_is_named_by_seed_epoch_and_batch(tiny_npz: Path, data_folder: Path) -> None:
+    """With everything on, the same names give the same batch whatever PyTorch's own generator does, other names another one."""
+    splits = splits_of(tiny_npz, data_folder)
+    torch.manual_seed(0)
+    first = batch_of(splits, **EVERYTHING)
+    torch.manual_seed(1)
+    torch.testing.assert_close(batch_of(splits, **EVERYTHING), first, rtol=0, atol=0)
+    for names in ({"epoch": 2}, {"batch": 1}):
+        assert not torch.equal(batch_of(splits, **names, **EVERYTHING)[0], first[0])
+    images, targets, _ = first
+    assert (images.dtype, images.is_contiguous()) == (torch.float32, True)
+    torch.testing.assert_close(targets.sum(dim=1), torch.ones(20))
+
+
+@pytest.mark.parametrize("part", ["trivial_augment", "cutout", "random_erasing", "label_smoothing"])
+def test_no_part_changes_the_draws_of_another(part: str, tiny_npz: Path, data_folder: Path) -> None:
+    """Without a part, images are cropped, mirrored, changed and erased as with it: most pixels are equal."""
+    splits = splits_of(tiny_npz, data_folder)
+    parts = {**EVERYTHING, "mixup": 0.0, "cutmix": 0.0}
+    with_it, _, _ = batch_of(splits, **parts)
+    without, _, _ = batch_of(splits, **{**parts, part: type(EVERYTHING[part])(0)})
+    assert float((with_it == without).float().mean()) > (0.1 if part == "trivial_augment" else 0.6)
+
+
+def test_what_is_erased_is_the_mean(tiny_npz: Path, data_folder: Path) -> None:
+    """Cutout and random erasing leave 0 behind, exactly, as images are normalised before."""
+    splits = splits_of(tiny_npz, data_folder)
+    plain, _, _ = batch_of(splits)
+    for parts in ({"cutout": 3}, {"random_erasing": 1.0}):
+        erased, _, _ = batch_of(splits, **parts)
+        is_erased = erased != plain
+        assert 0.02 < float(is_erased.float().mean()) < 0.4
+        assert set(erased[is_erased].tolist()) == {0.0}

@@ -93,14 +93,14 @@ def test_a_step_has_the_loss_over_time(backend: str, loss: str, tiny_npz: Path, 
     config = config_of(tiny_npz, backend=backend, loss=loss, readout="potential", pretrain_epochs=0, distillation=0.0)
     dataset = prepare(config.data, data_folder)
     splits = loop.splits_of(config, dataset, torch.device("cpu"))
-    images, labels, _ = training_batch(splits, torch.arange(24), config.augmentation(), seed=0, epoch=1, batch=0)
+    images, labels, _ = training_batch(splits, torch.arange(24), config.augmentation(), "constant", seed=0, epoch=1, batch=0)
 
     def step(changed: bitnet.Config) -> tuple[float, Tensor, Tensor]:
         task = bitnet.task_of(changed, dataset.image_shape, dataset.num_classes)
         network = task.build()
         task.prepare(network, splits)
         with torch.no_grad():
-            drive_TBK, _ = network(splits.normalise(images)[None], changed.time_steps)
+            drive_TBK, _ = network(images[None], changed.time_steps)
         trainer = loop.Trainer(task, changed, network, splits)
         trainer.begin_epoch()
         found, _ = trainer.step(1, 0, torch.arange(24), changed.time_steps)
@@ -164,10 +164,10 @@ def test_a_teacher_is_asked_about_the_same_images(backend: str, num_parts: int, 
         losses.append(float(trainer.step(1, 0, torch.arange(24), 2)[0]))
     outputs, logits = (torch.cat(parts, dim=dim) for parts, dim in zip(zip(*seen, strict=True), (1, 0), strict=True))
     images, _, _ = splits.train.batch(torch.arange(24))
-    shifted, _, _ = training_batch(splits, torch.arange(24), config.augmentation(), seed=3, epoch=1, batch=0)
-    expected = teacher.eval()(splits.normalise(shifted)[None])[0][0]
+    shifted, _, _ = training_batch(splits, torch.arange(24), config.augmentation(), "constant", seed=3, epoch=1, batch=0)
+    expected = teacher.eval()(shifted[None])[0][0]
     torch.testing.assert_close(logits, expected)
-    assert not torch.equal(shifted, images)
+    assert not torch.equal(shifted, splits.normalise(images))
     divergent = float(divergence_from_teacher(outputs, expected.detach(), spiking=True, temperature=2.0))
     assert losses[1] == pytest.approx(0.75 * losses[0] + 0.25 * divergent, rel=1e-5)
     assert divergent > 0.01

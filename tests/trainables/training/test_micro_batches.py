@@ -17,14 +17,17 @@ from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.configs import identity_of
 
 KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "ann": (ann, {"optimizer": "sgd", "flip": True, "prune": "l1"}),
+    "ann": (ann, {"optimizer": "sgd", "flip": True, "prune": "l1", "trivial_augment": True, "cutmix": 1.0}),
     "bitnet, a penalty": (
         bitnet,
         {"time_steps": 4, "spike_penalty": 0.1, "crop_padding": 1, "normalisation": "weight_standardisation"},
     ),
     "bitnet, rate-collapsed": (bitnet, {**bitnet.PUBLISHED, "time_steps": 4, "gradient": "rate_collapsed"}),
     "bitnet, surrogate": (bitnet, {"time_steps": 4, "gradient": "surrogate", "prune": "activation", "prune_epochs": 2}),
-    "converted, Poisson": (converted_snn, {"time_steps": 4, "epochs": 1, "finetune_epochs": 1, "encoding": "poisson"}),
+    "converted, Poisson": (
+        converted_snn,
+        {"time_steps": 4, "epochs": 1, "finetune_epochs": 1, "encoding": "poisson", "mixup": 1.0},
+    ),
 }
 PRETRAINED: dict[str, tuple[Any, dict[str, Any]]] = {
     "bitnet, pretrained": (bitnet, {"time_steps": 20, "epochs": 1, "pretrain_epochs": 1})

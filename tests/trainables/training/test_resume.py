@@ -20,13 +20,23 @@ from trainables.training.configs import identity_of
 from trainables.training.epoch_report import EpochReport
 from trainables.training.files import Location, files_at, inside
 
+AUGMENTED: dict[str, Any] = {
+    "flip": "alternating",
+    "crop_padding_mode": "reflect",
+    "trivial_augment": True,
+    "cutout": 2,
+    "random_erasing": 0.5,
+    "mixup": 0.2,
+    "cutmix": 1.0,
+    "label_smoothing": 0.1,
+}
 KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ann, dropout, batch norm, random pruning": (
         ann,
         {"dropout": 0.2, "batch_norm": True, "optimizer": "sgd", "flip": True, "prune": "random", "prune_epochs": 2},
     ),
     "ann, residual": (ann, {"layout": "resnet20", "feature_scale": 0.125, "dropout": 0.2, "epochs": 2}),
-    "ann, L1 pruning": (ann, {"prune": "l1", "prune_schedule": "cubic"}),
+    "ann, L1 pruning": (ann, {"prune": "l1", "prune_schedule": "cubic", **AUGMENTED}),
     "bitnet, pruning by activation": (
         bitnet,
         {**bitnet.PUBLISHED, "prune": "activation", "prune_epochs": 2, "spike_penalty": 0.01},

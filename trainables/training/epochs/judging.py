@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trainables.data.datasets import Split, Splits
-from trainables.data.encodings import ConstantCurrent, SignedPoisson
+from trainables.data.encodings import Encoding, inputs_of, normalised
 from trainables.data.normalisation import Normalisation
 from trainables.data.randomness import generator_for
 from trainables.kernels.interface import Evaluating
@@ -17,7 +17,7 @@ from trainables.networks.precision import simulate_torch
 from trainables.networks.readout import Readout, Tally
 from trainables.spiking.costs import OperationCounter, footprint_bytes
 from trainables.training.epoch_report import steps_to_within
-from trainables.training.task import Encoding, Task
+from trainables.training.task import Task
 
 EVALUATION_BATCH_SIZE = 64
 ONE_POINT = 0.01
@@ -30,9 +30,7 @@ def size_of_parts(batch_size: int, num_micro_batches: int) -> int:
 
 def encode(encoding: Encoding, normalisation: Normalisation, images_BCHW: Tensor, indices_B: Tensor, *names: int | str) -> Inputs:
     """What a network is shown for uint8 images ``[B, C, H, W]``; indices and ``names`` tell random draws apart."""
-    if encoding == "poisson":
-        return SignedPoisson(normalisation.centre(images_BCHW), indices_B, *names)
-    return ConstantCurrent(normalisation.normalise(images_BCHW))
+    return inputs_of(encoding, normalised(encoding, normalisation, images_BCHW), indices_B, *names)
 
 
 def some_training_inputs(splits: Splits, num_images: int, *names: int | str, num_micro_batches: int) -> Iterator[Inputs]:

@@ -26,6 +26,26 @@ class AugmentationFields:
     crop_padding_mode: PaddingMode = setting("zeros", before="zeros")
     """What images are padded with: zeros, black pixels; or reflect, the image mirrored at its border, which is not repeated."""
 
+    trivial_augment: bool = setting(False, before=False)
+    """Whether every training image is changed by one of TrivialAugment's 14 operations, which is drawn with its strength, anew in
+    every epoch (Müller & Hutter 2021); the wide space, with nearest neighbours, as torchvision has it."""
+
+    cutout: int = setting(0, at_least=0, before=0)
+    """The side in pixels of a square that is erased from every training image, anew in every epoch: its centre may be any pixel,
+    and what is erased gets the mean of the training images (DeVries & Taylor 2017). 0 erases nothing."""
+
+    random_erasing: float = setting(0.0, at_least=0, at_most=1, before=0.0)
+    """The probability with which a random rectangle, 2 to 33 % of a training image, is erased: it gets the mean of the training
+    images (Zhong et al. 2020, as torchvision has it)."""
+
+    mixup: float = setting(0.0, at_least=0, below=1000, before=0.0)
+    """α of MixUp: images and targets of a batch are mixed in pairs, λ x_i + (1 - λ) x_j, with one λ ~ Beta(α, α) for every batch
+    (Zhang et al. 2018). 0 mixes nothing. Where cutmix is above 0 too, one of the two is drawn for every batch."""
+
+    cutmix: float = setting(0.0, at_least=0, below=1000, before=0.0)
+    """α of CutMix: a rectangle, the share 1 - λ of an image, is taken from another one of its batch, and the targets are mixed by
+    their shares of pixels, with one λ ~ Beta(α, α) for every batch (Yun et al. 2019). 0 takes nothing."""
+
     label_smoothing: float = setting(0.0, at_least=0, below=1, before=0.0)
     """ε of label smoothing: the target of an image is 1 - ε for its own class and ε/K for each of the K classes beside, in every
     loss (Szegedy et al. 2016). 0 leaves targets at 0 and 1."""
@@ -40,8 +60,14 @@ class AugmentationFields:
 
     def augmentation_problems(self, input_shape: ImageShape) -> Iterator[RuleError]:
         """The rules that are broken for images of ``input_shape``, as a network sees them."""
-        most = min(input_shape[:2]) - 1
-        if self.crop_padding_mode == "reflect" and self.crop_padding > most:
-            height, width, _ = input_shape
-            rule = f"crop_padding must be at most {most} where crop_padding_mode is reflect and images are {height}x{width}"
-            yield RuleError(rule, repair=f"write crop_padding: {most}, or crop_padding_mode: zeros", field="crop_padding")
+        height, width, channels = input_shape
+        images, shorter = f"{height}x{width}", min(height, width)
+        if self.crop_padding_mode == "reflect" and self.crop_padding >= shorter:
+            rule = f"crop_padding must be at most {shorter - 1} where crop_padding_mode is reflect and images are {images}"
+            yield RuleError(rule, repair=f"write crop_padding: {shorter - 1}, or crop_padding_mode: zeros", field="crop_padding")
+        if self.cutout > shorter:
+            rule = f"cutout must be at most {shorter}, the shorter side of {images} images"
+            yield RuleError(rule, repair=f"write cutout: {max(1, shorter // 2)}", field="cutout")
+        if self.trivial_augment and channels not in (1, 3):
+            rule = f"trivial_augment must be false for images of {channels} channels: its operations are for grey or RGB images"
+            yield RuleError(rule, repair="write trivial_augment: false", field="trivial_augment")

@@ -85,6 +85,9 @@ def test_kernels_and_parts_take_soft_targets(variant: str, tiny_npz: Path, data_
         batch_size=24,
         time_steps=3,
         crop_padding=1,
+        trivial_augment=True,
+        cutout=2,
+        mixup=1.0,
         label_smoothing=0.3,
         device="cpu",
         backend="torch",
@@ -99,7 +102,30 @@ def test_kernels_and_parts_take_soft_targets(variant: str, tiny_npz: Path, data_
         assert other == pytest.approx(loss, rel=1e-5)
         for one, two in zip(grads, other_grads, strict=True):
             torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-5)
-    assert stepped(dataclasses.replace(config, label_smoothing=0.0), data_folder, 1)[0] != pytest.approx(loss, rel=1e-3)
+    for other_config in (dataclasses.replace(config, label_smoothing=0.0), dataclasses.replace(config, mixup=0.0)):
+        assert stepped(other_config, data_folder, 1)[0] != pytest.approx(loss, rel=1e-3)
+
+
+def test_accuracy_counts_the_larger_share(tiny_npz: Path, data_folder: Path) -> None:
+    """In training an answer is right if it is the class with the largest share of the target."""
+    config = bitnet.Config(data=str(tiny_npz), validation_fraction=0.25, layout="4 M 4", device="cpu", mixup=1.0, time_steps=2)
+    dataset = prepare(config.data, data_folder)
+    splits = loop.splits_of(config, dataset, torch.device("cpu"))
+    task = bitnet.task_of(config, dataset.image_shape, dataset.num_classes, 3)
+    network = task.build()
+    task.prepare(network, splits)
+    network.train()
+    for batch in range(6):
+        images, targets, _ = training_batch(
+            splits, torch.arange(24), config.augmentation(), "constant", seed=3, epoch=1, batch=batch
+        )
+        assert ((targets > 0) & (targets < 1)).any()
+        with torch.no_grad():
+            classes = network(images[None], 2)[0].sum(dim=0).argmax(dim=1)
+        trainer = loop.Trainer(task, dataclasses.replace(config, lr=1e-12), network, splits)
+        trainer.begin_epoch()
+        _, num_correct = trainer.step(1, batch, torch.arange(24), 2)
+        assert int(num_correct) == int((classes == targets.argmax(dim=1)).sum())
 
 
 def test_a_batch_has_its_targets(tiny_npz: Path, data_folder: Path) -> None:
@@ -107,7 +133,7 @@ def test_a_batch_has_its_targets(tiny_npz: Path, data_folder: Path) -> None:
     config = bitnet.Config(data=str(tiny_npz), validation_fraction=0.25, device="cpu")
     splits = loop.splits_of(config, prepare(config.data, data_folder), torch.device("cpu"))
     (_, labels, _), (_, shares, _) = (
-        training_batch(splits, torch.arange(9), each.augmentation(), seed=0, epoch=1, batch=0)
+        training_batch(splits, torch.arange(9), each.augmentation(), "constant", seed=0, epoch=1, batch=0)
         for each in (config, dataclasses.replace(config, label_smoothing=0.2))
     )
     assert labels.shape == (9,)
