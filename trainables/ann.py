@@ -98,8 +98,9 @@ class AnalogueLayers:
 
     layout: str = setting("bitnet", canonical=canonical_layout, section="network")
     """The layers, as words: a number is a 3x3 convolution with that many output channels, M a 2x2 max pool, A a 2x2 average
-    pool, S gives the convolution before it stride 2, F256 is a fully connected layer. Or a name: bitnet, bitnet_64px,
-    bitnet_v101, vgg11, vgg13, vgg16, vgg19, resnet18, resnet20, resnet34. The output layer is added automatically."""
+    pool, S gives the convolution before it stride 2, G takes the mean of every channel over its whole map, F256 is a fully
+    connected layer. Or a name: bitnet, bitnet_64px, bitnet_v101, vgg11, vgg13, vgg16, vgg19, resnet18, resnet20, resnet34. The
+    output layer is added automatically."""
 
     feature_scale: float = setting(1.0, above=0, below=1000)
     """A factor for the number of channels of every convolution and the width of every hidden layer; the results are rounded."""

@@ -83,9 +83,9 @@ class Config(Recipe, ann.NetworkParts, SpikeRegularisers, Pruning):
 
     layout: str = setting("64 64 M 128 M 256 512 M", canonical=canonical_layout, section="network")
     """The layers, as words: a number is a 3x3 convolution with that many output channels, M a 2x2 max pool, A a 2x2 average
-    pool, S gives the convolution before it stride 2, F128 is a fully connected layer. Or a name: bitnet, bitnet_64px,
-    bitnet_v101, vgg11, vgg13, vgg16, vgg19. Spiking neurons follow every hidden layer, and an output
-    layer is added automatically; readout says whether it has neurons."""
+    pool, S gives the convolution before it stride 2, G takes the mean of every channel's spikes over its whole map, F128 is a
+    fully connected layer. Or a name: bitnet, bitnet_64px, bitnet_v101, vgg11, vgg13, vgg16, vgg19. Spiking neurons follow every
+    hidden layer, and an output layer is added automatically; readout says whether it has neurons."""
 
     feature_scale: float = setting(1.0, above=0, below=1000)
     """A factor for the number of channels of every convolution and the width of every hidden layer; the results are rounded."""

@@ -1,7 +1,8 @@
 """Where to pool and how: all layouts that put pools behind the convolutions of a network.
 
 A layout is a row of words, like ``"64 64 M 128 M 256 512 M"``: channel counts of convolutions, ``M`` for a max pool, ``A`` for
-an average pool, ``S`` for a strided convolution in a pool's stead. Fully connected layers (``F128``) may end it.
+an average pool, ``S`` for a strided convolution in a pool's stead. ``G``, a global average pool, and fully connected layers
+(``F128``) may end it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ def pool_placements(convolutions: Sequence[str], num_pools: Sequence[int], kinds
     They are in the order of ``num_pools``; of one number those with early pools come first.
 
     Args:
-        convolutions: Channel counts as words, then fully connected layers if there are any; those stay at the end.
+        convolutions: Channel counts as words, then G and fully connected layers if there are any; those stay at the end.
         num_pools: How many pools; 0 is the bare convolutions.
         kinds: The kinds of pools, of ``POOL_KINDS``.
         mixed: Whether the pools of one layout may be of different kinds.
@@ -84,9 +85,11 @@ def _num_convolutions(convolutions: Sequence[str]) -> int:
     words = list(convolutions)
     while words and words[-1].startswith("F"):
         words.pop()
+    if words and words[-1] == "G":
+        words.pop()
     if not words:
         raise RuleError("pools need at least one convolution to stand behind", " ".join(convolutions) or "none")
     for word in words:
         if not (word.isascii() and word.isdigit()):
-            raise RuleError("convolutions must be channel counts, fully connected layers (F128) at the end", repr(word))
+            raise RuleError("convolutions must be channel counts, G and fully connected layers (F128) at the end", repr(word))
     return len(words)

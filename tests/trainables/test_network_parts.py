@@ -11,6 +11,8 @@ from tests.trainables.conversions import NUM_CLASSES, SHAPE, converted, random_a
 from trainables import ann, bitnet, converted_snn
 from trainables.conversion.structure import analogue_counterpart
 from trainables.data.datasets import prepare
+from trainables.kernels.choice import evaluator_for
+from trainables.kernels.interface import BackendRequest
 from trainables.networks.network import NORMS, Network
 from trainables.networks.rewriting import share_weights
 from trainables.spiking.neurons import SpikingNeuron
@@ -190,6 +192,45 @@ def test_a_bitnet_s_whitening_filters_have_the_drive_s_size(tiny_npz: Path, data
         task.prepare(network, splits)
         images, *_ = splits.train.batch(torch.arange(len(splits.train)))
         assert float(network.parts["conv1"](splits.normalise(images)).detach().std()) == pytest.approx(0.4, rel=0.05)
+
+
+@pytest.mark.parametrize("layout", ["6 M 8 G", "6 A 8 A G F5"])
+@pytest.mark.parametrize("per", ["layer", "channel"])
+def test_a_global_pool_is_the_mean_of_a_map(layout: str, per: str) -> None:
+    """An analogue network with G has the weights of channels alone, for images of any size, and gives what a plain linear layer
+    over the whole map gives; the converted one runs on the kernels, as on torch.
+    """
+    network, plain = random_analogue(layout=layout), random_analogue(layout=layout.replace(" G", ""))
+    plain.load_state_dict(network.state_dict() | shared_by_pixels(network, plain))
+    images = torch.randn(1, 20, SHAPE[2], *SHAPE[:2])
+    torch.testing.assert_close(network(images)[0], plain(images)[0], rtol=1e-4, atol=1e-5)
+    assert network(torch.randn(1, 2, SHAPE[2], 15, 11))[0].shape == (1, 2, NUM_CLASSES)
+    calibration = random_calibration()
+    options: dict[str, Any] = {"layout": layout, "per": per, "max_pool": "or", "initial_membrane_potential": 0.5}
+    spiking, _ = converted(network, calibration, **options)
+    inputs = next(calibration.spiking_batches())
+    evaluator, name = evaluator_for(
+        spiking, BackendRequest(wanted="auto", input_map=SHAPE[:2], time_steps=9, constant_input=True)
+    )
+    assert name == "event_driven"
+    assert evaluator is not None
+    drives_TBK = evaluator.drives(inputs(0, 1)[0])
+    torch.testing.assert_close(drives_TBK, run(spiking, inputs, 9)[0], rtol=1e-3, atol=1e-4)
+
+
+def shared_by_pixels(network: Network, plain: Network) -> dict[str, Tensor]:
+    """The weights of the first linear layer of ``network``, for every pixel of the map that ``plain`` flattens."""
+    name, weight = next((key, value) for key, value in network.state_dict().items() if value.dim() == 2)
+    pixels = plain.state_dict()[name].shape[1] // weight.shape[1]
+    return {name: weight.repeat_interleave(pixels, dim=1) / pixels}
+
+
+def test_a_global_pool_dithers_nothing() -> None:
+    """Dithered initial membrane potentials are for the windows of 2x2 pools; a layer that G reads starts at one half."""
+    network = bitnet.build(bitnet.Config(layout="6 M 8 G", initial_membrane_potential="dithered"), (8, 8, 1), 3)
+    (_, pooled), (_, averaged) = network.neurons()
+    assert len(set(pooled.start((6, 8, 8)).flatten().tolist())) == 4
+    assert set(averaged.start((8, 4, 4)).flatten().tolist()) == {0.5}
 
 
 def test_patches_need_pixels() -> None:

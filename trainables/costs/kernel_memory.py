@@ -10,6 +10,8 @@ spike or pass gradients: a half of what they could hold is counted.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from torch import nn
+
 from trainables.kernels.cpu.memory_limits import (
     EVALUATION_BYTES,
     EXACT_BYTES,
@@ -41,6 +43,18 @@ class KernelUse:
 
 
 NO_KERNELS = KernelUse(training=False, evaluation=False)
+
+
+def shared_weight_bytes(network: Network, sizes: Mapping[str, int]) -> int:
+    """What the weights behind a global average pool take more, as every pixel has a row of its own in the kernels' tables."""
+    more = 0
+    for pool in network.operations_of(nn.AdaptiveAvgPool2d):
+        behind = network.operations[network.operations.index(pool) :]
+        linear = next(network.parts[each.name] for each in behind if network.is_a(each, nn.Linear))
+        assert isinstance(linear, nn.Linear)
+        pixels = sizes[pool.inputs[0]] // sizes[pool.name]
+        more += FLOAT * (pixels - 1) * linear.in_features * linear.out_features
+    return more
 
 
 def kernel_bytes(network: Network, sizes: Mapping[str, int], task: Task, *, num_epochs: int) -> int:

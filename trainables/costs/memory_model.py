@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from trainables.costs.kernel_memory import NO_KERNELS, TABLES, KernelUse, kernel_bytes
+from trainables.costs.kernel_memory import NO_KERNELS, TABLES, KernelUse, kernel_bytes, shared_weight_bytes
 from trainables.networks.activations import QCFS, ClampedReLU
 from trainables.networks.collapsed import group_sizes
 from trainables.networks.drive_normalisation import standardisation_of
@@ -138,7 +138,8 @@ def _peaks(
     evaluation = _evaluation(network, sizes, task, size_of_parts(EVALUATION_BATCH_SIZE, num_parts))
     if kernels.evaluation:
         num_epochs = recipe.epochs if kernels.training else 0
-        yield _Peak(TABLES * parameters + kernel_bytes(network, sizes, task, num_epochs=num_epochs), KERNELS)
+        tables = TABLES * (parameters + shared_weight_bytes(network, sizes))
+        yield _Peak(tables + kernel_bytes(network, sizes, task, num_epochs=num_epochs), KERNELS)
     if not kernels.evaluation or task.simulates_to_prepare:
         yield evaluation
     if recipe.epochs and not kernels.training:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from trainables.networks.layouts import FullyConnected, ImageShape, Pool, final_map, parse_layout, scaled_layout
+from trainables.networks.layouts import FullyConnected, GlobalPool, ImageShape, Pool, final_map, parse_layout, scaled_layout
 from trainables.networks.network import NORMS, ONE_AT_A_TIME, SYNAPSES, Inputs, Network, Operation
 from trainables.networks.rules import RuleError
 from trainables.spiking.neurons import SpikingNeuron
@@ -166,7 +166,7 @@ def standardisation_problems(layout: str, feature_scale: float, image_shape: Ima
         RuleError: It is no layout of the grammar, or does not fit the images.
     """
     height, width = final_map(layout, image_shape)
-    layers = [layer for layer in parse_layout(scaled_layout(layout, feature_scale)) if not isinstance(layer, Pool)]
+    layers = [layer for layer in parse_layout(scaled_layout(layout, feature_scale)) if not isinstance(layer, Pool | GlobalPool)]
     for number, (before, layer) in enumerate(pairwise(layers), start=2):
         inputs = before.width if isinstance(before, FullyConnected) else before.channels * height * width
         if isinstance(layer, FullyConnected) and inputs < 2:  # a convolution has nine or more

@@ -12,10 +12,12 @@ from trainables.networks.drive_normalisation import raw_weight
 from trainables.networks.layouts import (
     Convolution,
     FullyConnected,
+    GlobalPool,
     ImageShape,
     Pool,
     PoolKind,
     final_map,
+    has_global_pool,
     parse_layout,
     scaled_channels,
 )
@@ -58,7 +60,7 @@ def layered(
     """
     map_height, map_width = final_map(layout, image_shape)
     modules: OrderedDict[str, nn.Module] = OrderedDict()
-    features, flat = image_shape[2], False
+    features, flat, averaged = image_shape[2], False, has_global_pool(layout)
     for number, (layer, pool_kinds) in enumerate(_blocks(layout), start=1):
         width = scaled_channels(layer.channels if isinstance(layer, Convolution) else layer.width, feature_scale)
         pools = {f"pool{number}{'abcdefgh'[i]}": _pool(kind, split_ties, average_pools) for i, kind in enumerate(pool_kinds)}
@@ -69,7 +71,7 @@ def layered(
             norms = {f"norm{number}": nn.BatchNorm2d(width)} if batch_norm else {}
         else:
             if not flat:
-                modules["flatten"], flat = nn.Flatten(), True
+                modules, flat = modules | _flatten(averaged=averaged), True
                 features *= map_height * map_width
             modules[f"linear{number}"] = nn.Linear(features, width, bias=bias)
         modules |= pools | norms if pool_before_activation else norms
@@ -80,12 +82,18 @@ def layered(
             modules[f"dropout{number}"] = nn.Dropout(dropout)
         features = width
     if not flat:
-        modules["flatten"] = nn.Flatten()
+        modules |= _flatten(averaged=averaged)
         features *= map_height * map_width
     modules["output"] = nn.Linear(features, num_classes, bias=bias)
     if activate_output:
         modules["output_activation"] = activation()
     return nn.Sequential(modules)
+
+
+def _flatten(*, averaged: bool) -> OrderedDict[str, nn.Module]:
+    """From a map to the inputs of a linear layer: all its pixels, or the mean of every channel."""
+    pool: list[tuple[str, nn.Module]] = [("global_pool", nn.AdaptiveAvgPool2d(1))] if averaged else []
+    return OrderedDict([*pool, ("flatten", nn.Flatten())])
 
 
 def _blocks(layout: str) -> list[tuple[Convolution | FullyConnected, list[PoolKind]]]:
@@ -94,7 +102,7 @@ def _blocks(layout: str) -> list[tuple[Convolution | FullyConnected, list[PoolKi
     for layer in parse_layout(layout):
         if isinstance(layer, Pool):
             blocks[-1][1].append(layer.kind)
-        else:
+        elif not isinstance(layer, GlobalPool):
             blocks.append((layer, []))
     return blocks
 

@@ -2,10 +2,10 @@
 
 A layout is a sequence of words. A whole number is a 3x3 convolution with that many output channels (before
 ``feature_scale``); ``M`` is a 2x2 max pool and ``A`` a 2x2 average pool, both with stride 2; ``S`` gives the convolution
-before it stride 2, instead of a pool; ``F4096`` is a fully connected layer. A name of ``NAMED_LAYOUTS`` stands for its words.
+before it stride 2, instead of a pool; ``G`` averages every channel over its whole map, which no convolution follows; ``F4096``
+is a fully connected layer. A name of ``NAMED_LAYOUTS`` stands for its words.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,7 @@ ImageShape = tuple[int, int, int]
 MOST_DIGITS = 6
 """A channel count has fewer digits; no memory would hold a layer of more channels."""
 
+GLOBAL_POOL = "G"
 POOL_NAMES = {"M": "max pool", "A": "average pool", "S": "strided convolution"}
 
 NAMED_LAYOUTS = {
@@ -55,7 +56,12 @@ class Pool:
     kind: PoolKind
 
 
-Layer = Convolution | FullyConnected | Pool
+@dataclass(frozen=True)
+class GlobalPool:
+    """The mean of every channel over its whole map."""
+
+
+Layer = Convolution | FullyConnected | Pool | GlobalPool
 
 
 def parse_layout(layout: str) -> list[Layer]:
@@ -66,10 +72,12 @@ def parse_layout(layout: str) -> list[Layer]:
     """
     layers: list[Layer] = []
     for position, word in enumerate(words_of(layout), start=1):
-        if not layers and (word in POOL_NAMES or word.startswith("F")):
+        if not layers and (word in POOL_NAMES or word == GLOBAL_POOL or word.startswith("F")):
             raise RuleError("a layout must start with a convolution", f"{layout!r}, which starts with {word}")
         if layers and isinstance(layers[-1], FullyConnected) and not word.startswith("F"):
             raise RuleError("only fully connected layers may follow a fully connected layer", f"{word!r} as word {position}")
+        if layers and isinstance(layers[-1], GlobalPool) and not word.startswith("F"):
+            raise RuleError("only fully connected layers may follow G, the global average pool", f"{word!r} as word {position}")
         if word == "S":
             layers.append(_strided(layers.pop(), position))
         else:
@@ -82,11 +90,13 @@ def parse_layout(layout: str) -> list[Layer]:
 def _layer(word: str, position: int) -> Layer:
     if word in ("M", "A"):
         return Pool("M" if word == "M" else "A")
+    if word == GLOBAL_POOL:
+        return GlobalPool()
     if _is_count(word):
         return Convolution(int(word))
     if word.startswith("F") and _is_count(word[1:]):
         return FullyConnected(int(word[1:]))
-    rule = "every word of a layout must be a channel count, a pool (M, A, S) or a fully connected layer (F128)"
+    rule = "every word of a layout must be a channel count, a pool (M, A, S, G) or a fully connected layer (F128)"
     raise RuleError(rule, f"{word!r} as word {position}")
 
 
@@ -121,6 +131,8 @@ def _word(layer: Layer) -> str:
         return layer.kind
     if isinstance(layer, FullyConnected):
         return f"F{layer.width}"
+    if isinstance(layer, GlobalPool):
+        return GLOBAL_POOL
     return str(layer.channels) if layer.stride == 1 else f"{layer.channels} S"
 
 
@@ -167,12 +179,16 @@ def final_map(layout: str, image_shape: ImageShape) -> tuple[int, int]:
     Raises:
         RuleError: The layout does not parse, or a pool meets a map with a side of 1.
     """
-    *_, last = map_sizes(layout, image_shape)
-    return last
+    last = last_map(layout, image_shape)
+    return (1, 1) if has_global_pool(layout) else last
 
 
-def map_sizes(layout: str, image_shape: ImageShape) -> Iterator[tuple[int, int]]:
-    """Height and width of the map after each word of a layout; see ``final_map``."""
+def last_map(layout: str, image_shape: ImageShape) -> tuple[int, int]:
+    """The same where every map is looked at as it is, before a global average pool.
+
+    Raises:
+        RuleError: As there.
+    """
     parse_layout(layout)
     height, width, _ = image_shape
     for position, word in enumerate(words_of(layout), start=1):
@@ -183,4 +199,9 @@ def map_sizes(layout: str, image_shape: ImageShape) -> Iterator[tuple[int, int]]
                 raise RuleError("a pool needs a map of at least 2x2", f"{layout!r}, in which {pool} for {images}")
             # a pool leaves out an odd last row, a strided convolution with padding 1 sees it
             height, width = ((height + 1) // 2, (width + 1) // 2) if word == "S" else (height // 2, width // 2)
-        yield height, width
+    return height, width
+
+
+def has_global_pool(layout: str) -> bool:
+    """Whether a layout has a global average pool, so that its weights fit images of any size."""
+    return GLOBAL_POOL in words_of(layout)

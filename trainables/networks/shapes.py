@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+from torch import nn
 
 from trainables.networks.activations import ACTIVATIONS
 from trainables.networks.layouts import ImageShape
@@ -44,7 +45,8 @@ def put_neurons(network: Network, model: NeuronModel, input_shape: ImageShape) -
         input_shape: Height, width, channels.
     """
     shapes = operation_shapes(network, input_shape)
-    read_by_pools = {name for operation in network.operations_of(*POOLS) for name in operation.inputs}
+    pools = (operation for operation in network.operations_of(*POOLS) if not network.is_a(operation, nn.AdaptiveAvgPool2d))
+    read_by_pools = {name for operation in pools for name in operation.inputs}
     for operation in network.operations_of(*ACTIVATIONS):
         channels, *rest = shapes[operation.name]
         neuron = SpikingNeuron(model, pooled=operation.name in read_by_pools, channels=(channels, *[1] * len(rest)))

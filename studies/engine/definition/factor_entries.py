@@ -20,7 +20,7 @@ from studies.engine.binding.trainable_modules import (
 )
 from studies.engine.definition.file_model import FactorEntry, FactorSpec, Placements
 from studies.engine.errors import ProblemCollector, closest, shown
-from trainables.networks.layouts import ImageShape, final_map, parse_layout
+from trainables.networks.layouts import ImageShape, last_map, parse_layout
 from trainables.networks.rules import RuleError as TrainableRuleError
 
 MOST_PLACEMENTS = 10_000
@@ -195,7 +195,7 @@ class FactorReader:
         """
         parse_layout(layout)
         try:
-            return all(min(final_map(layout, shape)) >= smallest_map for shape in self.input_shapes)
+            return all(min(last_map(layout, shape)) >= smallest_map for shape in self.input_shapes)
         except TrainableRuleError:  # a pool meets a map of one pixel
             return False
 

@@ -62,7 +62,7 @@ class Placements(FileSection):
 
     convolutions: str = Field(
         description='The layout without its pools: the channels of each convolution, e.g. "64 64 128 256 512". Fully connected '
-        "layers (F128) may end it."
+        "layers (F128) may end it, and before them G, a global average pool."
     )
     pools: int | list[int] = Field(
         description="How many pools a layout has, e.g. 3; a list such as [2, 3] gives the layouts with two and those with three."
@@ -78,8 +78,8 @@ class Placements(FileSection):
     smallest_map: int = Field(
         default=1,
         ge=1,
-        description="The smallest side, in pixels, that a layout's last feature map may have; other layouts are left out. "
-        "Default: 1.",
+        description="The smallest side, in pixels, that a layout's last feature map may have, the one that G averages; other "
+        "layouts are left out. Default: 1.",
     )
 
 

@@ -31,6 +31,7 @@ def test_mixed_placements() -> None:
         "64 S 128 M F100 F10",
         "64 S 128 S F100 F10",
     ]
+    assert list(pool_placements(["64", "128", "G", "F10"], [1], ["M"], mixed=False)) == ["64 M 128 G F10", "64 128 M G F10"]
 
 
 def test_the_seeds_layout_is_among_them() -> None:
@@ -76,7 +77,7 @@ def test_counts_need_no_enumeration() -> None:
         (["64"], [1], ["X"], "must be one of M, A, S; got 'X'"),
         (["64"], [1], ["M", "M"], "must differ; got \\[1\\] and \\['M', 'M'\\]"),
         (["64"], [1, 1], ["M"], "must differ"),
-        (["64", "F10"], [2], ["M"], "from 0 to the number of convolutions \\(1\\); got 2"),
+        (["64", "G", "F10"], [2], ["M"], "from 0 to the number of convolutions \\(1\\); got 2"),
         (["64"], [-1], ["M"], "from 0 to the number of convolutions \\(1\\); got -1"),
         ([], [1], ["M"], "at least one convolution to stand behind; got none"),
         (["F10"], [1], ["M"], "at least one convolution to stand behind; got F10"),

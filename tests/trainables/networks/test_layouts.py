@@ -4,7 +4,19 @@ import re
 
 import pytest
 
-from trainables.networks.layouts import NAMED_LAYOUTS, Convolution, FullyConnected, Pool, final_map, parse_layout, scaled_channels
+from trainables.networks.layouts import (
+    NAMED_LAYOUTS,
+    Convolution,
+    FullyConnected,
+    GlobalPool,
+    Pool,
+    canonical_layout,
+    final_map,
+    last_map,
+    parse_layout,
+    scaled_channels,
+    scaled_layout,
+)
 from trainables.networks.rules import RuleError
 
 
@@ -35,6 +47,12 @@ def test_scaled_channels() -> None:
         ("64 F32 64", "only fully connected layers may follow a fully connected layer; got '64' as word 3"),
         ("64 M S", "S must stand right after a convolution, to which it gives stride 2; got S as word 3"),
         ("64 S S", "got S as word 3"),
+        ("G 64", "starts with G"),
+        ("64 G G", "only fully connected layers may follow G, the global average pool; got 'G' as word 3"),
+        ("64 G 64", "got '64' as word 3"),
+        ("64 G M", "got 'M' as word 3"),
+        ("64 G S", "got 'S' as word 3"),
+        ("64 F32 G", "only fully connected layers may follow a fully connected layer; got 'G' as word 3"),
         ("64 M M M M", "word 5 (M, max pool) meets a 1x1 map for 8x8 images"),
     ],
 )
@@ -48,6 +66,16 @@ def test_strides_and_fully_connected_layers() -> None:
     """S gives the convolution before it stride 2, which sees an odd last row where a pool leaves it out."""
     assert parse_layout("64 S F32") == [Convolution(64, stride=2), FullyConnected(32)]
     assert final_map("64 S", (7, 5, 1)) == (4, 3)
+
+
+def test_global_average_pools() -> None:
+    """Behind G the map has one pixel, and fully connected layers may follow; what it averages is the last map."""
+    assert parse_layout("64 M G F32") == [Convolution(64), Pool("M"), GlobalPool(), FullyConnected(32)]
+    assert canonical_layout(" 064 M  G F032") == "64 M G F32"
+    assert scaled_layout("64 M G F32", 0.5) == "32 M G F16"
+    for shape, last in (((9, 8, 3), (4, 4)), ((40, 13, 1), (20, 6))):
+        assert final_map("64 M G", shape) == (1, 1)
+        assert last_map("64 M G", shape) == final_map("64 M", shape) == last
 
 
 def test_named_layouts() -> None:

@@ -17,12 +17,16 @@ from trainables.kernels.cpu.workspace import Workspace
 from trainables.spiking.costs import OperationCounter
 
 
-def _met(spikes_NTHWV: Array, spikes_per_input: int) -> tuple[Array, bool]:
+def _met(spikes_NTHWV: Array, shape: Shape) -> tuple[Array, bool]:
     """Bits where inputs are not 0, and whether all of those are 1 rather than a mean of several spikes."""
-    if spikes_per_input == 1:
+    each = shape.spikes_per_input
+    if each == 1 and not shape.layer.averages:
         return spikes_NTHWV, True
-    several = [spikes_NTHWV[..., first::spikes_per_input] for first in range(spikes_per_input)]
+    several = [spikes_NTHWV[..., first::each] for first in range(each)]
     some, all_ = reduce(np.bitwise_or, several), reduce(np.bitwise_and, several)
+    if shape.layer.averages:  # the map is one pixel then
+        some = np.bitwise_or.reduce(some, axis=(2, 3), keepdims=True)
+        all_ = np.bitwise_and.reduce(all_, axis=(2, 3), keepdims=True)
     return some, bool((some == all_).all())
 
 
@@ -39,7 +43,7 @@ class BatchCosts:
 
     def _by_event(self, shape: Shape) -> Array:
         """How many weights a spike of each input meets, ``[H, W, G, lanes]``."""
-        layer, size = shape.layer, (shape.channels, *shape.input_map)
+        layer, size = shape.layer, (shape.channels, *((1, 1) if shape.layer.averages else shape.input_map))
         fan_out_N = self._counter.fan_out(layer.name, layer.synapses, torch.Size(size))
         return array(in_lane_groups(fan_out_N.float().view(size).permute(1, 2, 0), shape.channels))
 
@@ -51,7 +55,7 @@ class BatchCosts:
             if number:
                 before = self._shapes[number - 1]
                 lanes = lanes_of(before.outputs)
-                spikes, binary = _met(space.layer_outputs[number - 1].pooled, shape.spikes_per_input)
+                spikes, binary = _met(space.layer_outputs[number - 1].pooled, shape)
                 self._binary[number] &= binary
                 total = self._operations[number]
                 count_operations(lanes, spikes, before.border, self._fan_out[number], zeros(lanes), total)

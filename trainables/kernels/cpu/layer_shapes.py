@@ -37,6 +37,12 @@ class Shape:
         return self.layer.channels
 
     @property
+    def pixels(self) -> int:
+        """Of its input."""
+        height, width = self.input_map
+        return height * width
+
+    @property
     def spikes_per_output(self) -> int:
         """How many of its spikes are one input of the next layer."""
         return WINDOW_PIXELS if self.layer.pool == "mean" else 1

@@ -21,12 +21,16 @@ class NotAChainError(ValueError):
 
 @dataclass(frozen=True)
 class Layer:
-    """Synapses, their neurons (None of the output layer, whose drive is read out), and the 2x2 pool that follows, if any."""
+    """Synapses, their neurons (None of the output layer, whose drive is read out), and the 2x2 pool that follows, if any.
+
+    ``averages`` says that the inputs of a linear layer are the means of channels over their whole map.
+    """
 
     name: str
     synapses: nn.Conv2d | nn.Linear
     neuron: SpikingNeuron | None
     pool: PoolOf | None
+    averages: bool = False
 
     @property
     def convolution(self) -> bool:
@@ -67,19 +71,23 @@ def _layers(network: Network, *, training: bool) -> Iterator[Layer]:
         last = operation.name
     operations = [each for each in network.operations if not _does_nothing(network.parts, each.name, training=training)]
     parts = [network.parts[operation.name] if operation.kind == "module" else nn.Flatten() for operation in operations]
-    number = 0
+    number, averages = 0, False
     while number < len(parts):
         synapses, behind = parts[number], [*parts[number + 1 : number + 3], None, None]
         number += 1
         if isinstance(synapses, nn.Flatten):
             continue
-        if not isinstance(synapses, nn.Conv2d | nn.Linear):
+        if isinstance(synapses, nn.AdaptiveAvgPool2d) and synapses.output_size in (1, (1, 1)) and number > 1:
+            averages = True
+            continue
+        if not isinstance(synapses, nn.Conv2d | nn.Linear) or (averages and isinstance(synapses, nn.Conv2d)):
             raise NotAChainError(f"knows no {type(synapses).__name__} behind {type(parts[number - 2]).__name__}")
         neuron = behind[0] if isinstance(behind[0], SpikingNeuron) else None
         if neuron is None and number < len(parts):
             raise NotAChainError(f"knows no {type(behind[0]).__name__} between synapses and neurons")
         pool = _pool(behind[1])
-        yield Layer(network.layers[operations[number - 1].name], synapses, neuron, pool)
+        yield Layer(network.layers[operations[number - 1].name], synapses, neuron, pool, averages)
+        averages = False
         number += (neuron is not None) + (pool is not None)
 
 

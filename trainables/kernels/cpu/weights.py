@@ -69,7 +69,7 @@ def weights_of(shape: Shape, *, first: bool, training: bool) -> LayerWeights:
         rows = _rows(layer, "rows", weight.numpy()[:, :, ::-1].transpose(3, 1, 2, 0), taps=3)
         turned = _rows(layer, "turned", weight.numpy()[:, :, :, ::-1].transpose(3, 0, 2, 1), taps=3) if training else turned
     else:
-        by_pixel = weight.numpy().reshape(outputs, shape.channels, -1)
+        by_pixel = _by_pixel(weight.numpy(), shape)
         rows = _rows(layer, "rows", by_pixel.transpose(2, 1, 0), taps=1)
         turned = _rows(layer, "turned", by_pixel.transpose(2, 0, 1), taps=1) if training else turned
     forward = Weights(
@@ -79,6 +79,14 @@ def weights_of(shape: Shape, *, first: bool, training: bool) -> LayerWeights:
         start=array(in_lane_groups(_start_of(shape, by_columns=layer.convolution and not first), outputs).transpose(0, 1)),
     )
     return LayerWeights(effective, forward, turned)
+
+
+def _by_pixel(weight: Array, shape: Shape) -> Array:
+    """The weights of a linear layer, ``[outputs, channels, pixels]``; those of a channel's mean are shared by its pixels."""
+    by_pixel: Array = weight.reshape(shape.outputs, shape.channels, -1)
+    if shape.layer.averages:
+        return np.broadcast_to(by_pixel / shape.pixels, (shape.outputs, shape.channels, shape.pixels))
+    return by_pixel
 
 
 def _start_of(shape: Shape, *, by_columns: bool) -> Tensor:
@@ -113,6 +121,8 @@ def add_weight_gradient(weight: Tensor, total: Array, shape: Shape) -> None:
     for number in range(total.shape[1]):
         some = grad_OCP[:, number * lanes : (number + 1) * lanes]
         summed_OPC = total[:, number].reshape(shape.outputs, -1, lanes)[..., : some.shape[1]]
+        if shape.layer.averages:
+            summed_OPC = summed_OPC.mean(axis=1, keepdims=True)
         some += summed_OPC.swapaxes(1, 2)
 
 
