@@ -265,6 +265,7 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
         seed=seed,
         pruning=config,
         precision=config.precision,
+        selection=config.active_selection,
         keep_weights=True,
         num_micro_batches=num_micro_batches,
     )

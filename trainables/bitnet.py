@@ -4,6 +4,7 @@ threshold.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -126,8 +127,7 @@ class Config(Recipe, ann.NetworkParts, SpikeRegularisers, Pruning):
     weight_standardisation: Ŵ = γ (W - mean W) / √(N var W + 0.0001) of every filter with N inputs, γ one learnt gain of the
     layer that starts from the same measurement (IS-SNN, arXiv 2606.31695). batch_norm: y = γ (x - μ)/σ + β of every channel
     over time steps, images and pixels, γ starting at κ (tdBN, Zheng et al. 2020). When the network is judged, all of it is
-    part of weights and biases. Without effect where pretrain_epochs is above 0, as the analogue network is normalised
-    already."""
+    part of weights and biases. Without effect where there is pre-training, as the analogue network is normalised already."""
 
     drive_std: float = setting(0.7, above=0, below=1000, before=1.0)
     """κ, the standard deviation that normalisation gives the drive of hidden layers at the start, as a multiple of the firing
@@ -200,8 +200,12 @@ class Config(Recipe, ann.NetworkParts, SpikeRegularisers, Pruning):
     """For how many epochs the analogue network (pretrain_activation, batch normalisation) is trained first, whose weights the
     BITnet starts from; 0 starts from random weights."""
 
+    pretrain_time_budget_s: float | None = setting(None, above=0, before=None)
+    """For how many seconds the analogue network is trained first, in place of pretrain_epochs, which then has no effect; null
+    trains for pretrain_epochs. They are counted as those of time_budget_s are, which is the BITnet's own training."""
+
     pretrain_lr: float = setting(5e-3, above=0)
-    """The largest learning rate of these epochs."""
+    """The largest learning rate of pre-training."""
 
     pretrain_precision: Precision = setting("float32", before="float32")
     """The floating-point type in which the analogue network is trained: float32; or bfloat16, which is faster on CPUs with AMX
@@ -236,8 +240,10 @@ class Config(Recipe, ann.NetworkParts, SpikeRegularisers, Pruning):
             "batch_norm_scale",
             "pool_before_activation",
         }
-        inactive |= {*starts, "normalisation", "drive_std"} if self.pretrain_epochs else of_pretraining
-        inactive |= set() if self.pretrain_epochs or self.normalisation == "batch_norm" else {"batch_norm_momentum"}
+        inactive |= {*starts, "normalisation", "drive_std"} if self.is_pretrained else of_pretraining
+        inactive |= set() if self.is_pretrained or self.normalisation == "batch_norm" else {"batch_norm_momentum"}
+        if self.pretrain_time_budget_s is not None:
+            inactive |= {"pretrain_epochs"}
         if self.loss_over_time == "mean":
             inactive |= {"tet_lambda"}
         elif not self.tet_lambda and set(self.possible_time_steps()) == {1}:
@@ -249,12 +255,26 @@ class Config(Recipe, ann.NetworkParts, SpikeRegularisers, Pruning):
             inactive |= {"train_time_steps"}
         return inactive | {"eval_time_steps"} if self.eval_time_steps == self.time_steps else inactive
 
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether an analogue network is trained first."""
+        return self.pretrain_epochs > 0 or self.pretrain_time_budget_s is not None
+
+    def most_epochs(self) -> float:
+        """Those of the BITnet, or of its pre-training if that is longer."""
+        return math.inf if self.pretrain_time_budget_s is not None else max(super().most_epochs(), self.pretrain_epochs)
+
     def starting_normalisation(self) -> DriveNormalisation:
         """How drives are normalised: in no way where the weights of an analogue network carry it already."""
-        return "none" if self.pretrain_epochs else self.normalisation
+        return "none" if self.is_pretrained else self.normalisation
 
     def not_to_vary(self) -> Iterator[RuleError]:
         """The fields that a study must not vary among configs like this one, each with the rule that it would break."""
+        yield from super().not_to_vary()
+        if self.pretrain_time_budget_s is not None:
+            rule = "pretrain_epochs must not vary where pretrain_time_budget_s is the length of pre-training"
+            repair = "remove pretrain_epochs from the factors, or write pretrain_time_budget_s: null"
+            yield RuleError(rule, repair=repair, field="pretrain_epochs")
         if self.train_time_steps == "mixed":
             rule = "time_steps must not vary where train_time_steps is mixed, which trains one network for all of them"
             repair = (
@@ -309,13 +329,32 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
         yield RuleError(rule, repair="write time_groups: dyadic", field="time_groups")
     yield from _neuron_problems(config)
     yield from _normalisation_problems(config)
-    if config.pretrain_epochs and config.batch_size == 1:
+    if config.is_pretrained and config.batch_size == 1:
         rule = "batch_size must be at least 2 where batch norms are trained, as in pre-training"
         yield RuleError(rule, repair="write batch_size: 2, or pretrain_epochs: 0", field="batch_size")
+    yield from _length_problems(config)
     yield from _loss_problems(config)
     if config.surrogate == "stdb" and config.surrogate_width != 1:
         rule = "surrogate_width must be 1 for stdb, which has no width"
         yield RuleError(rule, repair="write surrogate_width: 1.0, or surrogate: arctan", field="surrogate_width")
+
+
+def _length_problems(config: Config) -> Iterator[RuleError]:
+    """The rules that are broken where it is not known how many epochs a training has."""
+    if config.pretrain_time_budget_s is not None and config.schedule == "step":
+        rule = "pretrain_time_budget_s must be null where schedule is step, as lr_milestones are epochs"
+        repair = "write pretrain_time_budget_s: null, or schedule: cosine"
+        yield RuleError(rule, repair=repair, field="pretrain_time_budget_s")
+    if config.time_budget_s is None:
+        return
+    if config.train_time_steps == "descending" and "train_time_steps" not in config.inactive_fields():
+        rule = "time_budget_s must be null where train_time_steps is descending, whose parts are epochs"
+        yield RuleError(rule, repair="write time_budget_s: null, or train_time_steps: mixed", field="time_budget_s")
+    if config.spike_penalty and config.spike_penalty_annealing != "constant":
+        rule = (
+            f"time_budget_s must be null where spike_penalty_annealing is {config.spike_penalty_annealing}, which counts epochs"
+        )
+        yield RuleError(rule, repair="write time_budget_s: null, or spike_penalty_annealing: constant", field="time_budget_s")
 
 
 def _neuron_problems(config: Config) -> Iterator[RuleError]:
@@ -348,21 +387,22 @@ def _loss_problems(config: Config) -> Iterator[RuleError]:
     if config.loss_over_time == "each_step" and config.readout == "spikes":
         rule = "loss_over_time must be mean where readout is spikes: one step of an output neuron says 0 or 1 alone"
         yield RuleError(rule, repair="write readout: potential, or loss_over_time: mean", field="loss_over_time")
-    if config.distillation and not config.pretrain_epochs:
+    if config.distillation and not config.is_pretrained:
         rule = "distillation must be 0 where pretrain_epochs is 0: there is no analogue network to learn from"
         yield RuleError(rule, repair="write pretrain_epochs: 5, or distillation: 0", field="distillation")
 
 
 def source_network(config: Config) -> ann.Config | None:
     """The config of the analogue network that the BITnet starts from; None if it starts from random weights."""
-    if not config.pretrain_epochs:
+    if not config.is_pretrained:
         return None
     return ann.config_of_source_network(
         config,
         activation=config.pretrain_activation,
         qcfs_levels=config.time_steps,
         batch_norm=True,
-        epochs=config.pretrain_epochs,
+        epochs=config.pretrain_epochs or Config.epochs,
+        time_budget_s=config.pretrain_time_budget_s,
         lr=config.pretrain_lr,
         precision=config.pretrain_precision,
         lr_milestones=config.milestones_within(config.pretrain_epochs),
@@ -473,6 +513,7 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
         precision=config.precision,
         ties=config.ties,
         regularisers=config,
+        selection=config.active_selection,
         pruning=config,
         num_micro_batches=num_micro_batches,
     )
@@ -480,7 +521,7 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
 
 def _fits_output(config: Config) -> bool:
     """Whether a pre-trained output layer is scaled to the labels, as a mean squared error of summed drives needs it."""
-    return config.pretrain_epochs > 0 and config.readout == "potential" and config.loss == "mse"
+    return config.is_pretrained and config.readout == "potential" and config.loss == "mse"
 
 
 def _distillation(config: Config, input_shape: ImageShape, num_classes: int) -> Distillation | None:

@@ -71,8 +71,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
-    """A conversion: the source network's network and training (epochs, lr, … are the source network's), its conversion, and
-    fine-tuning.
+    """A conversion: the source network's network and training (epochs, time_budget_s, lr, … are the source network's), its
+    conversion, and fine-tuning.
     """
 
     time_steps: int = setting(32, at_least=1, at_most=MOST_TIME_STEPS, section="conversion")
@@ -194,6 +194,10 @@ class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
         values["calibration_images"] = min(self.calibration_images, values["num_train_images"])
         values["rate_target"] = resolved_rate_target(values["rate_target"])
         return values | self.resolved_pruning(self.epochs, self.scaled_channels())
+
+    def most_epochs(self) -> float:
+        """Those of the source network, or of fine-tuning if that is longer."""
+        return max(super().most_epochs(), self.finetune_epochs)
 
     def _inactive_fine_tuning(self) -> set[str]:
         of_surrogate = {"surrogate", "surrogate_width", "surrogate_scale", "detach_reset"}
@@ -345,9 +349,10 @@ def _convert(
 
 
 def _fine_tuning(config: Config) -> Config:
-    """The recipe of what is trained here: the source network's, but for its epochs, its learning rate and its milestones."""
-    milestones = config.milestones_within(config.finetune_epochs)
-    return dataclasses.replace(config, epochs=config.finetune_epochs, lr=config.finetune_lr, lr_milestones=milestones)
+    """The recipe of what is trained here: the source network's, but for its length, its learning rate and its milestones."""
+    epochs, lr = config.finetune_epochs, config.finetune_lr
+    milestones = config.milestones_within(epochs)
+    return dataclasses.replace(config, epochs=epochs, time_budget_s=None, lr=lr, lr_milestones=milestones)
 
 
 def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int = 0, num_micro_batches: int = 1) -> Task:
@@ -362,6 +367,7 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
         precision=config.finetune_precision if config.finetune_epochs else "float32",
         ties=config.ties,
         regularisers=config,
+        selection=config.active_selection,
         pruning=config,
         pruning_is_over=True,  # the schedule was the source network's
         report_prepared=True,

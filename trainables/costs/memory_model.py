@@ -2,7 +2,8 @@
 
 The peak is that of all tensors that live at once::
 
-    weights, gradients and the optimiser's state: 4 P with AdamW, 3 P with SGD; P where nothing is trained
+    weights, gradients and the optimiser's state: 4 P with AdamW, 3 P with SGD; P where nothing is trained; P more where an epoch
+    is selected
     + the largest of training, evaluation and calibration
 
     training     batch · (what the backward pass needs of every layer, over all time steps + the largest result once more)
@@ -104,7 +105,7 @@ def memory_bytes(
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     parameters = FLOAT * sum(parameter.numel() for parameter in network.parameters())
     copies_of_weights = (3 if recipe.optimizer == "sgd" else 4) + (recipe.ema_decay > 0) if recipe.epochs else 1
-    copies_of_weights += _copies_for_normalisation(network)
+    copies_of_weights += _copies_for_normalisation(network) + (task.selection != "last")
     predicted = [
         max(
             peak.resident(beside=copies_of_weights * parameters + teacher.tensors(size_of_parts(recipe.batch_size, num_parts)))

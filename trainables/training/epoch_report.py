@@ -21,19 +21,20 @@ class EpochReport:
         metrics: Scalars under slash-grouped names: ``train/loss``, ``val/accuracy``, ``sparsity/layer1``, … Accuracies,
             sparsities and rates are fractions.
         curves: What was measured up to time step t, for t = 1 … T, under stable names: ``accuracy_at_t`` of the validation
-            images, ``test/accuracy_at_t`` in the last report only (the one time the test images are looked at), ….
-        num_epochs: How many reports the replicate has in all.
+            images, ``test/accuracy_at_t`` in the last report only (the one time the test images are looked at, unless an epoch is
+            selected on them), ….
+        num_epochs: How many reports the replicate has in all; None while it is not known, in training for a number of seconds.
         run_facts: Facts about the run that its config does not hold, as text, e.g. the backend, or a calibration set's digest.
         tables: Rows with equal keys, by name, e.g. how well every layer of a converted network agrees with its source network's.
 
-    The last report is the one whose epoch is ``num_epochs``.
+    The last report is the one whose epoch is ``num_epochs``. Where an epoch was selected, its numbers are that epoch's.
     """
 
     epoch: int
     timestamp_ms: int
     metrics: dict[str, float]
     curves: dict[str, list[float]]
-    num_epochs: int
+    num_epochs: int | None
     run_facts: dict[str, str] = field(default_factory=dict)
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 

@@ -13,18 +13,19 @@ from trainables.data.datasets import Dataset, Split, Splits, split
 from trainables.data.encodings import inputs_of
 from trainables.data.label_mixing import likeliest
 from trainables.data.randomness import generator_for
-from trainables.kernels.choice import evaluator_for, trainer_for
+from trainables.kernels.choice import trainer_for
 from trainables.kernels.interface import BackendRequest, LossOf, Training
 from trainables.networks.layouts import ImageShape
 from trainables.networks.network import NORMS, Inputs, Network
 from trainables.networks.precision import forward_torch, precision_fact
 from trainables.networks.readout import Readout
-from trainables.networks.rewriting import folded, refresh_folded
 from trainables.spiking.costs import ENERGY_MODEL
 from trainables.training.checkpoints import CheckpointFolder, trained_once
 from trainables.training.device_facts import machine_facts
 from trainables.training.epoch_report import EpochReport, TrainingError
-from trainables.training.epochs.judging import judge, judge_on_test
+from trainables.training.epochs.judging import TEST_ACCURACY, Judge
+from trainables.training.epochs.selection import SelectedEpoch
+from trainables.training.epochs.time_budget import EPOCHS, NO_BUDGET, TimeBudget
 from trainables.training.files import Location
 from trainables.training.memory_peak import MemoryPeak
 from trainables.training.optimisation.averaging import average_of
@@ -34,6 +35,8 @@ from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruner, SpikePenalty, num_pruned_filters
 from trainables.training.task import Prepared, Task
 
+STEPS_OF_A_BUDGET = 10_000
+"""A schedule has as many steps where it is laid over the seconds of a time budget, whatever the number of steps taken."""
 MOST_KEPT_TRAINERS = 8
 """Kernels are made for one number of time steps; where that is drawn for every step, this number of them is kept."""
 
@@ -64,66 +67,74 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
     splits = splits_of(recipe, dataset, device)
     network = task.build().to(device)
     checkpoint = folder.load() if folder else None
+    state, reports = checkpoint or (dict[str, Any](), list[EpochReport]())
     if checkpoint is None:
-        prepared, reports = task.prepare(network, splits), list[EpochReport]()
+        prepared = task.prepare(network, splits)
     else:
-        state, reports = checkpoint
         network.load_state_dict(state["network"])
         prepared = Prepared(run_facts=state["facts"], tables=state["tables"])
     trainer = Trainer(task, recipe, network, splits) if recipe.epochs else None
     if checkpoint is not None and trainer:
-        trainer.load_state_dict(checkpoint[0])
+        trainer.load_state_dict(state)
     yield from reports
 
     result = trainer.result if trainer else network
-    judged = folded(result)
-    evaluation, evaluated_by = evaluator_for(
-        judged, backend_request(task, recipe, recipe.input_shape(splits.image_shape), task.eval_time_steps)
-    )
+    shape = recipe.input_shape(splits.image_shape)
+    judge = Judge(task, result, splits, backend_request(task, recipe, shape, task.eval_time_steps))
     backends = {
-        "backend": trainer.backend if trainer else evaluated_by,
-        "evaluation_backend": evaluated_by,
+        "backend": trainer.backend if trainer else judge.backend,
+        "evaluation_backend": judge.backend,
         "precision": precision_fact(task.precision, device),
+        "energy_model": ENERGY_MODEL,
     }
     first_trained = 2 if task.report_prepared else 1
-    num_epochs = recipe.epochs + first_trained - 1
-    for epoch in range(len(reports) + 1, num_epochs + 1):
-        train_metrics: dict[str, float] = {}
-        if epoch >= first_trained:
-            assert trainer
-            train_metrics = trainer.train_epoch(epoch - first_trained + 1)
-            if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
-                # spikes are finite whatever the weights are, so that no loss would ever show it
-                raise TrainingError(f"epoch {epoch}: the weights are no longer finite numbers; a lower lr may help")
-        refresh_folded(judged, result)
-        metrics, curves = judge(task, judged, splits, evaluation)
-        if epoch == num_epochs:
-            tested, curves_of_test = judge_on_test(task, judged, splits, evaluation)
-            metrics, curves = metrics | tested, curves | curves_of_test
-        earlier = reports[-1].run_facts if reports else {}
-        report = EpochReport(
-            epoch,
-            time.time_ns() // 1_000_000,
-            {**train_metrics, **metrics, **(prepared.metrics if epoch < first_trained else {}), **peak.metrics()},
-            curves,
-            num_epochs,
-            {
-                **prepared.run_facts,
-                **_facts_of_parts(task, network),
-                **_facts_of_time_steps(task, recipe),
-                **machine_facts(device, earlier),
-                **backends,
-                "energy_model": ENERGY_MODEL,
-            },
-            prepared.tables,
+    num_epochs = None if recipe.time_budget_s else recipe.epochs + first_trained - 1
+    budget = TimeBudget(recipe.time_budget_s, state)
+    selected = SelectedEpoch(task.selection, first_trained, state)
+    while not (reports and reports[-1].final):
+        epoch = len(reports) + 1
+        with budget.running():
+            metrics = dict(prepared.metrics)
+            if trainer and epoch >= first_trained:
+                metrics = trainer.train_epoch(epoch - first_trained + 1, budget)
+                _see_that_weights_are_finite(network, epoch)
+            judgement = judge.on_validation()
+            if selected.needs_test(epoch):
+                judgement |= judge.on_test()
+        is_last = epoch == num_epochs or budget.is_used_up
+        if is_last and TEST_ACCURACY not in judgement.metrics:
+            judgement |= judge.on_test()
+        facts = prepared.run_facts | _facts_of_parts(task, network) | _facts_of_time_steps(task, recipe)
+        facts |= (
+            machine_facts(device, reports[-1].run_facts if reports else {}) | backends | selected.run_facts | budget.run_facts
         )
-        reports.append(report)
-        if folder and report.final:
+        reports.append(
+            EpochReport(
+                epoch,
+                time.time_ns() // 1_000_000,
+                metrics | judgement.metrics | budget.metrics() | peak.metrics(),
+                judgement.curves,
+                epoch if is_last else num_epochs,
+                facts,
+                prepared.tables,
+            )
+        )
+        selected.consider(reports, result.state_dict())
+        if is_last:
+            reports[-1] = selected.result(reports, result, judge)
+        if folder and is_last:
             folder.finish(reports, weights=result.state_dict() if task.keep_weights else None)
         elif folder:
-            state = {"network": network.state_dict(), "facts": prepared.run_facts, "tables": prepared.tables}
-            folder.save(state | (trainer.state_dict() if trainer else {}), reports)
-        yield report
+            of_parts = (trainer.state_dict() if trainer else {}) | budget.state_dict() | selected.state_dict()
+            known = {"network": network.state_dict(), "facts": prepared.run_facts, "tables": prepared.tables}
+            folder.save(known | of_parts, reports)
+        yield reports[-1]
+
+
+def _see_that_weights_are_finite(network: Network, epoch: int) -> None:
+    """Spikes are finite whatever the weights are, so that no loss would ever show it."""
+    if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
+        raise TrainingError(f"epoch {epoch}: the weights are no longer finite numbers; a lower lr may help")
 
 
 def _facts_of_parts(task: Task, network: Network) -> dict[str, str]:
@@ -170,7 +181,8 @@ class Trainer:
         self._readout = Readout(network, task.ties)
         self._optimiser = Optimiser(recipe, network)
         self._num_batches = len(batch_sizes(splits.train, recipe))
-        self._schedule = Schedule(recipe, recipe.epochs * self._num_batches)
+        self._schedule = Schedule(recipe, STEPS_OF_A_BUDGET if recipe.time_budget_s else recipe.epochs * self._num_batches)
+        self._progress: float | None = None
         self._average = average_of(network, recipe.ema_decay) if recipe.ema_decay else None
         regularisers, pruning = task.regularisers, task.pruning
         self._penalty: SpikePenalty | None = None
@@ -214,30 +226,37 @@ class Trainer:
         """The network whose weights are the result so far: the one that learns, or the average of its weights."""
         return cast("Network", self._average.module) if self._average else self._network
 
-    def train_epoch(self, epoch: int) -> dict[str, float]:
-        """One pass over the training images; its metrics."""
+    def train_epoch(self, epoch: int, budget: TimeBudget = NO_BUDGET) -> dict[str, float]:
+        """One pass over the training images, or less of it where a time budget ends, but one step at least; its metrics."""
         device = self._splits.train.labels.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             # dropout draws from torch's own generators; seeded per epoch, a resumed replicate draws the same
             torch.manual_seed(generator_for(self._task.seed, "dropout", epoch).initial_seed())
-            return self._train_epoch(epoch)
+            return self._train_epoch(epoch, budget)
 
-    def _train_epoch(self, epoch: int) -> dict[str, float]:
+    def _train_epoch(self, epoch: int, budget: TimeBudget) -> dict[str, float]:
         train = self._splits.train
         device = train.labels.device
         self.begin_epoch()
         order = torch.randperm(len(train), generator=generator_for(self._task.seed, "shuffle", epoch)).to(device)
         total_loss = torch.zeros((), dtype=torch.float64, device=device)
         num_correct = torch.zeros((), dtype=torch.int64, device=device)
+        num_images = 0
         start = time.perf_counter()
         for batch, positions in enumerate(torch.split(order, batch_sizes(train, self._recipe))):
+            if num_images and budget.is_used_up:
+                break
+            self._progress = budget.progress
             time_steps = self._task.time_steps_at(epoch, batch, self._recipe.epochs)
             loss, num_correct_of_batch = self.step(epoch, batch, positions, time_steps)
             total_loss += loss * len(positions)
             num_correct += num_correct_of_batch
-        metrics = {"train/loss": float(total_loss) / len(train), "train/accuracy": float(num_correct) / len(train)}
+            num_images += len(positions)
+        metrics = {"train/loss": float(total_loss) / num_images, "train/accuracy": float(num_correct) / num_images}
         duration_s = time.perf_counter() - start  # after float(), which waits for a GPU
-        metrics["time/images_per_s"] = len(train) / duration_s
+        metrics["time/images_per_s"] = num_images / duration_s
+        if budget.progress is not None:
+            metrics[EPOCHS] = epoch - 1 + num_images / len(train)
         if self._pruner:
             self._pruner.end_epoch(epoch)
             metrics["pruned_filters"] = num_pruned_filters(self._network)
@@ -260,7 +279,10 @@ class Trainer:
             parts = zip(*(tensor.tensor_split(num_parts) for tensor in whole), strict=True)
             sums = [self._add_gradients(epoch, time_steps, *part, share=len(part[0]) / len(positions)) for part in parts]
             total_loss, num_correct = (torch.as_tensor(sum(values)) for values in zip(*sums, strict=True))
-        self._optimiser.step(self._schedule[(epoch - 1) * self._num_batches + batch])
+        step = (epoch - 1) * self._num_batches + batch
+        if self._progress is not None:
+            step = min(int(self._progress * len(self._schedule)), len(self._schedule) - 1)
+        self._optimiser.step(self._schedule[step])
         self._network.project()
         if self._pruner:
             self._pruner.after_step()

@@ -19,9 +19,9 @@ from trainables.training.regularisers import Pruning
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(AugmentationFields, OptimisationFields):
-    """Data, augmentation and optimisation; the last epoch's weights, or their average, are the result.
+    """Data, augmentation, the length of training, and optimisation.
 
-    Nothing is selected on the way, so the test images are looked at once, after the last epoch.
+    Unless an epoch is selected on them, the test images are looked at once, after the last epoch.
     """
 
     data: str = setting("digits", section="data")
@@ -30,7 +30,7 @@ class Recipe(AugmentationFields, OptimisationFields):
 
     validation_fraction: float = setting(0.1, above=0, below=1)
     """The fraction of the training images that is set aside for validation. Objectives are measured on these; the test
-    images are looked at once, after the last epoch."""
+    images are looked at once, after the last epoch, unless selection is best_on_test."""
 
     split_seed: int = setting(0, at_least=0)
     """Decides which training images are set aside for validation. It is the same for all replicates, so that they stay
@@ -91,14 +91,17 @@ class Recipe(AugmentationFields, OptimisationFields):
         if self.ema_decay and isinstance(self, Pruning) and self.prune != "none":
             rule = "ema_decay must be 0 where filters are pruned: their average with earlier weights is not 0"
             yield RuleError(rule, repair="write ema_decay: 0, or prune: none", field="ema_decay")
+        yield from self.length_problems()
 
     def not_to_vary(self) -> Iterator[RuleError]:
         """The fields that a study must not vary among configs like this one, each with the rule that it would break."""
-        return iter(())
+        if "epochs" in self.inactive_fields():
+            rule = "epochs must not vary where time_budget_s is the length of training: they have no effect there"
+            yield RuleError(rule, repair="remove epochs from the factors, or write time_budget_s: null", field="epochs")
 
     def inactive_fields(self) -> set[str]:
         """The fields that do nothing in this config; identities ignore them."""
-        return self.inactive_augmentation() | self.inactive_optimisation()
+        return self.inactive_augmentation() | self.inactive_optimisation() | self.inactive_length()
 
     def resolved(self, num_images: int) -> dict[str, Any]:
         """What the fields come to in training, for a data set of ``num_images`` training images.

@@ -16,6 +16,7 @@ from trainables.networks.network import Network
 from trainables.networks.precision import Precision
 from trainables.networks.readout import Ties
 from trainables.training.losses import LossOfOutputs
+from trainables.training.recipe_parts.length_fields import Selection
 from trainables.training.regularisers import Pruning, SpikeRegularisers
 
 TrainTimeSteps = Literal["fixed", "mixed", "descending"]
@@ -98,6 +99,7 @@ class Task:
         ties: Which of several classes with equally many spikes is the answer.
         pruning_is_over: Whether filters that are pruned stay so, and no more are.
         report_prepared: Whether the prepared network gets a report before any training.
+        selection: Which epoch's weights are the result.
         keep_weights: Whether a finished replicate keeps its weights, for its children or as a model to be loaded.
         num_micro_batches: In how many parts every batch is run, so that it takes less memory. A training batch's parts add up to
             its gradient; evaluation and calibration have smaller batches. What a batch norm and a rate target see are parts.
@@ -123,6 +125,7 @@ class Task:
     pruning: Pruning | None = None
     pruning_is_over: bool = False
     report_prepared: bool = False
+    selection: Selection = "last"
     keep_weights: bool = False
     num_micro_batches: int = 1
 

@@ -24,6 +24,7 @@ from studies.engine.proposing.proposals import Proposals
 from studies.engine.recording.tracker import Tracker
 from trainables.data.datasets import default_data_folder
 from trainables.training.checkpoints import CheckpointFolder
+from trainables.training.epochs.time_budget import PROGRESS
 from trainables.training.files import Location, inside
 
 MAX_WAITING_IN_SEARCH = 4
@@ -191,7 +192,7 @@ class StudyController:
         flight = self._in_flight.get(identity)
         if flight and flight.replicate:
             stop = self._proposals.reported(flight.replicate, report["epoch"], report["metrics"])
-            if stop and report["epoch"] < report["num_epochs"]:
+            if stop and report["epoch"] != report["num_epochs"]:
                 self._to_prune.add(identity)
         return identity in self._to_prune or self._is_paused
 
@@ -202,7 +203,7 @@ class StudyController:
             return
         epoch, num_epochs = report["epoch"], report["num_epochs"]
         flight.reported(epoch)
-        self._progress.running[identity] = f"{flight.item.title} · epoch {epoch}/{num_epochs}"
+        self._progress.running[identity] = f"{flight.item.title} · {_progress_in_words(report)}"
         if flight.replicate:
             self._record_report(flight, flight.replicate, report)
         elif epoch == num_epochs:
@@ -375,7 +376,8 @@ class StudyController:
             self._progress.consider(replicate.title, metrics)
             self._finish(flight, TrialState.COMPLETE, end, metrics=metrics)
         elif identity in self._to_prune:
-            reason = f"stopped early after epoch {epoch} of {num_epochs}, by the study's pruner"
+            of_all = f" of {num_epochs}" if num_epochs else ""
+            reason = f"stopped early after epoch {epoch}{of_all}, by the study's pruner"
             if self._recorded(lambda: self._ledger.prune(identity, reason, end)):
                 self._finish(flight, TrialState.PRUNED, end, reason, metrics=metrics)
 
@@ -444,3 +446,10 @@ class StudyController:
         finally:
             self.asking_ledger_since = None
         return True
+
+
+def _progress_in_words(report: Mapping[str, Any]) -> str:
+    """How far an item is: its epoch of all, or in training for a number of seconds, the share of them that is spent."""
+    if report["num_epochs"]:
+        return f"epoch {report['epoch']}/{report['num_epochs']}"
+    return f"epoch {report['epoch']}, {report['metrics'].get(PROGRESS, 0):.0%} of its time"

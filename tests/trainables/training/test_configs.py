@@ -91,13 +91,15 @@ OTHERS: dict[str, Any] = {
     "one_cycle_shape": "linear",
     "lr_milestones": "1",
     "lr_factor": 0.5,
+    "time_budget_s": 3.0,
+    "selection": "best_on_test",
     "device": "cuda",
     "peak_width": 0.1,
 }
 """Another value for every field that is ever inactive, which would show if it did anything."""
 
 ON: list[tuple[Any, dict[str, Any], set[str]]] = [
-    (ann, {}, {"pool"}),
+    (ann, {}, {"pool", "time_budget_s", "selection"}),
     (ann, {"activation": "qcfs", "crop_padding": 1}, {"qcfs_levels", "crop_padding_mode"}),
     (ann, {"batch_norm": True}, {"batch_norm_momentum", "batch_norm_scale", "pool_before_activation"}),
     (ann, {"layout": "resnet20"}, {"junction_activation", "num_plain_convolutions"}),
@@ -110,7 +112,7 @@ ON: list[tuple[Any, dict[str, Any], set[str]]] = [
     ),
     (ann, {"schedule": "cosine", "warmup_fraction": 0.2}, {"lr_start", "lr_end"}),
     (ann, {"schedule": "step", "lr_milestones": "1.5"}, {"lr_milestones", "lr_factor"}),
-    (bitnet, {}, {"pool_on", "pool_gradient", "lr_start", "lr_end", "one_cycle_shape"}),
+    (bitnet, {}, {"selection", "pool_on", "pool_gradient", "lr_start", "lr_end", "one_cycle_shape"}),
     (bitnet, {"gradient": "surrogate"}, {"surrogate", "surrogate_width", "surrogate_scale", "detach_reset"}),
     (bitnet, {"gradient": "rate_collapsed", "crop_padding": 1}, {"time_groups", "crop_padding_mode"}),
     (bitnet, {"readout": "spikes"}, {"gradient_margin", "ties"}),

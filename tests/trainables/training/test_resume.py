@@ -84,7 +84,7 @@ def test_resume_is_exact(kind: str, tiny_npz: Path, data_folder: Path, tmp_path:
         return folder, list(trainable.train(config, seed=3, dataset=dataset, checkpoint_folder=folder))
 
     undisturbed, expected = folders_and_reports("undisturbed", 0)
-    for epoch in range(1, expected[-1].num_epochs + 1):
+    for epoch in range(1, expected[-1].epoch + 1):
         folder, reports = folders_and_reports(str(epoch), epoch)
         assert results(reports) == results(expected)
         if trainable is ann:

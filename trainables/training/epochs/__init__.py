@@ -1,1 +1,1 @@
-"""How long a training is, how a network is judged after an epoch, and which epoch is the result."""
+"""Between epochs: the seconds that are left, how a network is judged, and which epoch is the result."""

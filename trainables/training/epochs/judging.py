@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,16 +12,19 @@ from trainables.data.datasets import Split, Splits
 from trainables.data.encodings import Encoding, inputs_of, normalised
 from trainables.data.normalisation import Normalisation
 from trainables.data.randomness import generator_for
-from trainables.kernels.interface import Evaluating
+from trainables.kernels.choice import evaluator_for
+from trainables.kernels.interface import BackendRequest, Evaluating
 from trainables.networks.network import Inputs, Network
 from trainables.networks.precision import simulate_torch
 from trainables.networks.readout import Readout, Tally
+from trainables.networks.rewriting import folded, refresh_folded
 from trainables.spiking.costs import OperationCounter, footprint_bytes
 from trainables.training.epoch_report import steps_to_within
 from trainables.training.task import Task
 
 EVALUATION_BATCH_SIZE = 64
 ONE_POINT = 0.01
+TEST_ACCURACY = "test/accuracy"
 
 
 def size_of_parts(batch_size: int, num_micro_batches: int) -> int:
@@ -49,33 +53,62 @@ def some_training_batches(
         yield encode("constant", splits, images_BCHW, indices_B), labels_B
 
 
-def judge(
-    task: Task, network: Network, splits: Splits, evaluator: Evaluating | None
-) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """The metrics and curves of the validation images, for the report of an epoch."""
-    counter = OperationCounter()
-    validated = evaluate(task, network, splits, splits.validation, purpose="validation", counter=counter, evaluator=evaluator)
-    accuracy_at_t = validated.accuracy_at_t
-    metrics = {
-        "val/accuracy": accuracy_at_t[-1],
-        **counter.metrics(),
-        "footprint_bytes": float(footprint_bytes(network)),
-    }
-    curves = {"accuracy_at_t": accuracy_at_t, **counter.curves()}
-    if validated.ties_at_t is not None:
-        metrics["val/ties"], curves["ties_at_t"] = validated.ties_at_t[-1], validated.ties_at_t
-    if task.eval_time_steps > 1:
-        metrics["val/steps_to_within_one_point"] = float(steps_to_within(accuracy_at_t, ONE_POINT))
-        metrics["val/mean_accuracy_over_t"] = sum(accuracy_at_t) / len(accuracy_at_t)
-    return metrics, curves
+@dataclass(frozen=True)
+class Judgement:
+    """Metrics and curves for the report of an epoch."""
+
+    metrics: dict[str, float]
+    curves: dict[str, list[float]]
+
+    def __or__(self, other: "Judgement") -> "Judgement":
+        return Judgement(self.metrics | other.metrics, self.curves | other.curves)
 
 
-def judge_on_test(
-    task: Task, network: Network, splits: Splits, evaluator: Evaluating | None
-) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """The metrics and curves of the test images."""
-    accuracy_at_t = evaluate(task, network, splits, splits.test, purpose="test", evaluator=evaluator).accuracy_at_t
-    return {"test/accuracy": accuracy_at_t[-1]}, {"test/accuracy_at_t": accuracy_at_t}
+class Judge:
+    """Judges a network as it is at the moment, by the fastest code that runs it, which ``backend`` says.
+
+    Args:
+        task: How the network is evaluated.
+        network: Any weights that it gets later are judged too.
+        splits: The images.
+        request: How the network is run.
+    """
+
+    def __init__(self, task: Task, network: Network, splits: Splits, request: BackendRequest) -> None:
+        self._task, self._network, self._splits = task, network, splits
+        self._judged = folded(network)
+        self._evaluator, self.backend = evaluator_for(self._judged, request)
+
+    def on_validation(self) -> Judgement:
+        """What is measured on the validation images."""
+        counter, network = OperationCounter(), self._up_to_date()
+        validated = self._evaluate(network, self._splits.validation, "validation", counter)
+        accuracy_at_t = validated.accuracy_at_t
+        metrics = {
+            "val/accuracy": accuracy_at_t[-1],
+            **counter.metrics(),
+            "footprint_bytes": float(footprint_bytes(network)),
+        }
+        curves = {"accuracy_at_t": accuracy_at_t, **counter.curves()}
+        if validated.ties_at_t is not None:
+            metrics["val/ties"], curves["ties_at_t"] = validated.ties_at_t[-1], validated.ties_at_t
+        if self._task.eval_time_steps > 1:
+            metrics["val/steps_to_within_one_point"] = float(steps_to_within(accuracy_at_t, ONE_POINT))
+            metrics["val/mean_accuracy_over_t"] = sum(accuracy_at_t) / len(accuracy_at_t)
+        return Judgement(metrics, curves)
+
+    def on_test(self) -> Judgement:
+        """What is measured on the test images."""
+        accuracy_at_t = self._evaluate(self._up_to_date(), self._splits.test, "test").accuracy_at_t
+        return Judgement({TEST_ACCURACY: accuracy_at_t[-1]}, {"test/accuracy_at_t": accuracy_at_t})
+
+    def _up_to_date(self) -> Network:
+        refresh_folded(self._judged, self._network)
+        return self._judged
+
+    def _evaluate(self, network: Network, part: Split, purpose: str, counter: OperationCounter | None = None) -> "Evaluation":
+        options: dict[str, Any] = {"purpose": purpose, "counter": counter, "evaluator": self._evaluator}
+        return evaluate(self._task, network, self._splits, part, **options)
 
 
 @dataclass(frozen=True)

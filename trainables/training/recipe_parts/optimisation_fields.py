@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from trainables.networks.rules import RuleError
 from trainables.training.configs import setting
+from trainables.training.recipe_parts.length_fields import LengthFields
 
 FALL_OF_ONE_CYCLE = 1 / 250_000
 """PyTorch's ``OneCycleLR`` ends at this fraction of the largest learning rate."""
@@ -28,14 +29,10 @@ def _spelt(epoch: float) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimisationFields:
+class OptimisationFields(LengthFields):
     """The length of training, its batches, the optimiser and the schedule of its learning rate."""
 
-    epochs: int = setting(10, at_least=1, section="training")
-    """How many times the training images are passed over. The weights after the last epoch are the result; no earlier epoch
-    is chosen."""
-
-    batch_size: int = setting(64, at_least=1)
+    batch_size: int = setting(64, at_least=1, section="training")
     """How many images there are in a step of the optimiser."""
 
     optimizer: Literal["adamw", "sgd", "muon"] = setting("adamw")
