@@ -5,6 +5,7 @@ The preset Baseline has the name that the BITnet README gives it; it is not the 
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,7 +22,9 @@ from trainables.networks.layouts import (
     ImageShape,
     canonical_layout,
     convolution_channels,
+    downsized_shape,
     final_map,
+    has_global_pool,
     has_pools,
     scaled_channels,
     scaled_layout,
@@ -39,7 +42,7 @@ from trainables.training.losses import cross_entropy_of_logits
 from trainables.training.optimisation.optimisers import muon_problems
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning
-from trainables.training.task import Prepared, Task
+from trainables.training.task import Prepared, SmallImages, Task
 
 Activation = Literal["relu", "clamped_relu", "qcfs"]
 
@@ -85,6 +88,22 @@ class NetworkParts:
     """Whether the analogue network's pools stand right behind convolutions, before batch norm and activation, which then have a
     quarter of the work. Of max pools the trained network is the same function, and spiking networks made from it have pools of
     spikes; an average pool of drives is another function than one of activations, and stays where it is in a conversion."""
+
+    first_image_side: int | None = setting(None, at_least=1, before=None, section="training")
+    """The shorter side, in pixels, that training images of the analogue network are downsized to in the first part of training
+    (bilinear, with antialiasing); null downsizes none. It needs a layout whose weights fit maps of any size: one with G, or a
+    residual network."""
+
+    first_image_side_fraction: float = setting(0.5, above=0, below=1, before=0.5)
+    """The first part of training in which images have first_image_side, as a fraction of its steps, or of its seconds where these
+    are its length."""
+
+    @property
+    def small_images(self) -> SmallImages | None:
+        """How training images are downsized at first; None where they are not."""
+        if self.first_image_side is None:
+            return None
+        return SmallImages(self.first_image_side, self.first_image_side_fraction)
 
     @property
     def fixed_scale(self) -> float | None:
@@ -142,6 +161,7 @@ class AnalogueNetwork(NetworkParts, AnalogueLayers):
         """The fields that do nothing for this network, as other kinds of networks have them."""
         inactive = set() if self.activation == "qcfs" else {"qcfs_levels"}
         inactive |= set() if self.layout in RESIDUAL_NETWORKS else {"junction_activation", "num_plain_convolutions"}
+        inactive |= {"first_image_side_fraction"} if self.first_image_side is None else set()
         inactive |= set() if self.batch_norm else {"batch_norm_momentum", "batch_norm_scale"}
         inactive |= set() if has_pools(self.layout, "M", "A") else {"pool_before_activation"}
         return inactive if has_pools(self.layout, "M") else inactive | {"pool"}
@@ -190,6 +210,7 @@ def network_problems(config: AnalogueNetwork, input_shape: ImageShape) -> Iterat
     yield from part_problems(config, input_shape)
     if config.batch_norm and isinstance(config, Recipe) and config.batch_size == 1:
         yield RuleError("batch_size must be at least 2 where batch norms are trained", field="batch_size")
+    yield from image_side_problems(config, config.layout, input_shape)
     if config.layout in RESIDUAL_NETWORKS:
         if config.pool != "layout":
             yield RuleError(f"pool must be layout where the layout is {config.layout}, which has no max pool", field="pool")
@@ -213,6 +234,28 @@ def part_problems(config: NetworkParts, input_shape: ImageShape) -> Iterator[Rul
     if config.first_layer == "whitening" and min(height, width) < 3:
         rule = "first_layer: whitening needs images of at least 3x3 pixels, as it looks at patches of that size"
         yield RuleError(rule, f"{height}x{width}", "write first_layer: learnt, or a smaller image_downscale", "first_layer")
+
+
+def image_side_problems(config: NetworkParts, layout: str, input_shape: ImageShape) -> Iterator[RuleError]:
+    """The rules that the image side of the first part of training breaks."""
+    side, shorter = config.first_image_side, min(input_shape[:2])
+    if side is None:
+        return
+    if side >= shorter:
+        rule = f"first_image_side must be below the shorter side of the images as the network sees them ({shorter})"
+        yield RuleError(rule, repair=f"write first_image_side: {max(1, shorter * 3 // 4)}, or null", field="first_image_side")
+    elif layout not in RESIDUAL_NETWORKS and not has_global_pool(layout):
+        rule = "first_image_side needs a layout whose weights fit maps of any size"
+        repair = "let a global average pool end the convolutions, as in layout: 64 M 128 M G, or write first_image_side: null"
+        yield RuleError(rule, f"{side} with {layout!r}", repair, field="first_image_side")
+    elif layout not in RESIDUAL_NETWORKS:
+        with suppress(RuleError):  # a layout that fits no image at all is a problem of its own
+            final_map(layout, input_shape)
+            try:
+                final_map(layout, downsized_shape(input_shape, side))
+            except RuleError as error:
+                repair = "write a larger first_image_side, or null"
+                yield RuleError(error.rule, error.value, repair, field="first_image_side")
 
 
 def source_network(config: Config) -> None:
@@ -266,6 +309,7 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
         pruning=config,
         precision=config.precision,
         selection=config.active_selection,
+        small_images=config.small_images,
         keep_weights=True,
         num_micro_batches=num_micro_batches,
     )

@@ -240,8 +240,10 @@ class Config(Recipe, ann.NetworkParts, SpikeRegularisers, Pruning):
             "batch_norm_scale",
             "pool_before_activation",
         }
+        of_pretraining |= {"first_image_side", "first_image_side_fraction"}
         inactive |= {*starts, "normalisation", "drive_std"} if self.is_pretrained else of_pretraining
         inactive |= set() if self.is_pretrained or self.normalisation == "batch_norm" else {"batch_norm_momentum"}
+        inactive |= {"first_image_side_fraction"} if self.first_image_side is None else set()
         if self.pretrain_time_budget_s is not None:
             inactive |= {"pretrain_epochs"}
         if self.loss_over_time == "mean":
@@ -305,7 +307,7 @@ def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:
     wrong = list(config.problems(image_shape))
     yield from wrong
     if not wrong:
-        yield from ann.part_problems(config, config.input_shape(image_shape))
+        yield from _part_problems(config, config.input_shape(image_shape))
         try:
             final_map(config.layout, config.input_shape(image_shape))
         except RuleError as error:
@@ -355,6 +357,13 @@ def _length_problems(config: Config) -> Iterator[RuleError]:
             f"time_budget_s must be null where spike_penalty_annealing is {config.spike_penalty_annealing}, which counts epochs"
         )
         yield RuleError(rule, repair="write time_budget_s: null, or spike_penalty_annealing: constant", field="time_budget_s")
+
+
+def _part_problems(config: Config, input_shape: ImageShape) -> Iterator[RuleError]:
+    """The rules that parts of the network, or of the one that it is pre-trained as, break."""
+    yield from ann.part_problems(config, input_shape)
+    if config.is_pretrained:
+        yield from ann.image_side_problems(config, config.layout, input_shape)
 
 
 def _neuron_problems(config: Config) -> Iterator[RuleError]:
@@ -487,7 +496,7 @@ def task_of(config: Config, image_shape: ImageShape, num_classes: int, seed: int
             output_bias=config.initial_output_bias,
             output_scale=config.initial_output_scale,
         )
-        if not config.pretrain_epochs:
+        if not config.is_pretrained:
             ann.start_parts(config, network, splits, seed, scale=1.0, num_micro_batches=num_micro_batches)
         if config.starting_normalisation() != "none":
             num_images = max(FEWEST_START_IMAGES, min(MOST_START_IMAGES, MOST_START_STEPS // config.time_steps))

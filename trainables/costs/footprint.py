@@ -14,7 +14,7 @@ from torch import nn
 from trainables.costs.kernel_memory import KernelUse
 from trainables.costs.memory_model import TeacherSize, memory_bytes
 from trainables.kernels.choice import kernels_support
-from trainables.networks.layouts import ImageShape
+from trainables.networks.layouts import ImageShape, downsized_shape
 from trainables.networks.network import ONE_AT_A_TIME, SYNAPSES, Network
 from trainables.networks.rewriting import folded
 from trainables.networks.shapes import operation_lengths, operation_shapes
@@ -67,6 +67,11 @@ def footprint_of(task: Task, recipe: Recipe, input_shape: ImageShape, *, calibra
     operations = partial(_operations, shapes=shapes, constant_input=task.encoding == "constant")
     shares = task.training_time_steps(recipe.epochs).items()
     trained = sum(share * operations(network, time_steps=time_steps) for time_steps, share in shares)
+    if small := task.small_images:
+        with ONE_AT_A_TIME, torch.device("meta"):
+            small_shapes = operation_shapes(network, downsized_shape(input_shape, small.side))
+        at_first = operations(network, shapes=small_shapes, time_steps=task.time_steps)
+        trained = small.share * at_first + (1 - small.share) * trained
     return Footprint(
         num_parameters=sum(parameter.numel() for parameter in judged.parameters()),
         operations_per_image=operations(judged, time_steps=task.eval_time_steps),

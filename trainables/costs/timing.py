@@ -24,7 +24,7 @@ from trainables.training.loop import (
     splits_of,
 )
 from trainables.training.recipe import Recipe
-from trainables.training.task import Task
+from trainables.training.task import SmallImages, Task
 
 NUM_WARM_UPS = 1
 NUM_TIMED_STEPS = 2
@@ -130,6 +130,16 @@ def _evaluate_one_batch(
 
 
 def _seconds_per_step(task: Task, recipe: Recipe, network: Network, splits: Splits) -> float:
+    """A mean over the first part of training, where its images are small, and the rest."""
+    whole_s = _seconds_of_steps(dataclasses.replace(task, small_images=None), recipe, network, splits)
+    if task.small_images is None:
+        return whole_s
+    side, share = task.small_images
+    small = dataclasses.replace(task, small_images=SmallImages(side, 1.0))
+    return share * _seconds_of_steps(small, recipe, network, splits) + (1 - share) * whole_s
+
+
+def _seconds_of_steps(task: Task, recipe: Recipe, network: Network, splits: Splits) -> float:
     num_steps = NUM_WARM_UPS + NUM_TIMED_STEPS
     used = task.training_time_steps(recipe.epochs)
     trainer = Trainer(task, dataclasses.replace(recipe, epochs=max(recipe.epochs, num_steps * len(used))), network, splits)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from trainables.networks.layouts import downsized_shape
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,13 @@ class Normalisation:
     def normalise(self, images_BCHW: Tensor) -> Tensor:
         """uint8 images as float32 of mean 0 and standard deviation 1."""
         return self.centre(images_BCHW).div_(self.std)
+
+
+def downsized(images_BCHW: Tensor, side: int) -> Tensor:
+    """Images of floats with ``side`` as their shorter side, as torchvision's ``resize`` makes them: bilinear, antialiased."""
+    height, width, _ = downsized_shape((*images_BCHW.shape[2:], 0), side)  # type: ignore[arg-type]  # two sides
+    planes_BCHW = images_BCHW.contiguous()  # of channels last, it takes forty times as long
+    return functional.interpolate(planes_BCHW, (height, width), mode="bilinear", align_corners=False, antialias=True)
 
 
 def downscale(images_BCHW: Tensor, block: int) -> Tensor:

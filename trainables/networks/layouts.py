@@ -202,6 +202,15 @@ def last_map(layout: str, image_shape: ImageShape) -> tuple[int, int]:
     return height, width
 
 
+def downsized_shape(image_shape: ImageShape, side: int) -> ImageShape:
+    """The shape of images whose shorter side becomes ``side``, as torchvision's ``resize`` has it: the longer one is rounded
+    down.
+    """
+    height, width, channels = image_shape
+    shorter = min(height, width)
+    return side * height // shorter, side * width // shorter, channels
+
+
 def has_global_pool(layout: str) -> bool:
     """Whether a layout has a global average pool, so that its weights fit images of any size."""
     return GLOBAL_POOL in words_of(layout)

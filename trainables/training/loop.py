@@ -12,6 +12,7 @@ from trainables.data.augmentation import training_batch
 from trainables.data.datasets import Dataset, Split, Splits, split
 from trainables.data.encodings import inputs_of
 from trainables.data.label_mixing import likeliest
+from trainables.data.normalisation import downsized
 from trainables.data.randomness import generator_for
 from trainables.kernels.choice import trainer_for
 from trainables.kernels.interface import BackendRequest, LossOf, Training
@@ -272,6 +273,11 @@ class Trainer:
         """One optimiser step on the training images at these positions: their mean loss, and how many were right."""
         task, augmentation = self._task, self._recipe.augmentation()
         whole = training_batch(self._splits, positions, augmentation, task.encoding, seed=task.seed, epoch=epoch, batch=batch)
+        step = (epoch - 1) * self._num_batches + batch
+        if self._progress is not None:
+            step = min(int(self._progress * len(self._schedule)), len(self._schedule) - 1)
+        if side := task.image_side_at(step / len(self._schedule)):
+            whole = (downsized(whole[0], side), *whole[1:])
         self._optimiser.zero_grad()
         if (num_parts := self._num_parts(len(positions))) == 1:
             total_loss, num_correct = self._add_gradients(epoch, time_steps, *whole, share=1.0)
@@ -279,9 +285,6 @@ class Trainer:
             parts = zip(*(tensor.tensor_split(num_parts) for tensor in whole), strict=True)
             sums = [self._add_gradients(epoch, time_steps, *part, share=len(part[0]) / len(positions)) for part in parts]
             total_loss, num_correct = (torch.as_tensor(sum(values)) for values in zip(*sums, strict=True))
-        step = (epoch - 1) * self._num_batches + batch
-        if self._progress is not None:
-            step = min(int(self._progress * len(self._schedule)), len(self._schedule) - 1)
         self._optimiser.step(self._schedule[step])
         self._network.project()
         if self._pruner:

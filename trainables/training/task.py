@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -74,6 +74,18 @@ class Distillation:
     divergence: Callable[[Tensor, Tensor], Tensor]
 
 
+class SmallImages(NamedTuple):
+    """That training images are small at first.
+
+    Attributes:
+        side: Their shorter side, in pixels.
+        share: Of all steps of the optimiser, the first ones.
+    """
+
+    side: int
+    share: float
+
+
 def _as_built(network: Network, splits: Splits) -> Prepared:
     del network, splits
     return Prepared()
@@ -96,6 +108,7 @@ class Task:
         encoding: How images become inputs.
         time_groups: K of the rate-collapsed backward pass; None for the network's own gradient.
         precision: Of the convolutions.
+        small_images: How training images are downsized at first; None for not at all.
         ties: Which of several classes with equally many spikes is the answer.
         pruning_is_over: Whether filters that are pruned stay so, and no more are.
         report_prepared: Whether the prepared network gets a report before any training.
@@ -120,6 +133,7 @@ class Task:
     encoding: Encoding = "constant"
     time_groups: TimeGroups | None = None
     precision: Precision = "float32"
+    small_images: SmallImages | None = None
     ties: Ties = "lowest_class"
     regularisers: SpikeRegularisers | None = None
     pruning: Pruning | None = None
@@ -145,6 +159,10 @@ class Task:
         return (
             time_steps_of_epoch(self.time_steps, epoch, num_epochs) if self.train_time_steps == "descending" else self.time_steps
         )
+
+    def image_side_at(self, progress: float) -> int | None:
+        """The shorter side that training images are downsized to when this share of the training is over; None for no other."""
+        return self.small_images.side if self.small_images and progress < self.small_images.share else None
 
     def training_time_steps(self, num_epochs: int) -> dict[int, float]:
         """See the function ``training_time_steps``."""

@@ -23,6 +23,7 @@ KINDS: list[tuple[Any, dict[str, Any]]] = [
     (bitnet, {"gradient": "rate_collapsed", "prune": "l1", "spike_penalty": 0.1}),
     (ann, {"num_train_images": 65, "batch_norm": True, "dropout": 0.2}),
     (ann, {"num_train_images": 3, "epochs": 1}),
+    (ann, {"layout": "4 M 4 G", "first_image_side": 4}),
     (converted_snn, {"layout": "4 A 4"}),
     (converted_snn, {"finetune_epochs": 3, "balance": "percentile"}),
 ]

@@ -55,6 +55,8 @@ OTHERS: dict[str, Any] = {
     "batch_norm_momentum": 0.6,
     "batch_norm_scale": 0.3,
     "pool_before_activation": True,
+    "first_image_side": 6,
+    "first_image_side_fraction": 0.7,
     "percentile": 20.0,
     "spike_norm_time_steps": 3,
     "equal_thresholds": False,
@@ -130,6 +132,12 @@ ON: list[tuple[Any, dict[str, Any], set[str]]] = [
     ),
     (bitnet, {"pretrain_epochs": 1}, {"batch_norm_momentum", "batch_norm_scale", "pool_before_activation"}),
     (bitnet, {"normalisation": "batch_norm"}, {"batch_norm_momentum"}),
+    (ann, {"layout": "4 M 4 G", "first_image_side": 5}, {"first_image_side", "first_image_side_fraction"}),
+    (
+        bitnet,
+        {"layout": "4 M 4 G", "first_image_side": 5, "pretrain_epochs": 1},
+        {"first_image_side", "first_image_side_fraction"},
+    ),
     (bitnet, {}, {"initial_hidden_bias", "initial_output_bias", "initial_output_scale", "normalisation", "drive_std"}),
     (bitnet, dict(bitnet.PUBLISHED), {"normalisation"}),
     (bitnet, {"prune": "activation"}, {"prune_fraction", "prune_schedule", "prune_epochs"}),
@@ -221,6 +229,7 @@ def test_every_inactive_field_is_also_tried_in_use() -> None:
         active = {name for t, _, names in ON if t is trainable for name in names}
         shared_with_ann = {"junction_activation", "num_plain_convolutions", "prune_fraction", "prune_schedule", "prune_epochs"}
         shared_with_ann |= {"batch_norm_momentum", "batch_norm_scale", "pool_before_activation"}
+        shared_with_ann |= {"first_image_side_fraction"}
         missing = inactive - active - {"eval_time_steps"} - (shared_with_ann if trainable is converted_snn else set())
         assert missing == set()
 
