@@ -61,8 +61,8 @@ class OptimisationFields(LengthFields):
 
     schedule: Literal["one_cycle", "cosine", "step", "constant"] = setting("one_cycle", before="one_cycle")
     """The learning rate over the steps of the optimiser: one_cycle rises to lr and falls (Smith & Topin 2019); cosine falls from
-    lr, η = lr (e + (1 - e)(1 + cos(π s/S))/2) with e = lr_end; step is multiplied by lr_factor at every milestone; constant stays
-    lr. Pre-training and fine-tuning have the same schedule over steps of their own."""
+    lr, η = lr (e + (1 - e)(1 + cos(π p))/2) with e = lr_end and p from 0 at the first step to 1 at the last; step is multiplied
+    by lr_factor at every milestone; constant stays lr. Pre-training and fine-tuning take the same schedule over their steps."""
 
     warmup_fraction: float | None = setting(None, at_least=0, at_most=1, before=None)
     """The share of all steps in which the learning rate rises, from lr_start · lr to lr: linearly, or with schedule one_cycle as
