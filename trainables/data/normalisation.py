@@ -31,7 +31,7 @@ class Normalisation:
 
 def downsized(images_BCHW: Tensor, side: int) -> Tensor:
     """Images of floats with ``side`` as their shorter side, as torchvision's ``resize`` makes them: bilinear, antialiased."""
-    height, width, _ = downsized_shape((*images_BCHW.shape[2:], 0), side)  # type: ignore[arg-type]  # two sides
+    height, width, _ = downsized_shape((*images_BCHW.shape[2:], 0), side)
     planes_BCHW = images_BCHW.contiguous()  # of channels last, it takes forty times as long
     return functional.interpolate(planes_BCHW, (height, width), mode="bilinear", align_corners=False, antialias=True)
 

@@ -87,8 +87,9 @@ def test_costs_are_a_mean(tiny_npz: Path, data_folder: Path, monkeypatch: pytest
 
 def test_source_networks_have_it() -> None:
     """A converted SNN's source network and a BITnet's have it; a BITnet that is not pre-trained has nothing to downsize."""
-    fields = {"layout": "4 M 6 G", "first_image_side": 5, "first_image_side_fraction": 0.75}
-    for trainable, more in ((converted_snn, {}), (bitnet, {"pretrain_epochs": 2})):
+    fields: dict[str, Any] = {"layout": "4 M 6 G", "first_image_side": 5, "first_image_side_fraction": 0.75}
+    kinds: list[tuple[Any, dict[str, Any]]] = [(converted_snn, {}), (bitnet, {"pretrain_epochs": 2})]
+    for trainable, more in kinds:
         config = trainable.Config(**fields, **more)
         assert list(trainable.problems(config, (8, 8, 1))) == []
         source = trainable.source_network(config)
