@@ -48,7 +48,7 @@ from trainables.training.files import Location
 from trainables.training.loop import fit
 from trainables.training.losses import Loss, divergence_from_teacher, loss_of_outputs
 from trainables.training.optimisation.optimisers import muon_problems
-from trainables.training.pretraining import fit_output_to_labels, trained_source_network
+from trainables.training.pretraining import fit_output_to_labels, precision_of_source, trained_source_network
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems, resolved_rate_target
 from trainables.training.task import Distillation, Prepared, Task, TrainTimeSteps, training_time_steps
@@ -441,8 +441,8 @@ def train(
     task = task_of(config, dataset.image_shape, dataset.num_classes, seed, num_micro_batches)
     start = source_network(config)
 
-    def source(start: ann.Config) -> tuple[Network, float]:
-        """The trained analogue network, and its accuracy."""
+    def source(start: ann.Config) -> tuple[Network, dict[str, str]]:
+        """The trained analogue network, and what every report says of it."""
         weights, reports = trained_source_network(
             ann.train,
             start,
@@ -454,7 +454,7 @@ def train(
         )
         analogue = ann.build(start, start.input_shape(dataset.image_shape), dataset.num_classes)
         analogue.load_state_dict(weights)
-        return analogue, reports[-1].metrics["val/accuracy"]
+        return analogue, {"parent_accuracy": str(reports[-1].metrics["val/accuracy"]), **precision_of_source(start, reports)}
 
     distillation = task.distillation
     if start and distillation:
@@ -465,12 +465,12 @@ def train(
         prepared = task.prepare(network, splits)
         if start is None:
             return prepared
-        analogue, accuracy = source(start)
+        analogue, about_source = source(start)
         share_weights(fold_scales(fold_batch_norms(analogue)), network)
         if _fits_output(config):
             some = some_training_batches(splits, MOST_START_IMAGES, seed, "output", num_micro_batches=num_micro_batches)
             fit_output_to_labels(network, some, config.time_steps, num_micro_batches=num_micro_batches)
-        return Prepared(run_facts={"parent_accuracy": str(accuracy)})
+        return Prepared(run_facts=about_source)
 
     started = dataclasses.replace(task, prepare=prepare, distillation=distillation, keep_weights=keep_weights)
     return fit(started, config, dataset=dataset, checkpoint_folder=checkpoint_folder)
@@ -541,6 +541,7 @@ def _distillation(config: Config, input_shape: ImageShape, num_classes: int) -> 
     return Distillation(
         teacher=lambda: ann.build(start, input_shape, num_classes),
         weight=config.distillation,
+        precision=start.precision,
         divergence=partial(
             divergence_from_teacher, spiking=config.readout == "spikes", temperature=config.distillation_temperature
         ),

@@ -64,6 +64,7 @@ def run(
         # what takes seconds to import, and nobody waits for it who has to correct the file first
         from studies.commands.checking.check_page import source_networks_in_words
         from studies.commands.checking.first_batches import start_warnings, starts_of
+        from studies.commands.checking.processor import processor_warnings
         from studies.commands.report import check_report_folder, write_report
         from studies.engine.execution.runner import run_study
 
@@ -79,7 +80,7 @@ def run(
             num_cpus=num_cpus,
             retry_failed=retry_failed,
             write_report=lambda: write_report(loaded.stores, show=not as_json),
-            before_training=lambda: start_warnings(loaded, starts_of(loaded)),
+            before_training=lambda: [*processor_warnings(loaded), *start_warnings(loaded, starts_of(loaded))],
         )
     if as_json:
         print_json(_as_data(loaded, outcome))

@@ -288,7 +288,8 @@ class Network(nn.Module):
         if isinstance(part, nn.Dropout):
             mask: Tensor = part(torch.ones_like(first[:1]))  # the same units at every time step (Rathi et al. 2020)
             return first * mask
-        result: Tensor = part(first.flatten(0, 1))
+        # flatten would forget that images with one channel have it last
+        result: Tensor = part(first.squeeze(0) if len(first) == 1 else first.flatten(0, 1))
         return result.reshape(*first.shape[:2], *result.shape[1:])
 
     def forget(self, results: dict[str, Any], number: int) -> None:

@@ -244,8 +244,10 @@ def _simulate(
     """The equations step by step, without gradient: spikes and the last membrane potential; those of all steps are appended."""
     p_TBN = drive_TBN.clamp(0, 1) if model.integrate == "clamped" else drive_TBN
     p_TBN = p_TBN.expand(time_steps, *drive_TBN.shape[1:])
-    spikes_TBN = torch.empty_like(p_TBN, memory_format=torch.contiguous_format)
-    v = membrane_potential.to(torch.promote_types(drive_TBN.dtype, torch.float32), copy=True)  # sums of T drives
+    one_BN = torch.empty_like(p_TBN[0])  # as the drive lies in memory, with channels first or last
+    spikes_TBN = one_BN.new_empty_strided(p_TBN.shape, (one_BN.numel(), *one_BN.stride()))
+    v = torch.empty_like(one_BN, dtype=torch.promote_types(drive_TBN.dtype, torch.float32))  # sums of T drives
+    v.copy_(membrane_potential)
     for p, spikes in zip(p_TBN, spikes_TBN, strict=True):
         if leak is not None:
             v *= leak

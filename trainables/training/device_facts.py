@@ -17,6 +17,11 @@ def machine_facts(device: torch.device, earlier: Mapping[str, str]) -> dict[str,
     on_gpu = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability()
     facts = {DEVICE: f"{device.type} {name}", NUM_THREADS: str(torch.get_num_threads())}
+    return followed(facts, earlier)
+
+
+def followed(facts: Mapping[str, str], earlier: Mapping[str, str]) -> dict[str, str]:
+    """Facts of this epoch behind those of the epochs before: what has changed on the way is said as ``one then another``."""
     return {fact: _followed(earlier.get(fact, ""), now) for fact, now in facts.items()}
 
 

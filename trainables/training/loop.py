@@ -1,7 +1,7 @@
 """The training loop: epochs of a network on one data set, one report each, resumable after any of them."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ from trainables.networks.precision import forward_torch, precision_fact
 from trainables.networks.readout import Readout
 from trainables.spiking.costs import ENERGY_MODEL
 from trainables.training.checkpoints import CheckpointFolder, trained_once
-from trainables.training.device_facts import machine_facts
+from trainables.training.device_facts import followed, machine_facts
 from trainables.training.epoch_report import EpochReport, TrainingError
 from trainables.training.epochs.judging import TEST_ACCURACY, Judge
 from trainables.training.epochs.selection import SelectedEpoch
@@ -85,7 +85,6 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
     backends = {
         "backend": trainer.backend if trainer else judge.backend,
         "evaluation_backend": judge.backend,
-        "precision": precision_fact(task.precision, device),
         "energy_model": ENERGY_MODEL,
     }
     first_trained = 2 if task.report_prepared else 1
@@ -106,9 +105,7 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
         if is_last and TEST_ACCURACY not in judgement.metrics:
             judgement |= judge.on_test()
         facts = prepared.run_facts | _facts_of_parts(task, network) | _facts_of_time_steps(task, recipe)
-        facts |= (
-            machine_facts(device, reports[-1].run_facts if reports else {}) | backends | selected.run_facts | budget.run_facts
-        )
+        facts |= _facts_of_machine(task, device, reports) | backends | selected.run_facts | budget.run_facts
         reports.append(
             EpochReport(
                 epoch,
@@ -136,6 +133,12 @@ def _see_that_weights_are_finite(network: Network, epoch: int) -> None:
     """Spikes are finite whatever the weights are, so that no loss would ever show it."""
     if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
         raise TrainingError(f"epoch {epoch}: the weights are no longer finite numbers; a lower lr may help")
+
+
+def _facts_of_machine(task: Task, device: torch.device, reports: Sequence[EpochReport]) -> dict[str, str]:
+    """The device and the arithmetic, and those of the epochs before where they were others."""
+    earlier = reports[-1].run_facts if reports else {}
+    return machine_facts(device, earlier) | followed({"precision": precision_fact(task.precision, device)}, earlier)
 
 
 def _facts_of_parts(task: Task, network: Network) -> dict[str, str]:
@@ -329,7 +332,7 @@ class Trainer:
         if distillation is None or self._teacher is None:
             return lambda outputs_TBK, which: task.loss(outputs_TBK, targets[which])
         with torch.no_grad():
-            logits_BK = self._teacher(inputs(0, 1))[0].squeeze(0)
+            logits_BK = forward_torch(self._teacher, inputs(0, 1), 1, precision=distillation.precision).squeeze(0)
 
         def loss_of(outputs_TBK: Tensor, which: slice) -> Tensor:
             own = task.loss(outputs_TBK, targets[which])

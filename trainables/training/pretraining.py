@@ -5,7 +5,7 @@ first child that needs it trains it; the others find it, and verify its weights 
 """
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -51,6 +51,11 @@ def trained_source_network(
         options = {"checkpoint_folder": folder, "num_micro_batches": num_micro_batches}
         reports = list(train(config, seed=seed, dataset=dataset, **options))
         return CheckpointFolder(folder).weights(), reports
+
+
+def precision_of_source(config: Recipe, reports: Sequence[EpochReport]) -> dict[str, str]:
+    """What a child's reports say of the arithmetic of a source network in bfloat16: by which instructions, or emulated."""
+    return {} if config.precision == "float32" else {"parent_precision": reports[-1].run_facts["precision"]}
 
 
 @torch.no_grad()

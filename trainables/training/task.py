@@ -66,12 +66,14 @@ class Distillation:
     Attributes:
         teacher: Makes the teacher, a network that gives the logits of an image at once, with its weights.
         weight: w, in [0, 1).
+        precision: In which the teacher is computed.
         divergence: Of outputs ``[T, B, classes]`` from the teacher's logits ``[B, classes]`` for the same images.
     """
 
     teacher: Callable[[], Network]
     weight: float
     divergence: Callable[[Tensor, Tensor], Tensor]
+    precision: Precision = "float32"
 
 
 class SmallImages(NamedTuple):

@@ -14,6 +14,7 @@ from search_spaces.language.space import Cell, Factor, Level, Levels
 from studies.commands.checking.first_batches import Starts, named_cell, start_warnings
 from studies.commands.checking.first_batches_page import starts_data, starts_tables
 from studies.commands.checking.forecast import ConfigurationForecast, Forecast, Sensitivity, num_planned, sensitivity, warnings
+from studies.commands.checking.processor import processor_warnings
 from studies.commands.checking.tables import plain_table
 from studies.commands.options import counted
 from studies.engine.binding.configurations import Configuration
@@ -73,7 +74,8 @@ def _all_warnings(
     study: Study, forecast: Forecast | None, found: Sensitivity | None, of_ledger: Sequence[str], starts: Starts | None
 ) -> list[str]:
     of_networks = start_warnings(study, starts)
-    return [*of_ledger, *_data_warnings(study), *_default_warnings(study), *of_networks, *warnings(study, forecast, found)]
+    of_study = [*_data_warnings(study), *_default_warnings(study), *processor_warnings(study)]
+    return [*of_ledger, *of_study, *of_networks, *warnings(study, forecast, found)]
 
 
 def _data(study: Study) -> dict[str, dict[str, Any]]:
