@@ -70,7 +70,7 @@ def _main_optimiser(config: OptimisationFields, groups: list[tuple[list[nn.Param
     ]
     if config.optimizer == "sgd":
         momentum = MOMENTUM if config.momentum is None else config.momentum
-        return torch.optim.SGD(given, lr=lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+        return torch.optim.SGD(given, lr=lr, momentum=momentum, nesterov=config.nesterov and momentum > 0, fused=True)
     return torch.optim.AdamW(given, lr=lr, fused=True)
 
 
@@ -84,7 +84,11 @@ class _MuonOfMatrices:
         self.weights = weights
         self._matrices = [nn.Parameter(_as_matrix(weight.detach())) for weight in weights]
         self._muon = torch.optim.Muon(
-            self._matrices, lr=config.lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+            self._matrices,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            nesterov=config.nesterov,
+            adjust_lr_fn="match_rms_adamw",
         )
 
     def zero_grad(self) -> None:

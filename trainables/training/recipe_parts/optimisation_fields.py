@@ -36,7 +36,7 @@ class OptimisationFields(LengthFields):
     """How many images there are in a step of the optimiser."""
 
     optimizer: Literal["adamw", "sgd", "muon"] = setting("adamw")
-    """The optimiser: adamw; sgd with Nesterov momentum; or muon (Jordan et al. 2024), which orthogonalises the update of every
+    """The optimiser: adamw; sgd with momentum; or muon (Jordan et al. 2024), which orthogonalises the update of every
     convolution and linear layer between the first and the output layer, as matrices of outputs by inputs, scaled as AdamW's are
     (Liu et al. 2025), and leaves all other weights to adamw."""
 
@@ -49,6 +49,9 @@ class OptimisationFields(LengthFields):
     momentum: float | None = setting(None, at_least=0, below=1, before=None)
     """The momentum of sgd and muon, and the first beta of adamw. null takes 0.9; with schedule one_cycle it falls from 0.95 to
     0.85 while the learning rate rises, and rises again while that falls."""
+
+    nesterov: bool = setting(True, before=True)
+    """Of sgd and muon: whether the momentum is Nesterov's, which looks one step ahead (Sutskever et al. 2013)."""
 
     bias_lr_factor: float = setting(1.0, above=0, below=1e6, before=1.0)
     """A factor for the learning rate of biases and of the scales of normalisations: those of batch norms, and the gains of
@@ -112,8 +115,9 @@ class OptimisationFields(LengthFields):
         return self.lr_end
 
     def inactive_optimisation(self) -> set[str]:
-        """The fields that do nothing under this schedule."""
-        inactive = set() if self.share_of_rise() else {"lr_start"}
+        """The fields that do nothing with this optimiser and this schedule."""
+        inactive = {"nesterov"} if self.optimizer == "adamw" or self.momentum == 0 else set[str]()
+        inactive |= set() if self.share_of_rise() else {"lr_start"}
         inactive |= set() if self.schedule in ("one_cycle", "cosine") else {"lr_end"}
         inactive |= set() if self.schedule == "one_cycle" else {"one_cycle_shape"}
         return inactive if self.schedule == "step" else inactive | {"lr_milestones", "lr_factor"}

@@ -1,6 +1,7 @@
 """Optimisers: PyTorch's own, all with the rates of one schedule."""
 
 import copy
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -73,6 +74,19 @@ def test_plain_optimisers_are_pytorchs(optimizer: Any) -> None:
     config = ann.Config(layout="4 M 6 F5", batch_norm=True, optimizer=optimizer, lr=0.02, weight_decay=0.1)
     network, expected = network_of(config), network_of(config)
     assert_equal(trained(config, network), trained_by(PLAIN[optimizer](expected.parameters(), config), expected))
+
+
+def test_momentum_may_be_the_plain_one() -> None:
+    """Without nesterov, sgd is PyTorch's with plain momentum to the bit, and muon takes other steps than with it."""
+    config = ann.Config(layout="4 M 6", optimizer="sgd", lr=0.02, weight_decay=0.1, nesterov=False)
+    network, expected = network_of(config), network_of(config)
+    plain = torch.optim.SGD(expected.parameters(), lr=0.02, momentum=0.9, weight_decay=0.1, fused=True)
+    assert_equal(trained(config, network), trained_by(plain, expected))
+    by_muon = [
+        hidden_weights(trained(dataclasses.replace(config, optimizer="muon", nesterov=nesterov), network_of(config)))
+        for nesterov in (True, False)
+    ]
+    assert all(not torch.equal(one, other) for one, other in zip(*by_muon, strict=True))
 
 
 @pytest.mark.parametrize("optimizer", PLAIN)
