@@ -29,7 +29,7 @@ class Footprint:
     """The parameters, operations and memory of a config; they do not depend on its seed.
 
     Attributes:
-        num_parameters: Trainable parameters of the network that is judged.
+        num_parameters: Parameters of the network that is judged, learnt or fixed.
         operations_per_image: Dense synaptic operations of one evaluated image over all its time steps: what
             ``ops/dense_operations`` will say.
         training_operations: The same of the forward pass of one image in training, a mean where its steps differ in T; 0 where

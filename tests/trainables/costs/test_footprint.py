@@ -28,12 +28,15 @@ TRAINED: list[tuple[Any, Mapping[str, Any]]] = [
     (bitnet, {"gradient": "rate_collapsed"}),
     (bitnet, {"normalisation": "batch_norm", "layout": "4 A 6 M F5", "pool_on": "drive"}),
     (ann, {"layout": "4 S 6 S 8", "batch_norm": True}),
+    (ann, {"layout": "4 M 6 A G F5", "batch_norm": True, "first_layer": "whitening", "pool_before_activation": True}),
+    (bitnet, {"layout": "4 M 6 A G F5", "first_layer": "whitening"}),
     (ann, {"layout": "resnet20", "feature_scale": 0.125, "dropout": 0.1}),
     (ann, {"layout": "resnet20", "feature_scale": 0.125, "junction_activation": False, "num_plain_convolutions": 3}),
     (converted_snn, {}),
     (converted_snn, {"encoding": "poisson", "readout": "spikes", "layout": "4 M 6 S"}),
     (converted_snn, {"layout": "resnet20", "feature_scale": 0.125, "batch_norm": True, "eval_time_steps": 5}),
     (converted_snn, {"finetune_epochs": 1, "bias_correction": True}),
+    (converted_snn, {"layout": "4 M 6 G", "batch_norm": True, "first_layer": "whitening", "pool_before_activation": True}),
 ]
 
 

@@ -152,6 +152,14 @@ def test_output_layers_without_neurons(groups: TimeGroups | None) -> None:
     test_networks_equal_the_definition(options, groups, "constant", "float32")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("groups", [None, "dyadic"])
+def test_global_average_pools(groups: TimeGroups | None) -> None:
+    """The same holds of a network that takes the mean of a whole map."""
+    options = {"layout": "8 M 8 S G", "initial_membrane_potential": 0.5}
+    test_networks_equal_the_definition(options, groups, "constant", "bfloat16")
+
+
 class Rates:
     """An observer that keeps the mean of what every layer gives."""
 

@@ -23,6 +23,8 @@ CASES: list[tuple[ModuleType, dict[str, Any]]] = [
     (bitnet, {"time_steps": 3}),
     (bitnet, {"time_steps": 3, "normalisation": "batch_norm", "pool_on": "drive", "readout": "spikes", "ties": "lowest_class"}),
     (ann, {"batch_norm": True, "mean_per_pixel": True}),
+    (ann, {"layout": "4 M 4 G", "first_layer": "whitening", "mean_per_pixel": True, "first_image_side": 6}),
+    (converted_snn, {"layout": "4 M 4 G", "batch_norm": True, "first_layer": "whitening", "pool_before_activation": True}),
     (converted_snn, {"time_steps": 4, "batch_norm": True, "per": "channel", "bias_correction": True}),
     (converted_snn, {"time_steps": 4, "encoding": "poisson", "readout": "spikes", "finetune_epochs": 1, "train_neurons": True}),
     (converted_snn, {"layout": "resnet20", "feature_scale": 0.25, "balance": "percentile", "time_steps": 3}),
