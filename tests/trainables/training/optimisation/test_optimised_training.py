@@ -212,3 +212,20 @@ def test_an_average_and_pruning_are_refused_together() -> None:
     for trainable in (ann, bitnet, converted_snn):
         (wrong,) = trainable.problems(trainable.Config(ema_decay=0.9, prune="l1"), (8, 8, 1))
         assert (wrong.field, wrong.repair) == ("ema_decay", "write ema_decay: 0, or prune: none")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"warmup_fraction": 0.3}, {"lr_end": 1 / 250_000}),
+        ({"schedule": "cosine"}, {"schedule": "cosine", "warmup_fraction": 0.0, "lr_end": 0.0, "momentum": 0.9}),
+        ({"schedule": "constant", "lr_start": 0.5}, {"schedule": "constant", "lr_end": 0.5, "one_cycle_shape": "linear"}),
+        ({"optimizer": "sgd", "momentum": 0.0, "nesterov": False}, {"optimizer": "sgd", "momentum": 0.0}),
+    ],
+)
+def test_configs_that_come_to_the_same_training(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Null stands for a number, and a field that does nothing for any value: such configs train one network, and are found to."""
+    same, same_too = (ann.Config(**changes) for changes in (one, other))
+    assert same.resolved(1000) == same_too.resolved(1000)
+    assert list(Schedule(same, 40)) == list(Schedule(same_too, 40))
+    assert same.resolved(1000) != ann.Config(**one | {"momentum": 0.5}).resolved(1000)
