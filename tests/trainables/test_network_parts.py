@@ -15,6 +15,7 @@ from trainables.kernels.choice import evaluator_for
 from trainables.kernels.interface import BackendRequest
 from trainables.networks.network import NORMS, Network
 from trainables.networks.rewriting import share_weights
+from trainables.networks.whitening import patch_covariance, whitening_filters
 from trainables.spiking.neurons import SpikingNeuron
 from trainables.spiking.pools import LargestCountPool
 from trainables.training.checkpoints import CheckpointFolder
@@ -192,6 +193,35 @@ def test_a_bitnet_s_whitening_filters_have_the_drive_s_size(tiny_npz: Path, data
         task.prepare(network, splits)
         images, *_ = splits.train.batch(torch.arange(len(splits.train)))
         assert float(network.parts["conv1"](splits.normalise(images)).detach().std()) == pytest.approx(0.4, rel=0.05)
+
+
+@pytest.mark.parametrize("changes", [{"image_downscale": 2}, {"mean_per_pixel": True}, {"num_train_images": 20}], ids=str)
+def test_whitening_is_of_what_the_network_sees(changes: dict[str, Any], tiny_npz: Path, data_folder: Path) -> None:
+    """The patches are those of normalised training images, downscaled and centred by pixel where these are, and of no others."""
+    config = ann.Config(data=str(tiny_npz), layout="6 M 8", first_layer="whitening", **changes)
+    dataset = prepare(config.data, data_folder)
+    splits = splits_of(config, dataset, torch.device("cpu"))
+    task = ann.task_of(config, dataset.image_shape, 2)
+    network = task.build()
+    task.prepare(network, splits)
+    images, *_ = splits.train.batch(torch.arange(len(splits.train)))
+    filters = whitening_filters(patch_covariance([splits.normalise(images)]), 6).float()
+    torch.testing.assert_close(network.parts["conv1"].weight.flatten(1), filters)  # type: ignore[operator]
+
+
+def test_pruned_filters_are_0_in_any_layer(tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:
+    """So are those that whiten, with their bias, and the scale and shift of a pruned channel; the others stay as they were."""
+    options = {**PARTS, "layout": "6 M 8 M"}
+    whole = learn(ann, tiny_npz, data_folder, tmp_path / "whole", **options)
+    pruned = learn(ann, tiny_npz, data_folder, tmp_path / "pruned", **options, prune="l1", prune_schedule="once")
+    kept = pruned["parts.conv1.weight"].flatten(1).any(dim=1)
+    assert int(kept.sum()) == 3
+    assert torch.equal(pruned["parts.conv1.weight"][kept], whole["parts.conv1.weight"][kept])
+    assert not bool(pruned["parts.conv1.bias"][~kept].any())
+    kept = pruned["parts.conv2.weight"].flatten(1).any(dim=1)
+    assert int(kept.sum()) == 4
+    assert torch.equal(pruned["parts.norm2.weight"], 0.5 * kept)
+    assert not bool(pruned["parts.norm2.bias"][~kept].any())
 
 
 @pytest.mark.parametrize("layout", ["6 M 8 G", "6 A 8 A G F5"])

@@ -126,7 +126,7 @@ def extent_of(task: Task, input_shape: ImageShape) -> Extent | None:
     return Extent(num_images, time_steps, float(operations) * num_images * time_steps) if time_steps else None
 
 
-LATER = {"eval_time_steps", "train_time_steps"} | {
+LATER = {"eval_time_steps", "train_time_steps", "batch_norm_momentum"} | {
     field.name for terms in (OptimisationFields, SpikeRegularisers, Pruning) for field in dataclasses.fields(terms)
 } - {"batch_size"}
 """Fields of a config that change nothing in what the first batch does before the optimiser's first step."""

@@ -13,7 +13,7 @@ from trainables import ann, bitnet, converted_snn
 from trainables.costs import timing
 from trainables.data.datasets import prepare
 from trainables.data.normalisation import downsized
-from trainables.training.loop import fit
+from trainables.training.loop import Trainer, fit, splits_of
 from trainables.training.task import SmallImages
 
 OPTIONS: dict[str, Any] = {
@@ -54,6 +54,23 @@ def test_the_first_steps_have_small_images(changes: dict[str, Any], tiny_npz: Pa
     list(fit(dataclasses.replace(task, build=build), config, dataset=dataset, checkpoint_folder=None))
     assert [side for in_training, side in seen if in_training] == [(5, 5)] * 3 + [(8, 8)]
     assert {side for in_training, side in seen if not in_training} == {(8, 8)}
+
+
+def test_seconds_may_be_the_length(tiny_npz: Path, data_folder: Path) -> None:
+    """Where a time budget is the length of training, images are small in the first part of the seconds."""
+    config = ann.Config(data=str(tiny_npz), **OPTIONS, time_budget_s=100.0)
+    dataset = prepare(config.data, data_folder)
+    task, splits = ann.task_of(config, dataset.image_shape, 2), splits_of(config, dataset, torch.device("cpu"))
+    network = task.build()
+    task.prepare(network, splits)
+    sides: list[int] = []
+    network.parts["conv1"].register_forward_pre_hook(lambda _, given: sides.append(given[0].shape[2]))
+    trainer = Trainer(task, config, network, splits)
+    trainer.begin_epoch()
+    for progress in (0.0, 0.74, 0.76, 1.0):
+        trainer._progress = progress
+        trainer.step(1, 0, torch.arange(24), 1)
+    assert sides == [5, 5, 8, 8]
 
 
 def test_a_resumed_training_has_the_sides_that_it_would_have_had(tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:
