@@ -19,9 +19,16 @@ from trainables.training.losses import mse_of_rates
 SHAPE = (8, 8, 2)
 
 
-@pytest.mark.parametrize("groups", [None, 2, "dyadic"])
-@pytest.mark.parametrize("layout", ["34 G", "6 M 9 G", "9 A G F7", "6 33 M 9 A G"])
-@pytest.mark.parametrize("readout", ["spikes", "potential"])
+@pytest.mark.parametrize(
+    ("layout", "readout", "groups"),
+    [
+        ("34 G", "spikes", None),
+        ("6 M 9 G", "potential", None),
+        ("9 A G F7", "spikes", None),
+        ("6 33 M 9 A G", "potential", "dyadic"),
+        ("9 A G F7", "potential", 2),
+    ],
+)
 def test_spikes_are_equal_and_gradients_agree(layout: str, readout: str, groups: TimeGroups | None) -> None:
     """With dyadic weights and maps all spikes are those of torch, and so is every gradient, exact or rate-collapsed."""
     network, images_BCHW, time_steps = bitnet_of({"layout": layout, "readout": readout}, SHAPE), images_of(5, SHAPE), 7
@@ -37,8 +44,9 @@ def test_spikes_are_equal_and_gradients_agree(layout: str, readout: str, groups:
         torch.testing.assert_close(gradient, want, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("layout", ["34 G", "6 M 9 G", "9 A G", "5 A G F7"])
-@pytest.mark.parametrize("shape", [(8, 8, 2), (7, 9, 2)])
+@pytest.mark.parametrize(
+    ("layout", "shape"), [("34 G", (7, 9, 2)), ("6 M 9 G", (8, 8, 2)), ("9 A G", (7, 9, 2)), ("5 A G F7", (7, 9, 2))]
+)
 def test_it_is_a_linear_layer_over_the_flattened_map(layout: str, shape: tuple[int, int, int]) -> None:
     """The weights of the mean, shared among pixels and divided by their number, give the same drives without any pool; and
     costs are those that torch counts of the network with the pool.
