@@ -16,6 +16,7 @@ from trainables.networks.network import Network
 from trainables.networks.rewriting import folded
 from trainables.spiking.costs import OperationCounter
 from trainables.training.epochs.judging import EVALUATION_BATCH_SIZE, evaluate
+from trainables.training.epochs.selection import num_looks_at_test
 from trainables.training.loop import (
     Trainer,
     backend_request,
@@ -36,9 +37,10 @@ class Timing:
 
     Attributes:
         seconds_per_step: A training step: one batch forward and backward, and the optimiser; a mean where steps differ in T.
-        num_steps: Training steps of all epochs.
+        num_steps: Training steps of all epochs, or as many as fill a time budget.
         seconds_per_evaluation_batch: 64 images over all time steps; a mean, as costs are counted on validation images alone.
-        num_evaluation_batches: Of the validation images for every report, and of the test images once.
+        num_evaluation_batches: Of the validation images for every report, and of the test images once, or as often as the
+            selection of an epoch needs them. A time budget holds all of them but those of the last report.
         seconds_once: Reading the images, making the network, its first weights or its conversion.
     """
 
@@ -106,12 +108,18 @@ def _timing_of(task: Task, recipe: Recipe, dataset: Dataset, device: torch.devic
         _evaluate_one_batch(task, judged, splits, OperationCounter(), evaluator)
     with bare.running():
         _evaluate_one_batch(task, judged, splits, None, evaluator)
-    num_counted = (recipe.epochs + task.report_prepared) * _num_batches(splits.validation)
-    num_bare = _num_batches(splits.test)
+    per_step = _seconds_per_step(task, recipe, network, splits) if recipe.epochs else 0.0
+    num_steps = recipe.epochs * len(batch_sizes(splits.train, recipe))
+    num_judged, num_tested = recipe.epochs + task.report_prepared, num_looks_at_test(task.selection, recipe.epochs)
+    if recipe.time_budget_s:
+        num_steps = max(1, math.ceil(recipe.time_budget_s / per_step))
+        num_judged, num_tested = 1, num_looks_at_test(task.selection, 1)
+    num_counted = num_judged * _num_batches(splits.validation)
+    num_bare = num_tested * _num_batches(splits.test)
     evaluation_s = num_counted * counted.seconds + num_bare * bare.seconds
     return Timing(
-        seconds_per_step=_seconds_per_step(task, recipe, network, splits) if recipe.epochs else 0.0,
-        num_steps=recipe.epochs * len(batch_sizes(splits.train, recipe)),
+        seconds_per_step=per_step,
+        num_steps=num_steps,
         seconds_per_evaluation_batch=evaluation_s / (num_counted + num_bare),
         num_evaluation_batches=num_counted + num_bare,
         seconds_once=once.seconds,

@@ -32,7 +32,7 @@ from studies.own_packages import safe_children
 from studies.run_record import ACCURACY
 from trainables.costs.footprint import Footprint
 from trainables.data.datasets import default_data_folder, prepare
-from trainables.training.configs import identity_field_names
+from trainables.training.configs import identity_field_names, without_inactive
 
 POWER = 0.8
 FEWEST_FOR_ONE_CONTRAST = 6
@@ -212,18 +212,24 @@ def _predicted_seconds(configurations: Iterable[Configuration], clock: Callable[
         ordered = sorted(work, key=lambda key: work[key])
         positions = np.unique(np.linspace(0, len(ordered) - 1, NUM_TIMED).round().astype(int))
         timed = [ordered[position] for position in positions]
-        known = [clock(ours[key]) for key in timed]
+        known = [clock(ours[key]) - _budget_s(ours[key]) for key in timed]
         for key in ordered:
-            seconds[key] = float(np.interp(work[key], [work[each] for each in timed], known))
+            seconds[key] = _budget_s(ours[key]) + float(np.interp(work[key], [work[each] for each in timed], known))
     return seconds
 
 
+def _budget_s(configuration: Configuration) -> float:
+    """The seconds of training that a configuration is given; 0 where the number of epochs says how long it is."""
+    return without_inactive(configuration.config).time_budget_s or 0.0
+
+
 def _work(configuration: Configuration) -> float:
-    """What the time of a replicate grows with: operations of all its passes, backward ones as two more."""
+    """What the time of a replicate beyond its time budget grows with: operations of all its passes, backward ones as two more."""
     config, footprint, num_images = configuration.config, configuration.footprint, len(configuration.dataset.train_labels)
     num_validation = config.validation_fraction * num_images
     num_train = min(num_images - num_validation, config.num_train_images or num_images)
-    return config.epochs * (3 * footprint.training_operations * num_train + footprint.operations_per_image * num_validation)
+    epochs = 1 if _budget_s(configuration) else config.epochs
+    return epochs * (3 * footprint.training_operations * num_train + footprint.operations_per_image * num_validation)
 
 
 def _process_bytes() -> int:

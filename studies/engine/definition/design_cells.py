@@ -16,10 +16,11 @@ from search_spaces.language.expressions import Expression
 from search_spaces.language.rules import RuleError
 from search_spaces.language.space import Cell, Level, Levels, Space, cell_key
 from studies.engine.binding.configurations import Binder
-from studies.engine.definition.file_model import Design, FractionalFactorial, RandomDesign
+from studies.engine.definition.file_model import AdaptiveSearch, Design, FractionalFactorial, RandomDesign
 from studies.engine.errors import ProblemCollector, shown
 from studies.run_record import level_in_words, levels_in_words
 from trainables.networks.rules import RuleError as TrainableRuleError
+from trainables.training.configs import without_inactive
 
 COMPARING = ("one_factor_at_a_time", "leave_one_out", "full_factorial", "fractional_factorial")
 """The designs that compare the levels of factors with a baseline."""
@@ -75,8 +76,8 @@ class DesignReader:
 
     def cells(self, design: Design) -> tuple[list[Cell], list[str]]:
         """The cells of a design (none for an adaptive search), and notes on the design, each a sentence."""
-        if design.name == "adaptive_search":
-            return [], self._probe()
+        if isinstance(design, AdaptiveSearch):
+            return [], self._probe(design)
         if isinstance(design, RandomDesign):
             cells = self._random(design)
             self._tell_what_must_not_vary(cells)
@@ -99,8 +100,8 @@ class DesignReader:
         kept = self._allowed(cells)
         if len(kept) < len(cells) and self._is_well():
             notes = [*notes, *self._left_out(design, cells, kept)]
-        self._tell_same_trainings(kept)
         self._tell_what_must_not_vary(kept)
+        self._tell_same_trainings(kept)
         self._probe_tuned(kept)
         return kept, notes
 
@@ -235,7 +236,7 @@ class DesignReader:
         condition = "give the factor a condition under which it matters, e.g. {levels: […], when: {…}}"
         self.collector.add(path, rule, value, f"keep one of these levels, or {condition}")
 
-    def _tell_what_must_not_vary(self, cells: Iterable[Cell]) -> None:
+    def _tell_what_must_not_vary(self, cells: Sequence[Cell]) -> None:
         """Tell the fields that the cells, or what is tuned in them, vary among configurations that do not allow it."""
         told: dict[str, TrainableRuleError] = {}
         values: dict[str, dict[Level, None]] = {}
@@ -248,7 +249,21 @@ class DesignReader:
         for name, broken in told.items():
             if len(values[name]) > 1:
                 path = f"tuning.parameters.{name}" if self.tuned and name in self.tuned.names() else self.path_of(name)
+                self._told.add(path)
                 self.collector.add_broken(path, broken, value=", ".join(map(level_in_words, values[name])))
+        self._tell_unequal_lengths(cells)
+
+    def _tell_unequal_lengths(self, cells: Sequence[Cell]) -> None:
+        """Tell where some configurations are trained for seconds and others for epochs."""
+        budgets = dict.fromkeys(self._time_budgets(cells))
+        if None in budgets and len(budgets) > 1:
+            rule = "time_budget_s must be a number of seconds for all cells or null for all: else they are compared at neither"
+            values = ", ".join(map(level_in_words, budgets))
+            self.collector.add(self.path_of("time_budget_s"), rule, values, "give seconds alone, or write time_budget_s: null")
+
+    def _time_budgets(self, cells: Iterable[Cell]) -> list[float | None]:
+        configs = [self.binder.configuration(cell, tuned).config for cell in cells for tuned in self._tuned_probes()]
+        return [without_inactive(config).time_budget_s for config in configs]
 
     def _tuned_probes(self) -> list[Cell]:
         """Some random values of the tuned parameters; one set of none where nothing is tuned."""
@@ -257,12 +272,16 @@ class DesignReader:
         generator = Random(0)  # noqa: S311  # nothing secret
         return [self.tuned.random_cell(generator) for _ in range(NUM_TUNED_PROBES)]
 
-    def _probe(self) -> list[str]:
+    def _probe(self, design: AdaptiveSearch) -> list[str]:
         """Check random configurations of a search space; a problem if none of them may be trained, a note if some may not."""
         accepted = [probe for probe in self._probes() if self._accepts(probe)]
         if not accepted:
             self._some_are_allowed()
         self._tell_what_must_not_vary(accepted)
+        if design.pruner and any(self._time_budgets(accepted)):
+            rule = "a search must have no pruner where time_budget_s is the length of training: its epochs are not comparable"
+            repair = "remove pruner from the design, or write time_budget_s: null"
+            self.collector.add("design.pruner", rule, design.pruner.name, repair)
         notes = self._levels_of_one_network() if self._is_well() else []
         if len(accepted) < NUM_PROBES:
             notes.append(f"Of {NUM_PROBES} random configurations {len(accepted)} are allowed; the others are not proposed.")

@@ -91,3 +91,8 @@ class SelectedEpoch:
         of_epoch = {name: value for name, value in numbers.metrics.items() if not name.startswith(OF_THE_MACHINE)}
         of_machine = {name: value for name, value in last.metrics.items() if name.startswith(OF_THE_MACHINE)}
         return dataclasses.replace(last, metrics=of_epoch | of_machine | others, curves=numbers.curves)
+
+
+def num_looks_at_test(selection: Selection, epochs: int) -> int:
+    """How often the test images are judged in a training of so many epochs, at most."""
+    return {"last": 1, "best_on_validation": min(2, max(1, epochs)), "best_on_test": max(1, epochs)}[selection]
