@@ -70,6 +70,15 @@ _NAMES |= {VERSIONS, DESIGN, CURVE, FINDINGS, NO_MODEL, OWNER}
 SYNTHETIC = "response_surface"
 """The trainable that computes its metrics from a formula, and trains no network."""
 
+SELECTION = "selection"
+"""A fact: how the epoch that is the result was selected; a run without it has the last one."""
+SELECTED_ON_TEST = "selected on the test images: optimistic"
+"""What the fact SELECTION, and everything that shows such a result, says where the test images selected."""
+TIME_BUDGET = "time_budget"
+"""A fact: ``trained for 600 s``, of a training that had seconds in place of a number of epochs."""
+TIME_EPOCHS = "time/epochs"
+"""How many epochs such a training has had."""
+
 ACCURACY = "val/accuracy"
 SPARSITY = "sparsity/overall"
 TEST_ACCURACY = "test/accuracy"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from analysis.reporting.document_model import Document, Table, filled
 from analysis.reporting.figures.all_figures import all_figures
+from analysis.reporting.topics.choices import labelled, selection_tables, tuned_tables
 from analysis.reporting.topics.effects import effect_tables, effect_verdicts
 from analysis.reporting.topics.interactions import interaction_tables, interaction_verdicts
 from analysis.reporting.topics.method import counts_in_words, design_list, method_list, recipe_table, unfinished_list
@@ -13,7 +14,7 @@ from analysis.reporting.topics.rank_stability import stability_tables, stability
 from analysis.reporting.topics.rankings import ranking_tables, ranking_verdicts
 from analysis.reporting.topics.search import search_tables, search_verdicts
 from analysis.reporting.topics.spiking import spiking_tables
-from analysis.reporting.topics.tuning import tuned_tables
+from analysis.statistics.selection import selection_warnings
 from analysis.statistics.summary import Summary
 
 TABLES: tuple[Callable[[Summary], list[Table]], ...] = (
@@ -23,6 +24,7 @@ TABLES: tuple[Callable[[Summary], list[Table]], ...] = (
     ranking_tables,
     search_tables,
     spiking_tables,
+    selection_tables,
     published_tables,
     tuned_tables,
 )
@@ -38,7 +40,7 @@ def summary_document(summary: Summary) -> Document:
         verdicts=verdicts(summary),
         headline=next(iter(stability_verdicts(summary)), ""),
         warnings=summary.warnings,
-        figures=all_figures(summary),
+        figures=[labelled(summary, figure) for figure in all_figures(summary)],
         sections=filled(
             *tables(summary), unfinished_list(summary), design_list(summary.study), method_list(summary), recipe_table(summary)
         ),
@@ -48,13 +50,17 @@ def summary_document(summary: Summary) -> Document:
 def paper_document(summary: Summary) -> Document:
     """The tables that a paper shows of a study, one for every outcome."""
     return Document(
-        title=summary.study.name, lead=summary.study.question, verdicts=verdicts(summary), sections=paper_tables(summary)
+        title=summary.study.name,
+        lead=summary.study.question,
+        verdicts=verdicts(summary),
+        warnings=selection_warnings(summary.runs),
+        sections=[labelled(summary, table) for table in paper_tables(summary)],
     )
 
 
 def tables(summary: Summary) -> list[Table]:
     """All tables of a summary, published numbers among them as reference."""
-    return [with_published(summary, table) for of_topic in TABLES for table in of_topic(summary)]
+    return [labelled(summary, with_published(summary, table)) for of_topic in TABLES for table in of_topic(summary)]
 
 
 def verdicts(summary: Summary) -> list[str]:

@@ -11,6 +11,7 @@ from analysis.statistics.effects.rank_stability import RankStability, rank_stabi
 from analysis.statistics.search.exploration import Exploration, explore
 from analysis.statistics.search.rankings import Ranking, rankings
 from analysis.statistics.search.tuning import TunedCell, tuned_cells
+from analysis.statistics.selection import selection_warnings
 from analysis.statistics.spiking import Spiking, spiking_of
 from analysis.statistics.warnings import data_warnings, design_warnings
 from studies.run_record import PRUNED, RunRecord, StudyRecord
@@ -68,6 +69,7 @@ def summarise(study: StudyRecord, runs: Sequence[RunRecord], record_warnings: Se
     warnings = [
         *record_warnings,
         *design_warnings(study, runs, levels, primary, ranked, tuned),
+        *selection_warnings(runs),
         *data_warnings(study, runs),
     ]
     return Summary(

@@ -14,7 +14,7 @@ from typing import Any
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.outcomes import outcomes_of
 from analysis.statistics.summary import Summary
-from studies.run_record import TEST_ACCURACY, Level, RunRecord, level_in_words
+from studies.run_record import SELECTION, TEST_ACCURACY, Level, RunRecord, level_in_words
 
 Rows = list[list[Any]]
 """The cells of a table, line by line; the first line has the names of the columns."""
@@ -87,16 +87,17 @@ def configurations_rows(summary: Summary) -> Rows:
 
 
 def replicates_csv(runs: Sequence[RunRecord]) -> str:
-    """A line for every replicate: identity, role, levels, tuned values, seed, status, reason, every metric."""
+    """A line for every replicate: identity, role, levels, tuned values, seed, status, reason, selected epoch, every metric."""
     factors = sorted({name for run in runs for name in run.levels})
     tuned = sorted({name for run in runs for name in run.tuned})
     metrics = sorted({name for run in runs for name in run.metrics})
-    names = [*factors, *(f"tuned.{name}" for name in tuned), "seed", "status", "reason", *metrics]
+    names = [*factors, *(f"tuned.{name}" for name in tuned), "seed", "status", "reason", "selection", *metrics]
     rows: Rows = [["identity", "run_id", "role", *names]]
     for run in runs:
         levels = [*_levels(run.levels, factors), *_levels(run.tuned, tuned)]
+        of_run = [run.seed, run.status, run.reason, run.facts.get(SELECTION, "last")]
         values = [run.metrics.get(name, "") for name in metrics]
-        rows.append([run.identity, run.run_id, run.role, *levels, run.seed, run.status, run.reason, *values])
+        rows.append([run.identity, run.run_id, run.role, *levels, *of_run, *values])
     return csv_text(rows)
 
 

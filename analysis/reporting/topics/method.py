@@ -15,9 +15,10 @@ from analysis.statistics.search.exploration import Exploration
 from analysis.statistics.search.importance import MOST_CONFIGURATIONS, NUM_HALVES, NUM_SHUFFLES
 from analysis.statistics.search.ped_anova import FEWEST_BEST
 from analysis.statistics.search.surrogate_models import NUM_FOLDS
+from analysis.statistics.selection import is_selected_on_test
 from analysis.statistics.summary import Summary
 from analysis.words import distinct
-from studies.run_record import PRUNED, RunRecord, StudyRecord, levels_in_words
+from studies.run_record import PRUNED, SELECTED_ON_TEST, SELECTION, RunRecord, StudyRecord, levels_in_words
 
 MOST_UNFOLDED = 12
 """Of the replicates that have not finished; the page folds a longer list."""
@@ -49,7 +50,7 @@ def method_list(summary: Summary) -> ItemList:
     """How the numbers came about, a sentence or two on each."""
     study = summary.study
     ranges = [f"Ranges: {_ranges(study.ranges)}."] if study.ranges else []
-    lines = [_design(summary), *ranges, *_references(study), *_selection(study), *_tuning(study), *_intervals(summary)]
+    lines = [_design(summary), *ranges, *_references(study), *_selection(summary), *_tuning(study), *_intervals(summary)]
     lines += [*_effects(summary), *_variances(summary), *_stability(summary), *_search(summary)]
     lines += _provenance(study, [run for run in summary.runs if run.config])
     return ItemList("Method", lines, is_detail=True)
@@ -96,10 +97,16 @@ def _references(study: StudyRecord) -> list[str]:
     ]
 
 
-def _selection(study: StudyRecord) -> list[str]:
+def _selection(summary: Summary) -> list[str]:
+    study, hows = summary.study, [run.facts[SELECTION] for run in summary.asked if SELECTION in run.facts]
     when = (
         "Accuracy and sparsity are of the validation images after the last epoch; the test images were used once, at that time."
     )
+    if hows:
+        of_epochs = ", ".join(dict.fromkeys(how.partition(",")[0] for how in hows))
+        when = f"Accuracy and sparsity are those of the selected epoch ({of_epochs}), where one was selected, else of the last."
+    if num := sum(map(is_selected_on_test, summary.asked)):
+        return [f"{when} The epochs of {num} of {len(summary.asked)} replicates were {SELECTED_ON_TEST}."]
     if study.design == "adaptive_search":
         selected = (
             "The search selected on these values. Finalists were trained with seeds that it never used, so that luck in training "
