@@ -22,6 +22,7 @@ from studies.commands.options import (
     problems_exit_2,
 )
 from studies.plain_text import visible
+from studies.run_record import SELECTED_ON_TEST
 
 if TYPE_CHECKING:
     from studies.engine.reproduction.agreement import RerunComparison
@@ -36,6 +37,12 @@ MOST_NAMED = 4
 LOSS = "train/loss"
 COMMIT = re.compile(r"\b([0-9a-f]{10})[0-9a-f]{30}\b")
 """Of which a reader needs no more than its beginning."""
+
+
+OF_SECONDS = (
+    "This training lasts for a number of seconds. How many steps are taken in them differs from time to time, so its numbers "
+    "cannot be repeated to the last digit; what follows shows how near they come."
+)
 
 
 def reproduce(
@@ -57,7 +64,8 @@ def reproduce(
     """Train a recorded replicate again and compare its numbers.
 
     Trains exactly what the run in MLflow says, here and without Ray, and shows every epoch beside the run's. A run that failed
-    or was stopped is compared as far as it went. Writes nothing to the study's storage or to MLflow.
+    or was stopped is compared as far as it went. A run that was trained for a number of seconds cannot be repeated to the digit;
+    that is said first. Writes nothing to the study's storage or to MLflow.
 
     With --json: run_id, identity, study, title, status, reason, trainable, seed, agrees, failure, device, num_threads,
     num_epochs, num_metrics, num_curves, differences, only_in_run, only_now, final_accuracy, unlike.
@@ -92,6 +100,10 @@ def _show_beginning(console: Console, reproduction: "Reproduction") -> None:
     console.print(f"run {recorded.run_id} of {recorded.study}: {recorded.status.lower()}{code}", highlight=False)
     if recorded.num_others:
         console.print(f"({recorded.num_others} more with this identity in the store; this one went furthest)", highlight=False)
+    if reproduction.lasts_for_seconds:
+        console.print(OF_SECONDS, style="yellow", highlight=False, soft_wrap=True)
+    if reproduction.selects_on_test:
+        console.print(f"Its epoch is {SELECTED_ON_TEST}.", style="yellow", highlight=False, soft_wrap=True)
     here = f"trained again on {reproduction.config.device} with {counted(reproduction.num_threads, 'thread')}"
     console.print(here, highlight=False)
     console.print(f"\n{'':7}{'validation accuracy':^24}{'training loss':^26}{'metrics':>15}", highlight=False)
@@ -107,7 +119,7 @@ def _shower(console: Console, recorded: "RecordedReplicate") -> "Callable[[Epoch
         num, num_unlike = agreement_at(recorded, report)
         words = f"{num_unlike} of {num} differ" if num_unlike else f"{num} agree"
         accuracy, loss = (_pair(recorded, report, metric) for metric in (ACCURACY, LOSS))
-        epoch = f"{report.epoch}/{report.num_epochs}"
+        epoch = f"{report.epoch}/{report.num_epochs or '?'}"
         line = f"{epoch:>7}{accuracy[0]:>12}{accuracy[1]:>12}{loss[0]:>13}{loss[1]:>13}{words if num else 'not in run':>16}"
         console.print(line, style="yellow" if num_unlike else None, highlight=False)
 

@@ -26,8 +26,9 @@ from analysis.statistics.comparison import (
 from analysis.statistics.data.outcomes import Outcome
 from analysis.statistics.effects.contrasts import fewest_seeds
 from analysis.statistics.effects.level_effects import SIGNIFICANCE
+from analysis.statistics.selection import selection_warnings
 from analysis.statistics.warnings import data_warnings
-from studies.run_record import Level, levels_in_words
+from studies.run_record import TIME_BUDGET, Level, levels_in_words
 
 METHOD = [
     "Results are paired by seed where the studies share at least two seeds, and at least half of those of the study that has "
@@ -182,7 +183,10 @@ def _verdicts_in_words(outcome: Outcome, values: Sequence[ComparedValue]) -> str
 def _warnings(comparison: StudyComparison) -> list[str]:
     found = []
     for name, recorded in zip(comparison.names, comparison.studies, strict=True):
-        found += [f"{name}: {text}" for text in (*recorded.warnings, *data_warnings(recorded.study, recorded.runs))]
+        found += [
+            f"{name}: {text}"
+            for text in (*recorded.warnings, *selection_warnings(recorded.runs), *data_warnings(recorded.study, recorded.runs))
+        ]
     values = [value for of_outcome in comparison.compared.values() for value in of_outcome]
     if not values:
         found.append("The two studies have no cell and no level of a factor in common: nothing is compared.")
@@ -192,9 +196,23 @@ def _warnings(comparison: StudyComparison) -> list[str]:
             "Welch's interval and test, which assume that the seeds of the two studies are independent."
         )
     found += _of_power(comparison)
+    found += _of_lengths(comparison)
     if any(difference.what == "data digest" for difference in comparison.differences):
         found.append("The two studies have different data, so a difference of results may be due to the data.")
     return found
+
+
+def _of_lengths(comparison: StudyComparison) -> list[str]:
+    """Where a study was trained for seconds: it has no epochs to be equal in, and no number to be repeated."""
+    timed = [any(TIME_BUDGET in run.facts for run in recorded.runs) for recorded in comparison.studies]
+    if all(timed):
+        return ["Both studies were trained for seconds: replicates of one identity are not the same training."]
+    if any(timed):
+        name = comparison.names[timed.index(True)]
+        return [
+            f"{name} was trained for seconds and the other study for epochs: they are compared at neither equal time nor epochs."
+        ]
+    return []
 
 
 def _of_power(comparison: StudyComparison) -> list[str]:

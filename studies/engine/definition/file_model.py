@@ -310,6 +310,12 @@ class StudyFile(SpaceFile):
         """What tells versions of a file apart."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
+    def values_of(self, name: str, shared: Mapping[str, Any]) -> list[Any]:
+        """The values that a field has in the study: as a factor, tuned, or in what all cells share; none if not given."""
+        entries = [*([self.tuning.parameters.get(name)] if self.tuning else []), self.factors.get(name)]
+        levels = [entry if isinstance(entry, list) else entry.levels or [] for entry in entries if entry is not None]
+        return [level for some in levels for level in some] or ([shared[name]] if name in shared else [])
+
     name: str | None = Field(
         default=None,
         pattern=NAME_PATTERN,

@@ -13,7 +13,10 @@ from studies.engine.definition.file_model import Resources, StudyFile
 from studies.engine.definition.locations import Stores
 from studies.engine.definition.search_plans import SearchPlan, TuningPlan
 from studies.engine.definition.yaml_documents import as_yaml
-from studies.run_record import ACCURACY, SPARSITY, Direction, level_in_words
+from studies.run_record import ACCURACY, SELECTED_ON_TEST, SPARSITY, Direction, level_in_words
+
+BUDGETS = ("time_budget_s", "pretrain_time_budget_s")
+"""The fields that say for how many seconds a network is trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,22 @@ class Study:
         if self.search or self.tuning:
             return ()
         return tuple(self.binder.replicate(cell, seed) for seed in self.seeds for cell in self.cells)
+
+    @property
+    def what_to_mind(self) -> list[str]:
+        """Sentences on what its numbers are not: those that the test images select, and those of trainings for seconds."""
+        values = {name: self.content.values_of(name, self.binder.shared) for name in (*BUDGETS, "selection")}
+        found = []
+        if "best_on_test" in values["selection"]:
+            found.append(f"Accuracies of selection best_on_test are {SELECTED_ON_TEST}, and no estimate of those of new images.")
+        for name in BUDGETS:
+            if seconds := sorted(value for value in values[name] if isinstance(value, int | float)):
+                in_words = " or ".join(f"{value:g}" for value in dict.fromkeys(seconds))
+                found.append(
+                    f"{name} {in_words}: how many epochs that is depends on the machine and on what else runs on it, so cells "
+                    "are compared at equal time and not at equal epochs, and no training can be repeated to the digit."
+                )
+        return found
 
     @property
     def source_networks(self) -> tuple[SourceNetwork, ...]:

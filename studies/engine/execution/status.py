@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from optuna.trial import TrialState
 
+from studies.engine.definition.file_model import StudyFile
 from studies.engine.definition.lookup import find_study
 from studies.engine.ledger.reading import ReplicateStatus, ledger_status
-from studies.run_record import ACCURACY
+from studies.run_record import ACCURACY, SELECTED_ON_TEST
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class StudyStatus:
         states: How many replicates are PLANNED, RUNNING, COMPLETE, PRUNED or FAIL; states that none has are left out.
         best: The complete replicate with the highest validation accuracy; None if none is complete.
         failures: The reason of each failure, by the replicate's title.
-        notes: Sentences on replicates that do not count, since the study asks for something else now.
+        notes: Sentences on replicates that do not count, since the study asks for something else now, and on what its accuracies
+            are not.
     """
 
     name: str
@@ -46,7 +49,18 @@ def study_status(study: str, overrides: Sequence[str] = ()) -> StudyStatus:
     recorded = ledger_status(stores.ledger, stores.name, content.digest)
     if recorded is None:
         return _worked_out(study, overrides)
-    return _study_status(stores.name, recorded.total, recorded.replicates, recorded.notes)
+    values = content.values_of("selection", _preset(content) | content.config)
+    labels = [f"Accuracies are {SELECTED_ON_TEST}."] if "best_on_test" in values else []
+    return _study_status(stores.name, recorded.total, recorded.replicates, [*recorded.notes, *labels])
+
+
+def _preset(content: StudyFile) -> dict[str, Any]:
+    if not content.preset:
+        return {}
+    from studies.engine.binding.trainable_modules import all_presets  # noqa: PLC0415  # imports the trainables too
+
+    offered = [presets.get(content.preset, {}) for presets in all_presets().values()]
+    return {name: value for values in offered for name, value in values.items()}
 
 
 def _worked_out(study: str, overrides: Sequence[str]) -> StudyStatus:
@@ -54,7 +68,8 @@ def _worked_out(study: str, overrides: Sequence[str]) -> StudyStatus:
     from studies.engine.execution.runner import replicate_statuses  # noqa: PLC0415
 
     loaded = load_study(study, overrides)
-    return _study_status(loaded.stores.name, *replicate_statuses(loaded))
+    total, replicates, notes = replicate_statuses(loaded)
+    return _study_status(loaded.stores.name, total, replicates, [*notes, *loaded.what_to_mind])
 
 
 def _study_status(name: str, total: int, replicates: Sequence[ReplicateStatus], notes: Sequence[str]) -> StudyStatus:

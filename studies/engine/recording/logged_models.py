@@ -74,7 +74,7 @@ class Models:
             serving.store(path / DATA, trained, weights, self._normalisation(replicate.recipe, dataset))
             (path / CODE).parent.mkdir()
             (path / CODE).write_bytes(self._zipped_code())
-            _describe(path, trained, dataset, run_id, replicate.identity)
+            _describe(path, trained, dataset, run_id, replicate)
             self._client.log_artifacts(run_id, str(path), run_record.MODEL_ARTIFACTS)
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
         flavors: dict[str, Any] = {mlflow.pyfunc.FLAVOR_NAME: {}, replicate.trainable: {}}  # the UI shows the second one's name
@@ -103,12 +103,17 @@ class Models:
         return self._code
 
 
+def selects_on_test(replicate: Replicate) -> bool:
+    """Whether the test images choose the epoch that is the result."""
+    return replicate.recipe.active_selection == "best_on_test"
+
+
 def has_network(trainable: str) -> bool:
     """Whether a trainable trains a network at all."""
     return hasattr(load_trainable(trainable), "task_of")
 
 
-def _describe(path: Path, trained: serving.Trained, dataset: Dataset, run_id: str, identity: str) -> None:
+def _describe(path: Path, trained: serving.Trained, dataset: Dataset, run_id: str, replicate: Replicate) -> None:
     """Write the model's description for MLflow: signature, requirements, how to load it, and an example image."""
     example = {serving.IMAGES: np.asarray(dataset.test_images[:1]).tolist()}
     (path / EXAMPLE).write_text(json.dumps(example))
@@ -124,7 +129,7 @@ def _describe(path: Path, trained: serving.Trained, dataset: Dataset, run_id: st
     model = Model(
         artifact_path=run_record.MODEL_ARTIFACTS,
         run_id=run_id,
-        model_uuid=identity,
+        model_uuid=replicate.identity,
         signature=_signature(trained),
         saved_input_example_info={
             "artifact_path": EXAMPLE,
@@ -132,7 +137,11 @@ def _describe(path: Path, trained: serving.Trained, dataset: Dataset, run_id: st
             "type": "ndarray",
             "format": "tf-serving",
         },
-        metadata={run_record.IDENTITY: identity, run_record.DATA_DIGEST: dataset.digest},
+        metadata={
+            run_record.IDENTITY: replicate.identity,
+            run_record.DATA_DIGEST: dataset.digest,
+            **({run_record.FACT + run_record.SELECTION: run_record.SELECTED_ON_TEST} if selects_on_test(replicate) else {}),
+        },
     )
     mlflow.pyfunc.add_to_model(model, loader_module=serving.__name__, data=DATA, code=CODE, python_env=ENVIRONMENT)
     model.save(str(path / DESCRIPTION))

@@ -26,7 +26,7 @@ from studies.engine.reproduction.agreement import NUM_MICRO_BATCHES, RerunCompar
 from studies.engine.reproduction.recorded_replicate import RecordedReplicate
 from trainables.data.datasets import Dataset, default_data_folder, prepare
 from trainables.networks.rules import RuleError
-from trainables.training.configs import identity_of, values_of_record
+from trainables.training.configs import identity_of, values_of_record, without_inactive
 from trainables.training.device_facts import DEVICE, NUM_THREADS, first_of
 from trainables.training.epoch_report import EpochReport
 from trainables.training.recipe import Recipe
@@ -49,6 +49,18 @@ class Reproduction:
     def module(self) -> Trainable:
         """The module of the replicate's trainable."""
         return load_trainable(self.recorded.trainable)
+
+    @property
+    def lasts_for_seconds(self) -> bool:
+        """Whether the training, or that of the network that it starts from, is given seconds and not a number of epochs."""
+        source = self.module.source_network(self.config)
+        configs = [self.config, *([source] if source else [])]
+        return any(without_inactive(config).time_budget_s is not None for config in configs)
+
+    @property
+    def selects_on_test(self) -> bool:
+        """Whether the test images choose the epoch that is the result."""
+        return self.config.active_selection == "best_on_test"
 
     @cached_property
     def identity(self) -> str:
@@ -136,11 +148,16 @@ def _device(asked: str, recorded: RecordedReplicate) -> str:
 
 
 def train_again(reproduction: Reproduction, show: Callable[[EpochReport], None]) -> RerunComparison:
-    """Train for as many epochs as the record has, and one more if it failed; ``show`` gets every report when it is made."""
+    """Train for as many epochs as the record has, and one more if it failed; ``show`` gets every report when it is made.
+
+    A training for seconds may have more or fewer: where the record is of a whole one, it is trained to its end.
+    """
     recorded, reports, failure = reproduction.recorded, list[EpochReport](), ""
     training = reproduction.reports()
     try:
-        for report in itertools.islice(training, recorded.num_epochs + (recorded.status == "FAILED")):
+        num_epochs = recorded.num_epochs + (recorded.status == "FAILED")
+        is_open = reproduction.config.time_budget_s is not None and recorded.status == "FINISHED"
+        for report in itertools.islice(training, None if is_open else num_epochs):
             show(report)
             reports.append(report)
     except Exception as error:  # noqa: BLE001  # any failure of the training is part of the comparison

@@ -347,3 +347,28 @@ def test_a_resumption_elsewhere_is_said() -> None:
     moved = machine_facts(torch.device("cpu"), {"device": "cuda NVIDIA H200", "num_threads": "97"})
     assert moved == {name: f"{was} then {now[name]}" for name, was in (("device", "cuda NVIDIA H200"), ("num_threads", "97"))}
     assert machine_facts(torch.device("cpu"), moved) == moved
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seconds", "selection"), [(0.4, "last"), (None, "best_on_test")])
+def test_what_cannot_be_repeated_is_said_first(tmp_path: Path, tiny_npz: Path, seconds: float | None, selection: str) -> None:
+    """A training for seconds is trained to its own end, and said to differ; a selection on test images is named, and repeats."""
+    file = tmp_path / "lengths.yaml"
+    text = STUDY.format(name="lengths", trainable="bitnet", data=tiny_npz, storage=tmp_path / "results")
+    length = f"time_budget_s: {seconds}" if seconds else f"epochs: 3\n  selection: {selection}"
+    file.write_text(text.replace("epochs: 2", length).replace(", 1e30", ""))
+    study = load_study(str(file))
+    replicate, uri = study.replicates[0], f"sqlite:///{tmp_path / 'mlflow.db'}"
+    tracker = Tracker(connect(uri), study, study.replicates, [])
+    for report in reports_of(study, replicate):
+        tracker.report(replicate, report.as_dict())
+    tracker.end(replicate, TrialState.COMPLETE)
+    assert tracker.close(60) == []
+    done = CliRunner().invoke(app, ["reproduce", replicate.identity, "--tracking-uri", uri])
+    said = " ".join(done.output.split())
+    before, _, _ = said.partition("validation accuracy")
+    assert ("cannot be repeated to the last digit" in before) == bool(seconds)
+    assert ("Its epoch is selected on the test images: optimistic." in before) == (not seconds)
+    assert done.exit_code == (1 if "numbers differ" in said else 0)
+    assert seconds or done.exit_code == 0, said
+    assert seconds is None or "1/" in said, said
