@@ -219,6 +219,8 @@ def _connectivity(module: nn.Module, input_shape: torch.Size) -> tuple[Tensor, f
 
 def _num_nonzero(values_TBN: Tensor) -> Tensor:
     """Over the batch: ``[T, …]``, exact. In floating point, which is ten times as fast as comparing and counting booleans."""
+    if values_TBN.dim() == 5 and values_TBN.stride(2) == 1:  # channels last: a sum in the order of memory takes a third
+        return values_TBN.permute(0, 1, 3, 4, 2).sign().abs().sum(dim=1).permute(0, 3, 1, 2).double()
     return values_TBN.sign().abs().sum(dim=1).double()
 
 

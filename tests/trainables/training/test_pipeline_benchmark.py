@@ -25,9 +25,10 @@ def test_the_loader_is_a_share_of_the_trainer() -> None:
     assert result["images_per_s_without_pixels"] > 0
 
 
-def test_the_plain_loop_learns_the_same() -> None:
+@pytest.mark.parametrize(("side", "channels"), [(5, 1), (16, 3)])
+def test_the_plain_loop_learns_the_same(side: int, channels: int) -> None:
     """The plain loop's weights are the trainer's to the last bit after every epoch, a last batch of one image included."""
-    it = pipeline.trained(SMALL, pipeline.random_images(SMALL, side=5, channels=1))
+    it = pipeline.trained(SMALL, pipeline.random_images(SMALL, side=side, channels=channels))
     plain = pipeline.plain_epoch(it)
     before = [parameter.clone() for parameter in it.network.parameters()]
     for epoch in (1, 2):
