@@ -469,7 +469,8 @@ def train(
         share_weights(fold_scales(fold_batch_norms(analogue)), network)
         if _fits_output(config):
             some = some_training_batches(splits, MOST_START_IMAGES, seed, "output", num_micro_batches=num_micro_batches)
-            fit_output_to_labels(network, some, config.time_steps, num_micro_batches=num_micro_batches)
+            smoothing = config.label_smoothing
+            fit_output_to_labels(network, some, config.time_steps, label_smoothing=smoothing, num_micro_batches=num_micro_batches)
         return Prepared(run_facts=about_source)
 
     started = dataclasses.replace(task, prepare=prepare, distillation=distillation, keep_weights=keep_weights)

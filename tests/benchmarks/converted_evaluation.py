@@ -24,10 +24,9 @@ from studies.engine.definition.locations import shipped_studies
 from trainables import ann, converted_snn
 from trainables.conversion.calibration_set import calibration_set
 from trainables.data.datasets import Dataset, Splits, default_data_folder, prepare
-from trainables.data.encodings import ConstantCurrent
 from trainables.kernels.choice import evaluator_for
 from trainables.kernels.cpu.evaluation import EventDrivenEvaluator
-from trainables.networks.network import Network
+from trainables.networks.network import ConstantCurrent, Network
 from trainables.networks.readout import Readout
 from trainables.training.loop import Trainer, backend_request, splits_of
 

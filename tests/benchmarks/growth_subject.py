@@ -12,12 +12,11 @@ from tests.benchmarks.spike_rates import set_rates
 from tests.benchmarks.training_step import CLASSES
 from tests.benchmarks.training_step import images as digits
 from trainables import bitnet
-from trainables.data.encodings import ConstantCurrent
 from trainables.kernels.choice import evaluator_for, trainer_for
 from trainables.kernels.cpu.compiled.arrays import lanes_of, num_lane_groups
 from trainables.kernels.interface import Backend, BackendRequest, Training
 from trainables.networks.layered import initialise_spiking, synaptic_modules
-from trainables.networks.network import Network
+from trainables.networks.network import ConstantCurrent, Network
 from trainables.networks.precision import forward_torch
 from trainables.networks.readout import Readout
 from trainables.spiking.costs import OperationCounter

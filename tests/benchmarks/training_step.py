@@ -51,14 +51,13 @@ from torch.nn import functional
 from tests.benchmarks.addition_rate import seconds_per_addition
 from tests.benchmarks.spike_rates import PUBLISHED_RATES, RATES, set_rates
 from trainables import bitnet
-from trainables.data.encodings import ConstantCurrent
 from trainables.kernels.cpu.evaluation import EventDrivenEvaluator
 from trainables.kernels.cpu.training import EventDrivenTrainer
 from trainables.kernels.interface import OutputsOf
 from trainables.networks.collapsed import TimeGroups
 from trainables.networks.drive_normalisation import start_drives
 from trainables.networks.layered import initialise_spiking, synaptic_modules
-from trainables.networks.network import Network
+from trainables.networks.network import ConstantCurrent, Network
 from trainables.networks.readout import Readout
 from trainables.spiking.costs import OperationCounter
 from trainables.training.losses import mse_of_drives, mse_of_rates

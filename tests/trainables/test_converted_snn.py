@@ -13,8 +13,7 @@ from tests.trainables.conversions import run
 from trainables import bitnet, converted_snn
 from trainables.conversion.structure import analogue_counterpart, scale_weights, spiking_structure
 from trainables.data.datasets import prepare
-from trainables.data.encodings import ConstantCurrent
-from trainables.networks.network import Network
+from trainables.networks.network import ConstantCurrent, Network
 from trainables.spiking.neurons import Integrate, NeuronModel
 from trainables.spiking.pools import LargestCountPool
 from trainables.training.configs import identity_of

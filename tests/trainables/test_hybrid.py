@@ -12,8 +12,7 @@ from tests.trainables.conversions import NUM_CLASSES, converted, random_analogue
 from trainables import bitnet, converted_snn
 from trainables.conversion.structure import normalise_weights
 from trainables.data.datasets import prepare
-from trainables.data.encodings import ConstantCurrent
-from trainables.networks.network import Network
+from trainables.networks.network import ConstantCurrent, Network
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.epoch_report import EpochReport
 from trainables.training.epochs.judging import encode

@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from trainables.data.datasets import Splits
 from trainables.data.encodings import Encoding, normalised
-from trainables.data.erasing import erase, rectangles, squares
-from trainables.data.label_mixing import mix, smoothed
+from trainables.data.erasing import NUM_DRAWN, erase_, rectangles
+from trainables.data.label_mixing import mix, shares_of_classes
 from trainables.data.randomness import generator_for
-from trainables.data.trivial_augment import draw, trivial_augment
+from trainables.data.trivial_augment import draw, trivial_augment_
 
 Flip = bool | Literal["alternating"]
 PaddingMode = Literal["zeros", "reflect"]
@@ -50,49 +50,66 @@ def training_batch(
     where these are not all 0 and 1.
     """
     images_BCHW, targets, indices_B = splits.train.batch(positions)
+    changes, erases = augmentation.trivial_augment, augmentation.cutout or augmentation.random_erasing
+    if changes or erases:  # all is drawn in any case, so that no part changes the draws of another
+        generator = generator_for(seed, "changes", epoch, batch)
+        drawn_B = draw(len(positions), generator)
+        uniform_UB = torch.rand(NUM_DRAWN, len(positions), dtype=torch.float64, generator=generator)
     images_BCHW = augment(images_BCHW, indices_B, augmentation, seed=seed, epoch=epoch, batch=batch)
+    if changes:
+        trivial_augment_(images_BCHW, drawn_B)
     images_BCHW = normalised(encoding, splits, images_BCHW)
-    num_images, map_size = len(images_BCHW), (images_BCHW.shape[2], images_BCHW.shape[3])
-    if augmentation.cutout:
-        generator = generator_for(seed, "cutout", epoch, batch)
-        images_BCHW = erase(images_BCHW, squares(num_images, augmentation.cutout, map_size, generator))
-    if augmentation.random_erasing:
-        generator = generator_for(seed, "random erasing", epoch, batch)
-        images_BCHW = erase(images_BCHW, rectangles(num_images, augmentation.random_erasing, map_size, generator))
-    if augmentation.mixup or augmentation.cutmix:
-        images_BCHW, targets = mix(
-            images_BCHW,
-            targets,
-            splits.num_classes,
-            mixup=augmentation.mixup,
-            cutmix=augmentation.cutmix,
-            names=(seed, "mix", epoch, batch),
+    if erases:
+        map_size = (images_BCHW.shape[2], images_BCHW.shape[3])
+        drawn_24B = rectangles(
+            uniform_UB.numpy(), map_size, cutout=augmentation.cutout, random_erasing=augmentation.random_erasing
         )
-    if augmentation.label_smoothing:
-        targets = smoothed(targets, splits.num_classes, augmentation.label_smoothing)
+        erase_(images_BCHW, drawn_24B)
+    mixup, cutmix, smoothing = augmentation.mixup, augmentation.cutmix, augmentation.label_smoothing
+    if mixup or cutmix or smoothing:
+        targets = shares_of_classes(targets, splits.num_classes, smoothing)
+    if mixup or cutmix:
+        images_BCHW, targets = mix(images_BCHW, targets, mixup=mixup, cutmix=cutmix, names=(seed, "mix", epoch, batch))
     return images_BCHW, targets, indices_B
 
 
 def augment(images_BCHW: Tensor, indices_B: Tensor, augmentation: Augmentation, *, seed: int, epoch: int, batch: int) -> Tensor:
-    """The uint8 images cropped, mirrored and changed by TrivialAugment, channels last in memory.
+    """The uint8 images cropped and mirrored, channels last in memory.
 
     ``indices_B`` says which images of the data set they are. The draws come from the CPU whatever the device.
     """
-    flip, padding = augmentation.flip, augmentation.crop_padding
-    num_images = len(images_BCHW)
-    if flip or padding:
-        generator = generator_for(seed, "augment", epoch, batch)
-        flipped_B = torch.rand(num_images, generator=generator) < 0.5 if flip is True else None
-        if flip == "alternating":
-            flipped_B = _other_sides(indices_B.cpu(), seed, epoch)
-        if padding:
-            offsets_2B = torch.randint(0, 2 * padding + 1, (2, num_images, 1), generator=generator)[..., 0]
-            images_BCHW = _crop(images_BCHW, padding, offsets_2B, augmentation.crop_padding_mode)
-        if flipped_B is not None:
-            images_BCHW = _flip(images_BCHW, flipped_B)
-    if augmentation.trivial_augment:
-        images_BCHW = trivial_augment(images_BCHW, draw(num_images, generator_for(seed, "trivial augment", epoch, batch)))
-    return images_BCHW
+    flip, padding, num_images = augmentation.flip, augmentation.crop_padding, len(images_BCHW)
+    if not (flip or padding):
+        return images_BCHW
+    generator = generator_for(seed, "augment", epoch, batch)
+    if flip == "alternating":
+        flipped_B = _other_sides(indices_B.cpu(), seed, epoch)
+    else:
+        flipped_B = torch.rand(num_images, generator=generator) < 0.5 if flip else torch.zeros(num_images, dtype=torch.bool)
+    offsets_2B = torch.full((2, num_images), padding)
+    if padding:
+        offsets_2B = torch.randint(0, 2 * padding + 1, (2, num_images, 1), generator=generator)[..., 0]
+    if images_BCHW.device.type == "cpu":
+        return _seen_compiled(images_BCHW, flipped_B, offsets_2B, padding, augmentation.crop_padding_mode)
+    return _seen(images_BCHW, flipped_B, offsets_2B, padding, augmentation.crop_padding_mode)
+
+
+def _seen_compiled(images_BCHW: Tensor, flipped_B: Tensor, offsets_2B: Tensor, padding: int, mode: PaddingMode) -> Tensor:
+    """The same as ``_seen``, to the bit, where calls of PyTorch's operations would take most of the time."""
+    from trainables.kernels.cpu.compiled.image_operations import view  # Numba is slow to import
+
+    images_BHWC = images_BCHW.permute(0, 2, 3, 1).contiguous()
+    views_BHWC = torch.empty_like(images_BHWC)
+    starts_2B = offsets_2B.numpy() - padding
+    view(images_BHWC.numpy(), starts_2B, mode == "reflect", flipped_B.numpy(), views_BHWC.numpy())
+    return views_BHWC.permute(0, 3, 1, 2)
+
+
+def _seen(images_BCHW: Tensor, flipped_B: Tensor, offsets_2B: Tensor, padding: int, mode: PaddingMode) -> Tensor:
+    """Crops of the padded images, of which some are mirrored."""
+    if padding:
+        images_BCHW = _crop(images_BCHW, padding, offsets_2B, mode)
+    return _flip(images_BCHW, flipped_B) if bool(flipped_B.any()) else images_BCHW
 
 
 def _flip(images_BCHW: Tensor, flipped_B: Tensor) -> Tensor:

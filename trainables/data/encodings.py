@@ -7,25 +7,10 @@ from torch import Tensor
 
 from trainables.data.normalisation import Normalisation
 from trainables.data.randomness import generator_for
+from trainables.networks.network import ConstantCurrent
 
 Encoding = Literal["constant", "poisson"]
 """The normalised image itself at every time step, or random spikes of it."""
-
-
-class ConstantCurrent:
-    """Constant current: the normalised image itself is the input at every time step.
-
-    Args:
-        images_BCHW: Normalised images.
-    """
-
-    def __init__(self, images_BCHW: Tensor) -> None:
-        self.num_images = len(images_BCHW)
-        self._images_1BCHW = images_BCHW[None]
-
-    def __call__(self, start: int, length: int) -> Tensor:
-        """The input of the time steps from ``start``: ``[1, B, C, H, W]``, as it never changes."""
-        return self._images_1BCHW
 
 
 class SignedPoisson:

@@ -1,23 +1,29 @@
 """Targets that are shares of classes rather than one class: of smoothed labels, and of images that are mixed with one another."""
 
+import functools
 import math
+from random import Random
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from trainables.data.randomness import generator_for
 
 
-def shares_of_classes(targets: Tensor, num_classes: int) -> Tensor:
-    """The share of every class, ``[B, K]``, float32: targets as they are if they are shares already, 1 for a label ``[B]``."""
-    return targets if targets.dim() > 1 else functional.one_hot(targets, num_classes).to(torch.float32)
+def shares_of_classes(targets: Tensor, num_classes: int, smoothing: float = 0.0) -> Tensor:
+    """The share of every class, ``[B, K]``, float32: targets as they are if they are shares already.
+
+    Of labels ``[B]``, (1 - ε) one_hot(label) + ε/K (Szegedy et al. 2016), as PyTorch's ``label_smoothing`` has it.
+    """
+    if targets.dim() > 1:
+        return targets
+    return _rows(num_classes, smoothing, targets.device).index_select(0, targets)
 
 
-def smoothed(targets: Tensor, num_classes: int, smoothing: float) -> Tensor:
-    """(1 - ε) y + ε/K for targets y of K classes, ``[B, K]`` (Szegedy et al. 2016), as PyTorch's ``label_smoothing`` has it."""
-    return shares_of_classes(targets, num_classes) * (1 - smoothing) + smoothing / num_classes
+@functools.lru_cache(maxsize=8)
+def _rows(num_classes: int, smoothing: float, device: torch.device) -> Tensor:
+    """The shares for every label; choosing from these takes a fifth of the time of ``one_hot``."""
+    return torch.eye(num_classes, device=device) * (1 - smoothing) + smoothing / num_classes
 
 
 def likeliest(targets: Tensor) -> Tensor:
@@ -26,32 +32,33 @@ def likeliest(targets: Tensor) -> Tensor:
 
 
 def mix(
-    images_BCHW: Tensor, targets: Tensor, num_classes: int, *, mixup: float, cutmix: float, names: tuple[int | str, ...]
+    images_BCHW: Tensor, shares_BK: Tensor, *, mixup: float, cutmix: float, names: tuple[int | str, ...]
 ) -> tuple[Tensor, Tensor]:
-    """Every image mixed with the one before it in the batch, and the targets in the same shares, ``[B, K]``.
+    """Every image mixed with the one before it in the batch, and the shares of classes in the same way.
 
     ``mixup`` and ``cutmix`` are α of each one's λ ~ Beta(α, α), or 0; with both, one of the two is drawn, with equal probability.
-    λ, the share that stays an image's own, is one number for the batch; ``names`` are those of the draws.
+    λ, the share that stays an image's own, is one number for the batch; ``names`` are those of the draws. Images may be changed
+    in their place.
     """
-    random = np.random.default_rng(generator_for(*names).initial_seed())
+    random = Random(generator_for(*names).initial_seed())  # noqa: S311  # nothing secret
     by_mixup = mixup > 0 and (cutmix == 0 or random.random() < 0.5)
-    share = float(random.beta(mixup, mixup) if by_mixup else random.beta(cutmix, cutmix))
+    share = random.betavariate(mixup, mixup) if by_mixup else random.betavariate(cutmix, cutmix)
     if by_mixup:
         images_BCHW = mixed(images_BCHW, share)
     else:
         height, width = images_BCHW.shape[2:]
-        images_BCHW, share = pasted(images_BCHW, share, int(random.integers(height)), int(random.integers(width)))
-    return images_BCHW, mixed(shares_of_classes(targets, num_classes), share)
+        share = paste_(images_BCHW, share, random.randrange(height), random.randrange(width))
+    return images_BCHW, mixed(shares_BK, share)
 
 
 def mixed(batch: Tensor, share: float) -> Tensor:
     """λ x_i + (1 - λ) x_(i-1) (Zhang et al. 2018), as torchvision's ``MixUp`` has it."""
-    return batch.roll(1, 0).mul_(1 - share).add_(batch, alpha=share)
+    return batch.roll(1, 0).lerp_(batch, share)
 
 
-def pasted(images_BCHW: Tensor, share: float, row: int, column: int) -> tuple[Tensor, float]:
-    """A rectangle of the image before in the place of an image's own (Yun et al. 2019), as torchvision's ``CutMix`` has it; and
-    the share of pixels that stay.
+def paste_(images_BCHW: Tensor, share: float, row: int, column: int) -> float:
+    """Put a rectangle of the image before into every image (Yun et al. 2019), as torchvision's ``CutMix`` does; the share of
+    pixels that stay.
 
     It has √(1 - λ) of the image's height and width, and its centre at a row and column; what lies outside is cut off.
     """
@@ -59,6 +66,5 @@ def pasted(images_BCHW: Tensor, share: float, row: int, column: int) -> tuple[Te
     half = 0.5 * math.sqrt(1 - share)
     top, bottom = max(row - int(half * height), 0), min(row + int(half * height), height)
     left, right = max(column - int(half * width), 0), min(column + int(half * width), width)
-    images_BCHW = images_BCHW.clone()
     images_BCHW[..., top:bottom, left:right] = images_BCHW[..., top:bottom, left:right].roll(1, 0)
-    return images_BCHW, 1 - (bottom - top) * (right - left) / (height * width)
+    return 1 - (bottom - top) * (right - left) / (height * width)

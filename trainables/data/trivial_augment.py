@@ -27,19 +27,40 @@ def draw(num_images: int, generator: torch.Generator) -> Tensor:
     return torch.randint(0, len(OPERATIONS) * VARIANTS, (num_images,), generator=generator)
 
 
-def trivial_augment(images_BCHW: Tensor, drawn_B: Tensor) -> Tensor:
-    """The uint8 images, of one channel or three, each with the operation that was drawn for it; channels last in memory."""
-    results_BHWC = images_BCHW.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)
+def trivial_augment_(images_BCHW: Tensor, drawn_B: Tensor) -> None:
+    """Change uint8 images of one channel or three, channels last in memory, in their place: each as it was drawn for it."""
+    images_BHWC = images_BCHW.permute(0, 2, 3, 1)
+    if images_BCHW.device.type == "cpu":
+        _change_compiled(images_BHWC, drawn_B)
+    else:
+        _change(images_BHWC, drawn_B)
+
+
+def _change_compiled(images_BHWC: Tensor, drawn_B: Tensor) -> None:
+    """The same as ``_change``, to the bit, where calls of PyTorch's operations would take most of the time."""
+    from trainables.kernels.cpu.compiled.image_operations import change  # Numba is slow to import
+
+    change(images_BHWC.numpy(), drawn_B.numpy(), VARIANTS, *_tables(*images_BHWC.shape[1:3]))
+
+
+@functools.lru_cache(maxsize=8)
+def _tables(height: int, width: int) -> tuple[Any, ...]:
+    """Places, levels and factors of blends, as arrays."""
+    cpu = torch.device("cpu")
+    return tuple(table.numpy() for table in (_places(height, width, cpu), _levels(cpu), *_blend_factors()))
+
+
+def _change(images_BHWC: Tensor, drawn_B: Tensor) -> None:
+    """Every operation once for all images that it was drawn for."""
     positions: dict[Callable[[Tensor, Tensor], Tensor], list[int]] = {}
     for position, number in enumerate((drawn_B // VARIANTS).tolist()):
         if change := _CHANGES.get(OPERATIONS[number]):
             positions.setdefault(change, []).append(position)
     for change, some in positions.items():
         which = torch.tensor(some)
-        which_there = which.to(images_BCHW.device)
-        changed = change(results_BHWC.index_select(0, which_there), drawn_B.index_select(0, which))
-        results_BHWC.index_copy_(0, which_there, changed)
-    return results_BHWC.permute(0, 3, 1, 2)
+        which_there = which.to(images_BHWC.device)
+        changed = change(images_BHWC.index_select(0, which_there), drawn_B.index_select(0, which))
+        images_BHWC.index_copy_(0, which_there, changed)
 
 
 def strength(operation: str, variant: int) -> float:
@@ -130,9 +151,9 @@ def _blended(images_BHWC: Tensor, others: Tensor, drawn_B: Tensor) -> Tensor:
 
 
 def _ratios(drawn_B: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    """1 + strength, and its difference to 1, ``[B, 1, 1, 1]``, both rounded from float64 as torchvision's scalars are."""
-    ratios_B = _one_plus_strengths().index_select(0, drawn_B % VARIANTS)[:, None, None, None].to(device)
-    return ratios_B.float(), (1 - ratios_B).float()
+    """``_blend_factors`` of what was drawn, ``[B, 1, 1, 1]``."""
+    ratios, rests = (factors.index_select(0, drawn_B % VARIANTS)[:, None, None, None] for factors in _blend_factors())
+    return ratios.to(device), rests.to(device)
 
 
 def _added(images: Tensor, others: Tensor, factors: Tensor) -> Tensor:
@@ -148,8 +169,10 @@ def _functional() -> Any:
 
 
 @functools.cache
-def _one_plus_strengths() -> Tensor:
-    return torch.tensor([1.0 + strength("Color", variant) for variant in range(VARIANTS)], dtype=torch.float64)
+def _blend_factors() -> tuple[Tensor, Tensor]:
+    """1 + strength, and its difference to 1, of every variant; both rounded from float64 as torchvision's scalars are."""
+    ratios = torch.tensor([1.0 + strength("Color", variant) for variant in range(VARIANTS)], dtype=torch.float64)
+    return ratios.float(), (1 - ratios).float()
 
 
 @functools.lru_cache(maxsize=8)

@@ -58,6 +58,22 @@ class Inputs(Protocol):
         """``[length, B, …]`` for the time steps from ``start`` (0 is the first), or ``[1, B, …]`` if it never changes."""
 
 
+class ConstantCurrent:
+    """Constant current: the normalised image itself is the input at every time step.
+
+    Args:
+        images_BCHW: Normalised images.
+    """
+
+    def __init__(self, images_BCHW: Tensor) -> None:
+        self.num_images = len(images_BCHW)
+        self._images_1BCHW = images_BCHW[None]
+
+    def __call__(self, start: int, length: int) -> Tensor:
+        """The input of the time steps from ``start``: ``[1, B, C, H, W]``, as it never changes."""
+        return self._images_1BCHW
+
+
 class UnknownModuleError(ValueError):
     """A network holds something whose spiking counterpart is not known; the message names it."""
 

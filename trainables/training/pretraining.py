@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from trainables.data.datasets import Dataset
+from trainables.data.label_mixing import shares_of_classes
 from trainables.networks.network import SYNAPSES, Inputs, Network
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.configs import identity_of
@@ -60,9 +60,14 @@ def precision_of_source(config: Recipe, reports: Sequence[EpochReport]) -> dict[
 
 @torch.no_grad()
 def fit_output_to_labels(
-    network: Network, batches: Iterable[tuple[Inputs, Tensor]], time_steps: int, *, num_micro_batches: int = 1
+    network: Network,
+    batches: Iterable[tuple[Inputs, Tensor]],
+    time_steps: int,
+    *,
+    label_smoothing: float = 0.0,
+    num_micro_batches: int = 1,
 ) -> None:
-    """Scale and shift the output layer, o' = a·o + c, so that mean drives are as near to one-hot labels as they can be.
+    """Scale and shift the output layer, o' = a·o + c, so that mean drives are as near to the labels' targets as they can be.
 
     An analogue network's outputs are logits, far from 0 and 1: a squared error would unlearn what it knows before it has shrunk
     them. a and c are two numbers of least squares; with a > 0 no answer changes.
@@ -71,6 +76,7 @@ def fit_output_to_labels(
         network: Whose output layer has no neurons.
         batches: Inputs with their labels, ``[B]``.
         time_steps: T.
+        label_smoothing: Of the targets, see ``shares_of_classes``.
         num_micro_batches: Into how many parts a batch is cut that does not fit into memory whole.
     """
     outputs, targets = [], []
@@ -79,7 +85,7 @@ def fit_output_to_labels(
     for inputs, labels_B in batches:
         drives_BK = torch.cat(list(network.simulate(inputs, time_steps, num_micro_batches=num_micro_batches))).mean(dim=0)
         outputs.append(drives_BK.double())
-        targets.append(functional.one_hot(labels_B, drives_BK.shape[1]).double())
+        targets.append(shares_of_classes(labels_B, drives_BK.shape[1], label_smoothing).double())
     network.train(was_training)
     output, target = torch.cat(outputs), torch.cat(targets)
     centred = output - output.mean()

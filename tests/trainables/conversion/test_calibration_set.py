@@ -10,8 +10,8 @@ from tests.trainables.conversions import SHAPE, converted, random_analogue, rand
 from trainables.conversion import calibration_set as calibration_module
 from trainables.conversion.agreement import agreement
 from trainables.conversion.calibration_set import analogue_activations, calibration_set, spike_counts
-from trainables.data.encodings import ConstantCurrent, Encoding
-from trainables.networks.network import Network
+from trainables.data.encodings import Encoding
+from trainables.networks.network import ConstantCurrent, Network
 from trainables.training.task import Prepared
 
 LAYERS = ("layer1", "layer2", "layer3")

@@ -17,10 +17,9 @@ from tests.trainables.conversions import (
     run,
 )
 from trainables.conversion.structure import normalise_weights, scale_weights, spiking_structure
-from trainables.data.encodings import ConstantCurrent
 from trainables.networks.activations import QCFS
 from trainables.networks.layered import initialise_analogue
-from trainables.networks.network import Network
+from trainables.networks.network import ConstantCurrent, Network
 from trainables.networks.residual import ResidualUnit
 from trainables.spiking.neurons import NeuronModel
 

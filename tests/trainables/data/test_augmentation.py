@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.data.augmentation import Augmentation, PaddingMode, augment, training_batch
+from trainables.data.augmentation import Augmentation, PaddingMode, _seen, augment, training_batch
 from trainables.data.datasets import Splits, prepare, split
 from trainables.data.randomness import generator_for
 
@@ -42,6 +42,7 @@ def test_augment_by_its_draws(flip: bool, padding: int, mode: PaddingMode, heigh
     draws = generator_for(1, "augment", 2, 3)
     flipped = torch.rand(4, generator=draws) < 0.5 if flip else torch.zeros(4)
     offsets = torch.randint(0, 2 * padding + 1, (2, 4, 1), generator=draws)
+    assert torch.equal(results, _seen(images, flipped.bool(), offsets[..., 0], padding, mode))  # as on a GPU
     padded = functional.pad(images.float(), (padding,) * 4, mode="constant" if mode == "zeros" else "reflect")
     for number, result in enumerate(results):
         y, x = offsets[:, number, 0].tolist()

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainables.data.encodings import ConstantCurrent, SignedPoisson
+from trainables.data.encodings import SignedPoisson
+from trainables.networks.network import ConstantCurrent
 
 IMAGES_BCHW = torch.rand(5, 2, 3, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
 INDICES_B = torch.tensor([7, 3, 11, 0, 2])

@@ -7,18 +7,31 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from trainables.data.erasing import erase, rectangles, squares
+from trainables.data.erasing import NUM_DRAWN, _keeps, erase_, rectangles
 from trainables.data.randomness import generator_for
+
+
+def drawn_for(num: int, map_size: tuple[int, int], *, cutout: int = 0, random_erasing: float = 0.0) -> Tensor:
+    uniform = torch.rand(NUM_DRAWN, num, dtype=torch.float64, generator=generator_for(num, *map_size)).numpy()
+    return rectangles(uniform, map_size, cutout=cutout, random_erasing=random_erasing)
+
+
+def erased(images: Tensor, drawn: Tensor) -> Tensor:
+    """By the compiled operation, and as on a GPU, to the same bits."""
+    results = images.clone()
+    erase_(results, drawn)
+    assert torch.equal(results, images * _keeps(images, drawn))
+    return results
 
 
 def test_squares_are_cut_off_at_the_border() -> None:
     """Every pixel is the centre of some square, which has its side unless it reaches over the border; the rest stays."""
-    drawn = squares(4000, 4, (6, 7), generator_for(1))
+    drawn = drawn_for(4000, (6, 7), cutout=4)
     images = torch.ones(4000, 2, 6, 7)
-    results = erase(images, drawn)
+    results = erased(images, drawn)
     assert torch.equal(images, torch.ones_like(images))
     centres = set()
-    for result, (top, bottom, left, right) in zip(results, drawn.T.tolist(), strict=True):
+    for result, (top, bottom, left, right) in zip(results, drawn[0].T.tolist(), strict=True):
         expected = torch.ones(2, 6, 7)
         expected[:, max(top, 0) : bottom, max(left, 0) : right] = 0
         assert torch.equal(result, expected)
@@ -41,7 +54,7 @@ def of_torchvision(num: int, map_size: tuple[int, int]) -> list[tuple[int, int, 
 @pytest.mark.parametrize("map_size", [(32, 32), (8, 14)])
 def test_rectangles_are_drawn_as_by_torchvision(map_size: tuple[int, int]) -> None:
     """Heights, widths, places and areas have torchvision's means and spreads; all lie inside."""
-    top, bottom, left, right = rectangles(6000, 1.0, map_size, generator_for(1))
+    top, bottom, left, right = drawn_for(6000, map_size, random_erasing=1.0)[1]
     ours = [tuple(row) for row in torch.stack([top, left, bottom - top, right - left], dim=1).tolist() if row[2]]
     theirs = of_torchvision(3000, map_size)
     assert len(ours) / 6000 == pytest.approx(len(theirs) / 3000, abs=0.01)
@@ -58,12 +71,12 @@ def test_rectangles_are_drawn_as_by_torchvision(map_size: tuple[int, int]) -> No
 def test_a_rectangle_is_erased_with_the_probability() -> None:
     """A third of the images keep all pixels at probability 2/3; what is erased is 0, everything else is as it was."""
     images = torch.full((3000, 1, 16, 16), 0.5)
-    drawn = rectangles(3000, 2 / 3, (16, 16), generator_for(2))
-    results = erase(images, drawn)
+    drawn = drawn_for(3000, (16, 16), random_erasing=2 / 3)
+    results = erased(images, drawn)
     is_whole = (results == 0.5).flatten(1).all(dim=1)
     assert float(is_whole.float().mean()) == pytest.approx(1 / 3, abs=0.03)
     for number in range(0, 3000, 100):
-        top, bottom, left, right = drawn[:, number].tolist()
+        top, bottom, left, right = drawn[1, :, number].tolist()
         expected: Tensor = v2.functional.erase(images[number], top, left, bottom - top, right - left, torch.zeros(1, 1, 1))
         assert torch.equal(results[number], expected)
 
@@ -71,4 +84,15 @@ def test_a_rectangle_is_erased_with_the_probability() -> None:
 def test_images_too_small_for_any_rectangle_stay() -> None:
     """Of one pixel there is no smaller rectangle: nothing is erased."""
     images = torch.ones(50, 3, 1, 1)
-    assert torch.equal(erase(images, rectangles(50, 1.0, (1, 1), generator_for(3))), images)
+    assert torch.equal(erased(images, drawn_for(50, (1, 1), random_erasing=1.0)), images)
+
+
+def test_both_are_erased() -> None:
+    """A square and a rectangle of one image, each drawn as it is alone."""
+    images = torch.ones(60, 2, 9, 9)
+    one, other, both = (
+        erased(images, drawn_for(60, (9, 9), **parts))
+        for parts in ({"cutout": 3}, {"random_erasing": 1.0}, {"cutout": 3, "random_erasing": 1.0})
+    )
+    assert torch.equal(both, one * other)
+    assert not torch.equal(both, one)

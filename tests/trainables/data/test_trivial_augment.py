@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from trainables.data import trivial_augment as module
 from trainables.data.randomness import generator_for
-from trainables.data.trivial_augment import BLENDS, OPERATIONS, VARIANTS, draw, strength, trivial_augment
+from trainables.data.trivial_augment import BLENDS, OPERATIONS, VARIANTS, draw, strength, trivial_augment_
 
 
 def photographs(channels: int, height: int, width: int) -> Tensor:
@@ -21,9 +22,20 @@ def photographs(channels: int, height: int, width: int) -> Tensor:
     return torch.cat([smooth[None], smooth[None] // 5, torch.full_like(noise, 77), noise])
 
 
+def changed(images: Tensor, drawn: Tensor, *, compiled: bool = True) -> Tensor:
+    """By the compiled operations, or as on a GPU."""
+    results = images.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)
+    if compiled:
+        trivial_augment_(results.permute(0, 3, 1, 2), drawn)
+    else:
+        module._change(results, drawn)
+    return results.permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (3, 16, 8), (1, 5, 2)], ids=str)
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_every_strength_is_that_of_torchvision(operation: str, shape: tuple[int, int, int]) -> None:
+def test_every_strength_is_that_of_torchvision(operation: str, shape: tuple[int, int, int], compiled: bool) -> None:
     """Each operation at all its strengths and both signs gives the same uint8 pixels as torchvision's, image by image.
 
     Where an image's numbers do not fill PyTorch's vectors, the last of them are rounded otherwise there: torchvision's blends of
@@ -34,7 +46,7 @@ def test_every_strength_is_that_of_torchvision(operation: str, shape: tuple[int,
     images = photographs(*shape)
     batch = images.repeat(VARIANTS, 1, 1, 1)
     drawn = (number * VARIANTS + torch.arange(VARIANTS)).repeat_interleave(len(images))
-    ours = trivial_augment(batch, drawn).view(VARIANTS, *images.shape)
+    ours = changed(batch, drawn, compiled=compiled).reshape(VARIANTS, *images.shape)
     for variant in range(VARIANTS):
         magnitude = 0.0
         if (values := magnitudes(31, *shape[1:])) is not None:
@@ -63,14 +75,12 @@ def test_the_operations_are_those_of_torchvision() -> None:
 
 
 def test_images_do_not_change_one_another() -> None:
-    """An image becomes the same alone and in any batch, and the batch that was given stays as it was."""
-    images = torch.cat([photographs(3, 16, 16)] * 10).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-    before, drawn = images.clone(), draw(40, generator_for(2, "test"))
-    results = trivial_augment(images, drawn)
-    assert torch.equal(images, before)
-    assert results.permute(0, 2, 3, 1).is_contiguous()
+    """An image becomes the same alone and in any batch."""
+    images, drawn = torch.cat([photographs(3, 16, 16)] * 10), draw(40, generator_for(2, "test"))
+    results = changed(images, drawn)
     order = torch.randperm(40, generator=generator_for(3, "test"))
-    assert torch.equal(trivial_augment(images[order], drawn[order]), results[order])
+    assert torch.equal(changed(images[order], drawn[order]), results[order])
     for number in range(0, 40, 3):
-        assert torch.equal(trivial_augment(images[number, None], drawn[number, None])[0], results[number])
+        assert torch.equal(changed(images[number, None], drawn[number, None])[0], results[number])
+    assert torch.equal(changed(images, drawn, compiled=False), results)
     assert not torch.equal(results, images)

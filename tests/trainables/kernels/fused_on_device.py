@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.trainables.kernels.chains import SHAPE, chain_of, inputs_of, labels_of
-from trainables.data.encodings import ConstantCurrent
 from trainables.kernels.gpu import neurons, triton_backend
 from trainables.kernels.gpu.chain import forward_fused
 from trainables.kernels.gpu.collapsed import forward_fused_collapsed
@@ -22,7 +21,7 @@ from trainables.kernels.gpu.memory import fused_memory
 from trainables.kernels.gpu.neurons import FusedPool, counts_for, fire, pass_gradient, shares_of, spikes_of
 from trainables.kernels.gpu.triton_backend import forward_triton, simulate_triton, why_kernels_fail, why_not
 from trainables.networks.collapsed import TimeGroups
-from trainables.networks.network import Network
+from trainables.networks.network import ConstantCurrent, Network
 from trainables.networks.precision import DTYPES, Precision, forward_torch
 from trainables.networks.readout import Readout
 from trainables.networks.shapes import operation_shapes

@@ -17,7 +17,6 @@ from torch.nn.utils import parametrize
 
 from trainables import bitnet
 from trainables.data.datasets import prepare
-from trainables.data.encodings import ConstantCurrent
 from trainables.kernels import choice
 from trainables.kernels.choice import evaluator_for, trainer_for
 from trainables.kernels.cpu import training, workspace
@@ -30,7 +29,7 @@ from trainables.kernels.interface import BackendRequest
 from trainables.networks.collapsed import TimeGroups, forward_collapsed
 from trainables.networks.drive_normalisation import WeightStandardisation, raw_weight, standardisation_of
 from trainables.networks.layered import initialise_spiking, synaptic_modules
-from trainables.networks.network import Network
+from trainables.networks.network import ConstantCurrent, Network
 from trainables.networks.readout import Readout
 from trainables.networks.rewriting import folded
 from trainables.spiking.costs import OperationCounter

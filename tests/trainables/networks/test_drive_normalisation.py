@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from trainables import bitnet
 from trainables.data.datasets import prepare
-from trainables.data.encodings import ConstantCurrent
 from trainables.kernels.gpu.chain import UnfusableError, fused_layers
 from trainables.networks.drive_normalisation import (
     WeightStandardisation,
@@ -27,7 +26,7 @@ from trainables.networks.drive_normalisation import (
     start_drives,
 )
 from trainables.networks.layered import initialise_spiking, synaptic_modules
-from trainables.networks.network import NORMS, Network, UnknownModuleError
+from trainables.networks.network import NORMS, ConstantCurrent, Network, UnknownModuleError
 from trainables.networks.rewriting import folded, refresh_folded
 from trainables.spiking.neurons import SpikingNeuron
 from trainables.training.losses import mse_of_rates

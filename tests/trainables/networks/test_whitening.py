@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from trainables import ann, bitnet
-from trainables.data.encodings import ConstantCurrent
 from trainables.networks.layered import initialise_analogue, initialise_spiking, start_from_identity
-from trainables.networks.network import NORMS, Network
+from trainables.networks.network import NORMS, ConstantCurrent, Network
 from trainables.networks.whitening import SMALLEST_VARIANCE, patch_covariance, whiten_first_layer, whitening_filters
 
 CHANNELS = 3

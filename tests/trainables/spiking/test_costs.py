@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from trainables import bitnet
-from trainables.data.encodings import ConstantCurrent, SignedPoisson
+from trainables.data.encodings import SignedPoisson
 from trainables.networks import network as network_module
 from trainables.networks.layered import initialise_spiking
-from trainables.networks.network import Inputs, Network, replace_activations
+from trainables.networks.network import ConstantCurrent, Inputs, Network, replace_activations
 from trainables.spiking.costs import OperationCounter, footprint_bytes
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
 

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from trainables import bitnet
-from trainables.data.encodings import ConstantCurrent
 from trainables.networks.layered import initialise_spiking
-from trainables.networks.network import Inputs, Network
+from trainables.networks.network import ConstantCurrent, Inputs, Network
 from trainables.training.pretraining import fit_output_to_labels
 
 T, NUM_CLASSES = 6, 4
@@ -37,18 +36,17 @@ def batches(labels_B: Tensor) -> Iterator[tuple[Inputs, Tensor]]:
 
 
 def test_two_numbers_of_least_squares() -> None:
-    """The mean drives become a·o + c, with numpy's a and c for one-hot labels; every image keeps its class, also in parts."""
-    for num_micro_batches in (1, 4):
+    """The mean drives become a·o + c, with numpy's a and c for the labels' targets; no image's class changes, also in parts."""
+    for num_micro_batches, smoothing in ((1, 0.0), (4, 0.2)):
         network = network_of(20.0)
         before_BK = mean_drives(network)
         labels_B = before_BK.argmax(dim=1)
         labels_B[::3] = (labels_B[::3] + 1) % NUM_CLASSES  # some are wrong
         hidden = [parameter.clone() for parameter in list(network.parameters())[:-2]]
-        fit_output_to_labels(network, batches(labels_B), T, num_micro_batches=num_micro_batches)
+        fit_output_to_labels(network, batches(labels_B), T, label_smoothing=smoothing, num_micro_batches=num_micro_batches)
+        targets = (1 - smoothing) * np.eye(NUM_CLASSES)[labels_B] + smoothing / NUM_CLASSES
         outputs = before_BK.double().numpy().ravel()
-        (scale, shift), *_ = np.linalg.lstsq(
-            np.stack([outputs, np.ones_like(outputs)], axis=1), np.eye(NUM_CLASSES)[labels_B].ravel(), rcond=None
-        )
+        (scale, shift), *_ = np.linalg.lstsq(np.stack([outputs, np.ones_like(outputs)], axis=1), targets.ravel(), rcond=None)
         after_BK = mean_drives(network)
         assert 0 < scale < 0.5
         torch.testing.assert_close(after_BK, (scale * before_BK.double() + shift).float(), rtol=1e-5, atol=1e-5)

@@ -12,13 +12,12 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from trainables.data.encodings import ConstantCurrent
 from trainables.kernels.gpu.chain import FOLDED_IMAGES, UnfusableError, forward_fused, fused_layers, piece_of, simulate_fused
 from trainables.kernels.gpu.collapsed import forward_fused_collapsed
 from trainables.kernels.gpu.neurons import fire, pass_gradient, why_no_triton
 from trainables.kernels.interface import LossOf, OutputsOf
 from trainables.networks.collapsed import TimeGroups
-from trainables.networks.network import Inputs, Network, Observer
+from trainables.networks.network import ConstantCurrent, Inputs, Network, Observer
 from trainables.networks.precision import DTYPES, Precision
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron
 from trainables.spiking.pools import SplitTiesMaxPool

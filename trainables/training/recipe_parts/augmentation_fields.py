@@ -9,6 +9,8 @@ from trainables.networks.layouts import ImageShape
 from trainables.networks.rules import RuleError
 from trainables.training.configs import setting
 
+NAMES = tuple(field.name for field in dataclasses.fields(Augmentation))
+
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationFields:
@@ -52,7 +54,7 @@ class AugmentationFields:
 
     def augmentation(self) -> Augmentation:
         """What these fields come to."""
-        return Augmentation(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Augmentation)})
+        return Augmentation(**{name: getattr(self, name) for name in NAMES})
 
     def inactive_augmentation(self) -> set[str]:
         """The fields that do nothing under the others' values."""

@@ -13,7 +13,7 @@ from torch.nn import functional
 from trainables import bitnet
 from trainables.data.augmentation import training_batch
 from trainables.data.datasets import prepare
-from trainables.data.label_mixing import smoothed
+from trainables.data.label_mixing import shares_of_classes
 from trainables.training import loop
 from trainables.training.losses import DRIVE_LOSSES, SPIKE_LOSSES, LossOfOutputs, loss_at_each_step, loss_of_outputs
 
@@ -28,7 +28,7 @@ def drives(time_steps: int = 3) -> Tensor:
 def test_smoothed_labels_are_those_of_pytorch(smoothing: float) -> None:
     """The cross-entropy of smoothed targets, and its gradient, are those of PyTorch's own label_smoothing."""
     outputs = drives()
-    ours = loss_of_outputs("cross_entropy", spiking=False)(outputs, smoothed(LABELS, 4, smoothing))
+    ours = loss_of_outputs("cross_entropy", spiking=False)(outputs, shares_of_classes(LABELS, 4, smoothing))
     own = functional.cross_entropy(outputs.mean(dim=0), LABELS, label_smoothing=smoothing)
     torch.testing.assert_close(ours, own)
     torch.testing.assert_close(torch.autograd.grad(ours, outputs), torch.autograd.grad(own, outputs))
@@ -41,12 +41,12 @@ def test_a_share_of_one_is_a_label(loss: LossOfOutputs, tet_lambda: float | None
     outputs = drives()
     if tet_lambda is not None:
         loss = partial(loss_at_each_step, loss=loss, tet_lambda=tet_lambda)
-    torch.testing.assert_close(loss(outputs, smoothed(LABELS, 4, 0.0)), loss(outputs, LABELS))
-    whole, mean = loss(outputs, smoothed(LABELS, 4, 0.4)), loss(outputs, torch.full((5, 4), 0.25))
+    torch.testing.assert_close(loss(outputs, shares_of_classes(LABELS, 4, 0.0)), loss(outputs, LABELS))
+    whole, mean = loss(outputs, shares_of_classes(LABELS, 4, 0.4)), loss(outputs, torch.full((5, 4), 0.25))
     between = 0.6 * loss(outputs, LABELS) + 0.4 * mean
     if "mse" in str(loss):  # |o - (1-ε)y - ε/K|² = (1-ε)|o-y|² + ε|o-1/K|² - ε(1-ε)|y-1/K|²
         share = 1.0 if tet_lambda is None else 1 - tet_lambda
-        between = between - share * 0.4 * 0.6 * (smoothed(LABELS, 4, 0.0) - 0.25).square().mean()
+        between = between - share * 0.4 * 0.6 * (shares_of_classes(LABELS, 4, 0.0) - 0.25).square().mean()
     torch.testing.assert_close(whole, between)
 
 
