@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from trainables import ann, converted_snn
 from trainables.conversion.calibration_set import CalibrationSet, calibration_set
 from trainables.data.datasets import Dataset, Splits, split
+from trainables.data.encodings import Encoding
 from trainables.networks.layered import initialise_analogue
 from trainables.networks.network import Inputs, Network
-from trainables.training.task import Encoding, Prepared
+from trainables.training.task import Prepared
 
 SHAPE = (8, 8, 2)
 NUM_CLASSES = 3

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.trainables.kernels.test_event_driven import CLASSES, bitnet_of, dyadic, gradients_of, images_of
-from trainables.data.encodings import ConstantCurrent
 from trainables.kernels.cpu.evaluation import EventDrivenEvaluator
 from trainables.networks.collapsed import TimeGroups, forward_collapsed
-from trainables.networks.network import Network
+from trainables.networks.network import ConstantCurrent, Network
 from trainables.networks.readout import Readout
 from trainables.spiking.costs import OperationCounter
 from trainables.spiking.neurons import NeuronModel, SpikingNeuron

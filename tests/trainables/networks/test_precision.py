@@ -12,8 +12,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 from tests.trainables.contract import results
 from trainables import ann, bitnet, converted_snn
 from trainables.data.datasets import prepare
-from trainables.data.encodings import ConstantCurrent
-from trainables.networks.network import Network
+from trainables.networks.network import ConstantCurrent, Network
 from trainables.networks.precision import Precision, forward_torch, precision_fact, simulate_torch
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.epoch_report import EpochReport

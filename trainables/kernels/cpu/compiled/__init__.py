@@ -1,1 +1,1 @@
-"""The inner loops of the event-driven kernels, compiled by Numba."""
+"""The inner loops of the event-driven kernels and of augmentation, compiled by Numba."""
