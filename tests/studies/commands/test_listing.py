@@ -22,7 +22,7 @@ baseline: {a: 0}
 factors: {a: [0, 1]}
 seeds: 3
 """
-WITH_OWN_DATA = ["bitnet_cifar10", "few_steps_cifar10", "sengupta_resnet", "training_steps"]
+WITH_OWN_DATA = ["bitnet_cifar10", "cifar10_ten_minutes", "few_steps_cifar10", "sengupta_resnet", "training_steps"]
 """Studies of images that have to be downloaded."""
 
 

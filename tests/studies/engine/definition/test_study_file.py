@@ -52,6 +52,7 @@ NUM_CELLS = {
     "accuracy_against_operations": 0,  # a search proposes them
     "bitnet_cifar10": 2 * 2 * 3,
     "bitnet_learning_rule": 1 + 2 + 4,
+    "cifar10_ten_minutes": 2,
     "conversion_methods": 2 * 2 * (1 + 2),
     "converted_digits": 1 + 2 + 5,
     "equal_recipe": 1 + 2 + 1 + 1,
