@@ -25,6 +25,7 @@ and T=8 at least 72. On the others T=2 within 3 points of T=8. Ceiling: an analo
 import argparse
 import csv
 import json
+import math
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -211,28 +212,32 @@ def write_page(docs: Path, storage: Path) -> None:
 STUDIES = ("few_steps", "few_steps_cifar10")
 CURES = ("initial_membrane_potential", "readout", "normalisation", "gradient_margin", "lr")
 """The factors of two levels of the study; the baseline's level is the one before."""
+FEW = 2
+"""The largest number of time steps at which what networks lost before is worth dividing up."""
 
 
 def shares(report: Path) -> list[list[str]]:
-    """What each cure is worth at each T, in points with a 95 % interval over seeds, and its share of the sum of all.
+    """What each cure is worth at each T, in points with a 95 % interval over seeds; at T = 1 and 2 with its share of them all.
 
-    A cure's worth is its main effect at that T: the mean accuracy of the cells that have it, less that of those that do not. If
-    no three factors interacted, the main effects would add up to the accuracy with all cures less that with none (every
-    interaction of two is the same at both ends), and each would be the cure's Shapley value. At T = 1 and 2 three do, so that
-    shares of the sum are only roughly shares of the loss.
+    Where every combination of cures was trained, a cure's worth is its Shapley value: what it adds to the accuracy, averaged over
+    all orders in which the cures can be taken one after another. The values add up to the accuracy with all cures less that with
+    none. Of a fraction of the combinations it is the cure's main effect: the mean accuracy of the cells that have it, less that
+    of those that do not. Main effects equal Shapley values if no three factors interact; at T = 1 and 2 of few_steps three do, so
+    that shares of the sum are only roughly shares of the loss.
     """
     rows = read_replicates(report)
     baseline = yaml.safe_load((SHIPPED / f"{report.name}.yaml").read_text())["baseline"]
     cures = [name for name in CURES if name in baseline]
     steps = sorted({int(row["time_steps"]) for row in rows})
+    old = {name: baseline[name] for name in cures}
     worths = {
-        (name, t): _worth([row for row in rows if int(row["time_steps"]) == t], name, baseline[name])
-        for name, t in product(cures, steps)
+        (name, t): _worth([row for row in rows if int(row["time_steps"]) == t], name, old) for name, t in product(cures, steps)
     }
-    table = [["cure", *(f"T={t}" for t in steps), *(f"share at T={t}" for t in steps[:2])]]
+    few = [t for t in steps if t <= FEW]
+    table = [["cure", *(f"T={t}" for t in steps), *(f"share at T={t}" for t in few)]]
     for name in cures:
         cells = [f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})" for mean, half in (worths[name, t] for t in steps)]
-        of_all = [f"{100 * worths[name, t][0] / sum(worths[other, t][0] for other in cures):.0f} %" for t in steps[:2]]
+        of_all = [f"{100 * worths[name, t][0] / sum(worths[other, t][0] for other in cures):.0f} %" for t in few]
         table.append([f"`{name}`", *cells, *of_all])
     return table
 
@@ -243,16 +248,30 @@ def read_replicates(report: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _worth(rows: Sequence[Mapping[str, str]], name: str, before: object) -> tuple[float, float]:
+def _worth(rows: Sequence[Mapping[str, str]], name: str, baseline: Mapping[str, object]) -> tuple[float, float]:
     """Points of accuracy, and half of the 95 % interval over seeds (Student's t)."""
-    differences = []
-    for seed in sorted({row["seed"] for row in rows}):
-        of_seed = [row for row in rows if row["seed"] == seed]
-        without = [float(row["val/accuracy"]) for row in of_seed if yaml.safe_load(row[name]) == before]
-        with_it = [float(row["val/accuracy"]) for row in of_seed if yaml.safe_load(row[name]) != before]
-        differences.append(100 * (statistics.mean(with_it) - statistics.mean(without)))
-    half = float(students_t.ppf(0.975, len(differences) - 1)) * statistics.stdev(differences) / len(differences) ** 0.5
-    return statistics.mean(differences), half
+    values = [
+        _worth_of_seed([row for row in rows if row["seed"] == seed], name, baseline) for seed in {row["seed"] for row in rows}
+    ]
+    half = float(students_t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+    return statistics.mean(values), half
+
+
+def _worth_of_seed(rows: Sequence[Mapping[str, str]], name: str, baseline: Mapping[str, object]) -> float:
+    """The Shapley value of a cure if there is a cell for every set of cures, else its main effect."""
+    accuracy = {
+        frozenset(cure for cure in baseline if yaml.safe_load(row[cure]) != baseline[cure]): 100 * float(row["val/accuracy"])
+        for row in rows
+    }
+    if len(accuracy) < 2 ** len(baseline):
+        with_it, without = ([value for cures, value in accuracy.items() if (name in cures) is has] for has in (True, False))
+        return statistics.mean(with_it) - statistics.mean(without)
+    orders = math.factorial(len(baseline))
+    return sum(
+        math.factorial(len(cures)) * math.factorial(len(baseline) - len(cures) - 1) / orders * (accuracy[cures | {name}] - value)
+        for cures, value in accuracy.items()
+        if name not in cures
+    )
 
 
 def drawn(curves: Mapping[str, Mapping[int, Sequence[Result]]]) -> Figure:

@@ -1,5 +1,6 @@
 """A document for a terminal of 80 columns."""
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -55,12 +56,22 @@ def _table(table: Table) -> rich.table.Table:
     group = ""
     for row in rows:
         if row.group != group:
-            drawn.add_row(Text(row.group, "bold"))
+            drawn.add_row(Text(_broken(row.group), "bold"))
         group = row.group
         *cells, last = row.cells
         style = STYLES.get(row.classes.partition(" ")[0], "")
         drawn.add_row(*(Text(f" {cell}" if group and not i else cell) for i, cell in enumerate(cells)), Text(last, style))
     return drawn
+
+
+def _broken(name: str) -> str:
+    """A name in lines of a column's least width, broken behind underscores and not inside words."""
+    lines = [""]
+    for part in re.findall("[^_]*_|[^_]+", name):
+        if lines[-1] and len(lines[-1]) + len(part) > LEAST_WIDTH:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _widths(table: Table, rows: Sequence[Row]) -> list[tuple[int | None, int | None]]:

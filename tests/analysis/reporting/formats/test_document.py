@@ -106,6 +106,13 @@ def test_verdicts_are_coloured_and_numbers_stay_whole() -> None:
     assert " 0.014 " in styled
 
 
+def test_long_names_are_broken_behind_underscores() -> None:
+    """A group's name takes as many lines as it needs, each of whole words."""
+    table = table_of(row("0.5", "lower", group="initial_membrane_potential"))
+    lines = [line.split() for line in shown(document_of(table)).splitlines()]
+    assert lines[lines.index(["initial_membrane_"]) + 1] == ["potential"]
+
+
 def test_numbers_wrap_where_they_do_not_fit() -> None:
     """No digit is lost."""
     wide = Table("Wide", "", [Column(str(i)) for i in range(9)], [Row([str(10**11 + i) for i in range(9)])])
