@@ -94,5 +94,5 @@ class SelectedEpoch:
 
 
 def num_looks_at_test(selection: Selection, epochs: int) -> int:
-    """How often the test images are judged in a training of so many epochs, at most."""
+    """How often the test images are judged in a training of this number of epochs, at most."""
     return {"last": 1, "best_on_validation": min(2, max(1, epochs)), "best_on_test": max(1, epochs)}[selection]
