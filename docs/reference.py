@@ -92,10 +92,9 @@ def trainables_page() -> str:
     owners: dict[tuple[str, str, str], list[str]] = {}  # (section, field, what is said of it) → trainables
     for name in trainable_names():
         config_class = load_trainable(name).Config
-        ignored = config_class().inactive_fields()  # among the recipe's: what the trainable has no use for
         for section, fields in config_sections(config_class).items():
             for field in fields:
-                if field in Recipe.__dataclass_fields__ and field in ignored:
+                if field in config_class.unused_fields():
                     continue
                 said = "\n\n".join(_entry(4, field, *_field_facts(config_class, field)))
                 owners.setdefault((section, field, said), []).append(name)

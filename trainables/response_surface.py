@@ -111,10 +111,14 @@ class Config(Recipe):
     seconds_per_epoch: float = setting(0.0, at_least=0, identity=False)
     """How long a replicate sleeps in every epoch, in seconds."""
 
+    @classmethod
+    def unused_fields(cls) -> set[str]:
+        """The recipe's fields but for the data set and the epochs."""
+        return {field.name for field in dataclasses.fields(Recipe)} - {"data", "epochs"}
+
     def inactive_fields(self) -> set[str]:
-        """The recipe's fields but for the epochs; the width of a peak that the variant does not have."""
-        inactive = {field.name for field in dataclasses.fields(Recipe)} - {"data", "epochs"}
-        return inactive if self.variant == "peaked" else inactive | {"peak_width"}
+        """Those that are never used, and the width of a peak that the variant does not have."""
+        return self.unused_fields() | (set() if self.variant == "peaked" else {"peak_width"})
 
 
 def problems(config: Config, image_shape: ImageShape) -> Iterator[RuleError]:  # noqa: ARG001  # no image is looked at

@@ -1,9 +1,12 @@
 """The generated pages of the documentation are in step with the code."""
 
+from dataclasses import fields
+
 import pytest
 
 from docs import reference
 from docs.drawing import contracts, draw
+from studies.engine.binding.trainable_modules import load_trainable, trainable_names
 from studies.engine.definition.file_model import StudyFile
 from tests.docs.snippets import DOCS, GENERATED, ROOT
 
@@ -29,6 +32,17 @@ def test_every_key_has_a_section() -> None:
     """The page of the study file has every key once."""
     keys = [key for section in reference.KEYS.values() for key in section]
     assert sorted(keys) == sorted(StudyFile.model_fields)
+
+
+@pytest.mark.parametrize("name", trainable_names())
+def test_every_field_is_on_the_page_of_trainables(name: str) -> None:
+    """Those that do nothing under the defaults, such as milestones, too; and none that a trainable never uses."""
+    config_class = load_trainable(name).Config
+    text = PAGES["trainables.md"]
+    own, shared = text.split(f"\n## {name}\n")[1].split("\n## ")[0], text.split("\n## Shared fields\n")[1]
+    entries = [entry.partition("`") for entry in f"{own}\n{shared}".split("\n#### `")[1:]]
+    of_this = [field for field, _, said in entries if "\nOf `" not in said.split("*")[0] or f"`{name}`" in said.split("*")[0]]
+    assert sorted(of_this) == sorted({field.name for field in fields(config_class)} - config_class.unused_fields())
 
 
 def test_the_drawing_has_every_layer() -> None:

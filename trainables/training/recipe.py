@@ -99,6 +99,11 @@ class Recipe(AugmentationFields, OptimisationFields):
             rule = "epochs must not vary where time_budget_s is the length of training: they have no effect there"
             yield RuleError(rule, repair="remove epochs from the factors, or write time_budget_s: null", field="epochs")
 
+    @classmethod
+    def unused_fields(cls) -> set[str]:
+        """The fields that a trainable has no use for, whatever the others say; its page leaves them out."""
+        return set()
+
     def inactive_fields(self) -> set[str]:
         """The fields that do nothing in this config; identities ignore them."""
         return self.inactive_augmentation() | self.inactive_optimisation() | self.inactive_length()
