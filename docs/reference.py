@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from docs.drawing import draw, purpose
 from studies.cli import app
-from studies.engine.binding.trainable_modules import config_schema, load_trainable, presets, trainable_names
+from studies.engine.binding.trainable_modules import config_schema, load_trainable, preset_sources, presets, trainable_names
 from studies.engine.definition.file_model import DESIGNS, Budget, FactorSpec, Limit, Placements, Resources, StudyFile, Tuning
 from trainables.training.configs import Section, config_sections, identity_field_names
 from trainables.training.recipe import Recipe
@@ -179,13 +179,24 @@ def _sections(owners: Mapping[tuple[str, str, str], list[str]], *, name_owners: 
 
 
 def _presets(name: str) -> Iterator[str]:
-    known = presets(load_trainable(name))
+    trainable = load_trainable(name)
+    known = presets(trainable)
     if known:
-        yield "Presets:"
-        yield "\n".join(
-            f"- `{preset}`: {', '.join(f'`{field}: {_plain(value)}`' for field, value in values.items())}"
-            for preset, values in known.items()
+        yield "### Presets"
+    for source, names in preset_sources(trainable).items():
+        shared = dict.fromkeys(
+            field for field, value in known[names[0]].items() if all(known[preset].get(field) == value for preset in names)
         )
+        own = {preset: [field for field in known[preset] if field not in shared] for preset in names}
+        of_all = f"All have {_values(known[names[0]], shared)}." if shared and len(names) > 1 else ""
+        yield " ".join(filter(None, [source, of_all]))
+        yield "\n".join(
+            f"- `{preset}`: {_values(known[preset], own[preset] if len(names) > 1 else known[preset])}" for preset in names
+        )
+
+
+def _values(preset: Mapping[str, Any], fields: Iterable[str]) -> str:
+    return ", ".join(f"`{field}: {_plain(preset[field])}`" for field in fields) or "no more than that"
 
 
 def _field_facts(config_class: type[Recipe], name: str) -> tuple[list[str], str]:

@@ -4,7 +4,7 @@ The preset Baseline has the name that the BITnet README gives it; it is not the 
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,14 +25,15 @@ from trainables.networks.layouts import (
     downsized_shape,
     final_map,
     has_global_pool,
+    has_hidden_linear_layers,
     has_pools,
-    scaled_channels,
     scaled_layout,
 )
 from trainables.networks.network import Network
-from trainables.networks.residual import RESIDUAL_NETWORKS, residual
+from trainables.networks.residual import RESIDUAL_NETWORKS, residual, residual_channels, shrink_residual_weights
 from trainables.networks.rules import RuleError
 from trainables.networks.whitening import fix_first_layer, whiten_first_layer
+from trainables.published import analogue
 from trainables.training.configs import setting, without_inactive
 from trainables.training.epoch_report import EpochReport
 from trainables.training.epochs.judging import some_training_inputs
@@ -49,17 +50,7 @@ Activation = Literal["relu", "clamped_relu", "qcfs"]
 WHITENING_IMAGES = 5000
 """On how many training images (all, if there are fewer) the covariance of patches is measured."""
 
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "Baseline": {"layout": "bitnet", "feature_scale": 4.0, "activation": "relu"},
-    "VGG16 of Sengupta": {"layout": "vgg16", "pool": "average", "dropout": 0.2, "bias": False, "mean_per_pixel": True},
-    "ResNet20 of Sengupta": {
-        "layout": "resnet20",
-        "dropout": 0.2,
-        "bias": False,
-        "num_plain_convolutions": 3,
-        "mean_per_pixel": True,
-    },
-}
+PRESETS, PRESET_SOURCES = analogue.PRESETS, analogue.PRESET_SOURCES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +63,12 @@ class NetworkParts:
     signs, over √(eigenvalue + 0.0005) (Jordan 2024). They are never learnt, not in fine-tuning either; the bias is. No batch norm
     follows them."""
 
-    initial_weights: Literal["kaiming", "dirac"] = setting("kaiming", before="kaiming")
+    initial_weights: Literal["kaiming", "dirac", "small_residual"] = setting("kaiming", before="kaiming")
     """The weights that training starts with. kaiming: random (He et al. 2015). dirac: as many filters as possible of every 3x3
-    convolution but the first pass on one input channel each (torch.nn.init.dirac_); the others are random."""
+    convolution but the first pass on one input channel each (torch.nn.init.dirac_); the others are random. small_residual: as
+    kaiming, but with the standard deviation √2/(k²·n), rather than √(2/(k²·n)), in the k×k convolutions of n channels within
+    residual units, which networks without batch norms need (Sengupta et al. 2019, section 4.1); other networks start as with
+    kaiming."""
 
     batch_norm_momentum: float = setting(0.1, above=0, at_most=1, before=0.1)
     """m of batch norms: after every step of the optimiser, the mean and variance that they have when the network is judged are
@@ -105,6 +99,10 @@ class NetworkParts:
             return None
         return SmallImages(self.first_image_side, self.first_image_side_fraction)
 
+    def inactive_initial_weights(self) -> set[str]:
+        """``initial_weights`` where it does nothing for a network without residual units."""
+        return {"initial_weights"} if self.initial_weights == "small_residual" else set()
+
     @property
     def fixed_scale(self) -> float | None:
         """The scale of batch norms; None where it is learnt."""
@@ -118,8 +116,8 @@ class AnalogueLayers:
     layout: str = setting("bitnet", canonical=canonical_layout, section="network")
     """The layers, as words: a number is a 3x3 convolution with that many output channels, M a 2x2 max pool, A a 2x2 average
     pool, S gives the convolution before it stride 2, G takes the mean of every channel over its whole map, F256 is a fully
-    connected layer. Or a name: bitnet, bitnet_64px, bitnet_v101, vgg11, vgg13, vgg16, vgg19, resnet18, resnet20, resnet34. The
-    output layer is added automatically."""
+    connected layer. Or a name: bitnet, bitnet_64px, bitnet_v101, vgg11, vgg13, vgg16, vgg19, resnet18, resnet20, resnet34,
+    resnet50, resnet101. The output layer is added automatically."""
 
     feature_scale: float = setting(1.0, above=0, below=1000)
     """A factor for the number of channels of every convolution and the width of every hidden layer; the results are rounded."""
@@ -141,6 +139,9 @@ class AnalogueLayers:
     """The probability with which a unit is dropped in training: after every activation that no pool follows, and in residual
     networks within every unit."""
 
+    linear_dropout: float | None = setting(None, at_least=0, below=1, before=None)
+    """The probability with which a unit of a hidden fully connected layer is dropped in training; null takes dropout."""
+
     bias: bool = setting(True)
     """Whether convolutions and linear layers have biases; a convolution that batch normalisation follows has none in any
     case."""
@@ -152,6 +153,11 @@ class AnalogueLayers:
     """Of residual networks: how many 3x3 convolutions come before the first residual unit; 3 is constraint 3 of Sengupta et
     al. 2019."""
 
+    first_pool: bool = setting(False, before=False)
+    """Of residual networks: whether a 3x3 max pool of stride 2 comes before the first residual unit, as He et al. 2016 have it
+    for large images. The same name stands for networks with and without it, and a network with it has about a quarter of the
+    operations."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnalogueNetwork(NetworkParts, AnalogueLayers):
@@ -160,7 +166,9 @@ class AnalogueNetwork(NetworkParts, AnalogueLayers):
     def inactive_network_fields(self) -> set[str]:
         """The fields that do nothing for this network, as other kinds of networks have them."""
         inactive = set() if self.activation == "qcfs" else {"qcfs_levels"}
-        inactive |= set() if self.layout in RESIDUAL_NETWORKS else {"junction_activation", "num_plain_convolutions"}
+        of_residual = {"junction_activation", "num_plain_convolutions", "first_pool"}
+        inactive |= set() if self.layout in RESIDUAL_NETWORKS else of_residual | self.inactive_initial_weights()
+        inactive |= set() if has_hidden_linear_layers(self.layout) else {"linear_dropout"}
         inactive |= {"first_image_side_fraction"} if self.first_image_side is None else set()
         inactive |= set() if self.batch_norm else {"batch_norm_momentum", "batch_norm_scale"}
         inactive |= set() if has_pools(self.layout, "M", "A") else {"pool_before_activation"}
@@ -171,12 +179,16 @@ class AnalogueNetwork(NetworkParts, AnalogueLayers):
         if self.layout in RESIDUAL_NETWORKS:
             return {"feature_scale": self.scaled_channels()}
         layout = scaled_layout(self.layout, self.feature_scale)
-        return {"layout": layout.replace("M", "A") if self.pool == "average" else layout, "feature_scale": 1.0, "pool": "layout"}
+        layout = layout.replace("M", "A") if self.pool == "average" else layout
+        values: dict[str, Any] = {"layout": layout, "feature_scale": 1.0, "pool": "layout"}
+        if self.linear_dropout is None and has_hidden_linear_layers(self.layout):
+            values["linear_dropout"] = self.dropout
+        return values
 
     def scaled_channels(self) -> list[int]:
         """The channel counts of the network's convolutions."""
         if self.layout in RESIDUAL_NETWORKS:
-            return [scaled_channels(channels, self.feature_scale) for channels, _ in RESIDUAL_NETWORKS[self.layout]]
+            return residual_channels(self.layout, self.feature_scale)
         return convolution_channels(self.layout, self.feature_scale)
 
 
@@ -324,6 +336,8 @@ def start_parts(
     """
     if config.initial_weights == "dirac":
         start_from_identity(network)
+    elif config.initial_weights == "small_residual":
+        shrink_residual_weights(network)
     if config.first_layer == "whitening":
         some = some_training_inputs(splits, WHITENING_IMAGES, seed, "whitening", num_micro_batches=num_micro_batches)
         whiten_first_layer(network, some, scale=scale)
@@ -349,6 +363,7 @@ def build(config: AnalogueNetwork, input_shape: ImageShape, num_classes: int) ->
             num_classes=num_classes,
             junction_activation=config.junction_activation,
             num_plain_convolutions=config.num_plain_convolutions,
+            first_pool=config.first_pool,
             **options,
         )
     else:
@@ -357,6 +372,7 @@ def build(config: AnalogueNetwork, input_shape: ImageShape, num_classes: int) ->
             image_shape=input_shape,
             num_classes=num_classes,
             average_pools=config.pool == "average",
+            linear_dropout=config.linear_dropout,
             pool_before_activation=config.pool_before_activation,
             **options,
         )

@@ -5,7 +5,7 @@ threshold.
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Literal
@@ -39,6 +39,7 @@ from trainables.networks.rewriting import fold_batch_norms, fold_scales, share_w
 from trainables.networks.rules import RuleError
 from trainables.networks.shapes import put_neurons
 from trainables.networks.whitening import fix_first_layer
+from trainables.published import bitnets
 from trainables.spiking.neurons import MOST_TIME_STEPS, InitialMembranePotential, Integrate, NeuronModel
 from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
@@ -53,19 +54,7 @@ from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems, resolved_rate_target
 from trainables.training.task import Distillation, Prepared, Task, TrainTimeSteps, training_time_steps
 
-PUBLISHED: Mapping[str, Any] = {
-    "initial_membrane_potential": 0.0,
-    "normalisation": "none",
-    "readout": "spikes",
-    "ties": "lowest_class",
-    "gradient_margin": 0.0,
-    "lr": 5e-3,
-}
-"""The neuron, start and read-out of the BITnet README, which need many time steps; see docs/few_steps.md."""
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "BITnet6": {"layout": "bitnet", "feature_scale": 4.0, "time_steps": 50, **PUBLISHED},
-    "BITnet6 Max": {"layout": "bitnet", "feature_scale": 5.0, "time_steps": 50, **PUBLISHED},
-}
+PUBLISHED, PRESETS, PRESET_SOURCES = bitnets.PUBLISHED, bitnets.PRESETS, bitnets.PRESET_SOURCES
 
 MOST_START_IMAGES, FEWEST_START_IMAGES = 256, 16
 """On how many training images gains are measured; on as many as the first number, the outputs of a pre-trained network."""
@@ -244,6 +233,7 @@ class Config(Recipe, ann.NetworkParts, SpikeRegularisers, Pruning):
         inactive |= {*starts, "normalisation", "drive_std"} if self.is_pretrained else of_pretraining
         inactive |= set() if self.is_pretrained or self.normalisation == "batch_norm" else {"batch_norm_momentum"}
         inactive |= {"first_image_side_fraction"} if self.first_image_side is None else set()
+        inactive |= self.inactive_initial_weights()
         if self.pretrain_time_budget_s is not None:
             inactive |= {"pretrain_epochs"}
         if self.loss_over_time == "mean":

@@ -6,7 +6,7 @@ Fine-tuning the converted network as a spiking one is hybrid training (Rathi et 
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -39,6 +39,7 @@ from trainables.networks.readout import Ties
 from trainables.networks.residual import RESIDUAL_NETWORKS
 from trainables.networks.rewriting import share_weights
 from trainables.networks.rules import RuleError
+from trainables.published import conversions
 from trainables.spiking.neurons import MOST_TIME_STEPS, NeuronModel, Reset
 from trainables.spiking.surrogates import Shape, Surrogate
 from trainables.training.configs import setting
@@ -52,21 +53,7 @@ from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems, resolved_rate_target
 from trainables.training.task import Prepared, Task
 
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "Data norm": {"balance": "max", "reset": "soft", "encoding": "constant"},
-    "RMP": {"balance": "percentile", "percentile": 99.9, "reset": "soft", "encoding": "poisson"},
-    "QCFS": {"activation": "qcfs", "balance": "qcfs", "initial_membrane_potential": 0.5},
-    "Spike-Norm": {
-        "pool": "average",
-        "dropout": 0.2,
-        "bias": False,
-        "mean_per_pixel": True,
-        "encoding": "poisson",
-        "reset": "hard",
-        "balance": "spike_norm",
-        "time_steps": 2500,
-    },
-}
+PRESETS, PRESET_SOURCES = conversions.PRESETS, conversions.PRESET_SOURCES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +172,8 @@ class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
         inactive |= set() if self.balance == "spike_norm" else {"spike_norm_time_steps"}
         meets = self.balance == "spike_norm" and self.layout in RESIDUAL_NETWORKS
         inactive |= set() if meets else {"equal_thresholds"}
-        inactive |= set() if self.pool == "layout" and has_pools(self.layout, "M") else {"max_pool"}
+        has_max_pools = self.first_pool if self.layout in RESIDUAL_NETWORKS else has_pools(self.layout, "M")
+        inactive |= set() if self.pool == "layout" and has_max_pools else {"max_pool"}
         return inactive | {"eval_time_steps"} if self.eval_time_steps == self.time_steps else inactive
 
     def resolved(self, num_images: int) -> dict[str, Any]:

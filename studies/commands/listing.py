@@ -83,12 +83,18 @@ def list_studies(
     Example: spikesweep list --storage results
     """
     if presets or as_json:
-        from studies.engine.binding.trainable_modules import all_presets
+        from rich.padding import Padding
+        from rich.text import Text
+
+        from studies.engine.binding.trainable_modules import all_presets, load_trainable, preset_sources
 
         offered = all_presets()
     if presets and not as_json:
-        for trainable, named in offered.items():
-            out.print(f"{trainable}: {', '.join(named)}", highlight=False)
+        for trainable in offered:
+            out.print(trainable, highlight=False)
+            for source, named in preset_sources(load_trainable(trainable)).items():
+                out.print(Padding(", ".join(named), (0, 0, 0, 2)), highlight=False)
+                out.print(Padding(Text(source, "dim"), (0, 0, 0, 4)))
         return
     with problems_exit_2():
         studies = list(_find_studies(storage))

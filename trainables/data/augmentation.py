@@ -17,6 +17,7 @@ from trainables.data.encodings import Encoding, normalised
 from trainables.data.erasing import NUM_DRAWN, erase_, rectangles
 from trainables.data.label_mixing import mix, shares_of_classes
 from trainables.data.randomness import generator_for
+from trainables.data.rotation import rotate
 from trainables.data.trivial_augment import draw, trivial_augment_
 
 Flip = bool | Literal["alternating"]
@@ -33,6 +34,7 @@ class Augmentation:
     crop_padding: int = 0
     crop_padding_mode: PaddingMode = "zeros"
     flip: Flip = False
+    rotation: float = 0.0
     trivial_augment: bool = False
     cutout: int = 0
     random_erasing: float = 0.0
@@ -56,6 +58,9 @@ def training_batch(
         drawn_B = draw(len(positions), generator)
         uniform_UB = torch.rand(NUM_DRAWN, len(positions), dtype=torch.float64, generator=generator)
     images_BCHW = augment(images_BCHW, indices_B, augmentation, seed=seed, epoch=epoch, batch=batch)
+    if augmentation.rotation:
+        sides_B = 2 * torch.rand(len(positions), generator=generator_for(seed, "rotation", epoch, batch)) - 1
+        images_BCHW = rotate(images_BCHW, augmentation.rotation * sides_B)
     if changes:
         trivial_augment_(images_BCHW, drawn_B)
     images_BCHW = normalised(encoding, splits, images_BCHW)

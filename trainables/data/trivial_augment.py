@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainables.data.rotation import pixels_from
+
 NUM_STRENGTHS = 31
 GEOMETRY = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 LEVELS = ("Brightness", "Posterize", "Solarize")
@@ -76,13 +78,9 @@ def strength(operation: str, variant: int) -> float:
 
 def _moved(images_BHWC: Tensor, drawn_B: Tensor) -> Tensor:
     """Shear, shift and rotation: every pixel is another one, or black."""
-    num_images, height, width, channels = images_BHWC.shape
+    _, height, width, _ = images_BHWC.shape
     device = images_BHWC.device
-    places_BP = _places(height, width, device).index_select(0, (drawn_B - VARIANTS).to(device))
-    firsts_B1 = torch.arange(0, num_images * height * width, height * width, device=device)[:, None]
-    places_BP = torch.where(places_BP > 0, places_BP + firsts_B1, 0)
-    pixels = torch.cat([images_BHWC.new_zeros(1, channels), images_BHWC.reshape(-1, channels)])
-    return pixels.index_select(0, places_BP.flatten()).view(images_BHWC.shape)
+    return pixels_from(images_BHWC, _places(height, width, device).index_select(0, (drawn_B - VARIANTS).to(device)))
 
 
 def _with_other_levels(images_BHWC: Tensor, drawn_B: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ def layered(
     feature_scale: float = 1.0,
     batch_norm: bool = False,
     dropout: float = 0.0,
+    linear_dropout: float | None = None,
     bias: bool = True,
     pool_before_activation: bool = False,
     split_ties: bool = False,
@@ -49,6 +50,7 @@ def layered(
         feature_scale: Multiplies every channel count and width.
         batch_norm: After every convolution, before its activation.
         dropout: Probability; after every activation that no pool follows (Sengupta et al. 2019, section 4.1).
+        linear_dropout: The probability behind linear layers; None for ``dropout``.
         bias: Of convolutions and linear layers.
         pool_before_activation: Pools see the drive of a layer rather than its output, and batch norms stand behind them.
         split_ties: A max pool's gradient is shared among equal largest inputs.
@@ -78,8 +80,9 @@ def layered(
         modules[f"activation{number}"] = activation()
         if not pool_before_activation:
             modules |= pools
-        if dropout and not pools:
-            modules[f"dropout{number}"] = nn.Dropout(dropout)
+        probability = dropout if linear_dropout is None or isinstance(layer, Convolution) else linear_dropout
+        if probability and not pools:
+            modules[f"dropout{number}"] = nn.Dropout(probability)
         features = width
     if not flat:
         modules |= _flatten(averaged=averaged)

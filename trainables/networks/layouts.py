@@ -214,3 +214,8 @@ def downsized_shape(image_shape: ImageShape, side: int) -> ImageShape:
 def has_global_pool(layout: str) -> bool:
     """Whether a layout has a global average pool, so that its weights fit images of any size."""
     return GLOBAL_POOL in words_of(layout)
+
+
+def has_hidden_linear_layers(layout: str) -> bool:
+    """Whether a layout has fully connected layers before its output layer."""
+    return any(word.startswith("F") for word in words_of(layout))

@@ -31,7 +31,9 @@ LONGEST_TEXT = 2000
 
 
 class Trainable(Protocol):
-    """What a module in ``trainables`` offers. It may also have ``PRESETS`` (see ``presets``) and, with a network, ``task_of``."""
+    """What a module in ``trainables`` offers. It may also have ``PRESETS`` and ``PRESET_SOURCES`` (see ``presets`` and
+    ``preset_sources``) and, with a network, ``task_of``.
+    """
 
     Config: type[Recipe]
 
@@ -83,6 +85,15 @@ def presets(trainable: Trainable) -> Mapping[str, Mapping[str, Any]]:
     """Named groups of config values that a trainable offers, e.g. of a published network."""
     offered: Mapping[str, Mapping[str, Any]] = getattr(trainable, "PRESETS", {})
     return offered
+
+
+def preset_sources(trainable: Trainable) -> dict[str, list[str]]:
+    """What presets are and where they are from, each text with the presets that it is of."""
+    sources: Mapping[str, str] = getattr(trainable, "PRESET_SOURCES", {})
+    found: dict[str, list[str]] = {}
+    for name in presets(trainable):
+        found.setdefault(sources.get(name, ""), []).append(name)
+    return found
 
 
 def all_presets() -> dict[str, dict[str, dict[str, Any]]]:

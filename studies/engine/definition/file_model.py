@@ -332,7 +332,7 @@ class StudyFile(SpaceFile):
     preset: str | None = Field(
         default=None,
         description="Values for the config that the trainable offers under a name, e.g. those of a published network; config and "
-        "factors override them. Default: none.",
+        "factors override them. spikesweep list --presets says where each is from. Default: none.",
     )
     config: dict[str, Any] = Field(
         default_factory=dict,

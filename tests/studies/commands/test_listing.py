@@ -117,5 +117,7 @@ def test_replicates_of_earlier_versions_are_not_counted(folder: Path) -> None:
 
 
 def test_presets_are_listed() -> None:
-    """A line for every trainable that has some."""
-    assert "bitnet: BITnet6, BITnet6 Max" in listed(80, "--presets").splitlines()
+    """Those of every trainable, with where they are from."""
+    lines = [line.strip() for line in listed(80, "--presets").splitlines()]
+    assert "BITnet6, BITnet6 Max" in lines[lines.index("bitnet") :]
+    assert "The networks of the BITnet README (P. Reddy), with its neuron, start and" in lines

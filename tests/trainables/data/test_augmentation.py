@@ -13,7 +13,9 @@ from torch.nn import functional
 
 from trainables.data.augmentation import Augmentation, PaddingMode, _seen, augment, training_batch
 from trainables.data.datasets import Splits, prepare, split
+from trainables.data.encodings import normalised
 from trainables.data.randomness import generator_for
+from trainables.data.rotation import rotate
 
 
 def images_of(num_images: int, channels: int, height: int, width: int, *, lowest: int = 0) -> Tensor:
@@ -100,10 +102,24 @@ def test_only_the_padding_mode_differs(flip: bool | str) -> None:
     assert (reflected > 0).all()
 
 
+@pytest.mark.parametrize("shape", [(32, 32, 3), (9, 14, 1)])
+def test_a_rotation_is_torchvisions(shape: tuple[int, int, int]) -> None:
+    """Every image is turned by its own angle, as torchvision turns one image by it."""
+    from torchvision.transforms.v2 import functional as torchvision
+
+    height, width, channels = shape
+    images, angles = images_of(40, channels, height, width, lowest=1), torch.linspace(-180, 180, 40)
+    results = rotate(images, angles)
+    assert results.permute(0, 2, 3, 1).is_contiguous()
+    for image, result, angle in zip(images, results, angles.tolist(), strict=True):
+        assert torch.equal(result, torchvision.rotate(image, angle))
+
+
 EVERYTHING: dict[str, Any] = {
     "crop_padding": 2,
     "crop_padding_mode": "reflect",
     "flip": "alternating",
+    "rotation": 15.0,
     "trivial_augment": True,
     "cutout": 3,
     "random_erasing": 0.5,
@@ -143,7 +159,7 @@ def test_a_batch_is_named_by_seed_epoch_and_batch(tiny_npz: Path, data_folder: P
     torch.testing.assert_close(targets.sum(dim=1), torch.ones(20))
 
 
-@pytest.mark.parametrize("part", ["trivial_augment", "cutout", "random_erasing", "label_smoothing"])
+@pytest.mark.parametrize("part", ["rotation", "trivial_augment", "cutout", "random_erasing", "label_smoothing"])
 def test_no_part_changes_the_draws_of_another(part: str, tiny_npz: Path, data_folder: Path) -> None:
     """Without a part, images are cropped, mirrored, changed and erased as with it: most pixels are equal."""
     splits = splits_of(tiny_npz, data_folder)
@@ -151,6 +167,16 @@ def test_no_part_changes_the_draws_of_another(part: str, tiny_npz: Path, data_fo
     with_it, _, _ = batch_of(splits, **parts)
     without, _, _ = batch_of(splits, **{**parts, part: type(EVERYTHING[part])(0)})
     assert float((with_it == without).float().mean()) > (0.1 if part == "trivial_augment" else 0.6)
+
+
+def test_angles_are_uniform_to_either_side(tiny_npz: Path, data_folder: Path) -> None:
+    """A batch is rotated by angles from -a to a, which its seed, epoch and number name, before it is normalised."""
+    splits = splits_of(tiny_npz, data_folder)
+    images, _, _ = splits.train.batch(torch.arange(20))
+    angles = 40 * (2 * torch.rand(20, generator=generator_for(3, "rotation", 2, 4)) - 1)
+    assert float(angles.min()) < -20 < 20 < float(angles.max())
+    rotated, _, _ = batch_of(splits, epoch=2, batch=4, rotation=40.0)
+    assert torch.equal(rotated, normalised("constant", splits, rotate(images, angles)))
 
 
 def test_what_is_erased_is_the_mean(tiny_npz: Path, data_folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Networks: what is taken apart and what is refused, VGGs and ResNets by their size, initial weights."""
 
+import dataclasses
 import itertools
 import math
 import re
@@ -11,11 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables import ann, bitnet
+from trainables import ann, bitnet, converted_snn
 from trainables.networks.activations import QCFS
 from trainables.networks.layered import initialise_analogue
 from trainables.networks.network import Network, Operation, UnknownModuleError
+from trainables.networks.residual import shrink_residual_weights
 from trainables.networks.rewriting import fold_batch_norms, fold_scales, share_weights
+from trainables.networks.shapes import operation_shapes
 
 
 class Calls(nn.Module):
@@ -263,6 +266,10 @@ def test_shared_weights() -> None:
         ("resnet18", 10, 11.17),
         ("resnet20", 10, 0.27),
         ("resnet34", 10, 21.28),
+        ("resnet50", 10, 23.521),
+        ("resnet50", 100, 23.7),
+        ("resnet101", 10, 42.5),
+        ("resnet101", 100, 42.7),
     ],
 )
 def test_published_sizes(layout: str, num_classes: int, millions: float) -> None:
@@ -307,6 +314,89 @@ def test_dropout_where_no_pool_follows() -> None:
     followers = [after for activation, after in itertools.pairwise(kinds) if activation == "ReLU"]
     assert followers == ["Dropout", "MaxPool2d", "AvgPool2d", "Dropout"]
     assert kinds.count("Dropout") == 2
+
+
+def test_dropout_of_linear_layers() -> None:
+    """A probability of their own takes the place of dropout behind hidden fully connected layers, and nowhere else."""
+
+    def dropped(**options: float) -> list[float]:
+        network = ann.build(ann.Config(layout="4 4 M F5 F6", **options), (8, 8, 3), 10)  # type: ignore[arg-type]
+        parts = [network.parts[operation.name] for operation in network.operations_of(nn.Dropout)]
+        return [part.p for part in parts if isinstance(part, nn.Dropout)]
+
+    assert dropped(linear_dropout=0.5) == [0.5, 0.5]
+    assert dropped(dropout=0.2) == [0.2, 0.2, 0.2]
+    assert dropped(dropout=0.2, linear_dropout=0.5) == [0.2, 0.5, 0.5]
+    assert dropped(dropout=0.2, linear_dropout=0.0) == [0.2]
+    assert "linear_dropout" in ann.Config(layout="4 M").inactive_fields()
+    assert "linear_dropout" in ann.Config(layout="resnet18").inactive_fields()
+    resolved = [ann.Config(layout="4 F5", dropout=0.2, linear_dropout=given).resolved(100) for given in (None, 0.2)]
+    assert resolved[0] == resolved[1]
+
+
+def test_the_first_pool_of_residual_networks() -> None:
+    """It stands before the first unit, halves its map as torchvision's does, and has no weights."""
+    config = ann.Config(layout="resnet18", feature_scale=0.0625, batch_norm=True, first_pool=True)
+    network, without = (ann.build(each, (33, 32, 3), 10) for each in (config, dataclasses.replace(config, first_pool=False)))
+    (pool,) = network.operations_of(nn.MaxPool2d)
+    assert sources_of(network, pool) == ["ReLU"]
+    shapes = operation_shapes(network, (33, 32, 3))
+    assert tuple(shapes[pool.name]) == (4, 17, 16)
+    assert network.state_dict().keys() == without.state_dict().keys()
+    assert "first_pool" in ann.Config(layout="vgg11").inactive_fields()
+    assert "max_pool" in converted_snn.Config(layout="resnet18").inactive_fields()
+    assert "max_pool" not in converted_snn.Config(layout="resnet18", first_pool=True).inactive_fields()
+
+
+def test_bottlenecks_are_torchvisions() -> None:
+    """With the first pool, a 7x7 convolution apart, ResNet50 computes what torchvision's does with the same weights."""
+    from torchvision.models import resnet50
+
+    torch.manual_seed(0)
+    theirs = resnet50(num_classes=10, width_per_group=64)
+    theirs.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    ours = ann.build(ann.Config(layout="resnet50", batch_norm=True, first_pool=True), (16, 16, 3), 10)
+    names = dict(theirs.named_parameters())
+    for key, parameter in ours.named_parameters():
+        parameter.data.copy_(names[torchvisions_name(key)].data)
+    images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(ours.train()(images[None])[0][0], theirs.train()(images), rtol=1e-3, atol=1e-3)
+
+
+def torchvisions_name(key: str) -> str:
+    """The name of a parameter in torchvision's ResNet."""
+    name, kind = key.removeprefix("parts.").rsplit(".", 1)
+    if name in ("conv1", "norm1", "output"):
+        return f"{ {'conv1': 'conv1', 'norm1': 'bn1', 'output': 'fc'}[name] }.{kind}"
+    stage, unit, part, number = re.fullmatch(r"stage(\d)_unit(\d+)_(\w+?)_(\d)", name).groups()  # type: ignore[union-attr]
+    where = f"layer{stage}.{int(unit) - 1}"
+    if part == "shortcut":
+        return f"{where}.downsample.{number}.{kind}"
+    return f"{where}.{'conv' if number == '0' else 'bn'}{part[-1]}.{kind}"
+
+
+def test_small_residual_weights() -> None:
+    """Within units the standard deviation is √2 / (k²n), 1x1 shortcuts and all other layers start as without it (Sengupta et al.
+    2019, section 4.1)."""
+    config = ann.Config(layout="resnet20", feature_scale=2, initial_weights="small_residual")
+    network, usual = (ann.build(config, (8, 8, 3), 10) for _ in range(2))
+    for each in (network, usual):
+        initialise_analogue(each, torch.Generator().manual_seed(0))
+    shrink_residual_weights(network)
+    weights = usual.state_dict()
+    num_small = 0
+    for operation in network.operations_of(nn.Conv2d, nn.Linear):
+        part = network.parts[operation.name]
+        before = weights[f"parts.{operation.name}.weight"]
+        if isinstance(part, nn.Conv2d) and "_conv" in operation.name:
+            num_small += 1
+            assert float(part.weight.detach().std()) == pytest.approx(math.sqrt(2) / (9 * part.out_channels), rel=0.1)
+        else:
+            assert torch.equal(torch.as_tensor(part.weight), before)
+    assert num_small == 18
+    assert "initial_weights" in ann.Config(layout="vgg11", initial_weights="small_residual").inactive_fields()
+    assert "initial_weights" in bitnet.Config(initial_weights="small_residual").inactive_fields()
+    assert "initial_weights" not in config.inactive_fields()
 
 
 def test_initial_weights() -> None:

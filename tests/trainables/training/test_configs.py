@@ -51,6 +51,9 @@ OTHERS: dict[str, Any] = {
     "qcfs_levels": 9,
     "junction_activation": False,
     "num_plain_convolutions": 2,
+    "first_pool": True,
+    "initial_weights": "kaiming",
+    "linear_dropout": 0.3,
     "pool": "average",
     "batch_norm_momentum": 0.6,
     "batch_norm_scale": 0.3,
@@ -73,6 +76,7 @@ OTHERS: dict[str, Any] = {
     "flip": True,
     "crop_padding": 2,
     "crop_padding_mode": "reflect",
+    "rotation": 15.0,
     "trivial_augment": True,
     "cutout": 3,
     "random_erasing": 0.5,
@@ -105,7 +109,9 @@ ON: list[tuple[Any, dict[str, Any], set[str]]] = [
     (ann, {}, {"pool", "time_budget_s", "selection"}),
     (ann, {"activation": "qcfs", "crop_padding": 1}, {"qcfs_levels", "crop_padding_mode"}),
     (ann, {"batch_norm": True}, {"batch_norm_momentum", "batch_norm_scale", "pool_before_activation"}),
-    (ann, {"layout": "resnet20"}, {"junction_activation", "num_plain_convolutions"}),
+    (ann, {"layout": "resnet20"}, {"junction_activation", "num_plain_convolutions", "first_pool"}),
+    (ann, {"layout": "resnet20", "initial_weights": "small_residual"}, {"initial_weights"}),
+    (ann, {"layout": "4 M 4 F5", "initial_weights": "small_residual"}, {"linear_dropout"}),
     (ann, {"prune": "l1"}, {"prune_fraction", "prune_schedule", "prune_epochs"}),
     (ann, {"prune": "l1", "prune_schedule": "once"}, {"prune_fraction", "prune_schedule"}),
     (
@@ -237,7 +243,7 @@ def test_every_inactive_field_is_also_tried_in_use() -> None:
         active = {name for t, _, names in ON if t is trainable for name in names}
         shared_with_ann = {"junction_activation", "num_plain_convolutions", "prune_fraction", "prune_schedule", "prune_epochs"}
         shared_with_ann |= {"batch_norm_momentum", "batch_norm_scale", "pool_before_activation"}
-        shared_with_ann |= {"first_image_side_fraction"}
+        shared_with_ann |= {"first_image_side_fraction", "first_pool", "linear_dropout"}
         missing = inactive - active - {"eval_time_steps"} - (shared_with_ann if trainable is converted_snn else set())
         assert missing == set()
 

@@ -23,6 +23,7 @@ from trainables.training.files import Location, files_at, inside
 AUGMENTED: dict[str, Any] = {
     "flip": "alternating",
     "crop_padding_mode": "reflect",
+    "rotation": 15.0,
     "trivial_augment": True,
     "cutout": 2,
     "random_erasing": 0.5,

@@ -28,6 +28,10 @@ class AugmentationFields:
     crop_padding_mode: PaddingMode = setting("zeros", before="zeros")
     """What images are padded with: zeros, black pixels; or reflect, the image mirrored at its border, which is not repeated."""
 
+    rotation: float = setting(0.0, at_least=0, at_most=180, before=0.0)
+    """The largest angle, in degrees, by which training images are turned about their centre: a uniform one to either side, anew
+    in every epoch, with nearest pixels and black corners, as torchvision's RandomRotation has it. 0 turns none."""
+
     trivial_augment: bool = setting(False, before=False)
     """Whether every training image is changed by one of TrivialAugment's 14 operations, which is drawn with its strength, anew in
     every epoch (Müller & Hutter 2021); the wide space, with nearest neighbours, as torchvision has it."""
