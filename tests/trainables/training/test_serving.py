@@ -18,6 +18,7 @@ from trainables.training.epoch_report import EpochReport
 from trainables.training.loop import splits_of
 
 SMALL = {"layout": "4 M 4", "epochs": 1, "batch_size": 32, "validation_fraction": 0.25}
+RANDOM_INPUTS = {"time_steps": 4, "encoding": "poisson", "readout": "spikes", "finetune_epochs": 1, "train_neurons": True}
 CASES: list[tuple[ModuleType, dict[str, Any]]] = [
     (bitnet, {**bitnet.PUBLISHED, "time_steps": 3, "image_downscale": 2}),
     (bitnet, {"time_steps": 3}),
@@ -26,7 +27,7 @@ CASES: list[tuple[ModuleType, dict[str, Any]]] = [
     (ann, {"layout": "4 M 4 G", "first_layer": "whitening", "mean_per_pixel": True, "first_image_side": 6}),
     (converted_snn, {"layout": "4 M 4 G", "batch_norm": True, "first_layer": "whitening", "pool_before_activation": True}),
     (converted_snn, {"time_steps": 4, "batch_norm": True, "per": "channel", "bias_correction": True}),
-    (converted_snn, {"time_steps": 4, "encoding": "poisson", "readout": "spikes", "finetune_epochs": 1, "train_neurons": True}),
+    (converted_snn, RANDOM_INPUTS),
     (converted_snn, {"layout": "resnet20", "feature_scale": 0.25, "balance": "percentile", "time_steps": 3}),
     (bitnet, {"time_steps": 3, "readout": "spikes", "ties": "potential", "initial_membrane_potential": "dithered"}),
     (bitnet, {"time_steps": 2, "readout": "potential", "initial_membrane_potential": "learnt", "gradient_margin": 0.5}),
@@ -69,7 +70,7 @@ def test_a_loaded_network_is_the_one_that_was_judged(
 
 def test_random_inputs_are_of_a_seed(tiny_npz: Path, data_folder: Path, tmp_path: Path) -> None:
     """The replicate's own seed unless another is given; nothing but a spiking network has time steps."""
-    _, dataset = trained(converted_snn, CASES[5][1], tiny_npz, data_folder, tmp_path)
+    _, dataset = trained(converted_snn, RANDOM_INPUTS, tiny_npz, data_folder, tmp_path)
     classifier = serving._load_pyfunc(str(tmp_path / "model"))
     own, again, other = (classifier.predict(dataset.test_images, {"seed": seed}) for seed in (3, None, 4))
     assert (own == again).all()
