@@ -13,6 +13,8 @@ augmentation.
 ``--json`` ends with a line: accuracies in percent, by seed, after 4 time steps, at other numbers of steps from the same pass;
 spikes per neuron, and additions of the spiking network over multiplications of the analogue one, at 4 steps.
 
+``precision`` is that of the spiking network's evaluation; the analogue network is trained in bfloat16.
+
 Acceptance: at most 600 s each, median test accuracy at least 85 %. Ceiling: the analogue network that is converted
 (``analogue_parent``). Machine of the figures in docs/log.md: 2 cores with AMX, torch 2.15.
 """
