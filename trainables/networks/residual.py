@@ -39,7 +39,7 @@ class ResidualUnit(nn.Module):
         channels: int,
         stride: int,
         *,
-        bottleneck: bool,
+        bottleneck: bool = False,
         activation: Callable[[], nn.Module],
         batch_norm: bool,
         dropout: float,
