@@ -103,6 +103,7 @@ def trainables_page() -> str:
         "A trainable is what one replicate trains. Each field below may stand in `config` (one value for the whole study) or be "
         "a factor. Fields marked *does not change results* are not part of a replicate's identity: replicates that differ "
         "in them alone are the same replicate.",
+        _overview(owners),
     ]
     for name in trainable_names():
         lines += [f"## {name}", _sentence(load_trainable(name).__doc__ or ""), *_presets(name)]
@@ -176,6 +177,15 @@ def _sections(owners: Mapping[tuple[str, str, str], list[str]], *, name_owners: 
             yield f"### {section.capitalize()}"
             shown = section
         yield said.replace("\n\n", f"\n\nOf {', '.join(f'`{name}`' for name in who)}: ", 1) if name_owners else said
+
+
+def _overview(sections_and_fields: Iterable[tuple[str, str, str]]) -> str:
+    """A table of all fields, to find one by what it is about."""
+    fields: dict[str, dict[str, None]] = {section: {} for section in get_args(Section)}
+    for section, field, _ in sections_and_fields:
+        fields[section][field] = None
+    rows = [f"| {section} | {', '.join(f'`{field}`' for field in names)} |" for section, names in fields.items() if names]
+    return "\n".join(["| section | fields |", "|---|---|", *rows])
 
 
 def _presets(name: str) -> Iterator[str]:

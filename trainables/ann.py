@@ -85,8 +85,8 @@ class NetworkParts:
 
     first_image_side: int | None = setting(None, at_least=1, before=None, section="training")
     """The shorter side, in pixels, that training images of the analogue network are downsized to in the first part of training
-    (bilinear, with antialiasing); null downsizes none. It needs a layout whose weights fit maps of any size: one with G, or a
-    residual network."""
+    (bilinear, with antialiasing); null leaves them as they are. It needs a layout whose weights fit maps of any size: one with G,
+    or a residual network."""
 
     first_image_side_fraction: float = setting(0.5, above=0, below=1, before=0.5)
     """The first part of training in which images have first_image_side, as a fraction of its steps, or of its seconds where these
@@ -155,8 +155,8 @@ class AnalogueLayers:
 
     first_pool: bool = setting(False, before=False)
     """Of residual networks: whether a 3x3 max pool of stride 2 comes before the first residual unit, as He et al. 2016 have it
-    for large images. The same name stands for networks with and without it, and a network with it has about a quarter of the
-    operations."""
+    for large images. Such a network has about a quarter of the operations; published accuracies are of networks with and without
+    it under one name, such as ResNet18."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +193,7 @@ class AnalogueNetwork(NetworkParts, AnalogueLayers):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Recipe, AnalogueNetwork, Pruning):
+class Config(AnalogueNetwork, Recipe, Pruning):
     """An analogue network, trained with the cross-entropy loss."""
 
     def inactive_fields(self) -> set[str]:
@@ -225,7 +225,8 @@ def network_problems(config: AnalogueNetwork, input_shape: ImageShape) -> Iterat
     yield from image_side_problems(config, config.layout, input_shape)
     if config.layout in RESIDUAL_NETWORKS:
         if config.pool != "layout":
-            yield RuleError(f"pool must be layout where the layout is {config.layout}, which has no max pool", field="pool")
+            rule = f"pool must be layout where the layout is {config.layout}: average is for the max pools of layouts of words"
+            yield RuleError(rule, repair="write pool: layout", field="pool")
         if isinstance(config, Pruning) and config.prune == "activation" and not config.junction_activation:
             rule = "prune: activation needs an activation behind every convolution, so junction_activation must be true"
             yield RuleError(rule, field="prune")

@@ -64,7 +64,7 @@ long as a few steps of training, whatever T is."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Recipe, ann.NetworkParts, SpikeRegularisers, Pruning):
+class Config(ann.NetworkParts, Recipe, SpikeRegularisers, Pruning):
     """A BITnet and its training; see ``PRESETS`` for the published ones."""
 
     lr: float = setting(1e-2, above=0)
@@ -187,11 +187,11 @@ class Config(Recipe, ann.NetworkParts, SpikeRegularisers, Pruning):
 
     pretrain_epochs: int = setting(0, at_least=0, section="pretraining")
     """For how many epochs the analogue network (pretrain_activation, batch normalisation) is trained first, whose weights the
-    BITnet starts from; 0 starts from random weights."""
+    BITnet starts from; 0 starts from random weights, unless pretrain_time_budget_s is given."""
 
     pretrain_time_budget_s: float | None = setting(None, above=0, before=None)
     """For how many seconds the analogue network is trained first, in place of pretrain_epochs, which then has no effect; null
-    trains for pretrain_epochs. They are counted as those of time_budget_s are, which is the BITnet's own training."""
+    trains for pretrain_epochs. They are counted as those of time_budget_s are, which are for the BITnet's own training."""
 
     pretrain_lr: float = setting(5e-3, above=0)
     """The largest learning rate of pre-training."""

@@ -57,7 +57,7 @@ PRESETS, PRESET_SOURCES = conversions.PRESETS, conversions.PRESET_SOURCES
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Recipe, ann.AnalogueNetwork, SpikeRegularisers, Pruning):
+class Config(ann.AnalogueNetwork, Recipe, SpikeRegularisers, Pruning):
     """A conversion: the source network's network and training (epochs, time_budget_s, lr, … are the source network's), its
     conversion, and fine-tuning.
     """

@@ -102,7 +102,7 @@ def _show_beginning(console: Console, reproduction: "Reproduction") -> None:
         console.print(f"({recorded.num_others} more with this identity in the store; this one went furthest)", highlight=False)
     if reproduction.lasts_for_seconds:
         console.print(OF_SECONDS, style="yellow", highlight=False, soft_wrap=True)
-    if reproduction.selects_on_test:
+    if reproduction.config.selects_on_test:
         console.print(f"Its epoch is {SELECTED_ON_TEST}.", style="yellow", highlight=False, soft_wrap=True)
     here = f"trained again on {reproduction.config.device} with {counted(reproduction.num_threads, 'thread')}"
     console.print(here, highlight=False)

@@ -2,8 +2,8 @@
 
 The peak is that of all tensors that live at once::
 
-    weights, gradients and the optimiser's state: 4 P with AdamW, 3 P with SGD; P where nothing is trained; P more where an epoch
-    is selected
+    weights, gradients and the optimiser's state: 4 P with AdamW and Muon, 3 P with SGD; P where nothing is trained; P more where
+    an epoch is selected, and P more where weights are averaged
     + the largest of training, evaluation and calibration
 
     training     batch · (what the backward pass needs of every layer, over all time steps + the largest result once more)

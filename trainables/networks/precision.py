@@ -16,8 +16,8 @@ from trainables.networks.collapsed import TimeGroups, forward_collapsed
 from trainables.networks.network import STATEFUL, Inputs, Network, Observer
 
 Precision = Literal["float32", "bfloat16"]
-"""bfloat16 rounds every weight and drive to 8 significant bits; spikes are exact in it. Membrane potentials, losses, weights'
-sums and optimisers stay float32."""
+"""bfloat16 rounds every weight and drive to 8 significant bits; spikes are exact in it. Sums of products, membrane potentials,
+losses and optimisers stay float32."""
 
 DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -220,7 +220,7 @@ class Trainer:
         return self._optimiser.state_dict() | ({"average": self._average.state_dict()} if self._average else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The opposite of ``state_dict``; a checkpoint from before the first step has nothing to say."""
+        """The opposite of ``state_dict``."""
         self._optimiser.load_state_dict(state)
         if self._average:
             self._average.load_state_dict(state["average"])

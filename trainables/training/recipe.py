@@ -88,10 +88,19 @@ class Recipe(AugmentationFields, OptimisationFields):
         if not known:
             yield RuleError("device must be auto, cpu, or a CUDA device such as cuda:0", field="device")
         yield from self.optimisation_problems()
-        if self.ema_decay and isinstance(self, Pruning) and self.prune != "none":
+        if isinstance(self, Pruning) and self.prune != "none":
+            yield from self._problems_of_pruning()
+
+    def _problems_of_pruning(self) -> Iterator[RuleError]:
+        if self.ema_decay:
             rule = "ema_decay must be 0 where filters are pruned: their average with earlier weights is not 0"
             yield RuleError(rule, repair="write ema_decay: 0, or prune: none", field="ema_decay")
-        yield from self.length_problems()
+        if self.time_budget_s is not None:
+            rule = "time_budget_s must be null where filters are pruned, as prune_epochs counts epochs"
+            yield RuleError(rule, repair="write time_budget_s: null, or prune: none", field="time_budget_s")
+        if self.selection != "last":
+            rule = "selection must be last where filters are pruned, as an earlier epoch has more of them"
+            yield RuleError(rule, repair="write selection: last, or prune: none", field="selection")
 
     def not_to_vary(self) -> Iterator[RuleError]:
         """The fields that a study must not vary among configs like this one, each with the rule that it would break."""

@@ -74,7 +74,7 @@ def _all_warnings(
     study: Study, forecast: Forecast | None, found: Sensitivity | None, of_ledger: Sequence[str], starts: Starts | None
 ) -> list[str]:
     of_networks = start_warnings(study, starts)
-    of_study = [*study.what_to_mind, *_data_warnings(study), *_default_warnings(study), *processor_warnings(study)]
+    of_study = [*study.warnings, *_data_warnings(study), *_default_warnings(study), *processor_warnings(study)]
     return [*of_ledger, *of_study, *of_networks, *warnings(study, forecast, found)]
 
 

@@ -88,18 +88,18 @@ class Study:
         return tuple(self.binder.replicate(cell, seed) for seed in self.seeds for cell in self.cells)
 
     @property
-    def what_to_mind(self) -> list[str]:
-        """Sentences on what its numbers are not: those that the test images select, and those of trainings for seconds."""
+    def warnings(self) -> list[str]:
+        """What its numbers are not: where the test images select epochs, and where trainings last for seconds."""
         values = {name: self.content.values_of(name, self.binder.shared) for name in (*BUDGETS, "selection")}
         found = []
         if "best_on_test" in values["selection"]:
-            found.append(f"Accuracies of selection best_on_test are {SELECTED_ON_TEST}, and no estimate of those of new images.")
+            found.append(f"Epochs are {SELECTED_ON_TEST} (selection: best_on_test). Accuracies are higher than new images give.")
         for name in BUDGETS:
             if seconds := sorted(value for value in values[name] if isinstance(value, int | float)):
                 in_words = " or ".join(f"{value:g}" for value in dict.fromkeys(seconds))
                 found.append(
                     f"{name} {in_words}: how many epochs that is depends on the machine and on what else runs on it, so cells "
-                    "are compared at equal time and not at equal epochs, and no training can be repeated to the digit."
+                    "of equal seconds do not have equal epochs, and no training can be repeated to the digit."
                 )
         return found
 

@@ -50,7 +50,7 @@ def study_status(study: str, overrides: Sequence[str] = ()) -> StudyStatus:
     if recorded is None:
         return _worked_out(study, overrides)
     values = content.values_of("selection", _preset(content) | content.config)
-    labels = [f"Accuracies are {SELECTED_ON_TEST}."] if "best_on_test" in values else []
+    labels = [f"Epochs are {SELECTED_ON_TEST}."] if "best_on_test" in values else []
     return _study_status(stores.name, recorded.total, recorded.replicates, [*recorded.notes, *labels])
 
 
@@ -69,7 +69,7 @@ def _worked_out(study: str, overrides: Sequence[str]) -> StudyStatus:
 
     loaded = load_study(study, overrides)
     total, replicates, notes = replicate_statuses(loaded)
-    return _study_status(loaded.stores.name, total, replicates, [*notes, *loaded.what_to_mind])
+    return _study_status(loaded.stores.name, total, replicates, [*notes, *loaded.warnings])
 
 
 def _study_status(name: str, total: int, replicates: Sequence[ReplicateStatus], notes: Sequence[str]) -> StudyStatus:

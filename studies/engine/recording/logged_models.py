@@ -103,11 +103,6 @@ class Models:
         return self._code
 
 
-def selects_on_test(replicate: Replicate) -> bool:
-    """Whether the test images choose the epoch that is the result."""
-    return replicate.recipe.active_selection == "best_on_test"
-
-
 def has_network(trainable: str) -> bool:
     """Whether a trainable trains a network at all."""
     return hasattr(load_trainable(trainable), "task_of")
@@ -140,7 +135,7 @@ def _describe(path: Path, trained: serving.Trained, dataset: Dataset, run_id: st
         metadata={
             run_record.IDENTITY: replicate.identity,
             run_record.DATA_DIGEST: dataset.digest,
-            **({run_record.FACT + run_record.SELECTION: run_record.SELECTED_ON_TEST} if selects_on_test(replicate) else {}),
+            **({run_record.FACT + run_record.SELECTION: run_record.SELECTED_ON_TEST} if replicate.recipe.selects_on_test else {}),
         },
     )
     mlflow.pyfunc.add_to_model(model, loader_module=serving.__name__, data=DATA, code=CODE, python_env=ENVIRONMENT)

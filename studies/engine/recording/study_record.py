@@ -106,7 +106,7 @@ def study_description(study: Study, status: str, links: Mapping[str, str], findi
     lines |= {factor.name: domain_in_words(factor) for factor in study.space.factors}
     lines["Data"] = "; ".join(f"{Path(name).stem} ({data.digest[:8]})" for name, data in study.binder.datasets.items())
     lines["Objectives"] = ", ".join(study.objectives)
-    lines["To mind"] = " ".join(study.what_to_mind)
+    lines["Warnings"] = " ".join(study.warnings)
     lines = {in_markdown(name): in_markdown(words) for name, words in lines.items() if words}
     lines["Command"] = as_code(command(study)).replace("|", "\\|")
     table = "\n".join(f"| {name} | {words} |" for name, words in lines.items())

@@ -57,11 +57,6 @@ class Reproduction:
         configs = [self.config, *([source] if source else [])]
         return any(without_inactive(config).time_budget_s is not None for config in configs)
 
-    @property
-    def selects_on_test(self) -> bool:
-        """Whether the test images choose the epoch that is the result."""
-        return self.config.active_selection == "best_on_test"
-
     @cached_property
     def identity(self) -> str:
         """The replicate's identity in this version of the code."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from trainables.networks.drive_normalisation import raw_weight, standardisation_of
 from trainables.networks.network import NORMS, SYNAPSES, Network
 from trainables.networks.rules import RuleError
-from trainables.training.optimisation.schedules import MOMENTUM, Rates
+from trainables.training.optimisation.schedules import Rates
 from trainables.training.recipe_parts.optimisation_fields import OptimisationFields
 
 
@@ -69,7 +69,7 @@ def _main_optimiser(config: OptimisationFields, groups: list[tuple[list[nn.Param
         {"params": parameters, "lr": lr * factor, "weight_decay": config.weight_decay / factor} for parameters, factor in groups
     ]
     if config.optimizer == "sgd":
-        momentum = MOMENTUM if config.momentum is None else config.momentum
+        momentum = config.constant_momentum()
         return torch.optim.SGD(given, lr=lr, momentum=momentum, nesterov=config.nesterov and momentum > 0, fused=True)
     return torch.optim.AdamW(given, lr=lr, fused=True)
 

@@ -13,8 +13,6 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, M
 
 from trainables.training.recipe_parts.optimisation_fields import OptimisationFields
 
-MOMENTUM = 0.9
-"""Where the momentum follows no cycle and the config names none."""
 MOMENTUM_AT_ENDS, MOMENTUM_AT_PEAK = 0.95, 0.85
 """Of PyTorch's ``OneCycleLR``."""
 
@@ -62,7 +60,7 @@ def _rates(config: OptimisationFields, num_steps: int) -> Iterator[Rates]:
     """The rates of one step after another; of more than are asked for."""
     lr = config.lr
     cycles = config.schedule == "one_cycle"
-    momentum = MOMENTUM if config.momentum is None else config.momentum
+    momentum = config.constant_momentum()
     if num_steps == 1:
         return iter([Rates(lr, MOMENTUM_AT_PEAK if cycles and config.momentum is None else momentum)])
     if cycles:

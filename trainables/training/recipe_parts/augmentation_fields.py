@@ -53,8 +53,8 @@ class AugmentationFields:
     their shares of pixels, with one λ ~ Beta(α, α) for every batch (Yun et al. 2019). 0 takes nothing."""
 
     label_smoothing: float = setting(0.0, at_least=0, below=1, before=0.0)
-    """ε of label smoothing: the target of an image is 1 - ε for its own class and ε/K for each of the K classes beside, in every
-    loss (Szegedy et al. 2016). 0 leaves targets at 0 and 1."""
+    """ε of label smoothing: of K classes, an image's own one has the target 1 - ε + ε/K, every other one ε/K, in every loss
+    (Szegedy et al. 2016). 0 leaves targets at 0 and 1."""
 
     def augmentation(self) -> Augmentation:
         """What these fields come to."""

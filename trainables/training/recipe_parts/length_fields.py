@@ -1,13 +1,10 @@
 """How long a training is, and which of its epochs is the result: fields that every trained network has."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from trainables.networks.rules import RuleError
 from trainables.training.configs import setting
-from trainables.training.regularisers import Pruning
 
 Selection = Literal["last", "best_on_validation", "best_on_test"]
 
@@ -30,8 +27,8 @@ class LengthFields:
     """Which epoch's weights are the result: those of the last one; of the one that is most accurate on the validation images
     (best_on_validation); or on the test images (best_on_test), which are then looked at after every epoch. Of equally accurate
     epochs it is the first. All numbers of a run are those of its selected epoch (selection/epoch). Many published accuracies are
-    best_on_test; they are optimistic, and whatever shows such a result says so. It serves to measure by how much. A network that
-    is trained first (of a converted SNN, or in pre-training) is selected in the same way."""
+    best_on_test: they are optimistic, and best_on_test is there to measure by how much. Everything that shows such a result says
+    so. A network that is trained first (of a converted SNN, or in pre-training) is selected in the same way."""
 
     def most_epochs(self) -> float:
         """The epochs of the longest training that the config asks for, its source network's among them; infinite in seconds."""
@@ -47,16 +44,7 @@ class LengthFields:
         """How an epoch is selected, where there is more than one."""
         return "last" if "selection" in self.inactive_length() else self.selection
 
-    def length_problems(self) -> Iterator[RuleError]:
-        """The rules that the length of training and the selection of an epoch break together with other fields."""
-        if self.time_budget_s is not None and getattr(self, "schedule", "") == "step":
-            rule = "time_budget_s must be null where schedule is step, as lr_milestones are epochs"
-            yield RuleError(rule, repair="write time_budget_s: null, or schedule: cosine", field="time_budget_s")
-        if not isinstance(self, Pruning) or self.prune == "none":
-            return
-        if self.time_budget_s is not None:
-            rule = "time_budget_s must be null where filters are pruned, as prune_epochs counts epochs"
-            yield RuleError(rule, repair="write time_budget_s: null, or prune: none", field="time_budget_s")
-        if self.selection != "last":
-            rule = "selection must be last where filters are pruned, as an earlier epoch has more of them"
-            yield RuleError(rule, repair="write selection: last, or prune: none", field="selection")
+    @property
+    def selects_on_test(self) -> bool:
+        """Whether the test images choose the epoch that is the result."""
+        return self.active_selection == "best_on_test"

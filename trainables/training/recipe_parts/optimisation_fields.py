@@ -12,6 +12,8 @@ FALL_OF_ONE_CYCLE = 1 / 250_000
 """PyTorch's ``OneCycleLR`` ends at this fraction of the largest learning rate."""
 RISE_OF_ONE_CYCLE = 0.3
 """The share of the steps in which the learning rate of PyTorch's ``OneCycleLR`` rises."""
+MOMENTUM = 0.9
+"""Where the momentum follows no cycle and the config names none."""
 
 
 def canonical_milestones(milestones: float | str | None) -> str | None:
@@ -114,6 +116,10 @@ class OptimisationFields(LengthFields):
             return FALL_OF_ONE_CYCLE if self.schedule == "one_cycle" else 0.0
         return self.lr_end
 
+    def constant_momentum(self) -> float:
+        """``momentum``, or what it is where it is null and follows no cycle."""
+        return MOMENTUM if self.momentum is None else self.momentum
+
     def inactive_optimisation(self) -> set[str]:
         """The fields that do nothing with this optimiser and this schedule."""
         inactive = {"nesterov"} if self.optimizer == "adamw" or self.momentum == 0 else set[str]()
@@ -125,14 +131,21 @@ class OptimisationFields(LengthFields):
     def resolved_optimisation(self) -> dict[str, Any]:
         """What the fields come to whose null stands for a number."""
         falls = self.schedule in ("one_cycle", "cosine")
-        constant = 0.9 if self.momentum is None and self.schedule != "one_cycle" else self.momentum
-        end = self.fraction_at_end() if falls else None
-        return {"warmup_fraction": self.share_of_rise(), "lr_end": end, "momentum": constant}
+        cycles = self.momentum is None and self.schedule == "one_cycle"
+        return {
+            "warmup_fraction": self.share_of_rise(),
+            "lr_end": self.fraction_at_end() if falls else None,
+            "momentum": None if cycles else self.constant_momentum(),
+        }
 
     def optimisation_problems(self) -> Iterator[RuleError]:
         """The rules that these fields break together."""
-        if self.schedule == "step":
-            yield from self._milestone_problems()
+        if self.schedule != "step":
+            return
+        yield from self._milestone_problems()
+        if self.time_budget_s is not None:
+            rule = "time_budget_s must be null where schedule is step, as lr_milestones are epochs"
+            yield RuleError(rule, repair="write time_budget_s: null, or schedule: cosine", field="time_budget_s")
 
     def _milestone_problems(self) -> Iterator[RuleError]:
         try:
