@@ -69,8 +69,8 @@ def selection_warnings(runs: Sequence[RunRecord]) -> list[str]:
     found = []
     if num := sum(map(is_selected_on_test, begun)):
         found.append(
-            f"The epochs of {num} of {len(begun)} replicates were {SELECTED_ON_TEST}. Their accuracies are higher than new images "
-            "would give."
+            f"The epochs of {num} of {len(begun)} replicates were {SELECTED_ON_TEST}. Their accuracies are higher than new "
+            "images would give."
         )
     if any(TIME_BUDGET in run.facts for run in begun):
         found.append(

@@ -257,7 +257,7 @@ class DesignReader:
         """Tell where some configurations are trained for seconds and others for epochs."""
         budgets = dict.fromkeys(self._time_budgets(cells))
         if None in budgets and len(budgets) > 1:
-            rule = "time_budget_s must be seconds for all cells or null for all: else neither their seconds nor their epochs are equal"
+            rule = "time_budget_s must be null for all cells or for none: else neither their seconds nor their epochs are equal"
             values = ", ".join(map(level_in_words, budgets))
             self.collector.add(self.path_of("time_budget_s"), rule, values, "give seconds alone, or write time_budget_s: null")
 

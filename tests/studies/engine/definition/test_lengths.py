@@ -58,7 +58,7 @@ def load(npz: Path, config: dict[str, Any], factors: dict[str, Any], **parts: An
             {"time_budget_s": [None, 5]},
             {},
             "factors.time_budget_s",
-            "time_budget_s must be seconds for all cells or null for all: else neither their seconds nor their epochs are equal",
+            "time_budget_s must be null for all cells or for none: else neither their seconds nor their epochs are equal",
             "null, 5",
             "give seconds alone, or write time_budget_s: null",
         ),
