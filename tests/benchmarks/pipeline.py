@@ -66,6 +66,7 @@ EVERYTHING: Mapping[str, Any] = {
     "flip": "alternating",
     "crop_padding": 2,
     "crop_padding_mode": "reflect",
+    "rotation": 15.0,
     "trivial_augment": True,
     "cutout": 4,
     "random_erasing": 0.25,
