@@ -22,7 +22,7 @@ RUN_COMMAND, TEST_COMMAND = (command for command in COMMANDS if command.startswi
 
 def test_links_lead_somewhere() -> None:
     """Every relative link and every folder named exists, in all documents."""
-    for document in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]:
+    for document in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
             assert target.startswith("http") or (document.parent / target).exists(), (document, target)
     for folder in re.findall(r"^(\w+)/ ", README, re.MULTILINE):

@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 GENERATED = ("study_file.md", "trainables.md", "studies.md", "commands.md", "contributing.md", "changes.md")
 """Pages that ``python -m docs.reference`` writes."""
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
 
 
 def blocks(document: Path, language: str) -> list[str]:

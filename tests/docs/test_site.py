@@ -45,16 +45,16 @@ def pages_of(nav: Any) -> list[str]:
 def test_every_page_is_in_the_navigation() -> None:
     """The navigation names every page once, and no other one."""
     pages = pages_of(tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"])
-    assert sorted(pages) == sorted(file.name for file in DOCS.glob("*.md"))
+    assert sorted(pages) == sorted(str(file.relative_to(DOCS)) for file in DOCS.rglob("*.md"))
 
 
 def test_pages_fetch_nothing(site: Path) -> None:
     """No page loads a script, a style or a font from another host, and every image that it shows is there."""
-    for page in site.glob("*.html"):
+    for page in site.rglob("*.html"):
         text = page.read_text()
         assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=\"?(?:https?:)?//", text), page
         for image in re.findall(r"<img[^>]*src=\"?([^\" >]+)", text):
-            assert (site / image).is_file(), (page, image)
+            assert (page.parent / image).is_file(), (page, image)
 
 
 def test_equations_are_mathml(site: Path) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 
 from trainables.published.recipes import (
     ABOUT_EQUAL,
+    ABOUT_TEN_MINUTES,
     EQUAL,
     HUYVNPHAN,
     KUANGLIU,
     QCFS_ON_CIFAR10,
     QCFS_ON_CIFAR100,
     SENGUPTA,
+    TEN_MINUTES,
     WEIAICUNZAI,
     Values,
 )
@@ -99,6 +101,7 @@ _GROUPS: list[tuple[str, Mapping[str, Values]]] = [
         {"ResNet101 of kuangliu": {**_ZOO["ResNet101"], **KUANGLIU}},
     ),
     (f"VGG16 with quantised activations, {ABOUT_QCFS}", _OF_QCFS),
+    (ABOUT_TEN_MINUTES, {"Ten minutes": TEN_MINUTES}),
     (ABOUT_EQUAL, {**_EQUAL_ALONE, **_EQUAL}),
 ]
 

@@ -11,7 +11,16 @@ from trainables.published.analogue import (
     SENGUPTA_RESNET20,
     SENGUPTA_VGG16,
 )
-from trainables.published.recipes import ABOUT_EQUAL, EQUAL, QCFS_ON_CIFAR10, QCFS_ON_CIFAR100, SENGUPTA, Values
+from trainables.published.recipes import (
+    ABOUT_EQUAL,
+    ABOUT_TEN_MINUTES,
+    EQUAL,
+    QCFS_ON_CIFAR10,
+    QCFS_ON_CIFAR100,
+    SENGUPTA,
+    TEN_MINUTES,
+    Values,
+)
 
 _QCFS: Values = {"activation": "qcfs", "balance": "qcfs", "initial_membrane_potential": 0.5}
 _SPIKE_NORM: Values = {"encoding": "poisson", "reset": "hard", "balance": "spike_norm", "time_steps": 2500}
@@ -51,6 +60,7 @@ _GROUPS: list[tuple[str, Mapping[str, Values]]] = [
     ),
     (f"Spike-Norm of the networks of Sengupta et al. 2019, {ABOUT_SENGUPTA}", _OF_SENGUPTA),
     (f"QCFS of VGG16, {ABOUT_QCFS}", _OF_QCFS),
+    (ABOUT_TEN_MINUTES, {"Ten minutes": {**TEN_MINUTES, **_QCFS, "time_steps": 4}}),
     (ABOUT_EQUAL, {"Equal recipe": EQUAL}),
 ]
 

@@ -120,6 +120,36 @@ EQUAL: Values = {
 """One recipe for every trainable. The learning rate is left to the trainable's default, or to tuning, because the same number
 means different things to different networks."""
 
+TEN_MINUTES: Values = {
+    "batch_norm": True,
+    "batch_norm_scale": 0.5,
+    "batch_norm_momentum": 0.3,
+    "pool_before_activation": True,
+    "activation": "qcfs",
+    "qcfs_levels": 4,
+    "first_layer": "whitening",
+    "initial_weights": "dirac",
+    "flip": "alternating",
+    "crop_padding": 2,
+    "crop_padding_mode": "reflect",
+    "label_smoothing": 0.1,
+    "batch_size": 128,
+    "optimizer": "sgd",
+    "lr": 0.1,
+    "weight_decay": 5e-4,
+    "one_cycle_shape": "linear",
+    "warmup_fraction": 0.2,
+    "precision": "bfloat16",
+}
+"""The recipe of the study cifar10_ten_minutes, without its network and its length; most parts are from KellerJordan/cifar10-
+airbench (lib_airbench93.py, 096d14d)."""
+
+ABOUT_TEN_MINUTES = (
+    "What trains a network for CIFAR-10 in a few minutes, and lets it be converted to four time steps: the study "
+    "cifar10_ten_minutes without its layout and its length. It is this tool's own recipe, of parts that are mostly from "
+    "KellerJordan/cifar10-airbench."
+)
+
 ABOUT_EQUAL = (
     "The same training for every trainable, for comparisons at equal recipe. It is this tool's own, no published one. The "
     "test images are looked at once, after the last epoch. The learning rate is not part of it: tune it with equal effort "

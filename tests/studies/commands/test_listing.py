@@ -22,7 +22,17 @@ baseline: {a: 0}
 factors: {a: [0, 1]}
 seeds: 3
 """
-WITH_OWN_DATA = ["bitnet_cifar10", "cifar10_ten_minutes", "few_steps_cifar10", "sengupta_resnet", "training_steps"]
+WITH_OWN_DATA = [
+    "bitnet_cifar10",
+    "bitnet_steps_width_pools",
+    "cifar10_recipe_parts",
+    "cifar10_ten_minutes",
+    "converted_steps_width_pools",
+    "few_steps_cifar10",
+    "sengupta_resnet",
+    "training_steps",
+    "training_steps_recipe",
+]
 """Studies of images that have to be downloaded."""
 
 

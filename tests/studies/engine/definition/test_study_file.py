@@ -53,9 +53,12 @@ NUM_CELLS = {
     "accuracy_against_operations": 0,  # a search proposes them
     "bitnet_cifar10": 2 * 2 * 3,
     "bitnet_learning_rule": 1 + 2 + 4,
+    "bitnet_steps_width_pools": 3 * 2 * 4,
+    "cifar10_recipe_parts": 1 + 11 + 1,
     "cifar10_ten_minutes": 2,
     "conversion_methods": 2 * 2 * (1 + 2),
     "converted_digits": 1 + 2 + 5,
+    "converted_steps_width_pools": 3 * 2 * 4,
     "equal_recipe": 1 + 2 + 1 + 1,
     "few_steps": 4 * 2**4,
     "few_steps_cifar10": 2 * 2**3,
@@ -66,6 +69,7 @@ NUM_CELLS = {
     "surface_factorial": 3**3 * 2 * (1 + 2),
     "surface_search": 0,
     "training_steps": 2,
+    "training_steps_recipe": 2,
 }
 
 
