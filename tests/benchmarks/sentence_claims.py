@@ -1,0 +1,389 @@
+"""The claims that a report makes, read back from its Markdown: every sentence of the answer, and the tables that it is made of.
+
+A sentence that no reader knows is an error, so that a new kind of sentence cannot go unmeasured.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from studies.run_record import Level, StudyRecord, level_in_words
+
+N = r"[-+×]?[\d,.]*\d(?:e[-+]?\d+)?"
+"""A number as reports write it: ``+1.20``, ``1,000``, ``6.1e-05``, ``×0.612``."""
+BOUNDS = rf"(?P<low>{N}) to (?P<high>{N})"
+INTERVAL = rf"{N} \({BOUNDS}\)"
+SETTLE = "(?:decide|settle)"
+
+
+class UnknownSentenceError(Exception):
+    """A sentence of a report that no reader knows."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of a report that a planted truth can contradict.
+
+    Numbers are as they are printed: fractions in percent, their differences in points.
+    """
+
+    kind: str
+    outcome: str = ""
+    factor: str = ""
+    level: Level = None
+    term: tuple[tuple[str, ...], ...] = ()
+    """Of an interaction: the term, and those that the design cannot tell from it."""
+    configuration: str = ""
+    role: str = ""
+    sign: int = 0
+    """1 for higher, -1 for lower."""
+    number: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    is_consistent: bool = True
+    """Of a claim that can contradict itself: whether it does not."""
+
+
+Reader = Callable[[re.Match[str], StudyRecord], Iterator[Claim]]
+PartReader = Callable[[re.Match[str], str, str, StudyRecord], Iterator[Claim]]
+SIGNS: Mapping[str, int] = {
+    **dict.fromkeys(("help", "helps", "rises", "higher", "raises"), 1),
+    **dict.fromkeys(("hurt", "hurts", "falls", "lower", "lowers"), -1),
+}
+"""Words that claim a direction; what helps is higher, as all planted objectives are maximised."""
+
+
+def claims_of(markdown: str, study: StudyRecord) -> list[Claim]:
+    """All claims of a report.
+
+    Raises:
+        UnknownSentenceError: A sentence of the answer, or a warning, is of no known kind.
+    """
+    answer, *sections = re.split(r"^## ", markdown, flags=re.MULTILINE)
+    found: list[Claim] = []
+    for sentence in _sentences(answer, study):
+        found += _read(sentence, study)
+    for section in sections:
+        title, *lines = section.splitlines()
+        found += _of_table(_plain(title), [_cells(line) for line in lines if line.startswith("|")], study)
+    return list(dict.fromkeys(found))
+
+
+def _sentences(answer: str, study: StudyRecord) -> Iterator[str]:
+    """What stands before the first section, without the title, the question and marks."""
+    for line in answer.splitlines():
+        text = _plain(line).removeprefix("- ").removeprefix("**").removesuffix("**").strip()
+        if text and not line.startswith("# ") and text != study.question:
+            yield text
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text).replace("&lt;", "<").replace("&amp;", "&").strip()
+
+
+def _read(sentence: str, study: StudyRecord) -> list[Claim]:
+    for pattern, reader in READERS.items():
+        if found := re.fullmatch(pattern, sentence):
+            return list(reader(found, study))
+    raise UnknownSentenceError(f"no reader knows the sentence {sentence!r}")
+
+
+def number_of(text: str) -> float:
+    """A printed number; of a ratio, how far it is from 1 in percent: ``×0.612`` is -38.8."""
+    return 100 * (float(text[1:]) - 1) if text.startswith("×") else float(text.replace(",", ""))
+
+
+def level_of(study: StudyRecord, factor: str, text: str) -> Level:
+    """The level that a report writes so."""
+    for level in study.factors[factor]:
+        if level_in_words(level) == text:
+            return level
+    raise UnknownSentenceError(f"{text!r} is no level of {factor}")
+
+
+def outside_of_brackets(text: str, separator: str) -> list[str]:
+    """The parts of a text between separators that stand in no brackets."""
+    parts, depth, start = [], 0, 0
+    for place, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if not depth and text.startswith(separator, place):
+            parts.append(text[start:place])
+            start = place + len(separator)
+    return [*parts, text[start:]]
+
+
+def _nothing(_found: re.Match[str], _study: StudyRecord) -> Iterator[Claim]:
+    """Counts, and what the design is: no claim that a planted truth could contradict."""
+    yield from ()
+
+
+def _effect(found: re.Match[str], study: StudyRecord) -> Iterator[Claim]:
+    """A sentence on a factor and an outcome: its parts are claims of their own."""
+    outcome, factor = found["outcome"], found["factor"]
+    for part in outside_of_brackets(found["parts"], "; "):
+        yield from _part(part, outcome, factor, study)
+
+
+def _part(part: str, outcome: str, factor: str, study: StudyRecord) -> Iterator[Claim]:
+    for pattern, reader in PARTS.items():
+        if found := re.fullmatch(pattern, part):
+            yield from reader(found, outcome, factor, study)
+            return
+    raise UnknownSentenceError(f"no reader knows what is said of {factor}: {part!r}")
+
+
+def _trend(found: re.Match[str], outcome: str, factor: str, study: StudyRecord) -> Iterator[Claim]:
+    """That an outcome rises or falls with a factor, and by how much at every level that is named."""
+    sign = SIGNS[found["verb"]]
+    yield Claim("trend", outcome, factor, sign=sign)
+    for one in found["found"].split("; "):
+        at = _matched(rf"(?P<mean>{N})(?: points)? at (?P<level>.+), 95 % {BOUNDS}", one)
+        level = level_of(study, factor, at["level"])
+        is_more = 1 if level > study.baseline[factor] else -1  # type: ignore[operator]
+        yield _direction(outcome, factor, level, at, sign * is_more)
+
+
+def _of_level(found: re.Match[str], outcome: str, factor: str, study: StudyRecord) -> Iterator[Claim]:
+    yield _direction(outcome, factor, level_of(study, factor, found["level"]), found, SIGNS[found["verb"]])
+
+
+def _no_effect(found: re.Match[str], outcome: str, factor: str, study: StudyRecord) -> Iterator[Claim]:
+    for level in _levels(found["levels"], factor, study):
+        yield Claim("no effect larger than", outcome, factor, level, number=number_of(found["bound"]))
+
+
+def _equal(found: re.Match[str], outcome: str, factor: str, study: StudyRecord) -> Iterator[Claim]:
+    for level in _levels(found["levels"], factor, study):
+        yield Claim("no difference in any seed", outcome, factor, level)
+
+
+def _undecided_levels(found: re.Match[str], outcome: str, factor: str, study: StudyRecord) -> Iterator[Claim]:
+    for one in outside_of_brackets(found["found"], ", "):
+        yield from _undecided(one, outcome, factor, study)
+
+
+def _on_test(found: re.Match[str], _outcome: str, factor: str, study: StudyRecord) -> Iterator[Claim]:
+    """What the test images say otherwise than the validation images; an undecided one claims nothing."""
+    if found["verdict"] in SIGNS:
+        level = level_of(study, factor, found["level"])
+        yield _direction("test accuracy", factor, level, found, SIGNS[found["verdict"]])
+
+
+def _no_part(_found: re.Match[str], _outcome: str, _factor: str, _study: StudyRecord) -> Iterator[Claim]:
+    """What was counted, or is not there."""
+    yield from ()
+
+
+def _direction(outcome: str, factor: str, level: Level, numbers: re.Match[str], sign: int) -> Claim:
+    mean = number_of(numbers["mean"])
+    return Claim("direction", outcome, factor, level, sign=sign, number=mean, is_consistent=sign * mean > 0)
+
+
+def _levels(named: str | None, factor: str, study: StudyRecord) -> list[Level]:
+    """Those that are named, or all but the baseline's."""
+    if named is None:
+        return [level for level in study.factors[factor] if level != study.baseline[factor]]
+    return [level_of(study, factor, text) for text in named.split(", ")]
+
+
+def _undecided(one: str, outcome: str, factor: str, study: StudyRecord) -> Iterator[Claim]:
+    found = _matched(r"(?P<level>.+?) \((?P<rest>.*)\)", one)
+    level = level_of(study, factor, found["level"])
+    yield Claim("undecided", outcome, factor, level)
+    for rest in found["rest"].split("; ")[1:]:
+        if enough := re.fullmatch(
+            r"(?P<num>\d+) more seeds?(?: would decide it if the true difference is the measured one)?", rest
+        ):
+            yield Claim("more seeds", outcome, factor, level, number=number_of(enough["num"]))
+        else:
+            never = _matched(rf"(?P<num>[\d,]+)(?: seeds)? would not(?: {SETTLE} it)?", rest)
+            yield Claim("seeds that are not enough", outcome, factor, level, number=number_of(never["num"]))
+
+
+def _matched(pattern: str, text: str) -> re.Match[str]:
+    found = re.fullmatch(pattern, text)
+    if not found:
+        raise UnknownSentenceError(f"no reader knows {text!r}")
+    return found
+
+
+def _interactions(found: re.Match[str], _study: StudyRecord) -> Iterator[Claim]:
+    for one in outside_of_brackets(found["found"], ", "):
+        named = _matched(rf"(?P<terms>.+) \(partial ω² {N} \({BOUNDS}\)\)", one)
+        terms = tuple(tuple(term.split(" × ")) for term in named["terms"].split(" or "))
+        yield Claim("interaction", found["outcome"], term=terms)
+
+
+def _best_of_resamples(found: re.Match[str], _study: StudyRecord) -> Iterator[Claim]:
+    role, outcome = found["role"], found["outcome"]
+    for configuration, percent in ((found["best"], found["percent"]), (found["second"], found["next"])):
+        yield Claim("best in N % of resamples", outcome, configuration=configuration, role=role, number=_percent(percent))
+    low, high = number_of(found["low"]), number_of(found["high"])
+    yield Claim("interval of the best", outcome, configuration=found["best"], role=role, low=low, high=high)
+
+
+def _percent(text: str) -> float:
+    """``< 1`` and ``> 99`` are half a percent from the end."""
+    return {"<": 0.5, ">": 99.5}.get(text[0]) or number_of(text)
+
+
+def _best(found: re.Match[str], study: StudyRecord) -> Iterator[Claim]:
+    """Of a ranking: said without a probability."""
+    role = "finalist" if found["fresh"] else "search" if study.design == "adaptive_search" else "cell"
+    yield Claim("best", found["outcome"], configuration=found["best"], role=role)
+    if found["low"]:
+        low, high = number_of(found["low"]), number_of(found["high"])
+        yield Claim("interval of the best", found["outcome"], configuration=found["best"], role=role, low=low, high=high)
+
+
+def _decided_best(found: re.Match[str], _study: StudyRecord) -> Iterator[Claim]:
+    """That one is better than every other, or has the best mean; its interval allows for its having been chosen."""
+    if found["how"] == "best":
+        yield Claim("best", found["outcome"], configuration=found["best"], role=found["role"])
+    if found["low"]:
+        low, high = number_of(found["low"]), number_of(found["high"])
+        yield Claim("interval of the best", found["outcome"], configuration=found["best"], role=found["role"], low=low, high=high)
+
+
+def _associated(found: re.Match[str], _study: StudyRecord) -> Iterator[Claim]:
+    named = found["factors"].partition(" and ")[0].split(", ")
+    for place, one in enumerate(named):
+        share = _matched(rf"(?P<factor>\S+) \((?P<mean>{N}) ± (?P<error>{N}) %\)", one)
+        yield Claim("associated beyond chance", found["outcome"], share["factor"])
+        if not place:
+            yield Claim("most associated", found["outcome"], share["factor"])
+
+
+PARTS: Mapping[str, PartReader] = {
+    r"(?:more|a larger) \S+ (?P<verb>helps?|hurts?) \((?P<found>.*)\)": _trend,
+    r"(?P<verb>rises|falls) with \S+ \((?P<found>.*)\)": _trend,
+    rf"(?P<level>.+) (?P<verb>helps|hurts) \((?P<mean>{N})(?: points)?, 95 % {BOUNDS}\)": _of_level,
+    rf"(?P<verb>higher|lower) at (?P<level>.+) \((?P<mean>{N})(?: points)?, 95 % {BOUNDS}\)": _of_level,
+    rf"no effect larger than (?P<bound>{N})(?: points| %)?(?: at (?P<levels>.+))?": _no_effect,
+    r"no difference in any seed(?: at (?P<levels>.+))?": _equal,
+    r"equal in every seed at (?P<levels>.+)": _equal,
+    r"undecided at (?P<found>.+)": _undecided_levels,
+    rf"on the test images (?P<level>.+) is (?P<verdict>[a-z ]+) \((?P<mean>{N})(?: \({BOUNDS}\))? points\)": _on_test,
+    r"no data at .+|not in the design: .+|nothing to compare": _no_part,
+    r"\d+ of \d+ replicates? collapses? at .+": _no_part,
+    r"without the seeds of these the difference is .+": _no_part,
+}
+"""By what they look like, the parts of a sentence on a factor."""
+
+
+def _goes_with(found: re.Match[str], _study: StudyRecord) -> Iterator[Claim]:
+    yield Claim("most associated", found["outcome"], found["factor"])
+
+
+VALUE = rf"{N}(?: \({BOUNDS}\))?"
+READERS: Mapping[str, Reader] = {
+    r"(?P<outcome>.+?) by (?P<factor>\S+)(?: \((?P<context>.*?)\))?: (?P<parts>.+)\.": _effect,
+    rf"best (?P<role>cell|finalist) by (?P<outcome>.+?): (?P<best>.+?): {VALUE}(?: %)?, best in (?P<percent>[<> ]*\d+) % of "
+    r"resamples; next (?P<second>.+), (?P<next>[<> ]*\d+) %\.": _best_of_resamples,
+    rf"best by (?P<outcome>.+?): (?P<best>.+?): {VALUE}(?: %)? over \d+ (?P<fresh>fresh )?seeds?(?:; selected on .+)?\.": _best,
+    r"(?P<outcome>.+): factors that interact, so that the effect of one depends on the other: (?P<found>.+?)"
+    r"(?:; \d+ other pairs? (?:is|are) undecided)?\.": _interactions,
+    r".+: none of the \d+ tested interactions of two factors is decided\.": _nothing,
+    r"(?P<outcome>.+) is most associated with (?P<factors>.+): shares of its variance by fANOVA(?:; not beyond chance .+)?\.": (
+        _associated
+    ),
+    r".+ is associated with no factor beyond chance \(fANOVA\)\.": _nothing,
+    rf"(?P<how>best) (?P<role>cell|finalist) by (?P<outcome>.+?): (?P<best>.+?): {VALUE}(?: %)? over [\d of]+ (?:fresh )?seeds, "
+    r"selected on this value.*; better than .+, paired by seed .+": _decided_best,
+    rf"(?P<role>cell|finalist) with (?P<how>the highest mean) (?P<outcome>.+?): (?P<best>.+?): {VALUE}(?: %)? over [\d of]+ "
+    r"(?:fresh )?seeds?, selected on this value.*; whether it is the best is undecided.+": _decided_best,
+    r"best (?:cell|finalist) by .+: not known, because .+": _nothing,
+    r"highest .+ over \d+ (?:fresh )?seeds?, selected on this value.*": _nothing,
+    r"(?P<outcome>.+): in what the search tried, it goes most with (?P<factor>\S+) \(.+ by fANOVA\)\.": _goes_with,
+    r".+: no factor stands out in what the search tried\.": _nothing,
+    r"Which factors matter more than chance would show cannot be told from this sample.+": _nothing,
+    r"What follows is exploratory: .+": _nothing,
+    r"No importance is given for .+": _nothing,
+    r"No surrogate model predicts .+ No partial dependence is drawn\.": _nothing,
+    r"Associations in an adaptive sample are not effects\. .+": _nothing,
+    r"\d+ % of the final hypervolume was reached after \d+ of \d+ trials\.": _nothing,
+    r"\d+ (?:replicates|trials of the search|replicates of finalists), \d+ configurations: .+\.": _nothing,
+    r"No level is compared with another: .+": _nothing,
+    r"On the Pareto front of .+": _nothing,
+    r"\d+ of \d+ replicates finished.*\.": _nothing,
+    r"With \d+ seeds? and \d+ contrasts? no corrected p-value can fall below .+ seeds\.": _nothing,
+    r".+: \d+ of \d+ replicates have no value of .+": _nothing,
+    r"\d+ of \d+ seeds have a result in every cell\. .+": _nothing,
+    r".+: \d+ of \d+ replicates have not finished; its numbers are of the others, which may make it look better than it is\.": (
+        _nothing
+    ),
+    r"There is one seed: .+": _nothing,
+}
+"""By what they look like, the sentences of a report."""
+
+
+def _cells(line: str) -> list[str]:
+    return [_plain(cell) for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def _of_table(title: str, lines: Sequence[Sequence[str]], study: StudyRecord) -> Iterator[Claim]:
+    """The claims of a table's cells: intervals and verdicts, and who is on a front."""
+    if len(lines) < 2:
+        return
+    columns, rows = list(lines[0]), [dict(zip(lines[0], line, strict=True)) for line in lines[2:]]
+    if {"factor", "level", "verdict", "corrected p"} <= set(columns):
+        for row in rows:
+            yield from _of_effect(row, study)
+    elif title.startswith("Analysis of variance: "):
+        for row in rows:
+            yield from _of_variance(row, title.removeprefix("Analysis of variance: "))
+    elif title == "Rank stability":
+        role = next(role for role in ("cell", "finalist") if role in columns)
+        outcome = columns[columns.index(role) + 2].removesuffix(" (95 %)").removesuffix(" %")
+        yield from _of_ranks(rows, outcome, role)
+    elif any("probability" in column or column == "on it in" or "share of resamples" in column for column in columns):
+        yield from _of_front(title, rows, study)
+
+
+def _of_ranks(rows: Sequence[Mapping[str, str]], outcome: str, role: str) -> Iterator[Claim]:
+    for row in rows:
+        if "best in % of resamples" in row:
+            percent = _percent(row["best in % of resamples"])
+            yield Claim("best in N % of resamples", outcome, configuration=row[role], role=role, number=percent)
+        elif row["may be the best"] == "no":
+            yield Claim("not the best", outcome, configuration=row[role], role=role)
+
+
+def _of_effect(row: Mapping[str, str], study: StudyRecord) -> Iterator[Claim]:
+    mean = next(column for column in row if column.endswith("(95 %)"))
+    difference = next((column for column in row if column.startswith(("difference", "ratio"))), "")
+    outcome, factor = mean.removesuffix(" (95 %)").removesuffix(" %"), row["factor"].partition(",")[0]
+    level = level_of(study, factor, row["level"])
+    if found := re.fullmatch(INTERVAL, row[mean]):
+        low, high = number_of(found["low"]), number_of(found["high"])
+        yield Claim("interval of a mean", outcome, factor, level, low=low, high=high)
+    if found := re.fullmatch(INTERVAL, row[difference]):
+        low, high, verdict = number_of(found["low"]), number_of(found["high"]), row["verdict"]
+        yield Claim("interval of a difference", outcome, factor, level, low=low, high=high)
+        is_decided, holds_zero = verdict in ("higher", "lower"), low <= 0 <= high
+        yield Claim("verdict beside its interval", outcome, factor, level, is_consistent=is_decided != holds_zero)
+    if row["verdict"] in ("higher", "lower"):
+        sign = 1 if row["verdict"] == "higher" else -1
+        yield Claim("verdict of the table", outcome, factor, level, sign=sign)
+
+
+def _of_variance(row: Mapping[str, str], outcome: str) -> Iterator[Claim]:
+    if row["term"].startswith(("residual", "three or more")):
+        return
+    aliases = row.get("aliases", "–")
+    terms = tuple(tuple(term.split(" × ")) for term in (row["term"], *(aliases.split(", ") if aliases != "–" else ())))
+    if row["verdict"] == "there is an effect":
+        yield Claim("effect in the analysis of variance", outcome, term=terms)
+    share = _matched(INTERVAL, row["partial ω² (95 %)"])
+    low, high = number_of(share["low"]), number_of(share["high"])
+    yield Claim("interval of partial ω²", outcome, term=terms, low=low, high=high)
+
+
+def _of_front(title: str, rows: Sequence[Mapping[str, str]], study: StudyRecord) -> Iterator[Claim]:
+    role = "finalist" if title == "Finalists" else "search" if study.design == "adaptive_search" else "cell"
+    for row in rows:
+        words = " ".join(f"{factor}={row[factor]}" for factor in study.factors if row[factor] != "–")
+        said = next(row[column] for column in row if "(probability)" in column or column == "on it in" or "resamples)" in column)
+        if said.endswith("%"):
+            percent = _percent(_matched(r"(?:.*, )?([<>]? ?\d+) %", said)[1])
+            yield Claim("on the front with N %", configuration=words, role=role, number=percent)
