@@ -14,7 +14,17 @@ from pydantic.fields import FieldInfo
 from docs.drawing import draw, purpose
 from studies.cli import app
 from studies.engine.binding.trainable_modules import config_schema, load_trainable, preset_sources, presets, trainable_names
-from studies.engine.definition.file_model import DESIGNS, Budget, FactorSpec, Limit, Placements, Resources, StudyFile, Tuning
+from studies.engine.definition.file_model import (
+    DESIGNS,
+    Budget,
+    FactorSpec,
+    Labels,
+    Limit,
+    Placements,
+    Resources,
+    StudyFile,
+    Tuning,
+)
 from trainables.training.configs import Section, config_sections, identity_field_names
 from trainables.training.recipe import Recipe
 
@@ -28,7 +38,7 @@ COPIED = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changes.md"}
 KEYS: Mapping[str, Sequence[str]] = {
     "The question": ("question", "name"),
     "What is trained": ("trainable", "preset", "config"),
-    "What varies": ("baseline", "factors", "search_space", "constraints"),
+    "What varies": ("baseline", "factors", "search_space", "constraints", "labels"),
     "How it is tried": ("design", "tuning", "seeds", "seed_sd"),
     "What it may use": ("resources", "budget", "deadline_s"),
     "Where it is kept": ("storage", "ledger", "tracking_uri", "experiment", "log_models", "log_system_metrics"),
@@ -38,6 +48,7 @@ KEYS: Mapping[str, Sequence[str]] = {
 PARTS: Mapping[str, type[BaseModel]] = {
     "An entry of `factors`": FactorSpec,
     "`layouts` of a factor": Placements,
+    "An entry of `labels`": Labels,
     "`tuning`": Tuning,
     "`resources`": Resources,
     "`budget`": Budget,

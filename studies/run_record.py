@@ -175,6 +175,8 @@ class StudyRecord:
     tuning_bounds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The ranges among these parameters as numbers, as in ``bounds``; records of earlier versions lack them."""
     constraints: Sequence[str] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What factors, levels and metrics are called in print, see ``studies.label_texts``; records of earlier versions lack it."""
     not_counted: Sequence[str] = ()
     """The identities of trials that do not count since the study's file was changed; records of earlier versions lack them."""
     data: Mapping[str, str] = field(default_factory=dict)

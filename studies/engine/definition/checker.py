@@ -6,17 +6,20 @@ from typing import Any
 
 from search_spaces.language.designs import is_switch, reference_cell
 from search_spaces.language.expressions import Expression, parse
+from search_spaces.language.plain_values import read_plain
 from search_spaces.language.rules import RuleError
-from search_spaces.language.space import LARGEST_SEED, Cell, Factor, Space
+from search_spaces.language.space import LARGEST_SEED, Cell, Factor, Levels, Space
 from studies.engine.binding.configurations import DERIVED, TRAINABLE, Binder
 from studies.engine.binding.trainable_modules import Trainable, field_names, load_trainable, presets, trainable_names
 from studies.engine.definition.design_cells import COMPARING, DesignReader
 from studies.engine.definition.factor_entries import FactorReader, read_space
 from studies.engine.definition.file_model import AdaptiveSearch, FactorEntry, StudyFile
 from studies.engine.definition.locations import Stores, stores_of
-from studies.engine.definition.search_plans import SearchPlan, TuningPlan, search_plan, tuning_plan
+from studies.engine.definition.search_plans import METRICS, SearchPlan, TuningPlan, search_plan, tuning_plan
 from studies.engine.definition.study import Study, as_text
 from studies.engine.errors import ProblemCollector, StudyError, closest, nearest
+from studies.label_texts import LabelError, level_key, printed
+from studies.run_record import TEST_ACCURACY, level_in_words
 from trainables.data.datasets import Dataset, default_data_folder, prepare
 from trainables.networks.layouts import ImageShape
 from trainables.networks.rules import RuleError as TrainableRuleError
@@ -58,6 +61,7 @@ class Checker:
         seeds = self._seeds()
         plan, tuning = self._plans(seeds, tuned)
         baseline = self._baseline(reader, factors)
+        labels = self._labels(factors)
         if space is None or self._collector.is_wrong(*_OF_CELLS):
             return None
         binder = Binder(self._content.trainable, shared, list(constraints), self._datasets)
@@ -83,6 +87,7 @@ class Checker:
             search=plan,
             tuning=tuning,
             stores=stores,
+            labels=labels,
             text=as_text(self._content, plan, tuning, stores.name),
         )
 
@@ -282,6 +287,58 @@ class Checker:
             rule, repair = "every factor must have a baseline level", f"add baseline: {{{name}: …}}"
             self._collector.add(f"factors.{name}", rule, "none", repair)
 
+    def _labels(self, factors: Mapping[str, Factor]) -> dict[str, str]:
+        """What the file calls factors, levels and metrics in print, by ``label_texts.level_key`` and by name."""
+        named = {*self._content.factors, *self._collector.names_dropped_in("factors")}
+        found: dict[str, str] = {}
+        for name, entry in self._content.labels.items():
+            path = f"labels.{name}"
+            if name not in (*named, *METRICS, TEST_ACCURACY):
+                if not self._is_all_dropped("factors"):
+                    known = [*sorted(named), *METRICS, TEST_ACCURACY]
+                    self._collector.add(path, "a label must be of a factor or a metric", name, closest(name, known))
+                continue
+            if entry.name is not None:
+                found[name] = self._label(path, entry.name)
+            for level, label in entry.levels.items():
+                self._check_level(name, level, factors, f"{path}.levels.{level}")
+                found[f"{name}={_as_level(level)}"] = self._label(f"{path}.levels.{level}", label)
+        self._check_different(found, factors)
+        return found
+
+    def _label(self, path: str, label: str) -> str:
+        try:
+            printed(label)
+        except LabelError as error:
+            rule = "between dollars must stand letters, digits, Greek letters, signs and indices that Unicode has"
+            self._collector.add(
+                path, rule, f"{error} in {label}", "e.g. $T$, $\\theta_0$ or $10^{-3}$; or write it without dollars"
+            )
+        return label
+
+    def _check_level(self, name: str, level: str, factors: Mapping[str, Factor], path: str) -> None:
+        domain = factors[name].domain if name in factors else None
+        if domain is None and (name in self._content.factors or self._collector.is_dropped(f"factors.{name}")):
+            return  # what is wrong with the factor is said already
+        if not isinstance(domain, Levels):
+            rule, repair = "labels of levels must be of a factor with a list of levels", "leave out levels"
+            self._collector.add(path, rule, level, repair)
+        elif _as_level(level) not in (known := list(map(level_in_words, domain.values))):
+            self._collector.add(path, f"a label must be of a level of {name}", level, closest(level, known))
+
+    def _check_different(self, labels: Mapping[str, str], factors: Mapping[str, Factor]) -> None:
+        """Two factors, or two levels of a factor, must not look the same."""
+        shown: dict[tuple[str, str], str] = {}
+        levels = {name: factor.domain.values for name, factor in factors.items() if isinstance(factor.domain, Levels)}
+        keys = [("", name, name) for name in factors]
+        keys += [(name, level_in_words(level), level_key(name, level)) for name in levels for level in levels[name]]
+        for of, word, key in keys:
+            label = labels.get(key, word)
+            other = shown.setdefault((of, label), word)
+            if other != word:
+                path = f"labels.{of}.levels.{word}" if of else f"labels.{word}"
+                self._collector.add(path, f"a label must differ from that of {other}", label, "write another text")
+
     def _constraints(self) -> dict[Expression, str]:
         """Every constraint and its path."""
         parsed: dict[Expression, str] = {}
@@ -334,3 +391,11 @@ class Checker:
         if number > MOST_REPLICATES:
             rule = f"a study may have at most {MOST_REPLICATES:,} replicates"
             self._collector.add("design", rule, f"{number:,}: {', '.join(parts)}", "fewer levels, trials or seeds")
+
+
+def _as_level(key: str) -> str:
+    """A key of the file as the level that it means is in words: 0.001 of 1e-3."""
+    try:
+        return level_in_words(read_plain(key))
+    except RuleError:
+        return key

@@ -129,6 +129,22 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+LONGEST_LABEL = 80
+Label = Annotated[str, Field(min_length=1, max_length=LONGEST_LABEL)]
+
+
+class Labels(FileSection):
+    """What a factor and its levels are called in tables and figures; a text alone is the name of the factor."""
+
+    name: Label | None = Field(
+        default=None, description="What the factor, or the metric, is called, e.g. $T$ or time steps. Default: its own name."
+    )
+    levels: dict[str, Label] = Field(
+        default_factory=dict,
+        description="What levels of the factor are called, e.g. {64 64 M 128 M: late pools}. Default: as they are written.",
+    )
+
+
 class NamedChoice(BaseModel):
     """A sampler or pruner by name, with the arguments that Optuna's class of that kind takes."""
 
@@ -139,6 +155,9 @@ class NamedChoice(BaseModel):
 
 NameOrMapping = Annotated[NamedChoice, BeforeValidator(_named)]
 """A sampler or pruner as the file has it: ``tpe``, or ``{name: tpe, n_startup_trials: 20}``."""
+
+LabelEntry = Annotated[Labels, BeforeValidator(_named)]
+"""The label of a factor or metric as the file has it: ``$T$``, or ``{name: $T$, levels: {2: two}}``."""
 
 
 class Limit(FileSection):
@@ -363,6 +382,12 @@ class StudyFile(SpaceFile):
         le=1,
         description="The accuracy's standard deviation over seeds, as a fraction, e.g. 0.01; check computes from it how small an "
         "effect the study can detect. Default: measured, once there are runs.",
+    )
+    labels: dict[str, LabelEntry] = Field(
+        default_factory=dict,
+        description="What factors, their levels and metrics are called in the tables and figures of the report, e.g. "
+        "{time_steps: $T$, val/accuracy: accuracy}. Between dollars stand mathematics as LaTeX writes them: letters, Greek "
+        "letters, indices. Default: their own names.",
     )
     resources: Annotated[Resources, BeforeValidator(_auto)] = Field(
         default_factory=Resources,

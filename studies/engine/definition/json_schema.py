@@ -25,6 +25,8 @@ def study_schema() -> Schema:
     properties["search_space"] = {**properties["search_space"], "enum": [*named_spaces(), None]}
     properties["design"] = _or_names(properties["design"], [name for name in DESIGN_NAMES if name not in _NEEDS_OPTIONS])
     properties["resources"] = _or_names(properties["resources"], ["auto"])
+    labels = properties["labels"]["additionalProperties"]
+    properties["labels"]["additionalProperties"] = {"anyOf": [{"type": "string", "minLength": 1}, labels]}
     search, tuning = definitions["AdaptiveSearch"]["properties"], definitions["Tuning"]["properties"]
     for part in ("objectives", "limits"):
         search[part]["propertyNames"] = {"enum": list(METRICS)}

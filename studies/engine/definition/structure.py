@@ -18,6 +18,7 @@ _WHOLE = {"factors": 2, "baseline": 2, "config": 2}
 _LEVELS = ("baseline", "factors", "tuning")
 _LEVEL_RULE = "must be true or false, a number, a text or null"
 _FACTOR_RULE = "must be a list of levels, or a mapping with levels, low and high, or layouts"
+_LABEL_RULE = "must be a text, or a mapping with name and levels"
 
 SectionT = TypeVar("SectionT", bound=FileSection)
 
@@ -102,6 +103,8 @@ def _rule(keys: Keys, entry: Mapping[str, Any]) -> str:
     is_factor = (len(keys) == 2 and keys[0] == "factors") or (len(keys) == 3 and keys[:2] == ("tuning", "parameters"))
     if is_factor and entry["type"] == "model_type":
         return _FACTOR_RULE
+    if keys[0] == "labels" and len(keys) == 2 and entry["type"] == "model_type":
+        return _LABEL_RULE
     if keys[-1] in SHORT_FORMS and entry["type"] in ("model_type", "model_attributes_type"):
         return "must be a name, or a mapping with one"
     if keys[0] in _LEVELS and entry["loc"][-1] in ("bool", "int", "float", "str"):  # the kinds that a level may be

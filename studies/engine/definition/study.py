@@ -40,6 +40,8 @@ class Study:
     search: SearchPlan | None
     tuning: TuningPlan | None
     stores: Stores
+    labels: Mapping[str, str]
+    """What factors, levels and metrics are called in print, see ``studies.label_texts``."""
     text: str = field(repr=False)
     """``content`` as YAML, with every argument of samplers and pruners; it loads as the same study."""
 
@@ -136,6 +138,7 @@ def as_text(content: StudyFile, search: SearchPlan | None, tuning: TuningPlan | 
     if search:
         data["design"] |= {"sampler": dict(search.sampler), "pruner": dict(search.pruner) if search.pruner else None}
         data["design"]["limits"] = {metric: _plain(limit) for metric, limit in data["design"]["limits"].items()}
+    data["labels"] = {name: _plain(entry) for name, entry in data["labels"].items()}
     if tuning:
         parameters = {parameter: _plain(entry) for parameter, entry in data["tuning"]["parameters"].items()}
         data["tuning"] |= {"sampler": dict(tuning.sampler), "parameters": parameters}

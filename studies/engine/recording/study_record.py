@@ -56,6 +56,7 @@ def study_record(
         tuning=_tuning_record(study),
         tuning_bounds=_bounds(study.tuning.space) if study.tuning else {},
         constraints=study.content.constraints,
+        labels=study.labels,
         not_counted=not_counted,
         data=study.data_digests,
         seeds=study.seeds,
