@@ -78,6 +78,8 @@ TIME_BUDGET = "time_budget"
 """A fact: ``trained for 600 s``, of a training that had seconds in place of a number of epochs."""
 TIME_EPOCHS = "time/epochs"
 """How many epochs such a training has had."""
+PARENT_TIME_BUDGET, PARENT_EPOCHS = "parent_time_budget", "parent_epochs"
+"""Facts: the same of the source network that a replicate starts from."""
 
 ACCURACY = "val/accuracy"
 SPARSITY = "sparsity/overall"

@@ -49,7 +49,7 @@ from trainables.training.files import Location
 from trainables.training.loop import fit
 from trainables.training.losses import Loss, divergence_from_teacher, loss_of_outputs
 from trainables.training.optimisation.optimisers import muon_problems
-from trainables.training.pretraining import fit_output_to_labels, precision_of_source, trained_source_network
+from trainables.training.pretraining import facts_of_source, fit_output_to_labels, trained_source_network
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems, resolved_rate_target
 from trainables.training.task import Distillation, Prepared, Task, TrainTimeSteps, training_time_steps
@@ -444,7 +444,7 @@ def train(
         )
         analogue = ann.build(start, start.input_shape(dataset.image_shape), dataset.num_classes)
         analogue.load_state_dict(weights)
-        return analogue, {"parent_accuracy": str(reports[-1].metrics["val/accuracy"]), **precision_of_source(start, reports)}
+        return analogue, {"parent_accuracy": str(reports[-1].metrics["val/accuracy"]), **facts_of_source(start, reports)}
 
     distillation = task.distillation
     if start and distillation:

@@ -48,7 +48,7 @@ from trainables.training.files import Location
 from trainables.training.loop import fit
 from trainables.training.losses import loss_of_outputs
 from trainables.training.optimisation.optimisers import muon_problems
-from trainables.training.pretraining import precision_of_source, trained_source_network
+from trainables.training.pretraining import facts_of_source, trained_source_network
 from trainables.training.recipe import Recipe
 from trainables.training.regularisers import Pruning, SpikeRegularisers, rate_target_problems, resolved_rate_target
 from trainables.training.task import Prepared, Task
@@ -284,7 +284,7 @@ def train(
         prepared = _convert(trained, network, config, splits, seed, input_shape, num_micro_batches)
         last = reports[-1].metrics
         about_source = {"parent/val_accuracy": last["val/accuracy"], "parent/test_accuracy": last["test/accuracy"]}
-        facts = prepared.run_facts | precision_of_source(source_network(config), reports)
+        facts = prepared.run_facts | facts_of_source(source_network(config), reports)
         return dataclasses.replace(prepared, metrics=prepared.metrics | about_source, run_facts=facts)
 
     task = task_of(config, dataset.image_shape, dataset.num_classes, seed, num_micro_batches)

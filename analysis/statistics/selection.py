@@ -1,11 +1,21 @@
 """Which epoch's weights were the result, what another choice would have given, and how long training was where it had seconds."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.statistics.data.cells import COMPARED_ROLES, estimate, finite_values, group_by_levels
 from analysis.statistics.data.estimates import Estimate
-from studies.run_record import SELECTED_ON_TEST, SELECTION, TEST_ACCURACY, TIME_BUDGET, TIME_EPOCHS, Level, RunRecord
+from studies.run_record import (
+    PARENT_EPOCHS,
+    PARENT_TIME_BUDGET,
+    SELECTED_ON_TEST,
+    SELECTION,
+    TEST_ACCURACY,
+    TIME_BUDGET,
+    TIME_EPOCHS,
+    Level,
+    RunRecord,
+)
 
 SELECTED_EPOCH = "selection/epoch"
 LAST_TEST = "selection/last_test_accuracy"
@@ -72,7 +82,7 @@ def selection_warnings(runs: Sequence[RunRecord]) -> list[str]:
             f"The epochs of {num} of {len(begun)} replicates were {SELECTED_ON_TEST}. Their accuracies are higher than new "
             "images would give."
         )
-    if any(TIME_BUDGET in run.facts for run in begun):
+    if any(map(is_timed, begun)):
         found.append(
             f"{lengths_in_words(begun)}: differences are at equal time on the machine that was used, not at equal epochs, and "
             "another machine, or other work on it, gives others."
@@ -80,10 +90,26 @@ def selection_warnings(runs: Sequence[RunRecord]) -> list[str]:
     return found
 
 
-def lengths_in_words(runs: Iterable[RunRecord]) -> str:
-    """How long those replicates were trained that had seconds: ``Trained for 600 s, 5.2 to 6.1 epochs``."""
-    timed = [run for run in runs if TIME_BUDGET in run.facts]
-    seconds = sorted({run.facts[TIME_BUDGET].removeprefix("trained for ") for run in timed}, key=len)
-    epochs = sorted(run.metrics[TIME_EPOCHS] for run in timed if run.status == "FINISHED" and TIME_EPOCHS in run.metrics)
-    ends = list(dict.fromkeys(f"{epoch:.3g}" for epoch in (epochs[0], epochs[-1]))) if epochs else []
-    return f"Trained for {' or '.join(seconds)}" + (f", {' to '.join(ends)} epochs" if ends else "")
+def is_timed(run: RunRecord) -> bool:
+    """Whether a replicate, or the network that it starts from, was trained for a number of seconds."""
+    return TIME_BUDGET in run.facts or PARENT_TIME_BUDGET in run.facts
+
+
+def lengths_in_words(runs: Sequence[RunRecord]) -> str:
+    """How long those replicates, or their source networks, were trained that had seconds: ``Trained for 600 s, 5.2 epochs``."""
+    finished = [run for run in runs if run.status == "FINISHED"]
+    own = [run.metrics[TIME_EPOCHS] for run in finished if TIME_EPOCHS in run.metrics]
+    of_sources = [float(run.facts[PARENT_EPOCHS]) for run in finished if PARENT_EPOCHS in run.facts]
+    texts = [
+        _length("trained for", runs, TIME_BUDGET, own),
+        _length("source networks trained for", runs, PARENT_TIME_BUDGET, of_sources),
+    ]
+    words = "; ".join(filter(None, texts))
+    return words[:1].upper() + words[1:]
+
+
+def _length(verb: str, runs: Sequence[RunRecord], fact: str, epochs: Sequence[float]) -> str:
+    """Empty where no run has the fact."""
+    seconds = sorted({run.facts[fact].removeprefix("trained for ") for run in runs if fact in run.facts}, key=len)
+    ends = list(dict.fromkeys(f"{number:.3g}" for number in (min(epochs), max(epochs)))) if epochs else []
+    return f"{verb} {' or '.join(seconds)}" + (f", {' to '.join(ends)} epochs" if ends else "") if seconds else ""

@@ -18,6 +18,7 @@ from trainables.networks.network import SYNAPSES, Inputs, Network
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.configs import identity_of
 from trainables.training.epoch_report import EpochReport
+from trainables.training.epochs.time_budget import EPOCHS
 from trainables.training.files import Location, beside
 from trainables.training.recipe import Recipe
 
@@ -53,9 +54,13 @@ def trained_source_network(
         return CheckpointFolder(folder).weights(), reports
 
 
-def precision_of_source(config: Recipe, reports: Sequence[EpochReport]) -> dict[str, str]:
-    """What a child's reports say of the arithmetic of a source network in bfloat16: by which instructions, or emulated."""
-    return {} if config.precision == "float32" else {"parent_precision": reports[-1].run_facts["precision"]}
+def facts_of_source(config: Recipe, reports: Sequence[EpochReport]) -> dict[str, str]:
+    """What a child's reports say of its source network: the arithmetic of bfloat16, and the length of a training for seconds."""
+    last = reports[-1]
+    facts = {} if config.precision == "float32" else {"parent_precision": last.run_facts["precision"]}
+    if config.time_budget_s is not None:
+        facts |= {"parent_time_budget": last.run_facts["time_budget"], "parent_epochs": f"{last.metrics[EPOCHS]:.4g}"}
+    return facts
 
 
 @torch.no_grad()

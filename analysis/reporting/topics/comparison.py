@@ -26,9 +26,9 @@ from analysis.statistics.comparison import (
 from analysis.statistics.data.outcomes import Outcome
 from analysis.statistics.effects.contrasts import fewest_seeds
 from analysis.statistics.effects.level_effects import SIGNIFICANCE
-from analysis.statistics.selection import selection_warnings
+from analysis.statistics.selection import is_timed, selection_warnings
 from analysis.statistics.warnings import data_warnings
-from studies.run_record import TIME_BUDGET, Level, levels_in_words
+from studies.run_record import Level, levels_in_words
 
 METHOD = [
     "Results are paired by seed where the studies share at least two seeds, and at least half of those of the study that has "
@@ -204,7 +204,7 @@ def _warnings(comparison: StudyComparison) -> list[str]:
 
 def _of_lengths(comparison: StudyComparison) -> list[str]:
     """Where a study was trained for seconds: it has no epochs to be equal in, and no number to be repeated."""
-    timed = [any(TIME_BUDGET in run.facts for run in recorded.runs) for recorded in comparison.studies]
+    timed = [any(map(is_timed, recorded.runs)) for recorded in comparison.studies]
     if all(timed):
         return ["Both studies were trained for seconds: replicates of one identity are not the same training."]
     if any(timed):

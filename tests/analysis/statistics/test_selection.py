@@ -13,7 +13,7 @@ from analysis.reporting.formats.tables_csv import replicates_csv
 from analysis.reporting.summary_document import paper_document, summary_document
 from analysis.statistics.selection import selected_cells
 from analysis.statistics.summary import Summary, summarise
-from studies.run_record import SELECTED_ON_TEST, RunRecord
+from studies.run_record import PARENT_EPOCHS, PARENT_TIME_BUDGET, SELECTED_ON_TEST, RunRecord
 from tests.analysis.examples import all_outputs, rows, run_of, study_of
 from trainables.training.epochs import selection, time_budget
 
@@ -90,6 +90,20 @@ def test_trainings_for_seconds_are_marked() -> None:
     (warning,) = [warning for warning in summary.warnings if "epochs" in warning]
     assert warning.startswith("Trained for 600 s, 4.2 to 6.4 epochs: differences are at equal time")
     assert "Trained for 600 s, 4.2 to 6.4 epochs" in all_outputs(summary).replace("\n", " ")
+
+
+def test_source_networks_trained_for_seconds_are_marked() -> None:
+    """Those of a study that converts or fine-tunes them are called so, as its own replicates have epochs."""
+    budget = time_budget.TimeBudget(485.0, {}).run_facts["time_budget"]
+    runs = []
+    for pool in ("or", "largest_count"):
+        for seed in range(3):
+            run = run_of({"max_pool": pool}, seed)
+            facts = {PARENT_TIME_BUDGET: budget, PARENT_EPOCHS: f"{7.5 + seed}"}
+            runs.append(dataclasses.replace(run, run_id=f"{pool}{seed}", facts=facts))
+    summary = summarise(study_of("one_factor_at_a_time", {"max_pool": ["largest_count", "or"]}, runs), runs)
+    (warning,) = [warning for warning in summary.warnings if "epochs" in warning]
+    assert warning.startswith("Source networks trained for 485 s, 7.5 to 9.5 epochs: differences are at equal time")
 
 
 def test_the_words_are_those_of_the_training() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from studies.run_record import PARENT_EPOCHS, PARENT_TIME_BUDGET
 from trainables import ann, bitnet, converted_snn
 from trainables.data.datasets import prepare
 from trainables.training import loop
@@ -177,6 +178,8 @@ def test_a_source_network_trained_for_seconds(tiny_npz: Path, tmp_path: Path) ->
     reports = list(train(config, tmp_path / "child", converted_snn))
     assert [report.num_epochs for report in reports] == [3, 3, 3]
     assert not any("time/spent_s" in report.metrics for report in reports)
+    about_source = {PARENT_TIME_BUDGET: "trained for 9 s", PARENT_EPOCHS: "1.444"}  # the second epoch is cut after 4 of 9 batches
+    assert all(about_source.items() <= report.run_facts.items() for report in reports)
     source = converted_snn.source_network(config)
     digest = prepare(config.data, tiny_npz.parent).digest
     folder = CheckpointFolder(tmp_path / identity_of("ann", source, data_digest=digest, seed=0))
@@ -188,6 +191,7 @@ def test_a_source_network_trained_for_seconds(tiny_npz: Path, tmp_path: Path) ->
     )
     (report,) = train(pretrained, tmp_path / "bitnet", bitnet)
     assert "parent_accuracy" in report.run_facts
+    assert about_source.items() <= report.run_facts.items()
     assert "time_budget" not in report.run_facts
 
 
