@@ -84,6 +84,10 @@ PARENT_TIME_BUDGET, PARENT_EPOCHS = "parent_time_budget", "parent_epochs"
 ACCURACY = "val/accuracy"
 SPARSITY = "sparsity/overall"
 TEST_ACCURACY = "test/accuracy"
+NUM_CLASSES = "num_classes"
+"""A fact: of how many classes the images are."""
+NUM_IMAGES = {ACCURACY: "num_validation_images", TEST_ACCURACY: "num_test_images"}
+"""Facts: how many images an accuracy is a share of."""
 ACCURACY_AT_T = "accuracy_at_t"
 """Validation accuracy of the outputs summed up to time step t, which is the metric's step."""
 

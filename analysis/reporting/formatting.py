@@ -15,6 +15,8 @@ NONE = "–"
 MOST_DECIMALS = 6
 SMALLEST_PLAIN, LARGEST_PLAIN = 1e-4, 1e9
 """Numbers outside of these are written with a power of ten."""
+SMALLEST_RATIO, LARGEST_RATIO = 0.1, 10.0
+"""Ratios outside of these have four digits, others three decimals."""
 
 
 def plain_number(number: float, sign: str = "") -> str:
@@ -45,11 +47,28 @@ def difference(outcome: Outcome, estimate: Estimate) -> str:
     return _with_interval(outcome, estimate, "+")
 
 
+def ratio(value: float) -> str:
+    """A contrast of a count or a cost: how many times the reference's, ``×0.612``."""
+    times = 1 + value
+    return f"×{times:.3f}" if SMALLEST_RATIO <= times < LARGEST_RATIO else f"×{plain_number(times)}"
+
+
+def contrast_number(outcome: Outcome, value: float) -> str:
+    """A mean or a bound of a contrast, as ``Contrast`` has it: signed points or numbers, of counts and costs a ratio."""
+    return ratio(value) if outcome.is_ratio else number(outcome, value, "+")
+
+
+def contrast(outcome: Outcome, estimate: Estimate) -> str:
+    """A contrast with its interval: ``-2.76 (-4.09 to -1.43)``, ``×0.612 (×0.580 to ×0.645)``; without one where it has none."""
+    text, *bounds = (contrast_number(outcome, value) for value in (estimate.mean, estimate.low, estimate.high))
+    return f"{text} ({' to '.join(bounds)})" if math.isfinite(estimate.low) else text
+
+
 def plus_minus(estimate: Estimate | None) -> str:
     """A mean ± half its interval, with as many decimals as give the half two digits: ``248714 ± 3852``, ``1.872 ± 0.059``."""
     if estimate is None:
         return NONE
-    half = estimate.high - estimate.mean
+    half = estimate.half_width
     if estimate.num_values < 2 or not half > 0:
         return plain_number(estimate.mean)
     num_decimals = max(0, 1 - math.floor(math.log10(half)))
@@ -60,7 +79,7 @@ def plus_minus(estimate: Estimate | None) -> str:
 
 def _with_interval(outcome: Outcome, estimate: Estimate, sign: str) -> str:
     text = number(outcome, estimate.mean, sign)
-    if estimate.num_values < 2:
+    if not math.isfinite(estimate.low):
         return text
     return f"{text} ({number(outcome, estimate.low, sign)} to {number(outcome, estimate.high, sign)})"
 
@@ -71,7 +90,7 @@ def unit(outcome: Outcome) -> str:
 
 
 def difference_unit(outcome: Outcome) -> str:
-    """The unit behind a difference: `` points`` (percentage points) for fractions, nothing for others."""
+    """The unit behind a difference or a contrast: `` points`` (percentage points) for fractions, nothing for others."""
     return " points" if outcome.is_fraction else ""
 
 

@@ -9,11 +9,11 @@ import numpy as np
 from scipy import stats
 
 from analysis.statistics.data.cells import COMPARED_ROLES, block_means, estimate, finite_values, group_by_levels
-from analysis.statistics.data.estimates import Estimate
+from analysis.statistics.data.estimates import EVERYWHERE, Estimate
 from analysis.statistics.data.level_cells import LevelCells, level_cells
 from analysis.statistics.data.outcomes import Outcome, outcomes_of
-from analysis.statistics.effects.contrasts import holm, paired_contrasts
-from analysis.statistics.effects.level_effects import SIGNIFICANCE
+from analysis.statistics.data.scales import Scale
+from analysis.statistics.effects.contrasts import SIGNIFICANCE, PairedValues, contrast_at, holm, holm_levels, paired_values
 from studies.run_record import Level, RunRecord, StudyRecord
 
 FEWEST_PAIRS = 2
@@ -31,9 +31,10 @@ class ComparedValue:
     A ``cell`` is a combination of levels; a ``level`` is the mean over its cells, and an ``effect`` its difference from its
     factor's baseline level, both as the study's own summary has them. Values are in the outcome's unit. They are paired by seed
     where at least two seeds, and half of those of the study that has fewer, are shared; then all values are over the shared
-    seeds, with Student's t interval and the sign-flip test. Otherwise interval and test are Welch's (1947), which assume
-    independent seeds. ``corrected_p`` is Holm's over all of one kind and outcome. Estimates are None, and p-values NaN, where
-    there are too few values.
+    seeds, and interval and test are those of sign flips (``paired_contrasts``), of accuracies on the logit scale. Otherwise both
+    are Welch's (1947), which assume independent seeds. ``corrected_p`` is Holm's over all of one kind and outcome, and the
+    interval is at the level at which his procedure tests it, so that it holds 0 if and only if nothing is decided. Estimates
+    are None, and p-values NaN, where there are too few values.
     """
 
     kind: Kind
@@ -89,12 +90,12 @@ def compare_cells(first: Sequence[RunRecord], second: Sequence[RunRecord], outco
         for key in ours
         if key in theirs
     ]
-    return _compare("cell", values)
+    return _compare("cell", outcome, values)
 
 
 def compare_levels(first: StudyLevels, second: StudyLevels, outcome: Outcome) -> list[ComparedValue]:
     """Every level that both studies have of a factor of one name."""
-    return _compare("level", _of_levels(first, second, lambda _, level: block_means(level.cells, outcome.metric)))
+    return _compare("level", outcome, _of_levels(first, second, lambda _, level: block_means(level.cells, outcome.metric)))
 
 
 def compare_effects(first: StudyLevels, second: StudyLevels, outcome: Outcome) -> list[ComparedValue]:
@@ -109,7 +110,7 @@ def compare_effects(first: StudyLevels, second: StudyLevels, outcome: Outcome) -
         references = [study.reference(level.factor) for study in (first, second)]
         return not level.is_baseline and all(references) and len({_key_of(found) for found in references if found}) == 1
 
-    return _compare("effect", _of_levels(first, second, effect, is_comparable))
+    return _compare("effect", outcome, _of_levels(first, second, effect, is_comparable))
 
 
 def repetition(first: Sequence[RunRecord], second: Sequence[RunRecord], outcome: Outcome) -> Repetition:
@@ -156,44 +157,68 @@ def _of_levels(
     ]
 
 
-def _compare(kind: Kind, values: Sequence[tuple[Mapping[str, Level], Values, Values]]) -> list[ComparedValue]:
-    differences = [_difference(first, second) for _, first, second in values]
-    corrected = holm([p for _, _, p in differences])
-    return [
-        ComparedValue(kind, levels, *_estimates(first, second, is_paired=is_paired), difference, is_paired, p, corrected_p)
-        for (levels, first, second), (difference, is_paired, p), corrected_p in zip(values, differences, corrected, strict=True)
-    ]
+def _compare(kind: Kind, outcome: Outcome, values: Sequence[tuple[Mapping[str, Level], Values, Values]]) -> list[ComparedValue]:
+    scale: Scale = "logit" if outcome.is_accuracy and kind != "effect" else "linear"
+    tested = [_tested(first, second, scale) for _, first, second in values]
+    p_values = [one.p if one else math.nan for one in tested]
+    found = []
+    for (levels, first, second), one, p, level in zip(values, tested, holm(p_values), holm_levels(p_values), strict=True):
+        is_paired = isinstance(one, PairedValues)
+        estimates = _estimates(first, second, EVERYWHERE if kind == "effect" else outcome.limits, is_paired=is_paired)
+        found.append(
+            ComparedValue(kind, levels, *estimates, _difference_at(one, p, level), is_paired, one.p if one else math.nan, p)
+        )
+    return found
 
 
-def _estimates(first: Values, second: Values, *, is_paired: bool) -> tuple[Estimate | None, Estimate | None]:
+def _difference_at(tested: "PairedValues | WelchTest | None", corrected_p: float, level: float) -> Estimate | None:
+    if isinstance(tested, PairedValues):
+        return contrast_at(tested, corrected_p, level).difference
+    return tested.difference_at(level) if tested else None
+
+
+def _estimates(
+    first: Values, second: Values, limits: tuple[float, float], *, is_paired: bool
+) -> tuple[Estimate | None, Estimate | None]:
     """Of a pair over the seeds that both have, so that its difference is that of the two means."""
     if not is_paired:
-        return estimate(first), estimate(second)
+        return estimate(first, limits), estimate(second, limits)
     seeds = sorted(first.keys() & second.keys())
-    return estimate({seed: first[seed] for seed in seeds}), estimate({seed: second[seed] for seed in seeds})
+    return estimate({seed: first[seed] for seed in seeds}, limits), estimate({seed: second[seed] for seed in seeds}, limits)
 
 
-def _difference(first: Values, second: Values) -> tuple[Estimate | None, bool, float]:
-    """Second minus first, whether it is paired, and its p."""
+def _tested(first: Values, second: Values, scale: Scale) -> "PairedValues | WelchTest | None":
+    """Second minus first, paired where enough seeds are shared; None where one has no value."""
     num_shared = len(first.keys() & second.keys())
     if num_shared >= FEWEST_PAIRS and 2 * num_shared >= min(len(first), len(second)):
-        (contrast,) = paired_contrasts([(first, second)])
-        return contrast.difference, True, contrast.p
-    if not first or not second:
-        return None, False, math.nan
-    return _welch(first, second)
+        return paired_values(first, second, np.random.default_rng(0), scale=scale)
+    return _welch(first, second) if first and second else None
 
 
-def _welch(first: Values, second: Values) -> tuple[Estimate, bool, float]:
-    """Welch's t interval and test (1947); without bounds where one side has one value, or neither differs within itself."""
+@dataclass(frozen=True)
+class WelchTest:
+    """Welch's test of two means (1947); ``error`` and p are NaN where there are too few values, or all are equal."""
+
+    mean: float
+    error: float
+    freedom: float
+    num_values: int
+    p: float
+
+    def difference_at(self, level: float) -> Estimate:
+        """The difference, with the interval that the test does not reject at this level."""
+        half = float(stats.t.isf(level / 2, self.freedom)) * self.error
+        return Estimate(self.mean, self.mean - half, self.mean + half, self.num_values)
+
+
+def _welch(first: Values, second: Values) -> WelchTest:
     samples = [np.array(list(values.values())) for values in (second, first)]
     mean = float(samples[0].mean() - samples[1].mean())
     if min(map(len, samples)) < FEWEST_PAIRS or not sum(sample.var() for sample in samples):
-        return Estimate(mean, math.nan, math.nan, 1), False, math.nan
+        return WelchTest(mean, math.nan, math.nan, 1, math.nan)
     variances = [float(sample.var(ddof=1)) / len(sample) for sample in samples]
     error = math.sqrt(sum(variances))
     shares = [variance / sum(variances) for variance in variances]
     freedom = 1 / sum(share**2 / (len(sample) - 1) for share, sample in zip(shares, samples, strict=True))
-    half = float(stats.t.ppf(0.975, freedom)) * error
     p = 2 * float(stats.t.sf(abs(mean) / error, freedom))
-    return Estimate(mean, mean - half, mean + half, len(first) + len(second)), False, p
+    return WelchTest(mean, error, freedom, len(first) + len(second), p)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.statistics.data.cells import COMPARED_ROLES, estimate, finite_values, group_by_levels
-from analysis.statistics.data.estimates import Estimate
+from analysis.statistics.data.estimates import SHARES, Estimate
 from studies.run_record import (
     PARENT_EPOCHS,
     PARENT_TIME_BUDGET,
@@ -56,7 +56,7 @@ def selected_cells(runs: Sequence[RunRecord]) -> list[SelectedCell]:
                     levels=cell[0].levels,
                     how=cell[0].facts.get(SELECTION, "").partition(",")[0],
                     epochs=(min(epochs), max(epochs)),
-                    accuracy=estimate(accuracies),
+                    accuracy=estimate(accuracies, SHARES),
                     over_last=_over(accuracies, finite_values(cell, LAST_TEST)),
                     over_validation=_over(accuracies, finite_values(cell, BEST_ON_VALIDATION_TEST)),
                 )

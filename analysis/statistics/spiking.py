@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.statistics.data.cells import Cell, block_means, estimate, finite_values, group_by_levels
-from analysis.statistics.data.estimates import Estimate, mean_interval
+from analysis.statistics.data.estimates import COUNTS, SHARES, Estimate, mean_interval
 from analysis.statistics.data.level_cells import AROUND_A_BASELINE, level_cells
+from analysis.statistics.data.outcomes import SPIKES
 from analysis.statistics.search.pareto import pareto_front
 from studies.run_record import ACCURACY, SPARSITY, Level, Role, RunRecord, StudyRecord
 
@@ -15,7 +16,6 @@ ONE_POINT = 0.01
 STEPS_TO_WITHIN = "val/steps_to_within_one_point"
 ACS, MACS, ENERGY_PJ = "ops/effective_acs", "ops/effective_macs", "ops/energy_pj"
 AC_MAC_RATIO = "ops/ac_mac_ratio"
-SPIKES_PER_NEURON = "spikes_per_neuron/overall"
 SPARSITY_OF = "sparsity/"
 MOST_CONFIGURATIONS = 10
 """Of a random design or a search these best ones are shown."""
@@ -101,7 +101,8 @@ def _cost_point(cell: Cell) -> CostPoint | None:
     seeds = sorted(accuracy.keys() & energy.keys() & operations.keys())
     if not seeds:
         return None
-    estimates = [mean_interval([of_seed[seed] for seed in seeds]) for of_seed in (accuracy, operations, energy)]
+    limited = ((accuracy, SHARES), (operations, COUNTS), (energy, COUNTS))
+    estimates = [mean_interval([of_seed[seed] for seed in seeds], limits=limits) for of_seed, limits in limited]
     return CostPoint(cell[0].levels, estimates[0], estimates[1], estimates[2])
 
 
@@ -138,16 +139,16 @@ def _configuration_rows(cells: Sequence[Cell], layers: Sequence[str]) -> list[Sp
 def _row(
     factor: str, levels: Mapping[str, Level], cells: Sequence[Cell], layers: Sequence[str], *, is_baseline: bool
 ) -> SpikingRow:
-    by_layer = {layer: estimate(block_means(cells, SPARSITY_OF + layer)) for layer in layers}
+    by_layer = {layer: estimate(block_means(cells, SPARSITY_OF + layer), SHARES) for layer in layers}
     return SpikingRow(
         factor,
         levels,
         is_baseline,
         steps_to_within=estimate(_block_steps(cells)),
-        ac_mac_ratio=estimate(block_means(cells, AC_MAC_RATIO)),
-        spikes_per_neuron=estimate(block_means(cells, SPIKES_PER_NEURON)),
-        operations=estimate(_operations(cells)),
-        energy_pj=estimate(block_means(cells, ENERGY_PJ)),
+        ac_mac_ratio=estimate(block_means(cells, AC_MAC_RATIO), COUNTS),
+        spikes_per_neuron=estimate(block_means(cells, SPIKES), COUNTS),
+        operations=estimate(_operations(cells), COUNTS),
+        energy_pj=estimate(block_means(cells, ENERGY_PJ), COUNTS),
         sparsity={layer: found for layer, found in by_layer.items() if found},
     )
 

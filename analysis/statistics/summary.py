@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from analysis.statistics.data.level_cells import level_cells
-from analysis.statistics.data.outcomes import Outcome, objectives_of, outcomes_of
+from analysis.statistics.data.outcomes import Outcome, compared_outcomes, objectives_of
 from analysis.statistics.effects.interactions import VarianceTable, variance_table
 from analysis.statistics.effects.level_effects import LevelEffect, level_effects
 from analysis.statistics.effects.rank_stability import RankStability, rank_stability
@@ -62,7 +62,7 @@ def summarise(study: StudyRecord, runs: Sequence[RunRecord], record_warnings: Se
         record_warnings: What is wrong with the records in MLflow; these stand before the other warnings.
     """
     levels = level_cells(study, runs)
-    effects = {outcome: level_effects(levels, outcome) for outcome in outcomes_of(study)} if levels else {}
+    effects = {outcome: level_effects(levels, outcome) for outcome in compared_outcomes(study, runs)} if levels else {}
     ranked, tuned = rankings(study, runs), tuned_cells(runs)
     primary = effects[objectives_of(study)[0]] if levels else []
     tables = {outcome: table for outcome in effects if (table := variance_table(study, runs, outcome))}

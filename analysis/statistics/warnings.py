@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from analysis.statistics.data.cells import block_means, group_by_levels
 from analysis.statistics.data.level_cells import FACTORIAL, LevelCells, unbalanced_levels
 from analysis.statistics.data.outcomes import Outcome, objectives_of, outcomes_of
-from analysis.statistics.effects.contrasts import fewest_seeds
-from analysis.statistics.effects.level_effects import SIGNIFICANCE, LevelEffect
+from analysis.statistics.effects.contrasts import SIGNIFICANCE, fewest_seeds
+from analysis.statistics.effects.level_effects import LevelEffect
 from analysis.statistics.search.rankings import Ranking
 from analysis.statistics.search.tuning import TunedCell
 from analysis.words import counted, first_of
@@ -28,7 +28,7 @@ def design_warnings(
 ) -> list[str]:
     """What the design and its missing replicates mean for the answer; ``effects`` are those on the primary objective."""
     found = _of_truth(study) + _of_power(study, effects)
-    found += _of_blocks(study, runs) if study.design in FACTORIAL else _of_levels(effects)
+    found += _of_blocks(study, runs) if study.design in FACTORIAL else _of_levels(objectives_of(study)[0], effects)
     if study.design in FACTORIAL:
         found += _of_balance(study, levels, is_adjusted=any(effect.is_adjusted for effect in effects))
     found += _of_rankings(study, rankings)
@@ -48,10 +48,13 @@ def _of_power(study: StudyRecord, effects: Sequence[LevelEffect]) -> list[str]:
     if not num_contrasts or len(study.seeds) >= needed:
         return []
     seeds, contrasts = counted(len(study.seeds), "seed"), counted(num_contrasts, "contrast")
-    return [f"With {seeds} and {contrasts} no corrected p-value can fall below {SIGNIFICANCE}; that takes {needed} seeds."]
+    return [
+        f"With {seeds} and {contrasts} no corrected p-value can fall below {SIGNIFICANCE}, so that no difference is decided or "
+        f"has an interval; that takes {needed} seeds."
+    ]
 
 
-def _of_levels(effects: Sequence[LevelEffect]) -> list[str]:
+def _of_levels(outcome: Outcome, effects: Sequence[LevelEffect]) -> list[str]:
     found = []
     for effect in effects:
         title = f"{effect.factor} = {level_in_words(effect.level)}"
@@ -60,11 +63,12 @@ def _of_levels(effects: Sequence[LevelEffect]) -> list[str]:
                 f"{title}: {effect.num_pruned} of {effect.num_planned} replicates were pruned; its numbers are of the others, "
                 "which makes it look better than it is."
             )
-        if num_lost := effect.num_planned - effect.num_pruned - effect.num_finished:
-            found.append(
-                f"{title}: {num_lost} of {effect.num_planned} replicates have "
-                "not finished; its numbers are of the others, which may make it look better than it is."
-            )
+        for num, what in ((effect.num_unfinished, "not finished"), (effect.num_without_value, f"no value of {outcome.name}")):
+            if num:
+                found.append(
+                    f"{title}: {num} of {effect.num_planned} replicates have {what}; its numbers are of the others, which may "
+                    "make it look better than it is."
+                )
     return found
 
 

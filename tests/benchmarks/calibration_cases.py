@@ -9,8 +9,9 @@ from scipy import stats
 
 from analysis.statistics.data.level_cells import level_cells
 from analysis.statistics.data.outcomes import ACCURACY_OUTCOME
+from analysis.statistics.effects.contrasts import SIGNIFICANCE
 from analysis.statistics.effects.interactions import VarianceTable, variance_table
-from analysis.statistics.effects.level_effects import SIGNIFICANCE, LevelEffect, level_effects
+from analysis.statistics.effects.level_effects import LevelEffect, level_effects
 from analysis.statistics.effects.power import sd_of_differences, smallest_effect
 from analysis.statistics.effects.rank_stability import rank_stability
 from studies.run_record import Level, StudyRecord
@@ -37,7 +38,9 @@ STATED = ((0.5, 0.7), (0.7, 0.9), (0.9, 1.0))
 DIFFERENCES, MEANS, SHARES = "differences covered", "means covered", "partial ω² covered"
 FAMILY, TABLE = "family-wise error", "error of the table"
 INTERVALS, ERRORS = (DIFFERENCES, MEANS, SHARES), (FAMILY, TABLE)
-T_INTERVALS, SIGN_FLIP_ERRORS = (DIFFERENCES, MEANS), (FAMILY,)
+T_INTERVALS, SIGN_FLIP_ERRORS = (MEANS,), (FAMILY,)
+AT_LEAST_95 = (DIFFERENCES,)
+"""Their intervals are at the level of Holm's procedure, so that they cover more than 95 %."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def _covered(effects: Sequence[LevelEffect], truth: Sequence[float] | FloatArray
     hits = [
         contrast.difference.low <= true <= contrast.difference.high
         for contrast, true in zip(found, truth, strict=True)
-        if contrast and contrast.difference.num_values > 1
+        if contrast and contrast.has_interval
     ]
     return float(np.mean(hits)) if hits else math.nan
 

@@ -192,7 +192,7 @@ def _undecided(one: str, outcome: str, factor: str, study: StudyRecord) -> Itera
     yield Claim("undecided", outcome, factor, level)
     for rest in found["rest"].split("; ")[1:]:
         if enough := re.fullmatch(
-            r"(?P<num>\d+) more seeds?(?: would decide it if the true difference is the measured one)?", rest
+            rf"(?P<num>\d+) more seeds?(?: would {SETTLE} it if the true difference is the measured one)?", rest
         ):
             yield Claim("more seeds", outcome, factor, level, number=number_of(enough["num"]))
         else:
@@ -282,8 +282,9 @@ READERS: Mapping[str, Reader] = {
     r"resamples; next (?P<second>.+), (?P<next>[<> ]*\d+) %\.": _best_of_resamples,
     rf"best by (?P<outcome>.+?): (?P<best>.+?): {VALUE}(?: %)? over \d+ (?P<fresh>fresh )?seeds?(?:; selected on .+)?\.": _best,
     r"(?P<outcome>.+): factors that interact, so that the effect of one depends on the other: (?P<found>.+?)"
-    r"(?:; \d+ other pairs? (?:is|are) undecided)?\.": _interactions,
-    r".+: none of the \d+ tested interactions of two factors is decided\.": _nothing,
+    r"(?:; \d+ other pairs? (?:is|are) undecided)?(?:; not told apart .+)?\.": _interactions,
+    r".+: none of the \d+ tested interactions of two factors is decided(?:; not told apart .+)?\.": _nothing,
+    r".+: not told apart from a factor's own effect: .+\.": _nothing,
     r"(?P<outcome>.+) is most associated with (?P<factors>.+): shares of its variance by fANOVA(?:; not beyond chance .+)?\.": (
         _associated
     ),

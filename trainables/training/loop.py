@@ -106,6 +106,7 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
             judgement |= judge.on_test()
         facts = prepared.run_facts | _facts_of_parts(task, network) | _facts_of_time_steps(task, recipe)
         facts |= _facts_of_machine(task, device, reports) | backends | selected.run_facts | budget.run_facts
+        facts |= _facts_of_images(splits)
         reports.append(
             EpochReport(
                 epoch,
@@ -133,6 +134,15 @@ def _see_that_weights_are_finite(network: Network, epoch: int) -> None:
     """Spikes are finite whatever the weights are, so that no loss would ever show it."""
     if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
         raise TrainingError(f"epoch {epoch}: the weights are no longer finite numbers; a lower lr may help")
+
+
+def _facts_of_images(splits: Splits) -> dict[str, str]:
+    """What an accuracy is a share of."""
+    return {
+        "num_classes": str(splits.num_classes),
+        "num_validation_images": str(len(splits.validation)),
+        "num_test_images": str(len(splits.test)),
+    }
 
 
 def _facts_of_machine(task: Task, device: torch.device, reports: Sequence[EpochReport]) -> dict[str, str]:

@@ -121,20 +121,25 @@ def _draw_difference(axes: Axes, effect: LevelEffect, place: int, outcome: Outco
     if effect.contrast is None:
         axes.annotate("no data", (0, place), xytext=(6, 0), textcoords="offset points", va="center")
         return
-    is_decided, scale, difference = effect.verdict in ("higher", "lower"), scale_of(outcome), effect.contrast.difference
+    is_decided, scale, difference = effect.verdict in ("higher", "lower"), _scale_of(outcome), effect.contrast.difference
     colour = OKABE_ITO[0] if is_decided else INK
     axes.plot([scale * difference.low, scale * difference.high], [place, place], color=colour, linewidth=2)
     face = colour if is_decided else "none"
     axes.plot([scale * difference.mean], [place], marker="o", markersize=7, color=colour, markerfacecolor=face)
 
 
+def _scale_of(outcome: Outcome) -> float:
+    """What a contrast is multiplied by to be drawn: those of counts and costs are in percent, too."""
+    return 100.0 if outcome.is_ratio else scale_of(outcome)
+
+
 def _frame_differences(axes: Axes, outcome: Outcome, effects: Sequence[LevelEffect]) -> None:
     axes.axvline(0, color=INK, linewidth=1, linestyle=":")
-    what = "points" if outcome.is_fraction else "difference"
+    what = "points" if outcome.is_fraction else "%" if outcome.is_ratio else "difference"
     label = f"{what} from the baseline (95 %)"
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     found = [effect.contrast.difference for effect in effects if effect.contrast]
-    bounds = np.abs([scale_of(outcome) * bound for one in found for bound in (one.mean, one.low, one.high)])
+    bounds = np.abs([_scale_of(outcome) * bound for one in found for bound in (one.mean, one.low, one.high)])
     bounds = bounds[np.isfinite(bounds) & (bounds > 0)]
     if len(bounds) and bounds.max() > SPREAD_FOR_LOG * np.median(bounds):
         label += f"\nlogarithmic beyond ±{_part_logarithmic(axes, bounds):g}"

@@ -208,9 +208,9 @@ def _draw_finalists(axes: Axes, finalists: Sequence[Configuration], across: Outc
     for i, one in enumerate(finalists):
         if across in one.estimates and up in one.estimates:
             x, y = one.estimates[across], one.estimates[up]
-            errors = {
-                "xerr": scale_of(across) * np.nan_to_num(x.high - x.mean),
-                "yerr": scale_of(up) * np.nan_to_num(y.high - y.mean),
+            errors: dict[str, Any] = {
+                "xerr": scale_of(across) * np.nan_to_num([[x.mean - x.low], [x.high - x.mean]]),
+                "yerr": scale_of(up) * np.nan_to_num([[y.mean - y.low], [y.high - y.mean]]),
             }
             style: Any = {"color": OKABE_ITO[1], "marker": "D", "markersize": 5, "linewidth": 1}
             label = "finalists, fresh seeds (95 %)" if i == 0 else "_"

@@ -54,15 +54,17 @@ def effects_rows(summary: Summary) -> Rows:
     """A line for every outcome, factor and level; only the header for designs that compare no levels."""
     header = "outcome factor level is_baseline num_planned num_finished mean low high".split()
     header += "difference difference_low difference_high p corrected_p verdict num_cells".split()
-    header += "sd_of_differences effect_size is_adjusted".split()
+    header += "sd_of_differences effect_size is_adjusted scale interval_level num_collapsed".split()
     rows: Rows = [header]
     for outcome, effects in summary.effects.items():
         for e in effects:
             c = e.contrast
             compared = [c.difference.mean, c.difference.low, c.difference.high, c.p, c.corrected_p] if c else [""] * 5
-            sizes = [c.sd, c.effect_size] if c else [""] * 2
+            sizes, tested = ([c.sd, c.effect_size], [c.scale, 1 - c.level]) if c else ([""] * 2, [""] * 2)
             level: list[Any] = [outcome.metric, e.factor, level_in_words(e.level), e.is_baseline, e.num_planned, e.num_finished]
-            rows.append([*level, *_bounds(e.estimate), *compared, e.verdict, e.num_cells, *sizes, e.is_adjusted])
+            rows.append(
+                [*level, *_bounds(e.estimate), *compared, e.verdict, e.num_cells, *sizes, e.is_adjusted, *tested, e.num_collapsed]
+            )
     return rows
 
 

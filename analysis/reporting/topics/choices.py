@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from analysis.reporting import formatting
 from analysis.reporting.document_model import CaptionedFigure, Column, Row, Table
-from analysis.reporting.topics.effects import TEST_OUTCOME
+from analysis.statistics.data.outcomes import TEST_OUTCOME
 from analysis.statistics.search.tuning import TunedCell
 from analysis.statistics.selection import is_selected_on_test, selected_cells
 from analysis.statistics.summary import Summary

@@ -24,15 +24,14 @@ from analysis.statistics.comparison import (
     shared_outcomes,
 )
 from analysis.statistics.data.outcomes import Outcome
-from analysis.statistics.effects.contrasts import fewest_seeds
-from analysis.statistics.effects.level_effects import SIGNIFICANCE
+from analysis.statistics.effects.contrasts import SIGNIFICANCE, fewest_seeds
 from analysis.statistics.selection import is_timed, selection_warnings
 from analysis.statistics.warnings import data_warnings
 from studies.run_record import Level, levels_in_words
 
 METHOD = [
     "Results are paired by seed where the studies share at least two seeds, and at least half of those of the study that has "
-    "fewer: Student's t interval and exact sign-flip test over the differences. Otherwise Welch's interval and test.",
+    "fewer: exact sign-flip test, and the interval that it does not reject. Otherwise Welch's test and interval.",
     f"Corrected by Holm over all comparisons of one table; a verdict needs corrected p < {SIGNIFICANCE}.",
     "An effect is a level minus its factor's baseline level, in each study as its own summary has it; the difference of the "
     "two effects says whether the level has the same effect in both.",

@@ -8,21 +8,18 @@ from analysis.reporting.document_model import Column, Row, Table, estimate_colum
 from analysis.statistics.data.effect_coding import Term
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.level_cells import FACTORIAL
-from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, Outcome
+from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, SPARSITY_OUTCOME, SPIKES_OUTCOME, TEST_OUTCOME, Outcome
 from analysis.statistics.effects.interactions import aliases_of
 from analysis.statistics.effects.level_effects import LevelEffect
-from analysis.statistics.effects.verdicts import (
-    MOST_SEEDS,
-    direction_of_more,
-    is_negligible,
-    largest_possible,
-    negligible_margin,
-    num_more_seeds,
-)
+from analysis.statistics.effects.verdicts import MOST_SEEDS, direction_of_more, largest_effect, num_more_seeds
 from analysis.statistics.summary import Summary
-from studies.run_record import TEST_ACCURACY, level_in_words, levels_in_words
+from analysis.words import counted
+from studies.run_record import level_in_words, levels_in_words
 
-TEST_OUTCOME = Outcome(TEST_ACCURACY, "test accuracy")
+DIGITS_OF_ROUNDING = 9
+"""Beyond these only rounding is left, which must not be rounded up."""
+VERDICTS = {"small": "no large effect", "equal": "equal in every seed"}
+"""Verdicts whose name is not what a table says."""
 
 
 def verdict_class(verdict: str, outcome: Outcome) -> str:
@@ -54,6 +51,19 @@ def _caption(summary: Summary, outcome: Outcome, effects: Sequence[LevelEffect])
 
 
 def _what_is_compared(summary: Summary, effects: Sequence[LevelEffect]) -> str:
+    return f"{_differences_of(summary, effects)} {_intervals_in_words(effects)}"
+
+
+def _intervals_in_words(effects: Sequence[LevelEffect]) -> str:
+    """Where the intervals of the differences come from, and how many have none."""
+    lacking = [effect for effect in effects if effect.contrast and not effect.contrast.has_interval]
+    if lacking and len(lacking) == sum(effect.contrast is not None for effect in effects):
+        return "There are too few seeds for an interval of any difference."
+    said = "The interval of a difference is what its corrected test does not reject, so it holds 0 where nothing is decided."
+    return said + (" A difference without one has too few seeds." if lacking else "")
+
+
+def _differences_of(summary: Summary, effects: Sequence[LevelEffect]) -> str:
     if any(effect.is_adjusted for effect in effects):
         return (
             "Every level's mean over the levels of the other factors, adjusted by a linear model of main effects because cells "
@@ -69,7 +79,7 @@ def _what_is_compared(summary: Summary, effects: Sequence[LevelEffect]) -> str:
 
 
 def _columns(outcome: Outcome, *, is_factorial: bool) -> list[Column]:
-    points = ", points" if outcome.is_fraction else ""
+    difference = "ratio" if outcome.is_ratio else f"difference{', points' if outcome.is_fraction else ''}"
     return [
         Column("factor", is_text=True, only="wide"),
         Column("level", is_text=True),
@@ -78,7 +88,7 @@ def _columns(outcome: Outcome, *, is_factorial: bool) -> list[Column]:
         Column(f"mean{formatting.unit(outcome)}", only="narrow"),
         estimate_column(outcome, only="wide"),
         *([estimate_column(TEST_OUTCOME, only="wide")] if outcome.metric == ACCURACY_OUTCOME.metric else []),
-        Column(f"difference{points} (95 %)"),
+        Column(f"{difference} (95 %)"),
         Column("Hedges' g", only="wide"),
         Column("p", only="wide"),
         Column("corrected p", short_title="Holm p"),
@@ -101,7 +111,7 @@ def _cells(effect: LevelEffect, outcome: Outcome, *, is_factorial: bool) -> list
     compared = [formatting.NONE] * 4
     if contrast:
         p_values = [formatting.p_value(contrast.p), formatting.p_value(contrast.corrected_p)]
-        compared = [formatting.difference(outcome, contrast.difference), _effect_size(contrast.effect_size), *p_values]
+        compared = [formatting.contrast(outcome, contrast.difference), _effect_size(contrast.effect_size), *p_values]
     return [
         factor_and_cell(effect),
         level_in_words(effect.level),
@@ -111,7 +121,7 @@ def _cells(effect: LevelEffect, outcome: Outcome, *, is_factorial: bool) -> list
         formatting.value(outcome, effect.estimate),
         *([formatting.value(TEST_OUTCOME, effect.test_estimate)] if outcome.metric == ACCURACY_OUTCOME.metric else []),
         *compared,
-        effect.verdict,
+        VERDICTS.get(effect.verdict, effect.verdict),
     ]
 
 
@@ -125,23 +135,27 @@ def factor_and_cell(effect: LevelEffect) -> str:
 
 
 def effect_verdicts(summary: Summary) -> Iterator[str]:
-    """What helps and by how much, what has no effect, what is undecided: a sentence for every factor and outcome."""
+    """What is higher or lower and by how much, what has no large effect, what is undecided: a sentence a factor and outcome.
+
+    Sparsity has none where spikes were counted: its points say little about their number.
+    """
     for factor in summary.study.factors:
         for outcome, effects in summary.effects.items():
+            if outcome.metric == SPARSITY_OUTCOME.metric and SPIKES_OUTCOME in summary.effects:
+                continue
             aliases = aliases_of(summary.variances.get(outcome), factor)
-            yield _verdict(outcome, [effect for effect in effects if effect.factor == factor], effects, aliases)
+            yield _verdict(outcome, [effect for effect in effects if effect.factor == factor], aliases)
 
 
-def _verdict(outcome: Outcome, effects: Sequence[LevelEffect], family: Sequence[LevelEffect], aliases: Sequence[Term]) -> str:
-    margin = negligible_margin(effects, outcome)
-    negligible = [effect for effect in effects if is_negligible(effect, margin)]
-    undecided = [effect for effect in effects if effect.verdict == "undecided" and effect not in negligible]
+def _verdict(outcome: Outcome, effects: Sequence[LevelEffect], aliases: Sequence[Term]) -> str:
     parts = [
         *_decided(outcome, effects),
-        *_negligible(outcome, negligible, are_all=len(negligible) == sum(effect.is_contrast for effect in effects)),
-        *_undecided(outcome, undecided, family),
+        *_small(outcome, effects),
+        *_without(effects, "equal", "equal in every seed at"),
+        *_undecided(outcome, effects),
         *_without(effects, "no data", "no data at"),
         *_without(effects, "not in the design", "not in the design:"),
+        *_collapsed(outcome, effects),
     ]
     baseline = [f"baseline {level_in_words(effect.level)}" for effect in effects if effect.is_baseline]
     where = [f"in the cell {levels_in_words(effects[0].in_cell)}"] if effects and effects[0].in_cell else []
@@ -153,36 +167,26 @@ def _verdict(outcome: Outcome, effects: Sequence[LevelEffect], family: Sequence[
 
 def _decided(outcome: Outcome, effects: Sequence[LevelEffect]) -> list[str]:
     decided = [effect for effect in effects if effect.verdict in ("higher", "lower")]
-    slope = direction_of_more(effects)
+    slope = direction_of_more(effects, outcome)
     if slope is not None:
-        factor = effects[0].factor
-        is_whole = all(isinstance(effect.level, int) for effect in effects)
-        helps = _helps(outcome, slope > 0)
-        subject = f"more {factor} {helps}" if is_whole else f"a larger {factor} {helps}s"
         found = [f"{_size(outcome, effect)} at {level_in_words(effect.level)}{_interval(outcome, effect)}" for effect in decided]
-        return [f"{subject} ({'; '.join(found)})"]
+        return [f"{'rises' if slope > 0 else 'falls'} with {effects[0].factor} ({'; '.join(found)})"]
     return [
-        f"{level_in_words(effect.level)} {_helps(outcome, effect.verdict == 'higher')}s "
-        f"({_size(outcome, effect)}{_interval(outcome, effect)})"
+        f"{effect.verdict} at {level_in_words(effect.level)} ({_size(outcome, effect)}{_interval(outcome, effect)})"
         for effect in decided
     ]
 
 
-def _helps(outcome: Outcome, is_higher: bool) -> str:
-    return "help" if is_higher == (outcome.direction == "maximize") else "hurt"
-
-
 def _size(outcome: Outcome, effect: LevelEffect) -> str:
-    return f"{formatting.number(outcome, _difference(effect).mean, '+')}{formatting.difference_unit(outcome)}"
+    return f"{formatting.contrast_number(outcome, _difference(effect).mean)}{formatting.difference_unit(outcome)}"
 
 
 def _interval(outcome: Outcome, effect: LevelEffect) -> str:
-    return f", 95 % {_bounds(outcome, effect)}"
+    return f", 95 % {_bounds(outcome, _difference(effect))}"
 
 
-def _bounds(outcome: Outcome, effect: LevelEffect) -> str:
-    difference = _difference(effect)
-    return f"{formatting.number(outcome, difference.low, '+')} to {formatting.number(outcome, difference.high, '+')}"
+def _bounds(outcome: Outcome, difference: Estimate) -> str:
+    return " to ".join(formatting.contrast_number(outcome, bound) for bound in (difference.low, difference.high))
 
 
 def _difference(effect: LevelEffect) -> Estimate:
@@ -191,34 +195,37 @@ def _difference(effect: LevelEffect) -> Estimate:
     return effect.contrast.difference
 
 
-def _negligible(outcome: Outcome, effects: Sequence[LevelEffect], *, are_all: bool) -> list[str]:
-    if not effects:
+def _small(outcome: Outcome, effects: Sequence[LevelEffect]) -> list[str]:
+    small = [effect for effect in effects if effect.verdict == "small"]
+    if not small:
         return []
-    bound = max(largest_possible(effect) for effect in effects)
-    where = "" if are_all else f" at {', '.join(level_in_words(effect.level) for effect in effects)}"
-    if not bound:
-        return [f"no difference in any seed{where}"]
-    return [f"no effect larger than {_rounded_up(outcome, bound)}{formatting.difference_unit(outcome)}{where}"]
+    are_all = len(small) == sum(effect.is_contrast for effect in effects)
+    where = "" if are_all else f" at {', '.join(level_in_words(effect.level) for effect in small)}"
+    return [f"no effect larger than {_largest_in_words(outcome, largest_effect(small))}{where}"]
 
 
-def _rounded_up(outcome: Outcome, bound: float) -> str:
-    """So that what is claimed is true of the number that is shown."""
-    if outcome.is_fraction:
-        return f"{math.ceil(1e4 * bound) / 100:.2f}"
+def _largest_in_words(outcome: Outcome, bound: float) -> str:
+    """Rounded up, so that what is claimed is true of the number that is shown."""
+    if outcome.is_fraction or outcome.is_ratio:
+        shown = f"{math.ceil(round(1e4 * bound, DIGITS_OF_ROUNDING)) / 100:.2f}"
+        return f"{shown} %" if outcome.is_ratio else f"{shown} points"
     unit = 10.0 ** (math.floor(math.log10(bound)) - 2)
-    return formatting.plain_number(math.ceil(bound / unit) * unit)
+    return formatting.plain_number(math.ceil(round(bound / unit, DIGITS_OF_ROUNDING)) * unit)
 
 
-def _undecided(outcome: Outcome, effects: Sequence[LevelEffect], family: Sequence[LevelEffect]) -> list[str]:
-    found = []
-    for place, effect in enumerate(effects):
-        if _difference(effect).num_values < 2:
-            found.append(
-                f"{level_in_words(effect.level)} ({_size(outcome, effect)} in one seed, which says nothing about other seeds)"
-            )
+def _undecided(outcome: Outcome, effects: Sequence[LevelEffect]) -> list[str]:
+    references = [effect for effect in effects if effect.is_baseline]
+    found: list[str] = []
+    for effect in (one for one in effects if one.verdict == "undecided"):
+        difference, level = _difference(effect), level_in_words(effect.level)
+        if difference.num_values < 2:
+            found.append(f"{level} ({_size(outcome, effect)} in one seed, which says nothing about other seeds)")
             continue
-        more = _more_seeds(num_more_seeds(effect, family), is_first=not place)
-        found.append(f"{level_in_words(effect.level)} ({_bounds(outcome, effect)}{formatting.difference_unit(outcome)}{more})")
+        shown = _size(outcome, effect)
+        if math.isfinite(difference.low):
+            shown = f"{_bounds(outcome, difference)}{formatting.difference_unit(outcome)}"
+        more = _more_seeds(num_more_seeds(effect, references[0], outcome), is_first=not found)
+        found.append(f"{level} ({shown}{more})")
     return [f"undecided at {', '.join(found)}"] if found else []
 
 
@@ -226,9 +233,27 @@ def _more_seeds(num: float, *, is_first: bool) -> str:
     if math.isnan(num):
         return ""
     if math.isinf(num):
-        return f"; {MOST_SEEDS:,} seeds would not decide it" if is_first else f"; {MOST_SEEDS:,} would not"
+        return f"; {MOST_SEEDS:,} seeds would not settle it" if is_first else f"; {MOST_SEEDS:,} would not"
     seeds = f"{int(num)} more seed{'s' if num > 1 else ''}"
-    return f"; {seeds} would decide it if the true difference is the measured one" if is_first else f"; {seeds}"
+    return f"; {seeds} would settle it if the true difference is the measured one" if is_first else f"; {seeds}"
+
+
+def _collapsed(outcome: Outcome, effects: Sequence[LevelEffect]) -> list[str]:
+    """Which levels have replicates that collapse, and what the differences are without their seeds."""
+    found = []
+    for effect in effects:
+        if num := effect.num_collapsed:
+            of_all = counted(effect.num_values, "replicate")
+            found.append(f"{num} of {of_all} collapse{'s' if num == 1 else ''} at {level_in_words(effect.level)}")
+    without = [
+        f"{formatting.contrast_number(outcome, effect.without_collapsed.mean)}{formatting.difference_unit(outcome)} at "
+        f"{level_in_words(effect.level)}"
+        for effect in effects
+        if effect.without_collapsed
+    ]
+    if found and without:
+        found.append(f"without the seeds of these the difference is {', '.join(without)}")
+    return found
 
 
 def _without(effects: Sequence[LevelEffect], verdict: str, before: str) -> list[str]:

@@ -6,8 +6,8 @@ from analysis.reporting import formatting
 from analysis.reporting.document_model import Column, Row, Table
 from analysis.statistics.data.effect_coding import Term
 from analysis.statistics.data.outcomes import Outcome
+from analysis.statistics.effects.contrasts import SIGNIFICANCE
 from analysis.statistics.effects.interactions import VarianceLine, VarianceTable
-from analysis.statistics.effects.level_effects import SIGNIFICANCE
 from analysis.statistics.effects.simple_effects import simple_effects
 from analysis.statistics.effects.variance_shares import VarianceShare
 from analysis.statistics.summary import Summary
@@ -107,8 +107,11 @@ def interaction_verdicts(summary: Summary) -> Iterator[str]:
     """A sentence for every outcome: which pairs of factors interact, as far as the design and the data tell."""
     for outcome, table in summary.variances.items():
         pairs = [line for line in table.lines if len(line.term) == 2]
-        if pairs:
-            yield f"{outcome.name}: {_pairs_in_words(pairs)}."
+        hidden = [term for line in table.lines if len(line.term) == 1 for term in line.aliases if len(term) == 2]
+        said = [_pairs_in_words(pairs)] if pairs else []
+        said += [f"not told apart from a factor's own effect: {', '.join(map(_name, hidden))}"] if hidden else []
+        if said:
+            yield f"{outcome.name}: {'; '.join(said)}."
 
 
 def _pairs_in_words(pairs: Sequence[VarianceLine]) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from analysis.reporting import formatting
 from analysis.reporting.document_model import Column, ItemList, Row, Table
 from analysis.statistics.data.cells import reference_cell
+from analysis.statistics.data.judged_images import ERRORS_FROM_CHANCE, POINTS_FROM_MEDIAN, SPREADS_FROM_MEDIAN
 from analysis.statistics.data.level_cells import AROUND_A_BASELINE, FACTORIAL
-from analysis.statistics.effects.level_effects import SIGNIFICANCE
+from analysis.statistics.effects.contrasts import SIGNIFICANCE
 from analysis.statistics.effects.rank_stability import NUM_DRAWS
-from analysis.statistics.effects.verdicts import NEGLIGIBLE_FRACTION, NEGLIGIBLE_SHARE
+from analysis.statistics.effects.small_effects import FEWEST_IMAGES, POINTS_ABOVE_CHANCE, SMALL_POINTS, SMALL_SHARE
 from analysis.statistics.search import partial_dependence
 from analysis.statistics.search.exploration import Exploration
 from analysis.statistics.search.importance import MOST_CONFIGURATIONS, NUM_HALVES, NUM_SHUFFLES
@@ -141,15 +142,18 @@ def _ranges(ranges: Mapping[str, str]) -> str:
 
 def _intervals(summary: Summary) -> list[str]:
     lines = [
-        "Intervals: 95 %, Student's t over seeds: how much another seed would change, for these images. They are not corrected "
-        "for their number"
-        + (", so that one may exclude 0 where the corrected p-value does not decide." if summary.effects else ".")
+        "Intervals of means: 95 %, Student's t over seeds: how much another seed would change, for these images. They are not "
+        "corrected for their number."
     ]
     if summary.effects:
-        lines.append(
-            "p: two-sided sign-flip test; corrected by Holm over the contrasts of one outcome; a verdict needs corrected "
-            f"p < {SIGNIFICANCE}."
-        )
+        lines += [
+            "p: two-sided sign-flip test of the differences paired by seed, of accuracies on the logit scale, of counts and "
+            "costs on the logarithmic one; corrected by Holm over the contrasts of one outcome; a verdict needs corrected "
+            f"p < {SIGNIFICANCE}.",
+            "Intervals of differences: all shifts that this test does not reject at the level at which Holm's procedure tests "
+            f"the contrast, {SIGNIFICANCE} or less. So each has 95 % or more, and holds 0 if and only if the contrast is not "
+            "decided. A shift on the logit scale is shown as what it does to the mean accuracy of the baseline's seeds.",
+        ]
     return lines
 
 
@@ -159,10 +163,18 @@ def _effects(summary: Summary) -> list[str]:
     return [
         "Effect size: Hedges' g_av, the paired difference divided by the square root of the two levels' mean variance over "
         "seeds, corrected for small samples (Cumming 2012; Lakens 2013).",
-        f"“No effect larger than”: an undecided difference whose 95 % interval lies within ±{100 * NEGLIGIBLE_FRACTION:g} points "
-        f"(of outcomes that are not fractions: ±{100 * NEGLIGIBLE_SHARE:g} % of the baseline's mean). “More seeds”: how many "
-        "more would decide with 80 % power at the strictest level of Holm's correction, if the true difference and spread are "
-        "the measured ones.",
+        f"“No effect larger than”: an undecided difference whose interval lies within ±{100 * SMALL_POINTS:g} points of accuracy "
+        f"(±{100 * SMALL_SHARE:g} % of what is no fraction). It is said where that is at least {FEWEST_IMAGES} images, no "
+        f"replicate of the two levels is missing, both are surely {100 * POINTS_ABOVE_CHANCE:g} points better than guessing "
+        "(among two classes, where their number is not recorded), and the design separates the factor from all other effects "
+        "and interactions of two.",
+        "“More seeds”: how many more would settle it with 80 % probability, by a decision or by showing that it is small, at "
+        "the contrast's own step of Holm's procedure, if the true difference and spread are the measured ones.",
+        f"Collapse: a replicate whose accuracy is at most {ERRORS_FROM_CHANCE:g} standard errors above guessing, or more than "
+        f"{100 * POINTS_FROM_MEDIAN:g} points and {SPREADS_FROM_MEDIAN:g} robust standard deviations below its cell's median. It "
+        "counts in all numbers; differences without the seeds of such replicates stand beside them.",
+        "Direction: an outcome rises or falls with a factor where at least two levels are decided that way, and no step from "
+        f"one level to the next is decided against it (p < {SIGNIFICANCE}, not corrected).",
     ]
 
 

@@ -4,6 +4,7 @@ Bold is a level that is better than every other level of its factor (or a config
 shown), see ``decided_best``, where no verdict of the report says otherwise.
 """
 
+import math
 from collections.abc import Sequence
 
 from analysis.reporting import formatting
@@ -51,8 +52,9 @@ def _effect_table(summary: Summary, outcome: Outcome) -> Table:
     what = "Means over all cells that have a level" if summary.study.design in FACTORIAL else "Simple effects"
     caption = (
         f"{heading(outcome)} in the study {summary.study.name}. {what}, ± half of the 95 % interval (Student's t over seeds); "
-        "differences from the baseline, paired by seed, with their 95 % intervals; p of the exact sign-flip test, corrected "
-        "by Holm over the contrasts of this table. Bold: decidedly better than every other level of its factor."
+        "differences from the baseline, paired by seed; p of the exact sign-flip test, corrected by Holm over the contrasts of "
+        "this table, and the intervals that this test does not reject. Bold: decidedly better than every other level of its "
+        "factor."
     )
     return Table(outcome.name, caption, columns, rows, label=_label(summary, outcome))
 
@@ -116,9 +118,9 @@ def _mean(outcome: Outcome, estimate: Estimate | None) -> str:
     mean = formatting.mean(outcome, estimate)
     if estimate is None or estimate.num_values < 2:
         return mean
-    return f"{mean} ± {formatting.number(outcome, estimate.high - estimate.mean)}"
+    return f"{mean} ± {formatting.number(outcome, estimate.half_width)}"
 
 
 def _difference(outcome: Outcome, estimate: Estimate) -> str:
-    mean, low, high = (formatting.number(outcome, bound, "+") for bound in (estimate.mean, estimate.low, estimate.high))
-    return mean if estimate.num_values < 2 else f"{mean} ({low}, {high})"
+    mean, low, high = (formatting.contrast_number(outcome, bound) for bound in (estimate.mean, estimate.low, estimate.high))
+    return f"{mean} ({low}, {high})" if math.isfinite(estimate.low) else mean

@@ -11,8 +11,8 @@ import yaml
 
 from analysis.reporting import formatting
 from analysis.reporting.document_model import Column, Row, Table, estimate_column
-from analysis.reporting.topics.effects import TEST_OUTCOME
 from analysis.statistics.data.cells import estimate, finite_values, group_by_levels
+from analysis.statistics.data.outcomes import TEST_OUTCOME
 from analysis.statistics.summary import Summary
 from studies.run_record import ACCURACY, TEST_ACCURACY, RunRecord, StudyRecord, level_in_words
 
@@ -104,7 +104,7 @@ def _row(summary: Summary, found: Published) -> Row:
     runs = [run for run in summary.asked if run.config and _is_of(found, _network(summary.study, run))]
     cells = [cell for cell in group_by_levels(runs).values() if finite_values(cell, ACCURACY)]
     best = max(cells, key=lambda cell: _mean(finite_values(cell, ACCURACY)), default=[])
-    here = estimate(finite_values(best, TEST_ACCURACY))
+    here = estimate(finite_values(best, TEST_ACCURACY), TEST_OUTCOME.limits)
     differences = "; ".join(_differences(found, runs))
     seeds = str(here.num_values) if here else formatting.NONE
     name = f"{found.model}, published"

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from analysis.reporting import formatting
 from analysis.reporting.document_model import Column, Row, Table, estimate_column, mean_column
-from analysis.reporting.topics.effects import TEST_OUTCOME
-from analysis.statistics.data.outcomes import Outcome, has_several_objectives, objectives_of, outcomes_of
+from analysis.statistics.data.outcomes import TEST_OUTCOME, Outcome, has_several_objectives, objectives_of, outcomes_of
 from analysis.statistics.search.rankings import Configuration, Ranking
 from analysis.statistics.summary import Summary
 from studies.run_record import PRUNED

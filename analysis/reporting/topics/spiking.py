@@ -140,4 +140,4 @@ def _zeros(estimate: Estimate | None) -> str:
     if estimate is None:
         return formatting.NONE
     mean = formatting.number(SPARSITY_OUTCOME, estimate.mean)
-    return mean if estimate.num_values < 2 else f"{mean} ± {formatting.number(SPARSITY_OUTCOME, estimate.high - estimate.mean)}"
+    return mean if estimate.num_values < 2 else f"{mean} ± {formatting.number(SPARSITY_OUTCOME, estimate.half_width)}"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from analysis.statistics.data.estimates import Estimate, mean_interval
+from analysis.statistics.data.estimates import EVERYWHERE, Estimate, mean_interval
 from studies.run_record import Level, Role, RunRecord, StudyRecord
 
 Cell = Sequence[RunRecord]
@@ -61,6 +61,6 @@ def block_curves(cells: Sequence[Cell]) -> list[list[float]]:
     ]
 
 
-def estimate(values: Mapping[int, float]) -> Estimate | None:
+def estimate(values: Mapping[int, float], limits: tuple[float, float] = EVERYWHERE) -> Estimate | None:
     """The mean over seeds with its 95 % interval, see ``mean_interval``; None where there are no values."""
-    return mean_interval(list(values.values())) if values else None
+    return mean_interval(list(values.values()), limits=limits) if values else None

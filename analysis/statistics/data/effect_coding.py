@@ -10,6 +10,7 @@ from analysis.statistics.data.cells import Cell
 from analysis.statistics.data.level_cells import depends_on
 from studies.run_record import Level, StudyRecord
 
+OVERLAP = 1e-9
 Term = tuple[str, ...]
 """The factors of a main effect or of an interaction, in the study's order."""
 
@@ -55,6 +56,24 @@ def term_columns(study: StudyRecord, cells: Sequence[Cell]) -> dict[Term, FloatA
 
 def _products(first: FloatArray, second: FloatArray) -> FloatArray:
     return (first[:, :, None] * second[:, None, :]).reshape(len(first), -1)
+
+
+def shared_terms(study: StudyRecord, cells: Sequence[Cell]) -> dict[str, list[Term]]:
+    """For every factor the terms of the model from which these cells cannot wholly separate its main effect.
+
+    They are the main effects of others and the interactions of two factors whose columns, the mean apart, are not orthogonal to
+    the factor's: none in a complete full factorial.
+    """
+    bases = {term: span(columns - columns.mean(axis=0)) for term, columns in term_columns(study, cells).items()}
+    return {
+        name: [term for term, basis in bases.items() if term != (name,) and _overlap(bases[name,], basis)]
+        for name in study.factors
+        if (name,) in bases
+    }
+
+
+def _overlap(first: FloatArray, second: FloatArray) -> bool:
+    return float(np.abs(first.T @ second).max(initial=0.0)) > OVERLAP
 
 
 def span(columns: FloatArray) -> FloatArray:

@@ -1,5 +1,6 @@
 """Means over seeds with their intervals."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -24,8 +25,17 @@ class Estimate:
     high: float
     num_values: int
 
+    @property
+    def half_width(self) -> float:
+        """Of the interval, where no limit cuts it off; NaN where there is none."""
+        return max(self.high - self.mean, self.mean - self.low)
 
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
+
+EVERYWHERE, SHARES, COUNTS = (-math.inf, math.inf), (0.0, 1.0), (0.0, math.inf)
+"""Limits of values: of any, of fractions, of counts and costs."""
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95, limits: tuple[float, float] = EVERYWHERE) -> Estimate:
     """The mean and its Student's t interval, mean ± t · s / √n with n - 1 degrees of freedom (Student 1908).
 
     It assumes independent values of one distribution and is exact if that is normal. It is preferred to a percentile bootstrap,
@@ -34,6 +44,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate
     Args:
         values: One for each seed, in any unit.
         confidence: The probability with which the interval covers the true mean.
+        limits: The least and the largest value that there can be; the interval ends there.
 
     Raises:
         ValueError: There are no values.
@@ -45,7 +56,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate
     if num == 1:
         return Estimate(mean, float("nan"), float("nan"), num)
     half = _t_quantile((1 + confidence) / 2, num - 1) * float(array.std(ddof=1)) / num**0.5
-    return Estimate(mean, mean - half, mean + half, num)
+    least, most = limits
+    return Estimate(mean, min(mean, max(least, mean - half)), max(mean, min(most, mean + half)), num)
 
 
 @cache

@@ -1,12 +1,24 @@
 """Outcomes: the metrics that a study is judged on, its objectives and always accuracy and sparsity."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from studies.run_record import ACCURACY, SPARSITY, TEST_ACCURACY, Direction, StudyRecord
+from analysis.statistics.data.estimates import COUNTS, EVERYWHERE, SHARES
+from analysis.statistics.data.scales import Scale
+from studies.run_record import ACCURACY, SPARSITY, TEST_ACCURACY, Direction, RunRecord, StudyRecord
 
-NAMES = {ACCURACY: "validation accuracy", SPARSITY: "activation sparsity", TEST_ACCURACY: "test accuracy"}
-FRACTIONS = (ACCURACY, TEST_ACCURACY, "sparsity/")
+SPIKES = "spikes_per_neuron/overall"
+NAMES = {
+    ACCURACY: "validation accuracy",
+    SPARSITY: "activation sparsity",
+    TEST_ACCURACY: "test accuracy",
+    SPIKES: "spikes per neuron and image",
+}
+ACCURACIES = (ACCURACY, TEST_ACCURACY)
+FRACTIONS = (*ACCURACIES, "sparsity/")
 """Metrics that begin so are fractions, shown in percent; their differences in points."""
+COSTS = ("spikes_per_neuron/", "ops/effective_", "ops/dense_operations", "ops/energy_pj", "cost/")
+"""Metrics that begin so are counts and costs, which are compared as ratios."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +34,30 @@ class Outcome:
         """Whether its values are shown in percent."""
         return self.metric.startswith(FRACTIONS)
 
+    @property
+    def is_accuracy(self) -> bool:
+        """Whether its values are shares of images whose class is right."""
+        return self.metric in ACCURACIES
+
+    @property
+    def is_ratio(self) -> bool:
+        """Whether its differences are ratios: of counts and costs, where twice as much means the same at any size."""
+        return self.scale == "log"
+
+    @property
+    def scale(self) -> Scale:
+        """The scale on which it is compared: the logit of accuracies, the logarithm of counts and costs, else as it is."""
+        if self.is_accuracy:
+            return "logit"
+        return "log" if self.metric.startswith(COSTS) else "linear"
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the largest value that it can have."""
+        if self.is_fraction:
+            return SHARES
+        return COUNTS if self.is_ratio else EVERYWHERE
+
     def better_first(self, value: float) -> float:
         """A key that sorts the better values before the worse."""
         return -value if self.direction == "maximize" else value
@@ -29,6 +65,8 @@ class Outcome:
 
 ACCURACY_OUTCOME = Outcome(ACCURACY, NAMES[ACCURACY])
 SPARSITY_OUTCOME = Outcome(SPARSITY, NAMES[SPARSITY])
+TEST_OUTCOME = Outcome(TEST_ACCURACY, NAMES[TEST_ACCURACY])
+SPIKES_OUTCOME = Outcome(SPIKES, NAMES[SPIKES], "minimize")
 
 
 def objectives_of(study: StudyRecord) -> tuple[Outcome, ...]:
@@ -45,3 +83,10 @@ def outcomes_of(study: StudyRecord) -> tuple[Outcome, ...]:
     """The study's objectives, primary first, then accuracy and sparsity unless they are among them."""
     always = (outcome for outcome in (ACCURACY_OUTCOME, SPARSITY_OUTCOME) if outcome.metric not in study.objectives)
     return (*objectives_of(study), *always)
+
+
+def compared_outcomes(study: StudyRecord, runs: Iterable[RunRecord]) -> tuple[Outcome, ...]:
+    """The outcomes that levels are compared on: those of the study, and spikes where a replicate has counted them."""
+    outcomes = outcomes_of(study)
+    has_spikes = any(SPIKES in run.metrics for run in runs) and SPIKES not in study.objectives
+    return (*outcomes, SPIKES_OUTCOME) if has_spikes else outcomes

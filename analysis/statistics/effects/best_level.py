@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from analysis.statistics.effects.contrasts import sign_flip_p
-from analysis.statistics.effects.level_effects import SIGNIFICANCE
+from analysis.statistics.effects.contrasts import SIGNIFICANCE
+from analysis.statistics.effects.sign_flips import sign_flip_p
 from studies.run_record import Direction
 
 

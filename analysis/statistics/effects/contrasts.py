@@ -1,102 +1,159 @@
 """Contrasts paired by seed: a level minus its reference, tested by sign flips and corrected by Holm."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from analysis.statistics.data.estimates import Estimate, mean_interval
+from analysis.statistics.data.estimates import Estimate
+from analysis.statistics.data.scales import Scale, difference_of_means, on_scale, scale_for, shift_in_unit
 from analysis.statistics.effects.effect_sizes import hedges_g
+from analysis.statistics.effects.sign_flips import SignFlipTest, sign_flip_test
 
-MOST_PAIRS_FOR_EXACT = 16
-NUM_RANDOM_FLIPS = 100_000
-RELATIVE_TIE = 1e-9
 RELATIVE_ROUNDING = 1e-12
+SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Level minus reference over the seeds that both have, in the unit of the outcome.
+    """Level minus reference over the seeds that both have.
 
-    ``difference`` is the mean difference with its Student's t interval, which is not corrected for the number of contrasts.
-    ``p`` is of the two-sided sign-flip test (``sign_flip_p``), ``corrected_p`` is Holm's over the contrasts that were made
-    together (``holm``); both are NaN where no seed is shared.
+    ``difference`` is the mean difference in the unit of the outcome, or where ``scale`` is log what the level's mean has more
+    than the reference's, as a share of that. Its interval are the shifts that the sign-flip test does not reject at ``level``,
+    so that it holds 0 if and only if the contrast is not decided; both bounds are NaN where so few seeds reject no shift.
+    ``p`` is of that test (``SignFlipTest``), on ``scale``; ``corrected_p`` is Holm's over the contrasts that were made together
+    (``holm``). Both are NaN where no seed is shared.
     """
 
     difference: Estimate
     p: float
     corrected_p: float
+    level: float
+    """At which Holm's procedure tests it: 0.05, divided by the number of contrasts that were not decided before it."""
+    scale: Scale
+    """On which it was tested."""
+    shift: float
+    """The mean of the differences on the scale."""
+    spread: float
+    """Their standard deviation; NaN with fewer than two."""
     sd: float
-    """Standard deviation of the differences; NaN with fewer than two."""
+    """Standard deviation of the differences in the unit of the outcome; NaN with fewer than two."""
     effect_size: float
     """Hedges' g_av, see ``hedges_g``."""
+    is_equal: bool
+    """Whether at least two seeds have both values, and no seed has a difference."""
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the corrected p is below 0.05, and so 0 is outside of the interval."""
+        return self.corrected_p < SIGNIFICANCE
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there are seeds enough for one."""
+        return math.isfinite(self.difference.low)
+
+
+@dataclass(frozen=True)
+class PairedValues:
+    """The values of a level and of its reference over the seeds that both have, and the test of their differences."""
+
+    reference: Sequence[float]
+    level: Sequence[float]
+    unit: Scale
+    """The outcome's scale."""
+    scale: Scale
+    """Of the differences, see ``scale_for``."""
+    num_images: int | None
+    differences: Sequence[float]
+    """0 where only rounding parts two values."""
+    test: SignFlipTest | None
+    """None where there is no pair."""
+
+    @property
+    def p(self) -> float:
+        """Of no shift; NaN where there is no pair."""
+        return self.test.p() if self.test else math.nan
 
 
 def paired_contrasts(
-    pairs: Sequence[tuple[Mapping[int, float], Mapping[int, float]]], *, confidence: float = 0.95, seed: int = 0
+    pairs: Sequence[tuple[Mapping[int, float], Mapping[int, float]]],
+    *,
+    scale: Scale = "linear",
+    num_images: int | None = None,
+    seed: int = 0,
 ) -> list[Contrast]:
-    """Contrast every level with its reference, paired by seed: mean difference, sign-flip test, Hedges' g.
+    """Contrast every level with its reference, paired by seed: mean difference with its interval, sign-flip test, Hedges' g.
 
     Args:
         pairs: The reference's values and the level's, each by seed; only seeds that both have are used.
-        confidence: Of the intervals (``mean_interval``).
+        scale: On which the differences are tested; where a pair has a value that is not on it (``scale_for``), as they are.
+        num_images: Behind an accuracy, for the logit.
         seed: Of the random sign flips, which are used for more than 16 pairs.
 
     Returns:
         One contrast for each pair; the p-values are corrected for all of them together (Holm 1979).
     """
     generator = np.random.default_rng(seed)
-    nan = float("nan")
-    found: list[Contrast] = []
-    for reference, level in pairs:
-        blocks = sorted(level.keys() & reference.keys())
-        differences = [_difference(reference[block], level[block]) for block in blocks]
-        size = hedges_g([reference[block] for block in blocks], [level[block] for block in blocks])
-        found.append(
-            Contrast(
-                difference=mean_interval(differences, confidence) if differences else Estimate(nan, nan, nan, 0),
-                p=sign_flip_p(differences, generator) if differences else nan,
-                corrected_p=nan,
-                sd=float(np.std(differences, ddof=1)) if len(differences) > 1 else nan,
-                effect_size=size,
-            )
-        )
-    corrected = holm([contrast.p for contrast in found])
-    return [replace(contrast, corrected_p=p) for contrast, p in zip(found, corrected, strict=True)]
+    paired = [paired_values(*pair, generator, scale=scale, num_images=num_images) for pair in pairs]
+    p_values = [one.p for one in paired]
+    return [contrast_at(*each) for each in zip(paired, holm(p_values), holm_levels(p_values), strict=True)]
 
 
-def _difference(reference: float, level: float) -> float:
-    """0 where only rounding parts them, which would have a sign."""
-    difference = level - reference
-    return difference if abs(difference) > RELATIVE_ROUNDING * max(abs(level), abs(reference)) else 0.0
+def paired_values(
+    reference: Mapping[int, float],
+    level: Mapping[int, float],
+    generator: np.random.Generator,
+    *,
+    scale: Scale = "linear",
+    num_images: int | None = None,
+) -> PairedValues:
+    """The values of the seeds that both have, and the test of their differences; see ``paired_contrasts``."""
+    seeds = sorted(level.keys() & reference.keys())
+    first, second = [reference[seed] for seed in seeds], [level[seed] for seed in seeds]
+    tested_on = scale_for(scale, first, second, num_images)
+    shifts = on_scale(tested_on, second, num_images) - on_scale(tested_on, first, num_images)
+    differences = [float(shift) if _differ(one, other) else 0.0 for shift, one, other in zip(shifts, first, second, strict=True)]
+    test = sign_flip_test(differences, generator) if differences else None
+    return PairedValues(first, second, scale, tested_on, num_images, differences, test)
 
 
-def sign_flip_p(differences: Sequence[float], generator: np.random.Generator) -> float:
-    """The two-sided p of the mean of paired differences by Fisher's randomisation test (1935, section 21).
-
-    The null hypothesis is that the differences are independent and symmetric about 0; their distribution is free, and their
-    variances may differ. The test is exact up to 16 pairs, where the smallest p that it can give is 2 / 2**n. For more pairs p
-    is of 100,000 random flips, with the observed signs counted among them (Phipson and Smyth 2010).
-
-    Args:
-        differences: One for each pair.
-        generator: Draws the flips where there are more than 16 pairs.
-    """
-    array = np.asarray(differences, dtype=np.float64)
-    observed = abs(array.sum()) * (1 - RELATIVE_TIE)
-    if len(array) <= MOST_PAIRS_FOR_EXACT:
-        return float(np.mean(np.abs(_all_signs(len(array)) @ array) >= observed))
-    signs = generator.choice((-1.0, 1.0), size=(NUM_RANDOM_FLIPS, len(array)))
-    return float((1 + np.sum(np.abs(signs @ array) >= observed)) / (1 + NUM_RANDOM_FLIPS))
+def _differ(one: float, other: float) -> bool:
+    """Whether more than rounding parts them, which would have a sign."""
+    return abs(one - other) > RELATIVE_ROUNDING * max(abs(one), abs(other))
 
 
-@cache
-def _all_signs(num: int) -> npt.NDArray[np.float64]:
-    """A row for every pattern of signs, the last sign being +: the others are these, turned round."""
-    bits = np.arange(2 ** (num - 1))[:, None] >> np.arange(num)
-    return (1 - 2 * (bits & 1)).astype(np.float64)
+def contrast_at(found: PairedValues, corrected_p: float, level: float) -> Contrast:
+    """The contrast of these values, whose test is corrected together with others to this p and this level."""
+    num, nan, p = len(found.differences), math.nan, found.p
+    if found.test is None:
+        return Contrast(Estimate(nan, nan, nan, 0), p, corrected_p, level, found.scale, nan, nan, nan, nan, is_equal=False)
+    raw = [other - one if _differ(one, other) else 0.0 for one, other in zip(found.reference, found.level, strict=True)]
+    return Contrast(
+        difference=_difference(found, level),
+        p=p,
+        corrected_p=corrected_p,
+        level=level,
+        scale=found.scale,
+        shift=float(np.mean(found.differences)),
+        spread=float(np.std(found.differences, ddof=1)) if num > 1 else nan,
+        sd=float(np.std(raw, ddof=1)) if num > 1 else nan,
+        effect_size=hedges_g(found.reference, found.level),
+        is_equal=num > 1 and not any(found.differences),
+    )
+
+
+def _difference(found: PairedValues, level: float) -> Estimate:
+    """The difference of the means, and the interval, which is made to hold it: both are on one side of 0 (``scale_for``)."""
+    num = len(found.differences)
+    mean = difference_of_means(found.unit, found.reference, found.level) if any(found.differences) else 0.0
+    assert found.test is not None
+    bounds = found.test.interval(level)
+    if not all(map(math.isfinite, bounds)):
+        return Estimate(mean, math.nan, math.nan, num)
+    low, high = (shift_in_unit(found.unit, found.scale, bound, found.reference, found.num_images) for bound in bounds)
+    return Estimate(mean, min(low, mean), max(high, mean), num)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -106,7 +163,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """
     array = np.asarray(p_values, dtype=np.float64)
     corrected = np.full(len(array), np.nan)
-    order = [int(i) for i in np.argsort(array) if not np.isnan(array[i])]
+    order = [int(i) for i in np.argsort(array, kind="stable") if not np.isnan(array[i])]
     largest = 0.0
     for rank, i in enumerate(order):
         largest = max(largest, min(1.0, float(array[i]) * (len(order) - rank)))
@@ -114,7 +171,26 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in corrected]
 
 
-def fewest_seeds(num_contrasts: int, significance: float = 0.05) -> int:
+def holm_levels(p_values: Sequence[float], significance: float = SIGNIFICANCE) -> list[float]:
+    """The level at which Holm's procedure tests each p-value, in the order that was given.
+
+    It is ``significance`` divided by the number of p-values that are not smaller, or of those that are not decided, whichever
+    is more. So ``holm`` is below ``significance`` if and only if the p-value is below its level.
+    """
+    array = np.asarray(p_values, dtype=np.float64)
+    order = [int(i) for i in np.argsort(array, kind="stable") if not np.isnan(array[i])]
+    levels = np.full(len(array), significance / max(1, len(order)))
+    is_stopped = False
+    divisor = len(order)
+    for rank, i in enumerate(order):
+        if not is_stopped:
+            divisor = len(order) - rank
+            is_stopped = array[i] * divisor >= significance
+        levels[i] = significance / divisor
+    return [float(level) for level in levels]
+
+
+def fewest_seeds(num_contrasts: int, significance: float = SIGNIFICANCE) -> int:
     """The fewest seeds with which the sign-flip test can give a p below ``significance`` after Holm's correction."""
     num_seeds = 1
     while num_contrasts * 2 / 2**num_seeds >= significance:

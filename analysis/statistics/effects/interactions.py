@@ -57,8 +57,8 @@ class VarianceTable:
 
 def aliases_of(table: VarianceTable | None, factor: str) -> Sequence[Term]:
     """The terms that the design cannot separate from a factor's main effect."""
-    lines = table.lines if table else ()
-    return next((line.aliases for line in lines if line.term == (factor,)), ())
+    terms = [(line.term, *line.aliases) for line in (table.lines if table else ())]
+    return [term for together in terms if (factor,) in together for term in together if term != (factor,)]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from functools import cache
 import numpy as np
 from scipy import optimize, stats
 
-from analysis.statistics.effects.contrasts import MOST_PAIRS_FOR_EXACT
+from analysis.statistics.data.cell_by_seed import FloatArray
+from analysis.statistics.effects.sign_flips import MOST_PAIRS_FOR_EXACT
 
 MOST_PATTERNS_ENUMERATED = 12
 NUM_DRAWS = 10_000
@@ -58,27 +59,71 @@ def smallest_effect(
     return standardised * sd_of_differences / math.sqrt(num_cells_averaged)
 
 
-def seeds_needed(
-    standardised: float, num_contrasts: int, *, power: float = 0.8, significance: float = 0.05, most: int = 1000
+def seeds_to_settle(
+    standardised: float, level: float, margin: tuple[float, float] | None = None, *, power: float = 0.8, most: int = 1000
 ) -> int | None:
-    """The fewest seeds with which ``smallest_effect`` is at most a difference, given in standard deviations of the differences.
+    """The fewest seeds with which a contrast is settled with this probability: decided, or shown to be small.
+
+    Args:
+        standardised: The true difference, in standard deviations of the paired differences over seeds.
+        level: Of the test and of the interval.
+        margin: The smallest and the largest difference that are called small, in the same unit; None where none are.
+        power: The probability.
+        most: Seeds that are considered.
 
     Returns:
         None where ``most`` seeds are too few.
     """
-    level = significance / num_contrasts
-    beyond = MOST_PAIRS_FOR_EXACT + 1
-    if not standardised > 0 or _by_noncentral_t(most, level, power) > standardised:
+
+    def is_enough(num_seeds: int) -> bool:
+        return probability_to_settle(num_seeds, standardised, level, margin) >= power
+
+    few = next((num for num in range(2, MOST_PAIRS_FOR_EXACT + 1) if is_enough(num)), None)
+    if few is not None:
+        return few
+    low, high = MOST_PAIRS_FOR_EXACT, most
+    if not is_enough(high):
         return None
-    if _by_noncentral_t(beyond, level, power) <= standardised:
-        few = range(1, beyond)
-        found = (num for num in few if (_standardised_effect(num, level, power) or math.inf) <= standardised)
-        return next(found, beyond)
-    low, high = beyond, most
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if _by_noncentral_t(middle, level, power) <= standardised else (middle, high)
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
     return high
+
+
+def probability_to_settle(num_seeds: int, standardised: float, level: float, margin: tuple[float, float] | None = None) -> float:
+    """P(decided) + P(not decided, but the interval is within the margin), see ``seeds_to_settle``.
+
+    Differences are taken as normal. What is decided is found by the sign-flip test (``smallest_effect`` says how its power is
+    computed). Whether the rest is shown to be small goes by Student's t interval, whose width is taken as known.
+    """
+    attained = _attained_level(num_seeds, level)
+    if attained is None:
+        return 0.0
+    decided = _power(num_seeds, attained, abs(standardised))
+    if margin is None:
+        return decided
+    half = float(stats.t.isf(attained / 2, num_seeds - 1)) / math.sqrt(num_seeds)
+    low, high = max(-half, margin[0] + half), min(half, margin[1] - half)
+    if low >= high:
+        return decided
+    bounds = (np.array([low, high]) - standardised) * math.sqrt(num_seeds)
+    small = float(np.diff(stats.norm.cdf(bounds))[0])
+    return min(1.0, decided + small)
+
+
+def _attained_level(num_seeds: int, level: float) -> float | None:
+    """The largest level below the asked one that so few pairs can have; None where there is none."""
+    if num_seeds > MOST_PAIRS_FOR_EXACT:
+        return level
+    num_pairs = 2.0 ** (num_seeds - 1)
+    num_patterns = math.ceil(level * num_pairs) - 1
+    return num_patterns / num_pairs if num_patterns else None
+
+
+def _power(num_seeds: int, attained: float, standardised: float) -> float:
+    if num_seeds <= MOST_PAIRS_FOR_EXACT and _num_patterns(num_seeds, attained) <= MOST_PATTERNS_ENUMERATED:
+        return float(np.mean(_thresholds(num_seeds, _num_patterns(num_seeds, attained)) < standardised))
+    return float(stats.nct.sf(stats.t.isf(attained / 2, num_seeds - 1), num_seeds - 1, standardised * math.sqrt(num_seeds)))
 
 
 def sd_of_differences(seed_sd: float, correlation: float = 0) -> float:
@@ -116,17 +161,17 @@ def pooled_difference_sd(differences: Sequence[Sequence[float]]) -> float | None
 @cache
 def _standardised_effect(num_seeds: int, level: float, power: float) -> float | None:
     """In standard deviations of a difference; None where no p can be below ``level``."""
-    if num_seeds > MOST_PAIRS_FOR_EXACT:
-        return _by_noncentral_t(num_seeds, level, power)
-    num_pairs = 2.0 ** (
-        num_seeds - 1
-    )  # of opposite sign patterns; the number of those that may be as extreme as the observed one:
-    num_patterns = math.ceil(level * num_pairs) - 1
-    if num_patterns < 1:
+    attained = _attained_level(num_seeds, level)
+    if attained is None:
         return None
-    if num_patterns > MOST_PATTERNS_ENUMERATED:
-        return _by_noncentral_t(num_seeds, num_patterns / num_pairs, power)
-    return _by_sign_flips(num_seeds, num_patterns, power)
+    if num_seeds > MOST_PAIRS_FOR_EXACT or _num_patterns(num_seeds, attained) > MOST_PATTERNS_ENUMERATED:
+        return _by_noncentral_t(num_seeds, attained, power)
+    return float(np.quantile(_thresholds(num_seeds, _num_patterns(num_seeds, attained)), power))
+
+
+def _num_patterns(num_seeds: int, attained: float) -> int:
+    """Of opposite sign patterns, how many may be as extreme as the observed one."""
+    return round(attained * 2.0 ** (num_seeds - 1))
 
 
 def _by_noncentral_t(num_seeds: int, level: float, power: float) -> float:
@@ -142,13 +187,14 @@ def _by_noncentral_t(num_seeds: int, level: float, power: float) -> float:
     return float(optimize.brentq(shortfall, 0.0, highest)) / math.sqrt(num_seeds)
 
 
-def _by_sign_flips(num_seeds: int, num_patterns: int, power: float) -> float:
-    """In standard deviations.
+@cache
+def _thresholds(num_seeds: int, num_patterns: int) -> FloatArray:
+    """The effect, in standard deviations, above which the sign-flip test decides, for each of 10,000 drawn samples of noise.
 
     Flipping the signs of a subset of the differences makes their sum no smaller if and only if the subset's mean is not above 0.
     The test rejects if fewer than ``num_patterns`` subsets are so, hence for noise Z and effect δ if δ is above the
-    ``num_patterns``-th largest mean of -Z over subsets. Its quantile at ``power`` is the effect. That mean is of a subset of
-    the ``num_patterns`` largest, since every worse subset has as many better ones.
+    ``num_patterns``-th largest mean of -Z over subsets. That mean is of a subset of the ``num_patterns`` largest, since every
+    worse subset has as many better ones.
     """
     noise = np.random.default_rng(0).normal(size=(NUM_DRAWS, num_seeds))
     largest = -np.sort(-noise, axis=1)[:, :num_patterns]
@@ -156,4 +202,4 @@ def _by_sign_flips(num_seeds: int, num_patterns: int, power: float) -> float:
     subsets = (np.arange(1, 2**num_kept)[:, None] >> np.arange(num_kept)) & 1
     weights = subsets / subsets.sum(axis=1, keepdims=True)
     thresholds = [np.partition(chunk @ weights.T, -num_patterns, axis=1)[:, -num_patterns] for chunk in np.split(largest, 20)]
-    return float(np.quantile(np.concatenate(thresholds), power))
+    return np.concatenate(thresholds)

@@ -61,7 +61,7 @@ def rank_stability(study: StudyRecord, runs: Sequence[RunRecord], *, seed: int =
     ranked = [
         RankedCell(cells[i][0].levels, len(cells[i]), found, float(best[place]), float(ranks[place]))
         for place, i in enumerate(order)
-        if (found := estimate(finite_values(cells[i], outcome.metric)))
+        if (found := estimate(finite_values(cells[i], outcome.metric), outcome.limits))
     ]
     return RankStability(outcome, kind, ranked, len(cells), len(seeds))
 

@@ -1,75 +1,76 @@
-"""What a verdict on a factor says: its direction, differences too small to matter, and how many more seeds would decide."""
+"""What a verdict on a factor says: its direction, its largest effect, and how many more seeds would settle what is open."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
 from analysis.statistics.data.outcomes import Outcome
+from analysis.statistics.data.scales import shift_of
+from analysis.statistics.effects.contrasts import SIGNIFICANCE, paired_contrasts
 from analysis.statistics.effects.level_effects import LevelEffect
-from analysis.statistics.effects.power import seeds_needed
+from analysis.statistics.effects.power import seeds_to_settle
+from analysis.statistics.effects.small_effects import FEWEST_IMAGES, largest_possible
 
-NEGLIGIBLE_FRACTION = 0.005
-"""Half a point: a fraction's difference that is called no effect."""
-NEGLIGIBLE_SHARE = 0.01
-"""Of the baseline's mean: any other outcome's difference that is called no effect."""
+FEWEST_DECIDED = 2
+"""The number of levels that have to be decided before a direction is claimed."""
 MOST_SEEDS = 1000
 
 
-def negligible_margin(effects: Sequence[LevelEffect], outcome: Outcome) -> float:
-    """The difference up to which a factor counts as without effect, in the outcome's unit; NaN where the baseline has no mean.
+def direction_of_more(effects: Sequence[LevelEffect], outcome: Outcome) -> int | None:
+    """1 where larger numbers of a factor make the outcome higher, -1 where lower.
 
-    Half a point for fractions, else 1 % of the baseline's mean.
-    """
-    if outcome.is_fraction:
-        return NEGLIGIBLE_FRACTION
-    baselines = [effect.estimate.mean for effect in effects if effect.is_baseline and effect.estimate]
-    return NEGLIGIBLE_SHARE * abs(baselines[0]) if baselines else math.nan
-
-
-def largest_possible(effect: LevelEffect) -> float:
-    """The bound of the 95 % interval that is farther from 0; infinite where there is no interval."""
-    if effect.contrast is None or not math.isfinite(effect.contrast.difference.low):
-        return math.inf
-    return max(abs(effect.contrast.difference.low), abs(effect.contrast.difference.high))
-
-
-def is_negligible(effect: LevelEffect, margin: float) -> bool:
-    """Whether an undecided contrast's interval lies within ± the margin: equivalence by two one-sided tests at 2.5 %.
-
-    (Schuirmann 1987; the usual 90 % interval would do for 5 %.)
-    """
-    return effect.verdict == "undecided" and largest_possible(effect) <= margin
-
-
-def direction_of_more(effects: Sequence[LevelEffect]) -> int | None:
-    """1 where larger numbers of a factor make the outcome higher, -1 where lower, if all decided levels agree.
-
-    None where none is decided, they disagree, or a level is no number.
+    None where a level is no number, or fewer than two levels are decided, or those that are disagree, or a step from one level
+    to the next larger one is decided in the other direction (p below 0.05, not corrected, so that little is enough).
     """
     decided = [effect for effect in effects if effect.verdict in ("higher", "lower")]
-    references = [effect.level for effect in effects if effect.is_baseline]
-    numbers = [effect.level for effect in effects if isinstance(effect.level, int | float) and not isinstance(effect.level, bool)]
-    if not decided or not references or len(numbers) < len(effects):
+    references = [effect for effect in effects if effect.is_baseline]
+    present = [effect for effect in effects if effect.by_seed]
+    if len(decided) < FEWEST_DECIDED or not references or not all(map(_is_number, present)):
         return None
     slopes = {
-        (1 if effect.verdict == "higher" else -1) * (1 if effect.level > references[0] else -1)  # type: ignore[operator]
+        (1 if effect.verdict == "higher" else -1) * (1 if effect.level > references[0].level else -1)  # type: ignore[operator]
         for effect in decided
     }
-    return slopes.pop() if len(slopes) == 1 else None
+    if len(slopes) > 1:
+        return None
+    slope = slopes.pop()
+    ordered = sorted(present, key=lambda effect: effect.level)  # type: ignore[arg-type,return-value]
+    steps = paired_contrasts(
+        [(one.by_seed, other.by_seed) for one, other in itertools.pairwise(ordered)],
+        scale=outcome.scale,
+        num_images=ordered[0].images.num_images,
+    )
+    return None if any(step.p < SIGNIFICANCE and slope * step.difference.mean < 0 for step in steps) else slope
 
 
-def num_more_seeds(effect: LevelEffect, effects: Sequence[LevelEffect]) -> float:
-    """How many more seeds would decide an undecided contrast with 80 % power, if its difference and spread are the true ones.
+def _is_number(effect: LevelEffect) -> bool:
+    return isinstance(effect.level, int | float) and not isinstance(effect.level, bool)
 
-    Args:
-        effect: The contrast.
-        effects: All effects on the same outcome, whose contrasts are corrected together.
+
+def largest_effect(effects: Sequence[LevelEffect]) -> float:
+    """Of levels that are called small: the bound that none is larger than, which is at least two images of an accuracy."""
+    fewest = max(FEWEST_IMAGES / one.images.num_images if one.images.num_images else 0.0 for one in effects)
+    return max(fewest, *(largest_possible(effect.contrast) for effect in effects))
+
+
+def num_more_seeds(effect: LevelEffect, reference: LevelEffect, outcome: Outcome) -> float:
+    """How many more seeds would settle an undecided contrast with 80 % probability, if difference and spread are the true ones.
+
+    It is settled where it is decided, or shown to be small if it may be called so. It is tested at its own step of Holm's
+    procedure, the other contrasts being as they are.
 
     Returns:
         Infinity where more than ``MOST_SEEDS`` would be needed; NaN where one pair or no spread tells nothing.
     """
     contrast = effect.contrast
-    if contrast is None or not contrast.sd > 0:
+    if contrast is None or not contrast.spread > 0:
         return math.nan
-    num_contrasts = sum(other.contrast is not None for other in effects)
-    needed = seeds_needed(abs(contrast.difference.mean) / contrast.sd, num_contrasts, most=MOST_SEEDS)
+    margin = None
+    if effect.margin is not None and contrast.scale == outcome.scale:
+        values = [value for seed, value in reference.by_seed.items() if seed in effect.by_seed]
+        low, high = (
+            shift_of(contrast.scale, bound, values, effect.images.num_images) for bound in (-effect.margin, effect.margin)
+        )
+        margin = low / contrast.spread, high / contrast.spread
+    needed = seeds_to_settle(contrast.shift / contrast.spread, contrast.level, margin, most=MOST_SEEDS)
     return math.inf if needed is None else max(1, needed - contrast.difference.num_values)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from analysis.statistics.data.cells import Cell, Levels, estimate, finite_values, group_by_levels
-from analysis.statistics.data.estimates import Estimate
+from analysis.statistics.data.estimates import SHARES, Estimate
 from analysis.statistics.data.outcomes import Outcome, objectives_of, outcomes_of
 from analysis.statistics.search.factor_axes import Array
 from analysis.statistics.search.front_probability import by_added_noise, by_resampled_seeds, replicate_noise
@@ -131,12 +131,12 @@ def _losses(study: StudyRecord, cells: Sequence[Cell]) -> Array:
 
 
 def _configuration(study: StudyRecord, cell: Cell, searched: Configuration | None) -> Configuration:
-    estimates = {outcome: estimate(finite_values(cell, outcome.metric)) for outcome in outcomes_of(study)}
+    estimates = {outcome: estimate(finite_values(cell, outcome.metric), outcome.limits) for outcome in outcomes_of(study)}
     return Configuration(
         levels=cell[0].levels,
         num_planned=len(cell),
         estimates={outcome: found for outcome, found in estimates.items() if found},
-        test_estimate=estimate(finite_values(cell, TEST_ACCURACY)),
+        test_estimate=estimate(finite_values(cell, TEST_ACCURACY), SHARES),
         selected_on={outcome: found.mean for outcome, found in searched.estimates.items()} if searched else {},
         keeps_limits=keeps_limits(study, cell),
     )

@@ -1,5 +1,7 @@
 """What a report says is read back from it and held against planted truths; a lie is found."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,8 @@ def large_effects(generator: np.random.Generator, num_cells: int, num_seeds: int
 
 def planted() -> tuple[Planted, str]:
     found = World("one_factor_at_a_time", FIVE_LEVELS, large_effects).plant(np.random.default_rng(1), 10)
-    return found, report_of(found.study, found.runs)
+    runs = [replace(run, facts={}) for run in found.runs]  # of 359 images nothing can be called small
+    return found, report_of(found.study, runs)
 
 
 def tally(found: Planted, markdown: str) -> Tally:

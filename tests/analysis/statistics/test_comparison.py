@@ -107,7 +107,7 @@ def test_an_effect_that_differs_is_told_from_a_shift() -> None:
 
 
 def test_without_shared_seeds_the_test_is_welch() -> None:
-    """Interval and p are those of scipy's unequal variances, and it is said that nothing is paired."""
+    """p and interval (of one of two cells) are those of scipy's unequal variances, and it is said that nothing is paired."""
     first, second = study_with(0.1), study_with(0.1, name="other", seeds=range(10, 15), shift=0.02)
     comparison = compare(first, second)
     compared = of_kind(comparison, "cell")[0]
@@ -116,7 +116,7 @@ def test_without_shared_seeds_the_test_is_welch() -> None:
     assert compared.difference is not None
     assert not compared.is_paired
     assert compared.p == pytest.approx(expected.pvalue)
-    assert (compared.difference.low, compared.difference.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert (compared.difference.low, compared.difference.high) == pytest.approx(tuple(expected.confidence_interval(0.975)))
     assert "6 of 6 differences are not paired" in " ".join(all_texts(comparison).split())
 
 

@@ -48,6 +48,8 @@ def test_reports(readout: str, tiny_npz: Path, data_folder: Path) -> None:
     expected |= {"train/loss", "train/accuracy", "val/accuracy", "time/images_per_s", "memory/peak_bytes"}
     expected |= {"val/steps_to_within_one_point", "val/mean_accuracy_over_t"} | ({"val/ties"} if spikes else set())
     assert set(reports[0].metrics) == expected
+    counts = {"num_classes": "2", "num_validation_images": "24", "num_test_images": "32"}
+    assert counts.items() <= reports[0].run_facts.items()
     assert set(reports[-1].metrics) == expected | {"test/accuracy"}
     for report in reports:
         assert len(report.curves["accuracy_at_t"]) == 4

@@ -34,7 +34,7 @@ def texts(figure: Figure | None, panel: int = 0) -> list[str]:
 def by_gain(*gains: float) -> Summary:
     """Levels of one factor that gain so much over the first, with a little noise."""
     runs = [
-        run_of({"a": i}, seed, 0.5 + gain + 0.001 * ((seed + i) % 3)) for i, gain in enumerate((0, *gains)) for seed in range(4)
+        run_of({"a": i}, seed, 0.5 + gain + 0.001 * ((seed + i) % 3)) for i, gain in enumerate((0, *gains)) for seed in range(8)
     ]
     return summarise(study_of("one_factor_at_a_time", {"a": list(range(len(gains) + 1))}, runs), runs)
 

@@ -1,5 +1,6 @@
 """Effects by design, against numbers worked out by hand."""
 
+import math
 from dataclasses import replace
 from itertools import product
 
@@ -180,6 +181,23 @@ def test_pruned_replicates_are_counted_apart() -> None:
     assert "not finished" not in text
 
 
+def test_a_value_that_is_no_number_is_not_unfinished() -> None:
+    """The replicate has finished, and the warning says that it has no value."""
+    runs = [run_of({"a": a}, seed, math.nan if a and not seed else 0.5) for seed in range(6) for a in (0, 1)]
+    warnings = summarise(study_of("one_factor_at_a_time", {"a": [0, 1]}, runs), runs).warnings
+    assert not [warning for warning in warnings if "not finished" in warning]
+    assert any(warning.startswith("a = 1: 1 of 6 replicates have no value of validation accuracy;") for warning in warnings)
+
+
+def test_no_mean_is_beyond_what_an_accuracy_can_be() -> None:
+    """Accuracies near 1, one of them lower: Student's t interval would end above 100 %."""
+    runs = [run_of({"a": a}, seed, 0.999 if seed else 0.9) for seed in range(4) for a in (0, 1)]
+    summary = summarise(study_of("one_factor_at_a_time", {"a": [0, 1]}, runs), runs)
+    estimate = effects_of(summary)["a", 1].estimate
+    assert estimate is not None
+    assert estimate.low < estimate.mean < estimate.high == 1
+
+
 def test_other_objectives_are_shown_in_their_own_unit() -> None:
     """Any metric can be an objective: no fraction, it has four digits; to be minimised, lower is better."""
     runs = [run_of({"a": a}, seed, energy=1_234_567.0 * (1 - 0.5 * a) + seed) for seed in range(6) for a in (0, 1)]
@@ -187,6 +205,6 @@ def test_other_objectives_are_shown_in_their_own_unit() -> None:
     summary = summarise(study, runs)
     assert [outcome.metric for outcome in outcomes_of(study)] == ["energy", "val/accuracy", "sparsity/overall"]
     text = " ".join(all_outputs(summary).split())
-    assert "energy by a (baseline 0): more a help (-617300 at 1, 95 % -617300 to -617300)." in text
+    assert "energy by a (baseline 0): lower at 1 (-617300, 95 % -617300 to -617300)." in text
     assert "| a | 0 | 6 | 1235000 (1235000 to 1235000) |" in text
     assert 'class="better"' in to_html(summary_document(summary))

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.statistics.effects.contrasts import fewest_seeds, sign_flip_p
+from analysis.statistics.effects.contrasts import fewest_seeds
 from analysis.statistics.effects.power import pooled_difference_sd, sd_of_differences, smallest_effect
+from analysis.statistics.effects.sign_flips import sign_flip_p
 
 NUM_STUDIES = 2000
 
