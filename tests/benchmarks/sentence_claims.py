@@ -14,6 +14,8 @@ N = r"[-+×]?[\d,.]*\d(?:e[-+]?\d+)?"
 BOUNDS = rf"(?P<low>{N}) to (?P<high>{N})"
 INTERVAL = rf"{N} \({BOUNDS}\)"
 SETTLE = "(?:decide|settle)"
+NO_FINDINGS = ("Not finished", "Design", "Method")
+"""How the titles of lists begin that say how a study was run; all other lists are read as findings."""
 
 
 class UnknownSentenceError(Exception):
@@ -65,6 +67,8 @@ def claims_of(markdown: str, study: StudyRecord) -> list[Claim]:
         found += _read(sentence, study)
     for section in sections:
         title, *lines = section.splitlines()
+        if not title.startswith(NO_FINDINGS):
+            found += [claim for line in lines if line.startswith("- ") for claim in _read(_plain(line[2:]), study)]
         found += _of_table(_plain(title), [_cells(line) for line in lines if line.startswith("|")], study)
     return list(dict.fromkeys(found))
 
@@ -81,11 +85,15 @@ def _plain(text: str) -> str:
     return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text).replace("&lt;", "<").replace("&amp;", "&").strip()
 
 
-def _read(sentence: str, study: StudyRecord) -> list[Claim]:
+def _read(line: str, study: StudyRecord) -> list[Claim]:
+    """The claims of a line: of one sentence, or of a paragraph."""
     for pattern, reader in READERS.items():
-        if found := re.fullmatch(pattern, sentence):
+        if found := re.fullmatch(pattern, line):
             return list(reader(found, study))
-    raise UnknownSentenceError(f"no reader knows the sentence {sentence!r}")
+    sentences = re.split(r"(?<=\.) (?=[A-Z])", line)
+    if len(sentences) == 1:
+        raise UnknownSentenceError(f"no reader knows the sentence {line!r}")
+    return [claim for sentence in sentences for claim in _read(sentence, study)]
 
 
 def number_of(text: str) -> float:
@@ -218,8 +226,9 @@ def _best_of_resamples(found: re.Match[str], _study: StudyRecord) -> Iterator[Cl
     role, outcome = found["role"], found["outcome"]
     for configuration, percent in ((found["best"], found["percent"]), (found["second"], found["next"])):
         yield Claim("best in N % of resamples", outcome, configuration=configuration, role=role, number=_percent(percent))
-    low, high = number_of(found["low"]), number_of(found["high"])
-    yield Claim("interval of the best", outcome, configuration=found["best"], role=role, low=low, high=high)
+    if found["low"]:
+        low, high = number_of(found["low"]), number_of(found["high"])
+        yield Claim("interval of the best", outcome, configuration=found["best"], role=role, low=low, high=high)
 
 
 def _percent(text: str) -> float:

@@ -181,6 +181,13 @@ def half_a_point(generator: np.random.Generator, num_cells: int, num_seeds: int)
     return _drawn(generator, num_seeds, BEST_ACCURACY + 0.005 * signs, activity, sd=0.002, relative_sd=0.005)
 
 
+def small(generator: np.random.Generator, num_cells: int, num_seeds: int) -> Drawn:
+    """Effects of a tenth of a point and of 0.2 % of the spikes, with little noise."""
+    accuracy = BEST_ACCURACY + 0.001 * generator.normal(size=num_cells)
+    activity = ACTIVITY * np.exp(0.002 * generator.normal(size=num_cells))
+    return _drawn(generator, num_seeds, accuracy, activity, sd=0.002, relative_sd=0.004)
+
+
 def sparse(generator: np.random.Generator, num_cells: int, num_seeds: int) -> Drawn:
     """Levels have 40 % fewer spikes, which is 0.4 points of sparsity."""
     activity = np.full(num_cells, 0.006)
@@ -348,6 +355,7 @@ WORLDS: Mapping[str, World] = {
     "effects": World(AROUND, FIVE_LEVELS, effects),
     "no order among the levels": World(AROUND, FIVE_LEVELS, unordered),
     "half a point": World(AROUND, FIVE_LEVELS, half_a_point),
+    "small effects": World(AROUND, FIVE_LEVELS, small),
     "40 % fewer spikes": World(AROUND, FIVE_LEVELS, sparse),
     "unequal spread": World(AROUND, FIVE_LEVELS, unequal_spread),
     "skewed levels": World(AROUND, FIVE_LEVELS, skewed),
