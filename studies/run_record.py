@@ -15,6 +15,8 @@ Direction = Literal["maximize", "minimize"]
 Role = Literal["cell", "search", "finalist", "tuning"]
 """What a replicate is for: a cell of a design; a trial of an adaptive search; the best of a search, trained again with
 fresh seeds; a trial of the nested search that tunes a cell's nuisance hyperparameters."""
+COMPARED_ROLES: Sequence[Role] = ("cell", "finalist")
+"""Replicates that answer a question; the trials of a search or a tuning had a part in choosing themselves."""
 
 KIND = "spikesweep.kind"
 KIND_STUDY = "study"
@@ -50,6 +52,8 @@ FINDINGS = "spikesweep.findings"
 """A tag of the study run: what the last report found, as Markdown."""
 CURVE = "spikesweep.accuracy_at_t"
 """ACCURACY_AT_T as a JSON list, which is read with the run; a metric's history needs a request for every run."""
+CORRECT = "spikesweep.correct."
+"""How the names of tags begin that say which images a finished replicate has judged right, see ``correct_tags``."""
 LONGEST_TAG = 5000
 """The characters that every MLflow server accepts in a tag; a longer text is left out."""
 
@@ -100,7 +104,30 @@ PRUNED = "PRUNED"
 
 def facts_of(tags: Mapping[str, str]) -> dict[str, str]:
     """The facts of a replicate's reports among the tags of its run, by name without ``FACT``."""
-    return {tag.removeprefix(FACT): text for tag, text in tags.items() if tag.startswith(FACT) and tag not in _NAMES}
+    of_facts = {tag: text for tag, text in tags.items() if tag.startswith(FACT) and not tag.startswith(CORRECT)}
+    return {tag.removeprefix(FACT): text for tag, text in of_facts.items() if tag not in _NAMES}
+
+
+def correct_tags(correct: Mapping[str, str]) -> dict[str, str]:
+    """The tags of a run for the texts that say which images were judged right, by part: ``spikesweep.correct.test.1``, ….
+
+    A text that is longer than a tag may be is spread over several.
+    """
+    return {
+        f"{CORRECT}{part}.{number}": text[start : start + LONGEST_TAG]
+        for part, text in correct.items()
+        for number, start in enumerate(range(0, len(text), LONGEST_TAG), start=1)
+    }
+
+
+def correct_of(tags: Mapping[str, str]) -> dict[str, str]:
+    """The texts, by part, of which ``correct_tags`` has made some of these tags."""
+    pieces: dict[str, dict[int, str]] = {}
+    for tag, piece in tags.items():
+        part, _, number = tag.removeprefix(CORRECT).rpartition(".")
+        if tag.startswith(CORRECT) and number.isdecimal():
+            pieces.setdefault(part, {})[int(number)] = piece
+    return {part: "".join(of_part[number] for number in sorted(of_part)) for part, of_part in pieces.items()}
 
 
 def level_in_words(level: Level) -> str:
@@ -251,3 +278,6 @@ class RunRecord:
     begun_at_ms: int = 0
     """Milliseconds since 1970; 0 where it is not known."""
     ended_at_ms: int = 0
+    correct: Mapping[str, str] = field(default_factory=dict)
+    """Which images it has judged right, as texts by part, ``validation`` and ``test`` (see ``correct_tags``); runs of earlier
+    versions have none."""

@@ -167,6 +167,7 @@ def _record(planned: PlannedReplicate, run: StoredRun | None) -> RunRecord:
         facts=run_record.facts_of(tags),
         begun_at_ms=run.begun_at_ms,
         ended_at_ms=run.ended_at_ms,
+        correct=run_record.correct_of(tags),
     )
 
 
@@ -207,7 +208,7 @@ def _with_curves(client: MlflowClient, records: list[RunRecord]) -> tuple[list[R
         place
         for place, record in enumerate(records)
         if record.status == "FINISHED"
-        and record.role in ("cell", "finalist")
+        and record.role in run_record.COMPARED_ROLES
         and not record.accuracy_at_t
         and run_record.ACCURACY_AT_T in record.metrics
     ]

@@ -8,13 +8,13 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from analysis.statistics.data.cells import COMPARED_ROLES, block_means, estimate, finite_values, group_by_levels
+from analysis.statistics.data.cells import block_means, estimate, finite_values, group_by_levels
 from analysis.statistics.data.estimates import EVERYWHERE, Estimate
 from analysis.statistics.data.level_cells import LevelCells, level_cells
 from analysis.statistics.data.outcomes import Outcome, outcomes_of
 from analysis.statistics.data.scales import Scale
 from analysis.statistics.effects.contrasts import SIGNIFICANCE, PairedValues, contrast_at, holm, holm_levels, paired_values
-from studies.run_record import Level, RunRecord, StudyRecord
+from studies.run_record import COMPARED_ROLES, Level, RunRecord, StudyRecord
 
 FEWEST_PAIRS = 2
 

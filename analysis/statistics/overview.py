@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from analysis.statistics.data.cells import COMPARED_ROLES, group_by_levels
-from studies.run_record import Level, Role, RunRecord
+from analysis.statistics.data.cells import group_by_levels
+from studies.run_record import COMPARED_ROLES, Level, Role, RunRecord
 
 State = Literal["finished", "failed", "pruned", "running", "interrupted", "missing"]
 STATES: Mapping[str, State] = {

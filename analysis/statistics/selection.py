@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.statistics.data.cells import COMPARED_ROLES, estimate, finite_values, group_by_levels
+from analysis.statistics.data.cells import estimate, finite_values, group_by_levels
 from analysis.statistics.data.estimates import SHARES, Estimate
 from studies.run_record import (
     PARENT_EPOCHS,
     PARENT_TIME_BUDGET,
+    COMPARED_ROLES,
     SELECTED_ON_TEST,
     SELECTION,
     TEST_ACCURACY,

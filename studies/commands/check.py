@@ -43,7 +43,8 @@ def check(
     networks whose spikes do not reach their output layer. Writes nothing.
 
     With --json: name, question, trainables, design, factors, data, config, notes, num_cells, seeds, num_replicates,
-    num_source_networks, num_source_networks_trained, cells, cells_are_a_sample, forecast, first_batch (null with --no-timing),
+    num_source_networks, num_source_networks_trained, cells, cells_are_a_sample, forecast, stored (bytes), first_batch (null with
+    --no-timing),
     sensitivity, warnings.
 
     Exit codes: 0 the study is valid, 2 it is not.

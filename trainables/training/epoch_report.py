@@ -26,6 +26,8 @@ class EpochReport:
         num_epochs: How many reports the replicate has in all; None while it is not known, in training for a number of seconds.
         run_facts: Facts about the run that its config does not hold, as text, e.g. the backend, or a calibration set's digest.
         tables: Rows with equal keys, by name, e.g. how well every layer of a converted network agrees with its source network's.
+        correct: Of the last report: which of the ``validation`` and of the ``test`` images were judged right, as the texts of
+            ``training.epochs.correct_images``; empty where nothing judges images.
 
     The last report is the one whose epoch is ``num_epochs``. Where an epoch was selected, its numbers are that epoch's.
     """
@@ -37,6 +39,7 @@ class EpochReport:
     num_epochs: int | None
     run_facts: dict[str, str] = field(default_factory=dict)
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    correct: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         bad = [name for name, value in self.metrics.items() if not math.isfinite(value)]

@@ -116,9 +116,10 @@ def _fit(task: Task, recipe: Recipe, *, dataset: Dataset, folder: CheckpointFold
                 epoch if is_last else num_epochs,
                 facts,
                 prepared.tables,
+                judgement.correct if is_last else {},
             )
         )
-        selected.consider(reports, result.state_dict())
+        selected.consider(reports, result.state_dict(), judgement.correct)
         if is_last:
             reports[-1] = selected.result(reports, result, judge)
         if folder and is_last:

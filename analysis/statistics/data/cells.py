@@ -6,12 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from analysis.statistics.data.estimates import EVERYWHERE, Estimate, mean_interval
-from studies.run_record import Level, Role, RunRecord, StudyRecord
+from studies.run_record import Level, RunRecord, StudyRecord
 
 Cell = Sequence[RunRecord]
 """The replicates of one combination of levels."""
-COMPARED_ROLES: Sequence[Role] = ("cell", "finalist")
-"""Replicates that answer a question; the trials of a search or a tuning had a part in choosing themselves."""
 Levels = frozenset[tuple[str, Level]]
 """A combination of levels, to look it up by."""
 

@@ -55,11 +55,12 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95, limits: tup
     mean, num = float(array.mean()), len(array)
     if num == 1:
         return Estimate(mean, float("nan"), float("nan"), num)
-    half = _t_quantile((1 + confidence) / 2, num - 1) * float(array.std(ddof=1)) / num**0.5
+    half = t_quantile((1 + confidence) / 2, num - 1) * float(array.std(ddof=1)) / num**0.5
     least, most = limits
     return Estimate(mean, min(mean, max(least, mean - half)), max(mean, min(most, mean + half)), num)
 
 
 @cache
-def _t_quantile(share: float, df: int) -> float:
+def t_quantile(share: float, df: float) -> float:
+    """Student's t that a share of the distribution with ``df`` degrees of freedom is below."""
     return float(stats.t.ppf(share, df))

@@ -15,6 +15,7 @@ from studies.commands.checking.first_batches import Starts, named_cell, start_wa
 from studies.commands.checking.first_batches_page import starts_data, starts_tables
 from studies.commands.checking.forecast import ConfigurationForecast, Forecast, Sensitivity, num_planned, sensitivity, warnings
 from studies.commands.checking.processor import processor_warnings
+from studies.commands.checking.stored_size import size_in_words, stored_size
 from studies.commands.checking.tables import plain_table
 from studies.commands.options import counted
 from studies.engine.binding.configurations import Configuration
@@ -64,6 +65,7 @@ def as_data(
         "cells": _cells_data(study, forecast),
         "cells_are_a_sample": bool(forecast and forecast.sampled),
         "forecast": _forecast_data(forecast) if forecast else None,
+        "stored": vars(stored_size(study)),
         "first_batch": starts_data(starts) if starts else None,
         "sensitivity": found,
         "warnings": _all_warnings(study, forecast, found, of_ledger, starts),
@@ -186,6 +188,8 @@ def page(
     parts.append(Text())
     if forecast:
         parts.append(Text(_forecast_in_words(forecast)))
+    if size := size_in_words(stored_size(study)):
+        parts.append(Text(size))
     if found:
         parts.append(Text(_sensitivity_in_words(study, found)))
     said = _all_warnings(study, forecast, found, of_ledger, starts)
@@ -209,6 +213,8 @@ def _facts(study: Study, forecast: Forecast | None, warm: WarmStart) -> Table:
             table.add_row("limit", str(limit))
         if study.search.pruner:
             table.add_row("pruner", str(study.search.pruner["name"]))
+    if study.baseline:
+        table.add_row("primary outcome", next(iter(study.objectives)))
     if study.tuning:
         tuned = [f"{factor.name} ({_domain(factor)})" for factor in study.tuning.space.factors]
         table.add_row("tuned", f"in every cell, with seed {study.tuning.seed}: {', '.join(tuned)}")

@@ -84,12 +84,18 @@ def metrics_of(report: Mapping[str, Any]) -> list[Metric]:
     return [*metrics, Metric("epoch", epoch, timestamp, epoch)]
 
 
-def final_tags(final: Mapping[str, Any] | None, first: Mapping[str, Any] | None) -> list[RunTag]:
-    """Tags of the last report: its facts and its curve of accuracy. Until there is one, the facts of the first report."""
+def final_tags(replicate: Replicate, final: Mapping[str, Any] | None, first: Mapping[str, Any] | None) -> list[RunTag]:
+    """Tags of the last report: its facts, its curve of accuracy, and which images were judged right if the replicate is one of
+    those that are compared. Until there is one, the facts of the first report.
+    """
     report = final or first
-    facts = [RunTag(run_record.FACT + name, text) for name, text in report["facts"].items()] if report else []
+    tags = {run_record.FACT + name: text for name, text in report["facts"].items()} if report else {}
     curve = json.dumps(final["curves"].get(run_record.ACCURACY_AT_T, [])) if final else ""
-    return [*facts, RunTag(run_record.CURVE, curve)] if 2 < len(curve) <= run_record.LONGEST_TAG else facts
+    if 2 < len(curve) <= run_record.LONGEST_TAG:
+        tags[run_record.CURVE] = curve
+    if final and replicate.role in run_record.COMPARED_ROLES:
+        tags |= run_record.correct_tags(final["correct"])
+    return [RunTag(name, text) for name, text in tags.items()]
 
 
 def dataset_input(study: Study, replicate: Replicate) -> DatasetInput | None:

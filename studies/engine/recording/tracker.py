@@ -279,7 +279,7 @@ class Tracker:
             at_ms, cost = update.end.details.at_ms, update.end.details.cost.items()
             metrics += [Metric(name, value, at_ms, 0) for name, value in cost if run.cost.get(name) != value]
         first = update.reports[0] if update.reports and not run.has_facts else None
-        tags = [*final_tags(final, first), *_end_tags(update.end)]
+        tags = [*final_tags(replicate, final, first), *_end_tags(update.end)]
         if update.end and update.end.state == TrialState.COMPLETE:
             tags += self._models.log(run.run_id, replicate)
         params = [] if run.has_facts else params_of(self._study, replicate)

@@ -156,6 +156,21 @@ def test_a_measured_standard_deviation(surface_study: Path) -> None:
     assert other.source == "measured on the runs of this study so far, which had noise: 0.01"
 
 
+def test_what_will_be_stored(tiny_study: Path, surface_study: Path) -> None:
+    """Weights and the bits of images, twice each, beside the reports and in MLflow; of a formula nothing."""
+    study = load_study(str(tiny_study))
+    (dataset,) = study.binder.datasets.values()
+    parameters = sum(study.binder.configuration(cell).footprint.num_parameters for cell in study.cells) * len(study.seeds)
+    found = as_data(study, None, WarmStart())["stored"]
+    assert found["weights"] == 2 * 4 * parameters
+    bits = 2 * len(study.replicates) * (len(dataset.test_labels) + 0.25 * len(dataset.train_labels)) / 8
+    assert bits < found["correct_images"] < 2 * bits + 100 * len(study.replicates)
+    assert "stored: about < 0.1 MiB of weights and < 0.1 MiB of which images were judged right" in shown(tiny_study)
+    assert "weights" not in shown(tiny_study, "log_models=false").partition("stored: about")[2].partition("\n")[0]
+    assert "stored:" not in shown(surface_study)
+    assert ["primary outcome", "val/accuracy"] in rows(shown(surface_study))
+
+
 def test_a_search_is_forecast_by_a_sample(tmp_path: Path) -> None:
     """What will be proposed is not known: random configurations stand for it, and the counts are the budget's."""
     study = load_study("surface_search", [f"storage={tmp_path}"])

@@ -43,8 +43,10 @@ def test_reports(readout: str, tiny_npz: Path, data_folder: Path) -> None:
     expected = {f"{measure}/{layer}" for measure in ("sparsity", "dead_neurons") for layer in spiking}
     expected |= {"spike_rate/overall", "spikes_per_neuron/overall"}
     expected |= {f"{measure}/{layer}" for measure in ("effective_acs", "effective_macs") for layer in layers}
-    totals = ("effective_acs", "effective_macs", "dense_operations", "ac_mac_ratio", "energy_pj")
+    each_step = ("effective_acs", "effective_macs", "dense_operations", "energy_pj")
+    totals = (*each_step, "ac_mac_ratio", "operations_per_dense_mac")
     expected |= {f"ops/{measure}" for measure in totals} | {"footprint_bytes"}
+    expected |= {f"ops_input_each_step/{measure}" for measure in each_step}
     expected |= {"train/loss", "train/accuracy", "val/accuracy", "time/images_per_s", "memory/peak_bytes"}
     expected |= {"val/steps_to_within_one_point", "val/mean_accuracy_over_t"} | ({"val/ties"} if spikes else set())
     assert set(reports[0].metrics) == expected
@@ -99,6 +101,7 @@ def test_reports_are_stored_under_names_that_never_change() -> None:
     """A report is read back from what checkpoints and workers' messages hold, whose names are those of the first version."""
     stored = {"epoch": 2, "timestamp_ms": 7, "metrics": {"train/loss": 1.5}, "curves": {"accuracy_at_t": [0.5]}, "num_epochs": 3}
     stored |= {"facts": {"backend": "torch"}, "tables": {"conversion": [{"layer": "layer1"}]}}
+    stored |= {"correct": {"test": "8 0123456789abcdef /w=="}}
     report = EpochReport.from_dict(stored)
     assert report.run_facts == {"backend": "torch"}
     assert report.as_dict() == stored

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from trainables.networks.readout import Readout, Tally
 from trainables.networks.rewriting import folded, refresh_folded
 from trainables.spiking.costs import OperationCounter, footprint_bytes
 from trainables.training.epoch_report import steps_to_within
+from trainables.training.epochs.correct_images import packed
 from trainables.training.task import Task
 
 EVALUATION_BATCH_SIZE = 64
@@ -55,13 +56,18 @@ def some_training_batches(
 
 @dataclass(frozen=True)
 class Judgement:
-    """Metrics and curves for the report of an epoch."""
+    """Metrics and curves for the report of an epoch, and which images were judged right, by the name of their part."""
 
     metrics: dict[str, float]
     curves: dict[str, list[float]]
+    correct: dict[str, str] = field(default_factory=dict)
 
     def __or__(self, other: "Judgement") -> "Judgement":
-        return Judgement(self.metrics | other.metrics, self.curves | other.curves)
+        return Judgement(self.metrics | other.metrics, self.curves | other.curves, self.correct | other.correct)
+
+
+NOTHING_JUDGED = Judgement({}, {})
+VALIDATION, TEST = "validation", "test"
 
 
 class Judge:
@@ -82,7 +88,7 @@ class Judge:
     def on_validation(self) -> Judgement:
         """What is measured on the validation images."""
         counter, network = OperationCounter(), self._up_to_date()
-        validated = self._evaluate(network, self._splits.validation, "validation", counter)
+        validated = self._evaluate(network, self._splits.validation, VALIDATION, counter)
         accuracy_at_t = validated.accuracy_at_t
         metrics = {
             "val/accuracy": accuracy_at_t[-1],
@@ -95,12 +101,14 @@ class Judge:
         if self._task.eval_time_steps > 1:
             metrics["val/steps_to_within_one_point"] = float(steps_to_within(accuracy_at_t, ONE_POINT))
             metrics["val/mean_accuracy_over_t"] = sum(accuracy_at_t) / len(accuracy_at_t)
-        return Judgement(metrics, curves)
+        return Judgement(metrics, curves, {VALIDATION: packed(validated.correct_N, self._splits.validation.indices)})
 
     def on_test(self) -> Judgement:
         """What is measured on the test images."""
-        accuracy_at_t = self._evaluate(self._up_to_date(), self._splits.test, "test").accuracy_at_t
-        return Judgement({TEST_ACCURACY: accuracy_at_t[-1]}, {"test/accuracy_at_t": accuracy_at_t})
+        tested = self._evaluate(self._up_to_date(), self._splits.test, TEST)
+        accuracy_at_t = tested.accuracy_at_t
+        correct = {TEST: packed(tested.correct_N, self._splits.test.indices)}
+        return Judgement({TEST_ACCURACY: accuracy_at_t[-1]}, {"test/accuracy_at_t": accuracy_at_t}, correct)
 
     def _up_to_date(self) -> Network:
         refresh_folded(self._judged, self._network)
@@ -118,10 +126,12 @@ class Evaluation:
     Attributes:
         accuracy_at_t: Images whose class is right.
         ties_at_t: Images whose largest spike count several classes have; None where there are no output neurons.
+        correct_N: Whether each image's class is right after all time steps.
     """
 
     accuracy_at_t: list[float]
     ties_at_t: list[float] | None
+    correct_N: Tensor
 
 
 @torch.no_grad()
@@ -142,6 +152,7 @@ def evaluate(
     network.eval()
     readout = Readout(network, task.ties)
     correct_T, tied_T = [0] * task.eval_time_steps, [0] * task.eval_time_steps
+    correct_BN: list[Tensor] = []
     for images_BCHW, labels_B, indices_B in part.batches(size_of_parts(EVALUATION_BATCH_SIZE, task.num_micro_batches)):
         if counter:
             counter.next_batch(len(labels_B))
@@ -160,16 +171,20 @@ def evaluate(
                 precision=task.precision,
                 num_micro_batches=task.num_micro_batches,
             )
+        right_B = torch.zeros_like(labels_B, dtype=torch.bool)
         for drive_TBK in pieces:
             steps = tally.add(drive_TBK)
             if counter and readout.neuron:
                 counter.outputs(readout.layer, steps.outputs_TBK)
-            _add_up(correct_T, t, steps.classes_TB == labels_B)
+            right_TB = steps.classes_TB == labels_B
+            _add_up(correct_T, t, right_TB)
             if steps.tied_TB is not None:
                 _add_up(tied_T, t, steps.tied_TB)
             t += len(drive_TBK)
+            right_B = right_TB[-1]
+        correct_BN.append(right_B)
     accuracy_at_t, ties_at_t = ([number / len(part) for number in numbers] for numbers in (correct_T, tied_T))
-    return Evaluation(accuracy_at_t, ties_at_t if readout.neuron else None)
+    return Evaluation(accuracy_at_t, ties_at_t if readout.neuron else None, torch.cat(correct_BN))
 
 
 def _add_up(numbers_T: list[int], start: int, which_TB: Tensor) -> None:

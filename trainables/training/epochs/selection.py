@@ -8,10 +8,11 @@ from torch import Tensor
 
 from trainables.networks.network import Network
 from trainables.training.epoch_report import EpochReport
-from trainables.training.epochs.judging import TEST_ACCURACY, Judge, Judgement
+from trainables.training.epochs.judging import NOTHING_JUDGED, TEST_ACCURACY, Judge, Judgement
 from trainables.training.recipe_parts.length_fields import Selection
 
 SELECTED = "selected"
+SELECTED_CORRECT = "selected_correct"
 FACT = "selection"
 """The name of the fact that says how an epoch was selected, where it is not the last one."""
 ON_TEST = "selected on the test images: optimistic"
@@ -32,6 +33,7 @@ class SelectedEpoch:
     def __init__(self, selection: Selection, first: int, state: Mapping[str, Any]) -> None:
         self._selection, self._first = selection, first
         self._weights: dict[str, Tensor] | None = state.get(SELECTED)
+        self._correct: dict[str, str] = state.get(SELECTED_CORRECT, {})
 
     @property
     def run_facts(self) -> dict[str, str]:
@@ -44,10 +46,11 @@ class SelectedEpoch:
         """Whether an epoch has to be judged on the test images."""
         return self._selection == "best_on_test" and epoch >= self._first
 
-    def consider(self, reports: Sequence[EpochReport], weights: Mapping[str, Tensor]) -> None:
-        """Copy the weights of the newest epoch if it is the best so far."""
+    def consider(self, reports: Sequence[EpochReport], weights: Mapping[str, Tensor], correct: Mapping[str, str]) -> None:
+        """Copy the weights of the newest epoch if it is the best so far, and keep which images it judged right."""
         if self._selection != "last" and self.of(reports) is reports[-1]:
             self._weights = {name: tensor.detach().clone() for name, tensor in weights.items()}
+            self._correct = dict(correct)
 
     def of(self, reports: Sequence[EpochReport]) -> EpochReport:
         """The report of the selected epoch; the first of those that are equally accurate."""
@@ -61,7 +64,7 @@ class SelectedEpoch:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of it; a selection itself follows from the reports."""
-        return {} if self._weights is None else {SELECTED: self._weights}
+        return {} if self._weights is None else {SELECTED: self._weights, SELECTED_CORRECT: self._correct}
 
     def result(self, reports: Sequence[EpochReport], network: Network, judge: Judge) -> EpochReport:
         """The last report with the numbers of the selected epoch, but for those that tell of the machine, and with those of the
@@ -83,14 +86,15 @@ class SelectedEpoch:
         if self._selection == "best_on_test":
             best = self._best(reports, "best_on_validation")
             others["selection/best_on_validation_test_accuracy"] = best.metrics[TEST_ACCURACY]
-        numbers = Judgement(selected.metrics, selected.curves)
+        numbers = Judgement(selected.metrics, selected.curves, self._correct)
         if selected is not last:
             assert self._weights is not None
             network.load_state_dict(self._weights)
-            numbers |= judge.on_test() if TEST_ACCURACY not in selected.metrics else Judgement({}, {})
+            numbers |= judge.on_test() if TEST_ACCURACY not in selected.metrics else NOTHING_JUDGED
         of_epoch = {name: value for name, value in numbers.metrics.items() if not name.startswith(OF_THE_MACHINE)}
         of_machine = {name: value for name, value in last.metrics.items() if name.startswith(OF_THE_MACHINE)}
-        return dataclasses.replace(last, metrics=of_epoch | of_machine | others, curves=numbers.curves)
+        metrics = of_epoch | of_machine | others
+        return dataclasses.replace(last, metrics=metrics, curves=numbers.curves, correct=numbers.correct)
 
 
 def num_looks_at_test(selection: Selection, epochs: int) -> int:

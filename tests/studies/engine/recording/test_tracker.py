@@ -18,9 +18,10 @@ from studies.engine.definition.study import Study
 from studies.engine.errors import StudyError
 from studies.engine.ledger.ledger import ReplicateEnd
 from studies.engine.recording.mlflow_store import connect
+from studies.engine.recording.replicate_runs import final_tags
 from studies.engine.recording.study_record import study_record
 from studies.engine.recording.tracker import Tracker
-from studies.run_record import StudyRecord
+from studies.run_record import CORRECT, Role, StudyRecord
 from tests.new_stores import store_of
 from tests.studies.servers import free_port, mlflow_server
 from tests.studies.simulated_driver import surface_study
@@ -37,6 +38,7 @@ def report_of(epoch: int, *, final: bool = False, loss: float = 0.5) -> dict[str
         "num_epochs": 3,
         "facts": {},
         "tables": {"layers": [{"layer": "layer1", "error": 0.5}, {"layer": "layer2", "error": 0.25}]} if final else {},
+        "correct": {"test": "359 digest " + 2000 * "bits"} if final else {},
     }
 
 
@@ -67,6 +69,21 @@ def test_a_server_that_dies_loses_nothing(tiny_study: Path, tmp_path: Path) -> N
             assert run.status == "FINISHED"
             assert [point.step for point in client.get_metric_history(run.run_id, "val/accuracy")] == [1, 2, 3]
             assert run.accuracy_at_t == (0.1, 0.2, 0.3)
+            assert run.correct == report_of(3, final=True)["correct"]
+            assert not run.facts
+
+
+def test_images_are_recorded_of_what_is_compared(tiny_study: Path) -> None:
+    """A trial of a tuning or a search, of which there may be thousands, keeps no bits of images."""
+    replicate, *_ = load_study(str(tiny_study)).replicates
+    roles: tuple[Role, ...] = ("cell", "finalist", "search", "tuning")
+    tags = {role: final_tags(replace(replicate, role=role), report_of(3, final=True), None) for role in roles}
+    assert {role: sum(tag.key.startswith(CORRECT) for tag in found) for role, found in tags.items()} == {
+        "cell": 2,
+        "finalist": 2,
+        "search": 0,
+        "tuning": 0,
+    }
 
 
 def test_a_second_tracker_takes_up_the_runs(tiny_study: Path) -> None:

@@ -15,6 +15,7 @@ from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.configs import identity_of
 from trainables.training.epoch_report import EpochReport
 from trainables.training.epochs import judging
+from trainables.training.epochs.correct_images import packed
 from trainables.training.epochs.judging import Evaluation
 from trainables.training.epochs.selection import FACT, ON_TEST
 
@@ -24,10 +25,17 @@ ON_TEST_IMAGES = [0.5, 0.8, 0.75, 0.8, 0.625]
 that are equal."""
 
 Looks = list[tuple[str, int]]
+Bits = dict[tuple[str, int], str]
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+def bits() -> Bits:
+    """Which images each of these evaluations is said to have judged right."""
+    return {}
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch, bits: Bits) -> Looks:
     """The evaluations that were made: which images, after how many epochs; accuracies are those above, by the weights."""
     made: Looks = []
     epochs: list[Tensor] = []
@@ -42,7 +50,9 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
             epochs.append(weights.clone())
         epoch = known[0] if known else len(epochs) - 1
         made.append((purpose, epoch + 1))
-        return Evaluation([(ON_VALIDATION if purpose == "validation" else ON_TEST_IMAGES)[epoch]], None)
+        correct_N = torch.arange(len(part)) % (epoch + 2) > 0  # others in every epoch
+        bits[purpose, epoch + 1] = packed(correct_N, part.indices)
+        return Evaluation([(ON_VALIDATION if purpose == "validation" else ON_TEST_IMAGES)[epoch]], None, correct_N)
 
     monkeypatch.setattr(judging, "evaluate", evaluate)
     return made
@@ -70,9 +80,11 @@ def weights_after(config: ann.Config, folder: Path, epoch: int) -> dict[str, Ten
 @pytest.mark.parametrize(("selection", "best"), [("best_on_validation", 3), ("best_on_test", 2)])
 @pytest.mark.parametrize("stops", [(), (1,), (2, 4), (3,), (1, 2, 3, 4)])
 def test_the_selected_epoch_is_the_result(
-    looks: Looks, tiny_npz: Path, tmp_path: Path, selection: str, best: int, stops: tuple[int, ...]
+    looks: Looks, bits: Bits, tiny_npz: Path, tmp_path: Path, selection: str, best: int, stops: tuple[int, ...]
 ) -> None:
-    """Numbers and weights of the result are those of the best epoch, the first of equals, also where training was interrupted."""
+    """Numbers, weights and the images judged right are those of the best epoch, the first of equals, also where training was
+    interrupted.
+    """
     config = config_of(tiny_npz, selection=selection)
     for stop in stops:
         list(itertools.islice(train(config, tmp_path / "run"), stop))
@@ -87,6 +99,9 @@ def test_the_selected_epoch_is_the_result(
     assert last.metrics["selection/last_val_accuracy"] == ON_VALIDATION[-1]
     assert last.metrics["selection/last_test_accuracy"] == ON_TEST_IMAGES[-1]
     assert last.curves == {**reports[best - 1].curves, "test/accuracy_at_t": [ON_TEST_IMAGES[best - 1]]}
+    assert last.correct == {part: bits[part, best] for part in ("validation", "test")}
+    assert bits["validation", best] != bits["validation", 5]
+    assert not any(report.correct for report in reports[:-1])
     kept = CheckpointFolder(tmp_path / "run").weights()
     expected = weights_after(config_of(tiny_npz), tmp_path / "other", best)
     assert kept.keys() == expected.keys()
