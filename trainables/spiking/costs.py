@@ -3,7 +3,8 @@
 Synaptic operations are counted from the real connectivity: the zeros of a convolution's padding are no operations, nor are
 weights that are zero. An operation is an accumulate (AC) where all inputs of the layer are in {-1, 0, 1}, else a
 multiply-accumulate (MAC), as in a first layer that sees an image or behind an average pool of spikes. A drive that is
-constant in time is computed once, at the first step.
+constant in time is computed once, at the first step; what is called ``ops_input_each_step`` counts it at every step, as
+NeuroBench does where it runs a network step by step.
 """
 
 from collections.abc import Sequence
@@ -108,8 +109,9 @@ class OperationCounter:
         """Per image. By layer and overall: ``sparsity/…`` (zeros / elements), ``dead_neurons/…`` (fraction never active).
         Overall: ``spike_rate/overall`` (spikes per neuron per time step, 1 - sparsity), ``spikes_per_neuron/overall`` (that,
         times T). By layer: ``effective_acs/…``, ``effective_macs/…``. In all: ``ops/effective_acs``, ``ops/effective_macs``,
-        ``ops/dense_operations``, ``ops/ac_mac_ratio`` (ACs over the MACs of one dense pass, as Sengupta et al. count an analogue
-        network's), ``ops/energy_pj``.
+        ``ops/dense_operations``, ``ops/energy_pj``; ``ops/operations_per_dense_mac``, ACs and MACs over the MACs of one dense
+        pass, and ``ops/ac_mac_ratio``, the ACs alone over these, as Sengupta et al. count networks that have no MACs. The same
+        operations and energy as ``ops_input_each_step/…``, with a drive that is constant in time counted at every step.
         """
         metrics: dict[str, float] = {}
         nonzero = neurons = never_active = 0.0
@@ -138,13 +140,15 @@ class OperationCounter:
                 "ops/effective_macs": macs,
                 "ops/dense_operations": dense,
                 "ops/ac_mac_ratio": acs / dense_per_step,
-                "ops/energy_pj": acs * ENERGY_PJ_PER_AC + macs * ENERGY_PJ_PER_MAC,
+                "ops/operations_per_dense_mac": (acs + macs) / dense_per_step,
+                "ops/energy_pj": _energy_pj(acs, macs),
             }
+            metrics |= {f"ops_input_each_step/{name}": value for name, value in self._with_input_at_each_step().items()}
         return metrics
 
     def curves(self) -> dict[str, list[float]]:
         """Up to every time step, per image: ``spikes_per_neuron_at_t``, ``sparsity_at_t``, ``effective_acs_at_t``,
-        ``effective_macs_at_t``, ``ac_mac_ratio_at_t``, ``energy_pj_at_t``.
+        ``effective_macs_at_t``, ``ac_mac_ratio_at_t``, ``operations_per_dense_mac_at_t``, ``energy_pj_at_t``.
         """
         time_steps = self._time_steps()
         neurons = sum(activity.neurons for activity in self._activity.values())
@@ -159,10 +163,20 @@ class OperationCounter:
             "effective_acs_at_t": acs_T,
             "effective_macs_at_t": macs_T,
             "ac_mac_ratio_at_t": [acs / dense_per_step for acs in acs_T],
-            "energy_pj_at_t": [
-                acs * ENERGY_PJ_PER_AC + macs * ENERGY_PJ_PER_MAC for acs, macs in zip(acs_T, macs_T, strict=True)
-            ],
+            "operations_per_dense_mac_at_t": [(acs + macs) / dense_per_step for acs, macs in zip(acs_T, macs_T, strict=True)],
+            "energy_pj_at_t": [_energy_pj(acs, macs) for acs, macs in zip(acs_T, macs_T, strict=True)],
         }
+
+    def _with_input_at_each_step(self) -> dict[str, float]:
+        """Operations and energy if no drive were kept from one step to the next."""
+        time_steps = max(len(synapses.operations_T) for synapses in self._synapses.values())
+        counts = [(s, time_steps if len(s.operations_T) == 1 else 1) for s in self._synapses.values()]
+        acs, macs = (
+            self._per_image(sum(number * sum(s.operations_T) for s, number in counts if s.binary == binary))
+            for binary in (True, False)
+        )
+        dense = sum(number * len(s.operations_T) * s.dense_per_step for s, number in counts)
+        return {"effective_acs": acs, "effective_macs": macs, "dense_operations": dense, "energy_pj": _energy_pj(acs, macs)}
 
     def _operations_at_t(self, time_steps: int, *, binary: bool) -> list[float]:
         operations = [synapses.operations_T for synapses in self._synapses.values() if synapses.binary == binary]
@@ -179,6 +193,10 @@ class OperationCounter:
 
     def _time_steps(self) -> int:
         return max(len(activity.nonzero_T) for activity in self._activity.values())
+
+
+def _energy_pj(acs: float, macs: float) -> float:
+    return acs * ENERGY_PJ_PER_AC + macs * ENERGY_PJ_PER_MAC
 
 
 def footprint_bytes(network: nn.Module) -> int:

@@ -61,6 +61,9 @@ def test_counts_by_hand() -> None:
     assert metrics["ops/effective_macs"] == 0
     assert metrics["ops/dense_operations"] == 3 * (DENSE_CONV + DENSE_LINEAR)
     assert metrics["ops/ac_mac_ratio"] == metrics["ops/effective_acs"] / (DENSE_CONV + DENSE_LINEAR)
+    assert metrics["ops/operations_per_dense_mac"] == metrics["ops/ac_mac_ratio"]
+    for name in ("effective_acs", "effective_macs", "dense_operations", "energy_pj"):  # the input changes from step to step
+        assert metrics[f"ops_input_each_step/{name}"] == pytest.approx(metrics[f"ops/{name}"])
     assert metrics["ops/energy_pj"] == pytest.approx(0.9 * metrics["ops/effective_acs"])
     assert metrics["spikes_per_neuron/overall"] == spikes / 18
     assert metrics["spike_rate/overall"] == pytest.approx(spikes / 18 / 3)
@@ -82,7 +85,9 @@ def test_dead_neurons_by_hand() -> None:
 
 
 def test_a_constant_image_is_multiplied_once() -> None:
-    """The operations of an image that is not binary are MACs, done at the first step; those of its spikes are ACs."""
+    """The operations of an image that is not binary are MACs, done at the first step; those of its spikes are ACs. Beside them is
+    what they would be if the image were multiplied at each of four steps.
+    """
     counter = counted(two_layers(), corner_and_centre()[None] / 2, 4)
     metrics, curves = counter.metrics(), counter.curves()
     assert metrics["effective_macs/layer1"] == metrics["ops/effective_macs"] == 4 + 9
@@ -91,10 +96,17 @@ def test_a_constant_image_is_multiplied_once() -> None:
     assert curves["effective_macs_at_t"] == [13] * 4
     assert curves["effective_acs_at_t"] == [0, 39, 39, 78]
     assert metrics["ops/energy_pj"] == pytest.approx(13 * 4.6 + 78 * 0.9)
+    assert metrics["ops/operations_per_dense_mac"] == (13 + 78) / (DENSE_CONV + DENSE_LINEAR)
+    assert metrics["ops_input_each_step/effective_macs"] == 4 * 13
+    assert metrics["ops_input_each_step/effective_acs"] == 78
+    assert metrics["ops_input_each_step/dense_operations"] == 4 * (DENSE_CONV + DENSE_LINEAR)
+    assert metrics["ops_input_each_step/energy_pj"] == pytest.approx(4 * 13 * 4.6 + 78 * 0.9)
 
 
 def test_averaged_spikes_are_multiplied() -> None:
-    """Behind an average pool spikes are no longer binary, so the next layer's operations are MACs; behind a max pool, ACs."""
+    """Behind an average pool spikes are no longer binary, so the next layer's operations are MACs; behind a max pool, ACs. The
+    number of operations over a dense pass counts both.
+    """
     images_TBCHW = (torch.rand(3, 4, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.4).float()
     for pool, kind, other in ((nn.AvgPool2d(2), "macs", "acs"), (nn.MaxPool2d(2), "acs", "macs")):
         network = Network(nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), nn.ReLU(), pool, nn.Flatten(), nn.Linear(8, 3)))
@@ -104,6 +116,10 @@ def test_averaged_spikes_are_multiplied() -> None:
         replace_activations(network, lambda *_: SpikingNeuron(NeuronModel()))
         metrics = counted(network, images_TBCHW, 3).metrics()
         assert metrics[f"effective_{kind}/output"] > 0 == metrics[f"effective_{other}/output"]
+        whole = metrics["ops/effective_acs"] + metrics["ops/effective_macs"]
+        dense = metrics["ops/dense_operations"] / 3
+        assert metrics["ops/operations_per_dense_mac"] == pytest.approx(whole / dense)
+        assert (metrics["ops/ac_mac_ratio"] < metrics["ops/operations_per_dense_mac"]) == (kind == "macs")
 
 
 def test_a_zero_weight_is_no_operation() -> None:
@@ -157,7 +173,8 @@ def test_curves_are_cumulative(encoding: str) -> None:
     """Every curve ends at its total, what is counted never falls, and the curve up to t is that of a simulation of t steps."""
     counter = simulated(small_bitnet(), encoding, 6)
     metrics, curves = counter.metrics(), counter.curves()
-    totals = {f"{name}_at_t": f"ops/{name}" for name in ("effective_acs", "effective_macs", "ac_mac_ratio", "energy_pj")}
+    of_ops = ("effective_acs", "effective_macs", "ac_mac_ratio", "operations_per_dense_mac", "energy_pj")
+    totals = {f"{name}_at_t": f"ops/{name}" for name in of_ops}
     totals |= {f"{name}_at_t": f"{name}/overall" for name in ("spikes_per_neuron", "sparsity")}
     assert curves.keys() == totals.keys()
     shorter = simulated(small_bitnet(), encoding, 4).curves()
@@ -220,3 +237,15 @@ def test_neurobench_agrees(encoding: str) -> None:
     assert ours["ops/dense_operations"] == theirs["Dense"]
     assert ours["sparsity/overall"] == pytest.approx(theirs["sparsity"])
     assert footprint_bytes(network) == theirs["footprint"]
+
+
+def test_neurobench_agrees_step_by_step() -> None:
+    """An image shown at each of six steps costs NeuroBench six times what we count once; under its own name is its
+    number.
+    """
+    network, images_1BCHW = small_bitnet(), encoded("constant")(0, 6)
+    ours, theirs = counted(network, images_1BCHW, 6).metrics(), neurobench(network, images_1BCHW.expand(6, -1, -1, -1, -1))
+    assert ours["ops_input_each_step/effective_acs"] == pytest.approx(theirs["Effective_ACs"])
+    assert ours["ops_input_each_step/effective_macs"] == pytest.approx(theirs["Effective_MACs"])
+    assert ours["ops_input_each_step/dense_operations"] == theirs["Dense"]
+    assert ours["ops/effective_macs"] < theirs["Effective_MACs"]
