@@ -39,7 +39,7 @@ KEYS: Mapping[str, Sequence[str]] = {
     "The question": ("question", "name"),
     "What is trained": ("trainable", "preset", "config"),
     "What varies": ("baseline", "factors", "search_space", "constraints", "labels"),
-    "How it is tried": ("design", "tuning", "seeds", "seed_sd"),
+    "How it is tried": ("design", "tuning", "primary_outcome", "seeds", "seed_sd"),
     "What it may use": ("resources", "budget", "deadline_s"),
     "Where it is kept": ("storage", "ledger", "tracking_uri", "experiment", "log_models", "log_system_metrics"),
 }

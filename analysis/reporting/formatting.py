@@ -12,6 +12,8 @@ from analysis.words import counted
 from studies.run_record import Level, StudyRecord, level_in_words, levels_in_words
 
 NONE = "–"
+VERDICTS = {"small": "no large effect", "equal": "equal in every seed"}
+"""Verdicts whose name is not what a table says."""
 MOST_DECIMALS = 6
 SMALLEST_PLAIN, LARGEST_PLAIN = 1e-4, 1e9
 """Numbers outside of these are written with a power of ten."""
@@ -120,6 +122,16 @@ def cell_in_words(study: StudyRecord, levels: Mapping[str, Level]) -> str:
     """The levels in which a cell differs from the baseline, or ``baseline``."""
     others = {name: level for name, level in levels.items() if study.baseline.get(name, ...) != level}
     return levels_in_words(others) or "baseline"
+
+
+def factor_in_cell(factor: str, in_cell: Mapping[str, Level]) -> str:
+    """A factor, and the cell in which its levels are compared where that is not the baseline."""
+    return f"{factor}, in the cell {levels_in_words(in_cell)}" if in_cell else factor
+
+
+def verdict_in_words(verdict: str) -> str:
+    """A verdict on a level as tables have it."""
+    return VERDICTS.get(verdict, verdict)
 
 
 def seeds(num_finished: int, num_planned: int) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from analysis.reporting.document_model import Document, Table, filled
 from analysis.reporting.figures.all_figures import all_figures
 from analysis.reporting.topics.choices import labelled, selection_tables, tuned_tables
+from analysis.reporting.topics.claims.families import EXPLORATORY
+from analysis.reporting.topics.claims.other_images import other_images_tables
 from analysis.reporting.topics.effects import effect_tables, effect_verdicts
 from analysis.reporting.topics.interactions import interaction_tables, interaction_verdicts
 from analysis.reporting.topics.method import counts_in_words, design_list, method_list, recipe_table, unfinished_list
@@ -19,6 +21,7 @@ from analysis.statistics.summary import Summary
 
 TABLES: tuple[Callable[[Summary], list[Table]], ...] = (
     effect_tables,
+    other_images_tables,
     interaction_tables,
     stability_tables,
     ranking_tables,
@@ -64,6 +67,16 @@ def tables(summary: Summary) -> list[Table]:
 
 
 def verdicts(summary: Summary) -> list[str]:
-    """The answer in sentences: of effects one per factor and outcome, of rankings what was tried and what is best."""
-    effects = [*effect_verdicts(summary), *interaction_verdicts(summary), *stability_verdicts(summary)]
-    return [*effects, *ranking_verdicts(summary), *search_verdicts(summary)]
+    """The answer in sentences: of effects one per factor and outcome, of rankings what was tried and what is best.
+
+    Confirmatory ones come first; a sentence parts them from the exploratory ones.
+    """
+    confirmatory = list(effect_verdicts(summary, are_confirmatory=True))
+    exploratory = [
+        *effect_verdicts(summary, are_confirmatory=False),
+        *interaction_verdicts(summary),
+        *stability_verdicts(summary),
+        *ranking_verdicts(summary),
+        *search_verdicts(summary),
+    ]
+    return [*confirmatory, *([EXPLORATORY] if confirmatory and exploratory else []), *exploratory]

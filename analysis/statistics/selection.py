@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from analysis.statistics.data.cells import estimate, finite_values, group_by_levels
 from analysis.statistics.data.estimates import SHARES, Estimate
 from studies.run_record import (
+    COMPARED_ROLES,
     PARENT_EPOCHS,
     PARENT_TIME_BUDGET,
-    COMPARED_ROLES,
     SELECTED_ON_TEST,
     SELECTION,
     TEST_ACCURACY,

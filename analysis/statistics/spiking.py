@@ -10,13 +10,23 @@ from analysis.statistics.data.estimates import COUNTS, SHARES, Estimate, mean_in
 from analysis.statistics.data.level_cells import AROUND_A_BASELINE, level_cells
 from analysis.statistics.data.outcomes import SPIKES
 from analysis.statistics.search.pareto import pareto_front
-from studies.run_record import ACCURACY, SPARSITY, Level, Role, RunRecord, StudyRecord
+from studies.run_record import ACCURACY, COMPARED_ROLES, SPARSITY, Level, Role, RunRecord, StudyRecord, levels_in_words
 
 ONE_POINT = 0.01
 STEPS_TO_WITHIN = "val/steps_to_within_one_point"
 ACS, MACS, ENERGY_PJ = "ops/effective_acs", "ops/effective_macs", "ops/energy_pj"
+PER_DENSE_MAC = "ops/operations_per_dense_mac"
+"""All operations over the multiply-accumulates of one pass of the same network without spikes."""
 AC_MAC_RATIO = "ops/ac_mac_ratio"
+"""The accumulates alone over these, which is what earlier versions recorded."""
+ACS_EACH_STEP, MACS_EACH_STEP = "ops_input_each_step/effective_acs", "ops_input_each_step/effective_macs"
+ENERGY_EACH_STEP_PJ = "ops_input_each_step/energy_pj"
+"""As above, with an input that is constant in time counted at every step and not once."""
+TIES = "val/ties"
+MANY_TIES = 0.01
 SPARSITY_OF = "sparsity/"
+LOWEST_CLASS = "lowest_class"
+"""The value of the config field ``ties`` with which the first class wins; the other one looks at membrane potentials."""
 MOST_CONFIGURATIONS = 10
 """Of a random design or a search these best ones are shown."""
 
@@ -32,10 +42,14 @@ class SpikingRow:
     levels: Mapping[str, Level]
     is_baseline: bool
     steps_to_within: Estimate | None
-    ac_mac_ratio: Estimate | None
+    operations_per_dense_mac: Estimate | None
     spikes_per_neuron: Estimate | None
     operations: Estimate | None
     energy_pj: Estimate | None
+    operations_each_step: Estimate | None
+    energy_each_step_pj: Estimate | None
+    ties: Estimate | None
+    """The share of validation images whose largest spike count several classes have."""
     sparsity: Mapping[str, Estimate]
     """By layer, those that at least one seed has."""
 
@@ -106,8 +120,8 @@ def _cost_point(cell: Cell) -> CostPoint | None:
     return CostPoint(cell[0].levels, estimates[0], estimates[1], estimates[2])
 
 
-def _operations(cells: Sequence[Cell]) -> dict[int, float]:
-    acs, macs = block_means(cells, ACS), block_means(cells, MACS)
+def _operations(cells: Sequence[Cell], names: tuple[str, str] = (ACS, MACS)) -> dict[int, float]:
+    acs, macs = (block_means(cells, name) for name in names)
     return {seed: acs[seed] + macs[seed] for seed in acs.keys() & macs.keys()}
 
 
@@ -145,12 +159,37 @@ def _row(
         levels,
         is_baseline,
         steps_to_within=estimate(_block_steps(cells)),
-        ac_mac_ratio=estimate(block_means(cells, AC_MAC_RATIO), COUNTS),
+        operations_per_dense_mac=estimate(block_means([list(map(_with_ratio, cell)) for cell in cells], PER_DENSE_MAC), COUNTS),
         spikes_per_neuron=estimate(block_means(cells, SPIKES), COUNTS),
         operations=estimate(_operations(cells), COUNTS),
         energy_pj=estimate(block_means(cells, ENERGY_PJ), COUNTS),
+        operations_each_step=estimate(_operations(cells, (ACS_EACH_STEP, MACS_EACH_STEP)), COUNTS),
+        energy_each_step_pj=estimate(block_means(cells, ENERGY_EACH_STEP_PJ), COUNTS),
+        ties=estimate(block_means(cells, TIES), SHARES),
         sparsity={layer: found for layer, found in by_layer.items() if found},
     )
+
+
+def _with_ratio(run: RunRecord) -> RunRecord:
+    """A replicate of an earlier version with all its operations over those of a dense pass, which follow from what it has."""
+    acs, macs, ratio = (run.metrics.get(name, 0.0) for name in (ACS, MACS, AC_MAC_RATIO))
+    if PER_DENSE_MAC in run.metrics or not acs * ratio > 0:
+        return run
+    return replace(run, metrics={**run.metrics, PER_DENSE_MAC: (acs + macs) * ratio / acs})
+
+
+def tie_warnings(runs: Sequence[RunRecord]) -> list[str]:
+    """A sentence where many images have no class with the most spikes, and the order of the classes decides."""
+    compared = [run for run in runs if run.role in COMPARED_ROLES and run.status == "FINISHED"]
+    by_order = [run for run in compared if run.config.get("ties") == LOWEST_CLASS and run.metrics.get(TIES, 0.0) >= MANY_TIES]
+    if not by_order:
+        return []
+    worst, share = max(((run, run.metrics[TIES]) for run in by_order), key=lambda pair: pair[1])
+    return [
+        f"Up to {100 * share:.0f} % of validation images ({levels_in_words(worst.levels)}) have several classes with the most "
+        f"spikes, at least {100 * MANY_TIES:g} % in {len(by_order)} of {len(compared)} replicates. The first of these classes is "
+        f"the answer (ties: {LOWEST_CLASS}), so that accuracies depend on the order of the classes."
+    ]
 
 
 def _block_steps(cells: Sequence[Cell]) -> dict[int, float]:

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from analysis.statistics.data.estimates import Estimate
+from analysis.statistics.data.image_correctness import PARTS, differences_over_images, image_warnings
 from analysis.statistics.data.level_cells import level_cells
-from analysis.statistics.data.outcomes import Outcome, compared_outcomes, objectives_of
+from analysis.statistics.data.outcomes import TEST_OUTCOME, Outcome, compared_outcomes, objectives_of
 from analysis.statistics.effects.interactions import VarianceTable, variance_table
 from analysis.statistics.effects.level_effects import LevelEffect, level_effects
 from analysis.statistics.effects.rank_stability import RankStability, rank_stability
@@ -12,7 +14,7 @@ from analysis.statistics.search.exploration import Exploration, explore
 from analysis.statistics.search.rankings import Ranking, rankings
 from analysis.statistics.search.tuning import TunedCell, tuned_cells
 from analysis.statistics.selection import selection_warnings
-from analysis.statistics.spiking import Spiking, spiking_of
+from analysis.statistics.spiking import Spiking, spiking_of, tie_warnings
 from analysis.statistics.warnings import data_warnings, design_warnings
 from studies.run_record import PRUNED, RunRecord, StudyRecord
 
@@ -36,10 +38,15 @@ class Summary:
     """Of factorial designs, the outcomes that vary."""
     stability: RankStability | None = None
     exploration: Exploration | None = None
+    on_test: Sequence[LevelEffect] = ()
+    """The effects on test accuracy, in the order of ``effects``; none where no replicate has it."""
+    over_images: Mapping[str, Sequence[Estimate | None]] = field(default_factory=dict)
+    """By accuracy, in the order of ``effects``: the differences with intervals over seeds and images, where they are known (see
+    ``differences_over_images``)."""
 
     @property
     def primary(self) -> Outcome:
-        """The first of the study's objectives."""
+        """The first of the study's objectives: its contrasts are the confirmatory claims, all else is exploratory."""
         return objectives_of(self.study)[0]
 
     @property
@@ -63,6 +70,8 @@ def summarise(study: StudyRecord, runs: Sequence[RunRecord], record_warnings: Se
     """
     levels = level_cells(study, runs)
     effects = {outcome: level_effects(levels, outcome) for outcome in compared_outcomes(study, runs)} if levels else {}
+    on_test = level_effects(levels, TEST_OUTCOME) if levels else []
+    over_images = {metric: differences_over_images(levels, metric) for metric in PARTS} if levels else {}
     ranked, tuned = rankings(study, runs), tuned_cells(runs)
     primary = effects[objectives_of(study)[0]] if levels else []
     tables = {outcome: table for outcome in effects if (table := variance_table(study, runs, outcome))}
@@ -70,6 +79,8 @@ def summarise(study: StudyRecord, runs: Sequence[RunRecord], record_warnings: Se
         *record_warnings,
         *design_warnings(study, runs, levels, primary, ranked, tuned),
         *selection_warnings(runs),
+        *tie_warnings(runs),
+        *image_warnings(runs),
         *data_warnings(study, runs),
     ]
     return Summary(
@@ -83,4 +94,6 @@ def summarise(study: StudyRecord, runs: Sequence[RunRecord], record_warnings: Se
         variances=tables,
         stability=rank_stability(study, runs),
         exploration=explore(study, runs),
+        on_test=on_test if any(effect.estimate for effect in on_test) else (),
+        over_images={metric: found for metric, found in over_images.items() if any(found)},
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from analysis.statistics.data.estimates import Estimate
-from analysis.statistics.data.outcomes import outcomes_of
+from analysis.statistics.data.outcomes import TEST_OUTCOME, outcomes_of
 from analysis.statistics.summary import Summary
 from studies.run_record import SELECTION, TEST_ACCURACY, Level, RunRecord, level_in_words
 
@@ -51,20 +51,23 @@ def configurations_csv(summary: Summary) -> str:
 
 
 def effects_rows(summary: Summary) -> Rows:
-    """A line for every outcome, factor and level; only the header for designs that compare no levels."""
+    """A line for every outcome, factor and level, and for test accuracy; only the header for designs that compare no levels."""
     header = "outcome factor level is_baseline num_planned num_finished mean low high".split()
     header += "difference difference_low difference_high p corrected_p verdict num_cells".split()
     header += "sd_of_differences effect_size is_adjusted scale interval_level num_collapsed".split()
+    header += "low_over_images high_over_images".split()
     rows: Rows = [header]
-    for outcome, effects in summary.effects.items():
-        for e in effects:
+    on_test = {TEST_OUTCOME: summary.on_test} if summary.on_test else {}
+    for outcome, effects in {**summary.effects, **on_test}.items():
+        over_images = summary.over_images.get(outcome.metric, [None] * len(effects))
+        for e, over in zip(effects, over_images, strict=True):
             c = e.contrast
             compared = [c.difference.mean, c.difference.low, c.difference.high, c.p, c.corrected_p] if c else [""] * 5
             sizes, tested = ([c.sd, c.effect_size], [c.scale, 1 - c.level]) if c else ([""] * 2, [""] * 2)
             level: list[Any] = [outcome.metric, e.factor, level_in_words(e.level), e.is_baseline, e.num_planned, e.num_finished]
-            rows.append(
-                [*level, *_bounds(e.estimate), *compared, e.verdict, e.num_cells, *sizes, e.is_adjusted, *tested, e.num_collapsed]
-            )
+            of_images = [over.low, over.high] if over else [""] * 2
+            others = [e.verdict, e.num_cells, *sizes, e.is_adjusted, *tested, e.num_collapsed, *of_images]
+            rows.append([*level, *_bounds(e.estimate), *compared, *others])
     return rows
 
 

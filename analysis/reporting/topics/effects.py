@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from analysis.reporting import formatting
 from analysis.reporting.document_model import Column, Row, Table, estimate_column, heading
+from analysis.reporting.topics.claims.families import family_in_words
+from analysis.reporting.topics.claims.other_images import on_other_images
 from analysis.statistics.data.effect_coding import Term
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.level_cells import FACTORIAL
@@ -18,8 +20,6 @@ from studies.run_record import level_in_words, levels_in_words
 
 DIGITS_OF_ROUNDING = 9
 """Beyond these only rounding is left, which must not be rounded up."""
-VERDICTS = {"small": "no large effect", "equal": "equal in every seed"}
-"""Verdicts whose name is not what a table says."""
 
 
 def verdict_class(verdict: str, outcome: Outcome) -> str:
@@ -47,7 +47,8 @@ def _caption(summary: Summary, outcome: Outcome, effects: Sequence[LevelEffect])
     table = summary.variances.get(outcome)
     aliases = {factor: aliases_of(table, factor) for factor in summary.study.factors}
     shared = [f"{factor} from {', '.join(' × '.join(term) for term in terms)}" for factor, terms in aliases.items() if terms]
-    return _what_is_compared(summary, effects) + (f" The fraction cannot separate {'; '.join(shared)}." if shared else "")
+    fraction = f" The fraction cannot separate {'; '.join(shared)}." if shared else ""
+    return f"{family_in_words(summary, outcome)} {_what_is_compared(summary, effects)}{fraction}"
 
 
 def _what_is_compared(summary: Summary, effects: Sequence[LevelEffect]) -> str:
@@ -121,7 +122,7 @@ def _cells(effect: LevelEffect, outcome: Outcome, *, is_factorial: bool) -> list
         formatting.value(outcome, effect.estimate),
         *([formatting.value(TEST_OUTCOME, effect.test_estimate)] if outcome.metric == ACCURACY_OUTCOME.metric else []),
         *compared,
-        VERDICTS.get(effect.verdict, effect.verdict),
+        formatting.verdict_in_words(effect.verdict),
     ]
 
 
@@ -131,23 +132,27 @@ def _effect_size(size: float) -> str:
 
 def factor_and_cell(effect: LevelEffect) -> str:
     """The factor of an effect, and the cell in which its levels are compared where that is not the baseline."""
-    return f"{effect.factor}, in the cell {levels_in_words(effect.in_cell)}" if effect.in_cell else effect.factor
+    return formatting.factor_in_cell(effect.factor, effect.in_cell)
 
 
-def effect_verdicts(summary: Summary) -> Iterator[str]:
+def effect_verdicts(summary: Summary, *, are_confirmatory: bool | None = None) -> Iterator[str]:
     """What is higher or lower and by how much, what has no large effect, what is undecided: a sentence a factor and outcome.
 
-    Sparsity has none where spikes were counted: its points say little about their number.
+    Sparsity has none where spikes were counted: its points say little about their number. ``are_confirmatory``: those of the
+    primary outcome alone, or of all others; all of them where it is None.
     """
+    asked = (True, False) if are_confirmatory is None else (are_confirmatory,)
+    outcomes = {outcome: found for outcome, found in summary.effects.items() if (outcome == summary.primary) in asked}
+    if SPIKES_OUTCOME in summary.effects and summary.primary != SPARSITY_OUTCOME:
+        outcomes.pop(SPARSITY_OUTCOME, None)
     for factor in summary.study.factors:
-        for outcome, effects in summary.effects.items():
-            if outcome.metric == SPARSITY_OUTCOME.metric and SPIKES_OUTCOME in summary.effects:
-                continue
+        for outcome, effects in outcomes.items():
             aliases = aliases_of(summary.variances.get(outcome), factor)
-            yield _verdict(outcome, [effect for effect in effects if effect.factor == factor], aliases)
+            others = on_other_images(summary, factor) if outcome.metric == ACCURACY_OUTCOME.metric else []
+            yield _verdict(outcome, [effect for effect in effects if effect.factor == factor], aliases, others)
 
 
-def _verdict(outcome: Outcome, effects: Sequence[LevelEffect], aliases: Sequence[Term]) -> str:
+def _verdict(outcome: Outcome, effects: Sequence[LevelEffect], aliases: Sequence[Term], others: Sequence[str]) -> str:
     parts = [
         *_decided(outcome, effects),
         *_small(outcome, effects),
@@ -156,6 +161,7 @@ def _verdict(outcome: Outcome, effects: Sequence[LevelEffect], aliases: Sequence
         *_without(effects, "no data", "no data at"),
         *_without(effects, "not in the design", "not in the design:"),
         *_collapsed(outcome, effects),
+        *others,
     ]
     baseline = [f"baseline {level_in_words(effect.level)}" for effect in effects if effect.is_baseline]
     where = [f"in the cell {levels_in_words(effects[0].in_cell)}"] if effects and effects[0].in_cell else []

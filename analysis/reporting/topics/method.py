@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from analysis.reporting import formatting
 from analysis.reporting.document_model import Column, ItemList, Row, Table
+from analysis.reporting.topics.claims.families import claims_in_words
 from analysis.statistics.data.cells import reference_cell
 from analysis.statistics.data.judged_images import ERRORS_FROM_CHANCE, POINTS_FROM_MEDIAN, SPREADS_FROM_MEDIAN
 from analysis.statistics.data.level_cells import AROUND_A_BASELINE, FACTORIAL
@@ -52,7 +53,7 @@ def method_list(summary: Summary) -> ItemList:
     study = summary.study
     ranges = [f"Ranges: {_ranges(study.ranges)}."] if study.ranges else []
     lines = [_design(summary), *ranges, *_references(study), *_selection(summary), *_tuning(study), *_intervals(summary)]
-    lines += [*_effects(summary), *_variances(summary), *_stability(summary), *_search(summary)]
+    lines += [*claims_in_words(summary), *_effects(summary), *_variances(summary), *_stability(summary), *_search(summary)]
     lines += _provenance(study, [run for run in summary.runs if run.config])
     return ItemList("Method", lines, is_detail=True)
 

@@ -23,7 +23,7 @@ PARTS: Mapping[str, str] = {ACCURACY: "validation", TEST_ACCURACY: "test"}
 
 
 @dataclass(frozen=True)
-class JudgedImages:
+class RightImages:
     """The images that a replicate was judged on.
 
     Attributes:
@@ -35,7 +35,7 @@ class JudgedImages:
     correct_N: npt.NDArray[np.bool_]
 
 
-def judged_images(run: RunRecord, metric: str) -> JudgedImages | None:
+def right_images(run: RunRecord, metric: str) -> RightImages | None:
     """The images behind an accuracy of a finished replicate; None where they are not recorded, or do not give that accuracy.
 
     The text is that of ``trainables.training.epochs.correct_images``: a number, a digest, bits in Base64.
@@ -52,14 +52,14 @@ def judged_images(run: RunRecord, metric: str) -> JudgedImages | None:
         return None
     correct_N = np.unpackbits(np.frombuffer(stored, dtype=np.uint8), count=num_images).astype(np.bool_)
     is_that = abs(correct_N.mean() - run.metrics.get(metric, math.nan)) * num_images < 0.5
-    return JudgedImages((run.data_digest, digest), correct_N) if is_that else None
+    return RightImages((run.data_digest, digest), correct_N) if is_that else None
 
 
 def image_warnings(runs: Sequence[RunRecord]) -> list[str]:
     """A sentence where texts of images of compared replicates cannot be read, or do not give the accuracy they belong to."""
     compared = [run for run in runs if run.role in COMPARED_ROLES and run.status == "FINISHED"]
     unreadable = [
-        run for run in compared if any(part in run.correct and not judged_images(run, metric) for metric, part in PARTS.items())
+        run for run in compared if any(part in run.correct and not right_images(run, metric) for metric, part in PARTS.items())
     ]
     if not unreadable:
         return []
@@ -146,7 +146,7 @@ class _Shares:
 
 
 def _shares(cells: Sequence[Cell], metric: str) -> _Shares | None:
-    judged = [{run.seed: found for run in cell if (found := judged_images(run, metric))} for cell in cells]
+    judged = [{run.seed: found for run in cell if (found := right_images(run, metric))} for cell in cells]
     sets = {found.image_set for cell in judged for found in cell.values()}
     if len(sets) != 1 or any(of.keys() != finite_values(cell, metric).keys() for of, cell in zip(judged, cells, strict=True)):
         return None

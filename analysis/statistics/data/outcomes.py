@@ -17,7 +17,7 @@ NAMES = {
 ACCURACIES = (ACCURACY, TEST_ACCURACY)
 FRACTIONS = (*ACCURACIES, "sparsity/")
 """Metrics that begin so are fractions, shown in percent; their differences in points."""
-COSTS = ("spikes_per_neuron/", "ops/effective_", "ops/dense_operations", "ops/energy_pj", "cost/")
+COSTS = ("spikes_per_neuron/", "ops/", "ops_input_each_step/", "cost/")
 """Metrics that begin so are counts and costs, which are compared as ratios."""
 
 

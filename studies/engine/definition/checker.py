@@ -15,7 +15,14 @@ from studies.engine.definition.design_cells import COMPARING, DesignReader
 from studies.engine.definition.factor_entries import FactorReader, read_space
 from studies.engine.definition.file_model import AdaptiveSearch, FactorEntry, StudyFile
 from studies.engine.definition.locations import Stores, stores_of
-from studies.engine.definition.search_plans import METRICS, SearchPlan, TuningPlan, search_plan, tuning_plan
+from studies.engine.definition.search_plans import (
+    METRICS,
+    SearchPlan,
+    TuningPlan,
+    check_primary_outcome,
+    search_plan,
+    tuning_plan,
+)
 from studies.engine.definition.study import Study, as_text
 from studies.engine.errors import ProblemCollector, StudyError, closest, nearest
 from studies.label_texts import LabelError, level_key, printed
@@ -373,6 +380,8 @@ class Checker:
 
     def _plans(self, seeds: tuple[int, ...] | None, tuned: Space | None) -> tuple[SearchPlan | None, TuningPlan | None]:
         design, tuning = self._content.design, self._content.tuning
+        if not self._is_all_dropped("design"):
+            check_primary_outcome(self._content.primary_outcome, design, self._collector)
         searched = search_plan(design, seeds, self._collector) if isinstance(design, AdaptiveSearch) else None
         return searched, tuning_plan(tuning, tuned, seeds, self._collector) if tuning else None
 

@@ -373,6 +373,12 @@ class StudyFile(SpaceFile):
         default=None,
         description="Nuisance hyperparameters, such as the learning rate, that are tuned for each cell by itself. Default: none.",
     )
+    primary_outcome: str | None = Field(
+        default=None,
+        description="The metric that the study is about, e.g. val/accuracy, test/accuracy or ops/energy_pj: its differences are "
+        "the report's confirmatory claims, over which the error is held; all other claims are exploratory. Decide on it before "
+        "anything is trained. Default: val/accuracy; of an adaptive search its first objective.",
+    )
     seeds: int | list[int] = Field(
         description="How many seeds (10 stands for 0 to 9), or a list such as [3, 5, 7]. Every cell is trained with each of them."
     )

@@ -8,7 +8,7 @@ from studies.engine.binding.samplers import PRUNERS, SAMPLERS, argument_schemas
 from studies.engine.binding.trainable_modules import config_schema, load_trainable, presets, trainable_names
 from studies.engine.definition.file_model import DESIGN_NAMES, SpaceFile, StudyFile
 from studies.engine.definition.locations import named_spaces
-from studies.engine.definition.search_plans import METRICS
+from studies.engine.definition.search_plans import METRICS, OUTCOMES
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _DEFINITIONS = "#/$defs/"
@@ -27,6 +27,7 @@ def study_schema() -> Schema:
     properties["resources"] = _or_names(properties["resources"], ["auto"])
     labels = properties["labels"]["additionalProperties"]
     properties["labels"]["additionalProperties"] = {"anyOf": [{"type": "string", "minLength": 1}, labels]}
+    properties["primary_outcome"] = {**properties["primary_outcome"], "enum": [*OUTCOMES, None]}
     search, tuning = definitions["AdaptiveSearch"]["properties"], definitions["Tuning"]["properties"]
     for part in ("objectives", "limits"):
         search[part]["propertyNames"] = {"enum": list(METRICS)}

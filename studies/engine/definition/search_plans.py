@@ -7,9 +7,9 @@ from typing import Any
 from search_spaces.language.rules import RuleError
 from search_spaces.language.space import Space
 from studies.engine.binding.samplers import PRUNERS, SAMPLERS, with_all_arguments
-from studies.engine.definition.file_model import AdaptiveSearch, NamedChoice, Tuning
+from studies.engine.definition.file_model import AdaptiveSearch, FileSection, NamedChoice, RandomDesign, Tuning
 from studies.engine.errors import ProblemCollector, closest
-from studies.run_record import Direction
+from studies.run_record import ACCURACY, OBJECTIVES, TEST_ACCURACY, Direction
 
 METRICS = (
     "val/accuracy",
@@ -23,12 +23,20 @@ METRICS = (
     "ops/effective_macs",
     "ops/dense_operations",
     "ops/ac_mac_ratio",
+    "ops/operations_per_dense_mac",
     "ops/energy_pj",
+    "ops_input_each_step/effective_acs",
+    "ops_input_each_step/effective_macs",
+    "ops_input_each_step/dense_operations",
+    "ops_input_each_step/energy_pj",
     "footprint_bytes",
     "train/loss",
     "train/accuracy",
 )
 """The metrics that may be an objective or a limit. None of them looks at the test images."""
+OUTCOMES = (*METRICS, TEST_ACCURACY)
+"""The metrics that a study may be about."""
+MORE_IS_BETTER = ("val/accuracy", "val/mean_accuracy_over_t", "sparsity/overall", "train/accuracy", TEST_ACCURACY)
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,30 @@ def search_plan(design: AdaptiveSearch, seeds: Sequence[int] | None, collector: 
         converged_after=design.converged_after,
         warm_start=design.warm_start,
     )
+
+
+def check_primary_outcome(primary: str | None, design: FileSection, collector: ProblemCollector) -> None:
+    """Check that a metric may be what a study of this design is about; problems go to ``collector``."""
+    path = "primary_outcome"
+    if primary is None:
+        return
+    if primary not in OUTCOMES:
+        collector.add(path, "primary_outcome must be a metric that trainables report", primary, closest(primary, OUTCOMES))
+    elif isinstance(design, AdaptiveSearch) and primary != (first := next(iter(design.objectives))):
+        rule, repair = "the primary outcome of an adaptive search is its first objective", f"write {first}, or leave it out"
+        collector.add(path, rule, primary, repair)
+    elif isinstance(design, RandomDesign) and primary == TEST_ACCURACY:
+        rule = "a design that ranks its cells must not select on the test images"
+        collector.add(path, rule, primary, "write val/accuracy, or choose a design that compares levels")
+
+
+def objectives_about(primary: str) -> dict[str, Direction]:
+    """What the cells of a study are judged on that is no search, the primary outcome first: accuracy and sparsity, or accuracy
+    beside any other outcome.
+    """
+    direction: Direction = "maximize" if primary in MORE_IS_BETTER else "minimize"
+    others = OBJECTIVES if primary in OBJECTIVES else {ACCURACY: OBJECTIVES[ACCURACY]}
+    return {primary: direction, **{metric: others[metric] for metric in others if metric != primary}}
 
 
 def _limits(design: AdaptiveSearch, collector: ProblemCollector) -> list[Limit]:

@@ -11,9 +11,9 @@ from studies.engine.binding.configurations import Binder
 from studies.engine.binding.replicates import Replicate, SourceNetwork
 from studies.engine.definition.file_model import Resources, StudyFile
 from studies.engine.definition.locations import Stores
-from studies.engine.definition.search_plans import SearchPlan, TuningPlan
+from studies.engine.definition.search_plans import SearchPlan, TuningPlan, objectives_about
 from studies.engine.definition.yaml_documents import as_yaml
-from studies.run_record import ACCURACY, SELECTED_ON_TEST, SPARSITY, Direction, level_in_words
+from studies.run_record import ACCURACY, SELECTED_ON_TEST, Direction, level_in_words
 
 BUDGETS = ("time_budget_s", "pretrain_time_budget_s")
 """The fields that say for how many seconds a network is trained."""
@@ -76,8 +76,10 @@ class Study:
 
     @property
     def objectives(self) -> Mapping[str, Direction]:
-        """The metrics that configurations are judged on, with their directions, primary first; never of the test images."""
-        return self.search.objectives if self.search else {ACCURACY: "maximize", SPARSITY: "maximize"}
+        """The metrics that configurations are judged on, with their directions, the primary outcome first; of a search never of
+        the test images.
+        """
+        return self.search.objectives if self.search else objectives_about(self.content.primary_outcome or ACCURACY)
 
     @cached_property
     def replicates(self) -> tuple[Replicate, ...]:

@@ -66,7 +66,9 @@ def test_steps_are_averaged_over_seeds() -> None:
 
 
 def test_costs_by_hand() -> None:
-    """Operations are accumulates and multiply-accumulates together; the baseline cell stands once, first."""
+    """Operations are accumulates and multiply-accumulates together, over those of a dense pass too, which follow from what
+    earlier versions recorded; the baseline cell stands once, first.
+    """
     rows = spiking_study().spiking.rows
     assert [(row.factor, dict(row.levels), row.is_baseline) for row in rows] == [
         ("", {}, True),
@@ -76,10 +78,47 @@ def test_costs_by_hand() -> None:
     baseline = rows[0]
     assert baseline.operations is not None
     assert baseline.operations.mean == pytest.approx(1100 + 100)
-    assert baseline.ac_mac_ratio is not None
-    assert baseline.ac_mac_ratio.mean == pytest.approx(1.1)
+    assert baseline.operations_per_dense_mac is not None
+    assert baseline.operations_per_dense_mac.mean == pytest.approx((1100 + 100) / 1000)
     assert baseline.energy_pj is not None
     assert baseline.energy_pj.mean == pytest.approx(0.9 * 1100 + 460)
+
+
+def test_an_input_counted_once_and_at_each_step() -> None:
+    """Both figures stand side by side, for operations and for energy, where they were recorded."""
+    each_step = {"ops_input_each_step/effective_acs": 500.0, "ops_input_each_step/effective_macs": 400.0}
+    each_step["ops_input_each_step/energy_pj"] = 0.9 * 500 + 4.6 * 400
+    found = spiking_run(4, 0, 0.6, 500)
+    runs = [replace(found, metrics={**found.metrics, **each_step}), spiking_run(8, 0, 0.6, 500)]
+    summary = summarise(study_of("one_factor_at_a_time", {"time_steps": [4, 8]}, runs), runs)
+    costs = spiking_tables(summary)[0]
+    titles = [column.title for column in costs.columns]
+    baseline, other = (dict(zip(titles, row.cells, strict=True)) for row in costs.rows)
+    assert (baseline["synaptic operations"], baseline["operations, each step"]) == ("600", "900")
+    assert (baseline["energy, µJ"], baseline["energy, each step, µJ"]) == ("0.00091", "0.00229")
+    assert other["operations, each step"] == "–"
+    assert "operations, each step" not in [column.title for column in spiking_tables(spiking_study())[0].columns]
+
+
+@pytest.mark.parametrize(
+    ("rule", "share", "is_told"), [("lowest_class", 0.54, True), ("lowest_class", 0.005, False), ("potential", 0.54, False)]
+)
+def test_ties_are_told(rule: str, share: float, is_told: bool) -> None:
+    """The share of images that several classes win is in the table of costs; where the order of the classes decides on many, a
+    warning says so.
+    """
+    runs = [spiking_run(time_steps, seed, 0.6, 500) for time_steps in (2, 4) for seed in range(2)]
+    runs = [
+        replace(run, config={"ties": rule}, metrics={**run.metrics, "val/ties": share if run.levels["time_steps"] == 2 else 0.0})
+        for run in runs
+    ]
+    summary = summarise(study_of("one_factor_at_a_time", {"time_steps": [2, 4]}, runs), runs)
+    costs = spiking_tables(summary)[0]
+    place = [column.title for column in costs.columns].index("ties %")
+    assert [row.cells[place][:4] for row in costs.rows] == [f"{100 * share:.2f}"[:4], "0.00"]
+    said = [warning for warning in summary.warnings if "several classes with the most" in warning]
+    assert [warning[:9] for warning in said] == (["Up to 54 "] if is_told else [])
+    assert all("(time_steps=2)" in warning and "in 2 of 4 replicates" in warning for warning in said)
 
 
 def test_the_front_by_hand() -> None:

@@ -80,7 +80,7 @@ def test_words_and_numbers_agree() -> None:
     rows = list(csv.DictReader(io.StringIO(effects_csv(summary))))
     assert float(rows[1]["difference"]) == pytest.approx(EFFECT_OF_16, abs=0.002)
     assert rows[1]["verdict"] == "higher"
-    assert len(rows) == 8
+    assert len(rows) == 12  # accuracy, sparsity and test accuracy of four levels
 
 
 def test_missing_and_failed_replicates_are_named() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.statistics.data.image_correctness import judged_images
+from analysis.statistics.data.image_correctness import right_images
 from studies.run_record import ACCURACY, TEST_ACCURACY, RunRecord, correct_of, correct_tags
 from trainables import ann, bitnet
 from trainables.data.datasets import prepare
@@ -29,7 +29,7 @@ def test_what_is_written_is_what_is_read(num_images: int) -> None:
     assert len(text) == num_characters(num_images)
     tags = correct_tags({"test": text})
     assert max(map(len, tags.values())) <= 5000
-    found = judged_images(run_with(correct_of(tags), float(correct_N.double().mean())), TEST_ACCURACY)
+    found = right_images(run_with(correct_of(tags), float(correct_N.double().mean())), TEST_ACCURACY)
     assert found
     assert np.array_equal(found.correct_N, correct_N.numpy())
 
@@ -55,7 +55,7 @@ def test_the_last_report_has_them(trainable: Any, tiny_npz: Path, data_folder: P
     assert last.correct.keys() == {"validation", "test"}
     run = RunRecord("identity", 0, {}, "FINISHED", metrics=last.metrics, correct=last.correct)
     for metric in (ACCURACY, TEST_ACCURACY):
-        found = judged_images(run, metric)
+        found = right_images(run, metric)
         assert found
         assert found.correct_N.mean() == pytest.approx(last.metrics[metric])
     list(itertools.islice(trainable.train(config, seed=0, dataset=dataset, checkpoint_folder=tmp_path), 1))

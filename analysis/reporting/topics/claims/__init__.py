@@ -1,0 +1,1 @@
+"""How far claims reach: which are confirmatory, and whether other images bear them out."""
