@@ -16,7 +16,7 @@ from studies.engine.definition.factor_entries import FactorReader, read_space
 from studies.engine.definition.file_model import AdaptiveSearch, FactorEntry, StudyFile
 from studies.engine.definition.locations import Stores, stores_of
 from studies.engine.definition.search_plans import (
-    METRICS,
+    OUTCOMES,
     SearchPlan,
     TuningPlan,
     check_primary_outcome,
@@ -26,7 +26,7 @@ from studies.engine.definition.search_plans import (
 from studies.engine.definition.study import Study, as_text
 from studies.engine.errors import ProblemCollector, StudyError, closest, nearest
 from studies.label_texts import LabelError, level_key, printed
-from studies.run_record import TEST_ACCURACY, level_in_words
+from studies.run_record import level_in_words
 from trainables.data.datasets import Dataset, default_data_folder, prepare
 from trainables.networks.layouts import ImageShape
 from trainables.networks.rules import RuleError as TrainableRuleError
@@ -300,9 +300,9 @@ class Checker:
         found: dict[str, str] = {}
         for name, entry in self._content.labels.items():
             path = f"labels.{name}"
-            if name not in (*named, *METRICS, TEST_ACCURACY):
+            if name not in (*named, *OUTCOMES):
                 if not self._is_all_dropped("factors"):
-                    known = [*sorted(named), *METRICS, TEST_ACCURACY]
+                    known = [*sorted(named), *OUTCOMES]
                     self._collector.add(path, "a label must be of a factor or a metric", name, closest(name, known))
                 continue
             if entry.name is not None:
