@@ -370,8 +370,8 @@ def _of_effect(row: Mapping[str, str], study: StudyRecord) -> Iterator[Claim]:
     if found := re.fullmatch(INTERVAL, row[difference]):
         low, high, verdict = number_of(found["low"]), number_of(found["high"]), row["verdict"]
         yield Claim("interval of a difference", outcome, factor, level, low=low, high=high)
-        is_decided, holds_zero = verdict in ("higher", "lower"), low <= 0 <= high
-        yield Claim("verdict beside its interval", outcome, factor, level, is_consistent=is_decided != holds_zero)
+        is_consistent = not low < 0 < high if verdict in SIGNS else low <= 0 <= high  # a bound may be rounded to 0
+        yield Claim("verdict beside its interval", outcome, factor, level, is_consistent=is_consistent)
     if row["verdict"] in ("higher", "lower"):
         sign = 1 if row["verdict"] == "higher" else -1
         yield Claim("verdict of the table", outcome, factor, level, sign=sign)
