@@ -4,8 +4,8 @@ A sentence that no reader knows is an error, so that a new kind of sentence cann
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from studies.run_record import Level, StudyRecord, level_in_words
 
@@ -14,6 +14,8 @@ N = r"[-+×]?[\d,.]*\d(?:e[-+]?\d+)?"
 BOUNDS = rf"(?P<low>{N}) to (?P<high>{N})"
 INTERVAL = rf"{N} \({BOUNDS}\)"
 SETTLE = "(?:decide|settle)"
+EXPLORATORY = "What follows is exploratory: "
+ALL_EXPLORATORY = "Claims: all are exploratory."
 NO_FINDINGS = ("Not finished", "Design", "Method")
 """How the titles of lists begin that say how a study was run; all other lists are read as findings."""
 
@@ -44,6 +46,8 @@ class Claim:
     high: float = 0.0
     is_consistent: bool = True
     """Of a claim that can contradict itself: whether it does not."""
+    is_confirmatory: bool = True
+    """Whether the report holds an error over it; it does over all claims where it does not say which are exploratory."""
 
 
 Reader = Callable[[re.Match[str], StudyRecord], Iterator[Claim]]
@@ -62,15 +66,29 @@ def claims_of(markdown: str, study: StudyRecord) -> list[Claim]:
         UnknownSentenceError: A sentence of the answer, or a warning, is of no known kind.
     """
     answer, *sections = re.split(r"^## ", markdown, flags=re.MULTILINE)
-    found: list[Claim] = []
-    for sentence in _sentences(answer, study):
-        found += _read(sentence, study)
+    is_confirmatory = ALL_EXPLORATORY not in markdown
+    found = _of_lines(_sentences(answer, study), study, is_confirmatory=is_confirmatory)
     for section in sections:
         title, *lines = section.splitlines()
-        if not title.startswith(NO_FINDINGS):
-            found += [claim for line in lines if line.startswith("- ") for claim in _read(_plain(line[2:]), study)]
-        found += _of_table(_plain(title), [_cells(line) for line in lines if line.startswith("|")], study)
+        items = [] if title.startswith(NO_FINDINGS) else [_plain(line[2:]) for line in lines if line.startswith("- ")]
+        found += _of_lines(items, study, is_confirmatory=is_confirmatory)
+        is_labelled = EXPLORATORY in markdown and not any(line.startswith("Confirmatory: ") for line in lines)
+        claims = _of_table(_plain(title), [_cells(line) for line in lines if line.startswith("|")], study)
+        found += _marked(claims, is_confirmatory=is_confirmatory and not is_labelled)
     return list(dict.fromkeys(found))
+
+
+def _of_lines(lines: Iterable[str], study: StudyRecord, *, is_confirmatory: bool) -> list[Claim]:
+    """The claims of sentences; those behind the one that says so are exploratory."""
+    found: list[Claim] = []
+    for line in lines:
+        is_confirmatory &= not line.startswith(EXPLORATORY)
+        found += _marked(_read(line, study), is_confirmatory=is_confirmatory)
+    return found
+
+
+def _marked(claims: Iterable[Claim], *, is_confirmatory: bool) -> list[Claim]:
+    return [replace(claim, is_confirmatory=is_confirmatory) for claim in claims]
 
 
 def _sentences(answer: str, study: StudyRecord) -> Iterator[str]:
@@ -307,7 +325,7 @@ READERS: Mapping[str, Reader] = {
     r"(?P<outcome>.+): in what the search tried, it goes most with (?P<factor>\S+) \(.+ by fANOVA\)\.": _goes_with,
     r".+: no factor stands out in what the search tried\.": _nothing,
     r"Which factors matter more than chance would show cannot be told from this sample.+": _nothing,
-    r"What follows is exploratory: .+": _nothing,
+    rf"{EXPLORATORY}.+": _nothing,
     r"No importance is given for .+": _nothing,
     r"No surrogate model predicts .+ No partial dependence is drawn\.": _nothing,
     r"Associations in an adaptive sample are not effects\. .+": _nothing,

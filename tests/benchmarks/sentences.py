@@ -33,7 +33,7 @@ FINALIST_SEEDS = 5
 PROMISE_WORLDS = ("no effect", "effects", "half a point")
 """In which promises are judged, as that takes long."""
 MOST_ERRORS = 0.05
-ANY_PRIMARY, ANY = "anything of the primary outcome", "anything in a report"
+CONFIRMATORY, ANY = "anything confirmatory", "anything in a report"
 PRIMARY = "validation accuracy"
 
 
@@ -87,7 +87,7 @@ class Tally:
 
     def kinds(self) -> list[str]:
         """Those that were said."""
-        return [kind for kind in (*KINDS, *PROMISES, ANY_PRIMARY, ANY) if self.num_claims[kind]]
+        return [kind for kind in (*KINDS, *PROMISES, CONFIRMATORY, ANY) if self.num_claims[kind]]
 
     def worlds(self, kind: str) -> list[str]:
         """Those in which a kind is said."""
@@ -114,7 +114,7 @@ def tally_of(world: str, num_seeds: int, counts: Counts) -> Tally:
 def judge(tally: Tally, world: str, num_seeds: int, planted: Planted, claims: Sequence[Claim]) -> None:
     """Add what one report says to a tally."""
     outcomes = dict.fromkeys(claim.outcome for claim in claims if claim.outcome) or {"": None}
-    wrong: set[str] = set()
+    wrong: set[bool] = set()
     for kind, rule in KINDS.items():
         of_kind = [(claim, rule.judge(planted, claim)) for claim in claims if claim.kind == (rule.reads or kind)]
         judged = [(claim, value) for claim, value in of_kind if value is not None]
@@ -127,11 +127,10 @@ def judge(tally: Tally, world: str, num_seeds: int, planted: Planted, claims: Se
             continue
         for outcome in (PRIMARY,) if rule.is_of_primary else outcomes:
             of_outcome = [value for claim, value in judged if claim.outcome == outcome]
-            if any(value >= 1 for value in of_outcome):
-                wrong.add(outcome)
+            wrong |= {claim.is_confirmatory for claim, value in judged if claim.outcome == outcome and value >= 1}
             if outcome in METRICS and (of_outcome or can_be_false(kind, planted, outcome)):
                 tally.values[case].append(max(of_outcome, default=0.0))
-    for kind, is_wrong in ((ANY_PRIMARY, PRIMARY in wrong), (ANY, bool(wrong))):
+    for kind, is_wrong in ((CONFIRMATORY, True in wrong), (ANY, bool(wrong))):
         _count(tally, (kind, world, num_seeds), [float(is_wrong)])
 
 
@@ -193,7 +192,7 @@ def departures(found: Tally) -> Iterator[str]:
 def overall(found: Tally, num_seeds: Sequence[int]) -> dict[str, Any]:
     """The JSON: the number of claims, the share that is false of every kind, also by number of seeds, and the worst kind."""
     rates = {kind: found.rate(kind) for kind in found.kinds()}
-    kinds = [kind for kind in rates if kind not in (ANY, ANY_PRIMARY)]
+    kinds = [kind for kind in rates if kind not in (ANY, CONFIRMATORY)]
     worst = {kind: worst_of(found, kind) for kind in kinds}
     kind = max(kinds, key=lambda one: worst[one][2].value - 2 * worst[one][2].error)
     world, num, rate = worst[kind]
