@@ -12,7 +12,7 @@ import studies.library_settings
 
 from analysis.records.loading import NoStudyError, RecordedStudy, load_recorded_study
 from analysis.reporting.document_model import Document
-from analysis.reporting.figures.style import png, svg
+from analysis.reporting.figures.style import pdf, png, svg
 from analysis.reporting.formats.html import to_html
 from analysis.reporting.formats.latex import to_latex
 from analysis.reporting.formats.markdown import to_markdown
@@ -29,7 +29,7 @@ from studies.plain_text import PlainConsole
 def write_summary(recorded: RecordedStudy, folder: Path) -> tuple[Summary, Document]:
     """Write summary.md, summary.html, replicates.csv, and effects.csv (or configurations.csv if ranked) into ``folder``.
 
-    Its folder ``figures`` gets every figure as SVG and PNG, its folder ``latex`` a table per outcome.
+    Its folder ``figures`` gets every figure as SVG, PDF and PNG, its folder ``latex`` a table of all cells and one per outcome.
 
     Returns:
         The summary as data, and as the document that the files show.
@@ -45,6 +45,7 @@ def write_summary(recorded: RecordedStudy, folder: Path) -> tuple[Summary, Docum
         "replicates.csv": replicates_csv(recorded.runs),
         **({"configurations.csv": configurations_csv(summary)} if summary.rankings else {"effects.csv": effects_csv(summary)}),
         **{f"figures/{figure.name}.svg": svg(figure.figure) for figure in document.figures},
+        **{f"figures/{figure.name}.pdf": pdf(figure.figure) for figure in document.figures},
         **{f"figures/{figure.name}.png": png(figure.figure) for figure in document.figures},
         **{f"latex/{name}": text for name, text in to_latex(paper_document(summary)).items()},
         **tidy_records(recorded.runs),

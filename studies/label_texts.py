@@ -39,7 +39,7 @@ _INDICES = {"_": _raised("sub"), "^": _raised("super")}
 
 TEX: Mapping[str, str] = {
     **{sign: letter for letter, sign in _LETTERS.items()},
-    **{sign: f"\\{name} " for name, sign in _COMMANDS.items()},
+    **{sign: f"\\{name}" for name, sign in _COMMANDS.items()},
     **{sign: f"{mark}{{{character}}}" for mark, signs in _INDICES.items() for character, sign in signs.items()},
     "−": "-",
 }

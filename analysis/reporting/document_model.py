@@ -86,7 +86,11 @@ class Table:
         columns = [self.columns[i] for i in places]
         if width == "narrow":
             columns = [column if column.short_title is None else replace(column, title=column.short_title) for column in columns]
-        rows = [replace(row, cells=[row.cells[i] for i in places]) for row in self.rows if row.only in (None, width)]
+        rows = [
+            replace(row, cells=[row.cells[i] for i in places], bold=places.index(row.bold) if row.bold in places else None)
+            for row in self.rows
+            if row.only in (None, width)
+        ]
         return replace(self, columns=columns, rows=rows)
 
 
@@ -102,11 +106,19 @@ class ItemList:
 
 @dataclass(frozen=True)
 class CaptionedFigure:
-    """A figure with its title and a caption."""
+    """A figure with its title and a caption.
+
+    Args:
+        title: Its heading.
+        caption: What is drawn.
+        figure: As the files have it, and a page that is wide enough.
+        narrow: The same for a phone, its panels below each other; None where that is no other figure.
+    """
 
     title: str
     caption: str
     figure: Figure
+    narrow: Figure | None = None
 
     @property
     def name(self) -> str:
@@ -121,12 +133,14 @@ class Document:
     Args:
         title: Its heading.
         lead: The question of the study.
-        verdicts: The answer, one sentence each.
+        verdicts: What was found, one sentence each.
         warnings: What a reader must mind before believing the answer.
         sections: Tables and lists.
         figures: They are read before the sections.
         status: How much of the study has finished, in a sentence.
-        headline: The verdict that a short note begins with.
+        headline: The answer in one line; where there is one, it and the summary stand in the place of the verdicts, and these
+            in a list of the sections.
+        summary: The answer in a paragraph.
 
     Texts of studies and runs are in all of its parts: control characters and line ends of these are escapes, in every format.
     """
@@ -139,6 +153,12 @@ class Document:
     figures: Sequence[CaptionedFigure] = ()
     status: str = ""
     headline: str = ""
+    summary: str = ""
+
+    @property
+    def answer(self) -> Sequence[str]:
+        """What a reader is told first: one line and one paragraph, or else the verdicts."""
+        return [part for part in (self.headline, self.summary) if part] or self.verdicts
 
     def __post_init__(self) -> None:
         for part in fields(self):

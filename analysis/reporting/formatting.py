@@ -9,7 +9,8 @@ import numpy as np
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.outcomes import Outcome
 from analysis.words import counted
-from studies.run_record import Level, StudyRecord, level_in_words, levels_in_words
+from studies.label_texts import label_of, level_key
+from studies.run_record import SHORT_NAMES, Level, StudyRecord, level_in_words, levels_in_words
 
 NONE = "–"
 VERDICTS = {"small": "no large effect", "equal": "equal in every seed"}
@@ -79,6 +80,13 @@ def plus_minus(estimate: Estimate | None) -> str:
     return f"{estimate.mean:.{num_decimals}f} ± {half:.{num_decimals}f}"
 
 
+def divided(estimate: Estimate | None, by: float) -> Estimate | None:
+    """An estimate in a larger unit."""
+    if estimate is None:
+        return None
+    return Estimate(estimate.mean / by, estimate.low / by, estimate.high / by, estimate.num_values)
+
+
 def _with_interval(outcome: Outcome, estimate: Estimate, sign: str) -> str:
     text = number(outcome, estimate.mean, sign)
     if not math.isfinite(estimate.low):
@@ -101,11 +109,25 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def factor_name(study: StudyRecord, factor: str) -> str:
+    """What a factor is called in print: its label, or else its own name."""
+    return label_of(study.labels, factor, factor)
+
+
+def level_name(study: StudyRecord, factor: str, level: Level) -> str:
+    """What a level is called in print: its label, or else as it is written; four digits if it is from a range."""
+    words = tuned_value(level) if factor in study.ranges else level_in_words(level)
+    return label_of(study.labels, level_key(factor, level), words)
+
+
 def level_of(study: StudyRecord, factor: str, levels: Mapping[str, Level]) -> str:
-    """A configuration's level of a factor: four digits if it is from a range, a dash if the factor is inactive."""
-    if factor not in levels:
-        return NONE
-    return tuned_value(levels[factor]) if factor in study.ranges else level_in_words(levels[factor])
+    """A configuration's level of a factor, as ``level_name`` has it; a dash if the factor is inactive."""
+    return level_name(study, factor, levels[factor]) if factor in levels else NONE
+
+
+def levels_named(study: StudyRecord, levels: Mapping[str, Level]) -> str:
+    """Levels with their factors, as they are called in print: ``time_steps=8 feature_scale=0.5``."""
+    return " ".join(f"{factor_name(study, factor)}={level_name(study, factor, level)}" for factor, level in levels.items())
 
 
 def tuned_value(value: Level) -> str:
@@ -115,13 +137,24 @@ def tuned_value(value: Level) -> str:
 
 def configuration_in_words(study: StudyRecord, levels: Mapping[str, Level]) -> str:
     """A configuration's levels in the order of the factors, as ``level_of`` has them."""
-    return " ".join(f"{factor}={level_of(study, factor, levels)}" for factor in study.factors if factor in levels)
+    return levels_named(study, {factor: levels[factor] for factor in study.factors if factor in levels})
 
 
 def cell_in_words(study: StudyRecord, levels: Mapping[str, Level]) -> str:
     """The levels in which a cell differs from the baseline, or ``baseline``."""
-    others = {name: level for name, level in levels.items() if study.baseline.get(name, ...) != level}
-    return levels_in_words(others) or "baseline"
+    return levels_named(study, _not_of_baseline(study, levels)) or "baseline"
+
+
+def cell_in_short(study: StudyRecord, levels: Mapping[str, Level]) -> str:
+    """A cell as it is called in a figure: as ``cell_in_words``, with the field's short names of factors without a label."""
+    names = {factor: label_of(study.labels, factor, SHORT_NAMES.get(factor, factor)) for factor in levels}
+    levels = _not_of_baseline(study, levels)
+    said = {factor: level_name(study, factor, level) for factor, level in levels.items()}
+    return " ".join(f"{names[factor]}={level}" if names[factor] else level for factor, level in said.items()) or "baseline"
+
+
+def _not_of_baseline(study: StudyRecord, levels: Mapping[str, Level]) -> dict[str, Level]:
+    return {name: level for name, level in levels.items() if study.baseline.get(name, ...) != level}
 
 
 def factor_in_cell(factor: str, in_cell: Mapping[str, Level]) -> str:

@@ -10,7 +10,7 @@ from analysis.reporting.topics.claims.other_images import other_images_tables
 from analysis.reporting.topics.effects import effect_tables, effect_verdicts
 from analysis.reporting.topics.interactions import interaction_tables, interaction_verdicts
 from analysis.reporting.topics.method import counts_in_words, design_list, method_list, recipe_table, unfinished_list
-from analysis.reporting.topics.paper_tables import paper_tables
+from analysis.reporting.topics.paper_tables import paper_tables, results_tables
 from analysis.reporting.topics.published import published_tables, with_published
 from analysis.reporting.topics.rank_stability import stability_tables, stability_verdicts
 from analysis.reporting.topics.rankings import ranking_tables, ranking_verdicts
@@ -20,6 +20,7 @@ from analysis.statistics.selection import selection_warnings
 from analysis.statistics.summary import Summary
 
 TABLES: tuple[Callable[[Summary], list[Table]], ...] = (
+    results_tables,
     effect_tables,
     other_images_tables,
     interaction_tables,
@@ -41,7 +42,6 @@ def summary_document(summary: Summary) -> Document:
         lead=summary.study.question,
         status=counts_in_words(summary),
         verdicts=verdicts(summary),
-        headline=next(iter(stability_verdicts(summary)), ""),
         warnings=summary.warnings,
         figures=[labelled(summary, figure) for figure in all_figures(summary)],
         sections=filled(

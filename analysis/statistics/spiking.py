@@ -10,7 +10,17 @@ from analysis.statistics.data.estimates import COUNTS, SHARES, Estimate, mean_in
 from analysis.statistics.data.level_cells import AROUND_A_BASELINE, level_cells
 from analysis.statistics.data.outcomes import SPIKES
 from analysis.statistics.search.pareto import pareto_front
-from studies.run_record import ACCURACY, COMPARED_ROLES, SPARSITY, Level, Role, RunRecord, StudyRecord, levels_in_words
+from studies.run_record import (
+    ACCURACY,
+    COMPARED_ROLES,
+    SPARSITY,
+    TEST_ACCURACY,
+    Level,
+    Role,
+    RunRecord,
+    StudyRecord,
+    levels_in_words,
+)
 
 ONE_POINT = 0.01
 STEPS_TO_WITHIN = "val/steps_to_within_one_point"
@@ -68,13 +78,29 @@ class CostPoint:
 
 
 @dataclass(frozen=True)
+class CellResult:
+    """What one cell reached and what it costs; each estimate is over the seeds that have it, None where none has."""
+
+    levels: Mapping[str, Level]
+    num_planned: int
+    """Seeds."""
+    accuracy: Estimate | None
+    test_accuracy: Estimate | None
+    spikes_per_neuron: Estimate | None
+    operations: Estimate | None
+    energy_pj: Estimate | None
+
+
+@dataclass(frozen=True)
 class Spiking:
-    """Rows of tables and heat maps, and points of figures; both are empty where no replicate has these measures."""
+    """Rows of tables and heat maps, and points of figures; these are empty where no replicate has these measures."""
 
     rows: Sequence[SpikingRow]
     points: Sequence[CostPoint]
     layers: Sequence[str]
     """From the input to the output, then ``overall``."""
+    cells: Sequence[CellResult] = ()
+    """All cells of which something is known, whether or not their networks spike."""
 
 
 def spiking_of(study: StudyRecord, runs: Sequence[RunRecord]) -> Spiking:
@@ -83,7 +109,8 @@ def spiking_of(study: StudyRecord, runs: Sequence[RunRecord]) -> Spiking:
     layers = _layers([run for cell in cells for run in cell])
     rows = _level_rows(study, runs, layers) or _configuration_rows(cells, layers)
     measured = [row for row in rows if row.steps_to_within or row.operations or len(row.sparsity) > 1]
-    return Spiking(measured, cost_points(cells), layers)
+    results = [result for result in map(_result, cells) if result.accuracy or result.test_accuracy or result.operations]
+    return Spiking(measured, cost_points(cells), layers, results)
 
 
 def steps_to_within(accuracy_at_t: Sequence[float], margin: float = ONE_POINT) -> int:
@@ -118,6 +145,13 @@ def _cost_point(cell: Cell) -> CostPoint | None:
     limited = ((accuracy, SHARES), (operations, COUNTS), (energy, COUNTS))
     estimates = [mean_interval([of_seed[seed] for seed in seeds], limits=limits) for of_seed, limits in limited]
     return CostPoint(cell[0].levels, estimates[0], estimates[1], estimates[2])
+
+
+def _result(cell: Cell) -> CellResult:
+    accuracy, test_accuracy = (estimate(finite_values(cell, metric), SHARES) for metric in (ACCURACY, TEST_ACCURACY))
+    spikes, energy = (estimate(finite_values(cell, metric), COUNTS) for metric in (SPIKES, ENERGY_PJ))
+    operations = estimate(_operations([cell]), COUNTS)
+    return CellResult(cell[0].levels, len({run.seed for run in cell}), accuracy, test_accuracy, spikes, operations, energy)
 
 
 def _operations(cells: Sequence[Cell], names: tuple[str, str] = (ACS, MACS)) -> dict[int, float]:

@@ -32,7 +32,7 @@ def report(
     The report is an HTML page with figures, and the same as Markdown, CSV, Parquet and LaTeX tables, in FOLDER/reports/STUDY.
     Reads MLflow alone: with --tracking-uri, STUDY can be the name of a study that was run elsewhere.
 
-    With --json: verdicts, warnings, effects, configurations.
+    With --json: the answer (one line, one paragraph), verdicts, warnings, effects, configurations.
 
     Exit codes: 0 the report was written; 2 MLflow has no such study.
 
@@ -70,7 +70,7 @@ def write_report(stores: "Stores", *, show: bool = True, as_json: bool = False) 
         rows = {
             name: [dict(zip(header, map(str, row), strict=True)) for row in lines] for name, (header, *lines) in tables.items()
         }
-        print_json({"verdicts": document.verdicts, "warnings": document.warnings, **rows})
+        print_json({"answer": document.answer, "verdicts": document.verdicts, "warnings": document.warnings, **rows})
     elif show:
         out.print(to_terminal(document))
         files = ", ".join(sorted(file.name for file in folder.iterdir()))

@@ -49,7 +49,7 @@ def test_what_cannot_be_set_is_named(label: str, part: str | None) -> None:
 
 def test_latex_gets_every_character_back() -> None:
     """Each has a form that LaTeX and Matplotlib set: ASCII, and of letters, one command or one index."""
-    assert {"𝑇": "T", "𝜃": r"\theta ", "₀": "_{0}", "⁻": "^{-}", "−": "-", "ℎ": "h"}.items() <= TEX.items()
+    assert {"𝑇": "T", "𝜃": r"\theta", "₀": "_{0}", "⁻": "^{-}", "−": "-", "ℎ": "h"}.items() <= TEX.items()
     assert all(tex.isascii() and tex.count("{") == tex.count("}") for tex in TEX.values())
 
 

@@ -1,6 +1,7 @@
 """The figures of effects: differences from the baseline, and accuracy against the time step."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import matplotlib as mpl
 import numpy as np
@@ -9,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from analysis.reporting.document_model import CaptionedFigure
+from analysis.reporting import formatting
+from analysis.reporting.document_model import CaptionedFigure, Width
 from analysis.reporting.figures.style import (
     INK,
     OKABE_ITO,
@@ -25,7 +27,7 @@ from analysis.reporting.figures.style import (
 from analysis.statistics.data.outcomes import Outcome
 from analysis.statistics.effects.level_effects import LevelEffect
 from analysis.statistics.summary import Summary
-from studies.run_record import ACCURACY, level_in_words
+from studies.run_record import ACCURACY, StudyRecord
 
 MOST_FULL_BANDS = 5
 """With more lines in a panel the bands of their intervals are fainter."""
@@ -40,17 +42,17 @@ def effect_figures(summary: Summary) -> list[CaptionedFigure]:
         (
             "Differences from the baseline",
             "Mean and 95 % interval over seeds; filled where the corrected p-value decides.",
-            differences(summary),
+            partial(differences, summary),
         ),
         (
             "Accuracy against t",
             "Validation accuracy of the outputs summed up to step t: means and 95 % intervals over seeds.",
-            accuracy_against_t(summary),
+            partial(accuracy_against_t, summary),
         ),
     )
 
 
-def accuracy_against_t(summary: Summary) -> Figure | None:
+def accuracy_against_t(summary: Summary, width: Width = "wide") -> Figure | None:
     """A panel per factor, a line per level: mean validation accuracy of the outputs summed up to t, with its interval.
 
     A level's line ends where one of its cells has no further step; a factor whose lines would be points has no panel. None where
@@ -62,38 +64,41 @@ def accuracy_against_t(summary: Summary) -> Figure | None:
     if not factors:
         return None
     by_factor = [[effect for effect in curves if effect.factor == factor] for factor in factors]
-    height = 3.4 + 0.19 * max(sum(_label(effect).count("\n") + 1 for effect in effects) for effects in by_factor)
+    study = summary.study
+    height = 3.4 + 0.19 * max(sum(_label(study, effect).count("\n") + 1 for effect in effects) for effects in by_factor)
     with mpl.rc_context(STYLE):
-        figure, places = panels(len(factors), 2 if len(factors) != 3 else 3, (4.5, height))
+        in_a_row = 2 if len(factors) != 3 else 3
+        figure, places = panels(len(factors), in_a_row, (4.5, height), width)
         for axes, effects in zip(places, by_factor, strict=True):
             for i, effect in enumerate(effects):
-                _draw_curve(axes, effect, i, band=0.16 if len(effects) <= MOST_FULL_BANDS else 0.07)
-            _frame_curves(axes, effects)
+                _draw_curve(axes, effect, i, _label(study, effect), band=0.16 if len(effects) <= MOST_FULL_BANDS else 0.07)
+            _frame_curves(axes, formatting.factor_name(study, effects[0].factor), effects)
     return figure
 
 
-def _label(effect: LevelEffect) -> str:
-    return wrapped(level_in_words(effect.level) + (" (baseline)" if effect.is_baseline else ""), 40)
+def _label(study: StudyRecord, effect: LevelEffect) -> str:
+    level = formatting.level_name(study, effect.factor, effect.level)
+    return wrapped(level + (" (baseline)" if effect.is_baseline else ""), 40)
 
 
-def _draw_curve(axes: Axes, effect: LevelEffect, i: int, *, band: float) -> None:
+def _draw_curve(axes: Axes, effect: LevelEffect, i: int, label: str, *, band: float) -> None:
     steps = range(1, len(effect.accuracy_at_t) + 1)
     mean, low, high = ([100 * getattr(estimate, bound) for estimate in effect.accuracy_at_t] for bound in ("mean", "low", "high"))
     style = {**line_style(i), **({"color": INK, "linestyle": "-"} if effect.is_baseline else {})}
     every = max(1, len(mean) // 12)
-    axes.plot(steps, mean, markersize=4, markevery=(min(i, every - 1), every), label=_label(effect), **style)
+    axes.plot(steps, mean, markersize=4, markevery=(min(i, every - 1), every), label=label, **style)
     axes.fill_between(steps, low, high, color=style["color"], alpha=band, linewidth=0)
 
 
-def _frame_curves(axes: Axes, effects: Sequence[LevelEffect]) -> None:
-    axes.set(title=as_label(effects[0].factor), xlabel="time step t")
+def _frame_curves(axes: Axes, factor: str, effects: Sequence[LevelEffect]) -> None:
+    axes.set(title=as_label(factor), xlabel="time step t")
     frame_accuracies(axes, [estimate for effect in effects for estimate in effect.accuracy_at_t])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y")
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2), borderaxespad=0, labelspacing=0.3)
 
 
-def differences(summary: Summary) -> Figure | None:
+def differences(summary: Summary, width: Width = "wide") -> Figure | None:
     """A panel per outcome: every level's paired difference from the baseline, with its interval; filled where decided.
 
     None for designs that compare no levels.
@@ -101,10 +106,10 @@ def differences(summary: Summary) -> Figure | None:
     if not summary.effects:
         return None
     rows = [[effect for effect in effects if effect.num_cells] for effects in summary.effects.values()]
-    labels = [wrapped(f"{e.factor} = {level_in_words(e.level)}{' (baseline)' * e.is_baseline}", 25) for e in rows[0]]
+    labels = [wrapped(_level_in_full(summary.study, effect), 25 if width == "wide" else 20) for effect in rows[0]]
     height = 0.9 + sum(0.17 + 0.17 * (label.count("\n") + 1) for label in labels)
     with mpl.rc_context(STYLE):
-        figure, places = panels(len(rows), 2, (4.0, height), sharey=True)
+        figure, places = panels(len(rows), 2 if len(rows) != 3 else 3, (4.0, height), width, sharey=True)
         for axes, (outcome, effects) in zip(places, zip(summary.effects, rows, strict=True), strict=True):
             for place, effect in enumerate(effects):
                 _draw_difference(axes, effect, place, outcome)
@@ -112,6 +117,11 @@ def differences(summary: Summary) -> Figure | None:
         places[0].set_yticks(range(len(labels)), labels)
         places[0].set_ylim(len(labels) - 0.5, -0.5)
     return figure
+
+
+def _level_in_full(study: StudyRecord, effect: LevelEffect) -> str:
+    level = formatting.level_name(study, effect.factor, effect.level)
+    return f"{formatting.factor_name(study, effect.factor)} = {level}{' (baseline)' * effect.is_baseline}"
 
 
 def _draw_difference(axes: Axes, effect: LevelEffect, place: int, outcome: Outcome) -> None:

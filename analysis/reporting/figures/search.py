@@ -1,6 +1,7 @@
 """The figures of a search: the Pareto front with its probabilities, progress, importance, partial dependence."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import matplotlib as mpl
@@ -10,8 +11,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from analysis.reporting import formatting
-from analysis.reporting.document_model import CaptionedFigure, heading
-from analysis.reporting.figures.style import INK, MARKERS, OKABE_ITO, STYLE, as_label, captioned, panels, scale_of
+from analysis.reporting.document_model import CaptionedFigure, Width, heading
+from analysis.reporting.figures.style import (
+    INK,
+    MARKERS,
+    OKABE_ITO,
+    STYLE,
+    Draw,
+    as_label,
+    captioned,
+    panels,
+    scale_of,
+)
 from analysis.reporting.topics.search import by_importance, error_in_words, reference_in_words
 from analysis.statistics.data.outcomes import Outcome, has_several_objectives, objectives_of
 from analysis.statistics.search.exploration import Exploration
@@ -19,7 +30,7 @@ from analysis.statistics.search.importance import Importance, Share
 from analysis.statistics.search.partial_dependence import Dependence, SurrogateModel
 from analysis.statistics.search.rankings import Configuration, Ranking
 from analysis.statistics.summary import Summary
-from studies.run_record import level_in_words
+from studies.run_record import StudyRecord
 
 MOST_LEVELS_DRAWN = 12
 MOST_FACTORS_DRAWN = 12
@@ -29,22 +40,22 @@ SURE = 0.5
 
 def search_figures(summary: Summary) -> list[CaptionedFigure]:
     """The front of the objectives, the progress of the search, importance, and the partial dependence of every objective."""
-    found = [("The objectives against each other", _front_caption(summary), front(summary))]
+    found: list[tuple[str, str, Draw]] = [("The objectives against each other", _front_caption(summary), partial(front, summary))]
     explored = summary.exploration
     if explored is None:
         return captioned(*found)
     note = "Associations, not effects. " if summary.study.design == "adaptive_search" else ""
     what = "Hypervolume over time" if has_several_objectives(summary.study) else "Best value over time"
-    found.append((what, _progress_caption(summary), progress(summary)))
+    found.append((what, _progress_caption(summary), partial(progress, summary)))
     caption = (
         f"{note}Share of the objective's variance (fANOVA) and of being among its best tenth (PED-ANOVA), ± standard error. The "
         "vertical strokes are what a shuffled copy of the factor gets."
     )
-    found.append(("Importance of the factors", caption, importance(summary)))
+    found.append(("Importance of the factors", caption, partial(importance, summary)))
     for learnt in explored.surrogate_models.values():
         if learnt.dependences:
             caption = f"{note}{_dependence_caption(explored, learnt)}"
-            found.append((f"{heading(learnt.outcome)} by factor", caption, dependence(explored, learnt)))
+            found.append((f"{heading(learnt.outcome)} by factor", caption, partial(dependence, summary, explored, learnt)))
     return captioned(*found)
 
 
@@ -52,7 +63,7 @@ def _label(outcome: Outcome, name: str) -> str:
     return as_label(f"{name} (%)" if outcome.is_fraction else name)
 
 
-def importance(summary: Summary) -> Figure | None:
+def importance(summary: Summary, width: Width = "wide") -> Figure | None:
     """A panel per objective, a line per factor, the most important first; None where nothing was judged."""
     explored = summary.exploration
     judged = {
@@ -64,11 +75,13 @@ def importance(summary: Summary) -> Figure | None:
         return None
     with mpl.rc_context(STYLE):
         num_factors = max(map(len, judged.values()))
-        figure, places = panels(len(judged), 2, (6.0, 1.4 + 0.42 * num_factors))
+        figure, places = panels(len(judged), 2, (6.0, 1.4 + 0.42 * num_factors), width)
         for axes, (outcome, importances) in zip(places, judged.items(), strict=True):
             for place, one in enumerate(importances):
                 _draw_shares(axes, one, place)
-            axes.set_yticks(range(len(importances)), [as_label(one.factor) for one in importances])
+            axes.set_yticks(
+                range(len(importances)), [as_label(formatting.factor_name(summary.study, one.factor)) for one in importances]
+            )
             axes.set_ylim(len(importances) - 0.5, -0.5)
             axes.set(title=as_label(heading(outcome)), xlabel="share (%)", xlim=(0, None))
         places[0].legend(loc="lower right")
@@ -88,23 +101,26 @@ def _draw_share(axes: Axes, share: Share, height: float, i: int, label: str) -> 
     axes.plot([100 * share.by_chance] * 2, [height - 0.14, height + 0.14], color=OKABE_ITO[i], linewidth=1.5, alpha=0.6)
 
 
-def dependence(explored: Exploration, learnt: SurrogateModel) -> Figure | None:
+def dependence(summary: Summary, explored: Exploration, learnt: SurrogateModel, width: Width = "wide") -> Figure | None:
     """A panel per factor on one scale: the surrogate model's mean prediction with its band, and the configurations tried."""
     shown = learnt.dependences[:MOST_FACTORS_DRAWN]
     with mpl.rc_context(STYLE):
-        figure, places = panels(len(shown), 3, (4.4, 3.4))
+        figure, places = panels(len(shown), 3, (4.4, 3.4), width)
         scale = scale_of(learnt.outcome)
         low = scale * min(float(one.low.min()) for one in shown)
         high = scale * max(float(one.high.max()) for one in shown)
         for axes, one in zip(places, shown, strict=True):
-            _draw_dependence(axes, one, scale)
+            _draw_dependence(axes, summary.study, one, scale)
             axes.set_ylim(low - 0.12 * (high - low), high + 0.05 * (high - low))
             _draw_tried(axes, explored, one)
-            axes.set(xlabel=as_label(one.axis.factor), ylabel=_label(learnt.outcome, learnt.outcome.name))
+            axes.set(
+                xlabel=as_label(formatting.factor_name(summary.study, one.axis.factor)),
+                ylabel=_label(learnt.outcome, learnt.outcome.name),
+            )
         return figure
 
 
-def _draw_dependence(axes: Axes, one: Dependence, scale: float) -> None:
+def _draw_dependence(axes: Axes, study: StudyRecord, one: Dependence, scale: float) -> None:
     colour = OKABE_ITO[0]
     if not one.axis.levels:
         x = [float(level or 0) for level in one.levels]
@@ -122,7 +138,7 @@ def _draw_dependence(axes: Axes, one: Dependence, scale: float) -> None:
     x = list(range(len(kept)))
     mean, error = scale * one.mean[list(kept)], scale * (one.high - one.mean)[list(kept)]
     axes.errorbar(x, mean, yerr=error, color=colour, marker="o", linestyle="-" if one.axis.is_ordered else "none")
-    labels = [as_label(_shortened(level_in_words(one.levels[place]))) for place in kept]
+    labels = [as_label(_shortened(formatting.level_name(study, one.axis.factor, one.levels[place]))) for place in kept]
     is_long = max(map(len, labels)) * len(labels) > 24
     axes.set_xticks(x, labels, rotation=60 if is_long else 0, ha="right" if is_long else "center", rotation_mode="anchor")
     axes.set_xlim(-0.5, len(kept) - 0.5)
@@ -163,7 +179,7 @@ def _dependence_caption(explored: Exploration, learnt: SurrogateModel) -> str:
     )
 
 
-def front(summary: Summary) -> Figure | None:
+def front(summary: Summary, width: Width = "wide") -> Figure | None:
     """Two objectives against each other: what was tried, filled where it is probably on the front, and the finalists' intervals.
 
     None where the study has not two objectives or ranks nothing.
@@ -174,12 +190,12 @@ def front(summary: Summary) -> Figure | None:
     if len(pair) != 2 or tried is None or not any(one.on_front for one in tried.configurations):
         return None
     with mpl.rc_context(STYLE):
-        figure, (axes,) = panels(1, 1, (9.4, 4.8))
+        figure, (axes,) = panels(1, 1, (9.4, 4.8), width)
         _draw_tried_points(axes, tried, pair[1], pair[0])
         if "finalist" in kinds:
             _draw_finalists(axes, kinds["finalist"].configurations, pair[1], pair[0])
         axes.set(xlabel=_label(pair[1], heading(pair[1])), ylabel=_label(pair[0], heading(pair[0])))
-        figure.legend(loc="outside right upper")  # nothing is hidden behind it
+        figure.legend(loc="outside right upper" if width == "wide" else "outside lower left")  # nothing is hidden behind it
         return figure
 
 
@@ -235,7 +251,7 @@ def _front_caption(summary: Summary) -> str:
     )
 
 
-def progress(summary: Summary) -> Figure | None:
+def progress(summary: Summary, width: Width = "wide") -> Figure | None:
     """What the search had reached after every trial, with a cross where one was pruned; None without a search."""
     explored = summary.exploration
     if explored is None or explored.progress is None or len(explored.progress.num_trials) < 2:
@@ -243,7 +259,7 @@ def progress(summary: Summary) -> Figure | None:
     is_volume = bool(explored.progress.reference)
     scale = 100.0 if is_volume else scale_of(summary.primary)
     with mpl.rc_context(STYLE):
-        figure, (axes,) = panels(1, 1, (7.0, 3.6))
+        figure, (axes,) = panels(1, 1, (7.0, 3.6), width)
         reached = scale * np.asarray(explored.progress.reached)
         axes.plot(explored.progress.num_trials, reached, color=OKABE_ITO[0], linewidth=2, drawstyle="steps-post")
         pruned = 1 + np.flatnonzero(explored.tried.is_pruned)

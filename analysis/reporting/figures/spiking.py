@@ -1,6 +1,7 @@
 """The figures of spiking networks: accuracy against what it costs, and sparsity by layer."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import matplotlib as mpl
@@ -11,7 +12,7 @@ from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from analysis.reporting import formatting
-from analysis.reporting.document_model import CaptionedFigure
+from analysis.reporting.document_model import CaptionedFigure, Width
 from analysis.reporting.figures.style import (
     INK,
     OKABE_ITO,
@@ -19,25 +20,23 @@ from analysis.reporting.figures.style import (
     as_label,
     captioned,
     frame_accuracies,
+    label_points,
     logarithmic,
     panels,
     wrapped,
 )
 from analysis.reporting.topics.published import Published, matches
-from analysis.reporting.topics.spiking import numbered, row_in_words
+from analysis.reporting.topics.spiking import PICOJOULES, point_names, row_in_words
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.spiking import CostPoint, SpikingRow
 from analysis.statistics.summary import Summary
 
-MOST_NUMBERED = 14
-"""Of more points only those on a front have their number beside them."""
 MOST_WITH_BARS = 60
 MOST_ROWS = 30
 LONGEST_UPRIGHT = 8
 """Characters of a layer's name that fit above its column."""
 SPREAD_FOR_LOG = 8
 """Largest over smallest cost, from which their axis is logarithmic."""
-PICOJOULE_PER_MICROJOULE = 1e6
 
 
 def spiking_figures(summary: Summary) -> list[CaptionedFigure]:
@@ -46,20 +45,20 @@ def spiking_figures(summary: Summary) -> list[CaptionedFigure]:
     return captioned(
         (
             "Accuracy against cost",
-            "One point per cell, numbered as in the table of the same name: means with 95 % intervals over seeds in both "
-            "directions; filled if it is on the front. Energy is modelled: 4.6 pJ per MAC, 0.9 pJ per AC (45 nm).",
-            accuracy_against_cost(summary),
+            "One point per cell: means with 95 % intervals over seeds in both directions. The line is the Pareto front of the "
+            "means, and points on it are filled.",
+            partial(accuracy_against_cost, summary),
         ),
         (
             "Sparsity by layer",
             f"Zeros among each layer's outputs over all time steps and images, means over seeds.{beneath}",
-            sparsity_by_layer(summary),
+            partial(sparsity_by_layer, summary),
         ),
     )
 
 
-def accuracy_against_cost(summary: Summary) -> Figure | None:
-    """Two panels, operations and energy: a point per cell with its intervals both ways, and the Pareto front of the means.
+def accuracy_against_cost(summary: Summary, width: Width = "wide") -> Figure | None:
+    """Two panels, operations and energy: a point per cell with its name and intervals, and the Pareto front of the means.
 
     None where no replicate measured its cost.
     """
@@ -67,21 +66,26 @@ def accuracy_against_cost(summary: Summary) -> Figure | None:
     if not points:
         return None
     with mpl.rc_context(STYLE):
-        figure, (left, right) = panels(2, 2, (4.7, 4.2), sharey=True)
+        figure, (left, right) = panels(2, 2, (4.7, 4.2), width, sharey=True)
         operations = [point.is_on_operations_front for point in points]
-        _draw_costs(left, points, lambda point: point.operations, operations, 1.0)
+        means = [_draw_costs(left, points, lambda point: point.operations, operations, 1.0)]
         left.set(xlabel="synaptic operations per image")
         energy = [point.is_on_energy_front for point in points]
-        _draw_costs(right, points, lambda point: point.energy_pj, energy, 1 / PICOJOULE_PER_MICROJOULE)
+        means += [_draw_costs(right, points, lambda point: point.energy_pj, energy, 1 / PICOJOULES)]
         right.set(xlabel="modelled energy per image (µJ)")
         frame_accuracies(left, [point.accuracy for point in points])
-        left.legend(loc="lower right")
+        names = point_names(summary)
+        labels = [wrapped(names.get(i, ""), 18) for i in range(len(points))]
+        accuracies = [100 * point.accuracy.mean for point in points]
+        for axes, costs in zip((left, right), means, strict=True):
+            label_points(axes, list(zip(costs, accuracies, strict=True)), labels)
     return figure
 
 
 def _draw_costs(
     axes: Axes, points: Sequence[CostPoint], cost: Callable[[CostPoint], Estimate], on_front: Sequence[bool], scale: float
-) -> None:
+) -> list[float]:
+    """Draw the points of one panel; returns where they are across."""
     means = [scale * cost(point).mean for point in points]
     order = sorted((i for i, is_on in enumerate(on_front) if is_on), key=lambda i: means[i])
     accuracies = [100 * point.accuracy.mean for point in points]
@@ -90,7 +94,6 @@ def _draw_costs(
         [accuracies[i] for i in order],
         drawstyle="steps-post",
         color=OKABE_ITO[0],
-        label="Pareto front of the means",
     )
     for i, point in enumerate(points):
         colour = OKABE_ITO[0] if on_front[i] else INK
@@ -99,20 +102,11 @@ def _draw_costs(
         axes.plot(
             means[i], accuracies[i], marker="o", markersize=5, color=colour, markerfacecolor=colour if on_front[i] else "none"
         )
-    for number, point in numbered(points):
-        i = points.index(point)
-        if on_front[i] or len(points) <= MOST_NUMBERED:
-            axes.annotate(
-                str(number),
-                (means[i], accuracies[i]),
-                xytext=(5, 4 if on_front[i] else -11),
-                textcoords="offset points",
-                fontsize=9,
-            )
     if max(means) > SPREAD_FOR_LOG * min(means) > 0:
         logarithmic(axes, min(means), max(means))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     axes.grid()
+    return means
 
 
 def _draw_bars(axes: Axes, accuracy: Estimate, cost: Estimate, scale: float, colour: str) -> None:
@@ -130,7 +124,7 @@ def _short(value: float) -> str:
     return f"{value:g}"
 
 
-def sparsity_by_layer(summary: Summary) -> Figure | None:
+def sparsity_by_layer(summary: Summary, width: Width = "wide") -> Figure | None:
     """A heat map of the share of zeros, in percent: a row per level or configuration, a column per layer.
 
     Published numbers of the same model on the same data stand beneath, apart. None where no replicate has layers.
@@ -140,14 +134,16 @@ def sparsity_by_layer(summary: Summary) -> Figure | None:
     if len(layers) < 2 or not rows:
         return None
     published = _published_with_layers(summary)
-    labels = [wrapped(row_in_words(summary.study, row), 34) for row in rows]
-    labels += [wrapped(f"published: {found.model}", 34) for found in published]
+    longest, across, beside = (34, 0.62, 3.1) if width == "wide" else (16, 0.42, 1.7)
+    labels = [wrapped(row_in_words(summary.study, row), longest) for row in rows]
+    labels += [wrapped(f"published: {found.model}", longest) for found in published]
     values = [_means(row, layers) for row in rows] + [_published_means(found, layers) for found in published]
     heights = sum(0.16 + 0.16 * (label.count("\n") + 1) for label in labels)
     with mpl.rc_context(STYLE):
-        figure, (axes,) = panels(1, 1, (3.1 + 0.62 * len(layers), 1.0 + heights))
+        figure, (axes,) = panels(1, 1, (beside + across * len(layers), 1.0 + heights))
         _draw_heat_map(axes, np.array(values), num_own=len(rows))
-        turn: Any = {"rotation": 35, "ha": "right"} if max(map(len, layers)) > LONGEST_UPRIGHT else {}
+        longest_upright = LONGEST_UPRIGHT if width == "wide" else 0
+        turn: Any = {"rotation": 35, "ha": "right"} if max(map(len, layers)) > longest_upright else {}
         axes.set_xticks(range(len(layers)), map(as_label, layers), **turn)
         axes.set_yticks(range(len(labels)), labels)
         axes.tick_params(length=0)

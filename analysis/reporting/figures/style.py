@@ -1,4 +1,4 @@
-"""The style of all figures, and their export: inline SVG for the page, SVG and PNG files.
+"""The style of all figures, and their export: inline SVG for the page, SVG, PDF and PNG files.
 
 A figure is drawn in one set of colours. The page has its own of the same hues for light and dark (custom properties of the
 template's style), so that lines keep 3:1 and texts 4.5:1 against either paper; files have a white one.
@@ -8,18 +8,22 @@ import html
 import io
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
+from matplotlib.transforms import Bbox
 
-from analysis.reporting.document_model import CaptionedFigure
+from analysis.reporting.document_model import CaptionedFigure, Width, slug
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.outcomes import Outcome
+from studies.label_texts import TEX
 from studies.plain_text import visible
 
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -60,12 +64,112 @@ STYLE: Any = {
     "figure.constrained_layout.w_pad": 0.08,  # inches: a white file on a dark page needs a margin
     "figure.constrained_layout.h_pad": 0.08,
     "svg.hashsalt": "spikesweep",
+    "pdf.fonttype": 42,  # TrueType, which publishers ask for
 }
+NARROW = 4.2
+"""The width in inches of a panel on a phone."""
+GAP = 3.0
+"""Pixels between two labels of an axis, at the least."""
+
+Draw = Callable[[Width], Figure | None]
+"""Draws a figure for a page or for a phone; None where there is nothing to draw."""
 
 
-def captioned(*drawn: tuple[str, str, Figure | None]) -> list[CaptionedFigure]:
-    """Of titles, captions and figures, those that have a figure."""
-    return [CaptionedFigure(title, caption, figure) for title, caption, figure in drawn if figure is not None]
+def captioned(*figures: tuple[str, str, Draw]) -> list[CaptionedFigure]:
+    """Of titles, captions and what draws the figures, those that have something to draw."""
+    found = []
+    for title, caption, draw in figures:
+        figure = draw("wide")
+        if figure is not None:
+            narrow = draw("narrow")
+            for drawn in (figure, narrow):
+                keep_labels_apart(drawn) if drawn else None
+            found.append(CaptionedFigure(title, caption, figure, narrow))
+    return found
+
+
+def keep_labels_apart(figure: Figure) -> None:
+    """Leave out the labels of an axis that would touch the one before."""
+    with mpl.rc_context(STYLE):
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            if axes.get_visible():
+                _keep_apart(axes.xaxis, lambda box: (box.x0, box.x1))
+                _keep_apart(axes.yaxis, lambda box: (box.y0, box.y1))
+
+
+def _keep_apart(axis: Axis, extent: Callable[[Bbox], tuple[float, float]]) -> None:
+    low, high = sorted(axis.get_view_interval())
+    places = [float(place) for place in axis.get_majorticklocs()]
+    labels = axis.get_majorticklabels()
+    shown = [
+        (extent(label.get_window_extent()), place, label.get_text())
+        for place, label in zip(places, labels, strict=False)
+        if low <= place <= high and label.get_visible() and label.get_text() and not label.get_rotation()
+    ]
+    shown.sort()
+    kept: list[tuple[tuple[float, float], float, str]] = []
+    for one in shown:
+        if not kept or one[0][0] >= kept[-1][0][1] + GAP:
+            kept.append(one)
+    if len(kept) < len(shown):
+        axis.set_ticks([place for _, place, _ in kept], [text for _, _, text in kept])
+
+
+def label_points(axes: Axes, points: Sequence[tuple[float, float]], labels: Sequence[str], **style: Any) -> None:
+    """Write a label beside each point, where it covers no other label or point as far as there is room.
+
+    Call it when the figure is complete but for these. Labels are in the units of the axes; an empty one is left out.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
+    frame = axes.get_window_extent()
+    marks = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in (axes.transData.transform(point) for point in points)]
+    written: list[Bbox] = []
+    for point, label in zip(points, labels, strict=True):
+        if not label:
+            continue
+        text = axes.annotate(label, point, xytext=(0, 0), textcoords="offset points", fontsize=9, **style)
+        tried = [(_covered(_moved(text, place), [*written, *marks], frame), i, place) for i, place in enumerate(_BESIDE)]
+        written.append(_moved(text, min(tried)[2]))
+
+
+Place = tuple[float, float, Any, Any]
+_BESIDE: Sequence[Place] = [
+    (7, 0, "left", "center"),
+    (0, 7, "center", "bottom"),
+    (0, -7, "center", "top"),
+    (-7, 0, "right", "center"),
+    (5, 5, "left", "bottom"),
+    (5, -5, "left", "top"),
+    (-5, 5, "right", "bottom"),
+    (-5, -5, "right", "top"),
+    (0, 18, "center", "bottom"),
+    (0, -18, "center", "top"),
+    (16, 12, "left", "bottom"),
+    (16, -12, "left", "top"),
+    (-16, 12, "right", "bottom"),
+    (-16, -12, "right", "top"),
+]
+"""Where a label may stand: points to the right and upwards from what it labels, and which of its edges is there."""
+
+
+def _moved(text: Text, place: Place) -> Bbox:
+    """Where a label is, in pixels, once it stands at a place."""
+    x, y, across, up = place
+    text.set_position((x, y))
+    text.set_horizontalalignment(across)
+    text.set_verticalalignment(up)
+    return text.get_window_extent()
+
+
+def _covered(box: Bbox, others: Sequence[Bbox], frame: Bbox) -> float:
+    """How much of a label covers others, or stands outside of the axes, in square pixels."""
+    common = [Bbox.intersection(box, other) for other in others]
+    inside = Bbox.intersection(box, frame)
+    outside = box.width * box.height - (inside.width * inside.height if inside else 0.0)
+    return sum(one.width * one.height for one in common if one) + 2 * outside
 
 
 def line_style(i: int) -> dict[str, Any]:
@@ -79,11 +183,16 @@ def line_style(i: int) -> dict[str, Any]:
     }
 
 
-def panels(num: int, most_in_a_row: int, size: tuple[float, float], **sharing: Any) -> tuple[Figure, Sequence[Axes]]:
+def panels(
+    num: int, most_in_a_row: int, size: tuple[float, float], width: Width = "wide", **sharing: Any
+) -> tuple[Figure, Sequence[Axes]]:
     """A figure with ``num`` axes of this size in inches, in rows; places that are left over in the last row stay empty.
 
-    Call it, and draw, inside ``matplotlib.rc_context(STYLE)``.
+    Where the figure is narrow, the axes stand below each other, no wider than a phone. Call it, and draw, inside
+    ``matplotlib.rc_context(STYLE)``.
     """
+    if width == "narrow":
+        most_in_a_row, size = 1, (min(size[0], NARROW), size[1])
     num_columns = min(num, most_in_a_row)
     num_rows = -(-num // num_columns)
     figure = Figure(figsize=(size[0] * num_columns, size[1] * num_rows), layout="constrained")
@@ -138,15 +247,19 @@ def scale_of(outcome: Outcome) -> float:
 
 
 def as_label(text: str) -> str:
-    """A text as it stands in a figure: dollars begin no formula, and a line that begins with _ is not left out of a legend."""
+    """A text as it stands in a figure: dollars begin no formula, and a line that begins with _ is not left out of a legend.
+
+    The mathematics of labels is set as such.
+    """
     text = re.sub(r"(?<!\\)\$", r"\\$", visible(text))
+    text = re.sub(r"(?<!\\)\$\$", " ", "".join(f"${TEX[letter]}$" if letter in TEX else letter for letter in text))
     return f" {text}" if text.startswith("_") else text
 
 
 def wrapped(label: str, width: int = 26) -> str:
     """A label broken into lines of at most ``width`` characters; longer words stay whole."""
-    label = as_label(label)
-    return "\n".join(textwrap.wrap(label, width, break_long_words=False, break_on_hyphens=False)) or label
+    lines = textwrap.wrap(visible(label), width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(map(as_label, lines)) or as_label(label)
 
 
 def svg(figure: Figure) -> str:
@@ -154,16 +267,23 @@ def svg(figure: Figure) -> str:
     return _saved(figure, format="svg", facecolor=PAPER, metadata={"Date": None}).decode()
 
 
-def inline_svg(figure: Figure, label: str) -> str:
-    """An SVG element for the page, in the page's own colours, with a label for screen readers."""
+def inline_svg(figure: Figure, label: str, width: Width = "wide") -> str:
+    """An SVG element for the page, in the page's own colours, with a label for screen readers, and names that no other has."""
     text = _saved(figure, format="svg", transparent=True, metadata={"Date": None}).decode()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     for i, hue in enumerate(OKABE_ITO):
         text = text.replace(hue, f"var(--hue-{i}, {hue})")
+    own = f"{slug(label)}-{width}-"
+    text = re.sub(r'( id="|href="#|url\(#)', lambda found: found[0] + own, text)
     narrowest = NARROWEST * float(figure.get_figwidth()) * POINTS_PER_INCH
     return text.replace(
         "<svg", f'<svg role="img" aria-label="{html.escape(label)}" style="min-width: min({narrowest:.0f}pt, 100rem)"', 1
     )
+
+
+def pdf(figure: Figure) -> bytes:
+    """A PDF file for a paper, the same bytes for the same figure; its texts are texts."""
+    return _saved(figure, format="pdf", transparent=True, metadata={"CreationDate": None})
 
 
 def png(figure: Figure) -> bytes:

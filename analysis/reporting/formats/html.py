@@ -12,6 +12,13 @@ def to_html(document: Document) -> str:
     template = Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template("page.html.jinja")
     return template.render(
         document=document,
-        figures=[(figure, inline_svg(figure.figure, figure.title)) for figure in document.figures],
+        figures=[
+            (
+                figure,
+                inline_svg(figure.figure, figure.title),
+                inline_svg(figure.narrow, figure.title, "narrow") if figure.narrow else "",
+            )
+            for figure in document.figures
+        ],
         sections=[section.fitted("wide") if isinstance(section, Table) else section for section in document.sections],
     )

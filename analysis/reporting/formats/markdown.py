@@ -18,24 +18,26 @@ def to_markdown(document: Document) -> str:
     """
     lines = [f"# {in_markdown(document.title)}", "", in_markdown(document.lead), ""]
     lines += [in_markdown(document.status), ""] if document.status else []
-    lines += _bullets(document.verdicts)
+    lines += _answer(document)
     lines += _warnings(document)
     for figure in document.figures:
         title = in_markdown(figure.title)
         lines += [f"## {title}", "", f"![{title}](figures/{figure.name}.svg)", "", in_markdown(figure.caption), ""]
+    caption = ""
     for section in document.sections:
         lines += [f"## {in_markdown(section.title)}", ""]
         if isinstance(section, ItemList):
             lines += _bullets(section.items)
         else:
-            lines += [in_markdown(section.caption), "", *_table(section), ""]
+            is_said = section.caption == caption
+            caption = section.caption
+            lines += [*([] if is_said else [in_markdown(caption), ""]), *_table(section), ""]
     return "\n".join(lines)
 
 
 def to_markdown_note(document: Document) -> str:
-    """The answer in short: the headline, the other verdicts, the warnings, and the first columns and rows of the first table."""
-    lines = [in_markdown(document.headline), ""]
-    lines += _bullets([verdict for verdict in document.verdicts if verdict != document.headline])
+    """The answer in short: one line and one paragraph, the warnings, and the first columns and rows of the first table."""
+    lines = _answer(document)
     lines += _warnings(document)
     tables = [section for section in document.sections if isinstance(section, Table)]
     for table in tables[:1]:
@@ -43,6 +45,13 @@ def to_markdown_note(document: Document) -> str:
         rows = [replace(row, cells=row.cells[:MOST_COLUMNS]) for row in wide.rows[:MOST_ROWS]]
         lines += _table(replace(wide, columns=wide.columns[:MOST_COLUMNS], rows=rows))
     return "\n".join(lines)
+
+
+def _answer(document: Document) -> list[str]:
+    if not document.headline:
+        return _bullets(document.verdicts)
+    summary = [in_markdown(document.summary), ""] if document.summary else []
+    return [in_markdown(document.headline), "", *summary]
 
 
 def _bullets(items: Sequence[str]) -> list[str]:

@@ -38,9 +38,15 @@ def to_terminal(document: Document) -> Group:
             parts.append(Text(section.caption, "dim"))
         caption = section.caption
         parts += [_table(section.fitted("narrow")), *_more(len(section.rows))]
-    parts += [Text(), *(Text(f"• {verdict}") for verdict in document.verdicts)]
+    parts += [Text(), *_answer(document)]
     parts += [Text(warning, "yellow") for warning in document.warnings]
     return Group(*parts)
+
+
+def _answer(document: Document) -> list[Text]:
+    if not document.headline:
+        return [Text(f"• {verdict}") for verdict in document.verdicts]
+    return [Text(document.headline, "bold"), *([Text(document.summary)] if document.summary else [])]
 
 
 def _more(num: int) -> list[Text]:

@@ -1,41 +1,44 @@
-"""Tables of spiking networks: time steps to the final accuracy and their cost, accuracy against cost, sparsity by layer."""
+"""Tables of spiking networks: time steps to the final accuracy and their cost, sparsity by layer; the names of their cells."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from analysis.reporting import formatting
 from analysis.reporting.document_model import Column, Row, Table, filled
 from analysis.reporting.topics.published import matches
 from analysis.statistics.data.estimates import Estimate
-from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, SPARSITY_OUTCOME
-from analysis.statistics.spiking import CostPoint, SpikingRow
+from analysis.statistics.data.outcomes import SPARSITY_OUTCOME
+from analysis.statistics.spiking import SpikingRow
 from analysis.statistics.summary import Summary
-from studies.run_record import StudyRecord, level_in_words
+from studies.run_record import StudyRecord
 
-MOST_LISTED = 40
-"""Of more cells only those on a front are listed."""
-MOST_UNFOLDED = 12
+MOST_NAMED = 14
+PICOJOULES = 1e6
+"""Of a microjoule."""
 
 
 def row_in_words(study: StudyRecord, row: SpikingRow) -> str:
     """The label of a row: its level, or its configuration."""
     if row.factor:
         (level,) = row.levels.values()
-        return f"{row.factor} = {level_in_words(level)}{' (baseline)' if row.is_baseline else ''}"
+        named = f"{formatting.factor_name(study, row.factor)} = {formatting.level_name(study, row.factor, level)}"
+        return f"{named}{' (baseline)' if row.is_baseline else ''}"
     return "baseline" if row.is_baseline else formatting.configuration_in_words(study, row.levels)
 
 
-def numbered(points: Sequence[CostPoint]) -> list[tuple[int, CostPoint]]:
-    """The cells that are listed, numbered from the fewest operations to the most: all, or those on a front if they are many."""
-    listed = points
-    if len(points) > MOST_LISTED:
-        listed = [point for point in points if point.is_on_operations_front or point.is_on_energy_front]
-    return list(enumerate(sorted(listed, key=lambda point: point.operations.mean), start=1))
+def point_names(summary: Summary) -> dict[int, str]:
+    """What the points of a figure are called, by their index: all if they are few, else the first of those on a front."""
+    points = summary.spiking.points
+    named = list(range(len(points)))
+    if len(points) > MOST_NAMED:
+        named = [i for i in named if points[i].is_on_operations_front or points[i].is_on_energy_front][:MOST_NAMED]
+    if summary.study.baseline:
+        return {i: formatting.cell_in_short(summary.study, points[i].levels) for i in named}
+    return {i: formatting.configuration_in_words(summary.study, points[i].levels) for i in named}
 
 
 def spiking_tables(summary: Summary) -> list[Table]:
     """The tables for which replicates have measured something."""
-    return filled(_costs(summary), _cells(summary), _sparsity(summary))
+    return filled(_costs(summary), _sparsity(summary))
 
 
 def _costs(summary: Summary) -> Table:
@@ -64,63 +67,16 @@ def _costs(summary: Summary) -> Table:
     shown = [_cost_row(summary.study, row if has_ties else replace(row, ties=None)) for row in rows]
     known = [i for i in range(len(columns)) if any(row.cells[i] != formatting.NONE for row in shown)]
     shown = [Row([row.cells[i] for i in known], row.classes) for row in shown]
-    return Table("Time steps and cost", caption, [columns[i] for i in known], shown, is_detail=True)
+    return Table("Time steps and cost", caption, [columns[i] for i in known], shown, is_folded=True, is_detail=True)
 
 
 def _cost_row(study: StudyRecord, row: SpikingRow) -> Row:
-    of_energy = (_microjoules(row.energy_pj), _microjoules(row.energy_each_step_pj))
+    of_energy = (formatting.divided(row.energy_pj, PICOJOULES), formatting.divided(row.energy_each_step_pj, PICOJOULES))
     counts = (row.spikes_per_neuron, row.operations, row.operations_each_step, row.operations_per_dense_mac, *of_energy)
     num_seeds = max(found.num_values for found in (row.steps_to_within, row.ties, *counts) if found)
     steps = formatting.plus_minus(row.steps_to_within)
     cells = [row_in_words(study, row), str(num_seeds), steps, _percent(row.ties), *map(formatting.plus_minus, counts)]
     return Row(cells, "baseline" if row.is_baseline else "")
-
-
-def _microjoules(energy_pj: Estimate | None) -> Estimate | None:
-    if energy_pj is None:
-        return None
-    return Estimate(energy_pj.mean / 1e6, energy_pj.low / 1e6, energy_pj.high / 1e6, energy_pj.num_values)
-
-
-def _cells(summary: Summary) -> Table:
-    points = summary.spiking.points
-    caption = (
-        "Numbered as in the figure; ± half the width of the 95 % interval over seeds. A cell is on the Pareto front if no other "
-        "has fewer operations (or less energy) at no lower accuracy, by the means. A cell whose interval overlaps a neighbour's "
-        "may be on it by chance."
-    )
-    if len(points) > MOST_LISTED:
-        caption += f" Of {len(points)} cells only those on a front are listed."
-    columns = [
-        Column("no."),
-        Column("cell", is_text=True),
-        Column("seeds"),
-        Column(f"{ACCURACY_OUTCOME.name} % (95 %)"),
-        Column("synaptic operations"),
-        Column("energy, µJ"),
-        Column("Pareto front of", is_text=True),
-    ]
-    rows = [_cell_row(summary.study, number, point) for number, point in numbered(points)]
-    return Table("Accuracy against cost", caption, columns, rows, is_folded=len(rows) > MOST_UNFOLDED, is_detail=True)
-
-
-def _cell_row(study: StudyRecord, number: int, point: CostPoint) -> Row:
-    fronts = {"operations": point.is_on_operations_front, "energy": point.is_on_energy_front}
-    cell = (
-        formatting.cell_in_words(study, point.levels)
-        if study.baseline
-        else formatting.configuration_in_words(study, point.levels)
-    )
-    cells = [
-        str(number),
-        cell,
-        str(point.accuracy.num_values),
-        formatting.value(ACCURACY_OUTCOME, point.accuracy),
-        formatting.plus_minus(point.operations),
-        formatting.plus_minus(_microjoules(point.energy_pj)),
-        ", ".join(name for name, is_on in fronts.items() if is_on) or formatting.NONE,
-    ]
-    return Row(cells)
 
 
 def _sparsity(summary: Summary) -> Table:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.reporting.figures import spiking
-from analysis.reporting.topics.spiking import MOST_LISTED, numbered, spiking_tables
+from analysis.reporting.topics.paper_tables import MOST_LISTED, listed_cells, results_tables
+from analysis.reporting.topics.spiking import spiking_tables
 from analysis.statistics.spiking import CostPoint, cost_points, spiking_of, steps_to_within
 from analysis.statistics.summary import Summary, summarise
 from studies.run_record import Level, Role, RunRecord
@@ -122,11 +123,10 @@ def test_ties_are_told(rule: str, share: float, is_told: bool) -> None:
 
 
 def test_the_front_by_hand() -> None:
-    """What costs more at lower accuracy is on no front; cells are numbered from the fewest operations on."""
+    """What costs more at lower accuracy is on no front."""
     points = spiking_study().spiking.points
     on_front = {point.levels["time_steps"]: (point.is_on_operations_front, point.is_on_energy_front) for point in points}
     assert on_front == {4: (True, True), 8: (True, True), 16: (False, False)}
-    assert [(number, point.levels["time_steps"]) for number, point in numbered(points)] == [(1, 4), (2, 8), (3, 16)]
 
 
 def test_a_point_is_of_the_seeds_that_have_everything() -> None:
@@ -145,19 +145,19 @@ def test_layers_stand_in_the_order_of_the_network() -> None:
 
 
 def test_tables_say_what_was_measured() -> None:
-    """Time steps and cost, the numbered cells, sparsity by layer with half intervals."""
-    costs, cells, sparsity = spiking_tables(spiking_study())
+    """All cells, time steps and cost, sparsity by layer with half intervals."""
+    (cells,), (costs, sparsity) = results_tables(spiking_study()), spiking_tables(spiking_study())
     assert costs.rows[0].cells[:3] == ["baseline", "3", "2"]
-    assert [row.cells[1] for row in cells.rows] == ["time_steps=4", "baseline", "time_steps=16"]
+    assert [row.cells[0] for row in cells.rows] == ["baseline", "time_steps=4", "time_steps=16"]
     assert [row.cells[-1] for row in cells.rows] == ["operations, energy", "operations, energy", "–"]
     assert sparsity.rows[0].cells[1] == "80.00 ± 24.84"  # 10 points · t(0.975, 2) / √3
 
 
-def test_many_cells_are_numbered_on_the_fronts_alone() -> None:
+def test_of_many_cells_those_on_a_front_are_listed() -> None:
     """A table of hundreds of cells would be read by nobody."""
     runs = [spiking_run(t, 0, 0.5 + 0.001 * (t if t <= 3 else -t), 100.0 * t) for t in range(1, MOST_LISTED + 2)]
-    points = cost_points([[run] for run in runs])
-    assert [point.levels["time_steps"] for _, point in numbered(points)] == [1, 2, 3]
+    study = study_of("one_factor_at_a_time", {"time_steps": list(range(1, MOST_LISTED + 2))}, runs)
+    assert [cell.levels["time_steps"] for cell in listed_cells(summarise(study, runs))] == [1, 2, 3]
 
 
 def test_without_measurements_there_is_nothing() -> None:

@@ -2,6 +2,7 @@
 
 import struct
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,18 @@ import pytest
 from matplotlib import image
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
+from analysis.reporting.document_model import CaptionedFigure
 from analysis.reporting.figures import effects, spiking, style
+from analysis.reporting.figures.all_figures import all_figures
 from analysis.reporting.figures.style import frame_accuracies, panels
 from analysis.statistics.data.estimates import Estimate, mean_interval
 from analysis.statistics.summary import Summary, summarise
 from search_spaces.language.space import Level
 from tests.analysis.examples import run_of, study_of
 from tests.analysis.reporting.topics.test_published import BITNET, summary_of
-from tests.analysis.statistics.test_spiking import spiking_study
+from tests.analysis.statistics.test_spiking import spiking_run, spiking_study
 from tests.analysis.statistics.test_summary import recorded
 from tests.analysis.statistics.test_summary import summary_of as summary_of_recorded
 
@@ -116,10 +120,68 @@ def test_perfect_accuracy_has_a_place() -> None:
     assert axes.get_yscale() == "function"
 
 
-def test_points_are_numbered_as_in_the_table() -> None:
-    """From the fewest operations on, in both panels."""
+def test_points_have_their_names() -> None:
+    """What a cell has other than the baseline stands beside its point, in both panels."""
     figure = spiking.accuracy_against_cost(spiking_study())
-    assert texts(figure) == texts(figure, 1) == ["1", "2", "3"]
+    assert texts(figure) == texts(figure, 1) == ["T=4", "baseline", "T=16"]
+
+
+def boxes(figure: Figure) -> list[tuple[str, Bbox]]:
+    """All texts that are shown, with where they are in pixels."""
+    figure.draw_without_rendering()
+    found = [text for axes in figure.axes for text in axes.texts]
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            ticks = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=False)
+            found += [label for place, label in ticks if low <= place <= high]
+        found += [axes.title, axes.xaxis.label, axes.yaxis.label]
+    return [(one.get_text(), one.get_window_extent()) for one in found if one.get_visible() and one.get_text()]
+
+
+@pytest.mark.parametrize("width", ["figure", "narrow"])
+def test_no_text_covers_another(width: str) -> None:
+    """Neither on a page nor on a phone, whether on axes or beside points; rotated texts lie in larger boxes than they need."""
+    for drawn in figures_of_many_cells():
+        figure = getattr(drawn, width)
+        assert figure is not None
+        if drawn.title == "Sparsity by layer":
+            continue
+        found = boxes(figure)
+        touching = [
+            (one, other)
+            for i, (one, box) in enumerate(found)
+            for other, another in found[:i]
+            if (common := Bbox.intersection(box, another)) and min(common.width, common.height) > 1
+        ]
+        assert touching == [], drawn.title
+
+
+@cache
+def figures_of_many_cells() -> list[CaptionedFigure]:
+    return all_figures(many_cells())
+
+
+def many_cells() -> Summary:
+    """Eight cells around a baseline with names as long as those of layouts, some of which lie on each other."""
+    levels = [f"64 64 {pool} 128 {pool} 256 512 {other}" for pool in "MAS" for other in ("M", "A")]
+    cells: list[dict[str, Level]] = [{"layout": levels[0], "time_steps": 8}]
+    cells += [{"layout": level, "time_steps": 8} for level in levels[1:]]
+    cells += [{"layout": levels[0], "time_steps": steps} for steps in (2, 16)]
+    runs = []
+    for i, cell in enumerate(cells):
+        for seed in range(3):
+            run = spiking_run(8, seed, 0.9 + 0.01 * (i % 4), 1000.0 * (1 + i // 2))
+            runs.append(replace(run, levels=cell, identity=f"{i} {seed}"))
+    return summarise(study_of("one_factor_at_a_time", {"layout": levels, "time_steps": [8, 2, 16]}, runs), runs)
+
+
+def test_panels_stack_on_a_phone() -> None:
+    """Each figure has a form of one column, which a phone shows without scrolling."""
+    for drawn in figures_of_many_cells():
+        assert drawn.narrow is not None
+        assert drawn.narrow.get_figwidth() * style.NARROWEST * 96 <= 390, drawn.title
+        assert len({round(axes.get_position().x0, 2) for axes in drawn.narrow.axes}) == 1
 
 
 def test_the_heat_map_says_its_numbers() -> None:

@@ -1,6 +1,7 @@
 """One document in every format: what is wide or narrow, grouped, cut, coloured and escaped."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from matplotlib.figure import Figure
@@ -39,7 +40,8 @@ def document_of(*sections: Table | ItemList) -> Document:
         sections=sections,
         figures=[CaptionedFigure("Means against t", "Over seeds.", Figure())],
         status="2 of 2 replicates finished.",
-        headline="best: T=8.",
+        headline="T=8 is best.",
+        summary="Undecided: T=4.",
     )
 
 
@@ -60,7 +62,9 @@ def test_a_terminal_has_the_narrow_columns_and_the_groups() -> None:
         ["S"],
         ["8", "1.5", "0.014"],
     ]
-    assert lines[-3:] == ["• T helps.", "• best: T=8.", "One | seed."]
+    assert lines[-3:] == ["T=8 is best.", "Undecided: T=4.", "One | seed."]
+    without = replace(document_of(), headline="", summary="")
+    assert [line.rstrip() for line in shown(without).splitlines()][-3:] == ["• T helps.", "• best: T=8.", "One | seed."]
 
 
 def test_pages_and_markdown_have_the_wide_columns() -> None:
@@ -68,7 +72,13 @@ def test_pages_and_markdown_have_the_wide_columns() -> None:
     document = document_of(table_of(row("4", "lower", "worse first"), Row(["hidden cell"] * 6, only="narrow")))
     text = to_markdown(document)
     assert "| factor | level | mean (95 %) | corrected p | verdict |\n| --- | --- | ---: | ---: | --- |\n| T | 4 | 1.5 (1" in text
-    assert text.index("2 of 2") < text.index("- T helps.") < text.index("(figures/means_against_t.svg)") < text.index("| factor")
+    assert (
+        text.index("2 of 2")
+        < text.index("T=8 is best.")
+        < text.index("Undecided: T=4.")
+        < text.index("(figures/means_against_t.svg)")
+        < text.index("| factor")
+    )
     page = to_html(document)
     assert page.count("<tr") == 2
     assert '<tr class="worse first">' in page
@@ -96,7 +106,7 @@ def test_a_terminal_cuts_what_is_long_and_says_so() -> None:
     assert text.count("Means over seeds.") == 1
     assert "and 2 more, which the files have" in text
     assert "and 1 more, which the files have" in text
-    assert to_markdown(document).count("Means over seeds.") == 2
+    assert to_markdown(document).count("Means over seeds.") == to_html(document).count("Means over seeds.") == 1
 
 
 def test_verdicts_are_coloured_and_numbers_stay_whole() -> None:
@@ -121,10 +131,10 @@ def test_numbers_wrap_where_they_do_not_fit() -> None:
     assert text.count("0") >= 9 * 10
 
 
-def test_a_note_begins_with_the_headline() -> None:
-    """Then the other verdicts, warnings, and the first table without its last columns and its caption."""
+def test_a_note_begins_with_the_answer() -> None:
+    """Its line and its paragraph; then the warnings, and the first table without its last columns and its caption."""
     note = to_markdown_note(document_of(ItemList("Design", ["x"]), table_of(row("4", "lower"))))
-    assert note.startswith("best: T=8.\n\n- T helps.\n\n**One \\| seed.**\n\n| factor | level |")
+    assert note.startswith("T=8 is best.\n\nUndecided: T=4.\n\n**One \\| seed.**\n\n| factor | level |")
     assert "Means over seeds." not in note
 
 

@@ -38,7 +38,8 @@ def document_of(text: str) -> Document:
         sections=[Table(f"t {text}", text, columns, [Row([text, "1"], group=text)]), ItemList(f"l {text}", [text])],
         figures=[CaptionedFigure(f"f {text}", text, FIGURE)],
         status=text,
-        headline=text,
+        headline=f"h {text}",
+        summary=f"s {text}",
     )
 
 
@@ -92,7 +93,15 @@ def test_tables_of_one_name_have_files_of_their_own() -> None:
     """Two metrics whose names differ in signs alone, or that have no letter at all."""
     tables = [Table(title, "", [Column("x")], [Row(["1"])]) for title in ("a/b", "a_b", "水", "損失", "tables")]
     files = to_latex(Document("t", "", [], sections=tables))
-    assert list(files) == ["a_b.tex", "a_b_1.tex", "unnamed.tex", "unnamed_1.tex", "tables_1.tex", "tables.tex"]
+    assert list(files) == [
+        "a_b.tex",
+        "a_b_1.tex",
+        "unnamed.tex",
+        "unnamed_1.tex",
+        "tables_1.tex",
+        "tables.tex",
+        "tables_two_columns.tex",
+    ]
 
 
 @given(st.lists(hostile, min_size=1, max_size=4))

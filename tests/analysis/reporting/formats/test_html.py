@@ -62,7 +62,11 @@ def test_the_page_needs_nothing_else(folder: Path) -> None:
     assert "<script" not in page
     assert "url(http" not in page
     assert not re.findall(r"(?:src|href)=.(?!#)", page.replace("xlink:href", "href"))
-    assert page.count('<svg role="img" aria-label="') == len(list((folder / "figures").glob("*.svg"))) == 3
+    num_figures = len(list((folder / "figures").glob("*.svg")))
+    assert num_figures == len(list((folder / "figures").glob("*.pdf"))) == 3
+    assert page.count('<svg role="img" aria-label="') == 2 * num_figures  # for a page and for a phone
+    names = re.findall(r' id="([^"]+)"', page)
+    assert len(set(names)) == len(names)
 
 
 def test_the_answer_comes_first(folder: Path) -> None:

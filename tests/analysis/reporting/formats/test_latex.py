@@ -13,8 +13,10 @@ from analysis.reporting.formats.latex import escaped, to_latex
 from analysis.reporting.summary_document import paper_document
 from analysis.statistics.effects.best_level import decided_best
 from analysis.statistics.summary import Summary, summarise
+from studies.label_texts import TEX
 from studies.run_record import Level
 from tests.analysis.examples import run_of, study_of
+from tests.analysis.statistics.test_spiking import spiking_study
 
 ODD = r"64_M & 5% of $x^2$ #{~} \ <b> | – é"
 
@@ -50,7 +52,13 @@ def latex_files(summary: Summary) -> dict[str, str]:
     return to_latex(paper_document(summary))
 
 
-SUMMARIES = {"effects": by_time_steps(8), "one seed": by_time_steps(1), "search": search(), "nothing": nothing()}
+SUMMARIES = {
+    "effects": by_time_steps(8),
+    "costs": spiking_study(),
+    "one seed": by_time_steps(1),
+    "search": search(),
+    "nothing": nothing(),
+}
 
 
 @pytest.mark.parametrize("case", SUMMARIES)
@@ -81,25 +89,31 @@ def assert_shape(text: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX on this machine")
-@pytest.mark.parametrize("case", SUMMARIES)
-def test_the_document_compiles(case: str, tmp_path: Path) -> None:
-    """pdflatex makes a PDF of it without an error and without a line that sticks out."""
+@pytest.mark.parametrize(
+    ("case", "document"),
+    [*((case, "tables") for case in SUMMARIES), ("costs", "tables_two_columns"), ("search", "tables_two_columns")],
+)
+def test_the_documents_compile(case: str, document: str, tmp_path: Path) -> None:
+    """pdflatex makes a PDF of each without an error and without a line that sticks out, on pages of one column and of two."""
     for name, text in latex_files(SUMMARIES[case]).items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"{document}.tex"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=60)
     log = result.stdout.decode(errors="replace")
     assert result.returncode == 0, log
     assert "Overfull" not in log
-    assert (tmp_path / "tables.pdf").stat().st_size > 0
+    assert (tmp_path / f"{document}.pdf").stat().st_size > 0
 
 
-@given(st.text())
+@given(st.text(st.one_of(st.characters(), st.sampled_from(sorted(TEX)), st.sampled_from("$\\±×"))))
 def test_texts_are_escaped(text: str) -> None:
     """What comes out has no special character of LaTeX but in commands, and is ASCII."""
     found = escaped(text)
     assert found.isascii()
-    rest = re.sub(r"\\text\w+\{2?\}|\\dots\{\}|\\['`^~\"rvc]\{\w\}|\$\\\w+\$|\\[{}$&#%_]", "", found)
+    found = re.sub(r"\\text\w+\{2?\}|\\dots\{\}|\\['`^~\"rvc]\{\w\}|\\[{}$&#%_]", "", found)
+    mathematics = re.findall(r"\$(.*?)\$", found)
+    assert all(re.fullmatch(r"(\\[A-Za-z]+|[A-Za-z-]|[_^]\{[\w+=()-]\}| )+", part) for part in mathematics)
+    rest = re.sub(r"\$.*?\$", "", found)
     assert not set(rest) & set("\\{}$&#%_^~")
 
 
@@ -140,3 +154,22 @@ def test_numbers_with_a_power_of_ten_are_set_as_such() -> None:
     runs = [run_of({"a": a}, seed, tiny=1.5e-7 * (1 + a + seed)) for a in (0, 1) for seed in range(2)]
     study = study_of("one_factor_at_a_time", {"a": [0, 1]}, runs, objectives={"tiny": "minimize"})
     assert r"2.250 \times 10^{-7} \pm" in latex_files(summarise(study, runs))["tiny.tex"]
+
+
+def test_results_stand_side_by_side() -> None:
+    """A row for every cell with both accuracies and its costs; in one column of two only what is compared has its interval."""
+    files = latex_files(SUMMARIES["costs"])
+    wide, narrow = (files[name].splitlines() for name in ("results.tex", "results_one_column.tex"))
+    assert r"\begin{table*}" in wide
+    assert r"\begin{table}" in narrow
+    (row,) = [line for line in wide if line.startswith(r"\raggedright time\_\allowbreak{}steps=\allowbreak{}4 ")]
+    assert row.split(" & ")[1:] == [
+        "3",
+        "$62.00 \\pm 4.97$",
+        "$61.00 \\pm 4.97$",
+        "$700 \\pm 248$",
+        "$0.00100 \\pm 0.00022$ \\\\",
+    ]
+    (row,) = [line for line in narrow if line.startswith(r"\raggedright time\_\allowbreak{}steps=\allowbreak{}4 ")]
+    assert row.split(" & ")[1:] == ["$62.00 \\pm 4.97$", "$61.00$", "700", "$0.001$ \\\\"]
+    assert r"\input{results_one_column.tex}" in files["tables_two_columns.tex"]
