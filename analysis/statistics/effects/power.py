@@ -141,21 +141,15 @@ def sd_of_differences(seed_sd: float, correlation: float = 0) -> float:
     return seed_sd * math.sqrt(2 * (1 - correlation))
 
 
-def pooled_difference_sd(differences: Sequence[Sequence[float]]) -> float | None:
-    """The standard deviation over seeds of a difference, pooled over an earlier study's contrasts by their degrees of freedom.
-
-    Args:
-        differences: The paired differences of each contrast; values that are not finite are left out.
+def difference_sd(differences: Sequence[float]) -> float | None:
+    """The standard deviation over seeds of an earlier study's paired differences; values that are not finite are left out.
 
     Returns:
-        None where no contrast has two values.
+        None where fewer than two are left, or all are the same: no spread has been seen then.
     """
-    finite = [[value for value in values if math.isfinite(value)] for values in differences]
-    pooled = [values for values in finite if len(values) >= 2]
-    if not pooled:
-        return None
-    squares = sum(float(np.var(values, ddof=1)) * (len(values) - 1) for values in pooled)
-    return math.sqrt(squares / sum(len(values) - 1 for values in pooled))
+    finite = [value for value in differences if math.isfinite(value)]
+    sd = float(np.std(finite, ddof=1)) if len(finite) > 1 else 0.0
+    return sd or None
 
 
 @cache

@@ -192,6 +192,7 @@ def page(
         parts.append(Text(size))
     if found:
         parts.append(Text(_sensitivity_in_words(study, found)))
+        parts += [Text(visible(line)) for line in _by_contrast_in_words(found)]
     said = _all_warnings(study, forecast, found, of_ledger, starts)
     parts += [Text(visible(f"warning: {warning}"), "yellow") for warning in said]
     return Group(*parts, Text("The study is valid.", "green"))
@@ -450,7 +451,22 @@ def _sensitivity_in_words(study: Study, found: Sensitivity) -> str:
             f"smallest effect it can detect with 80 % power: {found.smallest_effect:.2f} standard deviations of a difference "
             "paired by seed (give seed_sd to have it in points)"
         )
-    return f"smallest effect it can detect with 80 % power: {100 * found.smallest_effect:.2f} points of accuracy ({found.source})"
+    num = len(found.by_contrast)
+    median = f", the median of {num} contrasts" if num > 1 else ""
+    size = f"{100 * found.smallest_effect:.2f} points of accuracy{median}"
+    return f"smallest effect it can detect with 80 % power: {size} ({found.source})"
+
+
+def _by_contrast_in_words(found: Sensitivity) -> Iterator[str]:
+    """A line for every factor: each level's own smallest effect, where contrasts were measured and there are several."""
+    if len(found.by_contrast) < 2 or found.smallest_effect is None:
+        return
+    by_factor: dict[str, list[str]] = {}
+    for one in found.by_contrast:
+        effect = "none" if one.smallest_effect is None else f"{100 * one.smallest_effect:.2f}"
+        by_factor.setdefault(one.factor, []).append(f"{level_in_words(one.level)}: {effect}")
+    yield "by contrast, in points, each by its own spread over seeds:"
+    yield from (f"  {factor} {', '.join(levels)}" for factor, levels in by_factor.items())
 
 
 def _level(level: Level) -> str:

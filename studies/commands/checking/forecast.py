@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import random
 import resource
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,7 +23,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from search_spaces.language.space import Cell
+from search_spaces.language.space import Cell, Level
 from studies.engine.binding.configurations import Configuration
 from studies.engine.binding.trainable_modules import load_trainable, make_config
 from studies.engine.definition.replicate_counts import replicates_of_cells, replicates_of_search
@@ -246,16 +247,28 @@ def _machine_bytes() -> int:
 
 
 @dataclass(frozen=True)
+class ContrastSensitivity:
+    """What a design can find out of one level: by the measured spread of its differences, the smallest effect; None if none."""
+
+    factor: str
+    level: Level
+    sd_of_differences: float
+    smallest_effect: float | None
+
+
+@dataclass(frozen=True)
 class Sensitivity:
     """What a design can find out.
 
     Attributes:
         num_contrasts: How many levels are compared with their baseline.
         fewest_seeds: The fewest with which one of them can be significant after correction.
-        sd_of_differences: The standard deviation of a difference paired by seed, as a fraction; None if nothing is known.
+        sd_of_differences: The standard deviation of a difference paired by seed, as a fraction; where it was measured, the median
+            over the contrasts; None if nothing is known.
         source: Where it comes from.
         smallest_effect: The smallest difference in accuracy found with 80 % power, in units of the standard deviation of
             paired differences where that is not known; None if no difference can be.
+        by_contrast: The same for every contrast by its own spread, where that was measured.
     """
 
     num_contrasts: int
@@ -263,44 +276,62 @@ class Sensitivity:
     sd_of_differences: float | None
     source: str
     smallest_effect: float | None
+    by_contrast: Sequence[ContrastSensitivity] = ()
 
 
 def sensitivity(study: Study) -> Sensitivity | None:
     """The smallest effect on accuracy that a design which compares can detect; None for one that does not."""
     from analysis.statistics.data.level_cells import FACTORIAL  # here: processes that time configurations import this module
     from analysis.statistics.effects.contrasts import fewest_seeds
-    from analysis.statistics.effects.power import smallest_effect
+    from analysis.statistics.effects.power import sd_of_differences, smallest_effect
 
     if not study.baseline:
         return None
     domains = [factor.domain for factor in study.space.factors]
     num_contrasts = sum((domain.num_values() or 1) - 1 for domain in domains)
-    sd, source = _sd_of_differences(study)
-    averaged = 1
-    if study.design in FACTORIAL and not source.startswith(MEASURED):  # what is measured is of averages already
-        most_levels = max(domain.num_values() or 1 for domain in domains)
-        averaged = max(1, len(study.cells) // most_levels)
-    effect = smallest_effect(len(study.seeds), num_contrasts, sd or 1.0, power=POWER, num_cells_averaged=averaged)
-    return Sensitivity(num_contrasts, fewest_seeds(num_contrasts), sd, source, effect)
+    fewest, averaged = fewest_seeds(num_contrasts), 1
+
+    def smallest(sd: float) -> float | None:
+        return smallest_effect(len(study.seeds), num_contrasts, sd, power=POWER, num_cells_averaged=averaged)
+
+    if study.content.seed_sd is None and (measured := _measured(study)):
+        sds, source = measured  # of averages over cells already, where the design averages
+        by_contrast = [ContrastSensitivity(*contrast, sd, smallest(sd)) for contrast, sd in sds.items()]
+        sd = statistics.median(sds.values())
+        return Sensitivity(num_contrasts, fewest, sd, source, smallest(sd), by_contrast)
+    if study.design in FACTORIAL:
+        averaged = max(1, len(study.cells) // max(domain.num_values() or 1 for domain in domains))
+    if study.content.seed_sd is None:
+        return Sensitivity(num_contrasts, fewest, None, "not known", smallest(1.0))
+    sd, source = sd_of_differences(study.content.seed_sd), f"seed_sd {study.content.seed_sd:g}, as the study file states"
+    return Sensitivity(num_contrasts, fewest, sd, source, smallest(sd))
 
 
-def _sd_of_differences(study: Study) -> tuple[float | None, str]:
+def _measured(study: Study) -> tuple[dict[tuple[str, Level], float], str] | None:
+    """By factor and level the standard deviation of the differences from the baseline in the runs so far, and where it is from.
+
+    None where no level of the study has two differences.
+    """
     from analysis.records.loading import NoStudyError, load_recorded_study
     from analysis.statistics.data.level_cells import level_cells
     from analysis.statistics.effects.level_effects import paired_differences
-    from analysis.statistics.effects.power import pooled_difference_sd, sd_of_differences
+    from analysis.statistics.effects.power import difference_sd
 
-    if study.content.seed_sd is not None:
-        return sd_of_differences(study.content.seed_sd), f"seed_sd {study.content.seed_sd:g}, as the study file states"
     try:
         recorded = load_recorded_study(study.stores.name, study.stores.tracking_uri)
     except NoStudyError:
-        return None, "not known"
-    measured = pooled_difference_sd(paired_differences(level_cells(recorded.study, recorded.runs), ACCURACY))
-    if measured is None:
-        return None, "not known"
+        return None
+    levels = level_cells(recorded.study, recorded.runs)
+    compared = [level for level in levels if not level.is_baseline]
+    domains = {factor.name: factor.domain for factor in study.space.factors}
+    sds = {
+        (level.factor, level.level): sd
+        for level, differences in zip(compared, paired_differences(levels, ACCURACY), strict=True)
+        if level.factor in domains and domains[level.factor].position(level.level) is not None
+        if (sd := difference_sd(differences)) is not None
+    }
     differing = _settings_that_differed(study, [run.config for run in recorded.runs if run.config and run.status == "FINISHED"])
-    return measured, MEASURED + (f", which had {', '.join(differing)}" if differing else "")
+    return (sds, MEASURED + (f", which had {', '.join(differing)}" if differing else "")) if sds else None
 
 
 def _settings_that_differed(study: Study, configs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -13,12 +13,14 @@ from typer.testing import CliRunner
 
 from analysis.statistics.effects.power import smallest_effect
 from studies.cli import app
+from studies.commands.checking import forecast as forecasts
 from studies.commands.checking.check_page import as_data, page
 from studies.commands.checking.forecast import Forecast, forecast, sensitivity
 from studies.engine.binding.trainable_modules import field_names, load_trainable
 from studies.engine.definition.loading import load_study
 from studies.engine.errors import StudyError
 from studies.engine.proposing.adaptive_search import WarmStart
+from studies.run_record import Level
 from tests.conftest import SPIKESWEEP, run
 from trainables.training.configs import config_sections
 
@@ -135,6 +137,20 @@ def test_the_smallest_effect(surface_study: Path) -> None:
     assert fewer.smallest_effect > unit
 
 
+def test_one_wild_level_is_not_the_headline(surface_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each contrast has its own smallest effect by its own spread, and the headline is their median."""
+    sds: dict[tuple[str, Level], float] = {("a", -1): 0.2, ("a", 1): 0.01, ("b", 1): 0.02}
+    monkeypatch.setattr(forecasts, "_measured", lambda *_: (sds, "measured on the runs of this study so far"))
+    unit = smallest_effect(10, 3, 1.0)
+    assert unit is not None
+    text = shown(surface_study)
+    assert f"80 % power: {2 * unit:.2f} points of accuracy, the median of 3 contrasts (measured on the runs of" in text
+    assert f"  a -1: {20 * unit:.2f}, 1: {1 * unit:.2f}" in text
+    assert f"  b 1: {2 * unit:.2f}" in text
+    by_contrast = as_data(load_study(str(surface_study)), None, WarmStart())["sensitivity"].by_contrast
+    assert [(one.factor, one.level) for one in by_contrast] == list(sds)
+
+
 @pytest.mark.parametrize(("seeds", "enough"), [(5, False), (6, True)])
 def test_too_few_seeds_for_any_significance(seeds: int, enough: bool, surface_study: Path) -> None:
     """One contrast needs six seeds for an exact paired test to reach 0.05."""
@@ -151,6 +167,7 @@ def test_a_measured_standard_deviation(surface_study: Path) -> None:
     assert found
     assert found.source == "measured on the runs of this study so far"
     assert found.sd_of_differences == pytest.approx(0.01 * math.sqrt(2), rel=0.35)
+    assert [(one.factor, one.level) for one in found.by_contrast] == [("a", -1), ("a", 1), ("b", 1)]
     other = sensitivity(load_study(str(surface_study), ["config.noise=0.02"]))
     assert other
     assert other.source == "measured on the runs of this study so far, which had noise: 0.01"
