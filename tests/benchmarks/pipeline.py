@@ -157,7 +157,7 @@ def loader(configs: Mapping[str, Any], clock: Callable[[], float], turns: int) -
 def loaded(it: Trained, clock: Callable[[], float], turns: int) -> dict[str, Any]:
     """Images per second of one network's loader, and of its trainer, and the loader's share."""
     without_pixels = replace(
-        it.splits, train=replace(it.splits.train, images=it.splits.train.images[:, :3, :3], image_downscale=1)
+        it.splits, train=replace(it.splits.train, images=it.splits.train.images[:, :3, :3].contiguous(), image_downscale=1)
     )
     without_pixels = replace(without_pixels, mean=it.splits.mean[:, :3, :3])
     epochs: dict[str, Epoch] = {
@@ -181,9 +181,10 @@ def load_epoch(task: Task, recipe: Recipe, splits: Splits, epoch: int) -> None:
     """What ``Trainer`` does in an epoch before it runs its network."""
     train = splits.train
     order = torch.randperm(len(train), generator=generator_for(task.seed, "shuffle", epoch))
+    augmentation = recipe.augmentation()
     for batch, positions in enumerate(torch.split(order, batch_sizes(train, recipe))):
         images_BCHW, _, indices_B = training_batch(
-            splits, positions, recipe.augmentation(), task.encoding, seed=task.seed, epoch=epoch, batch=batch
+            splits, positions, augmentation, task.encoding, seed=task.seed, epoch=epoch, batch=batch
         )
         inputs_of(task.encoding, images_BCHW, indices_B, task.seed, "train", epoch)(0, 1)
 

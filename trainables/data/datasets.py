@@ -214,11 +214,25 @@ class Split:
     def __len__(self) -> int:
         return len(self.indices)
 
+    @property
+    def input_shape(self) -> ImageShape:
+        """Of the images as a batch has them: height, width, channels."""
+        _, height, width, channels = self.images.shape
+        return height // self.image_downscale, width // self.image_downscale, channels
+
     def batch(self, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """uint8 images ``[B, C, H, W]``, labels, and indices in the data set ``[B]``, at these positions of this part."""
+        indices_B, labels_B = self.indices_and_labels(positions)
+        return self.images_at(indices_B), labels_B, indices_B
+
+    def indices_and_labels(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Indices in the data set, and labels, at these positions of this part."""
         indices_B = self.indices.index_select(0, positions)
-        images_BCHW = self.images.index_select(0, indices_B).permute(0, 3, 1, 2)
-        return downscale(images_BCHW, self.image_downscale), self.labels.index_select(0, indices_B), indices_B
+        return indices_B, self.labels.index_select(0, indices_B)
+
+    def images_at(self, indices_B: Tensor) -> Tensor:
+        """uint8 images ``[B, C, H, W]`` with these indices in the data set."""
+        return downscale(self.images.index_select(0, indices_B).permute(0, 3, 1, 2), self.image_downscale)
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """All of this part in its own order; see ``batch``."""

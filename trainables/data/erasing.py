@@ -34,14 +34,12 @@ def rectangles(uniform_UB: np.ndarray[Any, Any], map_size: tuple[int, int], *, c
     return torch.from_numpy(drawn)
 
 
-def erase_(images_BCHW: Tensor, rectangles_R4B: Tensor) -> None:
-    """Set normalised images, contiguous, to 0, their mean, in these rectangles, which may reach over the border."""
-    if images_BCHW.device.type == "cpu":
-        from trainables.kernels.cpu.compiled.image_operations import erase  # Numba is slow to import
+def erase_(images_BCHW: Tensor, rectangles_R4B: Tensor) -> Tensor:
+    """Set normalised images to 0, their mean, in these rectangles, which may reach over the border.
 
-        erase(images_BCHW.numpy(), rectangles_R4B.numpy())
-    else:
-        images_BCHW.mul_(_keeps(images_BCHW, rectangles_R4B))
+    ``kernels.cpu.compiled.training_images`` has the same.
+    """
+    return images_BCHW.masked_fill_(~_keeps(images_BCHW, rectangles_R4B), 0)
 
 
 def _keeps(images_BCHW: Tensor, rectangles_R4B: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ def mix(
     by_mixup = mixup > 0 and (cutmix == 0 or random.random() < 0.5)
     share = random.betavariate(mixup, mixup) if by_mixup else random.betavariate(cutmix, cutmix)
     if by_mixup:
-        images_BCHW = mixed(images_BCHW, share)
+        images_BCHW = _mixed_images(images_BCHW, share)
     else:
         height, width = images_BCHW.shape[2:]
         share = paste_(images_BCHW, share, random.randrange(height), random.randrange(width))
@@ -54,6 +54,14 @@ def mix(
 def mixed(batch: Tensor, share: float) -> Tensor:
     """λ x_i + (1 - λ) x_(i-1) (Zhang et al. 2018), as torchvision's ``MixUp`` has it."""
     return batch.roll(1, 0).lerp_(batch, share)
+
+
+def _mixed_images(images_BCHW: Tensor, share: float) -> Tensor:
+    """The same, in one pass over memory."""
+    results_BCHW = torch.empty_like(images_BCHW)
+    torch.lerp(images_BCHW[:-1], images_BCHW[1:], share, out=results_BCHW[1:])
+    torch.lerp(images_BCHW[-1:], images_BCHW[:1], share, out=results_BCHW[:1])
+    return results_BCHW
 
 
 def paste_(images_BCHW: Tensor, share: float, row: int, column: int) -> float:
@@ -66,5 +74,10 @@ def paste_(images_BCHW: Tensor, share: float, row: int, column: int) -> float:
     half = 0.5 * math.sqrt(1 - share)
     top, bottom = max(row - int(half * height), 0), min(row + int(half * height), height)
     left, right = max(column - int(half * width), 0), min(column + int(half * width), width)
-    images_BCHW[..., top:bottom, left:right] = images_BCHW[..., top:bottom, left:right].roll(1, 0)
+    if images_BCHW.device.type == "cpu" and images_BCHW.is_contiguous():
+        from trainables.kernels.cpu.compiled.training_images import paste  # Numba is slow to import
+
+        paste(images_BCHW.numpy(), top, bottom, left, right)
+    else:
+        images_BCHW[..., top:bottom, left:right] = images_BCHW[..., top:bottom, left:right].roll(1, 0)
     return 1 - (bottom - top) * (right - left) / (height * width)

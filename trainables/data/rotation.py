@@ -4,15 +4,21 @@ import torch
 from torch import Tensor
 
 
+def cosines_and_sines(angles_B: Tensor) -> Tensor:
+    """Of angles in degrees, ``[2, B]``, float32."""
+    radians_B = torch.deg2rad(angles_B.float())
+    return torch.stack([radians_B.cos(), radians_B.sin()])
+
+
 def rotate(images_BCHW: Tensor, angles_B: Tensor) -> Tensor:
     """The uint8 images turned counter-clockwise, each by its number of degrees, black where nothing was; channels last in memory.
 
-    Every pixel is the nearest one of the place that it comes from.
+    Every pixel is the nearest one of the place that it comes from. ``kernels.cpu.compiled.training_images`` has the same.
     """
     _, _, height, width = images_BCHW.shape
-    radians_B1 = torch.deg2rad(angles_B.float())[:, None]
+    cos_B1, sin_B1 = cosines_and_sines(angles_B)[..., None].unbind()
     ys, xs = torch.meshgrid(torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij")
-    cos_B1, sin_B1, ys_P, xs_P = radians_B1.cos(), radians_B1.sin(), ys.flatten(), xs.flatten()
+    ys_P, xs_P = ys.flatten(), xs.flatten()
     columns_BP = (xs_P * cos_B1 - ys_P * sin_B1 + (width - 1) / 2).round()
     rows_BP = (xs_P * sin_B1 + ys_P * cos_B1 + (height - 1) / 2).round()
     inside_BP = (columns_BP >= 0) & (columns_BP < width) & (rows_BP >= 0) & (rows_BP < height)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,30 +31,11 @@ def draw(num_images: int, generator: torch.Generator) -> Tensor:
 
 
 def trivial_augment_(images_BCHW: Tensor, drawn_B: Tensor) -> None:
-    """Change uint8 images of one channel or three, channels last in memory, in their place: each as it was drawn for it."""
+    """Change uint8 images of one channel or three, channels last in memory, in their place: each as it was drawn for it.
+
+    Every operation runs once, for all images that it was drawn for. ``kernels.cpu.compiled.image_operations`` has the same.
+    """
     images_BHWC = images_BCHW.permute(0, 2, 3, 1)
-    if images_BCHW.device.type == "cpu":
-        _change_compiled(images_BHWC, drawn_B)
-    else:
-        _change(images_BHWC, drawn_B)
-
-
-def _change_compiled(images_BHWC: Tensor, drawn_B: Tensor) -> None:
-    """The same as ``_change``, to the bit, where calls of PyTorch's operations would take most of the time."""
-    from trainables.kernels.cpu.compiled.image_operations import change  # Numba is slow to import
-
-    change(images_BHWC.numpy(), drawn_B.numpy(), VARIANTS, *_tables(*images_BHWC.shape[1:3]))
-
-
-@functools.lru_cache(maxsize=8)
-def _tables(height: int, width: int) -> tuple[Any, ...]:
-    """Places, levels and factors of blends, as arrays."""
-    cpu = torch.device("cpu")
-    return tuple(table.numpy() for table in (_places(height, width, cpu), _levels(cpu), *_blend_factors()))
-
-
-def _change(images_BHWC: Tensor, drawn_B: Tensor) -> None:
-    """Every operation once for all images that it was drawn for."""
     positions: dict[Callable[[Tensor, Tensor], Tensor], list[int]] = {}
     for position, number in enumerate((drawn_B // VARIANTS).tolist()):
         if change := _CHANGES.get(OPERATIONS[number]):
@@ -63,6 +45,16 @@ def _change(images_BHWC: Tensor, drawn_B: Tensor) -> None:
         which_there = which.to(images_BHWC.device)
         changed = change(images_BHWC.index_select(0, which_there), drawn_B.index_select(0, which))
         images_BHWC.index_copy_(0, which_there, changed)
+
+
+@functools.lru_cache(maxsize=8)
+def tables_of_changes(height: int, width: int, *, is_used: bool) -> tuple[Any, ...]:
+    """Places, levels and factors of blends, as arrays; none of them unless they are used, as torchvision takes a second."""
+    if not is_used:
+        return np.zeros((0, 0), np.uint32), np.zeros((0, 0), np.uint8), np.zeros(0, np.float32), np.zeros(0, np.float32)
+    cpu = torch.device("cpu")
+    places_RP = _places(height, width, cpu).numpy().astype(np.uint32)
+    return places_RP, _levels(cpu).numpy(), *(factors.numpy() for factors in _blend_factors())
 
 
 def strength(operation: str, variant: int) -> float:

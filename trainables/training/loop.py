@@ -198,6 +198,7 @@ class Trainer:
         self._num_batches = len(batch_sizes(splits.train, recipe))
         self._schedule = Schedule(recipe, STEPS_OF_A_BUDGET if recipe.time_budget_s else recipe.epochs * self._num_batches)
         self._progress: float | None = None
+        self._augmentation = recipe.augmentation()
         self._average = average_of(network, recipe.ema_decay) if recipe.ema_decay else None
         regularisers, pruning = task.regularisers, task.pruning
         self._penalty: SpikePenalty | None = None
@@ -285,8 +286,9 @@ class Trainer:
 
     def step(self, epoch: int, batch: int, positions: Tensor, time_steps: int) -> tuple[Tensor, Tensor]:
         """One optimiser step on the training images at these positions: their mean loss, and how many were right."""
-        task, augmentation = self._task, self._recipe.augmentation()
-        whole = training_batch(self._splits, positions, augmentation, task.encoding, seed=task.seed, epoch=epoch, batch=batch)
+        task = self._task
+        names = {"seed": task.seed, "epoch": epoch, "batch": batch}
+        whole = training_batch(self._splits, positions, self._augmentation, task.encoding, **names)
         step = (epoch - 1) * self._num_batches + batch
         if self._progress is not None:
             step = min(int(self._progress * len(self._schedule)), len(self._schedule) - 1)

@@ -11,21 +11,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.data.augmentation import Augmentation, PaddingMode, _seen, augment, training_batch
+from tests.trainables.data.made_images import augmented, augmented_of, levels_of, made, splits_of_images
+from trainables.data.augmentation import drawn_for, training_batch
+from trainables.data.augmented_images import Drawn, PaddingMode
 from trainables.data.datasets import Splits, prepare, split
-from trainables.data.encodings import normalised
+from trainables.data.encodings import Encoding, normalised
 from trainables.data.randomness import generator_for
 from trainables.data.rotation import rotate
+from trainables.training.recipe_parts.augmentation_fields import AugmentationFields
 
 
 def images_of(num_images: int, channels: int, height: int, width: int, *, lowest: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(height + 10 * width)
     return torch.randint(lowest, 256, (num_images, channels, height, width), dtype=torch.uint8, generator=generator)
-
-
-def augmented(images: Tensor, *, seed: int = 1, epoch: int = 2, batch: int = 3, **parts: Any) -> Tensor:
-    indices = torch.arange(len(images))
-    return augment(images, indices, Augmentation(**parts), seed=seed, epoch=epoch, batch=batch)
 
 
 @given(
@@ -36,20 +34,50 @@ def augmented(images: Tensor, *, seed: int = 1, epoch: int = 2, batch: int = 3, 
     st.integers(4, 9),
     st.sampled_from([1, 3]),
 )
-def test_augment_by_its_draws(flip: bool, padding: int, mode: PaddingMode, height: int, width: int, channels: int) -> None:
+def test_images_are_seen_as_they_were_drawn(
+    flip: bool, padding: int, mode: PaddingMode, height: int, width: int, channels: int
+) -> None:
     """First it is drawn who is flipped, then every image's row and column: a crop of the padded image, which is then flipped."""
     images = images_of(4, channels, height, width)
     results = augmented(images, flip=flip, crop_padding=padding, crop_padding_mode=mode)
-    assert results.permute(0, 2, 3, 1).is_contiguous() or not (flip or padding)
     draws = generator_for(1, "augment", 2, 3)
     flipped = torch.rand(4, generator=draws) < 0.5 if flip else torch.zeros(4)
     offsets = torch.randint(0, 2 * padding + 1, (2, 4, 1), generator=draws)
-    assert torch.equal(results, _seen(images, flipped.bool(), offsets[..., 0], padding, mode))  # as on a GPU
     padded = functional.pad(images.float(), (padding,) * 4, mode="constant" if mode == "zeros" else "reflect")
     for number, result in enumerate(results):
         y, x = offsets[:, number, 0].tolist()
         crop = padded[number, :, y : y + height, x : x + width]
         assert torch.equal(result.float(), crop.flip(2) if flipped[number] else crop)
+
+
+@given(
+    st.fixed_dictionaries({part: st.booleans() for part in ("views", "turns", "changes", "rectangles")}),
+    st.integers(4, 12),
+    st.integers(4, 12),
+    st.sampled_from([1, 3]),
+    st.integers(1, 3),
+    st.sampled_from(["constant", "poisson"]),
+    st.booleans(),
+)
+def test_compiled_images_are_those_of_torch(
+    parts: dict[str, bool], height: int, width: int, channels: int, downscale: int, encoding: Encoding, per_pixel: bool
+) -> None:
+    """All parts together give the same bits in both ways, of any size, downscaled or not, with a mean per channel or pixel."""
+    images = images_of(20, channels, height * downscale + downscale // 2, width * downscale)
+    mean = torch.rand(channels, *((height, width) if per_pixel else (1, 1)), generator=generator_for(height, width)) + 0.1
+    chosen = torch.randperm(20, generator=generator_for(width))[:9]
+    names, padding = {"seed": height, "epoch": width, "batch": channels}, min(height, width) - 1
+    asked: dict[str, dict[str, Any]] = {
+        "views": {"flip": True, "crop_padding": padding, "crop_padding_mode": "reflect" if width % 2 else "zeros"},
+        "turns": {"rotation": 180.0},
+        "changes": {"trivial_augment": True},
+        "rectangles": {"cutout": 2, "random_erasing": 0.5},
+    }
+    fields = AugmentationFields(**{name: value for part, on in parts.items() if on for name, value in asked[part].items()})
+    drawn = drawn_for(chosen, fields.augmentation(), (height, width), **names) or Drawn()
+    results = made(splits_of_images(images, downscale=downscale, mean=mean), chosen, drawn, encoding)
+    assert results.shape == (9, channels, height, width)
+    assert results.isfinite().all()
 
 
 def test_augment_makes_the_views_it_promises() -> None:
@@ -77,7 +105,8 @@ def test_sides_alternate() -> None:
     images, indices = images_of(1000, 1, 4, 4), torch.arange(1000) * 131
 
     def is_mirrored(which: Tensor, epoch: int, batch: int, seed: int = 1) -> Tensor:
-        results = augment(images[which], indices[which], Augmentation(flip="alternating"), seed=seed, epoch=epoch, batch=batch)
+        names = {"seed": seed, "epoch": epoch, "batch": batch}
+        results = augmented_of(images[which], indices[which], flip="alternating", **names)
         mirrored = (results == images[which].flip(3)).flatten(1).all(dim=1)
         assert torch.equal(mirrored, ~(results == images[which]).flatten(1).all(dim=1))
         return mirrored
@@ -109,8 +138,7 @@ def test_a_rotation_is_torchvisions(shape: tuple[int, int, int]) -> None:
 
     height, width, channels = shape
     images, angles = images_of(40, channels, height, width, lowest=1), torch.linspace(-180, 180, 40)
-    results = rotate(images, angles)
-    assert results.permute(0, 2, 3, 1).is_contiguous()
+    results = levels_of(images, Drawn(angles_B=angles))
     for image, result, angle in zip(images, results, angles.tolist(), strict=True):
         assert torch.equal(result, torchvision.rotate(image, angle))
 
@@ -141,7 +169,7 @@ def splits_of(tiny_npz: Path, data_folder: Path) -> Splits:
 
 
 def batch_of(splits: Splits, *, epoch: int = 1, batch: int = 0, **parts: Any) -> tuple[Tensor, Tensor, Tensor]:
-    augmentation = Augmentation(**parts)
+    augmentation = AugmentationFields(**parts).augmentation()
     return training_batch(splits, torch.arange(20), augmentation, "constant", seed=3, epoch=epoch, batch=batch)
 
 

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from trainables.data.erasing import NUM_DRAWN, _keeps, erase_, rectangles
+from tests.trainables.data.made_images import made, splits_of_images
+from trainables.data.augmented_images import Drawn
+from trainables.data.erasing import NUM_DRAWN, rectangles
 from trainables.data.randomness import generator_for
 
 
@@ -17,11 +19,9 @@ def drawn_for(num: int, map_size: tuple[int, int], *, cutout: int = 0, random_er
 
 
 def erased(images: Tensor, drawn: Tensor) -> Tensor:
-    """By the compiled operation, and as on a GPU, to the same bits."""
-    results = images.clone()
-    erase_(results, drawn)
-    assert torch.equal(results, images * _keeps(images, drawn))
-    return results
+    """Images of 0 and 1, erased by the compiled operation and as on a GPU, which must agree."""
+    levels = (255 * images).to(torch.uint8)
+    return made(splits_of_images(levels), torch.arange(len(images)), Drawn(rectangles_R4B=drawn))
 
 
 def test_squares_are_cut_off_at_the_border() -> None:
@@ -70,10 +70,10 @@ def test_rectangles_are_drawn_as_by_torchvision(map_size: tuple[int, int]) -> No
 
 def test_a_rectangle_is_erased_with_the_probability() -> None:
     """A third of the images keep all pixels at probability 2/3; what is erased is 0, everything else is as it was."""
-    images = torch.full((3000, 1, 16, 16), 0.5)
+    images = torch.ones(3000, 1, 16, 16)
     drawn = drawn_for(3000, (16, 16), random_erasing=2 / 3)
     results = erased(images, drawn)
-    is_whole = (results == 0.5).flatten(1).all(dim=1)
+    is_whole = (results == 1).flatten(1).all(dim=1)
     assert float(is_whole.float().mean()) == pytest.approx(1 / 3, abs=0.03)
     for number in range(0, 3000, 100):
         top, bottom, left, right = drawn[1, :, number].tolist()

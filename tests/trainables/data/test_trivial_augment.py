@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from trainables.data import trivial_augment as module
+from tests.trainables.data.made_images import levels_of
+from trainables.data.augmented_images import Drawn
 from trainables.data.randomness import generator_for
-from trainables.data.trivial_augment import BLENDS, OPERATIONS, VARIANTS, draw, strength, trivial_augment_
+from trainables.data.trivial_augment import BLENDS, OPERATIONS, VARIANTS, draw, strength
 
 
 def photographs(channels: int, height: int, width: int) -> Tensor:
@@ -22,20 +23,14 @@ def photographs(channels: int, height: int, width: int) -> Tensor:
     return torch.cat([smooth[None], smooth[None] // 5, torch.full_like(noise, 77), noise])
 
 
-def changed(images: Tensor, drawn: Tensor, *, compiled: bool = True) -> Tensor:
-    """By the compiled operations, or as on a GPU."""
-    results = images.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)
-    if compiled:
-        trivial_augment_(results.permute(0, 3, 1, 2), drawn)
-    else:
-        module._change(results, drawn)
-    return results.permute(0, 3, 1, 2)
+def changed(images: Tensor, drawn: Tensor) -> Tensor:
+    """By the compiled operations and as on a GPU, which must agree."""
+    return levels_of(images, Drawn(changes_B=drawn))
 
 
-@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (3, 16, 8), (1, 5, 2)], ids=str)
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_every_strength_is_that_of_torchvision(operation: str, shape: tuple[int, int, int], compiled: bool) -> None:
+def test_every_strength_is_that_of_torchvision(operation: str, shape: tuple[int, int, int]) -> None:
     """Each operation at all its strengths and both signs gives the same uint8 pixels as torchvision's, image by image.
 
     Where an image's numbers do not fill PyTorch's vectors, the last of them are rounded otherwise there: torchvision's blends of
@@ -46,7 +41,7 @@ def test_every_strength_is_that_of_torchvision(operation: str, shape: tuple[int,
     images = photographs(*shape)
     batch = images.repeat(VARIANTS, 1, 1, 1)
     drawn = (number * VARIANTS + torch.arange(VARIANTS)).repeat_interleave(len(images))
-    ours = changed(batch, drawn, compiled=compiled).reshape(VARIANTS, *images.shape)
+    ours = changed(batch, drawn).reshape(VARIANTS, *images.shape)
     for variant in range(VARIANTS):
         magnitude = 0.0
         if (values := magnitudes(31, *shape[1:])) is not None:
@@ -82,5 +77,4 @@ def test_images_do_not_change_one_another() -> None:
     assert torch.equal(changed(images[order], drawn[order]), results[order])
     for number in range(0, 40, 3):
         assert torch.equal(changed(images[number, None], drawn[number, None])[0], results[number])
-    assert torch.equal(changed(images, drawn, compiled=False), results)
     assert not torch.equal(results, images)

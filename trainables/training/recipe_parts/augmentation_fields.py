@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from trainables.data.augmentation import Augmentation, Flip, PaddingMode
+from trainables.data.augmentation import Augmentation, Flip
+from trainables.data.augmented_images import PaddingMode
 from trainables.networks.layouts import ImageShape
 from trainables.networks.rules import RuleError
 from trainables.training.configs import setting

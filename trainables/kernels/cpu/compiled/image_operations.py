@@ -1,4 +1,4 @@
-"""A batch of images augmented, one after another, where calls of PyTorch's operations take most of the time.
+"""What is drawn for images and done to them one after another, where calls of PyTorch's operations would take most of the time.
 
 ``trainables.data`` has the same in PyTorch's operations, to the bit. Sums of products that are rounded once there are float64
 here, where the products are exact.
@@ -13,48 +13,6 @@ from trainables.kernels.cpu.compiled.compiling import kernel
 NUM_LEVELS = 256
 RED, GREEN, BLUE = np.float32(0.2989), np.float64(np.float32(0.587)), np.float64(np.float32(0.114))
 PER_LEVEL = np.float32(1 / 255)
-
-
-@kernel
-def view(images_BHWC: Any, starts_2B: Any, reflects: bool, is_mirrored_B: Any, views_BHWC: Any) -> None:
-    """Every image from a row and a column on, which may lie outside, and mirrored left to right where that is asked for.
-
-    Outside is black, or with ``reflects`` the image mirrored at its border.
-    """
-    num_images, height, width, channels = images_BHWC.shape
-    columns = np.empty(width, np.int64)
-    for b in range(num_images):
-        for x in range(width):
-            column = starts_2B[1, b] + (width - 1 - x if is_mirrored_B[b] else x)
-            columns[x] = _place(column, width, reflects)
-        for y in range(height):
-            row = _place(y + starts_2B[0, b], height, reflects)
-            for x in range(width):
-                column = columns[x]
-                for c in range(channels):
-                    views_BHWC[b, y, x, c] = images_BHWC[b, row, column, c] if row >= 0 and column >= 0 else np.uint8(0)
-
-
-@kernel
-def _place(place: int, length: int, reflects: bool) -> int:
-    """Where a row or column comes from; -1 for what is black."""
-    if reflects:
-        return length - 1 - abs(length - 1 - abs(place))
-    return place if 0 <= place < length else -1
-
-
-@kernel
-def erase(images_BCHW: Any, rectangles_R4B: Any) -> None:
-    """Set the inside of every image's rectangles to 0, in its place: from top to bottom and left to right, without the last."""
-    num_images, channels, height, width = images_BCHW.shape
-    for r in range(len(rectangles_R4B)):
-        for b in range(num_images):
-            top, bottom = max(rectangles_R4B[r, 0, b], 0), min(rectangles_R4B[r, 1, b], height)
-            left, right = max(rectangles_R4B[r, 2, b], 0), min(rectangles_R4B[r, 3, b], width)
-            for c in range(channels):
-                for y in range(top, bottom):
-                    for x in range(left, right):
-                        images_BCHW[b, c, y, x] = np.float32(0)
 
 
 @kernel
@@ -89,47 +47,41 @@ def draw_rectangle(uniform_UB: Any, probability: float, bounds: Any, height: int
 
 
 @kernel
-def change(images_BHWC: Any, drawn_B: Any, variants: int, places_RP: Any, levels_RL: Any, ratios_V: Any, rests_V: Any) -> None:
-    """Change every image in its place by the operation of TrivialAugment that was drawn for it.
-
-    Args:
-        images_BHWC: Of one channel or three.
-        drawn_B: Operation · variants + variant; the operations are 0 identity, 1 to 5 moves, 6 to 8 tables of levels, 9 colour,
-            10 contrast, 11 sharpness, 12 automatic contrast, 13 equalisation.
-        variants: How many an operation has.
-        places_RP: For every variant of the moves, from which pixel each comes, counted from 1; 0 is black.
-        levels_RL: For every variant of the tables, what becomes of each level.
-        ratios_V: What an image is multiplied by in blends.
-        rests_V: And what it is blended with.
-    """
-    num_images, height, width, channels = images_BHWC.shape
-    before, table = np.empty(height * width * channels, np.uint8), np.empty(NUM_LEVELS, np.uint8)
-    for b in range(num_images):
-        pixels_N = images_BHWC[b].reshape(height * width * channels)
-        operation, variant = drawn_B[b] // variants, drawn_B[b] % variants
-        before[:] = pixels_N
-        if 1 <= operation <= 5:
-            _move(before, pixels_N, places_RP[drawn_B[b] - variants], channels)
-        elif 6 <= operation <= 8:
-            _look_up(pixels_N, 0, 1, levels_RL[drawn_B[b] - 6 * variants])
-        elif operation == 9:
-            _colour(pixels_N, channels, ratios_V[variant], rests_V[variant])
-        elif operation == 10:
-            _contrast(pixels_N, channels, ratios_V[variant], rests_V[variant], table)
-        elif operation == 11:
-            _sharpen(before, pixels_N, height, width, channels, rests_V[variant])
-        elif operation == 12:
-            _stretch(pixels_N, channels, table)
-        elif operation == 13:
-            _equalise(pixels_N, channels, table)
+def table_of_moves(drawn: int, variants: int) -> int:
+    """Which of the tables of TrivialAugment's moves was drawn for an image; -1 for none."""
+    return drawn - variants if 1 <= drawn // variants <= 5 else -1
 
 
 @kernel
-def _move(before: Any, pixels_N: Any, places_P: Any, channels: int) -> None:
-    for p in range(len(places_P)):
-        place = places_P[p]
-        for c in range(channels):
-            pixels_N[p * channels + c] = before[(place - 1) * channels + c] if place > 0 else np.uint8(0)
+def change(pixels_N: Any, copy_N: Any, height: int, width: int, channels: int, tables: Any, drawn: int) -> None:
+    """Change an image in its place by the operation of TrivialAugment that was drawn for it.
+
+    Args:
+        pixels_N: Of one channel or three, channels last.
+        copy_N: Memory of that size.
+        height: Of the image.
+        width: Of the image.
+        channels: Of the image.
+        tables: ``levels_RL``, what becomes of each level by every variant of the tables; ``ratios_V`` and ``rests_V``, what an
+            image is multiplied by in blends, and what it is blended with; ``variants``, how many an operation has.
+        drawn: Operation · variants + variant; the operations are 0 identity, 1 to 5 moves, which are not made here, 6 to 8
+            tables of levels, 9 colour, 10 contrast, 11 sharpness, 12 automatic contrast, 13 equalisation.
+    """
+    operation, variant = drawn // tables.variants, drawn % tables.variants
+    table = np.empty(NUM_LEVELS, np.uint8)
+    if 6 <= operation <= 8:
+        _look_up(pixels_N, 0, 1, tables.levels_RL[drawn - 6 * tables.variants])
+    elif operation == 9:
+        _colour(pixels_N, channels, tables.ratios_V[variant], tables.rests_V[variant])
+    elif operation == 10:
+        _contrast(pixels_N, channels, tables.ratios_V[variant], tables.rests_V[variant], table)
+    elif operation == 11:
+        copy_N[:] = pixels_N
+        _sharpen(copy_N, pixels_N, height, width, channels, tables.rests_V[variant])
+    elif operation == 12:
+        _stretch(pixels_N, channels, table)
+    elif operation == 13:
+        _equalise(pixels_N, channels, table)
 
 
 @kernel
@@ -156,11 +108,13 @@ def _grey(pixels_N: Any, first: int) -> Any:
 def _colour(pixels_N: Any, channels: int, ratio: Any, rest: Any) -> None:
     if channels == 1:  # which is grey
         return
+    greys_N = np.empty(len(pixels_N), np.float64)
     for first in range(0, len(pixels_N), 3):
         grey = np.float64(rest) * np.float64(_grey(pixels_N, first))
-        for n in range(first, first + 3):
-            own = np.float32(pixels_N[n]) * ratio
-            pixels_N[n] = _rounded_down(np.float32(np.float64(own) + grey))
+        greys_N[first], greys_N[first + 1], greys_N[first + 2] = grey, grey, grey
+    for n in range(len(pixels_N)):
+        own = np.float32(pixels_N[n]) * ratio
+        pixels_N[n] = _rounded_down(np.float32(np.float64(own) + greys_N[n]))
 
 
 @kernel
@@ -179,14 +133,18 @@ def _contrast(pixels_N: Any, channels: int, ratio: Any, rest: Any, table: Any) -
 def _sharpen(before: Any, pixels_N: Any, height: int, width: int, channels: int, rest: Any) -> None:
     """The mean of 13ths is never half a level, so that whole numbers round it as floating point does. The border stays."""
     row = width * channels
+    sums_M = np.empty(row, np.int32)
     for y in range(1, height - 1):
-        for n in range(y * row + channels, y * row + row - channels):
-            total = 4 * int(before[n])
-            for line in range(n - row, n + row + 1, row):
-                total += int(before[line - channels]) + int(before[line]) + int(before[line + channels])
+        above_M, own_M, below_M = before[(y - 1) * row : y * row], before[y * row :], before[(y + 1) * row :]
+        results_M = pixels_N[y * row : (y + 1) * row]
+        for m in range(row):
+            sums_M[m] = np.int32(above_M[m]) + np.int32(own_M[m]) + np.int32(below_M[m])
+        for m in range(channels, row - channels):
+            own = np.int32(own_M[m])
+            total = sums_M[m - channels] + sums_M[m] + sums_M[m + channels] + 4 * own
             blurred = (2 * total + 13) * 20165 >> 19  # divided by 26, as long as it is less than 13 · 512
-            change_by = np.float64(rest) * np.float64(blurred - int(before[n]))
-            pixels_N[n] = _rounded_down(np.float32(np.float64(before[n]) + change_by))
+            change_by = np.float64(rest) * np.float64(blurred - own)
+            results_M[m] = _rounded_down(np.float32(np.float64(own) + change_by))
 
 
 @kernel
