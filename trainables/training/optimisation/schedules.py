@@ -4,9 +4,9 @@ They come from PyTorch's own schedulers, which are stepped once over a training 
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, OneCycleLR
@@ -24,7 +24,7 @@ class Rates(NamedTuple):
     momentum: float
 
 
-class Schedule(Sequence[Rates]):
+class Schedule:
     """The rates of ``num_steps`` steps; ``schedule[i]`` is that of step i, counted from 0, and costs the steps up to it once.
 
     The largest learning rate of one_cycle lies between two steps where share of rise times steps is no whole number, as in
@@ -39,19 +39,10 @@ class Schedule(Sequence[Rates]):
     def __len__(self) -> int:
         return self._num_steps
 
-    @overload
-    def __getitem__(self, step: int) -> Rates: ...
-
-    @overload
-    def __getitem__(self, step: slice) -> list[Rates]: ...
-
-    def __getitem__(self, step: int | slice) -> Rates | list[Rates]:
+    def __getitem__(self, step: int) -> Rates:
         """Raises IndexError for a step that the schedule does not have."""
-        if isinstance(step, slice):
-            return [self[i] for i in range(*step.indices(self._num_steps))]
-        if not -self._num_steps <= step < self._num_steps:
+        if not 0 <= step < self._num_steps:
             raise IndexError(f"step {step} of a schedule of {self._num_steps}")
-        step %= self._num_steps
         self._known.extend(islice(self._coming, max(0, step + 1 - len(self._known))))
         return self._known[step]
 

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from tests.trainables.contract import results
+from tests.trainables.training.optimisation.test_schedules import rates_of
 from trainables import ann, bitnet, converted_snn
 from trainables.data.datasets import Dataset, prepare
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.epochs.judging import evaluate
 from trainables.training.loop import Trainer, splits_of
-from trainables.training.optimisation.schedules import Schedule
 
 KINDS: dict[str, dict[str, Any]] = {
     "adamw": {"optimizer": "adamw", "schedule": "cosine", "warmup_fraction": 0.3, "momentum": 0.8},
@@ -165,8 +165,8 @@ def test_milestones_lie_at_the_same_fractions_in_other_trainings() -> None:
     pretrained = bitnet.source_network(bitnet.Config(**step, pretrain_epochs=10))
     assert pretrained is not None
     assert (pretrained.lr_milestones, pretrained.epochs) == ("3 6 8", 10)
-    whole = Schedule(ann.Config(**step), 400)
-    assert [r.lr / 5e-3 for r in Schedule(pretrained, 40)] == [r.lr / 5e-3 for r in whole[::10]]
+    whole = rates_of(ann.Config(**step), 400)
+    assert [r.lr / 5e-3 for r in rates_of(pretrained, 40)] == [r.lr / 5e-3 for r in whole[::10]]
     config = converted_snn.Config(**step, finetune_epochs=7)
     assert converted_snn.source_network(config).lr_milestones == "60 120 160"
     assert config.milestones_within(7) == "2.1 4.2 5.6"
@@ -227,5 +227,5 @@ def test_configs_that_come_to_the_same_training(one: dict[str, Any], other: dict
     """Null stands for a number, and a field that does nothing for any value: such configs train one network, and are found to."""
     same, same_too = (ann.Config(**changes) for changes in (one, other))
     assert same.resolved(1000) == same_too.resolved(1000)
-    assert list(Schedule(same, 40)) == list(Schedule(same_too, 40))
+    assert rates_of(same, 40) == rates_of(same_too, 40)
     assert same.resolved(1000) != ann.Config(**one | {"momentum": 0.5}).resolved(1000)

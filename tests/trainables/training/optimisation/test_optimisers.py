@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.trainables.training.optimisation.test_schedules import rates_of
 from trainables import ann, bitnet, converted_snn
 from trainables.networks.network import Network
 from trainables.training.optimisation.optimisers import Optimiser, hidden_weights, shifts_and_scales
-from trainables.training.optimisation.schedules import Schedule
 
 NUM_STEPS = 6
 IMAGE = (8, 8, 1)
@@ -33,8 +33,8 @@ def give_gradients(network: nn.Module, step: int) -> None:
 
 def trained(config: ann.Config, network: Network) -> Network:
     """What some steps of the config's optimiser make of a network."""
-    optimiser, schedule = Optimiser(config, network), Schedule(config, NUM_STEPS)
-    for step, rates in enumerate(schedule):
+    optimiser = Optimiser(config, network)
+    for step, rates in enumerate(rates_of(config, NUM_STEPS)):
         optimiser.zero_grad()
         assert all(parameter.grad is None for parameter in network.parameters() if parameter.requires_grad)
         give_gradients(network, step)
@@ -115,7 +115,7 @@ def test_muon_is_pytorchs_for_hidden_layers() -> None:
     matrices = matrices_of(hidden)
     muon = torch.optim.Muon(matrices, lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
     adamw = torch.optim.AdamW(rest, lr=0.02, weight_decay=0.1, fused=True)
-    for step, rates in enumerate(Schedule(config, NUM_STEPS)):
+    for step, rates in enumerate(rates_of(config, NUM_STEPS)):
         give_gradients(expected, step)
         for weight, matrix in zip(hidden, matrices, strict=True):
             assert weight.grad is not None
@@ -139,7 +139,7 @@ def test_muon_takes_weights_in_any_order_of_memory() -> None:
     optimiser = Optimiser(config, moved)
     for parameter in moved.parameters():
         parameter.data = parameter.data.clone()
-    for step, rates in enumerate(Schedule(config, NUM_STEPS)):
+    for step, rates in enumerate(rates_of(config, NUM_STEPS)):
         give_gradients(moved, step)
         optimiser.step(rates)
     assert_equal(moved, expected)
@@ -173,7 +173,7 @@ def test_every_weight_that_is_learnt_is_changed_by_one_optimiser(kind: str) -> N
     before = copy.deepcopy(network)
     optimiser = Optimiser(config, network)
     give_gradients(network, 0)
-    optimiser.step(Schedule(config, 1)[0])
+    optimiser.step(*rates_of(config, 1))
     for (name, parameter), old in zip(network.named_parameters(), before.parameters(), strict=True):
         assert torch.equal(parameter, old) == (parameter is frozen), name
 

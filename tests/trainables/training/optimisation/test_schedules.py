@@ -12,10 +12,17 @@ from torch.optim import lr_scheduler
 
 from trainables.ann import Config
 from trainables.training.optimisation.schedules import Rates, Schedule
+from trainables.training.recipe_parts.optimisation_fields import OptimisationFields
 
 NUM_STEPS = st.integers(1, 400)
 LRS = st.floats(1e-6, 10.0)
 FRACTIONS = st.floats(0.0, 1.0)
+
+
+def rates_of(config: OptimisationFields, num_steps: int) -> list[Rates]:
+    """Those of all steps of a training."""
+    schedule = Schedule(config, num_steps)
+    return [schedule[step] for step in range(len(schedule))]
 
 
 def pytorch(num_steps: int, lr: float, make: Callable[[torch.optim.Optimizer], Any], *, adamw: bool = False) -> list[Rates]:
@@ -38,7 +45,7 @@ def pytorch(num_steps: int, lr: float, make: Callable[[torch.optim.Optimizer], A
 def test_the_default_is_pytorchs_one_cycle(num_steps: int, lr: float, *, adamw: bool) -> None:
     """Two steps or more have the rates of OneCycleLR to the bit, for SGD's momentum as for AdamW's first beta."""
     expected = pytorch(num_steps, lr, lambda o: lr_scheduler.OneCycleLR(o, lr, total_steps=num_steps), adamw=adamw)
-    assert list(Schedule(Config(lr=lr), num_steps)) == expected
+    assert rates_of(Config(lr=lr), num_steps) == expected
 
 
 @given(
@@ -66,7 +73,7 @@ def test_one_cycle_with_its_own_end_points(num_steps: int, rise: float, start: f
             final_div_factor=start / end if end else float("inf"),
         ),
     )
-    rates = list(Schedule(config, num_steps))
+    rates = rates_of(config, num_steps)
     assert [rate.lr for rate in rates] == [rate.lr for rate in expected]
     assert {rate.momentum for rate in rates} == {0.8}
     if rise < 1:
@@ -77,7 +84,7 @@ def test_one_cycle_with_its_own_end_points(num_steps: int, rise: float, start: f
 @settings(max_examples=25, deadline=None)
 def test_cosine_is_pytorchs(num_steps: int, lr: float, end: float) -> None:
     """The cosine is CosineAnnealingLR to the bit; its first rate is lr, its last lr_end · lr."""
-    rates = list(Schedule(Config(lr=lr, schedule="cosine", lr_end=end), num_steps))
+    rates = rates_of(Config(lr=lr, schedule="cosine", lr_end=end), num_steps)
     eta_min = lr * end
     assert rates == pytorch(num_steps, lr, lambda o: lr_scheduler.CosineAnnealingLR(o, num_steps - 1, eta_min=eta_min))
     assert rates[0].lr == lr
@@ -91,17 +98,17 @@ def test_steps_are_pytorchs_by_the_epoch(epochs: int, per_epoch: int, data: st.D
     milestones = sorted(data.draw(st.sets(st.integers(1, epochs - 1), min_size=1, max_size=4)))
     config = Config(lr=0.1, schedule="step", epochs=epochs, lr_milestones=" ".join(map(str, milestones)), lr_factor=0.2)
     expected = pytorch(epochs, 0.1, lambda o: lr_scheduler.MultiStepLR(o, milestones, gamma=0.2))
-    assert list(Schedule(config, epochs * per_epoch)) == [rates for rates in expected for _ in range(per_epoch)]
+    assert rates_of(config, epochs * per_epoch) == [rates for rates in expected for _ in range(per_epoch)]
 
 
 @given(num_steps=st.integers(2, 300), rise=FRACTIONS, start=st.floats(0.001, 1), kind=st.sampled_from(["cosine", "constant"]))
 @settings(max_examples=40, deadline=None)
 def test_warm_up_is_pytorchs(num_steps: int, rise: float, start: float, kind: Any) -> None:
     """The rise is LinearLR to the bit, and what follows it is the schedule of the steps that are left."""
-    rates = list(Schedule(Config(lr=0.1, schedule=kind, warmup_fraction=rise, lr_start=start), num_steps))
+    rates = rates_of(Config(lr=0.1, schedule=kind, warmup_fraction=rise, lr_start=start), num_steps)
     num_rising = min(round(rise * num_steps), num_steps - 1)
     linear = pytorch(num_rising, 0.1, lambda o: lr_scheduler.LinearLR(o, start, total_iters=num_rising)) if num_rising else []
-    assert rates == linear + list(Schedule(Config(lr=0.1, schedule=kind), num_steps - num_rising))
+    assert rates == linear + rates_of(Config(lr=0.1, schedule=kind), num_steps - num_rising)
 
 
 @given(
@@ -120,7 +127,7 @@ def test_any_number_of_steps(
     config = Config(
         epochs=10, lr=lr, schedule=schedule, warmup_fraction=rise, one_cycle_shape=shape, momentum=momentum, lr_milestones="4 7"
     )
-    rates = list(Schedule(config, num_steps))
+    rates = rates_of(config, num_steps)
     assert len(rates) == num_steps
     assert all(0 <= rate.lr <= lr * (1 + 1e-12) and 0 <= rate.momentum <= 0.99 for rate in rates)
     if schedule != "one_cycle" or num_steps == 1 or rise in (0, 1):
@@ -133,7 +140,7 @@ def test_any_number_of_steps(
 @pytest.mark.parametrize("rise", [None, 0.0, 0.3, 1.0])
 def test_one_step_has_the_rate_that_was_asked_for(schedule: Any, rise: float | None) -> None:
     """A training of one step takes it at lr: PyTorch's OneCycleLR would take it at lr/250,000."""
-    (rates,) = Schedule(Config(lr=0.02, schedule=schedule, warmup_fraction=rise, lr_milestones="5"), 1)
+    (rates,) = rates_of(Config(lr=0.02, schedule=schedule, warmup_fraction=rise, lr_milestones="5"), 1)
     assert rates.lr == 0.02
     assert pytorch(1, 0.02, lambda o: lr_scheduler.OneCycleLR(o, 0.02, total_steps=1))[0].lr == pytest.approx(0.02 / 250_000)
 
@@ -142,7 +149,7 @@ def test_one_step_has_the_rate_that_was_asked_for(schedule: Any, rise: float | N
 def test_a_rise_of_exactly_one_step_begins_at_the_peak(num_steps: int) -> None:
     """Where PyTorch's OneCycleLR divides by 0, and where there is no rise, the first step is at lr."""
     for rise in (1 / num_steps, 0.0):
-        rates = list(Schedule(Config(lr=0.02, warmup_fraction=rise), num_steps))
+        rates = rates_of(Config(lr=0.02, warmup_fraction=rise), num_steps)
         assert rates[0].lr == 0.02
         assert rates[0].momentum == pytest.approx(0.85)
         assert all(after.lr < before.lr for before, after in itertools.pairwise(rates))
@@ -153,7 +160,7 @@ def test_a_triangle_with_its_own_ends_by_hand() -> None:
     """lr_start and lr_end are fractions of lr at the first and the last step; the momentum can be fixed."""
     config = Config(lr=1.0, warmup_fraction=0.3, lr_start=0.2, lr_end=0.1, one_cycle_shape="linear", momentum=0.85)
     expected = [0.2, 0.6, 1.0] + [1.0 - 0.9 * step / 7 for step in range(1, 8)]
-    rates = list(Schedule(config, 10))
+    rates = rates_of(config, 10)
     assert [rate.lr for rate in rates] == pytest.approx(expected)
     assert {rate.momentum for rate in rates} == {0.85}
 
@@ -161,9 +168,7 @@ def test_a_triangle_with_its_own_ends_by_hand() -> None:
 def test_a_step_is_looked_up_in_any_order() -> None:
     """A rate depends on the step alone: a resumed training finds it at once, and steps beyond the last are an error."""
     schedule = Schedule(Config(), 50)
-    last = schedule[49]
-    assert schedule[-1] == last
-    assert [schedule[i] for i in (30, 3)] == [list(Schedule(Config(), 50))[i] for i in (30, 3)]
-    assert schedule[2:5] == [schedule[2], schedule[3], schedule[4]]
-    with pytest.raises(IndexError, match="step 50 of a schedule of 50"):
-        schedule[50]
+    assert [schedule[i] for i in (49, 30, 3)] == [rates_of(Config(), 50)[i] for i in (49, 30, 3)]
+    for step in (-1, 50):
+        with pytest.raises(IndexError, match=f"step {step} of a schedule of 50"):
+            schedule[step]
