@@ -26,6 +26,7 @@ from trainables.networks.layouts import (
     final_map,
     has_global_pool,
     has_hidden_linear_layers,
+    has_one_convolution,
     has_pools,
     scaled_layout,
 )
@@ -99,9 +100,13 @@ class NetworkParts:
             return None
         return SmallImages(self.first_image_side, self.first_image_side_fraction)
 
-    def inactive_initial_weights(self) -> set[str]:
-        """``initial_weights`` where it does nothing for a network without residual units."""
-        return {"initial_weights"} if self.initial_weights == "small_residual" else set()
+    def inactive_initial_weights(self, layout: str) -> set[str]:
+        """``initial_weights`` where it does nothing for a layout of words: no residual units, or no hidden 3x3 convolution."""
+        return {"initial_weights"} if self.initial_weights == "small_residual" or has_one_convolution(layout) else set()
+
+    def whitening_takes_the_only_norm(self, layout: str) -> bool:
+        """Whether the one convolution of a layout of words would have a batch norm behind it, and whitening has none."""
+        return self.first_layer == "whitening" and has_one_convolution(layout)
 
     @property
     def fixed_scale(self) -> float | None:
@@ -167,10 +172,13 @@ class AnalogueNetwork(NetworkParts, AnalogueLayers):
         """The fields that do nothing for this network, as other kinds of networks have them."""
         inactive = set() if self.activation == "qcfs" else {"qcfs_levels"}
         of_residual = {"junction_activation", "num_plain_convolutions", "first_pool"}
-        inactive |= set() if self.layout in RESIDUAL_NETWORKS else of_residual | self.inactive_initial_weights()
+        is_residual = self.layout in RESIDUAL_NETWORKS
+        inactive |= set() if is_residual else of_residual | self.inactive_initial_weights(self.layout)
+        has_no_norm = not is_residual and self.whitening_takes_the_only_norm(self.layout)
         inactive |= set() if has_hidden_linear_layers(self.layout) else {"linear_dropout"}
         inactive |= {"first_image_side_fraction"} if self.first_image_side is None else set()
-        inactive |= set() if self.batch_norm else {"batch_norm_momentum", "batch_norm_scale"}
+        inactive |= {"batch_norm_momentum"} if has_no_norm or not self.batch_norm else set()
+        inactive |= set() if self.batch_norm else {"batch_norm_scale"}
         inactive |= set() if has_pools(self.layout, "M", "A") else {"pool_before_activation"}
         return inactive if has_pools(self.layout, "M") else inactive | {"pool"}
 

@@ -29,6 +29,7 @@ from trainables.networks.layouts import (
     canonical_layout,
     convolution_channels,
     final_map,
+    has_hidden_linear_layers,
     has_pools,
     scaled_layout,
 )
@@ -64,12 +65,8 @@ long as a few steps of training, whatever T is."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(ann.NetworkParts, Recipe, SpikeRegularisers, Pruning):
-    """A BITnet and its training; see ``PRESETS`` for the published ones."""
-
-    lr: float = setting(1e-2, above=0)
-    """The largest learning rate of the schedule. A training of one step has this rate. Standardised weights bear the 0.01 that is
-    the default here."""
+class SpikingLayers:
+    """The fields that say which layers a BITnet has."""
 
     layout: str = setting("64 64 M 128 M 256 512 M", canonical=canonical_layout, section="network")
     """The layers, as words: a number is a 3x3 convolution with that many output channels, M a 2x2 max pool, A a 2x2 average
@@ -79,6 +76,15 @@ class Config(ann.NetworkParts, Recipe, SpikeRegularisers, Pruning):
 
     feature_scale: float = setting(1.0, above=0, below=1000)
     """A factor for the number of channels of every convolution and the width of every hidden layer; the results are rounded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ann.NetworkParts, SpikingLayers, Recipe, SpikeRegularisers, Pruning):
+    """A BITnet and its training; see ``PRESETS`` for the published ones."""
+
+    lr: float = setting(1e-2, above=0)
+    """The largest learning rate of the schedule. A training of one step has this rate. Standardised weights bear the 0.01 that is
+    the default here."""
 
     time_steps: int = setting(8, at_least=1, at_most=MOST_TIME_STEPS, section="neurons")
     """T, the number of time steps that an image is shown for in training."""
@@ -231,9 +237,9 @@ class Config(ann.NetworkParts, Recipe, SpikeRegularisers, Pruning):
         }
         of_pretraining |= {"first_image_side", "first_image_side_fraction"}
         inactive |= {*starts, "normalisation", "drive_std"} if self.is_pretrained else of_pretraining
-        inactive |= set() if self.is_pretrained or self.normalisation == "batch_norm" else {"batch_norm_momentum"}
+        inactive |= set() if self._trains_batch_norms() else {"batch_norm_momentum"}
         inactive |= {"first_image_side_fraction"} if self.first_image_side is None else set()
-        inactive |= self.inactive_initial_weights()
+        inactive |= self.inactive_initial_weights(self.layout)
         if self.pretrain_time_budget_s is not None:
             inactive |= {"pretrain_epochs"}
         if self.loss_over_time == "mean":
@@ -246,6 +252,12 @@ class Config(ann.NetworkParts, Recipe, SpikeRegularisers, Pruning):
         if self.train_time_steps != "fixed" and set(self.possible_time_steps()) == {self.time_steps}:
             inactive |= {"train_time_steps"}
         return inactive | {"eval_time_steps"} if self.eval_time_steps == self.time_steps else inactive
+
+    def _trains_batch_norms(self) -> bool:
+        """Whether there are any: behind the convolutions of the analogue network, or behind all hidden layers of the BITnet."""
+        if not self.whitening_takes_the_only_norm(self.layout):
+            return self.is_pretrained or self.normalisation == "batch_norm"
+        return not self.is_pretrained and self.normalisation == "batch_norm" and has_hidden_linear_layers(self.layout)
 
     @property
     def is_pretrained(self) -> bool:

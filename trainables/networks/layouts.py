@@ -216,6 +216,11 @@ def has_global_pool(layout: str) -> bool:
     return GLOBAL_POOL in words_of(layout)
 
 
+def has_one_convolution(layout: str) -> bool:
+    """Whether a layout has no second convolution."""
+    return sum(word.isdecimal() for word in words_of(layout)) < 2
+
+
 def has_hidden_linear_layers(layout: str) -> bool:
     """Whether a layout has fully connected layers before its output layer."""
     return any(word.startswith("F") for word in words_of(layout))

@@ -109,6 +109,11 @@ ON: list[tuple[Any, dict[str, Any], set[str]]] = [
     (ann, {}, {"pool", "time_budget_s", "selection"}),
     (ann, {"activation": "qcfs", "crop_padding": 1}, {"qcfs_levels", "crop_padding_mode"}),
     (ann, {"batch_norm": True}, {"batch_norm_momentum", "batch_norm_scale", "pool_before_activation"}),
+    (
+        ann,
+        {"layout": "4 M", "batch_norm": True, "first_layer": "whitening", "initial_weights": "dirac"},
+        {"batch_norm_scale", "pool_before_activation"},
+    ),
     (ann, {"layout": "resnet20"}, {"junction_activation", "num_plain_convolutions", "first_pool"}),
     (ann, {"layout": "resnet20", "initial_weights": "small_residual"}, {"initial_weights"}),
     (ann, {"layout": "4 M 4 F5", "initial_weights": "small_residual"}, {"linear_dropout"}),
@@ -126,7 +131,7 @@ ON: list[tuple[Any, dict[str, Any], set[str]]] = [
     (bitnet, {"gradient": "surrogate"}, {"surrogate", "surrogate_width", "surrogate_scale", "detach_reset"}),
     (bitnet, {"gradient": "rate_collapsed", "crop_padding": 1}, {"time_groups", "crop_padding_mode"}),
     (bitnet, {"readout": "spikes"}, {"gradient_margin", "ties"}),
-    (bitnet, {"initial_membrane_potential": "learnt"}, set()),
+    (bitnet, {"initial_membrane_potential": "learnt", "initial_weights": "dirac"}, {"initial_weights"}),
     (bitnet, {"pretrain_epochs": 1, "distillation": 0.1}, {"distillation", "distillation_temperature"}),
     (bitnet, {"loss_over_time": "each_step"}, {"loss_over_time", "tet_lambda"}),
     (bitnet, {"loss_over_time": "each_step", "time_steps": 1, "eval_time_steps": 1}, {"tet_lambda"}),
@@ -140,6 +145,17 @@ ON: list[tuple[Any, dict[str, Any], set[str]]] = [
     ),
     (bitnet, {"pretrain_epochs": 1}, {"batch_norm_momentum", "batch_norm_scale", "pool_before_activation"}),
     (bitnet, {"normalisation": "batch_norm"}, {"batch_norm_momentum"}),
+    (
+        bitnet,
+        {"normalisation": "batch_norm", "layout": "4 M F5", "first_layer": "whitening", "initial_weights": "dirac"},
+        {"batch_norm_momentum"},
+    ),
+    (bitnet, {"normalisation": "batch_norm", "layout": "4 M", "first_layer": "whitening", "initial_weights": "dirac"}, set()),
+    (
+        bitnet,
+        {"pretrain_epochs": 1, "layout": "4 M", "first_layer": "whitening", "initial_weights": "dirac"},
+        {"batch_norm_scale"},
+    ),
     (ann, {"layout": "4 M 4 G", "first_image_side": 5}, {"first_image_side", "first_image_side_fraction"}),
     (
         bitnet,
