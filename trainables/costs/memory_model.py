@@ -15,6 +15,9 @@ inputs of max pools were; of spiking neurons a mask, or with a surrogate the der
 needs group means of these, and the forward pass before it holds 6 results over all time steps at once, most of them to find
 where the gradient of a max pool goes.
 
+Results of an analogue network in bfloat16 have two bytes a number, and so have the copies of its weights that convolutions
+read. Of spiking networks in bfloat16, whose membrane potentials are float32, as much is predicted as in float32.
+
 What simulates a network in plain PyTorch before it is trained, to measure drives, takes as much as an evaluation there.
 
 A batch that is run in n parts (``num_micro_batches``) is the size of its largest part, in evaluation as in training; weights,
@@ -44,7 +47,7 @@ from trainables.training.epochs.judging import EVALUATION_BATCH_SIZE, size_of_pa
 from trainables.training.recipe import Recipe
 from trainables.training.task import Task
 
-FLOAT = 4
+FLOAT, HALF = 4, 2
 INDEX = 8
 MAPPED_BYTES = 2**25
 """The size of a block from which on it is given back."""
@@ -106,9 +109,14 @@ def memory_bytes(
     parameters = FLOAT * sum(parameter.numel() for parameter in network.parameters())
     copies_of_weights = (3 if recipe.optimizer == "sgd" else 4) + (recipe.ema_decay > 0) if recipe.epochs else 1
     copies_of_weights += _copies_for_normalisation(network) + (task.selection != "last")
+    more_weights = parameters // 2 if _bytes_of(network, task) == HALF else 0
     predicted = [
         max(
-            peak.resident(beside=copies_of_weights * parameters + teacher.tensors(size_of_parts(recipe.batch_size, num_parts)))
+            peak.resident(
+                beside=copies_of_weights * parameters
+                + more_weights
+                + teacher.tensors(size_of_parts(recipe.batch_size, num_parts))
+            )
             for peak in _peaks(network, sizes, task, recipe, parameters, calibration_images, num_parts, kernels)
         )
         for num_parts in range(1, task.num_micro_batches + 1)
@@ -155,25 +163,31 @@ def _peaks(
         yield _Peak(copies + max(activations, evaluation.tensors), evaluation.gaps)
 
 
+def _bytes_of(network: Network, task: Task) -> int:
+    """How many a number of the network's results has."""
+    return HALF if task.precision == "bfloat16" and not any(True for _ in network.neurons()) else FLOAT
+
+
 def _gaps(largest: int) -> float:
     return MAPPED if largest >= MAPPED_BYTES else HEAP
 
 
 def _evaluation(network: Network, sizes: Mapping[str, int], task: Task, batch_size: int) -> _Peak:
     folded = min(task.eval_time_steps, max(2, NUM_FOLDED_IMAGES // EVALUATION_BATCH_SIZE))
-    largest = batch_size * FLOAT * max(_elements(network, sizes, task, folded).values())
+    largest = batch_size * _bytes_of(network, task) * max(_elements(network, sizes, task, folded).values())
     membrane_potentials = sum(sizes[operation.name] for operation in network.operations_of(SpikingNeuron))
     return _Peak(4 * largest + batch_size * FLOAT * membrane_potentials, _gaps(largest))
 
 
 def _training(network: Network, sizes: Mapping[str, int], task: Task, time_steps: int, batch_size: int) -> _Peak:
-    results = _elements(network, sizes, task, time_steps)
-    largest = batch_size * FLOAT * max(results.values())
+    results, width = _elements(network, sizes, task, time_steps), _bytes_of(network, task)
+    largest = batch_size * width * max(results.values())
     if task.time_groups is None:
         stepwise = any(neuron.model.surrogate for _, neuron in network.neurons())
-        return _Peak(batch_size * _needed(network, results, collapsed=False) + largest, STEPWISE if stepwise else _gaps(largest))
+        needed = batch_size * _needed(network, results, width, collapsed=False)
+        return _Peak(needed + largest, STEPWISE if stepwise else _gaps(largest))
     means = _elements(network, sizes, task, len(group_sizes(time_steps, task.time_groups)))
-    return _Peak(batch_size * _needed(network, means, collapsed=True) + COLLAPSED_RESULTS * largest, _gaps(largest))
+    return _Peak(batch_size * _needed(network, means, width, collapsed=True) + COLLAPSED_RESULTS * largest, _gaps(largest))
 
 
 def _elements(network: Network, sizes: Mapping[str, int], task: Task, time_steps: int) -> dict[str, int]:
@@ -182,8 +196,10 @@ def _elements(network: Network, sizes: Mapping[str, int], task: Task, time_steps
     return {name: sizes[name] * lengths[name] for name in sizes}
 
 
-def _needed(network: Network, elements: Mapping[str, int], *, collapsed: bool) -> int:
-    """Bytes that wait for the backward pass, per image; a result that several operations need is there once."""
+def _needed(network: Network, elements: Mapping[str, int], width: int, *, collapsed: bool) -> int:
+    """Bytes that wait for the backward pass, per image, of numbers of ``width`` bytes; a result that several operations need is
+    there once.
+    """
     results: set[str] = set()
     more = 0
     for operation in network.operations:
@@ -194,19 +210,21 @@ def _needed(network: Network, elements: Mapping[str, int], *, collapsed: bool) -
             results.add(operation.name)
         if isinstance(part, SpikingNeuron) and not collapsed and part.model.surrogate and part.model.integrate == "clamped":
             results.add(_owner(network, operation.inputs[0]))
-        more += _needed_beside(operation, part, elements, collapsed=collapsed)
-    return FLOAT * sum(elements[name] for name in results) + more
+        more += _needed_beside(operation, part, elements, width, collapsed=collapsed)
+    return width * sum(elements[name] for name in results) + more
 
 
-def _needed_beside(operation: Operation, part: nn.Module | None, elements: Mapping[str, int], *, collapsed: bool) -> int:
+def _needed_beside(
+    operation: Operation, part: nn.Module | None, elements: Mapping[str, int], width: int, *, collapsed: bool
+) -> int:
     """Bytes for the backward pass of an operation that are no operation's result, such as masks."""
     source, result = elements[operation.inputs[0]], elements[operation.name]
     if isinstance(part, nn.MaxPool2d | SplitTiesMaxPool):
-        return FLOAT * source if collapsed else INDEX * result
+        return width * source if collapsed else INDEX * result
     if isinstance(part, LargestCountPool):
-        return FLOAT * source + (INDEX + 1) * result
+        return width * source + (INDEX + 1) * result
     if isinstance(part, QCFS):
-        return 3 * FLOAT * result
+        return 3 * width * result
     if isinstance(part, SpikingNeuron):
         return _needed_by_neurons(part, source, result, collapsed=collapsed)
     return 0

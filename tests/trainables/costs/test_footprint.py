@@ -142,6 +142,20 @@ def test_activations_shrink_with_the_parts(trainable: Any) -> None:
     assert whole / 4 < parts < whole / 2
 
 
+def test_bfloat16_needs_half_of_the_activations() -> None:
+    """Of an analogue network; weights are as large as ever and a copy of half their size more, and spiking networks stay as they
+    are.
+    """
+    wide: dict[str, Any] = {"layout": "16 M 16", "batch_size": 2048, "batch_norm": True}
+    single, half = (ann.footprint(ann.Config(**wide, precision=p), (32, 32, 3), 10) for p in ("float32", "bfloat16"))
+    assert 0.5 < half.memory_bytes / single.memory_bytes < 0.7  # the places of largest inputs have eight bytes in either
+    deep: dict[str, Any] = {"layout": "512 512 512", "batch_size": 1}
+    single, half = (ann.footprint(ann.Config(**deep, precision=p), (4, 4, 3), 10) for p in ("float32", "bfloat16"))
+    assert half.memory_bytes > single.memory_bytes
+    spiking = [bitnet.Config(precision=p, backend="torch") for p in ("float32", "bfloat16")]
+    assert len({bitnet.footprint(config, (32, 32, 3), 10).memory_bytes for config in spiking}) == 1
+
+
 def test_what_gradients_need() -> None:
     """In a deep network group means need less memory than all steps, and a surrogate's derivatives more than masks."""
     kinds = [{"gradient": gradient} for gradient in ("rate_collapsed", "straight_through", "surrogate")]
@@ -191,6 +205,8 @@ MEASURED: dict[str, tuple[Any, dict[str, Any]]] = {
     "bitnet, surrogate": (bitnet, {"feature_scale": 0.25, "time_steps": 8, "gradient": "surrogate", "batch_size": 32}),
     "ann, batch norm": (ann, {"batch_norm": True, "feature_scale": 0.5}),
     "ann, residual": (ann, {"layout": "resnet20", "batch_norm": True}),
+    "ann, bfloat16": (ann, {"batch_norm": True, "precision": "bfloat16", "batch_size": 128}),
+    "ann, QCFS, bfloat16": (ann, {"activation": "qcfs", "batch_norm": True, "precision": "bfloat16", "batch_size": 128}),
     "converted": (converted_snn, {"feature_scale": 0.25, "time_steps": 32}),
 }
 
