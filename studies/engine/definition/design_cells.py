@@ -16,6 +16,7 @@ from search_spaces.language.expressions import Expression
 from search_spaces.language.rules import RuleError
 from search_spaces.language.space import Cell, Level, Levels, Space, cell_key
 from studies.engine.binding.configurations import Binder
+from studies.engine.binding.inactive_fields import Cause, cause_of_inactivity
 from studies.engine.definition.file_model import AdaptiveSearch, Design, FractionalFactorial, RandomDesign
 from studies.engine.errors import ProblemCollector, shown
 from studies.run_record import level_in_words, levels_in_words
@@ -231,10 +232,14 @@ class DesignReader:
 
     def _tell_same_training(self, path: str, changed: Sequence[str], cells: Sequence[Cell]) -> None:
         rule = f"cells must differ in what is trained; these levels of {', '.join(changed) or 'the factors'} make no difference"
+        repair = "keep one of these levels, or give the factor a condition under which it matters, e.g. {levels: […], when: {…}}"
+        config = self.binder.configuration(cells[0]).config
+        if len(changed) == 1 and changed[0] in config.inactive_fields() and (cause := cause_of_inactivity(config, changed[0])):
+            rule += f", as {changed[0]} has no effect where {cause.field} is {level_in_words(cause.value)}"
+            repair = f"{_repair(cause, is_factor=cause.field in self.space.names())}, or keep one of these levels"
         shown_cells = [levels_in_words(cell) for cell in cells[:MOST_CELLS_SHOWN]]
         value = f"{' and '.join(shown_cells)}{' and others' if len(cells) > MOST_CELLS_SHOWN else ''} make one network"
-        condition = "give the factor a condition under which it matters, e.g. {levels: […], when: {…}}"
-        self.collector.add(path, rule, value, f"keep one of these levels, or {condition}")
+        self.collector.add(path, rule, value, repair)
 
     def _tell_what_must_not_vary(self, cells: Sequence[Cell]) -> None:
         """Tell the fields that the cells, or what is tuned in them, vary among configurations that do not allow it."""
@@ -315,6 +320,14 @@ class DesignReader:
                 value = f"none of {NUM_TUNED_PROBES} random ones for {levels_in_words(cell)}"
                 self.collector.add("tuning.parameters", rule, value, "change the parameters, or the constraints")
                 return
+
+
+def _repair(cause: Cause, *, is_factor: bool) -> str:
+    """How a field comes to have an effect: by a condition on the factor that takes it away, or by another value in the config."""
+    instead = f"{cause.field}: {level_in_words(cause.instead)}"
+    if is_factor:
+        return f"give the factor a condition under which it matters, e.g. {{levels: […], when: {{{instead}}}}}"
+    return f"write {instead}"
 
 
 def _fraction_in_words(fraction: Fraction) -> list[str]:

@@ -84,6 +84,51 @@ def test_a_design_refuses_levels_that_make_one_network(
     assert "keep one of these levels" in problem.repair
 
 
+@pytest.mark.parametrize(
+    ("config", "factors", "cause", "repair"),
+    [
+        (ANN, {"nesterov": [True, False]}, "nesterov has no effect where optimizer is adamw", "write optimizer: sgd"),
+        (
+            ANN,
+            {"linear_dropout": [0.1, 0.2]},
+            "linear_dropout has no effect where layout is 64 M 64",
+            "write layout: 64 M 64 F64",
+        ),
+        (ANN, {"batch_norm_momentum": [0.1, 0.3]}, "where batch_norm is false", "write batch_norm: true"),
+        (
+            {**ANN, "time_budget_s": 5.0},
+            {"lr_start": [0.1, 0.2], "warmup_fraction": [0, 0.5]},
+            "where warmup_fraction is 0",
+            "when:",
+        ),
+        (
+            BITNET,
+            {"drive_std": [0.5, 1.0], "normalisation": ["none", "batch_norm"]},
+            "where normalisation is none",
+            "when: {norm",
+        ),
+        (BITNET, {"surrogate": ["arctan", "triangle"]}, "where gradient is straight_through", "write gradient: surrogate"),
+        (
+            CONVERTED,
+            {"finetune_lr": [0.1, 0.2]},
+            "finetune_lr has no effect where finetune_epochs is 0",
+            "write finetune_epochs: 1",
+        ),
+    ],
+)
+def test_a_level_without_effect_has_a_cause(
+    config: dict[str, Any], factors: dict[str, list[Any]], cause: str, repair: str, tmp_path: Path, tiny_npz: Path
+) -> None:
+    """It is told which field takes the effect away, and what to write: a value, or a condition where that is a factor, too."""
+    baseline = {name: levels[0] for name, levels in factors.items()}
+    with pytest.raises(StudyError) as caught:
+        load_study(str(write(tmp_path, tiny_npz, config, factors=factors, baseline=baseline)))
+    (problem,) = caught.value.problems
+    assert cause in problem.rule
+    assert repair in problem.repair
+    assert "keep one of these levels" in problem.repair
+
+
 @pytest.mark.parametrize(("config", "field", "levels"), DIFFERENT)
 def test_levels_that_make_different_networks_are_taken(
     config: dict[str, Any], field: str, levels: list[Any], tmp_path: Path, tiny_npz: Path
