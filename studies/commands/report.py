@@ -1,5 +1,6 @@
 """``spikesweep report``: the ablation summary of a study, printed and written as a report."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,12 +57,15 @@ def write_report(stores: "Stores", *, show: bool = True, as_json: bool = False) 
     from analysis.reporting.formats.tables_csv import configurations_rows, effects_rows
     from analysis.reporting.formats.terminal import to_terminal
     from studies.credentials import mask_uri
+    from studies.engine.binding.recorded_configs import on_other_defaults
     from studies.engine.errors import not_recorded
 
     try:
         recorded = load_recorded_study(stores.name, stores.tracking_uri)
     except NoStudyError as error:
         raise not_recorded("report", f"{stores.name} in {mask_uri(stores.tracking_uri)} ({error})") from None
+    older = on_other_defaults(recorded.study.trainable, recorded.runs)
+    recorded = replace(recorded, warnings=[*recorded.warnings, *older])
     folder = _folder_of(stores)
     with writing_into(folder):
         summary, document = write_summary(recorded, folder)
