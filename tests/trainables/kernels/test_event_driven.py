@@ -297,12 +297,17 @@ def test_evaluation_and_costs_are_those_of_torch(reset: str, pool: str, per: str
 
 
 @pytest.mark.parametrize(("image", "multiplies"), [(torch.ones(4, 4), False), (torch.eye(4), True)])
-def test_windows_that_spike_as_one_cost_accumulates(image: Tensor, multiplies: bool) -> None:
-    """A mean of four equal spikes is a spike and costs accumulates, one of spikes that differ multiplications, as for torch."""
-    convolution, linear = nn.Conv2d(1, 3, 3, padding=1, bias=False), nn.Linear(12, CLASSES)
+@pytest.mark.parametrize(
+    ("pools", "pixels"),
+    [([nn.AvgPool2d(2)], 4), ([nn.AdaptiveAvgPool2d(1)], 1), ([nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1)], 1)],
+    ids=["A", "G", "A G"],
+)
+def test_windows_that_spike_as_one_cost_accumulates(image: Tensor, multiplies: bool, pools: list[nn.Module], pixels: int) -> None:
+    """A mean of equal spikes is a spike and costs accumulates, one of spikes that differ multiplications, as for torch."""
+    convolution, linear = nn.Conv2d(1, 3, 3, padding=1, bias=False), nn.Linear(3 * pixels, CLASSES)
     convolution.weight.data.zero_()[:, :, 1, 1] = 0.5
-    model = NeuronModel()
-    network = Network(nn.Sequential(convolution, SpikingNeuron(model), nn.AvgPool2d(2), nn.Flatten(), linear)).eval()
+    layers = [convolution, SpikingNeuron(NeuronModel()), *pools, nn.Flatten(), linear]
+    network = Network(nn.Sequential(*layers)).eval()
     seen, told = OperationCounter(), OperationCounter()
     for counter in (seen, told):
         counter.next_batch(1)
@@ -310,7 +315,8 @@ def test_windows_that_spike_as_one_cost_accumulates(image: Tensor, multiplies: b
         list(network.simulate(ConstantCurrent(image.view(1, 1, 4, 4)), 4, [seen]))
     EventDrivenEvaluator(network, (4, 4), 4).drives(image.view(1, 1, 4, 4), told)
     assert told.metrics() == seen.metrics()
-    assert (told.metrics()["ops/effective_macs"] > 0) == multiplies
+    assert told.metrics()["ops/effective_acs"] + told.metrics()["ops/effective_macs"] > 0
+    assert (told.metrics()["effective_macs/output"] > 0) == multiplies
 
 
 def request_for(**changes: Any) -> BackendRequest:

@@ -12,7 +12,7 @@ from trainables.networks.collapsed import TimeGroups, forward_collapsed
 from trainables.networks.network import ConstantCurrent, Network
 from trainables.networks.readout import Readout
 from trainables.spiking.costs import OperationCounter
-from trainables.spiking.neurons import NeuronModel, SpikingNeuron
+from trainables.spiking.neurons import SpikingNeuron
 from trainables.training.losses import mse_of_rates
 
 SHAPE = (8, 8, 2)
@@ -84,25 +84,6 @@ def without_pool(network: Network, images_BCHW: Tensor) -> Network:
         else:
             modules.append(part)
     return Network(nn.Sequential(*modules)).eval()
-
-
-@pytest.mark.parametrize(("image", "multiplies"), [(torch.ones(4, 4), False), (torch.eye(4), True)])
-@pytest.mark.parametrize("pools", [[], [nn.AvgPool2d(2)]], ids=["G", "A G"])
-def test_maps_that_spike_as_one_cost_accumulates(image: Tensor, multiplies: bool, pools: list[nn.Module]) -> None:
-    """The mean of a map of equal spikes is a spike and costs accumulates, of others multiplications, as for torch."""
-    convolution, linear = nn.Conv2d(1, 3, 3, padding=1, bias=False), nn.Linear(3, CLASSES)
-    convolution.weight.data.zero_()[:, :, 1, 1] = 0.5
-    layers = [convolution, SpikingNeuron(NeuronModel()), *pools, nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear]
-    network = Network(nn.Sequential(*layers)).eval()
-    seen, told = OperationCounter(), OperationCounter()
-    for counter in (seen, told):
-        counter.next_batch(1)
-    with torch.no_grad():
-        list(network.simulate(ConstantCurrent(image.view(1, 1, 4, 4)), 4, [seen]))
-    EventDrivenEvaluator(network, (4, 4), 4).drives(image.view(1, 1, 4, 4), told)
-    assert told.metrics() == seen.metrics()
-    assert told.metrics()["ops/effective_acs"] + told.metrics()["ops/effective_macs"] > 0
-    assert (told.metrics()["effective_macs/output"] > 0) == multiplies
 
 
 def test_learnt_weights_are_read_anew() -> None:
