@@ -1,7 +1,6 @@
 """The selection of an epoch: which one it is, whose weights and numbers the result has, after a resume too."""
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainables.training.epochs.tiny_training import config_of, train
 from trainables import ann, bitnet, converted_snn
-from trainables.data.datasets import Split, prepare
+from trainables.data.datasets import Split
 from trainables.training.checkpoints import CheckpointFolder
 from trainables.training.configs import identity_of
-from trainables.training.epoch_report import EpochReport
 from trainables.training.epochs import judging
 from trainables.training.epochs.correct_images import packed
 from trainables.training.epochs.judging import Evaluation
@@ -58,14 +57,8 @@ def looks(monkeypatch: pytest.MonkeyPatch, bits: Bits) -> Looks:
     return made
 
 
-def config_of(tiny_npz: Path, **changes: Any) -> ann.Config:
-    options = {"epochs": 5, "layout": "4 M 4", "batch_size": 32, "validation_fraction": 0.25, "device": "cpu"}
-    return ann.Config(**{"data": str(tiny_npz), **options, **changes})
-
-
-def train(config: Any, folder: Path | None = None, module: Any = ann) -> Iterator[EpochReport]:
-    dataset = prepare(config.data, Path(config.data).parent)
-    yield from module.train(config, seed=0, dataset=dataset, checkpoint_folder=folder, keep_weights=True)
+def config_for(tiny_npz: Path, **changes: Any) -> ann.Config:
+    return config_of(tiny_npz, **{"epochs": 5, "batch_size": 32, **changes})
 
 
 def weights_after(config: ann.Config, folder: Path, epoch: int) -> dict[str, Tensor]:
@@ -85,7 +78,7 @@ def test_the_selected_epoch_is_the_result(
     """Numbers, weights and the images judged right are those of the best epoch, the first of equals, also where training was
     interrupted.
     """
-    config = config_of(tiny_npz, selection=selection)
+    config = config_for(tiny_npz, selection=selection)
     for stop in stops:
         list(itertools.islice(train(config, tmp_path / "run"), stop))
     reports = list(train(config, tmp_path / "run"))
@@ -103,7 +96,7 @@ def test_the_selected_epoch_is_the_result(
     assert bits["validation", best] != bits["validation", 5]
     assert not any(report.correct for report in reports[:-1])
     kept = CheckpointFolder(tmp_path / "run").weights()
-    expected = weights_after(config_of(tiny_npz), tmp_path / "other", best)
+    expected = weights_after(config_for(tiny_npz), tmp_path / "other", best)
     assert kept.keys() == expected.keys()
     assert all(torch.equal(kept[name], expected[name]) for name in kept)
     assert list(train(config, tmp_path / "run")) == reports
@@ -115,17 +108,17 @@ def test_when_the_test_images_are_looked_at(looks: Looks, tiny_npz: Path) -> Non
     seen = {}
     for selection in ("last", "best_on_validation", "best_on_test"):
         looks.clear()
-        list(train(config_of(tiny_npz, selection=selection)))
+        list(train(config_for(tiny_npz, selection=selection)))
         seen[selection] = [epoch for purpose, epoch in looks if purpose == "test"]
     assert seen == {"last": [5], "best_on_validation": [5, 3], "best_on_test": [1, 2, 3, 4, 5]}
 
 
 def test_what_other_selections_would_have_taken(looks: Looks, tiny_npz: Path) -> None:
     """A run selected on the test images has the accuracies of the last epoch and of the best on the validation images too."""
-    *_, last = train(config_of(tiny_npz, selection="best_on_test"))
+    *_, last = train(config_for(tiny_npz, selection="best_on_test"))
     assert last.metrics["selection/last_test_accuracy"] == ON_TEST_IMAGES[4]
     assert last.metrics["selection/best_on_validation_test_accuracy"] == ON_TEST_IMAGES[2]
-    *_, last = train(config_of(tiny_npz, selection="best_on_validation"))
+    *_, last = train(config_for(tiny_npz, selection="best_on_validation"))
     assert "selection/best_on_validation_test_accuracy" not in last.metrics
     assert len(looks) == 10 + 7
 
@@ -134,7 +127,7 @@ def test_every_report_says_how_an_epoch_is_selected(tiny_npz: Path) -> None:
     """A run that looks at the test images says so from its first report on; one whose result is the last epoch says nothing."""
     facts = {}
     for selection in ("last", "best_on_validation", "best_on_test"):
-        reports = list(train(config_of(tiny_npz, selection=selection, epochs=2)))
+        reports = list(train(config_for(tiny_npz, selection=selection, epochs=2)))
         assert len({report.run_facts.get(FACT) for report in reports}) == 1
         facts[selection] = reports[0].run_facts.get(FACT)
     assert facts == {"last": None, "best_on_validation": "best_on_validation", "best_on_test": f"best_on_test, {ON_TEST}"}
@@ -142,11 +135,11 @@ def test_every_report_says_how_an_epoch_is_selected(tiny_npz: Path) -> None:
 
 def test_one_epoch_has_no_selection(tiny_npz: Path) -> None:
     """Among one epoch nothing is selected: it is the same replicate, which looks at the test images once and says nothing."""
-    config = config_of(tiny_npz, epochs=1, selection="best_on_test")
+    config = config_for(tiny_npz, epochs=1, selection="best_on_test")
     (report,) = train(config)
     assert not report.run_facts.keys() & {FACT}
     assert not any(name.startswith("selection/") for name in report.metrics)
-    same = config_of(tiny_npz, epochs=1)
+    same = config_for(tiny_npz, epochs=1)
     assert identity_of("ann", config, data_digest="", seed=0) == identity_of("ann", same, data_digest="", seed=0)
 
 
@@ -164,7 +157,7 @@ def test_a_network_that_starts_from_a_selected_one_says_so(
     """A selection on the test images is said of a network too whose source network alone, or itself alone, has several epochs."""
     common = {"layout": "4 M 4", "batch_size": 32, "validation_fraction": 0.25, "device": "cpu", "selection": "best_on_test"}
     config = module.Config(**{"data": str(tiny_npz), **common, **options})
-    reports = list(train(config, tmp_path / "child", module))
+    reports = list(train(config, tmp_path / "child", module, keep_weights=True))
     assert {report.run_facts[FACT] for report in reports} == {f"best_on_test, {ON_TEST}"}
     source = module.source_network(config)
     assert source.active_selection == ("best_on_test" if source.epochs > 1 else "last")
@@ -175,6 +168,6 @@ def test_a_network_that_starts_from_a_selected_one_says_so(
 
 def test_a_selection_among_pruned_networks_is_refused(tiny_npz: Path) -> None:
     """An earlier epoch has more filters than the study asks for."""
-    config = config_of(tiny_npz, prune="l1", selection="best_on_validation")
+    config = config_for(tiny_npz, prune="l1", selection="best_on_validation")
     (broken,) = ann.problems(config, (8, 8, 1))
     assert (broken.field, broken.repair) == ("selection", "write selection: last, or prune: none")

@@ -2,7 +2,6 @@
 
 import itertools
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from studies.run_record import PARENT_EPOCHS, PARENT_TIME_BUDGET
+from tests.trainables.training.epochs.tiny_training import config_of, train
 from trainables import ann, bitnet, converted_snn
 from trainables.data.datasets import prepare
 from trainables.training import loop
@@ -56,14 +56,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def config_of(tiny_npz: Path, seconds: float | None, **changes: Any) -> ann.Config:
-    options = {"layout": "4 M 4", "batch_size": 16, "validation_fraction": 0.25, "device": "cpu", "time_budget_s": seconds}
-    return ann.Config(**{"data": str(tiny_npz), **options, **changes})
-
-
-def train(config: Any, folder: Path | None = None, module: Any = ann, **options: Any) -> Iterator[EpochReport]:
-    dataset = prepare(config.data, Path(config.data).parent)
-    yield from module.train(config, seed=0, dataset=dataset, checkpoint_folder=folder, **options)
+def config_for(tiny_npz: Path, seconds: float | None, **changes: Any) -> ann.Config:
+    return config_of(tiny_npz, time_budget_s=seconds, **changes)
 
 
 def told(report: EpochReport) -> tuple[float, float, float]:
@@ -86,7 +80,7 @@ def told(report: EpochReport) -> tuple[float, float, float]:
 )
 def test_when_training_ends(tiny_npz: Path, seconds: float, expected: list[tuple[float, ...]]) -> None:
     """Steps and evaluations count; an epoch is cut where the budget ends, and its report is the last."""
-    reports = list(train(config_of(tiny_npz, seconds)))
+    reports = list(train(config_for(tiny_npz, seconds)))
     assert [told(report) for report in reports] == [tuple(round(value, 6) for value in row) for row in expected]
     assert [report.final for report in reports] == [False] * (len(reports) - 1) + [True]
     assert [report.num_epochs for report in reports] == [None] * (len(reports) - 1) + [len(reports)]
@@ -108,7 +102,7 @@ def test_the_schedule_lies_over_the_seconds(
         real(optimiser, rates)
 
     monkeypatch.setattr(optimisers.Optimiser, "step", step)
-    config = config_of(tiny_npz, 20.0, **options)
+    config = config_for(tiny_npz, 20.0, **options)
     list(train(config))
     begins = [0, 1, 2, 3, 4, 7, 8, 9, 10, 11, 14, 15, 16, 17, 18]
     schedule = schedules.Schedule(config, STEPS_OF_A_BUDGET)
@@ -118,7 +112,7 @@ def test_the_schedule_lies_over_the_seconds(
 
 def test_a_resumed_training_has_the_seconds_that_are_left(clock: Clock, tiny_npz: Path, tmp_path: Path) -> None:
     """What its checkpoint says is spent; what was lost with the process is not, nor the time in between, nor checkpoints."""
-    config = config_of(tiny_npz, 24.0)
+    config = config_for(tiny_npz, 24.0)
     undisturbed = [told(report) for report in train(config)]
     assert undisturbed == [(7, round(7 / 24, 6), 1), (14, round(14 / 24, 6), 2), (21, 0.875, 3), (26, 1, 3.666667)]
     interrupted = train(config, tmp_path / "run")
@@ -143,14 +137,14 @@ def test_a_resumed_training_has_the_seconds_that_are_left(clock: Clock, tiny_npz
 @pytest.mark.usefixtures("clock")
 def test_batches_in_parts(tiny_npz: Path) -> None:
     """Batches that do not fit are run in parts within the same seconds."""
-    (report,) = train(config_of(tiny_npz, 6.0), num_micro_batches=4)
+    (report,) = train(config_for(tiny_npz, 6.0), num_micro_batches=4)
     assert told(report) == (7, 1, 1)
 
 
 @pytest.mark.usefixtures("clock")
 def test_the_test_images_of_every_epoch_count(tiny_npz: Path) -> None:
     """Where they select, they are judged within the seconds, and the selected epoch is the result."""
-    reports = list(train(config_of(tiny_npz, 20.0, selection="best_on_test")))
+    reports = list(train(config_for(tiny_npz, 20.0, selection="best_on_test")))
     assert [told(report)[0] for report in reports] == [9, 18, 24]
     assert reports[-1].metrics["selection/epoch"] in (1, 2, 3)
     assert told(reports[-1]) == (24, 1, 2.444444)
@@ -244,5 +238,5 @@ def test_a_time_budget_is_identity(tiny_npz: Path) -> None:
     def identity(config: Any) -> str:
         return identity_of("ann", config, data_digest="", seed=0)
 
-    assert identity(config_of(tiny_npz, 5.0)) != identity(config_of(tiny_npz, 6.0)) != identity(config_of(tiny_npz, None))
-    assert identity(config_of(tiny_npz, 5.0)) == identity(config_of(tiny_npz, 5.0, epochs=3))
+    assert identity(config_for(tiny_npz, 5.0)) != identity(config_for(tiny_npz, 6.0)) != identity(config_for(tiny_npz, None))
+    assert identity(config_for(tiny_npz, 5.0)) == identity(config_for(tiny_npz, 5.0, epochs=3))
