@@ -20,6 +20,8 @@ SMALLEST_PLAIN, LARGEST_PLAIN = 1e-4, 1e9
 """Numbers outside of these are written with a power of ten."""
 SMALLEST_RATIO, LARGEST_RATIO = 0.1, 10.0
 """Ratios outside of these have four digits, others three decimals."""
+SMALLEST_SHARE = 0.01
+"""Of resamples or draws: what is below it, or as near to 1, is not told in whole percent."""
 
 
 def plain_number(number: float, sign: str = "") -> str:
@@ -118,6 +120,15 @@ def level_name(study: StudyRecord, factor: str, level: Level) -> str:
     """What a level is called in print: its label, or else as it is written; four digits if it is from a range."""
     words = tuned_value(level) if factor in study.ranges else level_in_words(level)
     return label_of(study.labels, level_key(factor, level), words)
+
+
+def share_in_words(share: float) -> str:
+    """A share in whole percent, never 0 or 100 of what was only drawn: ``42 %``, ``< 1 %``, ``> 99 %``; a dash for NaN."""
+    if math.isnan(share):
+        return NONE
+    if share < SMALLEST_SHARE:
+        return "< 1 %"
+    return "> 99 %" if share > 1 - SMALLEST_SHARE else f"{100 * share:.0f} %"
 
 
 def level_of(study: StudyRecord, factor: str, levels: Mapping[str, Level]) -> str:

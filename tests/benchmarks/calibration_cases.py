@@ -1,12 +1,13 @@
 """The cases of the calibration: planted studies, what the reports' code says of them, and what else is done in the field."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
+from analysis.statistics.data.estimates import Estimate, mean_interval
 from analysis.statistics.data.level_cells import level_cells
 from analysis.statistics.data.outcomes import ACCURACY_OUTCOME
 from analysis.statistics.effects.contrasts import SIGNIFICANCE
@@ -33,8 +34,20 @@ from tests.benchmarks.simulated_studies import (
 NUM_BOOTSTRAPS = 1000
 FIRST_SEEDS = 3
 """So many seeds are what "the best of 3" looks at."""
-STATED = ((0.5, 0.7), (0.7, 0.9), (0.9, 1.0))
+RANKED: Mapping[str, Sequence[float] | None] = {
+    "6 drawn cells": None,
+    "2 equal cells": [0.0] * 2,
+    "2 equal cells and 6 far worse": [0.0] * 2 + [-20.0] * 6,
+    "8 equal cells": [0.0] * 8,
+    "60 equal cells": [0.0] * 60,
+    "8 cells, half a standard deviation apart": [0.5 * place for place in range(8)],
+    "8 clearly different cells": [5.0 * place for place in range(8)],
+    "60 clearly different cells": [5.0 * place for place in range(60)],
+}
+"""True means of the cells in standard deviations between replicates; None: drawn from a normal distribution of as much."""
+FACTORIAL_CELLS = cells_of("full_factorial", FACTORIAL)
 
+CALLED_WRONGLY, AMONG, FIRST = "called the best and is not", "among those that may be", "interval of the first covered"
 DIFFERENCES, MEANS, SHARES = "differences covered", "means covered", "partial ω² covered"
 FAMILY, TABLE = "family-wise error", "error of the table"
 INTERVALS, ERRORS = (DIFFERENCES, MEANS, SHARES), (FAMILY, TABLE)
@@ -257,24 +270,46 @@ def power(num_seeds: int, design: str, num_levels: Sequence[int], num_studies: i
     }
 
 
-def ranks(num_seeds: int, num_studies: int) -> dict[str, Rate]:
-    """Six cells with drawn means: how often the best is found, and how often a cell is best of which that is said so surely."""
-    generator = np.random.default_rng([num_seeds, 4])
-    cells, study = cells_of("full_factorial", FACTORIAL), study_of("full_factorial", FACTORIAL, num_seeds)
-    planted_NC = NOISE_SD * generator.normal(size=(num_studies, len(cells)))
+def ranks(num_seeds: int, case: str, num_studies: int) -> dict[str, Rate]:
+    """Which of some cells is the best: what is said of it, and whether the interval of the one with the best mean has its truth.
+
+    Args:
+        num_seeds: Of the design.
+        case: A key of ``RANKED``.
+        num_studies: How many; a tenth of them where there are 60 cells.
+    """
+    generator = np.random.default_rng([num_seeds, list(RANKED).index(case), 4])
+    means = RANKED[case]
+    num_studies = max(2, num_studies // 10) if means is not None and len(means) > len(FACTORIAL_CELLS) * 5 else num_studies
+    planted_NC = NOISE_SD * (
+        generator.normal(size=(num_studies, len(FACTORIAL_CELLS))) if means is None else np.tile(means, (num_studies, 1))
+    )
+    cells: Cells = [{"cell": place} for place in range(planted_NC.shape[1])]
+    study = study_of("full_factorial", {"cell": list(range(len(cells)))}, num_seeds)
     values = drawn_values(generator, "normal", planted_NC, num_seeds, has_missing=False)
-    best = planted_NC.argmax(axis=1)
-    judged = [rank_stability(study, records_of(cells, of_study)) for of_study in values]
-    first = [stability.cells[0] for stability in judged if stability]
-    right = np.array([cell.levels == cells[index] for cell, index in zip(first, best, strict=True)], dtype=np.float64)
-    stated = np.array([cell.probability_best for cell in first])
-    within = [(low, high, right[(stated > low) & (stated <= high)]) for low, high in STATED]
+    judged = [found for of_study in values if (found := rank_stability(study, records_of(cells, of_study)))]
+    first = np.array([found.cells[0].levels["cell"] for found in judged], dtype=np.intp)
+    places = np.arange(num_studies)
+    truth, highest = MEAN + planted_NC[places, first], planted_NC.max(axis=1)
+    is_alone = (planted_NC == highest[:, None]).sum(axis=1) == 1
+    is_decided = np.array([found.is_decided for found in judged])
+    best = np.array([int(generator.choice(np.flatnonzero(row == row.max()))) for row in planted_NC])
+    candidates = [{cell.levels["cell"] for cell in found.cells if cell.may_be_best} for found in judged]
+    own = [mean_interval([float(value) for value in of_study[place]]) for of_study, place in zip(values, first, strict=True)]
     return {
-        "best found": Rate.of(right),
-        "stated on average": Rate.of(stated),
-        **{f"right where {100 * low:.0f} to {100 * high:.0f} % stated": Rate.of(found) for low, high, found in within},
-        "best of 3 seeds: best found": Rate.of(_best_of(values) == best),
+        "best found": Rate.of(planted_NC[places, first] == highest),
+        "called the best": Rate.of(is_decided),
+        CALLED_WRONGLY: Rate.of(is_decided & ((planted_NC[places, first] < highest) | ~is_alone)),
+        AMONG: Rate.of([place in found for place, found in zip(best.tolist(), candidates, strict=True)]),
+        "may be the best, % of cells": Rate.of([len(found) / len(cells) for found in candidates]),
+        FIRST: Rate.of([_has(found.cells[0].estimate, true) for found, true in zip(judged, truth, strict=True)]),
+        "Student's own of the first covered": Rate.of([_has(found, true) for found, true in zip(own, truth, strict=True)]),
+        "best of 3 seeds: best found": Rate.of(planted_NC[places, _best_of(values).astype(np.intp)] == highest),
     }
+
+
+def _has(found: Estimate, true: float) -> bool:
+    return found.low <= true <= found.high
 
 
 def why(name: str, column: str) -> str:

@@ -1,5 +1,6 @@
 """The figures of a search: the Pareto front with its probabilities, progress, importance, partial dependence."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -23,7 +24,8 @@ from analysis.reporting.figures.style import (
     panels,
     scale_of,
 )
-from analysis.reporting.topics.search import by_importance, error_in_words, reference_in_words
+from analysis.reporting.topics.rankings import SURE, draws_in_words
+from analysis.reporting.topics.search import by_importance, error_in_words, importance_caption, reference_in_words
 from analysis.statistics.data.outcomes import Outcome, has_several_objectives, objectives_of
 from analysis.statistics.search.exploration import Exploration
 from analysis.statistics.search.importance import Importance, Share
@@ -35,7 +37,6 @@ from studies.run_record import StudyRecord
 MOST_LEVELS_DRAWN = 12
 MOST_FACTORS_DRAWN = 12
 LONGEST_LABEL = 22
-SURE = 0.5
 
 
 def search_figures(summary: Summary) -> list[CaptionedFigure]:
@@ -44,14 +45,10 @@ def search_figures(summary: Summary) -> list[CaptionedFigure]:
     explored = summary.exploration
     if explored is None:
         return captioned(*found)
-    note = "Associations, not effects. " if summary.study.design == "adaptive_search" else ""
+    note = "" if explored.is_space_filling else "Associations, not effects. "
     what = "Hypervolume over time" if has_several_objectives(summary.study) else "Best value over time"
     found.append((what, _progress_caption(summary), partial(progress, summary)))
-    caption = (
-        f"{note}Share of the objective's variance (fANOVA) and of being among its best tenth (PED-ANOVA), ± standard error. The "
-        "vertical strokes are what a shuffled copy of the factor gets."
-    )
-    found.append(("Importance of the factors", caption, partial(importance, summary)))
+    found.append(("Importance of the factors", importance_caption(explored), partial(importance, summary)))
     for learnt in explored.surrogate_models.values():
         if learnt.dependences:
             caption = f"{note}{_dependence_caption(explored, learnt)}"
@@ -98,7 +95,9 @@ def _draw_share(axes: Axes, share: Share, height: float, i: int, label: str) -> 
     value, error = 100 * share.value, 100 * share.standard_error
     style: Any = {"color": OKABE_ITO[i], "marker": MARKERS[i], "markersize": 6, "linewidth": 1.5}
     axes.errorbar(value, height, xerr=[[min(error, value)], [error]], label=label, **style)
-    axes.plot([100 * share.by_chance] * 2, [height - 0.14, height + 0.14], color=OKABE_ITO[i], linewidth=1.5, alpha=0.6)
+    if not math.isnan(share.by_chance):
+        strokes = [height - 0.14, height + 0.14]
+        axes.plot([100 * share.by_chance] * 2, strokes, color=OKABE_ITO[i], linewidth=1.5, alpha=0.6)
 
 
 def dependence(summary: Summary, explored: Exploration, learnt: SurrogateModel, width: Width = "wide") -> Figure | None:
@@ -174,7 +173,7 @@ def _dependence_caption(explored: Exploration, learnt: SurrogateModel) -> str:
     many = any(len(one.levels) > MOST_LEVELS_DRAWN and not one.axis.is_ordered for one in learnt.dependences)
     most = f" Of a factor's many levels the {MOST_LEVELS_DRAWN} with the highest predictions are shown." if many else ""
     return (
-        f"Partial dependence: {error_in_words(learnt)}. The band is 95 %, pointwise, over random halves of the configurations. "
+        f"Partial dependence: {error_in_words(learnt)}. The band is by random halves of the configurations. "
         f"Strokes at the bottom are the configurations tried{pruned}.{most}"
     )
 
@@ -212,11 +211,9 @@ def _draw_tried_points(axes: Axes, tried: Ranking, across: Outcome, up: Outcome)
         _draw_points(axes, line, across, up, color=OKABE_ITO[0], marker="o", label="on it")
         return
     sure = [one for one in tried.front if one.front_probability >= SURE]
-    unsure = [one for one in tried.front if one.front_probability < SURE]
-    _draw_points(axes, sure, across, up, color=OKABE_ITO[0], marker="o", label="on it, probability at least 50 %")
-    _draw_points(
-        axes, unsure, across, up, color=OKABE_ITO[0], marker="o", markerfacecolor="none", label="on it, probability below 50 %"
-    )
+    unsure = [one for one in tried.front if not one.front_probability >= SURE]  # or nothing is known of it
+    _draw_points(axes, sure, across, up, color=OKABE_ITO[0], marker="o", label="on it in at least half of the draws")
+    _draw_points(axes, unsure, across, up, color=OKABE_ITO[0], marker="o", markerfacecolor="none", label="on it in fewer")
 
 
 def _draw_finalists(axes: Axes, finalists: Sequence[Configuration], across: Outcome, up: Outcome) -> None:
@@ -243,7 +240,7 @@ def _front_caption(summary: Summary) -> str:
     caption = "A point for every configuration, the mean over its seeds; the line is the Pareto front of what was tried."
     tried = [ranking for ranking in summary.rankings if ranking.kind != "finalist"]
     if tried and tried[0].front_basis:
-        return f"{caption} Filled: on the front with a probability of at least one half."
+        return f"{caption} Filled: on the front in at least half of the {draws_in_words(tried[0])}."
     return (
         f"{caption} One seed does not say how certain it is that a configuration is on it."
         if tried and tried[0].kind == "search"

@@ -10,7 +10,6 @@ from analysis.statistics.data.cells import reference_cell
 from analysis.statistics.data.judged_images import ERRORS_FROM_CHANCE, POINTS_FROM_MEDIAN, SPREADS_FROM_MEDIAN
 from analysis.statistics.data.level_cells import AROUND_A_BASELINE, FACTORIAL
 from analysis.statistics.effects.contrasts import SIGNIFICANCE
-from analysis.statistics.effects.rank_stability import NUM_DRAWS
 from analysis.statistics.effects.small_effects import FEWEST_IMAGES, POINTS_ABOVE_CHANCE, SMALL_POINTS, SMALL_SHARE
 from analysis.statistics.search import partial_dependence
 from analysis.statistics.search.exploration import Exploration
@@ -133,7 +132,7 @@ def _tuning(study: StudyRecord) -> list[str]:
     return [
         f"Each cell's nuisance hyperparameters ({parameters}) were tuned with a budget of {tuning.get('num_trials', '?')} "
         f"trials{by} on seed {tuning.get('seed', '?')}, which is none of the study's seeds. No trial of a tuning enters an "
-        "estimate."
+        "estimate. Intervals and p-values take the tuned values as they are: another tuning might have chosen others."
     ]
 
 
@@ -193,12 +192,14 @@ def _variances(summary: Summary) -> list[str]:
 
 
 def _stability(summary: Summary) -> list[str]:
-    if summary.stability is None:
+    found = summary.stability
+    if found is None or not found.cells:
         return []
     return [
-        f"Rank stability: {NUM_DRAWS:,} draws of whole seeds with replacement (generator seed 0); tied cells share a place. The "
-        "distance of a draw from the mean of all seeds is widened as Student's t is wider than a normal distribution. The best "
-        "cell is taken as it is found, so among cells that hardly differ the result is overconfident.",
+        f"The best {found.kind} is the one with the best mean, and decidedly so where the sign-flip test against every other, "
+        f"paired by seed, gives p < {SIGNIFICANCE} (Gutmann and Maymin 1987). Another one may be the best unless p · (k - 1) / 2 "
+        f"against the first is below {SIGNIFICANCE}, k being how many there are. The interval of the first allows for its having "
+        "been chosen: Student's t, on the worse side at a level divided by how many may be the best (Bonferroni).",
     ]
 
 
@@ -211,13 +212,12 @@ def _search(summary: Summary) -> list[str]:
     if not any(one.fanova for importances in found.importances.values() for one in importances):
         return lines
     num = len(found.tried.places_NF)
+    how = _how_judged() if found.is_space_filling else _how_associated()
     drawn = [f"Importance and surrogate models are of {MOST_CONFIGURATIONS} of the {num} configurations, drawn at random."]
     return [
         "Importance: fANOVA (Hutter et al. 2014) is the share of a random forest's variance over the space that is a factor's "
-        "main effect; ranges are uniform on their own scale. PED-ANOVA (Watanabe et al. 2023) is the share of being among the "
-        f"best tenth (at least {FEWEST_BEST}) that a factor explains among what was tried. ± is the standard error over "
-        f"{NUM_HALVES} random halves of the configurations. “By chance” is the largest share, in {NUM_SHUFFLES} shuffles, of a "
-        "copy of the factor whose levels are shuffled among the configurations; the forest is given this copy beside the factor.",
+        f"main effect; ranges are uniform on their own scale. ± is the standard error over {NUM_HALVES} random halves of the "
+        f"configurations. {how}",
         "Partial dependence: the mean prediction of the surrogate model with the least cross-validated error (random forest or "
         f"Gaussian process, {NUM_FOLDS} folds) at a level, over the configurations tried. The band is 95 %, pointwise, by "
         f"{partial_dependence.NUM_HALVES} random halves of them: how much other configurations would change the curve, not how "
@@ -226,6 +226,21 @@ def _search(summary: Summary) -> list[str]:
         *(drawn if num > MOST_CONFIGURATIONS else []),
         *lines,
     ]
+
+
+def _how_judged() -> str:
+    return (
+        "PED-ANOVA (Watanabe et al. 2023) is the share of being among the best tenth (at least "
+        f"{FEWEST_BEST}) that a factor explains among what was tried. “By chance” is the largest share, in {NUM_SHUFFLES} "
+        "shuffles, of copies of the factors whose levels are shuffled among the configurations; the forest is given them, too."
+    )
+
+
+def _how_associated() -> str:
+    return (
+        "The sampler learnt from results. So shuffled copies do not tell what chance would do, and PED-ANOVA (which compares the "
+        "best tenth with all that was tried) would miss just the factor that the search set first; neither is shown."
+    )
 
 
 def _condition_lines(study: StudyRecord) -> list[str]:
@@ -240,10 +255,11 @@ def _condition_lines(study: StudyRecord) -> list[str]:
 def _pruned_lines(summary: Summary, found: Exploration) -> list[str]:
     if not found.tried.num_pruned:
         return []
+    of_ped = f" PED-ANOVA of {summary.primary.name}, on which they were pruned, counts them as worse than all others."
+    of_ped = of_ped if found.is_space_filling else ""
     return [
         f"{found.tried.num_pruned} configurations were pruned. Their last values are of an early epoch, so no mean, surrogate "
-        f"model, front or fANOVA uses them. PED-ANOVA of {summary.primary.name}, on which they were pruned, counts them as worse "
-        "than all others."
+        f"model, front or fANOVA uses them.{of_ped}"
     ]
 
 
@@ -252,16 +268,15 @@ def _front_lines(summary: Summary) -> list[str]:
     lines = []
     if "seeds" in bases:
         lines.append(
-            "Probability of being on the Pareto front: the share of 1,000 bootstrap resamples of the seeds, the same for all "
-            "configurations, in which no other configuration dominates its means; resampled means are widened by √(k / (k - 1)) "
-            "for k seeds. Fewer than 5 seeds say too little of their own spread: a probability near 0 is then less certain than "
-            "it looks."
+            "On the Pareto front in a share of 1,000 bootstrap resamples of the seeds, the same for all configurations: no other "
+            "configuration dominates its means; resampled means are widened by √(k / (k - 1)) for k seeds. The share is not the "
+            "probability that it is truly on the front. Fewer than 5 seeds say too little of their own spread."
         )
     if "noise of the finalists" in bases:
         lines.append(
-            "For searched configurations the probability is over the noise that the finalists' replicates show beyond their "
-            "configuration's and their seed's mean, assumed to be the same everywhere. It does not correct for the luck that the "
-            "best of many also had."
+            "For searched configurations the share is over 1,000 draws of the noise that the finalists' replicates show beyond "
+            "their configuration's and their seed's mean, assumed to be the same everywhere. It does not correct for the luck "
+            "that the best of many also had."
         )
     return lines
 

@@ -199,7 +199,7 @@ def _best_level(summary: Summary, outcome: Outcome, effects: Sequence[LevelEffec
         zip(((one.factor, level_in_words(one.level)) for one in levels), level_values(levels, outcome.metric)[0], strict=True)
     )
     values = [by_level[effect.factor, level_in_words(effect.level)] for effect in effects]
-    place = decided_best(values, outcome.direction)
+    place = decided_best(values, outcome)
     if place is None:
         return None
     better, worse = ("higher", "lower") if outcome.direction == "maximize" else ("lower", "higher")
@@ -214,7 +214,7 @@ def _ranking_table(summary: Summary, ranking: Ranking, outcome: Outcome) -> Tabl
     found = [configuration for configuration in shown(ranking) if outcome in configuration.estimates]
     by_levels = group_by_levels(run for run in summary.asked if run.role == ranking.kind)
     values = [finite_values(by_levels[frozenset(one.levels.items())], outcome.metric) for one in found]
-    best = decided_best(values, outcome.direction)
+    best = decided_best(values, outcome)
     columns = [
         Column("rank"),
         Column("configuration", is_text=True),

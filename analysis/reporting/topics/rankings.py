@@ -1,6 +1,5 @@
 """Rankings in tables and verdicts: the best cells of a random design, the finalists and the Pareto front of a search."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -9,6 +8,7 @@ from analysis.reporting.document_model import Column, Row, Table, estimate_colum
 from analysis.statistics.data.outcomes import TEST_OUTCOME, Outcome, has_several_objectives, objectives_of, outcomes_of
 from analysis.statistics.search.rankings import Configuration, Ranking
 from analysis.statistics.summary import Summary
+from analysis.words import counted
 from studies.run_record import PRUNED
 
 NUM_BEST = 10
@@ -40,15 +40,9 @@ def ranking_tables(summary: Summary) -> list[Table]:
 
 def _front_table(summary: Summary, ranking: Ranking) -> Table:
     table = _table(summary, ranking, "Pareto front", _front_caption(summary, ranking), ranking.front[:NUM_ON_FRONT])
-    probabilities = [_probability(configuration) for configuration in ranking.front]
-    rows = [Row([*row.cells, probability]) for row, probability in zip(table.rows, probabilities, strict=False)]
-    return replace(table, columns=[*table.columns, Column("on it (probability)")], rows=rows, is_detail=True)
-
-
-def _probability(configuration: Configuration) -> str:
-    """The probability of being on the front; a dash where nothing is known of it."""
-    probability = configuration.front_probability
-    return formatting.NONE if math.isnan(probability) else f"{100 * probability:.0f} %"
+    shares = [formatting.share_in_words(configuration.front_probability) for configuration in ranking.front]
+    rows = [Row([*row.cells, share]) for row, share in zip(table.rows, shares, strict=False)]
+    return replace(table, columns=[*table.columns, Column("on it in")], rows=rows, is_detail=True)
 
 
 def _table(summary: Summary, ranking: Ranking, title: str, caption: str, configurations: Sequence[Configuration]) -> Table:
@@ -62,11 +56,12 @@ def _caption(summary: Summary, ranking: Ranking) -> str:
         seeds = formatting.named_seeds({run.seed for run in summary.asked if run.role == "finalist"})
         return (
             f"The configurations that the search chose, trained again with {seeds} that had no part in choosing them; ranked by "
-            f"the mean of {primary}. “Selected on” is the value that the search saw."
+            f"the mean of {primary}. Intervals do not allow for the choice of the first. “Selected on” is the value that the "
+            "search saw."
         )
     return (
         f"The best {min(NUM_BEST, num)} of {num} configurations by the mean of {primary} over their seeds. They are ranked on "
-        "the value that is shown, which makes the first ones look better than they are."
+        "the value that is shown, which makes the first ones look better than they are; the intervals do not allow for that."
     )
 
 
@@ -75,8 +70,8 @@ def _front_caption(summary: Summary, ranking: Ranking) -> str:
     num = len(ranking.front)
     most = f" The first {NUM_ON_FRONT} of {num}." if num > NUM_ON_FRONT else ""
     how = {
-        "seeds": "The probability is over resampled seeds.",
-        "noise of the finalists": "The probability is over the noise between replicates that the finalists show.",
+        "seeds": f"“On it in” is the share of the {draws_in_words(ranking)}.",
+        "noise of the finalists": f"“On it in” is the share of {draws_in_words(ranking)} that the finalists show.",
         "": "One seed each does not say how certain that is.",
     }[ranking.front_basis]
     what = CONFIGURATIONS[ranking.kind].capitalize()
@@ -98,7 +93,7 @@ def _columns(summary: Summary, ranking: Ranking) -> list[Column]:
         mean_column(second),
         estimate_column(TEST_OUTCOME, only="wide"),
         *(
-            [Column("Pareto front (probability)", is_text=True, only="wide")]
+            [Column("Pareto front (share of resamples)", is_text=True, only="wide")]
             if is_finalist and has_several_objectives(summary.study)
             else []
         ),
@@ -108,7 +103,8 @@ def _columns(summary: Summary, ranking: Ranking) -> list[Column]:
 def _cells(summary: Summary, ranking: Ranking, configuration: Configuration) -> list[str]:
     study, primary, is_finalist = summary.study, summary.primary, ranking.kind == "finalist"
     _, second, *_ = outcomes_of(study)
-    front = [f"{'on it' if configuration.on_front else 'not on it'}, {_probability(configuration)}"]
+    on_front = "on it" if configuration.on_front else "not on it"
+    front = [f"{on_front}, {formatting.share_in_words(configuration.front_probability)}"]
     return [
         str(configuration.rank or formatting.NONE),
         *(formatting.level_of(study, factor, configuration.levels) for factor in study.factors),
@@ -128,8 +124,8 @@ def _selected_on(primary: Outcome, configuration: Configuration) -> str:
 
 
 def ranking_verdicts(summary: Summary) -> Iterator[str]:
-    """The best configuration, the number of replicates of each kind by state, and the size of the fronts."""
-    for ranking in summary.rankings[:1]:
+    """The best configuration where no seeds tell how sure that is, the number of replicates by state, the size of the fronts."""
+    for ranking in summary.rankings[:1] if summary.stability is None else ():
         for configuration in (found for found in ranking.configurations if found.rank == 1):
             yield _best_in_words(summary, ranking, configuration)
     for ranking in summary.rankings:
@@ -142,14 +138,19 @@ def ranking_verdicts(summary: Summary) -> Iterator[str]:
 
 
 def _front_in_words(ranking: Ranking) -> str:
-    """How many are on the front of their kind, and how many of them with a probability of at least one half."""
+    """How many are on the front of their kind, and how many of them in at least half of the resamples."""
     num_sure = sum(configuration.front_probability >= SURE for configuration in ranking.front)
     sure = (
-        f" ({num_sure} with a probability of {100 * SURE:.0f} % or more)"
+        f" ({num_sure} in at least half of the {draws_in_words(ranking)})"
         if ranking.front_basis
         else " (one seed does not say how certain that is)"
     )
     return f"{len(ranking.front)} of {len(ranking.configurations)} {CONFIGURATIONS[ranking.kind]}{sure}"
+
+
+def draws_in_words(ranking: Ranking) -> str:
+    """What was drawn to see how often each is on the front."""
+    return "resamples of the seeds" if ranking.front_basis == "seeds" else "draws of the noise between replicates"
 
 
 def _counts_in_words(summary: Summary, ranking: Ranking) -> str:
@@ -162,9 +163,10 @@ def _counts_in_words(summary: Summary, ranking: Ranking) -> str:
 
 def _best_in_words(summary: Summary, ranking: Ranking, configuration: Configuration) -> str:
     primary = summary.primary
-    fresh = "fresh " if ranking.kind == "finalist" else ""
+    extreme = "highest" if primary.direction == "maximize" else "lowest"
     num = configuration.num_finished(primary)
-    value = f"{formatting.value(primary, configuration.estimates[primary])}{formatting.unit(primary)}"
-    selected = f"; selected on {_selected_on(primary, configuration)}" if configuration.selected_on else ""
+    value = f"{formatting.mean(primary, configuration.estimates[primary])}{formatting.unit(primary)}"
+    fresh = "fresh " if ranking.kind == "finalist" else ""
+    searched = f"; by the search on {_selected_on(primary, configuration)}" if configuration.selected_on else ""
     levels = formatting.configuration_in_words(summary.study, configuration.levels)
-    return f"best by {primary.name}: {levels}: {value} over {num} {fresh}seed{'s' if num != 1 else ''}{selected}."
+    return f"{extreme} {primary.name}: {levels}: {value} over {counted(num, f'{fresh}seed')}, selected on this value{searched}."

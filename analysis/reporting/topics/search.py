@@ -10,6 +10,7 @@ from analysis.statistics.search.importance import FEWEST_CONFIGURATIONS, Importa
 from analysis.statistics.search.partial_dependence import Dependence, SurrogateModel
 from analysis.statistics.summary import Summary
 from analysis.words import first_of
+from studies.run_record import StudyRecord
 
 ASSOCIATIONS = (
     "Associations in an adaptive sample are not effects. The search sampled more where values were good, so a level occurs with "
@@ -25,24 +26,24 @@ def search_tables(summary: Summary) -> list[Table]:
 
 
 def _importance_table(summary: Summary) -> Table:
-    columns = [
-        Column("objective", is_text=True, only="wide"),
-        Column("factor", is_text=True),
-        Column("fANOVA (%)"),
-        Column("by chance"),
-        Column("PED-ANOVA (%)"),
-        Column("by chance"),
-        Column("configurations", only="wide"),
-    ]
+    found = summary.exploration
+    if found is None:
+        return Table("Importance of the factors", "", [], [])
+    columns = [Column("objective", is_text=True, only="wide"), Column("factor", is_text=True), Column("fANOVA (%)")]
+    if found.is_space_filling:
+        columns += [Column("by chance"), Column("PED-ANOVA (%)"), Column("by chance")]
+    columns.append(Column("configurations", only="wide"))
     rows = []
-    for outcome, importances in (summary.exploration.importances if summary.exploration else {}).items():
+    for outcome, importances in found.importances.items():
         judged = [one for one in importances if one.fanova]
         for place, one in enumerate(by_importance(judged)):
-            chances = _chance_in_words(one.fanova), _chance_in_words(one.ped_anova)
-            shares = share_in_words(one.fanova), chances[0], share_in_words(one.ped_anova), chances[1]
+            shares = [share_with_error(one.fanova)]
+            if found.is_space_filling:
+                by_ped = share_with_error(one.ped_anova), _chance_in_words(one.ped_anova)
+                shares += [_chance_in_words(one.fanova), *by_ped]
             cells = [outcome.name, one.factor, *shares, str(one.num_configurations)]
             rows.append(Row(cells, "" if place else "first", group=outcome.name))
-    return Table("Importance of the factors", _importance_caption(summary), columns, rows)
+    return Table("Importance of the factors", f"{importance_caption(found)}{_forests_in_words(found)}", columns, rows)
 
 
 def by_importance(importances: list[Importance]) -> list[Importance]:
@@ -50,21 +51,25 @@ def by_importance(importances: list[Importance]) -> list[Importance]:
     return sorted(importances, key=lambda one: -(one.fanova.value if one.fanova else 0.0))
 
 
-def _importance_caption(summary: Summary) -> str:
-    kind = "Associations, not effects. " if summary.study.design == "adaptive_search" else ""
+def importance_caption(found: Exploration) -> str:
+    """What the shares are of, and what they are compared with."""
+    if found.is_space_filling:
+        return (
+            "Shares of an objective's variance (fANOVA), and of being among its best tenth (PED-ANOVA), ± standard error. “By "
+            "chance” is the largest share of any factor whose levels were shuffled."
+        )
     return (
-        f"{kind}Shares of an objective's variance (fANOVA), and of being among its best tenth (PED-ANOVA), ± standard error. "
-        f"“By chance” is what a shuffled copy of the factor gets.{_forests_in_words(summary)}"
+        "Associations, not effects. Shares of an objective's variance (fANOVA), ± standard error over halves of what was tried. "
+        "An adaptive sample does not tell what chance would do."
     )
 
 
-def _forests_in_words(summary: Summary) -> str:
+def _forests_in_words(found: Exploration) -> str:
     """How well the forest behind fANOVA predicts: of what it cannot predict it cannot give shares."""
-    found = summary.exploration
     forests = [
         f"{outcome.name} {score.r_squared:.2f}"
-        for outcome in (found.importances if found else {})
-        for score in (found.surrogate_models[outcome].scores if found else ())
+        for outcome in found.importances
+        for score in found.surrogate_models[outcome].scores
         if score.kind == "random forest"
     ]
     return f" The forest's cross-validated R²: {', '.join(forests)}." if forests else ""
@@ -76,8 +81,8 @@ def _chance_in_words(share: Share | None) -> str:
 
 def _dependence_table(summary: Summary) -> Table:
     columns = [Column("outcome", is_text=True), Column("factor", is_text=True)]
-    columns += [Column("highest at", is_text=True), Column("predicted (95 %)"), Column("lowest at", is_text=True)]
-    columns += [Column("predicted (95 %)")]
+    columns += [Column("highest at", is_text=True), Column("predicted (band)"), Column("lowest at", is_text=True)]
+    columns += [Column("predicted (band)")]
     rows, errors = [], []
     for learnt in summary.exploration.surrogate_models.values() if summary.exploration else ():
         if learnt.dependences:
@@ -88,7 +93,10 @@ def _dependence_table(summary: Summary) -> Table:
                 *_at(learnt, dependence, int(dependence.mean.argmin())),
             ]
             rows.append(Row([learnt.outcome.name, dependence.axis.factor, *cells], "first" if not place else ""))
-    what = "What a surrogate model predicts on average over the other factors, where that is highest and where it is lowest."
+    what = (
+        "What a surrogate model predicts on average over the other factors, where that is highest and where it is lowest, with "
+        "the band in which other configurations might put it (not how wrong the model is)."
+    )
     caption = f"{what} {' '.join(errors)}"
     return Table("Partial dependence", caption, columns, rows, is_detail=True)
 
@@ -104,10 +112,12 @@ def search_verdicts(summary: Summary) -> Iterator[str]:
     found = summary.exploration
     if found is None or not len(found.tried.places_NF):
         return
-    if summary.study.design == "adaptive_search":
+    if not found.is_space_filling:
         yield ASSOCIATIONS
     for outcome, importances in found.importances.items():
         yield _importance_in_words(found, outcome, importances)
+    if not found.is_space_filling and any(one.fanova for importances in found.importances.values() for one in importances):
+        yield follow_up_in_words(summary.study)
     for learnt in found.surrogate_models.values():
         if learnt.scores and not learnt.explains_something:
             yield f"{_surrogate_in_words(learnt)} No partial dependence is drawn."
@@ -120,13 +130,28 @@ def _importance_in_words(found: Exploration, outcome: Outcome, importances: Sequ
     if nothing:
         return nothing
     known = [(one.factor, one.fanova) for one in importances if one.fanova]
+    if not found.is_space_filling:
+        if not found.surrogate_models[outcome].explains_something:
+            return f"{outcome.name}: no factor stands out in what the search tried."
+        name, share = max(known, key=lambda pair: pair[1].value)
+        shown = f"{name} ({share_with_error(share)} % of its variance by fANOVA)"
+        return f"{outcome.name}: in what the search tried, it goes most with {shown}."
     above = sorted(((share, name) for name, share in known if share.is_above_chance), key=lambda pair: -pair[0].value)
     if not above:
         return f"{outcome.name} is associated with no factor beyond chance (fANOVA)."
-    named = first_of([f"{name} ({share_in_words(share)} %)" for share, name in above], NUM_NAMED)
+    named = first_of([f"{name} ({share_with_error(share)} %)" for share, name in above], NUM_NAMED)
     rest = [name for name, share in known if not share.is_above_chance]
     others = f"; not beyond chance with {', '.join(rest)}" if rest else ""
     return f"{outcome.name} is most associated with {named}: shares of its variance by fANOVA{others}."
+
+
+def follow_up_in_words(study: StudyRecord) -> str:
+    """How to find out which factors matter more than chance would show: the command for a sample that fills the space."""
+    return (
+        "Which factors matter more than chance would show cannot be told from this sample, as the sampler learnt from results. "
+        "As many configurations drawn at random can tell "
+        f"(spikesweep run {study.name}.yaml --set name={study.name}_random --set design.sampler=random --set design.finalists=0)."
+    )
 
 
 def why_no_importance(found: Exploration, outcome: Outcome, importances: Sequence[Importance]) -> str:
@@ -144,7 +169,7 @@ def why_no_importance(found: Exploration, outcome: Outcome, importances: Sequenc
     )
 
 
-def share_in_words(share: Share | None) -> str:
+def share_with_error(share: Share | None) -> str:
     """A share in percent with its standard error: ``34 ± 5``."""
     return formatting.NONE if share is None else f"{100 * share.value:.0f} ± {100 * share.standard_error:.0f}"
 

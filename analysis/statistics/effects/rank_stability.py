@@ -1,99 +1,109 @@
-"""Rank stability: how certain it is which cell is the best, by resampling whole seeds."""
+"""Rank stability: which cell is the best, and which others may be."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
-from analysis.statistics.data.cell_by_seed import FloatArray, two_way_fit, value_matrix
-from analysis.statistics.data.cells import estimate, finite_values, group_by_levels
-from analysis.statistics.data.estimates import Estimate
+from analysis.statistics.data.cell_by_seed import seed_equations, two_way_fit, value_matrix
+from analysis.statistics.data.cells import finite_values, group_by_levels
+from analysis.statistics.data.effect_coding import rank
+from analysis.statistics.data.estimates import Estimate, mean_interval
+from analysis.statistics.data.judged_images import judged_images
+from analysis.statistics.data.limits import keeps_limits
 from analysis.statistics.data.outcomes import Outcome, objectives_of
+from analysis.statistics.effects.best_level import compare_with_best, interval_of_selected
 from studies.run_record import Level, Role, RunRecord, StudyRecord
-
-NUM_DRAWS = 10_000
-DRAWS_AT_ONCE = 1_000
-MOST_CELLS = 500
-"""If there are more cells, those with the best means are resampled: a worse one is hardly ever the best."""
 
 
 @dataclass(frozen=True)
 class RankedCell:
-    """One cell with its mean over seeds, the share of resamples in which it is the best of all, and its mean rank in them."""
+    """One cell with its mean over seeds, and how it compares with the cell that has the best mean, paired by seed."""
 
-    levels: Mapping[str, Level]
+    levels: dict[str, Level]
     num_planned: int
     estimate: Estimate
-    probability_best: float
-    expected_rank: float
+    """Freed of the effects of the seeds that the cell lacks; the first cell's interval allows for its having been chosen."""
+    behind: float
+    """By how much it is worse than the first cell on the seeds of both."""
+    p: float
+    """Of the sign-flip test against the first cell."""
+    may_be_best: bool
 
 
 @dataclass(frozen=True)
 class RankStability:
-    """Cells of a design, or finalists, the best mean first; at most ``MOST_CELLS`` of ``num_cells`` are here."""
+    """Cells of a design, or finalists, the best mean first.
+
+    Args:
+        outcome: The primary objective.
+        kind: Of the cells.
+        cells: Those that have a value; none of them where some share no seed with the others, not even through further cells.
+        num_cells: How many have a value.
+        num_seeds: How many of the cells' seeds have a value.
+        num_without: How many cells of the study have no value yet.
+        num_failed: How many replicates of the first cell have failed or have no finite value; its mean is of the others.
+        is_decided: Whether the first cell is better than every other one.
+    """
 
     outcome: Outcome
     kind: Role
     cells: Sequence[RankedCell]
     num_cells: int
     num_seeds: int
+    num_without: int = 0
+    num_failed: int = 0
+    is_decided: bool = False
+
+    @property
+    def num_candidates(self) -> int:
+        """How many may be the best."""
+        return sum(cell.may_be_best for cell in self.cells)
 
 
-def rank_stability(study: StudyRecord, runs: Sequence[RunRecord], *, seed: int = 0) -> RankStability | None:
-    """Resample the ranks of the finalists of a search, else of the cells of a design, on the primary outcome.
+def rank_stability(study: StudyRecord, runs: Sequence[RunRecord]) -> RankStability | None:
+    """Compare the finalists of a search, else the cells of a design, with the best of them on the primary outcome.
 
-    Missing replicates are allowed: values are first freed of the seeds' effects (``two_way_fit``).
+    What breaks a limit of the study cannot be the best, and is left out. Missing replicates are allowed: means are freed of the
+    seeds' effects (``two_way_fit``), and two cells are compared on the seeds that both have. Nothing is decided while a cell
+    has no value, nor where replicates of the first cell have failed: those that finished may be the lucky ones.
 
     None with fewer than two cells that have a value, or fewer than two seeds.
     """
     kind: Role = "finalist" if study.design == "adaptive_search" else "cell"
     outcome = objectives_of(study)[0]
-    cells = list(group_by_levels(run for run in runs if run.role == kind).values())
-    cells = [cell for cell in cells if finite_values(cell, outcome.metric)]
+    asked = [cell for cell in group_by_levels(run for run in runs if run.role == kind).values() if keeps_limits(study, cell)]
+    cells = [cell for cell in asked if finite_values(cell, outcome.metric)]
     values_CS, seeds = value_matrix(cells, outcome.metric)
     if len(cells) < 2 or len(seeds) < 2:
         return None
-    means, effects = two_way_fit(values_CS)
-    order = sorted(range(len(cells)), key=lambda i: outcome.better_first(float(means[i])))[:MOST_CELLS]
-    sign = 1.0 if outcome.direction == "maximize" else -1.0
-    best, ranks = resampled_ranks(sign * (values_CS - effects)[order], np.random.default_rng(seed))
+    found = RankStability(outcome, kind, [], len(cells), len(seeds), num_without=len(asked) - len(cells))
+    if rank(seed_equations(np.isfinite(values_CS))) < len(seeds) - 1:
+        return found
+    means, _ = two_way_fit(values_CS)
+    order = sorted(range(len(cells)), key=lambda i: outcome.better_first(float(means[i])))
+    values = [finite_values(cells[i], outcome.metric) for i in order]
+    images = judged_images((run for cell in cells for run in cell), outcome)
+    best = compare_with_best(values, outcome, means[order].tolist(), num_images=images.num_images)
     ranked = [
-        RankedCell(cells[i][0].levels, len(cells[i]), found, float(best[place]), float(ranks[place]))
-        for place, i in enumerate(order)
-        if (found := estimate(finite_values(cells[i], outcome.metric), outcome.limits))
+        RankedCell(
+            dict(cells[i][0].levels),
+            len(cells[i]),
+            _around(mean_interval(list(of_cell.values()), limits=outcome.limits), means[i]),
+            behind,
+            p,
+            may_be_best,
+        )
+        for i, of_cell, behind, p, may_be_best in zip(order, values, best.behind, best.p_values, best.may_be_best, strict=True)
     ]
-    return RankStability(outcome, kind, ranked, len(cells), len(seeds))
+    selected = interval_of_selected(list(values[0].values()), best.num_candidates, outcome)
+    ranked[0] = replace(ranked[0], estimate=_around(selected, means[order[0]]))
+    num_failed = sum(run.status in ("FAILED", "FINISHED") for run in cells[order[0]]) - len(values[0])
+    is_decided = best.is_decided and not found.num_without and not num_failed
+    return replace(found, cells=ranked, num_failed=num_failed, is_decided=is_decided)
 
 
-def resampled_ranks(values_CS: FloatArray, generator: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """How often each cell's mean is the highest, and its mean rank, over 10,000 draws of as many seeds with replacement.
-
-    A block bootstrap: a seed is drawn with all its cells, so that what it does to all of them changes no rank. With few seeds a
-    plain bootstrap is overconfident: the variance of a mean of n drawn seeds is too small by (n - 1) / n (Efron 1982, section 5),
-    and is itself only estimated. So the distance of a draw's means from those of all seeds is widened by
-    √(n / (n - 1)) · √((n - 1) / χ²), with a χ² of n - 1 degrees of freedom for every draw, which turns a normal distribution into
-    Student's t. Cells of equal mean share a rank, and the first place; a cell of which no value was drawn is last. The best cell
-    is taken as it is found: among cells that hardly differ the result is overconfident.
-
-    Args:
-        values_CS: Cells by seeds, higher is better, NaN where there is no value; at least two seeds.
-        generator: Draws the seeds.
-    """
-    known = np.isfinite(values_CS)
-    filled = np.where(known, values_CS, 0.0)
-    filled /= np.abs(filled).max() or 1.0  # so that rounding, which makes ties, is relative
-    num_seeds = values_CS.shape[1]
-    centre = filled.sum(axis=1) / known.sum(axis=1)
-    best, ranks = np.zeros(len(values_CS)), np.zeros(len(values_CS))
-    for _ in range(NUM_DRAWS // DRAWS_AT_ONCE):
-        drawn = generator.multinomial(num_seeds, [1 / num_seeds] * num_seeds, size=DRAWS_AT_ONCE).astype(np.float64)
-        counts = drawn @ known.T
-        means = np.divide(drawn @ filled.T, counts, out=np.full(counts.shape, -np.inf), where=counts > 0)
-        stretch = np.sqrt(num_seeds / generator.chisquare(num_seeds - 1, size=(DRAWS_AT_ONCE, 1)))
-        means = centre + stretch * (means - centre)
-        places = stats.rankdata(-np.round(means, 12), axis=1)
-        first = places == places.min(axis=1, keepdims=True)
-        best += (first / first.sum(axis=1, keepdims=True)).sum(axis=0)
-        ranks += places.sum(axis=0)
-    return best / NUM_DRAWS, ranks / NUM_DRAWS
+def _around(found: Estimate, mean: float) -> Estimate:
+    """An estimate with its interval, moved to another mean."""
+    shift = float(mean) - found.mean
+    return replace(found, mean=found.mean + shift, low=found.low + shift, high=found.high + shift)

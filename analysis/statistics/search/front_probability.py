@@ -1,4 +1,4 @@
-"""The probability that a configuration is on the Pareto front, given how much another seed would change."""
+"""How often a configuration is on the Pareto front when seeds are resampled, or the noise between replicates is drawn."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ SEED = 20260124
 
 
 def by_resampled_seeds(losses_CSO: Array) -> Array | None:
-    """The probability that each configuration is on the Pareto front of all, by a bootstrap of whole seeds.
+    """The share of resamples of whole seeds in which each configuration is on the Pareto front of all.
 
     All configurations get the same seeds, so that what a seed does to all of them cancels. The
     resampled means are widened by √(k / (k - 1)) about the mean of k seeds, since a bootstrap of k values varies by that much
@@ -26,7 +26,8 @@ def by_resampled_seeds(losses_CSO: Array) -> Array | None:
         losses_CSO: Configurations × seeds × objectives, less is better; NaN where a replicate has not finished.
 
     Returns:
-        One for each configuration, NaN for one without any value; None where there are not two seeds to resample.
+        One for each configuration, NaN for one that has not two values, which tell nothing of its spread; it stands in the way of
+        the others as it is. None where there are not two seeds to resample.
     """
     known_CS = _known(losses_CSO)
     has_value = known_CS.any(axis=1)
@@ -45,7 +46,7 @@ def by_resampled_seeds(losses_CSO: Array) -> Array | None:
         deviation_CO = np.where(total_C[:, None] > 0, drawn_CO - mean_CO, 0.0)
         count_C += ~dominated(mean_CO + widening_C[:, None] * deviation_CO)
     probability = np.full(len(has_value), np.nan)
-    probability[has_value] = count_C / NUM_RESAMPLES
+    probability[has_value] = np.where(num_C > 1, count_C / NUM_RESAMPLES, np.nan)
     return probability
 
 
@@ -79,7 +80,7 @@ def replicate_noise(losses_CSO: Array) -> Array | None:
 
 
 def by_added_noise(losses_CO: Array, num_seeds_C: Array, noise_RO: Array) -> Array:
-    """The probability that each configuration is on the front if every value had another draw of the noise.
+    """The share of draws in which each configuration is on the front if every value had another draw of the noise.
 
     The noise is assumed to be the same for all configurations. The luck that the best of many had is not corrected for.
 

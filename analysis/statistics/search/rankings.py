@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from analysis.statistics.data.cells import Cell, Levels, estimate, finite_values, group_by_levels
 from analysis.statistics.data.estimates import SHARES, Estimate
+from analysis.statistics.data.limits import keeps_limits
 from analysis.statistics.data.outcomes import Outcome, objectives_of, outcomes_of
 from analysis.statistics.search.factor_axes import Array
 from analysis.statistics.search.front_probability import by_added_noise, by_resampled_seeds, replicate_noise
@@ -17,7 +18,7 @@ from studies.run_record import TEST_ACCURACY, Level, Role, RunRecord, StudyRecor
 
 Kind = Literal["cell", "search", "finalist"]
 FrontBasis = Literal["seeds", "noise of the finalists", ""]
-"""How the probability of being on the front is computed: from resampled seeds, from the finalists' noise, or not at all."""
+"""What is drawn to see how often each configuration is on the front: the seeds, the finalists' noise, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,9 @@ class Configuration:
     """One combination of levels with the means of its replicates over seeds.
 
     ``rank`` counts from 1 by the primary objective, equal means sharing the better rank; None where nothing finished.
-    ``selected_on`` is what a finalist measured in the search, which chose it. Only what keeps the search's limits can be on the
-    Pareto front; ``front_probability`` is NaN where nothing is known of it.
+    ``selected_on`` is what a finalist measured in the search, which chose it. Only what keeps the search's limits has a rank and
+    can be on the Pareto front; ``front_probability`` is the share of resamples (or of draws of noise) in which it is, NaN where
+    nothing is known of that.
     """
 
     levels: Mapping[str, Level]
@@ -51,7 +53,7 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Ranking:
-    """All configurations of one kind, the best first by the primary objective, those without a value last."""
+    """All configurations of one kind, the best first by the primary objective, last those beyond limits or without a value."""
 
     kind: Kind
     configurations: Sequence[Configuration]
@@ -83,14 +85,17 @@ def _ranking(study: StudyRecord, runs: Sequence[RunRecord], kind: Kind, selected
     cells = group_by_levels(run for run in runs if run.role == role)
     found = [_configuration(study, cell, searched.get(levels)) for levels, cell in cells.items()]
     found, basis = _with_fronts(study, runs, kind, found, list(cells.values()))
-    known = sorted(
+    having = sorted(
         (configuration for configuration in found if primary in configuration.estimates),
         key=lambda configuration: primary.better_first(configuration.mean(primary)),
     )
+    known = [configuration for configuration in having if configuration.keeps_limits]
     keys = [configuration.mean(primary) for configuration in known]
     first = {key: len(keys) - i for i, key in enumerate(reversed(keys))}  # where each mean comes first, counted from 1
     ranked = [replace(configuration, rank=first[key]) for configuration, key in zip(known, keys, strict=True)]
-    return Ranking(kind, [*ranked, *(configuration for configuration in found if primary not in configuration.estimates)], basis)
+    beyond = [configuration for configuration in having if not configuration.keeps_limits]
+    without = [configuration for configuration in found if primary not in configuration.estimates]
+    return Ranking(kind, [*ranked, *beyond, *without], basis)
 
 
 def _with_fronts(
@@ -140,16 +145,3 @@ def _configuration(study: StudyRecord, cell: Cell, searched: Configuration | Non
         selected_on={outcome: found.mean for outcome, found in searched.estimates.items()} if searched else {},
         keeps_limits=keeps_limits(study, cell),
     )
-
-
-def keeps_limits(study: StudyRecord, replicates: Sequence[RunRecord]) -> bool:
-    """Whether the means of a configuration's finished replicates keep every limit; not where one was not measured."""
-    limits: Mapping[str, Mapping[str, Any]] = study.options.get("limits") or {}
-    return all(_keeps(limit, list(finite_values(replicates, metric).values())) for metric, limit in limits.items())
-
-
-def _keeps(limit: Mapping[str, Any], values: Sequence[float]) -> bool:
-    if not values:
-        return False
-    mean, at_most, at_least = float(np.mean(values)), limit.get("at_most"), limit.get("at_least")
-    return (at_most is None or mean <= at_most) and (at_least is None or mean >= at_least)

@@ -28,6 +28,13 @@ def test_plain_numbers_by_hand() -> None:
     assert formatting.plain_number(math.nan) == "nan"
 
 
+def test_shares_are_never_none_or_all() -> None:
+    """What hardly ever or nearly always happened in draws is bounded, and never said to be impossible, certain, or 1 %."""
+    shares = [0.0, 0.0001, 0.0099, 0.01, 0.425, 0.99, 0.9998, 1.0, math.nan]
+    words = ["< 1 %", "< 1 %", "< 1 %", "1 %", "42 %", "99 %", "> 99 %", "> 99 %", "–"]
+    assert [formatting.share_in_words(share) for share in shares] == words
+
+
 @given(st.floats(-1e12, 1e12))
 def test_plain_numbers_are_close(number: float) -> None:
     """What is read is the number, to four digits."""

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from analysis.reporting.formats.latex import escaped, to_latex
 from analysis.reporting.summary_document import paper_document
-from analysis.statistics.effects.best_level import decided_best
 from analysis.statistics.summary import Summary, summarise
 from studies.label_texts import TEX
 from studies.run_record import Level
@@ -135,18 +134,6 @@ def test_the_decided_best_is_bold() -> None:
 def test_what_is_not_decided_is_not_bold(summary: Summary) -> None:
     """Neither with three seeds, however large the effect, nor without an effect."""
     assert "mathbf" not in "".join(latex_files(summary).values())
-
-
-def test_the_best_must_beat_every_other() -> None:
-    """Six seeds decide among three, when all agree; a level as good as the best, or one without data, leaves it open."""
-    low, middle = {seed: 0.1 * seed for seed in range(6)}, {seed: 0.1 * seed + 0.01 for seed in range(6)}
-    high = {seed: 0.1 * seed + 0.02 for seed in range(6)}
-    assert decided_best([low, high, middle], "maximize") == 1
-    assert decided_best([low, high, middle], "minimize") == 0
-    assert decided_best([low, high, {**high, 0: 0.01}], "maximize") is None
-    assert decided_best([low, high, middle, low], "maximize") is None  # 2/2**6 times 4/2 is above 0.05
-    assert decided_best([low, {}], "maximize") is None
-    assert decided_best([high], "maximize") is None
 
 
 def test_numbers_with_a_power_of_ten_are_set_as_such() -> None:

@@ -1,7 +1,9 @@
 """What is said of a search's space: planted truths come out in every output, and what says nothing gets a sentence."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +11,16 @@ import pytest
 
 from analysis.reporting.figures import search
 from analysis.reporting.formats.html import to_html
+from analysis.reporting.formats.markdown import to_markdown
 from analysis.reporting.summary_document import summary_document
-from analysis.reporting.topics.search import ASSOCIATIONS
+from analysis.reporting.topics.search import ASSOCIATIONS, follow_up_in_words, search_verdicts
 from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, SPARSITY_OUTCOME
 from analysis.statistics.search.design_matrix import DesignMatrix
+from analysis.statistics.search.exploration import fills_space
 from analysis.statistics.search.factor_axes import FactorAxis
 from analysis.statistics.search.partial_dependence import SurrogateModel, surrogate_model
 from analysis.statistics.summary import Summary, summarise
+from studies.engine.definition.loading import load_study
 from studies.run_record import ACCURACY, PRUNED, Level, RunRecord, StudyRecord
 from tests.analysis.examples import all_outputs, run_of, study_of
 
@@ -26,6 +31,7 @@ BOUNDS = {
     "width": {"low": 0.0, "high": 1.0, "log": False, "step": None, "integer": False},
 }
 CONDITIONS = {"width": {"layout": ["64 A"]}}
+AT_RANDOM = {"sampler": {"name": "random", "seed": 0}}
 
 
 def study_of_search(runs: Sequence[RunRecord], design: str = "adaptive_search", **others: Any) -> StudyRecord:
@@ -71,7 +77,6 @@ def test_importance_and_dependence_find_what_was_planted(summary: Summary) -> No
     lr, layout, width = found.importances[ACCURACY_OUTCOME]
     assert lr.fanova is not None
     assert lr.fanova.value > 0.85
-    assert lr.fanova.is_above_chance
     assert layout.fanova is not None
     assert layout.fanova.value < 0.05
     assert (lr.num_configurations, lr.num_ranked, width.num_configurations, width.fanova) == (42, 48, 18, None)
@@ -86,7 +91,7 @@ def test_every_output_says_that_associations_are_no_effects(summary: Summary) ->
     text = " ".join(all_outputs(summary).split())
     assert text.count(ASSOCIATIONS) == 2  # the terminal and Markdown
     assert text.rindex(ASSOCIATIONS) < text.index("## Importance of the factors") < text.index("## Partial dependence")
-    assert "validation accuracy is most associated with lr (" in text
+    assert "validation accuracy: in what the search tried, it goes most with lr (" in text
     assert "6 configurations were pruned." in text
     assert "Gaussian process, cross-validated RMSE" in text
     page = to_html(summary_document(summary))
@@ -104,7 +109,7 @@ def test_the_front_says_how_surely(summary: Summary) -> None:
     text = " ".join(all_outputs(summary).split())
     assert "On the Pareto front of validation accuracy, activation sparsity: " in text
     assert text.count("On the Pareto front of") == 2  # once in the terminal, once in Markdown
-    assert "The probability is over the noise between replicates that the finalists show." in text
+    assert "“On it in” is the share of draws of the noise between replicates that the finalists show." in text
 
 
 def test_what_breaks_a_limit_is_on_no_front(summary: Summary) -> None:
@@ -145,7 +150,7 @@ def test_one_factor_and_one_objective() -> None:
     page = to_html(summary_document(summary))
     assert "Best value over time" in page
     assert "Pareto" not in page
-    assert "validation accuracy is most associated with lr" in all_outputs(summary)
+    assert "it goes most with lr (" in " ".join(all_outputs(summary).split())
 
 
 def surrogate_of(values: list[float], places: list[float]) -> SurrogateModel:
@@ -179,8 +184,62 @@ def test_a_surrogate_that_explains_nothing_draws_nothing() -> None:
     study = study_of_search(runs, objectives={ACCURACY: "maximize"}, factors={"lr": []})
     text = " ".join(all_outputs(summarise(study, runs)).split())
     assert "No surrogate model predicts validation accuracy better than its mean does" in text
-    assert "validation accuracy is associated with no factor beyond chance" in text
+    assert "validation accuracy: no factor stands out in what the search tried." in text
     assert "## Partial dependence" not in text
+    at_random = " ".join(search_verdicts(summarise(replace(study, options=AT_RANDOM), runs)))
+    assert "validation accuracy is associated with no factor beyond chance" in at_random
+
+
+def test_which_samples_fill_the_space() -> None:
+    """Those that no result had a part in; a search whose sampler was not recorded counts as one that learns."""
+    samplers = {name: {"sampler": {"name": name}} for name in ("tpe", "nsga2", "gp", "cma_es", "random", "qmc")}
+    fills = {name: fills_space(study_of_search([], options=options)) for name, options in samplers.items()}
+    assert {name for name, it_does in fills.items() if it_does} == {"random", "qmc"}
+    assert not fills_space(study_of_search([]))
+    assert fills_space(study_of_search([], "random"))
+
+
+def test_nothing_exceeds_chance_in_a_sample_that_learnt(summary: Summary) -> None:
+    """Neither in a sentence nor in a table, and PED-ANOVA, which misses what the search set first, is not there; a command is."""
+    assert summary.exploration is not None
+    of_lr, *_ = summary.exploration.importances[ACCURACY_OUTCOME]
+    assert of_lr.fanova is not None
+    assert not of_lr.fanova.is_above_chance
+    assert of_lr.ped_anova is None
+    text = " ".join(to_markdown(summary_document(summary)).split())
+    assert "beyond chance" not in text
+    assert "by chance" not in text.lower()
+    assert "PED-ANOVA (%)" not in text
+    assert text.count("As many configurations drawn at random can tell (spikesweep run demo.yaml --set ") == 1
+
+
+def test_a_search_at_random_judges_chance() -> None:
+    """Its trials fill the space: what does something exceeds the shuffled copies, what does nothing does not."""
+    runs = [replace(run, levels={name: run.levels[name] for name in ("lr", "layout")}) for run in planted(30)]
+    others: dict[str, Any] = {"factors": {name: FACTORS[name] for name in ("lr", "layout")}, "conditions": {}}
+    summary = summarise(study_of_search(runs, options=AT_RANDOM, objectives={ACCURACY: "maximize"}, **others), runs)
+    assert summary.exploration is not None
+    lr, layout = summary.exploration.importances[ACCURACY_OUTCOME]
+    assert lr.fanova is not None
+    assert layout.fanova is not None
+    assert lr.fanova.is_above_chance
+    assert not layout.fanova.is_above_chance
+    assert lr.fanova.by_chance == layout.fanova.by_chance  # of all factors, so that the error does not grow with their number
+    text = " ".join(search_verdicts(summary))
+    assert "validation accuracy is most associated with lr (" in text
+    assert "; not beyond chance with layout" in text
+    assert ASSOCIATIONS not in text
+
+
+def test_the_follow_up_can_be_typed(tmp_path: Path) -> None:
+    """Its overrides make a study of its own that draws at random, from the file of a search."""
+    study = load_study("surface_search", [f"storage={tmp_path}"])
+    record = study_of_search([], name=study.stores.name)
+    (command,) = re.findall(r"\(spikesweep run surface_search.yaml (.*)\)", follow_up_in_words(record))
+    followed = load_study("surface_search", [f"storage={tmp_path}", *re.findall(r"--set (\S+)", command)])
+    assert followed.search is not None
+    assert followed.search.sampler["name"] == "random"
+    assert followed.stores.name == "surface_search_random"
 
 
 def test_random_cells_have_no_search() -> None:

@@ -41,12 +41,15 @@ def test_seeds_are_resampled_in_blocks() -> None:
 
 
 def test_front_probability_needs_two_seeds() -> None:
-    """One seed tells nothing; a configuration without a value has no probability, and the others have theirs."""
+    """One seed tells nothing of its spread, neither of all nor of one configuration; one without a value has no share either."""
     assert by_resampled_seeds(np.zeros((3, 1, 2))) is None
     found = by_resampled_seeds(np.array([[[1.0, 2], [1, 2]], [[math.nan, 1], [math.nan, 1]]]))
     assert found is not None
     assert found[0] == 1
     assert math.isnan(found[1])
+    single = by_resampled_seeds(np.array([[[1.0, 2], [1, 2]], [[0, 3], [math.nan, math.nan]]]))
+    assert single is not None
+    assert math.isnan(single[1])
 
 
 def test_added_noise_gives_the_normal_probability() -> None:

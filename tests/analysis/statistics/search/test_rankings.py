@@ -1,6 +1,7 @@
 """Rankings, finalists and Pareto fronts, against what one sees in small examples."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -59,7 +60,8 @@ def test_random_cells_are_ranked_by_their_mean() -> None:
     assert ranking.configurations[1].mean(ACCURACY_OUTCOME) == pytest.approx(0.8)
     assert summary.effects == {}
     text = " ".join(all_outputs(summary).split())
-    assert "best by validation accuracy: lr=0.4 layout=64 M: 90.00 % over 1 seed." in text
+    assert "cell with the highest mean validation accuracy: lr=0.4 layout=64 M: " in text
+    assert " over 1 of 2 seeds, selected on this value; whether it is the best is undecided: 1 replicate of it failed." in text
     assert "9 replicates, 5 configurations: 7 complete, 1 failed, 1 not finished." in text
     assert "No level is compared with another: drawn at random" in text
     assert "| 1 | 0.4 | 64 M | 1 of 2 | 90.00 | 90.00 | 89.00 |" in text
@@ -84,7 +86,8 @@ def test_finalists_are_judged_on_fresh_seeds() -> None:
     assert [best.mean(ACCURACY_OUTCOME), second.mean(ACCURACY_OUTCOME)] == pytest.approx([0.88, 0.85])
     assert [best.selected_on[ACCURACY_OUTCOME], second.selected_on[ACCURACY_OUTCOME]] == [0.8, 0.9]
     text = " ".join(all_outputs(summary).split())
-    assert "88.00 (75.29 to 100.00) % over 2 fresh seeds; selected on 80.00." in text
+    assert "finalist with the highest mean validation accuracy: lr=0.02 layout=64 M: 88.00 (" in text
+    assert " over 2 fresh seeds, selected on this value (by the search on 80.00); " in text
     assert "trained again with 2 seeds (1, 2) that had no part in choosing them" in text
     assert "from the results of earlier ones, trained with 1 seed (0)" in text
     assert summary.warnings == []
@@ -122,7 +125,29 @@ def test_a_minimised_objective_is_ranked_from_below() -> None:
     study = study_of("adaptive_search", FACTORS, runs, ranges=RANGES, objectives={"energy": "minimize"})
     (ranking,) = summarise(study, runs).rankings
     assert [configuration.levels["lr"] for configuration in ranking.configurations] == [0.1, 0.2, 0.3]
-    assert "best by energy: lr=0.1 layout=64 M: 1 over 1 seed." in " ".join(all_outputs(summarise(study, runs)).split())
+    assert "lowest energy: lr=0.1 layout=64 M: 1 over 1 seed, selected on this value." in " ".join(
+        all_outputs(summarise(study, runs)).split()
+    )
+
+
+def test_what_breaks_a_limit_has_no_rank() -> None:
+    """However accurate it is, it cannot be the best, and stands behind those that keep the limit."""
+    runs = [run_of(levels(i / 10), 0, 0.5 + i / 10, role="search", cost=float(i)) for i in (1, 2, 3)]
+    limits = {"limits": {"cost": {"at_most": 2}}}
+    summary = summarise(study_of("adaptive_search", FACTORS, runs, baseline={}, ranges=RANGES, seeds=[0], options=limits), runs)
+    found = [(one.levels["lr"], one.rank) for one in summary.rankings[0].configurations]
+    assert found == [(0.2, 1), (0.1, 2), (0.3, None)]
+    assert "highest validation accuracy: lr=0.2 layout=64 M: 70.00 % over 1 seed" in " ".join(all_outputs(summary).split())
+
+
+def test_no_share_of_resamples_is_none_or_all() -> None:
+    """Of a front that no resample changes it is said that it hardly changes."""
+    runs = [run_of(levels(i / 10), s, 0.5 + i / 10, sparsity=0.9 - i / 10) for i in (1, 2, 3) for s in range(3)]
+    runs += [run_of(levels(0.4), s, 0.1, sparsity=0.1) for s in range(3)]
+    text = all_outputs(random_study(runs))
+    assert "&gt; 99 %" in text or "> 99 %" in text
+    assert not re.search(r"[ |](0|100) %", text)
+    assert "(3 in at least half of the resamples of the seeds)" in " ".join(text.split())
 
 
 @pytest.mark.parametrize("design", ["random", "adaptive_search"])
