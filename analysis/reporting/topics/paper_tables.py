@@ -136,12 +136,8 @@ def _seeds(cell: CellResult) -> str:
 
 def _best_cell(summary: Summary) -> Mapping[str, Level] | None:
     """The cell that is decidedly better than all others in accuracy, where that is what the study is judged on first."""
-    cells = [cell for cell in summary.asked if cell.role == (summary.stability.kind if summary.stability else "cell")]
-    if summary.primary.metric != ACCURACY or not cells:
-        return None
-    by_levels = list(group_by_levels(cells).values())
-    place = decided_best([finite_values(cell, ACCURACY) for cell in by_levels], "maximize")
-    return None if place is None else by_levels[place][0].levels
+    found = summary.stability
+    return found.cells[0].levels if found and found.is_decided and summary.primary.metric == ACCURACY else None
 
 
 def _prefix(values: Sequence[float]) -> tuple[float, str]:
