@@ -14,6 +14,11 @@ def first_of(texts: Sequence[str], most: int, separator: str = ", ") -> str:
     return separator.join(texts[:most]) + more
 
 
+def listed(texts: Sequence[str]) -> str:
+    """A short list in a sentence: ``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(texts[:-1]), *texts[-1:])))
+
+
 def distinct(texts: Iterable[str]) -> list[str]:
     """Texts without repetitions and empty ones, in the order in which they come."""
     return list(dict.fromkeys(filter(None, texts)))

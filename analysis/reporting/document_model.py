@@ -183,6 +183,17 @@ def filled(*sections: SectionT) -> list[SectionT]:
     return [section for section in sections if (section.rows if isinstance(section, Table) else section.items)]
 
 
+def without_repetitions(tables: Sequence[Table]) -> list[Table]:
+    """The tables, where a sentence that a caption has is not in the captions of later ones."""
+    said: set[str] = set()
+    found = []
+    for table in tables:
+        sentences = re.split(r"(?<=\.) (?=[A-Z“])", table.caption)
+        found.append(replace(table, caption=" ".join(sentence for sentence in sentences if sentence not in said)))
+        said.update(sentences)
+    return found
+
+
 def slug(title: str) -> str:
     """A title as the name of a file: ``accuracy_against_t``; ``unnamed`` where it has no letter from a to z, and no digit."""
     return re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")[:LONGEST_SLUG] or "unnamed"

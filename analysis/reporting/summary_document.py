@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from analysis.reporting.document_model import Document, Table, filled
+from analysis.reporting import answer
+from analysis.reporting.document_model import Document, ItemList, Table, filled, without_repetitions
 from analysis.reporting.figures.all_figures import all_figures
 from analysis.reporting.topics.choices import labelled, selection_tables, tuned_tables
 from analysis.reporting.topics.claims.families import EXPLORATORY
@@ -41,13 +42,26 @@ def summary_document(summary: Summary) -> Document:
         title=f"{summary.study.name}: ablation summary",
         lead=summary.study.question,
         status=counts_in_words(summary),
+        headline=answer.headline(summary),
+        summary=answer.paragraph(summary),
         verdicts=verdicts(summary),
         warnings=summary.warnings,
         figures=[labelled(summary, figure) for figure in all_figures(summary)],
         sections=filled(
-            *tables(summary), unfinished_list(summary), design_list(summary.study), method_list(summary), recipe_table(summary)
+            *tables(summary),
+            sentence_list(summary),
+            unfinished_list(summary),
+            design_list(summary.study),
+            method_list(summary),
+            recipe_table(summary),
         ),
     )
+
+
+def sentence_list(summary: Summary) -> ItemList:
+    """All verdicts but the one that is the answer."""
+    said = answer.headline(summary)
+    return ItemList("Every verdict in a sentence", [one for one in verdicts(summary) if one != said], is_folded=True)
 
 
 def paper_document(summary: Summary) -> Document:
@@ -63,7 +77,8 @@ def paper_document(summary: Summary) -> Document:
 
 def tables(summary: Summary) -> list[Table]:
     """All tables of a summary, published numbers among them as reference."""
-    return [labelled(summary, with_published(summary, table)) for of_topic in TABLES for table in of_topic(summary)]
+    found = [labelled(summary, with_published(summary, table)) for of_topic in TABLES for table in of_topic(summary)]
+    return without_repetitions(found)
 
 
 def verdicts(summary: Summary) -> list[str]:

@@ -1,7 +1,7 @@
 """Measures of spiking networks: time steps to the final accuracy, sparsity by layer, operations and energy."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from analysis.statistics.data.cells import Cell, block_means, estimate, finite_v
 from analysis.statistics.data.estimates import COUNTS, SHARES, Estimate, mean_interval
 from analysis.statistics.data.level_cells import AROUND_A_BASELINE, level_cells
 from analysis.statistics.data.outcomes import SPIKES
+from analysis.statistics.effects.contrasts import Contrast, paired_contrasts
 from analysis.statistics.search.pareto import pareto_front
 from studies.run_record import (
     ACCURACY,
@@ -99,6 +100,8 @@ class Spiking:
     points: Sequence[CostPoint]
     layers: Sequence[str]
     """From the input to the output, then ``overall``."""
+    operation_contrasts: Mapping[tuple[str, Level], Contrast] = field(default_factory=dict)
+    """Synaptic operations of every level compared with its factor's baseline level, as a ratio."""
     cells: Sequence[CellResult] = ()
     """All cells of which something is known, whether or not their networks spike."""
 
@@ -110,7 +113,19 @@ def spiking_of(study: StudyRecord, runs: Sequence[RunRecord]) -> Spiking:
     rows = _level_rows(study, runs, layers) or _configuration_rows(cells, layers)
     measured = [row for row in rows if row.steps_to_within or row.operations or len(row.sparsity) > 1]
     results = [result for result in map(_result, cells) if result.accuracy or result.test_accuracy or result.operations]
-    return Spiking(measured, cost_points(cells), layers, results)
+    return Spiking(measured, cost_points(cells), layers, _operation_contrasts(study, runs), results)
+
+
+def _operation_contrasts(study: StudyRecord, runs: Sequence[RunRecord]) -> dict[tuple[str, Level], Contrast]:
+    levels = [(level, _operations(level.cells)) for level in level_cells(study, runs) if level.cells]
+    references = {level.factor: of_seed for level, of_seed in levels if level.is_baseline}
+    compared = [(level, of_seed) for level, of_seed in levels if not level.is_baseline]
+    contrasts = paired_contrasts([(references.get(level.factor, {}), of_seed) for level, of_seed in compared], scale="log")
+    return {
+        (level.factor, level.level): contrast
+        for (level, _), contrast in zip(compared, contrasts, strict=True)
+        if contrast.difference.num_values
+    }
 
 
 def steps_to_within(accuracy_at_t: Sequence[float], margin: float = ONE_POINT) -> int:

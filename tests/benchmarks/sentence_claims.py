@@ -298,6 +298,24 @@ PARTS: Mapping[str, PartReader] = {
 """By what they look like, the parts of a sentence on a factor."""
 
 
+def _headline(found: re.Match[str], study: StudyRecord) -> Iterator[Claim]:
+    """That a factor matters, by how much one of its levels, and perhaps that it matters most."""
+    outcome, factor, sign = found["outcome"], found["factor"], SIGNS[found["verb"]]
+    mean = number_of(found["mean"]) * (sign if found["how"] == "by" else 1)
+    level = level_of(study, factor, found["level"])
+    yield Claim("direction", outcome, factor, level, sign=sign, number=mean, is_consistent=sign * mean > 0)
+    if found["most"]:
+        yield Claim("matters most", outcome, factor)
+
+
+def _decided_as_well(found: re.Match[str], study: StudyRecord) -> Iterator[Claim]:
+    """Factors, levels and signed differences; of many the last are counted."""
+    for one in re.sub(r" and \d+ more$", "", found["found"]).split("), "):
+        named = _matched(rf"(?P<factor>\S+) (?P<level>.+) \((?P<mean>{N})(?: points)?\)?", one)
+        level, mean = level_of(study, named["factor"], named["level"]), number_of(named["mean"])
+        yield Claim("direction", found["outcome"], named["factor"], level, sign=1 if mean > 0 else -1, number=mean)
+
+
 def _goes_with(found: re.Match[str], _study: StudyRecord) -> Iterator[Claim]:
     yield Claim("most associated", found["outcome"], found["factor"])
 
@@ -326,6 +344,13 @@ READERS: Mapping[str, Reader] = {
     r".+: no factor stands out in what the search tried\.": _nothing,
     r"Which factors matter more than chance would show cannot be told from this sample.+": _nothing,
     rf"{EXPLORATORY}.+": _nothing,
+    rf"(?P<factor>\S+)(?: \(or .+?\))? matters(?P<most> most)? for (?P<outcome>.+?): (?P<level>.+) instead of .+ "
+    rf"(?P<verb>raises|lowers) it (?P<how>by|to) (?P<mean>{N})(?: points)?(?: \(95 % {BOUNDS}\))?\.": _headline,
+    r"Decided as well: (?P<found>.+) of (?P<outcome>.+)\.": _decided_as_well,
+    r"No effect on .+ is decided with \d+ seeds?\.|\d+ seeds? cannot decide .+\.|Nothing is compared yet: .+\.": _nothing,
+    r"The sign-flip test has p .+\.|The same change takes ×.+\.": _nothing,
+    r"(?:Undecided|Shown to be small|Equal in every seed): .+\.": _nothing,
+    r"Whether another factor matters more is not decided\.|How much depends on .+, with which it interacts\.": _nothing,
     r"No importance is given for .+": _nothing,
     r"No surrogate model predicts .+ No partial dependence is drawn\.": _nothing,
     r"Associations in an adaptive sample are not effects\. .+": _nothing,

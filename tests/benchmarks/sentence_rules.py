@@ -84,6 +84,15 @@ def trend(planted: Planted, claim: Claim) -> float:
     return float(steps.min() < -SAME or steps.max() <= SAME)
 
 
+def matters_most(planted: Planted, claim: Claim) -> float:
+    """The largest true difference of the factor, against those of the others."""
+    sizes = {}
+    for factor, levels in planted.study.factors.items():
+        means = planted.level_means(METRICS[claim.outcome], factor)
+        sizes[factor] = max(abs(means[level] - means[planted.study.baseline[factor]]) for level in levels if level in means)
+    return float(any(size >= sizes[claim.factor] - SAME for factor, size in sizes.items() if factor != claim.factor))
+
+
 def bound(planted: Planted, claim: Claim) -> float:
     """The size of the difference; of sparsity, that of the spikes; and that there is a network that has learnt something."""
     metric = METRICS[claim.outcome]
@@ -205,6 +214,7 @@ KINDS: Mapping[str, Kind] = {
     "direction": Kind("the level's true mean is not on that side of the baseline's, or word and sign disagree", True, direction),
     "verdict of the table": Kind("the level's true mean is not on that side of the baseline's", True, direction),
     "trend": Kind("a step from one level to the next goes the other way, or none goes this way", True, trend),
+    "matters most": Kind("another factor has an effect as large", True, matters_most, is_of_primary=True),
     "no effect larger than": Kind(
         "the true difference is larger; of sparsity, the spikes differ by more than 1 %; or no network has learnt anything",
         True,

@@ -29,7 +29,7 @@ def to_markdown(document: Document) -> str:
         if isinstance(section, ItemList):
             lines += _bullets(section.items)
         else:
-            is_said = section.caption == caption
+            is_said = section.caption in ("", caption)
             caption = section.caption
             lines += [*([] if is_said else [in_markdown(caption), ""]), *_table(section), ""]
     return "\n".join(lines)

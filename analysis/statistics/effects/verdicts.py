@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from analysis.statistics.data.outcomes import Outcome
 from analysis.statistics.data.scales import shift_of
+from analysis.statistics.effects.best_level import decided_best
 from analysis.statistics.effects.contrasts import SIGNIFICANCE, paired_contrasts
 from analysis.statistics.effects.level_effects import LevelEffect
 from analysis.statistics.effects.power import seeds_to_settle
@@ -45,6 +46,30 @@ def direction_of_more(effects: Sequence[LevelEffect], outcome: Outcome) -> int |
 
 def _is_number(effect: LevelEffect) -> bool:
     return isinstance(effect.level, int | float) and not isinstance(effect.level, bool)
+
+
+def matters_most(effects: Sequence[LevelEffect]) -> str | None:
+    """The factor with the largest difference from its baseline level, if it is decidedly larger than those of other factors.
+
+    The size of a difference is its value in the direction of its mean. The largest one is compared with each difference of the
+    other factors, paired by seed (``decided_best``).
+
+    Returns:
+        None where that is not decided, or where there are not two factors to compare.
+    """
+    references = {effect.factor: effect.by_seed for effect in effects if effect.is_baseline}
+    sizes: list[tuple[str, dict[int, float]]] = []
+    for effect in effects:
+        if effect.contrast is not None:
+            reference = references[effect.factor]
+            sign = 1.0 if effect.contrast.difference.mean >= 0 else -1.0
+            seeds = effect.by_seed.keys() & reference.keys()
+            sizes.append((effect.factor, {seed: sign * (effect.by_seed[seed] - reference[seed]) for seed in seeds}))
+    if not sizes:
+        return None
+    factor, largest = max(sizes, key=lambda size: sum(size[1].values()) / len(size[1]))
+    others = [of_seed for other, of_seed in sizes if other != factor]
+    return factor if others and decided_best([largest, *others], "maximize") == 0 else None
 
 
 def largest_effect(effects: Sequence[LevelEffect]) -> float:
