@@ -147,9 +147,9 @@ def _intervals(summary: Summary) -> list[str]:
     ]
     if summary.effects:
         lines += [
-            "p: two-sided sign-flip test of the differences paired by seed, of accuracies on the logit scale, of counts and "
-            "costs on the logarithmic one; corrected by Holm over the contrasts of one outcome; a verdict needs corrected "
-            f"p < {SIGNIFICANCE}.",
+            "p: two-sided sign-flip test of the differences paired by seed, of counts and costs on the logarithmic scale, of "
+            "accuracies on the logit scale and as they are, whichever p is larger; corrected by Holm over the contrasts of one "
+            f"outcome; a verdict needs corrected p < {SIGNIFICANCE}.",
             "Intervals of differences: all shifts that this test does not reject at the level at which Holm's procedure tests "
             f"the contrast, {SIGNIFICANCE} or less. So each has 95 % or more, and holds 0 if and only if the contrast is not "
             "decided. A shift on the logit scale is shown as what it does to the mean accuracy of the baseline's seeds.",

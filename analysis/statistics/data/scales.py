@@ -1,7 +1,8 @@
 """The scales on which an outcome is compared, and the way back from a shift on one of them to a difference in its own unit.
 
 A test of paired differences takes them as symmetric about the shift. Near 0 and 1 accuracies are not: a seed can lose more
-than it can win. On the logit scale they are nearly so, and counts and costs are on the logarithmic one.
+than it can win. On the logit scale they are nearly so, and counts and costs are on the logarithmic one. Levels whose
+accuracies differ in spread alone may differ there in the mean, so that what is decided has to be decided on the plain scale, too.
 """
 
 import math
@@ -18,19 +19,16 @@ IMAGES_IF_UNKNOWN = 10_000
 """Images behind an accuracy for the half count of the logit, where their number is not known."""
 
 
-def scale_for(scale: Scale, reference: Sequence[float], level: Sequence[float], num_images: int | None = None) -> Scale:
-    """The scale itself, or linear where paired values do not allow it.
+def scales_for(scale: Scale, values: Sequence[float]) -> tuple[Scale, ...]:
+    """The scales on which paired values are tested: the outcome's own, and for accuracies as they are, too.
 
-    They do not where one has no place on it (a count of 0, an adjusted mean outside of 0 to 1), or where the means of the two
-    differ in another direction than the mean on the scale: then a few seeds are far from the others, and only a test that says
-    something of the means themselves goes with them.
+    Only as they are where a value has no place on the outcome's scale: a count of 0, an adjusted mean outside of 0 to 1.
     """
-    array = np.asarray([*reference, *level], dtype=np.float64)
+    array = np.asarray(values, dtype=np.float64)
     is_off = (scale == "log" and (array <= 0).any()) or (scale == "logit" and ((array < 0) | (array > 1)).any())
-    if scale == "linear" or is_off or not len(array):
-        return "linear" if is_off else scale
-    shift = float(np.mean(on_scale(scale, level, num_images) - on_scale(scale, reference, num_images)))
-    return scale if shift * (float(np.mean(level)) - float(np.mean(reference))) >= 0 else "linear"
+    if is_off:
+        return ("linear",)
+    return ("logit", "linear") if scale == "logit" else (scale,)
 
 
 def on_scale(scale: Scale, values: Sequence[float] | FloatArray, num_images: int | None = None) -> FloatArray:
@@ -56,15 +54,19 @@ def shift_in_unit(unit: Scale, scale: Scale, shift: float, reference: Sequence[f
 
     Args:
         unit: The scale of the outcome.
-        scale: That of the shift, which is linear where ``scale_for`` says so.
+        scale: That of the shift, which may be linear.
         shift: Level minus reference.
-        reference: The reference's values. On the logit scale all of them are shifted, and the result is the mean of what that
-            does to them.
+        reference: The reference's values. Accuracies are all shifted, as far as they can be, and the result is the mean of what
+            that does to them.
         num_images: As for ``on_scale``.
     """
     if scale == "log":
         return float(np.expm1(shift))
     if scale == "linear":
+        if unit == "logit":
+            values = np.asarray(reference)
+            limited = (float(values.min(initial=0.0)), float(values.max(initial=1.0)))
+            return float(np.mean(np.clip(values + shift, *limited)) - np.mean(values))
         return _share(shift, float(np.mean(reference))) if unit == "log" else shift
     num = num_images or IMAGES_IF_UNKNOWN
     shares = special.expit(on_scale("logit", reference, num_images) + shift)

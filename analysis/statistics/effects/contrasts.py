@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.statistics.data.estimates import Estimate
-from analysis.statistics.data.scales import Scale, difference_of_means, on_scale, scale_for, shift_in_unit
+from analysis.statistics.data.scales import Scale, difference_of_means, on_scale, scales_for, shift_in_unit
 from analysis.statistics.effects.effect_sizes import hedges_g
 from analysis.statistics.effects.sign_flips import SignFlipTest, sign_flip_test
 
@@ -19,11 +19,11 @@ SIGNIFICANCE = 0.05
 class Contrast:
     """Level minus reference over the seeds that both have.
 
-    ``difference`` is the mean difference in the unit of the outcome, or where ``scale`` is log what the level's mean has more
-    than the reference's, as a share of that. Its interval are the shifts that the sign-flip test does not reject at ``level``,
-    so that it holds 0 if and only if the contrast is not decided; both bounds are NaN where so few seeds reject no shift.
-    ``p`` is of that test (``SignFlipTest``), on ``scale``; ``corrected_p`` is Holm's over the contrasts that were made together
-    (``holm``). Both are NaN where no seed is shared.
+    ``difference`` is the mean difference in the unit of the outcome, or on the log scale what the level's mean has more than the
+    reference's, as a share of that. Its interval are the shifts that the sign-flip test does not reject at ``level``, so that it
+    holds 0 if and only if the contrast is not decided; both bounds are NaN where so few seeds reject no shift. ``p`` is of that
+    test (``PairedValues``); ``corrected_p`` is Holm's over the contrasts that were made together (``holm``). Both are NaN where
+    no seed is shared.
     """
 
     difference: Estimate
@@ -32,7 +32,7 @@ class Contrast:
     level: float
     """At which Holm's procedure tests it: 0.05, divided by the number of contrasts that were not decided before it."""
     scale: Scale
-    """On which it was tested."""
+    """The outcome's own, or linear where its values are not on that (``scales_for``)."""
     shift: float
     """The mean of the differences on the scale."""
     spread: float
@@ -56,25 +56,51 @@ class Contrast:
 
 
 @dataclass(frozen=True)
+class ScaledDifferences:
+    """The paired differences on one scale, and their test."""
+
+    scale: Scale
+    differences: Sequence[float]
+    """0 where only rounding parts two values."""
+    test: SignFlipTest
+
+    @property
+    def mean(self) -> float:
+        """Of the differences."""
+        return float(np.mean(self.differences))
+
+
+@dataclass(frozen=True)
 class PairedValues:
-    """The values of a level and of its reference over the seeds that both have, and the test of their differences."""
+    """The values of a level and of its reference over the seeds that both have, and the tests of their differences.
+
+    An accuracy is tested on the logit scale and as it is, and is decided where both decide in one direction: p is the larger one,
+    and the interval has the shifts that either does not reject.
+    """
 
     reference: Sequence[float]
     level: Sequence[float]
     unit: Scale
     """The outcome's scale."""
-    scale: Scale
-    """Of the differences, see ``scale_for``."""
     num_images: int | None
-    differences: Sequence[float]
-    """0 where only rounding parts two values."""
-    test: SignFlipTest | None
-    """None where there is no pair."""
+    tested: Sequence[ScaledDifferences]
+    """Empty where there is no pair."""
 
     @property
     def p(self) -> float:
-        """Of no shift; NaN where there is no pair."""
-        return self.test.p() if self.test else math.nan
+        """Of no shift; 1 where the scales differ in the direction of the mean, NaN where there is no pair."""
+        signs = {np.sign(one.mean) for one in self.tested}
+        if {-1, 1} <= signs:
+            return 1.0
+        return max((one.test.p() for one in self.tested), default=math.nan)
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """The shifts that are not rejected, in the unit of a contrast; infinite or NaN where all are not."""
+        bounds = [(one.scale, bound) for one in self.tested for bound in one.test.interval(level)]
+        if not all(math.isfinite(bound) for _, bound in bounds):
+            return math.nan, math.nan
+        in_unit = [shift_in_unit(self.unit, scale, bound, self.reference, self.num_images) for scale, bound in bounds]
+        return min(in_unit), max(in_unit)
 
 
 def paired_contrasts(
@@ -88,7 +114,7 @@ def paired_contrasts(
 
     Args:
         pairs: The reference's values and the level's, each by seed; only seeds that both have are used.
-        scale: On which the differences are tested; where a pair has a value that is not on it (``scale_for``), as they are.
+        scale: On which the differences are tested, see ``PairedValues``.
         num_images: Behind an accuracy, for the logit.
         seed: Of the random sign flips, which are used for more than 16 pairs.
 
@@ -112,11 +138,12 @@ def paired_values(
     """The values of the seeds that both have, and the test of their differences; see ``paired_contrasts``."""
     seeds = sorted(level.keys() & reference.keys())
     first, second = [reference[seed] for seed in seeds], [level[seed] for seed in seeds]
-    tested_on = scale_for(scale, first, second, num_images)
-    shifts = on_scale(tested_on, second, num_images) - on_scale(tested_on, first, num_images)
-    differences = [float(shift) if _differ(one, other) else 0.0 for shift, one, other in zip(shifts, first, second, strict=True)]
-    test = sign_flip_test(differences, generator) if differences else None
-    return PairedValues(first, second, scale, tested_on, num_images, differences, test)
+    tested = []
+    for one in scales_for(scale, [*first, *second]) if seeds else ():
+        shifts = on_scale(one, second, num_images) - on_scale(one, first, num_images)
+        differences = [float(shift) if _differ(*pair) else 0.0 for shift, *pair in zip(shifts, first, second, strict=True)]
+        tested.append(ScaledDifferences(one, differences, sign_flip_test(differences, generator)))
+    return PairedValues(first, second, scale, num_images, tested)
 
 
 def _differ(one: float, other: float) -> bool:
@@ -126,34 +153,26 @@ def _differ(one: float, other: float) -> bool:
 
 def contrast_at(found: PairedValues, corrected_p: float, level: float) -> Contrast:
     """The contrast of these values, whose test is corrected together with others to this p and this level."""
-    num, nan, p = len(found.differences), math.nan, found.p
-    if found.test is None:
-        return Contrast(Estimate(nan, nan, nan, 0), p, corrected_p, level, found.scale, nan, nan, nan, nan, is_equal=False)
+    nan = math.nan
+    if not found.tested:
+        return Contrast(Estimate(nan, nan, nan, 0), nan, corrected_p, level, found.unit, nan, nan, nan, nan, is_equal=False)
+    own = found.tested[0]
     raw = [other - one if _differ(one, other) else 0.0 for one, other in zip(found.reference, found.level, strict=True)]
+    num = len(own.differences)
+    mean = difference_of_means(found.unit, found.reference, found.level) if any(own.differences) else 0.0
+    low, high = found.interval(level)
     return Contrast(
-        difference=_difference(found, level),
-        p=p,
+        difference=Estimate(mean, min(low, mean), max(high, mean), num) if math.isfinite(low) else Estimate(mean, nan, nan, num),
+        p=found.p,
         corrected_p=corrected_p,
         level=level,
-        scale=found.scale,
-        shift=float(np.mean(found.differences)),
-        spread=float(np.std(found.differences, ddof=1)) if num > 1 else nan,
+        scale=own.scale,
+        shift=own.mean,
+        spread=float(np.std(own.differences, ddof=1)) if num > 1 else nan,
         sd=float(np.std(raw, ddof=1)) if num > 1 else nan,
         effect_size=hedges_g(found.reference, found.level),
-        is_equal=num > 1 and not any(found.differences),
+        is_equal=num > 1 and not any(own.differences),
     )
-
-
-def _difference(found: PairedValues, level: float) -> Estimate:
-    """The difference of the means, and the interval, which is made to hold it: both are on one side of 0 (``scale_for``)."""
-    num = len(found.differences)
-    mean = difference_of_means(found.unit, found.reference, found.level) if any(found.differences) else 0.0
-    assert found.test is not None
-    bounds = found.test.interval(level)
-    if not all(map(math.isfinite, bounds)):
-        return Estimate(mean, math.nan, math.nan, num)
-    low, high = (shift_in_unit(found.unit, found.scale, bound, found.reference, found.num_images) for bound in bounds)
-    return Estimate(mean, min(low, mean), max(high, mean), num)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

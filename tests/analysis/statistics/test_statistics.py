@@ -95,6 +95,14 @@ def test_a_lower_level_is_not_beside_an_interval_that_holds_0() -> None:
     assert -0.9 < contrast.difference.low < contrast.difference.mean < contrast.difference.high < 0
 
 
+def test_accuracies_are_decided_on_both_scales() -> None:
+    """Seven seeds win a point and one loses eight: the mean is lower, that of the logits higher, and nothing is decided."""
+    (contrast,) = paired_contrasts(paired([[0.9] * 8, [0.91] * 7 + [0.82]]), scale="logit", num_images=1000)
+    assert contrast.shift > 0
+    assert contrast.difference.low < contrast.difference.mean < 0 < contrast.difference.high
+    assert contrast.p == 1
+
+
 def test_too_few_seeds_have_no_interval() -> None:
     """Five pairs reject no shift at 5 %: there is no interval, and no infinite one."""
     (contrast,) = paired_contrasts(paired([[0.1, 0.2, 0.3, 0.4, 0.5], [0.2, 0.4, 0.6, 0.5, 0.9]]))
