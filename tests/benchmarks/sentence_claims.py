@@ -13,7 +13,6 @@ N = r"[-+×]?[\d,.]*\d(?:e[-+]?\d+)?"
 """A number as reports write it: ``+1.20``, ``1,000``, ``6.1e-05``, ``×0.612``."""
 BOUNDS = rf"(?P<low>{N}) to (?P<high>{N})"
 INTERVAL = rf"{N} \({BOUNDS}\)"
-SETTLE = "(?:decide|settle)"
 EXPLORATORY = "What follows is exploratory: "
 ALL_EXPLORATORY = "Claims: all are exploratory."
 NO_FINDINGS = ("Not finished", "Design", "Method")
@@ -38,6 +37,8 @@ class Claim:
     term: tuple[tuple[str, ...], ...] = ()
     """Of an interaction: the term, and those that the design cannot tell from it."""
     configuration: str = ""
+    excluded: tuple[str, ...] = ()
+    """Configurations that are said not to be the best."""
     role: str = ""
     sign: int = 0
     """1 for higher, -1 for lower."""
@@ -53,10 +54,10 @@ class Claim:
 Reader = Callable[[re.Match[str], StudyRecord], Iterator[Claim]]
 PartReader = Callable[[re.Match[str], str, str, StudyRecord], Iterator[Claim]]
 SIGNS: Mapping[str, int] = {
-    **dict.fromkeys(("help", "helps", "rises", "higher", "raises"), 1),
-    **dict.fromkeys(("hurt", "hurts", "falls", "lower", "lowers"), -1),
+    **dict.fromkeys(("rises", "higher", "raises"), 1),
+    **dict.fromkeys(("falls", "lower", "lowers"), -1),
 }
-"""Words that claim a direction; what helps is higher, as all planted objectives are maximised."""
+"""Words that claim a direction."""
 
 
 def claims_of(markdown: str, study: StudyRecord) -> list[Claim]:
@@ -218,11 +219,11 @@ def _undecided(one: str, outcome: str, factor: str, study: StudyRecord) -> Itera
     yield Claim("undecided", outcome, factor, level)
     for rest in found["rest"].split("; ")[1:]:
         if enough := re.fullmatch(
-            rf"(?P<num>\d+) more seeds?(?: would {SETTLE} it if the true difference is the measured one)?", rest
+            r"(?P<num>\d+) more seeds?(?: would settle it if the true difference is the measured one)?", rest
         ):
             yield Claim("more seeds", outcome, factor, level, number=number_of(enough["num"]))
         else:
-            never = _matched(rf"(?P<num>[\d,]+)(?: seeds)? would not(?: {SETTLE} it)?", rest)
+            never = _matched(r"(?P<num>[\d,]+)(?: seeds)? would not(?: settle it)?", rest)
             yield Claim("seeds that are not enough", outcome, factor, level, number=number_of(never["num"]))
 
 
@@ -238,29 +239,6 @@ def _interactions(found: re.Match[str], _study: StudyRecord) -> Iterator[Claim]:
         named = _matched(rf"(?P<terms>.+) \(partial ω² {N} \({BOUNDS}\)\)", one)
         terms = tuple(tuple(term.split(" × ")) for term in named["terms"].split(" or "))
         yield Claim("interaction", found["outcome"], term=terms)
-
-
-def _best_of_resamples(found: re.Match[str], _study: StudyRecord) -> Iterator[Claim]:
-    role, outcome = found["role"], found["outcome"]
-    for configuration, percent in ((found["best"], found["percent"]), (found["second"], found["next"])):
-        yield Claim("best in N % of resamples", outcome, configuration=configuration, role=role, number=_percent(percent))
-    if found["low"]:
-        low, high = number_of(found["low"]), number_of(found["high"])
-        yield Claim("interval of the best", outcome, configuration=found["best"], role=role, low=low, high=high)
-
-
-def _percent(text: str) -> float:
-    """``< 1`` and ``> 99`` are half a percent from the end."""
-    return {"<": 0.5, ">": 99.5}.get(text[0]) or number_of(text)
-
-
-def _best(found: re.Match[str], study: StudyRecord) -> Iterator[Claim]:
-    """Of a ranking: said without a probability."""
-    role = "finalist" if found["fresh"] else "search" if study.design == "adaptive_search" else "cell"
-    yield Claim("best", found["outcome"], configuration=found["best"], role=role)
-    if found["low"]:
-        low, high = number_of(found["low"]), number_of(found["high"])
-        yield Claim("interval of the best", found["outcome"], configuration=found["best"], role=role, low=low, high=high)
 
 
 def _decided_best(found: re.Match[str], _study: StudyRecord) -> Iterator[Claim]:
@@ -282,12 +260,9 @@ def _associated(found: re.Match[str], _study: StudyRecord) -> Iterator[Claim]:
 
 
 PARTS: Mapping[str, PartReader] = {
-    r"(?:more|a larger) \S+ (?P<verb>helps?|hurts?) \((?P<found>.*)\)": _trend,
     r"(?P<verb>rises|falls) with \S+ \((?P<found>.*)\)": _trend,
-    rf"(?P<level>.+) (?P<verb>helps|hurts) \((?P<mean>{N})(?: points)?, 95 % {BOUNDS}\)": _of_level,
     rf"(?P<verb>higher|lower) at (?P<level>.+) \((?P<mean>{N})(?: points)?, 95 % {BOUNDS}\)": _of_level,
     rf"no effect larger than (?P<bound>{N})(?: points| %)?(?: at (?P<levels>.+))?": _no_effect,
-    r"no difference in any seed(?: at (?P<levels>.+))?": _equal,
     r"equal in every seed at (?P<levels>.+)": _equal,
     r"undecided at (?P<found>.+)": _undecided_levels,
     rf"on the test images (?P<level>.+) is (?P<verdict>[a-z ]+) \((?P<mean>{N})(?: \({BOUNDS}\))? points\)": _on_test,
@@ -323,9 +298,6 @@ def _goes_with(found: re.Match[str], _study: StudyRecord) -> Iterator[Claim]:
 VALUE = rf"{N}(?: \({BOUNDS}\))?"
 READERS: Mapping[str, Reader] = {
     r"(?P<outcome>.+?) by (?P<factor>\S+)(?: \((?P<context>.*?)\))?: (?P<parts>.+)\.": _effect,
-    rf"best (?P<role>cell|finalist) by (?P<outcome>.+?): (?P<best>.+?): {VALUE}(?: %)?, best in (?P<percent>[<> ]*\d+) % of "
-    r"resamples; next (?P<second>.+), (?P<next>[<> ]*\d+) %\.": _best_of_resamples,
-    rf"best by (?P<outcome>.+?): (?P<best>.+?): {VALUE}(?: %)? over \d+ (?P<fresh>fresh )?seeds?(?:; selected on .+)?\.": _best,
     r"(?P<outcome>.+): factors that interact, so that the effect of one depends on the other: (?P<found>.+?)"
     r"(?:; \d+ other pairs? (?:is|are) undecided)?(?:; not told apart .+)?\.": _interactions,
     r".+: none of the \d+ tested interactions of two factors is decided(?:; not told apart .+)?\.": _nothing,
@@ -375,7 +347,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _of_table(title: str, lines: Sequence[Sequence[str]], study: StudyRecord) -> Iterator[Claim]:
-    """The claims of a table's cells: intervals and verdicts, and who is on a front."""
+    """The claims of a table's cells: intervals and verdicts. Who is on a front is said of the means, and claims no more."""
     if len(lines) < 2:
         return
     columns, rows = list(lines[0]), [dict(zip(lines[0], line, strict=True)) for line in lines[2:]]
@@ -389,17 +361,13 @@ def _of_table(title: str, lines: Sequence[Sequence[str]], study: StudyRecord) ->
         role = next(role for role in ("cell", "finalist") if role in columns)
         outcome = columns[columns.index(role) + 2].removesuffix(" (95 %)").removesuffix(" %")
         yield from _of_ranks(rows, outcome, role)
-    elif any("probability" in column or column == "on it in" or "share of resamples" in column for column in columns):
-        yield from _of_front(title, rows, study)
 
 
 def _of_ranks(rows: Sequence[Mapping[str, str]], outcome: str, role: str) -> Iterator[Claim]:
-    for row in rows:
-        if "best in % of resamples" in row:
-            percent = _percent(row["best in % of resamples"])
-            yield Claim("best in N % of resamples", outcome, configuration=row[role], role=role, number=percent)
-        elif row["may be the best"] == "no":
-            yield Claim("not the best", outcome, configuration=row[role], role=role)
+    """That the best one is among those that may be it."""
+    excluded = tuple(row[role] for row in rows if row["may be the best"] == "no")
+    if excluded:
+        yield Claim("may be the best", outcome, role=role, excluded=excluded)
 
 
 def _of_effect(row: Mapping[str, str], study: StudyRecord) -> Iterator[Claim]:
@@ -430,13 +398,3 @@ def _of_variance(row: Mapping[str, str], outcome: str) -> Iterator[Claim]:
     share = _matched(INTERVAL, row["partial ω² (95 %)"])
     low, high = number_of(share["low"]), number_of(share["high"])
     yield Claim("interval of partial ω²", outcome, term=terms, low=low, high=high)
-
-
-def _of_front(title: str, rows: Sequence[Mapping[str, str]], study: StudyRecord) -> Iterator[Claim]:
-    role = "finalist" if title == "Finalists" else "search" if study.design == "adaptive_search" else "cell"
-    for row in rows:
-        words = " ".join(f"{factor}={row[factor]}" for factor in study.factors if row[factor] != "–")
-        said = next(row[column] for column in row if "(probability)" in column or column == "on it in" or "resamples)" in column)
-        if said.endswith("%"):
-            percent = _percent(_matched(r"(?:.*, )?([<>]? ?\d+) %", said)[1])
-            yield Claim("on the front with N %", configuration=words, role=role, number=percent)

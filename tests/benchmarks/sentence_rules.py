@@ -44,8 +44,6 @@ class Kind:
     """What makes it false, in words."""
     is_per_report: bool
     judge: Judge
-    reads: str = ""
-    """The kind of claim that is judged, if that has another name."""
     is_of_primary: bool = False
     """Whether it is said of the primary outcome alone."""
 
@@ -167,22 +165,13 @@ def best(planted: Planted, claim: Claim) -> float:
     return float(not _is_best(planted, claim) or sum(mean >= max(means) - SAME for mean in means) > 1)
 
 
-def not_best(planted: Planted, claim: Claim) -> float:
-    """Whether it has the highest true mean."""
-    return float(_is_best(planted, claim))
-
-
-def sure_best(planted: Planted, claim: Claim) -> float | None:
-    """Of what is said with 95 % or more."""
-    return best(planted, claim) if claim.number >= 95 else None
-
-
-def overstated_best(planted: Planted, claim: Claim) -> float | None:
-    """The stated probability less whether it is the best; of equal ones each is the best with the same part of 1."""
+def excluded(planted: Planted, claim: Claim) -> float:
+    """Whether all that have the highest true mean are said not to be the best."""
     named = planted.configurations(claim.role)
-    means = [planted.mean(METRICS[claim.outcome], levels) for levels in named.values()]
-    num_best = sum(mean >= max(means) - SAME for mean in means)
-    return claim.number / 100 - _is_best(planted, claim) / num_best if claim.number >= 50 else None
+    metric = METRICS[claim.outcome]
+    means = {words: planted.mean(metric, levels) for words, levels in named.items()}
+    best_ones = {words for words, mean in means.items() if mean >= max(means.values()) - SAME}
+    return float(best_ones <= set(claim.excluded))
 
 
 def of_best(planted: Planted, claim: Claim) -> float:
@@ -200,14 +189,6 @@ def associated(planted: Planted, claim: Claim) -> float:
 def most(planted: Planted, claim: Claim) -> float:
     """Which factor has the largest main effect."""
     return float(claim.factor != planted.most[METRICS[claim.outcome]])
-
-
-def on_front(planted: Planted, claim: Claim) -> float | None:
-    """Of 95 % and more, and of 5 % and less: who is on the front of the true means."""
-    if 5 < claim.number < 95:
-        return None
-    is_on = claim.configuration in planted.true_front(claim.role)
-    return float(is_on != (claim.number >= 95))
 
 
 KINDS: Mapping[str, Kind] = {
@@ -230,21 +211,10 @@ KINDS: Mapping[str, Kind] = {
     "effect in the analysis of variance": Kind("none of the row's terms has a part in the true means", True, interaction),
     "interval of partial ω²": Kind("it does not hold the true share", False, of_share),
     "best": Kind("another is as good or better in the true means", True, best, is_of_primary=True),
-    "not the best": Kind("none is better in the true means", True, not_best, is_of_primary=True),
-    "best in 95 % of resamples or more": Kind(
-        "another is as good or better in the true means",
-        True,
-        sure_best,
-        reads="best in N % of resamples",
-        is_of_primary=True,
-    ),
-    "best in N % of resamples": Kind(
-        "by how much the stated share (of 50 % and more) is above the share of those that are the best", False, overstated_best
-    ),
+    "may be the best": Kind("those that are the best in the true means are not among them", True, excluded, is_of_primary=True),
     "interval of the best": Kind("it does not hold the true mean of the cell that was selected", False, of_best),
     "associated beyond chance": Kind("the factor does nothing to the outcome", True, associated),
     "most associated": Kind("another factor has the largest main effect", True, most),
-    "on the front with N %": Kind("said with 95 % of one that is not on it, or with 5 % of one that is", False, on_front),
 }
 PROMISES: Mapping[str, str] = {
     "more seeds": "with so many more, and what was measured as the truth, it is decided (or shown small) in less than 80 %",

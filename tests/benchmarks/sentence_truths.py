@@ -16,7 +16,6 @@ import numpy as np
 import optuna
 
 from analysis.reporting import formatting
-from analysis.statistics.search.pareto import pareto_front
 from studies.engine.binding.samplers import SAMPLERS, make_sampler, with_all_arguments
 from studies.run_record import ACCURACY, SPARSITY, TEST_ACCURACY, Level, Role, RunRecord, StudyRecord
 from tests.benchmarks.simulated_studies import NOISES, SHARE_MISSING, SPREADS, Cells, FloatArray, cells_of, study_of
@@ -110,13 +109,6 @@ class Planted:
         """The cells (or trials, or finalists) that have a replicate, by the words that a report has for them."""
         found = {frozenset(run.levels.items()): run.levels for run in self.runs if run.role == role}
         return {formatting.configuration_in_words(self.study, levels): levels for levels in found.values()}
-
-    def true_front(self, role: str) -> set[str]:
-        """Which of them no other dominates in the true means of the objectives."""
-        named = self.configurations(role)
-        means = [[self.mean(metric, levels) for metric in self.study.objectives] for levels in named.values()]
-        on_front = pareto_front(means, list(self.study.objectives.values()))
-        return {words for words, is_on in zip(named, on_front, strict=True) if is_on}
 
 
 Draw = Callable[[np.random.Generator, int, int], Drawn]

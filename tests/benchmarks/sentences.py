@@ -116,7 +116,7 @@ def judge(tally: Tally, world: str, num_seeds: int, planted: Planted, claims: Se
     outcomes = dict.fromkeys(claim.outcome for claim in claims if claim.outcome) or {"": None}
     wrong: set[bool] = set()
     for kind, rule in KINDS.items():
-        of_kind = [(claim, rule.judge(planted, claim)) for claim in claims if claim.kind == (rule.reads or kind)]
+        of_kind = [(claim, rule.judge(planted, claim)) for claim in claims if claim.kind == kind]
         judged = [(claim, value) for claim, value in of_kind if value is not None]
         case = (kind, world, num_seeds)
         tally.num_claims[kind] += len(judged)
