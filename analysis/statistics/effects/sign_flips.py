@@ -78,7 +78,7 @@ def sign_flip_test(differences: Sequence[float] | FloatArray, generator: np.rand
 
 
 def smallest_p(num_pairs: int) -> float:
-    """The smallest p that the test of so many pairs can give."""
+    """The smallest p that the test can give with this number of pairs."""
     return 2 / 2**num_pairs if num_pairs <= MOST_PAIRS_FOR_EXACT else 1 / (1 + NUM_RANDOM_FLIPS)
 
 

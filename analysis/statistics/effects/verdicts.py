@@ -15,6 +15,8 @@ from analysis.statistics.effects.small_effects import FEWEST_IMAGES, largest_pos
 FEWEST_DECIDED = 2
 """The number of levels that have to be decided before a direction is claimed."""
 MOST_SEEDS = 1000
+SIZE = Outcome("size", "size of a difference")
+"""What differences of two factors are compared on: as they are."""
 
 
 def direction_of_more(effects: Sequence[LevelEffect], outcome: Outcome) -> int | None:
@@ -69,7 +71,7 @@ def matters_most(effects: Sequence[LevelEffect]) -> str | None:
         return None
     factor, largest = max(sizes, key=lambda size: sum(size[1].values()) / len(size[1]))
     others = [of_seed for other, of_seed in sizes if other != factor]
-    return factor if others and decided_best([largest, *others], "maximize") == 0 else None
+    return factor if others and decided_best([largest, *others], SIZE) == 0 else None
 
 
 def largest_effect(effects: Sequence[LevelEffect]) -> float:
