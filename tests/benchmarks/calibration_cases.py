@@ -40,9 +40,9 @@ RANKED: Mapping[str, Sequence[float] | None] = {
     "2 equal cells and 6 far worse": [0.0] * 2 + [-20.0] * 6,
     "8 equal cells": [0.0] * 8,
     "60 equal cells": [0.0] * 60,
-    "8 cells, half a standard deviation apart": [0.5 * place for place in range(8)],
-    "8 clearly different cells": [5.0 * place for place in range(8)],
-    "60 clearly different cells": [5.0 * place for place in range(60)],
+    "8 cells, half a standard deviation apart": [-0.5 * place for place in range(8)],
+    "8 clearly different cells": [-5.0 * place for place in range(8)],
+    "60 cells, one clearly the best": [0.0, *[-5.0] * 59],
 }
 """True means of the cells in standard deviations between replicates; None: drawn from a normal distribution of as much."""
 FACTORIAL_CELLS = cells_of("full_factorial", FACTORIAL)

@@ -170,8 +170,11 @@ def why_no_importance(found: Exploration, outcome: Outcome, importances: Sequenc
 
 
 def share_with_error(share: Share | None) -> str:
-    """A share in percent with its standard error: ``34 ± 5``."""
-    return formatting.NONE if share is None else f"{100 * share.value:.0f} ± {100 * share.standard_error:.0f}"
+    """A share in percent with its standard error: ``34 ± 5``, with a decimal where that is smaller than one percent."""
+    if share is None:
+        return formatting.NONE
+    num_decimals = int(100 * share.standard_error < 1)
+    return f"{100 * share.value:.{num_decimals}f} ± {100 * share.standard_error:.{num_decimals}f}"
 
 
 def _surrogate_in_words(learnt: SurrogateModel) -> str:

@@ -15,9 +15,10 @@ from analysis.reporting.formats.markdown import to_markdown
 from analysis.reporting.summary_document import summary_document
 from analysis.reporting.topics.search import ASSOCIATIONS, follow_up_in_words, search_verdicts
 from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, SPARSITY_OUTCOME
-from analysis.statistics.search.design_matrix import DesignMatrix
-from analysis.statistics.search.exploration import fills_space
+from analysis.statistics.search.design_matrix import DesignMatrix, design_matrix_of
+from analysis.statistics.search.exploration import Exploration, fills_space
 from analysis.statistics.search.factor_axes import FactorAxis
+from analysis.statistics.search.importance import importances
 from analysis.statistics.search.partial_dependence import SurrogateModel, surrogate_model
 from analysis.statistics.summary import Summary, summarise
 from studies.engine.definition.loading import load_study
@@ -31,7 +32,6 @@ BOUNDS = {
     "width": {"low": 0.0, "high": 1.0, "log": False, "step": None, "integer": False},
 }
 CONDITIONS = {"width": {"layout": ["64 A"]}}
-AT_RANDOM = {"sampler": {"name": "random", "seed": 0}}
 
 
 def study_of_search(runs: Sequence[RunRecord], design: str = "adaptive_search", **others: Any) -> StudyRecord:
@@ -182,12 +182,14 @@ def test_a_surrogate_that_explains_nothing_draws_nothing() -> None:
     assert learnt.dependences == ()
     runs = [run_of({"lr": 0.001 + 0.002 * i}, 0, 0.5 + 0.01 * value, role="search") for i, value in enumerate(values)]
     study = study_of_search(runs, objectives={ACCURACY: "maximize"}, factors={"lr": []})
-    text = " ".join(all_outputs(summarise(study, runs)).split())
+    summary = summarise(study, runs)
+    text = " ".join(all_outputs(summary).split())
     assert "No surrogate model predicts validation accuracy better than its mean does" in text
     assert "validation accuracy: no factor stands out in what the search tried." in text
     assert "## Partial dependence" not in text
-    at_random = " ".join(search_verdicts(summarise(replace(study, options=AT_RANDOM), runs)))
-    assert "validation accuracy is associated with no factor beyond chance" in at_random
+    assert summary.exploration is not None
+    at_random = replace(summary, exploration=replace(summary.exploration, is_space_filling=True))
+    assert "validation accuracy is associated with no factor beyond chance" in " ".join(search_verdicts(at_random))
 
 
 def test_which_samples_fill_the_space() -> None:
@@ -213,19 +215,19 @@ def test_nothing_exceeds_chance_in_a_sample_that_learnt(summary: Summary) -> Non
     assert text.count("As many configurations drawn at random can tell (spikesweep run demo.yaml --set ") == 1
 
 
-def test_a_search_at_random_judges_chance() -> None:
+def test_a_search_at_random_judges_chance(summary: Summary) -> None:
     """Its trials fill the space: what does something exceeds the shuffled copies, what does nothing does not."""
     runs = [replace(run, levels={name: run.levels[name] for name in ("lr", "layout")}) for run in planted(30)]
-    others: dict[str, Any] = {"factors": {name: FACTORS[name] for name in ("lr", "layout")}, "conditions": {}}
-    summary = summarise(study_of_search(runs, options=AT_RANDOM, objectives={ACCURACY: "maximize"}, **others), runs)
-    assert summary.exploration is not None
-    lr, layout = summary.exploration.importances[ACCURACY_OUTCOME]
+    tried = design_matrix_of(study_of_search(runs), runs, [ACCURACY_OUTCOME])
+    lr, layout = importances(tried, ACCURACY_OUTCOME, with_pruned=False)
     assert lr.fanova is not None
     assert layout.fanova is not None
     assert lr.fanova.is_above_chance
     assert not layout.fanova.is_above_chance
     assert lr.fanova.by_chance == layout.fanova.by_chance  # of all factors, so that the error does not grow with their number
-    text = " ".join(search_verdicts(summary))
+    models = {ACCURACY_OUTCOME: SurrogateModel(ACCURACY_OUTCOME, 30)}
+    explored = Exploration(tried, {ACCURACY_OUTCOME: [lr, layout]}, models, None, is_space_filling=True)
+    text = " ".join(search_verdicts(replace(summary, exploration=explored)))
     assert "validation accuracy is most associated with lr (" in text
     assert "; not beyond chance with layout" in text
     assert ASSOCIATIONS not in text
