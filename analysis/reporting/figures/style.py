@@ -16,11 +16,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from analysis.reporting.document_model import CaptionedFigure, Width, slug
+from analysis.statistics.data.cell_by_seed import FloatArray
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.outcomes import Outcome
 from studies.label_texts import TEX
@@ -117,7 +119,7 @@ def _keep_apart(axis: Axis, extent: Callable[[Bbox], tuple[float, float]]) -> No
 
 
 def label_points(axes: Axes, points: Sequence[tuple[float, float]], labels: Sequence[str], **style: Any) -> None:
-    """Write a label beside each point, where it covers no other label or point as far as there is room.
+    """Write a label beside each point, where it covers no other label, no point and no line as far as there is room.
 
     Call it when the figure is complete but for these. Labels are in the units of the axes; an empty one is left out.
     """
@@ -126,6 +128,7 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float]], labels: Sequ
     figure.draw_without_rendering()
     frame = axes.get_window_extent()
     marks = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in (axes.transData.transform(point) for point in points)]
+    marks += [Bbox.from_bounds(x - 1.5, y - 1.5, 3, 3) for line in axes.lines for x, y in _along(line)]
     written: list[Bbox] = []
     for point, label in zip(points, labels, strict=True):
         if not label:
@@ -133,6 +136,21 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float]], labels: Sequ
         text = axes.annotate(label, point, xytext=(0, 0), textcoords="offset points", fontsize=9, **style)
         tried = [(_covered(_moved(text, place), [*written, *marks], frame), i, place) for i, place in enumerate(_BESIDE)]
         written.append(_moved(text, min(tried)[2]))
+
+
+def _along(line: Line2D) -> FloatArray:
+    """Points on a line, three pixels apart."""
+    corners = np.asarray(line.get_xydata(), dtype=np.float64)
+    if line.get_drawstyle() == "steps-post" and len(corners) > 1:
+        turns = np.column_stack([corners[1:, 0], corners[:-1, 1]])
+        corners = np.vstack([corners[:1], np.stack([turns, corners[1:]], axis=1).reshape(-1, 2)])
+    places = line.get_transform().transform(corners)
+    places = places[np.isfinite(places).all(axis=1)]
+    if len(places) < 2:
+        return np.empty((0, 2))
+    lengths = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(places, axis=0).T))])
+    at = np.arange(0.0, lengths[-1], 3.0)
+    return np.column_stack([np.interp(at, lengths, places[:, 0]), np.interp(at, lengths, places[:, 1])])
 
 
 Place = tuple[float, float, Any, Any]
