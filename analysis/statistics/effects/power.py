@@ -12,6 +12,7 @@ from analysis.statistics.effects.sign_flips import MOST_PAIRS_FOR_EXACT
 
 MOST_PATTERNS_ENUMERATED = 12
 NUM_DRAWS = 10_000
+NUM_SPREADS = 50
 
 
 def smallest_effect(
@@ -94,7 +95,7 @@ def probability_to_settle(num_seeds: int, standardised: float, level: float, mar
     """P(decided) + P(not decided, but the interval is within the margin), see ``seeds_to_settle``.
 
     Differences are taken as normal. What is decided is found by the sign-flip test (``smallest_effect`` says how its power is
-    computed). Whether the rest is shown to be small goes by Student's t interval, whose width is taken as known.
+    computed). Whether the rest is shown to be small goes by Student's t interval, whose width varies with the sample.
     """
     attained = _attained_level(num_seeds, level)
     if attained is None:
@@ -102,13 +103,16 @@ def probability_to_settle(num_seeds: int, standardised: float, level: float, mar
     decided = _power(num_seeds, attained, abs(standardised))
     if margin is None:
         return decided
-    half = float(stats.t.isf(attained / 2, num_seeds - 1)) / math.sqrt(num_seeds)
-    low, high = max(-half, margin[0] + half), min(half, margin[1] - half)
-    if low >= high:
-        return decided
-    bounds = (np.array([low, high]) - standardised) * math.sqrt(num_seeds)
-    small = float(np.diff(stats.norm.cdf(bounds))[0])
-    return min(1.0, decided + small)
+    half = float(stats.t.isf(attained / 2, num_seeds - 1)) / math.sqrt(num_seeds) * _spreads(num_seeds - 1)
+    low, high = np.maximum(-half, margin[0] + half), np.minimum(half, margin[1] - half)
+    below = stats.norm.cdf((np.stack([low, np.maximum(low, high)]) - standardised) * math.sqrt(num_seeds))
+    return min(1.0, decided + float(np.mean(below[1] - below[0])))
+
+
+@cache
+def _spreads(df: int) -> FloatArray:
+    """Standard deviations of samples, as likely as each other, where the true one is 1."""
+    return np.asarray(np.sqrt(stats.chi2.ppf((np.arange(NUM_SPREADS) + 0.5) / NUM_SPREADS, df) / df))
 
 
 def _attained_level(num_seeds: int, level: float) -> float | None:
