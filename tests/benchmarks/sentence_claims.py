@@ -15,6 +15,11 @@ BOUNDS = rf"(?P<low>{N}) to (?P<high>{N})"
 INTERVAL = rf"{N} \({BOUNDS}\)"
 EXPLORATORY = "What follows is exploratory: "
 ALL_EXPLORATORY = "Claims: all are exploratory."
+PRIMARY = "validation accuracy"
+HALF_A_POINT = 0.5
+"""The largest difference of it that is called small."""
+THE_SAME = "the same"
+"""In place of the factor, of a claim about the change that the answer's first line names."""
 NO_FINDINGS = ("Not finished", "Design", "Method")
 """How the titles of lists begin that say how a study was run; all other lists are read as findings."""
 
@@ -84,8 +89,19 @@ def _of_lines(lines: Iterable[str], study: StudyRecord, *, is_confirmatory: bool
     found: list[Claim] = []
     for line in lines:
         is_confirmatory &= not line.startswith(EXPLORATORY)
-        found += _marked(_read(line, study), is_confirmatory=is_confirmatory)
+        for claim in _read(line, study):
+            found += _marked([_of_the_same_change(claim, found)], is_confirmatory=is_confirmatory)
     return found
+
+
+def _of_the_same_change(claim: Claim, before: Sequence[Claim]) -> Claim:
+    """A claim of the paragraph that is about the change that the line before it names."""
+    if claim.factor != THE_SAME:
+        return claim
+    leading = next(one for one in before if one.kind == "direction")
+    if claim.term:
+        return replace(claim, outcome=leading.outcome, factor="", term=((leading.factor, *claim.term[0]),))
+    return replace(claim, factor=leading.factor, level=leading.level)
 
 
 def _marked(claims: Iterable[Claim], *, is_confirmatory: bool) -> list[Claim]:
@@ -203,7 +219,7 @@ def _no_part(_found: re.Match[str], _outcome: str, _factor: str, _study: StudyRe
 
 def _direction(outcome: str, factor: str, level: Level, numbers: re.Match[str], sign: int) -> Claim:
     mean = number_of(numbers["mean"])
-    return Claim("direction", outcome, factor, level, sign=sign, number=mean, is_consistent=sign * mean > 0)
+    return Claim("direction", outcome, factor, level, sign=sign, is_consistent=sign * mean > 0)
 
 
 def _levels(named: str | None, factor: str, study: StudyRecord) -> list[Level]:
@@ -278,7 +294,7 @@ def _headline(found: re.Match[str], study: StudyRecord) -> Iterator[Claim]:
     outcome, factor, sign = found["outcome"], found["factor"], SIGNS[found["verb"]]
     mean = number_of(found["mean"]) * (sign if found["how"] == "by" else 1)
     level = level_of(study, factor, found["level"])
-    yield Claim("direction", outcome, factor, level, sign=sign, number=mean, is_consistent=sign * mean > 0)
+    yield Claim("direction", outcome, factor, level, sign=sign, is_consistent=sign * mean > 0)
     if found["most"]:
         yield Claim("matters most", outcome, factor)
 
@@ -288,15 +304,37 @@ def _decided_as_well(found: re.Match[str], study: StudyRecord) -> Iterator[Claim
     for one in re.sub(r" and \d+ more$", "", found["found"]).split("), "):
         named = _matched(rf"(?P<factor>\S+) (?P<level>.+) \((?P<mean>{N})(?: points)?\)?", one)
         level, mean = level_of(study, named["factor"], named["level"]), number_of(named["mean"])
-        yield Claim("direction", found["outcome"], named["factor"], level, sign=1 if mean > 0 else -1, number=mean)
+        yield Claim("direction", found["outcome"], named["factor"], level, sign=1 if mean > 0 else -1)
 
 
 def _goes_with(found: re.Match[str], _study: StudyRecord) -> Iterator[Claim]:
     yield Claim("most associated", found["outcome"], found["factor"])
 
 
+def _small(found: re.Match[str], study: StudyRecord) -> Iterator[Claim]:
+    """Of the primary outcome, no more than half a point."""
+    for one in re.sub(r" and \d+ more$", "", found["found"]).split(", "):
+        factor, _, level = one.partition(" ")
+        yield Claim("no effect larger than", PRIMARY, factor, level_of(study, factor, level), number=HALF_A_POINT)
+
+
+def _same_change(found: re.Match[str], _study: StudyRecord) -> Iterator[Claim]:
+    """What the same change does to costs."""
+    for one in re.finditer(rf"{INTERVAL} the (?P<outcome>spikes per neuron|synaptic operations)", found[0]):
+        low, high = number_of(one["low"]), number_of(one["high"])
+        yield Claim("interval of a difference", one["outcome"], THE_SAME, low=low, high=high)
+
+
+def _interacts(found: re.Match[str], _study: StudyRecord) -> Iterator[Claim]:
+    for other in re.split(", | and ", found["others"]):
+        yield Claim("interaction", "", THE_SAME, term=((other,),))
+
+
 VALUE = rf"{N}(?: \({BOUNDS}\))?"
 READERS: Mapping[str, Reader] = {
+    r"The same change takes .+\.": _same_change,
+    r"How much depends on (?P<others>.+), with which it interacts\.": _interacts,
+    r"Shown to be small: (?P<found>.+)\.": _small,
     r"(?P<outcome>.+?) by (?P<factor>\S+)(?: \((?P<context>.*?)\))?: (?P<parts>.+)\.": _effect,
     r"(?P<outcome>.+): factors that interact, so that the effect of one depends on the other: (?P<found>.+?)"
     r"(?:; \d+ other pairs? (?:is|are) undecided)?(?:; not told apart .+)?\.": _interactions,
@@ -320,9 +358,8 @@ READERS: Mapping[str, Reader] = {
     rf"(?P<verb>raises|lowers) it (?P<how>by|to) (?P<mean>{N})(?: points)?(?: \(95 % {BOUNDS}\))?\.": _headline,
     r"Decided as well: (?P<found>.+) of (?P<outcome>.+)\.": _decided_as_well,
     r"No effect on .+ is decided with \d+ seeds?\.|\d+ seeds? cannot decide .+\.|Nothing is compared yet: .+\.": _nothing,
-    r"The sign-flip test has p .+\.|The same change takes ×.+\.": _nothing,
-    r"(?:Undecided|Shown to be small|Equal in every seed): .+\.": _nothing,
-    r"Whether another factor matters more is not decided\.|How much depends on .+, with which it interacts\.": _nothing,
+    r"The sign-flip test has p .+\.|Whether another factor matters more is not decided\.": _nothing,
+    r"(?:Undecided|Equal in every seed): .+\.": _nothing,
     r"No importance is given for .+": _nothing,
     r"No surrogate model predicts .+ No partial dependence is drawn\.": _nothing,
     r"Associations in an adaptive sample are not effects\. .+": _nothing,

@@ -19,6 +19,7 @@ METRICS: Mapping[str, str] = {
     "test accuracy": TEST_ACCURACY,
     "activation sparsity": SPARSITY,
     "spikes per neuron and image": SPIKES,
+    "spikes per neuron": SPIKES,
     "synaptic operations": ADDITIONS,
     "energy": ENERGY,
 }

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from tests.benchmarks.calibration_cases import Rate
-from tests.benchmarks.sentence_claims import Claim, claims_of
+from tests.benchmarks.sentence_claims import PRIMARY, Claim, claims_of
 from tests.benchmarks.sentence_promises import is_broken, report_of
 from tests.benchmarks.sentence_rules import KINDS, METRICS, PROMISES, can_be_false
 from tests.benchmarks.sentence_truths import SEARCHES, WORLDS, Planted, plant_search
@@ -34,7 +34,6 @@ PROMISE_WORLDS = ("no effect", "effects", "half a point")
 """In which promises are judged, as that takes long."""
 MOST_ERRORS = 0.05
 CONFIRMATORY, ANY = "anything confirmatory", "anything in a report"
-PRIMARY = "validation accuracy"
 
 
 @dataclass(frozen=True)
