@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.image_correctness import PARTS, differences_over_images, image_warnings
-from analysis.statistics.data.level_cells import level_cells
+from analysis.statistics.data.level_cells import LevelCells, level_cells
 from analysis.statistics.data.outcomes import TEST_OUTCOME, Outcome, compared_outcomes, objectives_of
 from analysis.statistics.effects.interactions import VarianceTable, variance_table
 from analysis.statistics.effects.level_effects import LevelEffect, level_effects
@@ -60,6 +60,18 @@ class Summary:
         return [run for run in self.asked if run.status not in ("FINISHED", PRUNED)]
 
 
+def _over_images(
+    levels: Sequence[LevelCells], effects: Mapping[Outcome, Sequence[LevelEffect]], on_test: Sequence[LevelEffect]
+) -> dict[str, list[Estimate | None]]:
+    by_metric = {outcome.metric: found for outcome, found in effects.items()} | {TEST_OUTCOME.metric: on_test}
+    over_seeds = {
+        metric: [(one.contrast.difference, 1 - one.contrast.level) if one.contrast else None for one in by_metric[metric]]
+        for metric in PARTS
+        if metric in by_metric
+    }
+    return {metric: differences_over_images(levels, metric, found) for metric, found in over_seeds.items()}
+
+
 def summarise(study: StudyRecord, runs: Sequence[RunRecord], record_warnings: Sequence[str] = ()) -> Summary:
     """Estimate what the design allows: simple effects, main effects, or a ranking (see ``level_cells`` and ``rankings``).
 
@@ -71,7 +83,7 @@ def summarise(study: StudyRecord, runs: Sequence[RunRecord], record_warnings: Se
     levels = level_cells(study, runs)
     effects = {outcome: level_effects(levels, outcome) for outcome in compared_outcomes(study, runs)} if levels else {}
     on_test = level_effects(levels, TEST_OUTCOME) if levels else []
-    over_images = {metric: differences_over_images(levels, metric) for metric in PARTS} if levels else {}
+    over_images = _over_images(levels, effects, on_test)
     ranked, tuned = rankings(study, runs), tuned_cells(runs)
     primary = effects[objectives_of(study)[0]] if levels else []
     tables = {outcome: table for outcome in effects if (table := variance_table(study, runs, outcome))}

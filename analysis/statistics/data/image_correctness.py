@@ -113,17 +113,20 @@ def two_way_interval(values_SN: FloatArray, confidence: float = 0.95) -> Estimat
     return Estimate(mean, mean - half, mean + half, num_seeds)
 
 
-def differences_over_images(levels: Sequence[LevelCells], metric: str, confidence: float = 0.95) -> list[Estimate | None]:
+def differences_over_images(
+    levels: Sequence[LevelCells], metric: str, over_seeds: Sequence[tuple[Estimate, float] | None]
+) -> list[Estimate | None]:
     """For every level its accuracy minus its factor's reference level's, with the interval over seeds and images.
 
     Args:
         levels: All levels of the design with their cells.
         metric: One of ``PARTS``.
-        confidence: Of the intervals.
+        over_seeds: The same differences with their intervals over seeds, each with the confidence of that; None where there is
+            none. An interval over seeds and images has the same confidence and holds the one over seeds.
 
     Returns:
-        None for a reference level; where not all replicates that have the accuracy have their images recorded, or these are
-        others than the reference's; and in a factorial design that is not balanced, or lacks a replicate, so that its
+        None where there is none over seeds; where not all replicates that have the accuracy have their images recorded, or these
+        are others than the reference's; and in a factorial design that is not balanced, or lacks a replicate, so that its
         differences are those of a model.
     """
     found = [_shares(level.cells, metric) for level in levels]
@@ -132,8 +135,8 @@ def differences_over_images(levels: Sequence[LevelCells], metric: str, confidenc
         return [None] * len(levels)
     references = {level.factor: of_level for level, of_level in zip(levels, found, strict=True) if level.is_baseline}
     return [
-        None if level.is_baseline else _difference(of_level, references.get(level.factor), confidence)
-        for level, of_level in zip(levels, found, strict=True)
+        _difference(of_level, references.get(level.factor), *of_seeds) if of_seeds else None
+        for level, of_level, of_seeds in zip(levels, found, over_seeds, strict=True)
     ]
 
 
@@ -154,10 +157,11 @@ def _shares(cells: Sequence[Cell], metric: str) -> _Shares | None:
     return _Shares(sets.pop(), {seed: np.mean([cell[seed].correct_N for cell in judged], axis=0) for seed in seeds})
 
 
-def _difference(level: _Shares | None, reference: _Shares | None, confidence: float) -> Estimate | None:
+def _difference(level: _Shares | None, reference: _Shares | None, over_seeds: Estimate, confidence: float) -> Estimate | None:
     if level is None or reference is None or level.image_set != reference.image_set:
         return None
     seeds = sorted(level.by_seed.keys() & reference.by_seed.keys())
-    if not seeds:
+    if not seeds or not math.isfinite(over_seeds.low):
         return None
-    return two_way_interval(np.array([level.by_seed[seed] - reference.by_seed[seed] for seed in seeds]), confidence)
+    found = two_way_interval(np.array([level.by_seed[seed] - reference.by_seed[seed] for seed in seeds]), confidence)
+    return Estimate(found.mean, min(found.low, over_seeds.low), max(found.high, over_seeds.high), found.num_values)

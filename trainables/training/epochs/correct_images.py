@@ -27,5 +27,5 @@ def packed(correct_N: Tensor, indices_N: Tensor) -> str:
 
 
 def num_characters(num_images: int) -> int:
-    """How long the text of so many images is."""
+    """How long the text of this number of images is."""
     return len(str(num_images)) + DIGEST_DIGITS + 2 + 4 * math.ceil(math.ceil(num_images / 8) / 3)

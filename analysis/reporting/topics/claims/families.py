@@ -13,10 +13,10 @@ def family_in_words(summary: Summary, outcome: Outcome) -> str:
     """Whether the contrasts of an outcome are confirmatory, and which error is held over them; for the head of their table."""
     if outcome == summary.primary:
         return (
-            f"Confirmatory: {outcome.name} is the primary outcome. Where no level differs, some verdict of this table says "
-            f"otherwise in at most {ERROR} of studies."
+            f"Confirmatory: {outcome.name} is the primary outcome. Where no level differs, some verdict says otherwise in at "
+            f"most {ERROR} of studies."
         )
-    return f"Exploratory: {summary.primary.name} is the primary outcome. Verdicts are corrected within this table alone."
+    return "Exploratory: corrected within this table alone."
 
 
 def claims_in_words(summary: Summary) -> list[str]:

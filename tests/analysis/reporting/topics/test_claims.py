@@ -89,7 +89,7 @@ def test_confirmatory_claims_come_first() -> None:
     assert any(text.startswith("activation sparsity") for text in said[place:])
     captions = {section.title: section.caption for section in summary_document(summary).sections if hasattr(section, "caption")}
     assert captions["Validation accuracy"].startswith("Confirmatory: validation accuracy is the primary outcome.")
-    assert captions["Activation sparsity"].startswith("Exploratory: validation accuracy is the primary outcome.")
+    assert captions["Activation sparsity"].startswith("Exploratory: corrected within this table alone.")
     assert captions["On the test images, and on other images"].startswith("Exploratory.")
     assert claims_in_words(summary)[0].startswith("Claims: confirmatory are the 1 contrast of validation accuracy")
 
