@@ -18,8 +18,6 @@ MOST_SEEDS = 1000
 SIZE = Outcome("size", "size of a difference")
 """What differences of two factors are compared on: as they are."""
 
-SIZE = Outcome("size", "size of a difference")
-
 
 def direction_of_more(effects: Sequence[LevelEffect], outcome: Outcome) -> int | None:
     """1 where larger numbers of a factor make the outcome higher, -1 where lower.
