@@ -10,7 +10,7 @@ import numpy as np
 from analysis.reporting import summary_document
 from analysis.reporting.formats.markdown import to_markdown
 from analysis.statistics import summary
-from analysis.statistics.effects import contrasts
+from analysis.statistics.effects import sign_flips
 from studies.run_record import ACCURACY, SPARSITY, RunRecord, StudyRecord
 from tests.benchmarks.sentence_claims import Claim, claims_of
 from tests.benchmarks.sentence_truths import Planted, run_of
@@ -28,7 +28,7 @@ def report_of(study: StudyRecord, runs: Sequence[RunRecord], *, is_quick: bool =
         changed.enter_context(patch.object(summary_document, "all_figures", return_value=[]))
         if is_quick:
             changed.enter_context(patch.object(summary, "rank_stability", return_value=None))
-            changed.enter_context(patch.object(contrasts, "NUM_RANDOM_FLIPS", FEW_FLIPS))
+            changed.enter_context(patch.object(sign_flips, "NUM_RANDOM_FLIPS", FEW_FLIPS))
         return to_markdown(summary_document.summary_document(summary.summarise(study, runs)))
 
 
