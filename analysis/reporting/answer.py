@@ -8,10 +8,11 @@ import math
 from collections.abc import Iterator, Sequence
 
 from analysis.reporting import formatting
+from analysis.reporting.topics.claims.other_images import on_other_images
 from analysis.reporting.topics.rank_stability import stability_verdicts
 from analysis.reporting.topics.rankings import ranking_verdicts
 from analysis.statistics.data.estimates import Estimate
-from analysis.statistics.data.outcomes import SPIKES_OUTCOME, Outcome
+from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, SPIKES_OUTCOME, Outcome
 from analysis.statistics.effects.contrasts import SIGNIFICANCE, Contrast, fewest_seeds
 from analysis.statistics.effects.interactions import aliases_of
 from analysis.statistics.effects.level_effects import LevelEffect
@@ -22,6 +23,8 @@ from analysis.words import counted, first_of, listed
 
 MOST_NAMED = 6
 """Of the comparisons that a sentence names."""
+MOST_ON_OTHER_IMAGES = 3
+"""Of the comparisons of which other images say something else."""
 OPEN = {"small": "Shown to be small", "equal": "Equal in every seed", "undecided": "Undecided"}
 """By verdict, how the sentence begins that names the comparisons with it."""
 
@@ -125,6 +128,10 @@ def _sentences(summary: Summary, effects: Sequence[LevelEffect], leading: LevelE
         named = [_named(summary, effect) for effect in effects if effect.verdict == verdict]
         if named:
             yield f"{begin}: {first_of(named, MOST_NAMED)}."
+    if summary.primary == ACCURACY_OUTCOME:
+        said = [text for factor in summary.study.factors for text in on_other_images(summary, factor, named=True)]
+        if said:
+            yield f"But {first_of(said, MOST_ON_OTHER_IMAGES, '; ')}."
 
 
 def _sureness(effect: LevelEffect, num_contrasts: int) -> str:

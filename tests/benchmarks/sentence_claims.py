@@ -283,6 +283,7 @@ PARTS: Mapping[str, PartReader] = {
     r"undecided at (?P<found>.+)": _undecided_levels,
     rf"on the test images (?P<level>.+) is (?P<verdict>[a-z ]+) \((?P<mean>{N})(?: \({BOUNDS}\))? points\)": _on_test,
     r"no data at .+|not in the design: .+|nothing to compare": _no_part,
+    r"on other images .+ may differ by .+ points": _no_part,
     r"\d+ of \d+ replicates? collapses? at .+": _no_part,
     r"without the seeds of these the difference is .+": _no_part,
 }
@@ -357,6 +358,7 @@ READERS: Mapping[str, Reader] = {
     rf"(?P<factor>\S+)(?: \(or .+?\))? matters(?P<most> most)? for (?P<outcome>.+?): (?P<level>.+) instead of .+ "
     rf"(?P<verb>raises|lowers) it (?P<how>by|to) (?P<mean>{N})(?: points)?(?: \(95 % {BOUNDS}\))?\.": _headline,
     r"Decided as well: (?P<found>.+) of (?P<outcome>.+)\.": _decided_as_well,
+    r"But on (?:the test|other) images .+\.": _nothing,  # the sentence on the factor says it too
     r"No effect on .+ is decided with \d+ seeds?\.|\d+ seeds? cannot decide .+\.|Nothing is compared yet: .+\.": _nothing,
     r"The sign-flip test has p .+\.|Whether another factor matters more is not decided\.": _nothing,
     r"(?:Undecided|Equal in every seed): .+\.": _nothing,

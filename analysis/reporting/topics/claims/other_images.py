@@ -34,14 +34,20 @@ def _levels(summary: Summary) -> Iterator[_Level]:
         yield _Level(*parts)
 
 
-def on_other_images(summary: Summary, factor: str) -> list[str]:
-    """Where the test images say something else of a factor's levels than the validation images, and where other images might."""
+def on_other_images(summary: Summary, factor: str, *, named: bool = False) -> list[str]:
+    """Where the test images say something else of a factor's levels than the validation images, and where other images might.
+
+    ``named``: levels have the name of their factor in front, and both their names for print.
+    """
+    study = summary.study
     said = []
     for level in _levels(summary):
         validation, test, other = level.validation, level.test, level.other_validation
         if validation.factor != factor or validation.contrast is None:
             continue
         name = level_in_words(validation.level)
+        if named:
+            name = f"{formatting.factor_name(study, factor)} {formatting.level_name(study, factor, validation.level)}"
         if test and test.contrast and test.verdict != validation.verdict and {test.verdict, validation.verdict} & {*DECIDED}:
             verdict = test.verdict if test.verdict in DECIDED else "undecided"
             difference = formatting.contrast(TEST_OUTCOME, test.contrast.difference)

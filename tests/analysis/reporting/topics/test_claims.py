@@ -45,6 +45,7 @@ def test_the_test_images_disagree() -> None:
     assert said[0].startswith("on the test images 64 A is undecided (")
     assert said[0] in verdicts(summary)[0]
     assert verdicts(summary)[0].startswith("validation accuracy by layout")
+    assert "But on the test images layout 64 A is undecided (" in summary_document(summary).summary
 
 
 def test_the_test_images_agree() -> None:
