@@ -173,8 +173,8 @@ def _effects(summary: Summary) -> list[str]:
         f"Collapse: a replicate whose accuracy is at most {ERRORS_FROM_CHANCE:g} standard errors above guessing, or more than "
         f"{100 * POINTS_FROM_MEDIAN:g} points and {SPREADS_FROM_MEDIAN:g} robust standard deviations below its cell's median. It "
         "counts in all numbers; differences without the seeds of such replicates stand beside them.",
-        "Direction: an outcome rises or falls with a factor where at least two levels are decided that way, and no step from "
-        f"one level to the next is decided against it (p < {SIGNIFICANCE}, not corrected).",
+        "Direction: an outcome rises or falls with a factor where at least two levels are decided that way, and so is every step "
+        f"from one level to the next larger one (p < {SIGNIFICANCE}, not corrected).",
     ]
 
 

@@ -22,8 +22,8 @@ SIZE = Outcome("size", "size of a difference")
 def direction_of_more(effects: Sequence[LevelEffect], outcome: Outcome) -> int | None:
     """1 where larger numbers of a factor make the outcome higher, -1 where lower.
 
-    None where a level is no number, or fewer than two levels are decided, or those that are disagree, or a step from one level
-    to the next larger one is decided in the other direction (p below 0.05, not corrected, so that little is enough).
+    None where a level is no number, or fewer than two levels are decided, or those that are disagree, or some step from one level
+    to the next larger one is not decided in this direction (p below 0.05, not corrected: all of them have to be).
     """
     decided = [effect for effect in effects if effect.verdict in ("higher", "lower")]
     references = [effect for effect in effects if effect.is_baseline]
@@ -43,7 +43,7 @@ def direction_of_more(effects: Sequence[LevelEffect], outcome: Outcome) -> int |
         scale=outcome.scale,
         num_images=ordered[0].images.num_images,
     )
-    return None if any(step.p < SIGNIFICANCE and slope * step.difference.mean < 0 for step in steps) else slope
+    return slope if all(step.p < SIGNIFICANCE and slope * step.difference.mean > 0 for step in steps) else None
 
 
 def _is_number(effect: LevelEffect) -> bool:

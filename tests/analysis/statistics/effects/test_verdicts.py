@@ -90,6 +90,12 @@ def test_levels_in_the_wrong_order_are_named() -> None:
     assert "; lower at 4 (-4" in text
 
 
+def test_a_step_that_is_not_decided_is_no_direction() -> None:
+    """2 and 4 are both below 8, and alike: the outcome may as well fall between them."""
+    assert "with x" not in sentence({8: 0.9, 2: 0.8, 4: 0.8001})
+    assert "rises with x" in sentence({8: 0.9, 2: 0.8, 4: 0.82})
+
+
 def test_one_decided_level_is_no_direction() -> None:
     """Only 2 is decided, and about 4 and 16 nothing is known: the level is named."""
     text = sentence({8: 0.9, 2: 0.5, 4: 0.9, 16: 0.901}, noise=0.01)
