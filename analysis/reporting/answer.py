@@ -129,7 +129,7 @@ def _sentences(summary: Summary, effects: Sequence[LevelEffect], leading: LevelE
         if named:
             yield f"{begin}: {first_of(named, MOST_NAMED)}."
     if summary.primary == ACCURACY_OUTCOME:
-        said = [text for factor in summary.study.factors for text in on_other_images(summary, factor, named=True)]
+        said = [text for factor in summary.study.factors for text in on_other_images(summary, factor, with_factor=True)]
         if said:
             yield f"But {first_of(said, MOST_ON_OTHER_IMAGES, '; ')}."
 

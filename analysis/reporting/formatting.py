@@ -1,16 +1,18 @@
 """Numbers and levels in words, the same in every output."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.outcomes import Outcome
-from analysis.words import counted
+from analysis.statistics.effects.level_effects import LevelEffect
+from analysis.statistics.effects.sign_flips import smallest_p
+from analysis.words import counted, listed
 from studies.label_texts import label_of, level_key
-from studies.run_record import SHORT_NAMES, Level, StudyRecord, level_in_words, levels_in_words
+from studies.run_record import SHORT_NAMES, Level, StudyRecord, level_in_words
 
 NONE = "–"
 VERDICTS = {"small": "no large effect", "equal": "equal in every seed"}
@@ -131,6 +133,16 @@ def share_in_words(share: float) -> str:
     return "> 99 %" if share > 1 - SMALLEST_SHARE else f"{100 * share:.0f} %"
 
 
+def smallest_p_in_words(effects: Iterable[LevelEffect]) -> str:
+    """A sentence where a p of effects is the smallest that the test can give with their seeds; else nothing."""
+    contrasts = [effect.contrast for effect in effects if effect.contrast]
+    reached = {one.difference.num_values for one in contrasts if one.p <= smallest_p(one.difference.num_values) * (1 + 1e-9)}
+    if not reached:
+        return ""
+    known = [f"{p_value(smallest_p(num))} with {counted(num, 'seed')}" for num in sorted(reached)]
+    return f" Before the correction the smallest p that the test can give is reached: {listed(known)}."
+
+
 def level_of(study: StudyRecord, factor: str, levels: Mapping[str, Level]) -> str:
     """A configuration's level of a factor, as ``level_name`` has it; a dash if the factor is inactive."""
     return level_name(study, factor, levels[factor]) if factor in levels else NONE
@@ -168,9 +180,15 @@ def _not_of_baseline(study: StudyRecord, levels: Mapping[str, Level]) -> dict[st
     return {name: level for name, level in levels.items() if study.baseline.get(name, ...) != level}
 
 
-def factor_in_cell(factor: str, in_cell: Mapping[str, Level]) -> str:
+def factor_in_cell(study: StudyRecord, factor: str, in_cell: Mapping[str, Level]) -> str:
     """A factor, and the cell in which its levels are compared where that is not the baseline."""
-    return f"{factor}, in the cell {levels_in_words(in_cell)}" if in_cell else factor
+    name = factor_name(study, factor)
+    return f"{name}, in the cell {levels_named(study, in_cell)}" if in_cell else name
+
+
+def term_name(study: StudyRecord, term: Sequence[str]) -> str:
+    """A factor, or an interaction of several: ``time_steps × layout``."""
+    return " × ".join(factor_name(study, factor) for factor in term)
 
 
 def verdict_in_words(verdict: str) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from analysis.reporting import formatting
 from analysis.reporting.document_model import Column, Row, Table, estimate_column, heading
@@ -10,13 +11,13 @@ from analysis.reporting.topics.claims.other_images import on_other_images
 from analysis.statistics.data.effect_coding import Term
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.level_cells import FACTORIAL
-from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, SPARSITY_OUTCOME, SPIKES_OUTCOME, TEST_OUTCOME, Outcome
+from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, SPARSITY_OUTCOME, SPIKES_OUTCOME, TEST_OUTCOME, Outcome, named
 from analysis.statistics.effects.interactions import aliases_of
 from analysis.statistics.effects.level_effects import LevelEffect
 from analysis.statistics.effects.verdicts import MOST_SEEDS, direction_of_more, largest_effect, num_more_seeds
 from analysis.statistics.summary import Summary
 from analysis.words import counted
-from studies.run_record import level_in_words, levels_in_words
+from studies.run_record import StudyRecord
 
 DIGITS_OF_ROUNDING = 9
 """Beyond these only rounding is left, which must not be rounded up."""
@@ -36,8 +37,8 @@ def effect_tables(summary: Summary) -> list[Table]:
         Table(
             heading(outcome),
             _caption(summary, outcome, effects),
-            _columns(outcome, is_factorial=is_factorial),
-            _rows(outcome, effects, is_factorial=is_factorial),
+            _columns(summary.study, outcome, is_factorial=is_factorial),
+            _rows(summary.study, outcome, effects, is_factorial=is_factorial),
         )
         for outcome, effects in summary.effects.items()
     ]
@@ -46,9 +47,11 @@ def effect_tables(summary: Summary) -> list[Table]:
 def _caption(summary: Summary, outcome: Outcome, effects: Sequence[LevelEffect]) -> str:
     table = summary.variances.get(outcome)
     aliases = {factor: aliases_of(table, factor) for factor in summary.study.factors}
-    shared = [f"{factor} from {', '.join(' × '.join(term) for term in terms)}" for factor, terms in aliases.items() if terms]
+    name = partial(formatting.term_name, summary.study)
+    shared = [f"{name([factor])} from {', '.join(map(name, terms))}" for factor, terms in aliases.items() if terms]
     fraction = f" The fraction cannot separate {'; '.join(shared)}." if shared else ""
-    return f"{family_in_words(summary, outcome)} {_what_is_compared(summary, effects)}{fraction}"
+    compared = _what_is_compared(summary, effects) + formatting.smallest_p_in_words(effects)
+    return f"{family_in_words(summary, outcome)} {compared}{fraction}"
 
 
 def _what_is_compared(summary: Summary, effects: Sequence[LevelEffect]) -> str:
@@ -79,7 +82,7 @@ def _differences_of(summary: Summary, effects: Sequence[LevelEffect]) -> str:
     )
 
 
-def _columns(outcome: Outcome, *, is_factorial: bool) -> list[Column]:
+def _columns(study: StudyRecord, outcome: Outcome, *, is_factorial: bool) -> list[Column]:
     difference = "ratio" if outcome.is_ratio else f"difference{', points' if outcome.is_fraction else ''}"
     return [
         Column("factor", is_text=True, only="wide"),
@@ -88,7 +91,7 @@ def _columns(outcome: Outcome, *, is_factorial: bool) -> list[Column]:
         Column("seeds"),
         Column(f"mean{formatting.unit(outcome)}", only="narrow"),
         estimate_column(outcome, only="wide"),
-        *([estimate_column(TEST_OUTCOME, only="wide")] if outcome.metric == ACCURACY_OUTCOME.metric else []),
+        *([estimate_column(named(study, TEST_OUTCOME), only="wide")] if outcome.metric == ACCURACY_OUTCOME.metric else []),
         Column(f"{difference} (95 %)"),
         Column("Hedges' g", only="wide"),
         Column("p", only="wide"),
@@ -97,25 +100,25 @@ def _columns(outcome: Outcome, *, is_factorial: bool) -> list[Column]:
     ]
 
 
-def _rows(outcome: Outcome, effects: Sequence[LevelEffect], *, is_factorial: bool) -> list[Row]:
+def _rows(study: StudyRecord, outcome: Outcome, effects: Sequence[LevelEffect], *, is_factorial: bool) -> list[Row]:
     rows, last_factor = [], ""
     for effect in effects:
         first = " first" if effect.factor != last_factor else ""
-        cells = _cells(effect, outcome, is_factorial=is_factorial)
-        rows.append(Row(cells, verdict_class(effect.verdict, outcome) + first, group=factor_and_cell(effect)))
+        cells = _cells(study, effect, outcome, is_factorial=is_factorial)
+        rows.append(Row(cells, verdict_class(effect.verdict, outcome) + first, group=factor_and_cell(study, effect)))
         last_factor = effect.factor
     return rows
 
 
-def _cells(effect: LevelEffect, outcome: Outcome, *, is_factorial: bool) -> list[str]:
+def _cells(study: StudyRecord, effect: LevelEffect, outcome: Outcome, *, is_factorial: bool) -> list[str]:
     contrast = effect.contrast
     compared = [formatting.NONE] * 4
     if contrast:
         p_values = [formatting.p_value(contrast.p), formatting.p_value(contrast.corrected_p)]
         compared = [formatting.contrast(outcome, contrast.difference), _effect_size(contrast.effect_size), *p_values]
     return [
-        factor_and_cell(effect),
-        level_in_words(effect.level),
+        factor_and_cell(study, effect),
+        _level(study, effect),
         *([str(effect.num_cells)] if is_factorial else []),
         formatting.seeds(effect.num_finished, effect.num_planned),
         formatting.mean(outcome, effect.estimate),
@@ -130,9 +133,9 @@ def _effect_size(size: float) -> str:
     return f"{size:+.2f}" if math.isfinite(size) else formatting.NONE
 
 
-def factor_and_cell(effect: LevelEffect) -> str:
+def factor_and_cell(study: StudyRecord, effect: LevelEffect) -> str:
     """The factor of an effect, and the cell in which its levels are compared where that is not the baseline."""
-    return formatting.factor_in_cell(effect.factor, effect.in_cell)
+    return formatting.factor_in_cell(study, effect.factor, effect.in_cell)
 
 
 def effect_verdicts(summary: Summary, *, are_confirmatory: bool | None = None) -> Iterator[str]:
@@ -149,38 +152,45 @@ def effect_verdicts(summary: Summary, *, are_confirmatory: bool | None = None) -
         for outcome, effects in outcomes.items():
             aliases = aliases_of(summary.variances.get(outcome), factor)
             others = on_other_images(summary, factor) if outcome.metric == ACCURACY_OUTCOME.metric else []
-            yield _verdict(outcome, [effect for effect in effects if effect.factor == factor], aliases, others)
+            yield _verdict(summary.study, outcome, [effect for effect in effects if effect.factor == factor], aliases, others)
 
 
-def _verdict(outcome: Outcome, effects: Sequence[LevelEffect], aliases: Sequence[Term], others: Sequence[str]) -> str:
+def _verdict(
+    study: StudyRecord, outcome: Outcome, effects: Sequence[LevelEffect], aliases: Sequence[Term], others: Sequence[str]
+) -> str:
     parts = [
-        *_decided(outcome, effects),
-        *_small(outcome, effects),
-        *_without(effects, "equal", "equal in every seed at"),
-        *_undecided(outcome, effects),
-        *_without(effects, "no data", "no data at"),
-        *_without(effects, "not in the design", "not in the design:"),
-        *_collapsed(outcome, effects),
+        *_decided(study, outcome, effects),
+        *_small(study, outcome, effects),
+        *_without(study, effects, "equal", "equal in every seed at"),
+        *_undecided(study, outcome, effects),
+        *_without(study, effects, "no data", "no data at"),
+        *_without(study, effects, "not in the design", "not in the design:"),
+        *_collapsed(study, outcome, effects),
         *others,
     ]
-    baseline = [f"baseline {level_in_words(effect.level)}" for effect in effects if effect.is_baseline]
-    where = [f"in the cell {levels_in_words(effects[0].in_cell)}"] if effects and effects[0].in_cell else []
-    shared = [f"together with {', '.join(' × '.join(term) for term in aliases)}"] if aliases else []
+    baseline = [f"baseline {_level(study, effect)}" for effect in effects if effect.is_baseline]
+    where = [f"in the cell {formatting.levels_named(study, effects[0].in_cell)}"] if effects and effects[0].in_cell else []
+    shared = [f"together with {', '.join(formatting.term_name(study, term) for term in aliases)}"] if aliases else []
     context = f" ({', '.join([*baseline, *where, *shared])})" if baseline or where or shared else ""
-    factor = effects[0].factor if effects else "no factor"
+    factor = formatting.factor_name(study, effects[0].factor) if effects else "no factor"
     return f"{outcome.name} by {factor}{context}: {'; '.join(parts) or 'nothing to compare'}."
 
 
-def _decided(outcome: Outcome, effects: Sequence[LevelEffect]) -> list[str]:
+def _decided(study: StudyRecord, outcome: Outcome, effects: Sequence[LevelEffect]) -> list[str]:
     decided = [effect for effect in effects if effect.verdict in ("higher", "lower")]
     slope = direction_of_more(effects, outcome)
     if slope is not None:
-        found = [f"{_size(outcome, effect)} at {level_in_words(effect.level)}{_interval(outcome, effect)}" for effect in decided]
-        return [f"{'rises' if slope > 0 else 'falls'} with {effects[0].factor} ({'; '.join(found)})"]
+        found = [f"{_size(outcome, effect)} at {_level(study, effect)}{_interval(outcome, effect)}" for effect in decided]
+        factor = formatting.factor_name(study, effects[0].factor)
+        return [f"{'rises' if slope > 0 else 'falls'} with {factor} ({'; '.join(found)})"]
     return [
-        f"{effect.verdict} at {level_in_words(effect.level)} ({_size(outcome, effect)}{_interval(outcome, effect)})"
+        f"{effect.verdict} at {_level(study, effect)} ({_size(outcome, effect)}{_interval(outcome, effect)})"
         for effect in decided
     ]
+
+
+def _level(study: StudyRecord, effect: LevelEffect) -> str:
+    return formatting.level_name(study, effect.factor, effect.level)
 
 
 def _size(outcome: Outcome, effect: LevelEffect) -> str:
@@ -201,12 +211,12 @@ def _difference(effect: LevelEffect) -> Estimate:
     return effect.contrast.difference
 
 
-def _small(outcome: Outcome, effects: Sequence[LevelEffect]) -> list[str]:
+def _small(study: StudyRecord, outcome: Outcome, effects: Sequence[LevelEffect]) -> list[str]:
     small = [effect for effect in effects if effect.verdict == "small"]
     if not small:
         return []
     are_all = len(small) == sum(effect.is_contrast for effect in effects)
-    where = "" if are_all else f" at {', '.join(level_in_words(effect.level) for effect in small)}"
+    where = "" if are_all else f" at {', '.join(_level(study, effect) for effect in small)}"
     return [f"no effect larger than {_largest_in_words(outcome, largest_effect(small))}{where}"]
 
 
@@ -219,11 +229,11 @@ def _largest_in_words(outcome: Outcome, bound: float) -> str:
     return formatting.plain_number(math.ceil(round(bound / unit, DIGITS_OF_ROUNDING)) * unit)
 
 
-def _undecided(outcome: Outcome, effects: Sequence[LevelEffect]) -> list[str]:
+def _undecided(study: StudyRecord, outcome: Outcome, effects: Sequence[LevelEffect]) -> list[str]:
     references = [effect for effect in effects if effect.is_baseline]
     found: list[str] = []
     for effect in (one for one in effects if one.verdict == "undecided"):
-        difference, level = _difference(effect), level_in_words(effect.level)
+        difference, level = _difference(effect), _level(study, effect)
         if difference.num_values < 2:
             found.append(f"{level} ({_size(outcome, effect)} in one seed, which says nothing about other seeds)")
             continue
@@ -244,16 +254,16 @@ def _more_seeds(num: float, *, is_first: bool) -> str:
     return f"; {seeds} would settle it if the true difference is the measured one" if is_first else f"; {seeds}"
 
 
-def _collapsed(outcome: Outcome, effects: Sequence[LevelEffect]) -> list[str]:
+def _collapsed(study: StudyRecord, outcome: Outcome, effects: Sequence[LevelEffect]) -> list[str]:
     """Which levels have replicates that collapse, and what the differences are without their seeds."""
     found = []
     for effect in effects:
         if num := effect.num_collapsed:
             of_all = counted(effect.num_values, "replicate")
-            found.append(f"{num} of {of_all} collapse{'s' if num == 1 else ''} at {level_in_words(effect.level)}")
+            found.append(f"{num} of {of_all} collapse{'s' if num == 1 else ''} at {_level(study, effect)}")
     without = [
         f"{formatting.contrast_number(outcome, effect.without_collapsed.mean)}{formatting.difference_unit(outcome)} at "
-        f"{level_in_words(effect.level)}"
+        f"{_level(study, effect)}"
         for effect in effects
         if effect.without_collapsed
     ]
@@ -262,6 +272,6 @@ def _collapsed(outcome: Outcome, effects: Sequence[LevelEffect]) -> list[str]:
     return found
 
 
-def _without(effects: Sequence[LevelEffect], verdict: str, before: str) -> list[str]:
-    found = [level_in_words(effect.level) for effect in effects if effect.verdict == verdict]
+def _without(study: StudyRecord, effects: Sequence[LevelEffect], verdict: str, before: str) -> list[str]:
+    found = [_level(study, effect) for effect in effects if effect.verdict == verdict]
     return [f"{before} {', '.join(found)}"] if found else []

@@ -11,7 +11,6 @@ from analysis.statistics.effects.interactions import VarianceLine, VarianceTable
 from analysis.statistics.effects.simple_effects import simple_effects
 from analysis.statistics.effects.variance_shares import VarianceShare
 from analysis.statistics.summary import Summary
-from studies.run_record import level_in_words
 
 COLUMNS = ("degrees of freedom", "sum of squares", "F", "p", "corrected p", "partial ω² (95 %)")
 REST = "three or more factors"
@@ -39,7 +38,10 @@ def _interacting(summary: Summary, outcome: Outcome, pairs: Sequence[Term]) -> T
         for place, effect in enumerate(simple_effects(summary.study, summary.runs, pair, outcome.metric)):
             found = effect.difference
             shown = formatting.difference(outcome, found) if found else formatting.NONE
-            cells = [f"{effect.factor} = {level_in_words(effect.level)}", effect.beside, level_in_words(effect.beside_level)]
+            factor, beside = (formatting.factor_name(summary.study, name) for name in (effect.factor, effect.beside))
+            level = formatting.level_name(summary.study, effect.factor, effect.level)
+            beside_level = formatting.level_name(summary.study, effect.beside, effect.beside_level)
+            cells = [f"{factor} = {level}", beside, beside_level]
             rows.append(Row([*cells, str(found.num_values if found else 0), shown], "" if place else "first"))
     caption = (
         "Simple effects of the pairs that interact: the paired difference from the first factor's baseline level at every level "

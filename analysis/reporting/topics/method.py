@@ -19,6 +19,7 @@ from analysis.statistics.search.surrogate_models import NUM_FOLDS
 from analysis.statistics.selection import is_selected_on_test
 from analysis.statistics.summary import Summary
 from analysis.words import distinct
+from studies.label_texts import label_of
 from studies.run_record import PRUNED, SELECTED_ON_TEST, SELECTION, RunRecord, StudyRecord, levels_in_words
 
 MOST_UNFOLDED = 12
@@ -51,6 +52,8 @@ def method_list(summary: Summary) -> ItemList:
     """How the numbers came about, a sentence or two on each."""
     study = summary.study
     ranges = [f"Ranges: {_ranges(study.ranges)}."] if study.ranges else []
+    labels = [f"{name} is called {label_of(study.labels, name, name)}" for name in study.labels]
+    ranges += [f"Labels: {'; '.join(labels)}."] if labels else []
     lines = [_design(summary), *ranges, *_references(study), *_selection(summary), *_tuning(study), *_intervals(summary)]
     lines += [*claims_in_words(summary), *_effects(summary), *_variances(summary), *_stability(summary), *_search(summary)]
     lines += _provenance(study, [run for run in summary.runs if run.config])

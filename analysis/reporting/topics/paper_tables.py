@@ -16,7 +16,7 @@ from analysis.reporting.topics.spiking import PICOJOULES
 from analysis.statistics.data.cells import finite_values, group_by_levels
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.level_cells import AROUND_A_BASELINE, FACTORIAL, level_cells
-from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, TEST_OUTCOME, Outcome, outcomes_of
+from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, TEST_OUTCOME, Outcome, named, outcomes_of
 from analysis.statistics.effects.adjusted_means import level_values
 from analysis.statistics.effects.best_level import decided_best
 from analysis.statistics.effects.level_effects import LevelEffect
@@ -123,7 +123,7 @@ def _results_caption(summary: Summary, num_listed: int) -> str:
 
 
 def _named(summary: Summary, metric: str) -> list[Outcome]:
-    return [outcome for outcome in (*summary.effects, *outcomes_of(summary.study), TEST_OUTCOME) if outcome.metric == metric]
+    return [outcome for outcome in (*outcomes_of(summary.study), named(summary.study, TEST_OUTCOME)) if outcome.metric == metric]
 
 
 def _cell_name(study: StudyRecord, levels: Mapping[str, Level]) -> str:
@@ -167,25 +167,29 @@ def _effect_table(summary: Summary, outcome: Outcome) -> Table:
         Column("p"),
     ]
     rows = [
-        Row(_effect_cells(outcome, effect), group=factor_and_cell(effect), bold=2 if any(effect is one for one in best) else None)
+        Row(
+            _effect_cells(summary.study, outcome, effect),
+            group=factor_and_cell(summary.study, effect),
+            bold=2 if any(effect is one for one in best) else None,
+        )
         for effect in effects
     ]
     what = "Means over all cells that have a level" if summary.study.design in FACTORIAL else "Simple effects"
     caption = (
         f"{heading(outcome)} in the study {summary.study.name}. {what}, ± half of the 95 % interval (Student's t over seeds); "
         "differences from the baseline, paired by seed; p of the exact sign-flip test, corrected by Holm over the contrasts of "
-        "this table, and the intervals that this test does not reject. Bold: decidedly better than every other level of its "
-        "factor."
+        f"this table, and the intervals that this test does not reject.{formatting.smallest_p_in_words(effects)} Bold: decidedly "
+        "better than every other level of its factor."
     )
     return Table(outcome.name, caption, columns, rows, label=_label(summary, outcome))
 
 
-def _effect_cells(outcome: Outcome, effect: LevelEffect) -> list[str]:
+def _effect_cells(study: StudyRecord, outcome: Outcome, effect: LevelEffect) -> list[str]:
     compared = ["baseline" if effect.is_baseline else formatting.NONE, ""]
     if effect.contrast:
         compared = [_difference(outcome, effect.contrast.difference), formatting.p_value(effect.contrast.corrected_p)]
     seeds = formatting.seeds(effect.num_finished, effect.num_planned)
-    return [level_in_words(effect.level), seeds, _mean(outcome, effect.estimate), *compared]
+    return [formatting.level_name(study, effect.factor, effect.level), seeds, _mean(outcome, effect.estimate), *compared]
 
 
 def _best_level(summary: Summary, outcome: Outcome, effects: Sequence[LevelEffect]) -> LevelEffect | None:

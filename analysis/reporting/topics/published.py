@@ -12,7 +12,7 @@ import yaml
 from analysis.reporting import formatting
 from analysis.reporting.document_model import Column, Row, Table, estimate_column
 from analysis.statistics.data.cells import estimate, finite_values, group_by_levels
-from analysis.statistics.data.outcomes import TEST_OUTCOME
+from analysis.statistics.data.outcomes import TEST_OUTCOME, named
 from analysis.statistics.summary import Summary
 from studies.run_record import ACCURACY, TEST_ACCURACY, RunRecord, StudyRecord, level_in_words
 
@@ -142,7 +142,7 @@ def _in_words(name: str, value: Any) -> str:
 def with_published(summary: Summary, table: Table) -> Table:
     """A table that has a column of test accuracies, with the published ones beneath its rows; others as they are."""
     titles = [column.title for column in table.columns]
-    test_title = estimate_column(TEST_OUTCOME).title
+    test_title = estimate_column(named(summary.study, TEST_OUTCOME)).title
     if test_title not in titles:
         return table
     place = titles.index(test_title)

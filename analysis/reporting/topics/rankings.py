@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from analysis.reporting import formatting
 from analysis.reporting.document_model import Column, Row, Table, estimate_column, mean_column
-from analysis.statistics.data.outcomes import TEST_OUTCOME, Outcome, has_several_objectives, objectives_of, outcomes_of
+from analysis.statistics.data.outcomes import TEST_OUTCOME, Outcome, has_several_objectives, named, objectives_of, outcomes_of
 from analysis.statistics.search.rankings import Configuration, Ranking
 from analysis.statistics.summary import Summary
 from analysis.words import counted
@@ -91,7 +91,7 @@ def _columns(summary: Summary, ranking: Ranking) -> list[Column]:
         *(estimate_column(outcome, only="wide") for outcome in (second, *others)),
         *([Column(f"selected on{formatting.unit(primary)}")] if is_finalist else []),
         mean_column(second),
-        estimate_column(TEST_OUTCOME, only="wide"),
+        estimate_column(named(summary.study, TEST_OUTCOME), only="wide"),
         *(
             [Column("Pareto front (share of resamples)", is_text=True, only="wide")]
             if is_finalist and has_several_objectives(summary.study)

@@ -41,7 +41,7 @@ def _importance_table(summary: Summary) -> Table:
             if found.is_space_filling:
                 by_ped = share_with_error(one.ped_anova), _chance_in_words(one.ped_anova)
                 shares += [_chance_in_words(one.fanova), *by_ped]
-            cells = [outcome.name, one.factor, *shares, str(one.num_configurations)]
+            cells = [outcome.name, formatting.factor_name(summary.study, one.factor), *shares, str(one.num_configurations)]
             rows.append(Row(cells, "" if place else "first", group=outcome.name))
     return Table("Importance of the factors", f"{importance_caption(found)}{_forests_in_words(found)}", columns, rows)
 
@@ -92,7 +92,8 @@ def _dependence_table(summary: Summary) -> Table:
                 *_at(learnt, dependence, int(dependence.mean.argmax())),
                 *_at(learnt, dependence, int(dependence.mean.argmin())),
             ]
-            rows.append(Row([learnt.outcome.name, dependence.axis.factor, *cells], "first" if not place else ""))
+            factor = formatting.factor_name(summary.study, dependence.axis.factor)
+            rows.append(Row([learnt.outcome.name, factor, *cells], "first" if not place else ""))
     what = (
         "What a surrogate model predicts on average over the other factors, where that is highest and where it is lowest, with "
         "the band in which other configurations might put it (not how wrong the model is)."

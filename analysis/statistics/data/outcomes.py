@@ -1,10 +1,11 @@
 """Outcomes: the metrics that a study is judged on, its objectives and always accuracy and sparsity."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from analysis.statistics.data.estimates import COUNTS, EVERYWHERE, SHARES
 from analysis.statistics.data.scales import Scale
+from studies.label_texts import label_of
 from studies.run_record import ACCURACY, SPARSITY, TEST_ACCURACY, Direction, RunRecord, StudyRecord
 
 SPIKES = "spikes_per_neuron/overall"
@@ -26,7 +27,7 @@ class Outcome:
     """A metric of the replicates, its name in a report, and whether more or less of it is better."""
 
     metric: str
-    name: str
+    name: str = field(compare=False)
     direction: Direction = "maximize"
 
     @property
@@ -71,7 +72,13 @@ SPIKES_OUTCOME = Outcome(SPIKES, NAMES[SPIKES], "minimize")
 
 def objectives_of(study: StudyRecord) -> tuple[Outcome, ...]:
     """The study's objectives, primary first."""
-    return tuple(Outcome(metric, NAMES.get(metric, metric), direction) for metric, direction in study.objectives.items())
+    outcomes = (Outcome(metric, NAMES.get(metric, metric), direction) for metric, direction in study.objectives.items())
+    return tuple(named(study, outcome) for outcome in outcomes)
+
+
+def named(study: StudyRecord, outcome: Outcome) -> Outcome:
+    """An outcome under the name that the study gives it in print."""
+    return replace(outcome, name=label_of(study.labels, outcome.metric, outcome.name))
 
 
 def has_several_objectives(study: StudyRecord) -> bool:
@@ -81,7 +88,7 @@ def has_several_objectives(study: StudyRecord) -> bool:
 
 def outcomes_of(study: StudyRecord) -> tuple[Outcome, ...]:
     """The study's objectives, primary first, then accuracy and sparsity unless they are among them."""
-    always = (outcome for outcome in (ACCURACY_OUTCOME, SPARSITY_OUTCOME) if outcome.metric not in study.objectives)
+    always = (named(study, one) for one in (ACCURACY_OUTCOME, SPARSITY_OUTCOME) if one.metric not in study.objectives)
     return (*objectives_of(study), *always)
 
 
@@ -89,4 +96,4 @@ def compared_outcomes(study: StudyRecord, runs: Iterable[RunRecord]) -> tuple[Ou
     """The outcomes that levels are compared on: those of the study, and spikes where a replicate has counted them."""
     outcomes = outcomes_of(study)
     has_spikes = any(SPIKES in run.metrics for run in runs) and SPIKES not in study.objectives
-    return (*outcomes, SPIKES_OUTCOME) if has_spikes else outcomes
+    return (*outcomes, named(study, SPIKES_OUTCOME)) if has_spikes else outcomes

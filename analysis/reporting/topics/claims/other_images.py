@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from analysis.reporting import formatting
 from analysis.reporting.document_model import Column, Row, Table, estimate_column
 from analysis.statistics.data.estimates import Estimate
-from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, TEST_OUTCOME
+from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, TEST_OUTCOME, named
 from analysis.statistics.effects.level_effects import LevelEffect
 from analysis.statistics.summary import Summary
-from studies.run_record import ACCURACY, TEST_ACCURACY, level_in_words
+from studies.run_record import ACCURACY, TEST_ACCURACY, StudyRecord
 
 DECIDED = ("higher", "lower")
 BOTH = "seeds and images"
@@ -34,20 +34,19 @@ def _levels(summary: Summary) -> Iterator[_Level]:
         yield _Level(*parts)
 
 
-def on_other_images(summary: Summary, factor: str, *, named: bool = False) -> list[str]:
+def on_other_images(summary: Summary, factor: str, *, with_factor: bool = False) -> list[str]:
     """Where the test images say something else of a factor's levels than the validation images, and where other images might.
 
-    ``named``: levels have the name of their factor in front, and both their names for print.
+    ``with_factor``: levels have the name of their factor in front.
     """
-    study = summary.study
     said = []
     for level in _levels(summary):
         validation, test, other = level.validation, level.test, level.other_validation
         if validation.factor != factor or validation.contrast is None:
             continue
-        name = level_in_words(validation.level)
-        if named:
-            name = f"{formatting.factor_name(study, factor)} {formatting.level_name(study, factor, validation.level)}"
+        name = formatting.level_name(summary.study, factor, validation.level)
+        if with_factor:
+            name = f"{formatting.factor_name(summary.study, factor)} {name}"
         if test and test.contrast and test.verdict != validation.verdict and {test.verdict, validation.verdict} & {*DECIDED}:
             verdict = test.verdict if test.verdict in DECIDED else "undecided"
             difference = formatting.contrast(TEST_OUTCOME, test.contrast.difference)
@@ -67,14 +66,15 @@ def other_images_tables(summary: Summary) -> list[Table]:
         Column("factor", is_text=True, only="wide"),
         Column("level", is_text=True),
         Column("seeds"),
-        estimate_column(TEST_OUTCOME),
+        estimate_column(named(summary.study, TEST_OUTCOME)),
         Column("difference, points (95 %)"),
         Column("corrected p", short_title="Holm p"),
         Column("verdict", is_text=True),
         Column(f"test difference, points (95 % over {BOTH})", only="wide"),
         Column(f"validation difference, points (95 % over {BOTH})", only="wide"),
     ]
-    return [Table("On the test images, and on other images", _caption(summary), columns, list(_rows(levels)), is_detail=True)]
+    rows = list(_rows(summary.study, levels))
+    return [Table("On the test images, and on other images", _caption(summary), columns, rows, is_detail=True)]
 
 
 def _caption(summary: Summary) -> str:
@@ -90,11 +90,11 @@ def _caption(summary: Summary) -> str:
     return caption if summary.primary.metric == TEST_ACCURACY else f"Exploratory. {caption}"
 
 
-def _rows(levels: Sequence[_Level]) -> Iterator[Row]:
+def _rows(study: StudyRecord, levels: Sequence[_Level]) -> Iterator[Row]:
     last = ""
     for level in levels:
         validation, contrast = level.validation, level.test.contrast if level.test else None
-        where = formatting.factor_in_cell(validation.factor, validation.in_cell)
+        where = formatting.factor_in_cell(study, validation.factor, validation.in_cell)
         tested = [formatting.NONE] * 5
         if level.test and contrast:
             tested = [
@@ -108,5 +108,6 @@ def _rows(levels: Sequence[_Level]) -> Iterator[Row]:
             formatting.difference(ACCURACY_OUTCOME, other) if other else formatting.NONE
             for other in (level.other_test, level.other_validation)
         ]
-        yield Row([where, level_in_words(validation.level), *tested, *others], "" if where == last else "first", group=where)
+        name = formatting.level_name(study, validation.factor, validation.level)
+        yield Row([where, name, *tested, *others], "" if where == last else "first", group=where)
         last = where

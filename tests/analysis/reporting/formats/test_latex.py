@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.reporting.formats.latex import escaped, to_latex
-from analysis.reporting.summary_document import paper_document
+from analysis.reporting.formats.markdown import to_markdown
+from analysis.reporting.summary_document import paper_document, summary_document
 from analysis.statistics.summary import Summary, summarise
 from studies.label_texts import TEX
 from studies.run_record import Level
@@ -141,6 +142,14 @@ def test_numbers_with_a_power_of_ten_are_set_as_such() -> None:
     runs = [run_of({"a": a}, seed, tiny=1.5e-7 * (1 + a + seed)) for a in (0, 1) for seed in range(2)]
     study = study_of("one_factor_at_a_time", {"a": [0, 1]}, runs, objectives={"tiny": "minimize"})
     assert r"2.250 \times 10^{-7} \pm" in latex_files(summarise(study, runs))["tiny.tex"]
+
+
+def test_the_smallest_possible_p_is_named() -> None:
+    """Where it is reached: 2 / 2**8 with eight seeds that agree; not where no difference is decided."""
+    said = "Before the correction the smallest p that the test can give is reached: 0.008 with 8 seeds."
+    assert said in latex_files(SUMMARIES["effects"])["validation_accuracy.tex"]
+    assert said in to_markdown(summary_document(SUMMARIES["effects"]))
+    assert "smallest p" not in latex_files(by_time_steps(8, gain=0.0))["validation_accuracy.tex"]
 
 
 def test_results_stand_side_by_side() -> None:
