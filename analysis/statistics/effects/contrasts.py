@@ -9,7 +9,7 @@ import numpy as np
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.scales import Scale, difference_of_means, on_scale, scales_for, shift_in_unit
 from analysis.statistics.effects.effect_sizes import hedges_g
-from analysis.statistics.effects.sign_flips import SignFlipTest, sign_flip_test
+from analysis.statistics.effects.sign_flips import SignFlipTest, sign_flip_tests
 
 RELATIVE_ROUNDING = 1e-12
 SIGNIFICANCE = 0.05
@@ -138,11 +138,13 @@ def paired_values(
     """The values of the seeds that both have, and the test of their differences; see ``paired_contrasts``."""
     seeds = sorted(level.keys() & reference.keys())
     first, second = [reference[seed] for seed in seeds], [level[seed] for seed in seeds]
-    tested = []
-    for one in scales_for(scale, [*first, *second]) if seeds else ():
+    scales = scales_for(scale, [*first, *second])
+    samples = []
+    for one in scales:
         shifts = on_scale(one, second, num_images) - on_scale(one, first, num_images)
-        differences = [float(shift) if _differ(*pair) else 0.0 for shift, *pair in zip(shifts, first, second, strict=True)]
-        tested.append(ScaledDifferences(one, differences, sign_flip_test(differences, generator)))
+        samples.append([float(shift) if _differ(*pair) else 0.0 for shift, *pair in zip(shifts, first, second, strict=True)])
+    tests = sign_flip_tests(samples, generator) if seeds else ()
+    tested = [ScaledDifferences(*each) for each in zip(scales, samples, tests, strict=False)]
     return PairedValues(first, second, scale, num_images, tested)
 
 

@@ -28,8 +28,8 @@ class SignFlipTest:
     which it counts, and the mean of all differences is in each of them.
 
     Args:
-        lows: Where the range of each pattern begins, ascending; the pattern that flips none has no bounds.
-        highs: Where it ends, ascending.
+        lows: Where the range of each pattern begins; the pattern that flips none has no bounds.
+        highs: Where it ends.
         tie: What is nearer than this is equal.
     """
 
@@ -48,38 +48,41 @@ class SignFlipTest:
         Either is 0 where it is as good as 0, so that the interval holds 0 if and only if p() is at least ``level``.
         """
         place = math.ceil(level * len(self.lows)) - 1
-        bounds = float(self.lows[place]), float(self.highs[-1 - place])
+        bounds = float(np.partition(self.lows, place)[place]), -float(np.partition(-self.highs, place)[place])
         low, high = (0.0 if abs(bound) <= self.tie else bound for bound in bounds)
         return low, high
 
 
 def sign_flip_test(differences: Sequence[float] | FloatArray, generator: np.random.Generator) -> SignFlipTest:
-    """Test paired differences.
+    """Test paired differences, one for each pair, at least one; see ``sign_flip_tests``."""
+    return sign_flip_tests([differences], generator)[0]
+
+
+def sign_flip_tests(samples: Sequence[Sequence[float] | FloatArray], generator: np.random.Generator) -> list[SignFlipTest]:
+    """Test the differences of the same pairs on several scales.
 
     Args:
-        differences: One for each pair, at least one.
-        generator: Draws the flips where there are more than 16 pairs.
+        samples: The differences on each.
+        generator: Draws the flips where there are more than 16 pairs, the same for all.
     """
-    array = np.asarray(differences, dtype=np.float64)
-    num = len(array)
+    num = len(samples[0])
     if num <= MOST_PAIRS_FOR_EXACT:
         is_flipped = _all_flips(num)
     else:
-        is_flipped = generator.choice((0.0, 1.0), size=(1 + NUM_RANDOM_FLIPS, num))
+        is_flipped = generator.integers(0, 2, size=(1 + NUM_RANDOM_FLIPS, num), dtype=np.int8).astype(np.float64)
         is_flipped[0] = 0.0
     num_flipped = is_flipped.sum(axis=1)
-    flipped = is_flipped @ array
-    with np.errstate(divide="ignore", invalid="ignore"):
-        means = flipped / num_flipped, (array.sum() - flipped) / (num - num_flipped)
     is_all = (num_flipped == 0) | (num_flipped == num)
-    lows = np.where(is_all, -np.inf, np.minimum(*means))
-    highs = np.where(is_all, np.inf, np.maximum(*means))
-    return SignFlipTest(np.sort(lows), np.sort(highs), RELATIVE_TIE * float(np.abs(array).mean()))
-
-
-def smallest_p(num_pairs: int) -> float:
-    """The smallest p that the test can give with this number of pairs."""
-    return 2 / 2**num_pairs if num_pairs <= MOST_PAIRS_FOR_EXACT else 1 / (1 + NUM_RANDOM_FLIPS)
+    tests = []
+    for sample in samples:
+        array = np.asarray(sample, dtype=np.float64)
+        flipped = is_flipped @ array
+        with np.errstate(divide="ignore", invalid="ignore"):
+            means = flipped / num_flipped, (array.sum() - flipped) / (num - num_flipped)
+        lows = np.where(is_all, -np.inf, np.minimum(*means))
+        highs = np.where(is_all, np.inf, np.maximum(*means))
+        tests.append(SignFlipTest(lows, highs, RELATIVE_TIE * float(np.abs(array).mean())))
+    return tests
 
 
 def sign_flip_p(differences: Sequence[float], generator: np.random.Generator) -> float:
