@@ -85,6 +85,11 @@ def sign_flip_tests(samples: Sequence[Sequence[float] | FloatArray], generator: 
     return tests
 
 
+def smallest_p(num_pairs: int) -> float:
+    """The smallest p that the test can give with this number of pairs."""
+    return 2 / 2**num_pairs if num_pairs <= MOST_PAIRS_FOR_EXACT else 1 / (1 + NUM_RANDOM_FLIPS)
+
+
 def sign_flip_p(differences: Sequence[float], generator: np.random.Generator) -> float:
     """The two-sided p of the mean of paired differences against 0, see ``SignFlipTest``."""
     return sign_flip_test(differences, generator).p()
