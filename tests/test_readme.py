@@ -82,6 +82,9 @@ def test_its_numbers_are_the_reports() -> None:
         shown += 1
     assert shown == 7
     assert f"costs {-100 * float(effects['time_steps', '2']['difference']):.2f} points" in README
+    least = effects["feature_scale", "0.0625"]
+    size, *bounds = (f"{-100 * float(least[name]):.2f}" for name in ("difference", "difference_high", "difference_low"))
+    assert f"lowers it by {size} points (95 % {' to '.join(bounds)})." in README
     cells = 1 + sum(effect["is_baseline"] == "False" for effect in effects.values())
     assert f"trains {cells * int(effects['time_steps', '4']['num_planned'])} small BITnets" in README
 

@@ -24,7 +24,7 @@ from analysis.reporting.figures.style import (
     scale_of,
     wrapped,
 )
-from analysis.statistics.data.outcomes import Outcome
+from analysis.statistics.data.outcomes import SPARSITY_OUTCOME, SPIKES_OUTCOME, Outcome
 from analysis.statistics.effects.level_effects import LevelEffect
 from analysis.statistics.summary import Summary
 from studies.run_record import ACCURACY, StudyRecord
@@ -101,16 +101,19 @@ def _frame_curves(axes: Axes, factor: str, effects: Sequence[LevelEffect]) -> No
 def differences(summary: Summary, width: Width = "wide") -> Figure | None:
     """A panel per outcome: every level's paired difference from the baseline, with its interval; filled where decided.
 
-    None for designs that compare no levels.
+    Sparsity has none where spikes were counted, which say more. None for designs that compare no levels.
     """
     if not summary.effects:
         return None
-    rows = [[effect for effect in effects if effect.num_cells] for effects in summary.effects.values()]
+    drawn = dict(summary.effects)
+    if SPIKES_OUTCOME in drawn and summary.primary != SPARSITY_OUTCOME:
+        drawn.pop(SPARSITY_OUTCOME, None)
+    rows = [[effect for effect in effects if effect.num_cells] for effects in drawn.values()]
     labels = [wrapped(_level_in_full(summary.study, effect), 25 if width == "wide" else 20) for effect in rows[0]]
     height = 0.9 + sum(0.17 + 0.17 * (label.count("\n") + 1) for label in labels)
     with mpl.rc_context(STYLE):
         figure, places = panels(len(rows), 2 if len(rows) != 3 else 3, (4.0, height), width, sharey=True)
-        for axes, (outcome, effects) in zip(places, zip(summary.effects, rows, strict=True), strict=True):
+        for axes, (outcome, effects) in zip(places, zip(drawn, rows, strict=True), strict=True):
             for place, effect in enumerate(effects):
                 _draw_difference(axes, effect, place, outcome)
             _frame_differences(axes, outcome, effects)

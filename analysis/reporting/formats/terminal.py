@@ -34,7 +34,7 @@ def to_terminal(document: Document) -> Group:
         if isinstance(section, ItemList):
             parts += [*(Text(f"  {item}") for item in section.items[:MOST_LINES]), *_more(len(section.items))]
             continue
-        if section.caption != caption:  # tables in a row may have the same one
+        if section.caption not in ("", caption):  # tables in a row may have the same one
             parts.append(Text(section.caption, "dim"))
         caption = section.caption
         parts += [_table(section.fitted("narrow")), *_more(len(section.rows))]
