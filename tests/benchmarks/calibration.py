@@ -11,7 +11,8 @@ without such a tool: a percentile bootstrap over seeds, Welch's unpaired t-test 
 Then: power of the smallest effect that ``check`` prints (80 %), the analysis of variance, and the best of several cells: how
 often one is wrongly called the best (at most 5 %), how often the truly best one is among those that may be (at least 95 %), and
 how often the interval of the one with the best mean has its truth although that mean was chosen for being the best (at least
-95 %). Every number stands with its simulation error, one standard error. The last line is JSON.
+95 %; Student's own covers 88 to 90 % for 8 equal cells and 70 to 75 % for 60). Every number stands with its simulation error,
+one standard error. The last line is JSON.
 """
 
 import argparse

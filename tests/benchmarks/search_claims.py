@@ -6,8 +6,9 @@ A planted study has one dominant factor (its best value is at 0.3 of its range, 
 weak one and four that do nothing, noise of one point, and 100 trials of one of Optuna's samplers. Every study is judged by
 fANOVA with shuffled copies (``importances``), as if its sample filled the space. Counted are: inert factors that exceed every
 shuffled copy, studies in which any does, and studies in which fANOVA, or PED-ANOVA, gives the dominant factor the largest share.
-Measured (FIGURES). So a report says what exceeds chance, and shows PED-ANOVA, for samplers that do not learn alone. Rates stand
-with one standard error; the last line is JSON.
+Of 60 studies each, inert factors exceed chance in 2 % at random, 0 % with qmc, 19 % with TPE, 3 % with NSGA-II; PED-ANOVA puts
+the dominant factor first in 100, 100, 52 and 95 %. So a report says what exceeds chance, and shows PED-ANOVA, only for samplers
+that do not learn. Rates stand with one standard error; the last line is JSON.
 """
 
 import argparse
