@@ -2,11 +2,12 @@
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from analysis.statistics.data.outcomes import Outcome
 from analysis.statistics.data.scales import shift_of
-from analysis.statistics.effects.best_level import decided_best
+from analysis.statistics.effects.best_level import compare_with_best
 from analysis.statistics.effects.contrasts import SIGNIFICANCE, paired_contrasts
 from analysis.statistics.effects.level_effects import LevelEffect
 from analysis.statistics.effects.power import seeds_to_settle
@@ -54,7 +55,8 @@ def matters_most(effects: Sequence[LevelEffect]) -> str | None:
     """The factor with the largest difference from its baseline level, if it is decidedly larger than those of other factors.
 
     The size of a difference is its value in the direction of its mean. The largest one is compared with each difference of the
-    other factors, paired by seed (``decided_best``).
+    other factors, paired by seed (``compare_with_best``). It was chosen as the largest of up to k of one factor, so each p is
+    taken (k + 1) / 2 times: then two factors with effects of one size are told apart in at most 5 %.
 
     Returns:
         None where that is not decided, or where there are not two factors to compare.
@@ -70,8 +72,13 @@ def matters_most(effects: Sequence[LevelEffect]) -> str | None:
     if not sizes:
         return None
     factor, largest = max(sizes, key=lambda size: sum(size[1].values()) / len(size[1]))
-    others = [of_seed for other, of_seed in sizes if other != factor]
-    return factor if others and decided_best([largest, *others], SIZE) == 0 else None
+    values = [largest, *(of_seed for other, of_seed in sizes if other != factor)]
+    if len(values) < 2 or not all(values):
+        return None
+    found = compare_with_best(values, SIZE, [sum(of_seed.values()) / len(of_seed) for of_seed in values])
+    most = max(Counter(name for name, _ in sizes).values())
+    is_decided = found.is_decided and all(p * (most + 1) / 2 < SIGNIFICANCE for p in found.p_values[1:])
+    return factor if is_decided and found.leader == 0 else None
 
 
 def largest_effect(effects: Sequence[LevelEffect]) -> float:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from analysis.statistics.effects.effect_sizes import hedges_g
 from analysis.statistics.effects.interactions import aliases_of, variance_table
 from analysis.statistics.effects.level_effects import LevelEffect
 from analysis.statistics.effects.power import seeds_to_settle, smallest_effect
-from analysis.statistics.effects.verdicts import num_more_seeds
+from analysis.statistics.effects.verdicts import matters_most, num_more_seeds
 from analysis.statistics.summary import Summary, summarise
 from studies.run_record import ACCURACY, SPARSITY, Direction, Level
 from tests.analysis.examples import all_outputs, run_of, study_of
@@ -275,3 +276,29 @@ def test_hedges_g_by_hand() -> None:
 def test_there_is_no_effect_size_without_spread(reference: Sequence[float], level: Sequence[float]) -> None:
     """One pair or none has no spread, equal values have none either."""
     assert math.isnan(hedges_g(reference, level))
+
+
+@pytest.mark.parametrize(("sizes", "most"), [(([5.0], [-5.0]), 0.09), (([5.0] * 4, [-5.0]), 0.09), (([5.0], [2.0]), 1.0)])
+def test_the_factor_that_matters_most_is_seldom_a_wrong_one(sizes: tuple[list[float], ...], most: float) -> None:
+    """Of two factors with effects of one size one is said to matter more in at most 5 % (of 300 studies: 9 % is 3 errors above);
+    of unequal ones it is the right one.
+    """
+    generator = np.random.default_rng(0)
+    found = []
+    for _ in range(300):
+        values = [0.0, *sizes[0], 0.0, *sizes[1]]
+        factors = ["a"] * (1 + len(sizes[0])) + ["b"] * (1 + len(sizes[1]))
+        reference = generator.normal(size=8)
+        effects = []
+        for factor, value in zip(factors, values, strict=True):
+            of_seed = reference if value == 0 else value + generator.normal(size=8)
+            difference = SimpleNamespace(difference=SimpleNamespace(mean=float(np.mean(of_seed - reference))))
+            by_seed = dict(enumerate(of_seed.tolist()))
+            contrast = difference if value else None
+            effects.append(SimpleNamespace(factor=factor, is_baseline=not value, by_seed=by_seed, contrast=contrast))
+        found.append(matters_most(effects))  # type: ignore[arg-type]
+    if most < 1:
+        assert np.mean([one is not None for one in found]) <= most
+    else:
+        assert found.count("a") > 250
+        assert "b" not in found
