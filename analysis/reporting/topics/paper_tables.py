@@ -114,7 +114,10 @@ def _results_caption(summary: Summary, num_listed: int) -> str:
             f"The baseline is {formatting.levels_named(study, study.baseline)}; the other cells differ from it as they say."
         )
     if any(cell.operations for cell in summary.spiking.cells):
-        said.append("Operations and energy are per image. Energy is modelled: 4.6 pJ per MAC, 0.9 pJ per AC (45 nm).")
+        said.append(
+            "Operations and energy are per image; a constant input counts once. Energy is modelled: 4.6 pJ per MAC, "
+            "0.9 pJ per AC (45 nm)."
+        )
     if num_listed < num:
         said.append(f"Of {num} cells these are the best or on a front.")
     if _best_cell(summary) is not None:

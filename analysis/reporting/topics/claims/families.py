@@ -26,6 +26,7 @@ def claims_in_words(summary: Summary) -> list[str]:
     num_contrasts = sum(effect.is_contrast for effect in summary.effects[summary.primary])
     return [
         f"Claims: confirmatory are the {counted(num_contrasts, 'contrast')} of {summary.primary.name}, the primary outcome "
-        f"(primary_outcome in the study file). Over them together the error is held: at most {ERROR} of studies have a wrong "
-        "verdict among them. All else is exploratory: other outcomes, test images, interactions, ranks, costs."
+        f"(primary_outcome in the study file). Over them together the error is held: in at most {ERROR} of studies any of them "
+        "is called higher or lower where there is no difference. All else is exploratory: other outcomes, test images, interactions, "
+        "ranks, costs."
     ]
