@@ -27,6 +27,6 @@ def claims_in_words(summary: Summary) -> list[str]:
     return [
         f"Claims: confirmatory are the {counted(num_contrasts, 'contrast')} of {summary.primary.name}, the primary outcome "
         f"(primary_outcome in the study file). Over them together the error is held: in at most {ERROR} of studies any of them "
-        "is called higher or lower where there is no difference. All else is exploratory: other outcomes, test images, interactions, "
-        "ranks, costs."
+        "is called higher or lower where there is no difference. All else is exploratory: other outcomes, test images, "
+        "interactions, ranks, costs."
     ]
