@@ -114,7 +114,7 @@ def _escaped(character: str) -> str:
 
 
 def _float(table: Table, width: Width) -> str:
-    environment, size = ("table*", r"\small") if width == "wide" else ("table", r"\footnotesize\setlength{\tabcolsep}{3pt}")
+    environment, size = ("table*", r"\small") if width == "wide" else ("table", r"\footnotesize\setlength{\tabcolsep}{2.5pt}")
     table = table.fitted(width)
     label = re.sub(r"[^A-Za-z0-9-]+", "-", table.label)
     columns = "".join(
@@ -131,7 +131,7 @@ def _float(table: Table, width: Width) -> str:
 
 def _width(table: Table, i: int, width: Width) -> float:
     """The width of a column of texts, as a part of the line's: what its longest text takes, if that is not too much."""
-    a_character, most = (0.013, 0.27) if width == "wide" else (0.028, 0.25)
+    a_character, most = (0.013, 0.25) if width == "wide" else (0.026, 0.23)
     longest = max((len(row.cells[i]) for row in table.rows), default=0) + 2 * any(row.group for row in table.rows)
     return min(most, 0.03 + a_character * longest)
 
