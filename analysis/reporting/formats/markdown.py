@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from analysis.reporting.document_model import Document, ItemList, Table
+from analysis.reporting.document_model import Document, ItemList, Row, Table
 from studies.plain_text import in_markdown
 
 MOST_COLUMNS = 6
@@ -65,7 +65,10 @@ def _warnings(document: Document) -> list[str]:
 def _table(table: Table) -> list[str]:
     wide = table.fitted("wide")
     rules = ["---" if column.is_text else "---:" for column in wide.columns]
-    titles, *rows = [
-        list(map(in_markdown, cells)) for cells in ([c.title for c in wide.columns], *(row.cells for row in wide.rows))
-    ]
-    return [f"| {' | '.join(cells)} |" for cells in (titles, rules, *rows)]
+    titles = [in_markdown(column.title) for column in wide.columns]
+    return [f"| {' | '.join(cells)} |" for cells in (titles, rules, *map(_cells, wide.rows))]
+
+
+def _cells(row: Row) -> list[str]:
+    shown = list(map(in_markdown, row.cells))
+    return [f"**{cell}**" if i == row.bold and cell else cell for i, cell in enumerate(shown)]

@@ -145,6 +145,9 @@ def test_groups_and_bold_cells_in_latex() -> None:
     assert r"\multicolumn{2}{@{}l}{\textit{T}} \\" in text
     assert r"\raggedright\quad 4 & \boldmath$\mathbf{1.5 \pm 0.1}$ \\" in text
     assert r"level & $p$ \\" in text
+    document = document_of(replace(table, rows=[Row(["4", "1.5 ± 0.1"], bold=1)]))
+    assert "| 4 | **1.5 ± 0.1** |" in to_markdown(document)
+    assert '<td class="best">1.5 ± 0.1</td>' in to_html(document)
 
 
 @pytest.mark.parametrize("section", [table_of(), ItemList("Empty", [])])
