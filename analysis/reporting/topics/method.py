@@ -9,6 +9,7 @@ from analysis.reporting.topics.claims.families import claims_in_words
 from analysis.statistics.data.cells import reference_cell
 from analysis.statistics.data.judged_images import ERRORS_FROM_CHANCE, POINTS_FROM_MEDIAN, SPREADS_FROM_MEDIAN
 from analysis.statistics.data.level_cells import AROUND_A_BASELINE, FACTORIAL
+from analysis.statistics.effects.best_level import FEWEST_FOR_INTERVAL
 from analysis.statistics.effects.contrasts import SIGNIFICANCE
 from analysis.statistics.effects.small_effects import FEWEST_IMAGES, POINTS_ABOVE_CHANCE, SMALL_POINTS, SMALL_SHARE
 from analysis.statistics.search import partial_dependence
@@ -202,7 +203,9 @@ def _stability(summary: Summary) -> list[str]:
         f"The best {found.kind} is the one with the best mean, and decidedly so where the sign-flip test against every other, "
         f"paired by seed, gives p < {SIGNIFICANCE} (Gutmann and Maymin 1987). Another one may be the best unless p · (k - 1) / 2 "
         f"against the first is below {SIGNIFICANCE}, k being how many there are. The interval of the first allows for its having "
-        "been chosen: Student's t, on the worse side at a level divided by how many may be the best (Bonferroni).",
+        "been chosen: Student's t, on the worse side at a level divided by how many may be the best (Bonferroni). It has none of "
+        f"fewer than {FEWEST_FOR_INTERVAL} seeds, nor where replicates have collapsed: few did in the cell with the best mean, "
+        "whatever its chance of it is.",
     ]
 
 

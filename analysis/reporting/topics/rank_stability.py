@@ -74,7 +74,11 @@ def _first_in_words(summary: Summary, found: RankStability) -> str:
     fresh = "fresh " if found.kind == "finalist" else ""
     of = f"{first.estimate.num_values} of " if first.estimate.num_values < first.num_planned else ""
     seeds = counted(first.num_planned, f"{fresh}seed")
-    return f"{_name(summary, first)}: {value} over {of}{seeds}, selected on this value{_searched(summary, first.levels)}"
+    remark = _searched(summary, first.levels)
+    if found.num_collapsed:
+        num_replicates = sum(cell.estimate.num_values for cell in found.cells)
+        remark += f" (no interval, as {found.num_collapsed:,} of {counted(num_replicates, 'replicate')} collapsed)"
+    return f"{_name(summary, first)}: {value} over {of}{seeds}, selected on this value{remark}"
 
 
 def _searched(summary: Summary, levels: dict[str, Level]) -> str:

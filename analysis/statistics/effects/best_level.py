@@ -11,6 +11,8 @@ from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.outcomes import Outcome
 from analysis.statistics.effects.contrasts import SIGNIFICANCE, paired_values
 
+FEWEST_FOR_INTERVAL = 3
+
 
 @dataclass(frozen=True)
 class Best:
@@ -89,7 +91,8 @@ def interval_of_selected(values: Sequence[float], num_candidates: int, outcome: 
 
     The best of several means is too good on average. So the bound on the worse side is Student's t at a level that is divided by
     the number of those that might have been chosen (Bonferroni); the bound on the better side needs no correction, because being
-    chosen makes it less likely that the mean is too bad. The interval ends where the outcome does.
+    chosen makes it less likely that the mean is too bad. The interval ends where the outcome does. Two values give none: they are
+    too often equal where an accuracy is of a few hundred images, which says nothing of their spread.
 
     Args:
         values: One for each seed.
@@ -99,7 +102,7 @@ def interval_of_selected(values: Sequence[float], num_candidates: int, outcome: 
     """
     array = np.asarray(values, dtype=np.float64)
     mean, num = float(array.mean()), len(array)
-    if num == 1:
+    if num < FEWEST_FOR_INTERVAL:
         return Estimate(mean, math.nan, math.nan, num)
     error = float(array.std(ddof=1)) / math.sqrt(num)
     tail = (1 - confidence) / 2

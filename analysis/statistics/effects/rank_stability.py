@@ -1,5 +1,6 @@
 """Rank stability: which cell is the best, and which others may be."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ from analysis.statistics.data.cell_by_seed import seed_equations, two_way_fit, v
 from analysis.statistics.data.cells import finite_values, group_by_levels
 from analysis.statistics.data.effect_coding import rank
 from analysis.statistics.data.estimates import Estimate, mean_interval
-from analysis.statistics.data.judged_images import judged_images
+from analysis.statistics.data.judged_images import collapsed_seeds, judged_images
 from analysis.statistics.data.limits import keeps_limits
 from analysis.statistics.data.outcomes import Outcome, objectives_of
 from analysis.statistics.effects.best_level import compare_with_best, interval_of_selected
@@ -43,6 +44,8 @@ class RankStability:
         num_seeds: How many of the cells' seeds have a value.
         num_without: How many cells of the study have no value yet.
         num_failed: How many replicates of the first cell have failed or have no finite value; its mean is of the others.
+        num_collapsed: How many replicates of all cells have collapsed. The cell with the best mean is then one in which few did,
+            whatever its chance of it is, so that it has no interval.
         is_decided: Whether the first cell is better than every other one.
     """
 
@@ -53,6 +56,7 @@ class RankStability:
     num_seeds: int
     num_without: int = 0
     num_failed: int = 0
+    num_collapsed: int = 0
     is_decided: bool = False
 
     @property
@@ -96,11 +100,14 @@ def rank_stability(study: StudyRecord, runs: Sequence[RunRecord]) -> RankStabili
         )
         for i, of_cell, behind, p, may_be_best in zip(order, values, best.behind, best.p_values, best.may_be_best, strict=True)
     ]
+    num_collapsed = sum(len(collapsed_seeds(of_cell, images)) for of_cell in values)
     selected = interval_of_selected(list(values[0].values()), best.num_candidates, outcome)
+    if num_collapsed:
+        selected = replace(selected, low=math.nan, high=math.nan)
     ranked[0] = replace(ranked[0], estimate=_around(selected, means[order[0]]))
     num_failed = sum(run.status in ("FAILED", "FINISHED") for run in cells[order[0]]) - len(values[0])
     is_decided = best.is_decided and not found.num_without and not num_failed
-    return replace(found, cells=ranked, num_failed=num_failed, is_decided=is_decided)
+    return replace(found, cells=ranked, num_failed=num_failed, num_collapsed=num_collapsed, is_decided=is_decided)
 
 
 def _around(found: Estimate, mean: float) -> Estimate:

@@ -52,7 +52,8 @@ def test_a_cell_that_is_worse_in_every_seed_is_not_the_best_in_a_fifth_of_anythi
     assert found.is_decided
     assert [(cell.levels["a"], cell.may_be_best) for cell in found.cells] == [(1, True), (0, False)]
     text = text_of(runs_of([worse, COLLAPSING]))
-    assert "best cell by validation accuracy: a=1: 95.00 (94.80 to 95.20) % over 7 seeds, selected on this value; " in text
+    assert "best cell by validation accuracy: a=1: 95.00 % over 7 seeds, selected on this value " in text
+    assert "selected on this value (no interval, as 1 of 14 replicates collapsed); better than the other one" in text
     assert "better than the other one, paired by seed (p ≤ 0.016); next a=0, 13.00 points behind." in text
     assert "resample" not in text
 

@@ -86,7 +86,7 @@ def test_finalists_are_judged_on_fresh_seeds() -> None:
     assert [best.mean(ACCURACY_OUTCOME), second.mean(ACCURACY_OUTCOME)] == pytest.approx([0.88, 0.85])
     assert [best.selected_on[ACCURACY_OUTCOME], second.selected_on[ACCURACY_OUTCOME]] == [0.8, 0.9]
     text = " ".join(all_outputs(summary).split())
-    assert "finalist with the highest mean validation accuracy: lr=0.02 layout=64 M: 88.00 (" in text
+    assert "finalist with the highest mean validation accuracy: lr=0.02 layout=64 M: 88.00 % over 2 fresh" in text
     assert " over 2 fresh seeds, selected on this value (by the search on 80.00); " in text
     assert "trained again with 2 seeds (1, 2) that had no part in choosing them" in text
     assert "from the results of earlier ones, trained with 1 seed (0)" in text
