@@ -87,15 +87,17 @@ def test_importance_and_dependence_find_what_was_planted(summary: Summary) -> No
 
 
 def test_every_output_says_that_associations_are_no_effects(summary: Summary) -> None:
-    """Before the tables of importance; with the errors of the surrogates, and with what became of pruned trials."""
+    """At each table and figure, and once in a sentence; with the errors of the surrogates, and what became of pruned trials."""
     text = " ".join(all_outputs(summary).split())
     assert text.count(ASSOCIATIONS) == 2  # the terminal and Markdown
-    assert text.rindex(ASSOCIATIONS) < text.index("## Importance of the factors") < text.index("## Partial dependence")
+    assert "## Importance of the factors Associations, not effects. " in text
+    assert text.index("## Importance of the factors") < text.index("## Partial dependence")
     assert "validation accuracy: in what the search tried, it goes most with lr (" in text
     assert "6 configurations were pruned." in text
     assert "Gaussian process, cross-validated RMSE" in text
     page = to_html(summary_document(summary))
-    assert page.index(ASSOCIATIONS[:60]) < page.index("Importance of the factors")
+    assert page.count(ASSOCIATIONS[:60]) == 1
+    assert page.count("Associations, not effects. ") >= 3  # the table, and both figures of importance and of dependence
     headings = ("against each other", "Hypervolume over time", "Validation accuracy by factor", "Activation sparsity by factor")
     assert all(page.count(f"<h2>{heading}") or heading in page for heading in headings)
     assert page.count("<svg") == 2 * 5  # each is drawn for a wide and for a narrow page
