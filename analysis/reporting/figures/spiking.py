@@ -25,8 +25,9 @@ from analysis.reporting.figures.style import (
     panels,
     wrapped,
 )
+from analysis.reporting.topics.paper_tables import are_numbered, point_names
 from analysis.reporting.topics.published import Published, matches
-from analysis.reporting.topics.spiking import PICOJOULES, point_names, row_in_words
+from analysis.reporting.topics.spiking import PICOJOULES, row_in_words
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.spiking import CostPoint, SpikingRow
 from analysis.statistics.summary import Summary
@@ -42,11 +43,12 @@ SPREAD_FOR_LOG = 8
 def spiking_figures(summary: Summary) -> list[CaptionedFigure]:
     """Accuracy against cost, and sparsity by layer."""
     beneath = " Below the line: published numbers." if _published_with_layers(summary) else ""
+    numbers = ", numbered as in the table of cells" if are_numbered(summary) else ""
     return captioned(
         (
             "Accuracy against cost",
-            "One point per cell: means with 95 % intervals over seeds in both directions. The line is the Pareto front of the "
-            "means, and points on it are filled.",
+            f"One point per cell{numbers}: means with 95 % intervals over seeds in both directions. The line is the Pareto front "
+            "of the means, and points on it are filled.",
             partial(accuracy_against_cost, summary),
         ),
         (

@@ -70,6 +70,8 @@ STYLE: Any = {
 }
 NARROW = 4.2
 """The width in inches of a panel on a phone."""
+MOST_COVERED = 0.5
+"""Of a label that is written beside a point."""
 GAP = 3.0
 """Pixels between two labels of an axis, at the least."""
 
@@ -121,7 +123,7 @@ def _keep_apart(axis: Axis, extent: Callable[[Bbox], tuple[float, float]]) -> No
 def label_points(axes: Axes, points: Sequence[tuple[float, float]], labels: Sequence[str], **style: Any) -> None:
     """Write a label beside each point, where it covers no other label, no point and no line as far as there is room.
 
-    Call it when the figure is complete but for these. Labels are in the units of the axes; an empty one is left out.
+    Call it when the figure is complete but for these. An empty label is left out, and one for which there is no room.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
@@ -133,9 +135,14 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float]], labels: Sequ
     for point, label in zip(points, labels, strict=True):
         if not label:
             continue
-        text = axes.annotate(label, point, xytext=(0, 0), textcoords="offset points", fontsize=9, **style)
+        text = axes.annotate(label, point, xytext=(0, 0), textcoords="offset points", fontsize=9, in_layout=False, **style)
         tried = [(_covered(_moved(text, place), [*written, *marks], frame), i, place) for i, place in enumerate(_BESIDE)]
-        written.append(_moved(text, min(tried)[2]))
+        covered, _, place = min(tried)
+        box = _moved(text, place)
+        if covered > MOST_COVERED * box.width * box.height:
+            text.remove()
+        else:
+            written.append(box)
 
 
 def _along(line: Line2D) -> FloatArray:

@@ -28,6 +28,8 @@ from studies.run_record import ACCURACY, TEST_ACCURACY, Level, StudyRecord, leve
 MOST_LISTED = 40
 """Of more cells only those on a front are listed."""
 MOST_UNFOLDED = 12
+MOST_NAMED, LONGEST_NAME = 14, 36
+"""Points of a figure, and characters of a name, that have room in it."""
 
 
 def paper_tables(summary: Summary) -> list[Table]:
@@ -50,7 +52,40 @@ def results_tables(summary: Summary) -> list[Table]:
         "by the means; one whose interval overlaps a neighbour's may be on it by chance."
     )
     columns = [*table.columns, Column("Pareto front of", is_text=True)]
+    if are_numbered(summary):
+        columns = [Column("no."), *columns]
+        rows = [_numbered(row, place) for place, row in enumerate(rows, start=1)]
     return [replace(table, columns=columns, rows=rows, caption=caption)]
+
+
+def _numbered(row: Row, number: int) -> Row:
+    return replace(row, cells=[str(number), *row.cells], bold=None if row.bold is None else row.bold + 1)
+
+
+def point_names(summary: Summary) -> dict[int, str]:
+    """What the points of a figure are called, by their index: their cells' names, or their numbers in the table of cells.
+
+    All points have one if they are few, else those on a front.
+    """
+    points = summary.spiking.points
+    named = list(range(len(points)))
+    if len(points) > MOST_NAMED:
+        named = [i for i in named if points[i].is_on_operations_front or points[i].is_on_energy_front]
+    if are_numbered(summary):
+        places = {frozenset(cell.levels.items()): str(place) for place, cell in enumerate(listed_cells(summary), start=1)}
+        return {i: places.get(frozenset(points[i].levels.items()), "") for i in named}
+    return {i: _short_name(summary, points[i]) for i in named}
+
+
+def are_numbered(summary: Summary) -> bool:
+    """Whether names would be too many or too long for a figure, so that cells have numbers there and in their table."""
+    names = [_short_name(summary, point) for point in summary.spiking.points]
+    return len(names) > MOST_NAMED or any(len(name) > LONGEST_NAME for name in names)
+
+
+def _short_name(summary: Summary, point: CostPoint) -> str:
+    named = formatting.cell_in_short if summary.study.baseline else formatting.configuration_in_words
+    return named(summary.study, point.levels)
 
 
 def _fronts(point: CostPoint | None) -> str:

@@ -1,4 +1,4 @@
-"""Tables of spiking networks: time steps to the final accuracy and their cost, sparsity by layer; the names of their cells."""
+"""Tables of spiking networks: time steps to the final accuracy and their cost, sparsity by layer."""
 
 from dataclasses import replace
 
@@ -11,7 +11,6 @@ from analysis.statistics.spiking import SpikingRow
 from analysis.statistics.summary import Summary
 from studies.run_record import StudyRecord
 
-MOST_NAMED = 14
 PICOJOULES = 1e6
 """Of a microjoule."""
 
@@ -23,17 +22,6 @@ def row_in_words(study: StudyRecord, row: SpikingRow) -> str:
         named = f"{formatting.factor_name(study, row.factor)} = {formatting.level_name(study, row.factor, level)}"
         return f"{named}{' (baseline)' if row.is_baseline else ''}"
     return "baseline" if row.is_baseline else formatting.configuration_in_words(study, row.levels)
-
-
-def point_names(summary: Summary) -> dict[int, str]:
-    """What the points of a figure are called, by their index: all if they are few, else the first of those on a front."""
-    points = summary.spiking.points
-    named = list(range(len(points)))
-    if len(points) > MOST_NAMED:
-        named = [i for i in named if points[i].is_on_operations_front or points[i].is_on_energy_front][:MOST_NAMED]
-    if summary.study.baseline:
-        return {i: formatting.cell_in_short(summary.study, points[i].levels) for i in named}
-    return {i: formatting.configuration_in_words(summary.study, points[i].levels) for i in named}
 
 
 def spiking_tables(summary: Summary) -> list[Table]:

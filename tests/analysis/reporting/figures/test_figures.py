@@ -16,6 +16,7 @@ from analysis.reporting.document_model import CaptionedFigure
 from analysis.reporting.figures import effects, spiking, style
 from analysis.reporting.figures.all_figures import all_figures
 from analysis.reporting.figures.style import frame_accuracies, panels
+from analysis.reporting.topics.paper_tables import are_numbered, results_tables
 from analysis.statistics.data.estimates import Estimate, mean_interval
 from analysis.statistics.summary import Summary, summarise
 from search_spaces.language.space import Level
@@ -124,6 +125,24 @@ def test_points_have_their_names() -> None:
     """What a cell has other than the baseline stands beside its point, in both panels."""
     figure = spiking.accuracy_against_cost(spiking_study())
     assert texts(figure) == texts(figure, 1) == ["T=4", "baseline", "T=16"]
+
+
+def test_many_points_have_numbers() -> None:
+    """Those of the table of cells, where names would be too many; only those on a front, and none covers another."""
+    cells = [{"time_steps": steps, "a": a} for steps in range(1, 9) for a in range(4)]
+    runs = [
+        replace(spiking_run(0, seed, 0.5 + 0.01 * (i % 16), 1000.0 + 50 * i), levels=cell, identity=f"{i} {seed}")
+        for i, cell in enumerate(cells)
+        for seed in range(2)
+    ]
+    study = study_of("full_factorial", {"time_steps": list(range(1, 9)), "a": list(range(4))}, runs)
+    summary = summarise(study, runs)
+    assert are_numbered(summary)
+    (table,) = results_tables(summary)
+    numbers = {row.cells[0]: row.cells[-1] for row in table.rows}
+    found = texts(spiking.accuracy_against_cost(summary))
+    assert found
+    assert all(numbers[number] != "–" for number in found)
 
 
 def boxes(figure: Figure) -> list[tuple[str, Bbox]]:
