@@ -26,6 +26,8 @@ NO_IMAGES = "none"
 """The data set of what looks at no image."""
 FACTS = "dataset.json"
 """The file of a folder of prepared arrays that is written last."""
+EXACT_SQUARES = 256
+"""The squares of so many levels of 0 to 255 add up to less than 2**24, so that float32 has their sum exactly, in any order."""
 LONGEST_STEM = 40
 """Characters of a data file's name that the name of its folder has."""
 
@@ -324,12 +326,13 @@ def split(
 
 def _mean_and_std(part: Split, *, mean_per_pixel: bool) -> tuple[Tensor, Tensor]:
     """Of pixels in [0, 1], ``[C, 1, 1]`` (the mean ``[C, H, W]`` per pixel); a constant channel counts as one grey level wide."""
-    moments: Tensor | None = None
-    for images_BCHW, _, _ in part.batches(1024):
-        pixels = images_BCHW.to(torch.float64) / 255
-        sums = torch.stack([pixels.sum(dim=0), pixels.square().sum(dim=0)]) / len(part)
-        moments = sums if moments is None else moments + sums
-    assert moments is not None  # a split leaves images to train on
-    mean_C, mean_square_C = moments.mean(dim=(2, 3), keepdim=True)
+    sums: Tensor | None = None
+    for images_BCHW, _, _ in part.batches(EXACT_SQUARES):
+        levels = images_BCHW.float()
+        more = torch.stack([levels.sum(dim=0), levels.square_().sum(dim=0)]).double()
+        sums = more if sums is None else sums + more
+    assert sums is not None  # a split leaves images to train on
+    mean_CHW, mean_square_CHW = sums[0] / (255 * len(part)), sums[1] / (255**2 * len(part))
+    mean_C, mean_square_C = (moment.mean(dim=(1, 2), keepdim=True) for moment in (mean_CHW, mean_square_CHW))
     std_C = (mean_square_C - mean_C.square()).clamp(min=0).sqrt().clamp(min=1 / 255)
-    return (moments[0] if mean_per_pixel else mean_C).float(), std_C.float()
+    return (mean_CHW if mean_per_pixel else mean_C).float(), std_C.float()

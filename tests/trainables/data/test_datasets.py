@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.data import datasets
-from trainables.data.datasets import prepare, split
+from trainables.data.datasets import EXACT_SQUARES, prepare, split
 from trainables.data.normalisation import downscale
 from trainables.data.npz_files import ARRAYS
 from trainables.networks.rules import RuleError
@@ -163,6 +163,18 @@ def test_downscale(data_folder: Path) -> None:
 
 
 @given(st.integers(2, 5), st.integers(5, 12), st.integers(5, 12), st.sampled_from([1, 3]))
+@pytest.mark.parametrize("per_pixel", [False, True])
+def test_mean_and_deviation_are_rounded_once(per_pixel: bool, data_folder: Path) -> None:
+    """They are those of float64 over all training images, also of a set that is taken in several parts."""
+    splits = splits_of(prepare("digits", data_folder), mean_per_pixel=per_pixel)
+    images, *_ = splits.train.batch(torch.arange(len(splits.train)))
+    assert len(images) > 2 * EXACT_SQUARES
+    pixels = images.double() / 255
+    dims = (0,) if per_pixel else (0, 2, 3)
+    assert torch.equal(splits.mean, pixels.mean(dim=dims).float().view(splits.mean.shape))
+    assert torch.equal(splits.std.flatten(), pixels.std(dim=(0, 2, 3), correction=0).float())
+
+
 def test_downscaled_pixels_are_rounded_means(block: int, height: int, width: int, channels: int) -> None:
     """Downscaling is an average pool whose means are rounded, to the last bit; what fills no block is left out."""
     generator = torch.Generator().manual_seed(block + 100 * height + 10_000 * width)
