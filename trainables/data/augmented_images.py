@@ -71,7 +71,7 @@ def made_compiled(splits: Splits, indices_B: Tensor, drawn: Drawn, encoding: Enc
     height, width, channels = train.input_shape
     starts_2B = torch.empty(2, 0, dtype=torch.int64) if drawn.starts_2B is None else drawn.starts_2B
     is_mirrored_B = torch.empty(0, dtype=torch.bool) if drawn.is_mirrored_B is None else drawn.is_mirrored_B
-    turns_2B = torch.empty(2, 0) if drawn.angles_B is None else cosines_and_sines(drawn.angles_B)
+    cos_B, sin_B = (torch.empty(0),) * 2 if drawn.angles_B is None else cosines_and_sines(drawn.angles_B)
     changes_B = torch.empty(0, dtype=torch.int64) if drawn.changes_B is None else drawn.changes_B
     std = splits.std if encoding == "constant" else torch.ones_like(splits.std)
     results_BCHW = torch.empty(len(indices_B), channels, height, width)
@@ -79,7 +79,7 @@ def made_compiled(splits: Splits, indices_B: Tensor, drawn: Drawn, encoding: Enc
         train.images.numpy(),
         indices_B.numpy(),
         train.image_downscale,
-        Moves(starts_2B.numpy(), drawn.padding_mode == "reflect", is_mirrored_B.numpy(), turns_2B.numpy()),
+        Moves(starts_2B.numpy(), drawn.padding_mode == "reflect", is_mirrored_B.numpy(), cos_B.numpy(), sin_B.numpy()),
         Changes(changes_B.numpy(), VARIANTS, *tables_of_changes(height, width, is_used=drawn.changes_B is not None)),
         splits.mean.numpy(),
         std.numpy(),

@@ -7,7 +7,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-from trainables.data.randomness import generator_for
+from trainables.data.randomness import seed_for
 
 
 def shares_of_classes(targets: Tensor, num_classes: int, smoothing: float = 0.0) -> Tensor:
@@ -40,11 +40,11 @@ def mix(
     λ, the share that stays an image's own, is one number for the batch; ``names`` are those of the draws. Images may be changed
     in their place.
     """
-    random = Random(generator_for(*names).initial_seed())  # noqa: S311  # nothing secret
+    random = Random(seed_for(*names))  # noqa: S311  # nothing secret
     by_mixup = mixup > 0 and (cutmix == 0 or random.random() < 0.5)
     share = random.betavariate(mixup, mixup) if by_mixup else random.betavariate(cutmix, cutmix)
     if by_mixup:
-        images_BCHW = _mixed_images(images_BCHW, share)
+        images_BCHW = mixed(images_BCHW, share)
     else:
         height, width = images_BCHW.shape[2:]
         share = paste_(images_BCHW, share, random.randrange(height), random.randrange(width))
@@ -54,14 +54,6 @@ def mix(
 def mixed(batch: Tensor, share: float) -> Tensor:
     """λ x_i + (1 - λ) x_(i-1) (Zhang et al. 2018), as torchvision's ``MixUp`` has it."""
     return batch.roll(1, 0).lerp_(batch, share)
-
-
-def _mixed_images(images_BCHW: Tensor, share: float) -> Tensor:
-    """The same, in one pass over memory."""
-    results_BCHW = torch.empty_like(images_BCHW)
-    torch.lerp(images_BCHW[:-1], images_BCHW[1:], share, out=results_BCHW[1:])
-    torch.lerp(images_BCHW[-1:], images_BCHW[:1], share, out=results_BCHW[:1])
-    return results_BCHW
 
 
 def paste_(images_BCHW: Tensor, share: float, row: int, column: int) -> float:

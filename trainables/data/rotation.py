@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 
-def cosines_and_sines(angles_B: Tensor) -> Tensor:
-    """Of angles in degrees, ``[2, B]``, float32."""
-    radians_B = torch.deg2rad(angles_B.float())
-    return torch.stack([radians_B.cos(), radians_B.sin()])
+def cosines_and_sines(angles_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Of angles in degrees, float32."""
+    radians_B = torch.deg2rad(angles_B)
+    return radians_B.cos(), radians_B.sin()
 
 
 def rotate(images_BCHW: Tensor, angles_B: Tensor) -> Tensor:
@@ -16,7 +16,7 @@ def rotate(images_BCHW: Tensor, angles_B: Tensor) -> Tensor:
     Every pixel is the nearest one of the place that it comes from. ``kernels.cpu.compiled.training_images`` has the same.
     """
     _, _, height, width = images_BCHW.shape
-    cos_B1, sin_B1 = cosines_and_sines(angles_B)[..., None].unbind()
+    cos_B1, sin_B1 = (values_B[:, None] for values_B in cosines_and_sines(angles_B))
     ys, xs = torch.meshgrid(torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij")
     ys_P, xs_P = ys.flatten(), xs.flatten()
     columns_BP = (xs_P * cos_B1 - ys_P * sin_B1 + (width - 1) / 2).round()

@@ -41,16 +41,6 @@ def test_cutmix_is_that_of_torchvision(share: float, row: int, column: int, monk
     torch.testing.assert_close(mixed(shares_of_classes(LABELS, 4), kept), targets)
 
 
-@pytest.mark.parametrize("shape", [(6, 3, 8, 12), (5, 1, 7, 3)])
-def test_images_and_targets_have_one_share(shape: tuple[int, int, int, int]) -> None:
-    """A batch's images are mixed by the share that its targets show, to the bit as one part of it alone would be."""
-    images, shares = torch.randn(shape, generator=torch.Generator().manual_seed(1)), torch.eye(shape[0])
-    results, targets = mix(images.clone(), shares, mixup=1.0, cutmix=0.0, names=(0, "mix", 1, 2))
-    share = float(targets[1, 1])
-    torch.testing.assert_close(results, mixed(images, share))
-    assert torch.equal(results[1:3], torch.lerp(images[0:2], images[1:3], share))
-
-
 def own_share(batch: int, *, mixup: float = 0.0, cutmix: float = 0.0) -> float:
     """λ of a batch, from its targets: that of the second image, whose label no neighbour has."""
     _, targets = mix(IMAGES.clone(), shares_of_classes(LABELS, 4), mixup=mixup, cutmix=cutmix, names=(0, "mix", 1, batch))

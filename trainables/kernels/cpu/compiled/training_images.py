@@ -21,13 +21,15 @@ class Moves(NamedTuple):
         starts_2B: The row and column of the image that it begins at, which may lie outside.
         reflects: Whether the image mirrored at its border is outside, rather than black.
         is_mirrored_B: Whether it is then mirrored left to right.
-        turns_2B: Cosine and sine of the angle that it is then turned by, counter-clockwise; outside is black.
+        cosines_B: Of the angle that it is then turned by, counter-clockwise; outside is black.
+        sines_B: Of the same.
     """
 
     starts_2B: Any
     reflects: bool
     is_mirrored_B: Any
-    turns_2B: Any
+    cosines_B: Any
+    sines_B: Any
 
 
 class Changes(NamedTuple):
@@ -77,7 +79,7 @@ def training_images(
     table_P, columns_W = np.empty(num_pixels, np.uint32), np.empty(width, np.int32)
     sums_M = np.empty(images_NHWC.shape[2] * channels, np.int32)
     values_CL = _values_of_levels(mean, std)
-    is_seen, is_turned, is_changed = len(moves.is_mirrored_B) > 0, moves.turns_2B.shape[1] > 0, len(changes.drawn_B) > 0
+    is_seen, is_turned, is_changed = len(moves.is_mirrored_B) > 0, len(moves.cosines_B) > 0, len(changes.drawn_B) > 0
     for b in range(num_images):
         image_N = images_NHWC[indices_B[b]].reshape(num_stored)
         if block == 1:
@@ -88,7 +90,7 @@ def training_images(
         if is_seen or is_turned or by_table >= 0:
             _see(moves, b, height, width, columns_W, places_P)
             if is_turned:
-                _turn(moves.turns_2B[0, b], moves.turns_2B[1, b], height, width, table_P)
+                _turn(moves.cosines_B[b], moves.sines_B[b], height, width, table_P)
                 _compose(table_P, places_P, others_P)
                 places_P, others_P = others_P, places_P
             if by_table >= 0:
