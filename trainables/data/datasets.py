@@ -27,7 +27,7 @@ NO_IMAGES = "none"
 FACTS = "dataset.json"
 """The file of a folder of prepared arrays that is written last."""
 EXACT_SQUARES = 256
-"""The squares of so many levels of 0 to 255 add up to less than 2**24, so that float32 has their sum exactly, in any order."""
+"""The squares of this many levels of 0 to 255 add up to less than 2**24, so that float32 has their sum exactly, in any order."""
 LONGEST_STEM = 40
 """Characters of a data file's name that the name of its folder has."""
 
