@@ -30,10 +30,13 @@ def _caption(found: RankStability) -> str:
     num = min(NUM_SHOWN, len(found.cells))
     lacking = any(cell.estimate.num_values < found.num_seeds for cell in found.cells)
     adjusted = " Means are adjusted for the seeds that a cell lacks." if lacking else ""
+    sure = f"The truly best one is, with 95 % confidence, among the {found.num_candidates:,} that may be the best."
+    if found.is_decided:
+        sure = "The first is better than every other one."
     return (
         f"The best {num} of {found.num_cells:,} by the mean of {found.outcome.name} over "
         f"{counted(found.num_seeds, 'seed')}.{adjusted} Each is compared with the first on the seeds of both (sign-flip test). "
-        f"The truly best one is, with 95 % confidence, among the {found.num_candidates:,} that may be the best."
+        f"{sure}"
     )
 
 

@@ -89,6 +89,7 @@ def rank_stability(study: StudyRecord, runs: Sequence[RunRecord]) -> RankStabili
     values = [finite_values(cells[i], outcome.metric) for i in order]
     images = judged_images((run for cell in cells for run in cell), outcome)
     best = compare_with_best(values, outcome, means[order].tolist(), num_images=images.num_images)
+    num_failed = sum(run.status in ("FAILED", "FINISHED") for run in cells[order[0]]) - len(values[0])
     ranked = [
         RankedCell(
             dict(cells[i][0].levels),
@@ -96,16 +97,16 @@ def rank_stability(study: StudyRecord, runs: Sequence[RunRecord]) -> RankStabili
             _around(mean_interval(list(of_cell.values()), limits=outcome.limits), means[i]),
             behind,
             p,
-            may_be_best,
+            may_be_best or num_failed > 0,
         )
         for i, of_cell, behind, p, may_be_best in zip(order, values, best.behind, best.p_values, best.may_be_best, strict=True)
     ]
     num_collapsed = sum(len(collapsed_seeds(of_cell, images)) for of_cell in values)
-    selected = interval_of_selected(list(values[0].values()), best.num_candidates, outcome)
+    num_candidates = sum(cell.may_be_best for cell in ranked)
+    selected = interval_of_selected(list(values[0].values()), num_candidates, outcome)
     if num_collapsed:
         selected = replace(selected, low=math.nan, high=math.nan)
     ranked[0] = replace(ranked[0], estimate=_around(selected, means[order[0]]))
-    num_failed = sum(run.status in ("FAILED", "FINISHED") for run in cells[order[0]]) - len(values[0])
     is_decided = best.is_decided and not found.num_without and not num_failed
     return replace(found, cells=ranked, num_failed=num_failed, num_collapsed=num_collapsed, is_decided=is_decided)
 

@@ -108,6 +108,7 @@ def test_a_cell_whose_replicates_failed_is_not_decided_on() -> None:
     assert found_of(values).is_decided
     failed = [run_of({"a": 0}, 7, status="FAILED") if run.levels == {"a": 0} and run.seed == 7 else run for run in runs]
     assert "whether it is the best is undecided: 1 replicate of it failed." in text_of(failed)
+    assert "among the 2 that may be the best" in text_of(failed)
     nan = [run_of({"a": 0}, 7, math.nan) if run.levels == {"a": 0} and run.seed == 7 else run for run in runs]
     assert "whether it is the best is undecided: 1 replicate of it failed." in text_of(nan)
     without = [*runs, *(run_of({"a": 2}, seed, status="MISSING") for seed in range(8))]
