@@ -7,8 +7,9 @@ import numpy as np
 
 from analysis.statistics.data.cells import Cell, block_means, estimate, finite_values, group_by_levels
 from analysis.statistics.data.estimates import COUNTS, SHARES, Estimate, mean_interval
+from analysis.statistics.data.judged_images import collapsed_seeds, judged_images
 from analysis.statistics.data.level_cells import AROUND_A_BASELINE, level_cells
-from analysis.statistics.data.outcomes import SPIKES
+from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, SPIKES
 from analysis.statistics.effects.contrasts import Contrast, paired_contrasts
 from analysis.statistics.search.pareto import pareto_front
 from studies.run_record import (
@@ -112,7 +113,7 @@ def spiking_of(study: StudyRecord, runs: Sequence[RunRecord]) -> Spiking:
     layers = _layers([run for cell in cells for run in cell])
     rows = _level_rows(study, runs, layers) or _configuration_rows(cells, layers)
     measured = [row for row in rows if row.steps_to_within or row.operations or len(row.sparsity) > 1]
-    results = [result for result in map(_result, cells) if result.accuracy or result.test_accuracy or result.operations]
+    results = [result for result in _results(cells) if result.accuracy or result.test_accuracy or result.operations]
     return Spiking(measured, cost_points(cells), layers, _operation_contrasts(study, runs), results)
 
 
@@ -160,6 +161,21 @@ def _cost_point(cell: Cell) -> CostPoint | None:
     limited = ((accuracy, SHARES), (operations, COUNTS), (energy, COUNTS))
     estimates = [mean_interval([of_seed[seed] for seed in seeds], limits=limits) for of_seed, limits in limited]
     return CostPoint(cell[0].levels, estimates[0], estimates[1], estimates[2])
+
+
+def _results(cells: Sequence[Cell]) -> list[CellResult]:
+    """Accuracies have no intervals where replicates collapse, as more of them may in any cell."""
+    images = judged_images((run for cell in cells for run in cell), ACCURACY_OUTCOME)
+    if not any(collapsed_seeds(finite_values(cell, ACCURACY), images) for cell in cells):
+        return list(map(_result, cells))
+    return [
+        replace(
+            result,
+            accuracy=result.accuracy and result.accuracy.without_interval(),
+            test_accuracy=result.test_accuracy and result.test_accuracy.without_interval(),
+        )
+        for result in map(_result, cells)
+    ]
 
 
 def _result(cell: Cell) -> CellResult:

@@ -197,7 +197,7 @@ def _no_effect(found: re.Match[str], outcome: str, factor: str, study: StudyReco
 
 def _equal(found: re.Match[str], outcome: str, factor: str, study: StudyRecord) -> Iterator[Claim]:
     for level in _levels(found["levels"], factor, study):
-        yield Claim("no difference in any seed", outcome, factor, level)
+        yield Claim("equal in every seed", outcome, factor, level)
 
 
 def _undecided_levels(found: re.Match[str], outcome: str, factor: str, study: StudyRecord) -> Iterator[Claim]:

@@ -17,7 +17,7 @@ from tests.benchmarks.sentence_truths import Planted, run_of
 from tests.benchmarks.simulated_studies import FloatArray
 
 PROMISED = 0.8
-SETTLED = ("direction", "no effect larger than", "no difference in any seed")
+SETTLED = ("direction", "no effect larger than", "equal in every seed")
 FEW_FLIPS = 1999
 """Of a study that is drawn again with more than 16 seeds, where a report takes 100,000."""
 

@@ -77,12 +77,16 @@ class Planted:
         """The true mean of a cell."""
         return float(self.means[metric][self._place_of[frozenset(levels.items())]])
 
-    def level_means(self, metric: str, factor: str) -> dict[Level, float]:
-        """Of every level the true mean: of its cell beside the baseline, or over all cells of a factorial that have it."""
+    def level_means(self, metric: str, factor: str, *, are_trained: bool = False) -> dict[Level, float]:
+        """Of every level the true mean: of its cell beside the baseline, or over all cells of a factorial that have it.
+
+        ``are_trained``: over those alone that a fraction trains, which is what its table is of.
+        """
         study = self.study
         if "factorial" in study.design:
+            cells = list(self.configurations("cell").values()) if are_trained else self.grid
             return {
-                level: float(np.mean([self.mean(metric, cell) for cell in self.grid if cell[factor] == level]))
+                level: float(np.mean([self.mean(metric, cell) for cell in cells if cell[factor] == level]))
                 for level in study.factors[factor]
             }
         return {level: self.mean(metric, {**study.baseline, factor: level}) for level in study.factors[factor]}

@@ -51,7 +51,7 @@ class Counts:
     num_processes: int
 
 
-SHORT = Counts((2, 5, 8, 10), 30, 4, 1, 20, 1)
+SHORT = Counts((2, 5, 8, 10), 12, 2, 1, 10, 1)
 LONG = Counts(NUM_SEEDS, 300, 100, 10, 60, 2)
 
 

@@ -235,7 +235,7 @@ def frame_accuracies(axes: Axes, estimates: Sequence[Estimate]) -> None:
     three seeds may be wider than all the rest.
     """
     shown = [100 * estimate.mean for estimate in estimates]
-    halves = [100 * estimate.half_width for estimate in estimates if estimate.num_values > 1]
+    halves = [100 * estimate.half_width for estimate in estimates if np.isfinite(estimate.low)]
     spread = max(shown) - min(shown)
     room = 0.5 + 0.06 * spread + min(float(np.quantile(halves, 0.8)) if halves else 0.0, spread)
     low, high = max(0.0, min(shown) - room), min(100.0, max(shown) + room)

@@ -55,7 +55,14 @@ def _caption(summary: Summary, outcome: Outcome, effects: Sequence[LevelEffect])
 
 
 def _what_is_compared(summary: Summary, effects: Sequence[LevelEffect]) -> str:
-    return f"{_differences_of(summary, effects)} {_intervals_in_words(effects)}"
+    return f"{_differences_of(summary, effects)} {_intervals_in_words(effects)}{_collapse_in_words(effects)}"
+
+
+def _collapse_in_words(effects: Sequence[LevelEffect]) -> str:
+    """Why means have no intervals: those of seeds that did not collapse say nothing of how often seeds do."""
+    if not any(effect.num_collapsed for effect in effects):
+        return ""
+    return " Some replicates collapse. So means have no intervals: where none has collapsed yet, another seed may."
 
 
 def _intervals_in_words(effects: Sequence[LevelEffect]) -> str:

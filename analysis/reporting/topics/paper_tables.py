@@ -148,6 +148,8 @@ def _results_caption(summary: Summary, num_listed: int) -> str:
         said.append(
             f"The baseline is {formatting.levels_named(study, study.baseline)}; the other cells differ from it as they say."
         )
+    if summary.stability and summary.stability.num_collapsed:
+        said.append("Some replicates collapse, so accuracies have no intervals.")
     if any(cell.operations for cell in summary.spiking.cells):
         said.append(
             "Operations and energy are per image; a constant input counts once. Energy is modelled: 4.6 pJ per MAC, "
@@ -279,7 +281,7 @@ def _label(summary: Summary, outcome: Outcome) -> str:
 def _mean(outcome: Outcome, estimate: Estimate | None) -> str:
     """A mean ± half of its interval, to as many digits as in the rest of the report."""
     mean = formatting.mean(outcome, estimate)
-    if estimate is None or estimate.num_values < 2:
+    if estimate is None or not math.isfinite(estimate.low):
         return mean
     return f"{mean} ± {formatting.number(outcome, estimate.half_width)}"
 

@@ -1,5 +1,6 @@
 """Tables of spiking networks: time steps to the final accuracy and their cost, sparsity by layer."""
 
+import math
 from dataclasses import replace
 
 from analysis.reporting import formatting
@@ -93,4 +94,4 @@ def _percent(estimate: Estimate | None) -> str:
     if estimate is None:
         return formatting.NONE
     mean = formatting.number(SPARSITY_OUTCOME, estimate.mean)
-    return mean if estimate.num_values < 2 else f"{mean} ± {formatting.number(SPARSITY_OUTCOME, estimate.half_width)}"
+    return mean if not math.isfinite(estimate.low) else f"{mean} ± {formatting.number(SPARSITY_OUTCOME, estimate.half_width)}"

@@ -115,6 +115,7 @@ def level_effects(levels: Sequence[LevelCells], outcome: Outcome) -> list[LevelE
     ]
     contrasts = iter(paired_contrasts(pairs, scale=outcome.scale, num_images=images.num_images))
     shared = _shared_factors(levels)
+    has_intervals = not any(one.collapsed for one in known)
     found = []
     for one in known:
         reference = references.get(one.level.factor)
@@ -124,7 +125,7 @@ def level_effects(levels: Sequence[LevelCells], outcome: Outcome) -> list[LevelE
             compared_with = reference.level if reference else None
             margin = margin_for(outcome, one.level, compared_with, images, is_shared=is_shared)
         contrast = None if one.level.is_baseline else next(contrasts)
-        found.append(_level_effect(one, reference, contrast, margin, outcome, images))
+        found.append(_level_effect(one, reference, contrast, margin, outcome, images, has_intervals=has_intervals))
     return found
 
 
@@ -168,6 +169,8 @@ def _level_effect(
     margin: float | None,
     outcome: Outcome,
     images: JudgedImages,
+    *,
+    has_intervals: bool,
 ) -> LevelEffect:
     level, runs = known.level, known.runs
     has_pairs = contrast is not None and contrast.difference.num_values > 0
@@ -187,8 +190,8 @@ def _level_effect(
         num_values=num_values,
         num_without_value=len(finished) - num_values,
         num_collapsed=sum(known.collapsed.values()),
-        estimate=estimate(known.by_seed, outcome.limits),
-        test_estimate=estimate(known.on_test, TEST_OUTCOME.limits),
+        estimate=_mean(known.by_seed, outcome, has_interval=has_intervals),
+        test_estimate=_mean(known.on_test, TEST_OUTCOME, has_interval=has_intervals),
         by_seed=known.by_seed,
         contrast=contrast if has_pairs else None,
         without_collapsed=_without_collapsed(known, reference, outcome, images) if has_pairs and reference else None,
@@ -197,6 +200,12 @@ def _level_effect(
         verdict=_verdict(contrast, margin) if level.cells else "not in the design",
         accuracy_at_t=_mean_curve(block_curves(level.cells)),
     )
+
+
+def _mean(values: Mapping[int, float], outcome: Outcome, *, has_interval: bool) -> Estimate | None:
+    """The mean with Student's t interval; without one where replicates collapse, as more of them may in any cell."""
+    found = estimate(values, outcome.limits)
+    return found if found is None or has_interval else found.without_interval()
 
 
 def _without_collapsed(known: LevelValues, reference: LevelValues, outcome: Outcome, images: JudgedImages) -> Estimate | None:
