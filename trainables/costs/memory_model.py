@@ -224,7 +224,7 @@ def _needed_beside(
     if isinstance(part, LargestCountPool):
         return width * source + (INDEX + 1) * result
     if isinstance(part, QCFS):
-        return 3 * width * result
+        return width * result  # its ratio to the step; the activation is what enters the next layer
     if isinstance(part, SpikingNeuron):
         return _needed_by_neurons(part, source, result, collapsed=collapsed)
     return 0

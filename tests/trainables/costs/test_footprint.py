@@ -205,8 +205,9 @@ MEASURED: dict[str, tuple[Any, dict[str, Any]]] = {
     "bitnet, surrogate": (bitnet, {"feature_scale": 0.25, "time_steps": 8, "gradient": "surrogate", "batch_size": 32}),
     "ann, batch norm": (ann, {"batch_norm": True, "feature_scale": 0.5}),
     "ann, residual": (ann, {"layout": "resnet20", "batch_norm": True}),
-    "ann, bfloat16": (ann, {"batch_norm": True, "precision": "bfloat16", "batch_size": 128}),
-    "ann, QCFS, bfloat16": (ann, {"activation": "qcfs", "batch_norm": True, "precision": "bfloat16", "batch_size": 128}),
+    "ann, QCFS": (ann, {"batch_norm": True, "feature_scale": 0.5, "activation": "qcfs"}),
+    "ann, bfloat16": (ann, {"batch_norm": True, "feature_scale": 0.5, "precision": "bfloat16"}),
+    "ann, QCFS, bfloat16": (ann, {"batch_norm": True, "feature_scale": 0.5, "activation": "qcfs", "precision": "bfloat16"}),
     "converted": (converted_snn, {"feature_scale": 0.25, "time_steps": 32}),
 }
 
