@@ -33,7 +33,7 @@ def report(
     The report is an HTML page with figures, and the same as Markdown, CSV, Parquet and LaTeX tables, in FOLDER/reports/STUDY.
     Reads MLflow alone: with --tracking-uri, STUDY can be the name of a study that was run elsewhere.
 
-    With --json: the answer (one line, one paragraph), verdicts, warnings, effects, configurations.
+    With --json: answer, verdicts, warnings, effects, configurations.
 
     Exit codes: 0 the report was written; 2 MLflow has no such study.
 
