@@ -43,12 +43,12 @@ def _characters(configuration: Configuration) -> int:
 
 
 def size_in_words(size: StoredSize) -> str:
-    """E.g. ``stored: about 12.3 MiB of weights and 0.2 MiB of which images were judged right, half of it in MLflow``."""
-    parts = [f"{_mib(size.weights)} of weights"] if size.weights else []
-    parts += [f"{_mib(size.correct_images)} of which images were judged right"] if size.correct_images else []
-    return f"stored: about {' and '.join(parts)}, half of it in MLflow" if parts else ""
+    """E.g. ``stored, half of it in MLflow: weights, 12.3 MiB; for each image whether it was judged right, 0.2 MiB``."""
+    parts = [f"weights, {_mib(size.weights)}"] if size.weights else []
+    parts += [f"for each image whether it was judged right, {_mib(size.correct_images)}"] if size.correct_images else []
+    return f"stored, half of it in MLflow: {'; '.join(parts)}" if parts else ""
 
 
 def _mib(num_bytes: int) -> str:
     mib = num_bytes / 2**20
-    return f"{mib:,.1f} MiB" if mib >= 0.1 else "< 0.1 MiB"
+    return f"{mib:,.1f} MiB" if mib >= 0.1 else "less than 0.1 MiB"

@@ -182,8 +182,10 @@ def test_what_will_be_stored(tiny_study: Path, surface_study: Path) -> None:
     assert found["weights"] == 2 * 4 * parameters
     bits = 2 * len(study.replicates) * (len(dataset.test_labels) + 0.25 * len(dataset.train_labels)) / 8
     assert bits < found["correct_images"] < 2 * bits + 100 * len(study.replicates)
-    assert "stored: about < 0.1 MiB of weights and < 0.1 MiB of which images were judged right" in shown(tiny_study)
-    assert "weights" not in shown(tiny_study, "log_models=false").partition("stored: about")[2].partition("\n")[0]
+    bits_in_words = "for each image whether it was judged right, less than 0.1 MiB"
+    assert f"stored, half of it in MLflow: weights, less than 0.1 MiB; {bits_in_words}" in shown(tiny_study)
+    assert f"stored, half of it in MLflow: {bits_in_words}" in shown(tiny_study, "log_models=false")
+    assert "weights" not in shown(tiny_study, "log_models=false").partition("stored, half")[2].partition("\n")[0]
     assert "stored:" not in shown(surface_study)
     assert ["primary outcome", "val/accuracy"] in rows(shown(surface_study))
 
