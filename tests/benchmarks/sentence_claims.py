@@ -281,7 +281,7 @@ PARTS: Mapping[str, PartReader] = {
     rf"no effect larger than (?P<bound>{N})(?: points| %)?(?: at (?P<levels>.+))?": _no_effect,
     r"equal in every seed at (?P<levels>.+)": _equal,
     r"undecided at (?P<found>.+)": _undecided_levels,
-    rf"on the test images (?P<level>.+) is (?P<verdict>[a-z ]+) \((?P<mean>{N})(?: \({BOUNDS}\))? points\)": _on_test,
+    rf"on the test images (?P<level>.+) is (?P<verdict>[a-z ]+) \((?P<mean>{N}) points(?:, 95 % {BOUNDS})?\)": _on_test,
     r"no data at .+|not in the design: .+|nothing to compare": _no_part,
     r"on other images .+ may differ by .+ points": _no_part,
     r"\d+ of \d+ replicates? collapses? at .+": _no_part,

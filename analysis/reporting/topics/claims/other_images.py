@@ -7,6 +7,7 @@ from analysis.reporting import formatting
 from analysis.reporting.document_model import Column, Row, Table, estimate_column
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, TEST_OUTCOME, named
+from analysis.statistics.effects.contrasts import Contrast
 from analysis.statistics.effects.level_effects import LevelEffect
 from analysis.statistics.summary import Summary
 from studies.run_record import ACCURACY, TEST_ACCURACY, StudyRecord
@@ -49,12 +50,20 @@ def on_other_images(summary: Summary, factor: str, *, with_factor: bool = False)
             name = f"{formatting.factor_name(summary.study, factor)} {name}"
         if test and test.contrast and test.verdict != validation.verdict and {test.verdict, validation.verdict} & {*DECIDED}:
             verdict = test.verdict if test.verdict in DECIDED else "undecided"
-            difference = formatting.contrast(TEST_OUTCOME, test.contrast.difference)
-            said.append(f"on the test images {name} is {verdict} ({difference} points)")
+            said.append(f"on the test images {name} is {verdict} ({_in_points(test.contrast)})")
         if other and validation.verdict in DECIDED and other.low <= 0 <= other.high:
             low, high = (formatting.number(ACCURACY_OUTCOME, bound, "+") for bound in (other.low, other.high))
             said.append(f"on other images {name} may differ by {low} to {high} points")
     return said
+
+
+def _in_points(contrast: Contrast) -> str:
+    """The difference with its interval, where there is one, as in the sentences on validation images."""
+    mean = f"{formatting.contrast_number(TEST_OUTCOME, contrast.difference.mean)} points"
+    if not contrast.has_interval:
+        return mean
+    low, high = (formatting.contrast_number(TEST_OUTCOME, bound) for bound in (contrast.difference.low, contrast.difference.high))
+    return f"{mean}, 95 % {low} to {high}"
 
 
 def other_images_tables(summary: Summary) -> list[Table]:
