@@ -123,7 +123,7 @@ def _sentences(summary: Summary, effects: Sequence[LevelEffect], leading: LevelE
             yield "Whether another factor matters more is not decided."
     if others:
         named = [f"{_named(summary, effect)} ({_signed(summary.primary, effect)})" for effect in others]
-        yield f"Decided as well: {first_of(named, MOST_NAMED)} of {summary.primary.name}."
+        yield f"Decided as well for {summary.primary.name}: {first_of(named, MOST_NAMED)}."
     for verdict, begin in OPEN.items():
         named = [_named(summary, effect) for effect in effects if effect.verdict == verdict]
         if named:
@@ -153,10 +153,15 @@ def _cost(summary: Summary, effect: LevelEffect) -> Iterator[str]:
     ]
     operations = summary.spiking.operation_contrasts.get((effect.factor, effect.level))
     costs = {"spikes per neuron": spikes[0] if spikes else None, "synaptic operations": operations}
-    ratios = {name: formatting.contrast(SPIKES_OUTCOME, contrast.difference) for name, contrast in costs.items() if contrast}
-    said = [f"{ratio} the {name}" for name, ratio in ratios.items()]
+    said = [f"the {name} by {_times(contrast.difference)}" for name, contrast in costs.items() if contrast]
     if said:
-        yield f"The same change takes {listed(said)}."
+        yield f"The same change multiplies {listed(said)}."
+
+
+def _times(ratio: Estimate) -> str:
+    """What the verb multiplies by: ``0.612 (95 % 0.580 to 0.645)``."""
+    text, *bounds = (formatting.ratio(value).removeprefix("×") for value in (ratio.mean, ratio.low, ratio.high))
+    return f"{text} (95 % {' to '.join(bounds)})" if math.isfinite(ratio.low) else text
 
 
 def _interacting(summary: Summary, factor: str) -> Iterator[str]:

@@ -321,8 +321,8 @@ def _small(found: re.Match[str], study: StudyRecord) -> Iterator[Claim]:
 
 def _same_change(found: re.Match[str], _study: StudyRecord) -> Iterator[Claim]:
     """What the same change does to costs."""
-    for one in re.finditer(rf"{INTERVAL} the (?P<outcome>spikes per neuron|synaptic operations)", found[0]):
-        low, high = number_of(one["low"]), number_of(one["high"])
+    for one in re.finditer(rf"the (?P<outcome>spikes per neuron|synaptic operations) by {N} \(95 % {BOUNDS}\)", found[0]):
+        low, high = (number_of(f"×{one[bound]}") for bound in ("low", "high"))
         yield Claim("interval of a difference", one["outcome"], THE_SAME, low=low, high=high)
 
 
@@ -332,10 +332,12 @@ def _interacts(found: re.Match[str], _study: StudyRecord) -> Iterator[Claim]:
 
 
 VALUE = rf"{N}(?: \({BOUNDS}\))?"
+ONE = r"(?:(?!\. [A-Z]).)+"
+"""What does not go on into the next sentence of a paragraph."""
 READERS: Mapping[str, Reader] = {
-    r"The same change takes .+\.": _same_change,
-    r"How much depends on (?P<others>.+), with which it interacts\.": _interacts,
-    r"Shown to be small: (?P<found>.+)\.": _small,
+    rf"The same change multiplies {ONE}\.": _same_change,
+    rf"How much depends on (?P<others>{ONE}), with which it interacts\.": _interacts,
+    rf"Shown to be small: (?P<found>{ONE})\.": _small,
     r"(?P<outcome>.+?) by (?P<factor>\S+)(?: \((?P<context>.*?)\))?: (?P<parts>.+)\.": _effect,
     r"(?P<outcome>.+): factors that interact, so that the effect of one depends on the other: (?P<found>.+?)"
     r"(?:; \d+ other pairs? (?:is|are) undecided)?(?:; not told apart .+)?\.": _interactions,
@@ -357,11 +359,11 @@ READERS: Mapping[str, Reader] = {
     rf"{EXPLORATORY}.+": _nothing,
     rf"(?P<factor>\S+)(?: \(or .+?\))? matters(?P<most> most)? for (?P<outcome>.+?): (?P<level>.+) instead of .+ "
     rf"(?P<verb>raises|lowers) it (?P<how>by|to) (?P<mean>{N})(?: points)?(?: \(95 % {BOUNDS}\))?\.": _headline,
-    r"Decided as well: (?P<found>.+) of (?P<outcome>.+)\.": _decided_as_well,
-    r"But on (?:the test|other) images .+\.": _nothing,  # the sentence on the factor says it too
+    rf"Decided as well for (?P<outcome>.+?): (?P<found>{ONE})\.": _decided_as_well,
+    rf"But on (?:the test|other) images {ONE}\.": _nothing,  # the sentence on the factor says it too
     r"No effect on .+ is decided with \d+ seeds?\.|\d+ seeds? cannot decide .+\.|Nothing is compared yet: .+\.": _nothing,
-    r"The sign-flip test has p .+\.|Whether another factor matters more is not decided\.": _nothing,
-    r"(?:Undecided|Equal in every seed): .+\.": _nothing,
+    rf"The sign-flip test has p {ONE}\.|Whether another factor matters more is not decided\.": _nothing,
+    rf"(?:Undecided|Equal in every seed): {ONE}\.": _nothing,
     r"No importance is given for .+": _nothing,
     r"No surrogate model predicts .+ No partial dependence is drawn\.": _nothing,
     r"Associations in an adaptive sample are not effects\. .+": _nothing,

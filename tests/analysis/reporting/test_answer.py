@@ -40,8 +40,8 @@ def test_the_factor_that_matters_most() -> None:
     )
     text = paragraph(summary)
     assert "p = 0.002, the smallest that 10 seeds can give, corrected for 2 comparisons 0.004." in text
-    assert "The same change takes ×2.000 (×2.000 to ×2.000) the spikes per neuron." in text
-    assert "Decided as well: width 2 (+" in text
+    assert "The same change multiplies the spikes per neuron by 2.000 (95 % 2.000 to 2.000)." in text
+    assert "Decided as well for validation accuracy: width 2 (+" in text
     assert "Undecided" not in text
 
 

@@ -5,7 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from analysis.reporting.formats.markdown import to_markdown
+from analysis.reporting.summary_document import summary_document
 from studies.run_record import ACCURACY
+from tests.analysis.reporting.test_answer import summary_of
 from tests.benchmarks.sentence_claims import UnknownSentenceError, claims_of
 from tests.benchmarks.sentence_promises import report_of
 from tests.benchmarks.sentence_truths import FIVE_LEVELS, Drawn, Planted, World, half_a_point
@@ -49,6 +52,15 @@ def test_a_lie_is_found() -> None:
     assert lied.num_false["interval of a difference"] > honest.num_false["interval of a difference"]
     found.means[ACCURACY][4:] += 0.02
     assert tally(found, markdown).num_false["no effect larger than"] >= 2
+
+
+def test_every_sentence_of_the_paragraph_is_read() -> None:
+    """None hides behind the one before it."""
+    summary = summary_of({1: -0.1, 2: 0.02}, 10)
+    answer = to_markdown(summary_document(summary)).partition("\n## ")[0]
+    claims = claims_of(answer, summary.study)
+    assert ("steps", 2, "spikes per neuron", 100.0) in {(one.factor, one.level, one.outcome, one.low) for one in claims}
+    assert ("width", 2, "direction", 1) in {(one.factor, one.level, one.kind, one.sign) for one in claims}
 
 
 def test_an_unknown_sentence_is_an_error() -> None:
