@@ -55,8 +55,10 @@ def difference(outcome: Outcome, estimate: Estimate) -> str:
 
 
 def ratio(value: float) -> str:
-    """A contrast of a count or a cost: how many times the reference's, ``×0.612``."""
+    """A contrast of a count or a cost: how many times the reference's, ``×0.612``; ``×∞`` of a reference that is 0."""
     times = 1 + value
+    if math.isinf(times):
+        return "×∞"
     return f"×{times:.3f}" if SMALLEST_RATIO <= times < LARGEST_RATIO else f"×{plain_number(times)}"
 
 

@@ -75,7 +75,8 @@ class PairedValues:
     """The values of a level and of its reference over the seeds that both have, and the tests of their differences.
 
     An accuracy is tested on the logit scale and as it is, and is decided where both decide in one direction: p is the larger one,
-    and the interval has the shifts that either does not reject.
+    and the interval has the shifts that either does not reject. No scale decides against the direction of the plain means: one
+    large count in the reference can make its mean the larger one where nearly every seed has more spikes at the level.
     """
 
     reference: Sequence[float]
@@ -88,9 +89,11 @@ class PairedValues:
 
     @property
     def p(self) -> float:
-        """Of no shift; 1 where the scales differ in the direction of the mean, NaN where there is no pair."""
+        """Of no shift; 1 where scales or plain means differ in the direction of the mean, NaN where there is no pair."""
         signs = {np.sign(one.mean) for one in self.tested}
-        if {-1, 1} <= signs:
+        if self.tested:
+            signs.add(np.sign(difference_of_means("linear", self.reference, self.level)))
+        if len(signs) > 1:
             return 1.0
         return max((one.test.p() for one in self.tested), default=math.nan)
 

@@ -94,10 +94,11 @@ def num_more_seeds(effect: LevelEffect, reference: LevelEffect, outcome: Outcome
     procedure, the other contrasts being as they are.
 
     Returns:
-        Infinity where more than ``MOST_SEEDS`` would be needed; NaN where one pair or no spread tells nothing.
+        Infinity where more than ``MOST_SEEDS`` would be needed; NaN where one pair or no spread tells nothing, or where the mean
+        on the scale of the test has another direction than the plain one, so that more seeds like these would decide nothing.
     """
     contrast = effect.contrast
-    if contrast is None or not contrast.spread > 0:
+    if contrast is None or not contrast.spread > 0 or contrast.shift * contrast.difference.mean < 0:
         return math.nan
     margin = None
     if effect.margin is not None and contrast.scale == outcome.scale:

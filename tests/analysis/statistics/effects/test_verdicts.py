@@ -15,6 +15,7 @@ from scipy import stats
 
 from analysis.reporting.topics.effects import effect_tables, effect_verdicts
 from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, SPIKES
+from analysis.statistics.effects.best_level import decided_best
 from analysis.statistics.effects.effect_sizes import hedges_g
 from analysis.statistics.effects.interactions import aliases_of, variance_table
 from analysis.statistics.effects.level_effects import LevelEffect
@@ -246,6 +247,37 @@ def test_spikes_are_a_ratio() -> None:
     assert "spikes per neuron and image by x (baseline M): lower at A (×0.600, 95 % ×0.600 to ×0.600)." in text
     assert "activation sparsity" not in text
     assert "| ratio (95 %) |" in all_outputs(summary)
+
+
+def spikes_at(reference: Sequence[float], level: Sequence[float]) -> tuple[LevelEffect, Summary]:
+    """The second level of a factor, of which each seed has so many spikes, and the summary."""
+    by_level = {"M": reference, "A": level}
+    runs = [run_of({"x": x}, seed, **{SPIKES: value}) for x, values in by_level.items() for seed, value in enumerate(values)]
+    study = study_of("one_factor_at_a_time", {"x": ["M", "A"]}, runs, objectives={SPIKES: "minimize"})
+    summary = summarise(study, runs)
+    return summary.effects[summary.primary][1], summary
+
+
+def test_a_scale_does_not_decide_against_the_means() -> None:
+    """Twice the spikes in 7 of 8 seeds, but fewer in the mean: not "lower", not the best, and no number of seeds settles it."""
+    effect, summary = spikes_at([1.0] * 7 + [300.0], [2.0] * 7 + [290.0])
+    assert effect.contrast is not None
+    assert effect.contrast.shift > 0 > effect.contrast.difference.mean
+    assert effect.contrast.p == 1
+    assert effect.contrast.difference.low <= 0 <= effect.contrast.difference.high
+    assert effect.verdict == "undecided"
+    assert "more seed" not in next(effect_verdicts(summary))
+    by_cell = [{seed: float(count) for seed, count in enumerate(counts)} for counts in ([1] * 7 + [300], [2] * 7 + [290])]
+    assert decided_best(by_cell, summary.primary) is None
+
+
+def test_a_ratio_to_no_spikes_is_infinite() -> None:
+    """It has the sign for that, and the verdict is of the plain counts."""
+    effect, summary = spikes_at([0.0] * 8, [0.5 + seed / 100 for seed in range(8)])
+    assert effect.verdict == "higher"
+    text = all_outputs(summary)
+    assert "×∞" in text
+    assert "inf" not in text.replace("information", "")
 
 
 def test_a_factor_of_one_level_has_nothing_to_compare() -> None:
