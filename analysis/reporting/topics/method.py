@@ -121,8 +121,12 @@ def _selection(summary: Summary) -> list[str]:
         selected = "Cells are ranked on the validation images; nothing was selected on the test images."
     elif study.tuning:
         selected = "Nuisance hyperparameters were selected on the validation images; nothing was selected on the test images."
+    elif hows:
+        selected = (
+            "Epochs were selected on the validation images, whose accuracy is too high by that, and none on the test images."
+        )
     else:
-        selected = "Nothing was selected on either."
+        selected = "No epoch was selected on either."
     return [f"{when} {selected}"]
 
 
