@@ -41,7 +41,7 @@ def effect_figures(summary: Summary) -> list[CaptionedFigure]:
     return captioned(
         (
             "Differences from the baseline",
-            "Mean and 95 % interval over seeds, without one where the seeds are too few; filled where the corrected p-value decides.",
+            "Mean, and 95 % interval where there are seeds enough for one; filled where the corrected p-value decides.",
             partial(differences, summary),
         ),
         (
