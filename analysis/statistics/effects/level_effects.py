@@ -151,17 +151,6 @@ def _collapsed(level: LevelCells, outcome: Outcome, images: JudgedImages) -> dic
     return {seed: seeds.count(seed) for seed in sorted(set(seeds))}
 
 
-def paired_differences(levels: Sequence[LevelCells], metric: str) -> list[list[float]]:
-    """For every level that is not a reference, its value minus its factor's reference level's, one for each seed of both."""
-    values, _ = level_values(levels, metric)
-    references = {level.factor: of_level for level, of_level in zip(levels, values, strict=True) if level.is_baseline}
-    return [
-        [of_level[seed] - references[level.factor][seed] for seed in of_level.keys() & references.get(level.factor, {}).keys()]
-        for level, of_level in zip(levels, values, strict=True)
-        if not level.is_baseline
-    ]
-
-
 def _level_effect(
     known: LevelValues,
     reference: LevelValues | None,

@@ -1,7 +1,6 @@
 """Power: the smallest effect that a design detects with a probability of 80 %, and the seeds that an effect needs."""
 
 import math
-from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -143,17 +142,6 @@ def sd_of_differences(seed_sd: float, correlation: float = 0) -> float:
     if not -1 <= correlation <= 1:
         raise ValueError(f"a correlation must be in [-1, 1], but got {correlation}")
     return seed_sd * math.sqrt(2 * (1 - correlation))
-
-
-def difference_sd(differences: Sequence[float]) -> float | None:
-    """The standard deviation over seeds of an earlier study's paired differences; values that are not finite are left out.
-
-    Returns:
-        None where fewer than two are left, or all are the same: no spread has been seen then.
-    """
-    finite = [value for value in differences if math.isfinite(value)]
-    sd = float(np.std(finite, ddof=1)) if len(finite) > 1 else 0.0
-    return sd or None
 
 
 @cache

@@ -1,5 +1,6 @@
 """What ``spikesweep check`` shows of a valid study, as a page for a person and as data for a script."""
 
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -9,12 +10,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from analysis.reporting import formatting
 from analysis.statistics.data.level_cells import AROUND_A_BASELINE
+from analysis.statistics.data.outcomes import Outcome
 from search_spaces.language.space import Cell, Factor, Level, Levels
 from studies.commands.checking.first_batches import Starts, named_cell, start_warnings
 from studies.commands.checking.first_batches_page import starts_data, starts_tables
-from studies.commands.checking.forecast import ConfigurationForecast, Forecast, Sensitivity, num_planned, sensitivity, warnings
+from studies.commands.checking.forecast import ConfigurationForecast, Forecast, memory_warnings, num_planned
 from studies.commands.checking.processor import processor_warnings
+from studies.commands.checking.sensitivity import Sensitivity, seeds_warnings, sensitivity
 from studies.commands.checking.stored_size import size_in_words, stored_size
 from studies.commands.checking.tables import plain_table
 from studies.commands.options import counted
@@ -77,7 +81,7 @@ def _all_warnings(
 ) -> list[str]:
     of_networks = start_warnings(study, starts)
     of_study = [*study.warnings, *_data_warnings(study), *_default_warnings(study), *processor_warnings(study)]
-    return [*of_ledger, *of_study, *of_networks, *warnings(study, forecast, found)]
+    return [*of_ledger, *of_study, *of_networks, *seeds_warnings(study, found), *memory_warnings(forecast)]
 
 
 def _data(study: Study) -> dict[str, dict[str, Any]]:
@@ -446,15 +450,21 @@ def _sensitivity_in_words(study: Study, found: Sensitivity) -> str:
     if found.smallest_effect is None:
         seeds, contrasts = counted(len(study.seeds), "seed"), counted(found.num_contrasts, "contrast")
         return f"smallest effect it can detect: none, with {seeds} and {contrasts}"
+    outcome = found.outcome
+    detects = f"smallest effect on {outcome.name} it can detect with 80 % power"
     if found.sd_of_differences is None:
-        return (
-            f"smallest effect it can detect with 80 % power: {found.smallest_effect:.2f} standard deviations of a difference "
-            "paired by seed (give seed_sd to have it in points)"
-        )
+        how = "give seed_sd to have it in points" if outcome.is_accuracy else "measured once there are runs"
+        spread = f"standard deviations of a difference {'of logarithms ' if outcome.is_ratio else ''}paired by seed"
+        return f"{detects}: {found.smallest_effect:.2f} {spread} ({how})"
     num = len(found.by_contrast)
     median = f", the median of {num} contrasts" if num > 1 else ""
-    size = f"{100 * found.smallest_effect:.2f} points of accuracy{median}"
-    return f"smallest effect it can detect with 80 % power: {size} ({found.source})"
+    size = f"{_effect(outcome, found.smallest_effect)}{formatting.difference_unit(outcome)}{median}"
+    return f"{detects}: {size} ({found.source})"
+
+
+def _effect(outcome: Outcome, size: float) -> str:
+    """In points without a sign, of counts and costs as a ratio."""
+    return formatting.ratio(math.expm1(size)) if outcome.is_ratio else formatting.number(outcome, size)
 
 
 def _by_contrast_in_words(found: Sensitivity) -> Iterator[str]:
@@ -463,9 +473,10 @@ def _by_contrast_in_words(found: Sensitivity) -> Iterator[str]:
         return
     by_factor: dict[str, list[str]] = {}
     for one in found.by_contrast:
-        effect = "none" if one.smallest_effect is None else f"{100 * one.smallest_effect:.2f}"
+        effect = "none" if one.smallest_effect is None else _effect(found.outcome, one.smallest_effect)
         by_factor.setdefault(one.factor, []).append(f"{level_in_words(one.level)}: {effect}")
-    yield "by contrast, in points, each by its own spread over seeds:"
+    unit = ", in points" if found.outcome.is_fraction else ""
+    yield f"by contrast{unit}, each by its own spread over seeds:"
     yield from (f"  {factor} {', '.join(levels)}" for factor, levels in by_factor.items())
 
 

@@ -1,4 +1,4 @@
-"""What a study will cost and what it can find out, said before it runs.
+"""What a study will cost, said before it runs.
 
 Time and memory are predicted for every configuration, calibrated by timing a few of them.
 
@@ -7,14 +7,11 @@ them by their operations. What a search will propose is not known; random config
 """
 
 import dataclasses
-import json
 import multiprocessing
 import os
 import random
 import resource
-import statistics
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,21 +20,17 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from search_spaces.language.space import Cell, Level
+from search_spaces.language.space import Cell
 from studies.engine.binding.configurations import Configuration
 from studies.engine.binding.trainable_modules import load_trainable, make_config
 from studies.engine.definition.replicate_counts import replicates_of_cells, replicates_of_search
 from studies.engine.definition.study import Study
 from studies.engine.execution.resource_requests import GIB, runs_on_gpu
 from studies.own_packages import safe_children
-from studies.run_record import ACCURACY
 from trainables.costs.footprint import Footprint
 from trainables.data.datasets import default_data_folder, prepare
-from trainables.training.configs import identity_field_names, without_inactive
+from trainables.training.configs import without_inactive
 
-POWER = 0.8
-FEWEST_FOR_ONE_CONTRAST = 6
-MEASURED = "measured on the runs of this study so far"
 NUM_TIMED = 3
 """How many configurations of each trainable are timed: the cheapest, the most expensive, and one between."""
 MOST_PROCESSES = 4
@@ -246,121 +239,11 @@ def _machine_bytes() -> int:
     return min(whole, int(text)) if text.isdigit() else whole
 
 
-@dataclass(frozen=True)
-class ContrastSensitivity:
-    """What a design can find out of one level: by the measured spread of its differences, the smallest effect; None if none."""
-
-    factor: str
-    level: Level
-    sd_of_differences: float
-    smallest_effect: float | None
-
-
-@dataclass(frozen=True)
-class Sensitivity:
-    """What a design can find out.
-
-    Attributes:
-        num_contrasts: How many levels are compared with their baseline.
-        fewest_seeds: The fewest with which one of them can be significant after correction.
-        sd_of_differences: The standard deviation of a difference paired by seed, as a fraction; where it was measured, the median
-            over the contrasts; None if nothing is known.
-        source: Where it comes from.
-        smallest_effect: The smallest difference in accuracy found with 80 % power, in units of the standard deviation of
-            paired differences where that is not known; None if no difference can be.
-        by_contrast: The same for every contrast by its own spread, where that was measured.
-    """
-
-    num_contrasts: int
-    fewest_seeds: int
-    sd_of_differences: float | None
-    source: str
-    smallest_effect: float | None
-    by_contrast: Sequence[ContrastSensitivity] = ()
-
-
-def sensitivity(study: Study) -> Sensitivity | None:
-    """The smallest effect on accuracy that a design which compares can detect; None for one that does not."""
-    from analysis.statistics.data.level_cells import FACTORIAL  # here: processes that time configurations import this module
-    from analysis.statistics.effects.contrasts import fewest_seeds
-    from analysis.statistics.effects.power import sd_of_differences, smallest_effect
-
-    if not study.baseline:
-        return None
-    domains = [factor.domain for factor in study.space.factors]
-    num_contrasts = sum((domain.num_values() or 1) - 1 for domain in domains)
-    fewest, averaged = fewest_seeds(num_contrasts), 1
-
-    def smallest(sd: float) -> float | None:
-        return smallest_effect(len(study.seeds), num_contrasts, sd, power=POWER, num_cells_averaged=averaged)
-
-    if study.content.seed_sd is None and (measured := _measured(study)):
-        sds, source = measured  # of averages over cells already, where the design averages
-        by_contrast = [ContrastSensitivity(*contrast, sd, smallest(sd)) for contrast, sd in sds.items()]
-        sd = statistics.median(sds.values())
-        return Sensitivity(num_contrasts, fewest, sd, source, smallest(sd), by_contrast)
-    if study.design in FACTORIAL:
-        averaged = max(1, len(study.cells) // max(domain.num_values() or 1 for domain in domains))
-    if study.content.seed_sd is None:
-        return Sensitivity(num_contrasts, fewest, None, "not known", smallest(1.0))
-    sd, source = sd_of_differences(study.content.seed_sd), f"seed_sd {study.content.seed_sd:g}, as the study file states"
-    return Sensitivity(num_contrasts, fewest, sd, source, smallest(sd))
-
-
-def _measured(study: Study) -> tuple[dict[tuple[str, Level], float], str] | None:
-    """By factor and level the standard deviation of the differences from the baseline in the runs so far, and where it is from.
-
-    None where no level of the study has two differences.
-    """
-    from analysis.records.loading import NoStudyError, load_recorded_study
-    from analysis.statistics.data.level_cells import level_cells
-    from analysis.statistics.effects.level_effects import paired_differences
-    from analysis.statistics.effects.power import difference_sd
-
-    try:
-        recorded = load_recorded_study(study.stores.name, study.stores.tracking_uri)
-    except NoStudyError:
-        return None
-    levels = level_cells(recorded.study, recorded.runs)
-    compared = [level for level in levels if not level.is_baseline]
-    domains = {factor.name: factor.domain for factor in study.space.factors}
-    sds = {
-        (level.factor, level.level): sd
-        for level, differences in zip(compared, paired_differences(levels, ACCURACY), strict=True)
-        if level.factor in domains and domains[level.factor].position(level.level) is not None
-        if (sd := difference_sd(differences)) is not None
-    }
-    differing = _settings_that_differed(study, [run.config for run in recorded.runs if run.config and run.status == "FINISHED"])
-    return (sds, MEASURED + (f", which had {', '.join(differing)}" if differing else "")) if sds else None
-
-
-def _settings_that_differed(study: Study, configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The settings of finished runs, as ``name: value``, that no run of the study would have now; factors are left out."""
-    now = study.binder.configuration(study.baseline).config
-    tuning = study.content.tuning
-    varied = {factor.name for factor in study.space.factors} | {*(tuning.parameters if tuning else ())}
-    names = identity_field_names(type(now)) - varied
-    found: dict[str, set[str]] = defaultdict(set)
-    for config in configs:
-        for name in names & config.keys():
-            if config[name] != getattr(now, name):
-                found[name].add(json.dumps(config[name]))
-    return [f"{name}: {' or '.join(sorted(values))}" for name, values in sorted(found.items())]
-
-
-def warnings(study: Study, forecast: Forecast | None, found: Sensitivity | None) -> Sequence[str]:
-    """What a person should know before starting it."""
-    said = []
-    if found and len(study.seeds) < found.fewest_seeds:
-        seeds = "1 seed is" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds are"
-        contrasts = "1 contrast" if found.num_contrasts == 1 else f"{found.num_contrasts} contrasts"
-        said.append(
-            f"{seeds} too few for any significance after correction for {contrasts}; "
-            f"{found.fewest_seeds} seeds can give it (a single contrast needs {FEWEST_FOR_ONE_CONTRAST})"
-        )
-    if forecast and not forecast.fits:
-        said.append(
-            f"{forecast.at_once} replicates at once may need {forecast.at_once * forecast.memory_bytes / GIB:.1f} GiB, and this "
-            f"machine has {forecast.available_bytes / GIB:.1f}: raise resources.cpus, or lower --num-cpus"
-        )
-    return said
+def memory_warnings(forecast: Forecast | None) -> list[str]:
+    """That what runs at once may not fit into the memory, where that is so."""
+    if forecast is None or forecast.fits:
+        return []
+    return [
+        f"{forecast.at_once} replicates at once may need {forecast.at_once * forecast.memory_bytes / GIB:.1f} GiB, and this "
+        f"machine has {forecast.available_bytes / GIB:.1f}: raise resources.cpus, or lower --num-cpus"
+    ]

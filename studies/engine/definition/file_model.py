@@ -387,7 +387,7 @@ class StudyFile(SpaceFile):
         gt=0,
         le=1,
         description="The accuracy's standard deviation over seeds, as a fraction, e.g. 0.01; check computes from it how small an "
-        "effect the study can detect. Default: measured, once there are runs.",
+        "effect on accuracy the study can detect. Default: measured, once there are runs.",
     )
     labels: dict[str, LabelEntry] = Field(
         default_factory=dict,

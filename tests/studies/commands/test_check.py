@@ -11,16 +11,19 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from analysis.records.loading import RecordedStudy
 from analysis.statistics.effects.power import smallest_effect
 from studies.cli import app
-from studies.commands.checking import forecast as forecasts
+from studies.commands.checking import sensitivity as sensitivities
 from studies.commands.checking.check_page import as_data, page
-from studies.commands.checking.forecast import Forecast, forecast, sensitivity
+from studies.commands.checking.forecast import Forecast, forecast
+from studies.commands.checking.sensitivity import sensitivity
 from studies.engine.binding.trainable_modules import field_names, load_trainable
 from studies.engine.definition.loading import load_study
 from studies.engine.errors import StudyError
 from studies.engine.proposing.adaptive_search import WarmStart
-from studies.run_record import Level
+from studies.engine.recording.study_record import study_record
+from studies.run_record import ACCURACY, Level, RunRecord
 from tests.conftest import SPIKESWEEP, run
 from trainables.training.configs import config_sections
 
@@ -130,7 +133,7 @@ def test_the_smallest_effect(surface_study: Path) -> None:
     assert unit is not None
     assert f"with 80 % power: {unit:.2f} standard deviations" in text
     stated = shown(surface_study, "seed_sd=0.01")
-    assert f"with 80 % power: {100 * unit * 0.01 * math.sqrt(2):.2f} points of accuracy (seed_sd 0.01" in stated
+    assert f"with 80 % power: {100 * unit * 0.01 * math.sqrt(2):.2f} points (seed_sd 0.01" in stated
     fewer = sensitivity(load_study(str(surface_study), ["seeds=8"]))
     assert fewer
     assert fewer.smallest_effect
@@ -140,15 +143,36 @@ def test_the_smallest_effect(surface_study: Path) -> None:
 def test_one_wild_level_is_not_the_headline(surface_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each contrast has its own smallest effect by its own spread, and the headline is their median."""
     sds: dict[tuple[str, Level], float] = {("a", -1): 0.2, ("a", 1): 0.01, ("b", 1): 0.02}
-    monkeypatch.setattr(forecasts, "_measured", lambda *_: (sds, "measured on the runs of this study so far"))
+    monkeypatch.setattr(sensitivities, "_measured", lambda *_: (sds, "measured on the runs of this study so far"))
     unit = smallest_effect(10, 3, 1.0)
     assert unit is not None
     text = shown(surface_study)
-    assert f"80 % power: {2 * unit:.2f} points of accuracy, the median of 3 contrasts (measured on the runs of" in text
+    assert f"80 % power: {2 * unit:.2f} points, the median of 3 contrasts (measured on the runs of" in text
     assert f"  a -1: {20 * unit:.2f}, 1: {1 * unit:.2f}" in text
     assert f"  b 1: {2 * unit:.2f}" in text
     by_contrast = as_data(load_study(str(surface_study)), None, WarmStart())["sensitivity"].by_contrast
     assert [(one.factor, one.level) for one in by_contrast] == list(sds)
+
+
+def test_the_smallest_effect_is_on_the_primary_outcome(surface_study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Costs as a ratio by the spread of their logarithms; the accuracy's stated deviation says nothing of them."""
+    cost = "primary_outcome=ops/energy_pj"
+    unit = smallest_effect(10, 3, 1.0)
+    assert unit is not None
+    assert f"on ops/energy_pj it can detect with 80 % power: {unit:.2f} standard" in shown(surface_study, cost, "seed_sd=0.01")
+    study = load_study(str(surface_study), [cost])
+    noise = np.random.default_rng(0).normal(0, 0.1, len(study.replicates))
+    runs = [
+        RunRecord(one.identity, one.seed, one.cell, "FINISHED", metrics={ACCURACY: 0.5, "ops/energy_pj": float(np.exp(shift))})
+        for one, shift in zip(study.replicates, noise, strict=True)
+    ]
+    recorded = RecordedStudy(study_record(study, study.replicates, []), runs)
+    monkeypatch.setattr(sensitivities, "load_recorded_study", lambda *_: recorded)
+    found = sensitivity(study)
+    assert found
+    assert found.sd_of_differences == pytest.approx(0.1 * math.sqrt(2), rel=0.4)
+    assert found.smallest_effect == pytest.approx(unit * found.sd_of_differences)
+    assert f"80 % power: ×{math.exp(found.smallest_effect):.3f}, the median of 3 contrasts" in shown(surface_study, cost)
 
 
 @pytest.mark.parametrize(("seeds", "enough"), [(5, False), (6, True)])

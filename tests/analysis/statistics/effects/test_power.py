@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.statistics.effects.contrasts import fewest_seeds
-from analysis.statistics.effects.power import difference_sd, sd_of_differences, smallest_effect
+from analysis.statistics.effects.power import sd_of_differences, smallest_effect
 from analysis.statistics.effects.sign_flips import sign_flip_p
 
 NUM_STUDIES = 2000
@@ -79,9 +79,3 @@ def test_sd_of_differences_by_hand() -> None:
     """Independent cells give √2 times the spread of one, equally shifted ones none, opposite ones twice."""
     assert sd_of_differences(3.0) == pytest.approx(3 * math.sqrt(2))
     assert [sd_of_differences(3.0, correlation) for correlation in (0.5, 1, -1)] == pytest.approx([3, 0, 6])
-
-
-def test_difference_sd_by_hand() -> None:
-    """What is not finite is left out; two values are needed, and a spread."""
-    assert difference_sd([10, 12, 14, math.nan]) == pytest.approx(2)
-    assert [difference_sd(values) for values in ([1], [], [math.nan, 7], [3, 3, 3])] == [None] * 4
