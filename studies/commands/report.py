@@ -1,5 +1,6 @@
 """``spikesweep report``: the ablation summary of a study, printed and written as a report."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,8 @@ def report(
     """Print the ablation summary, and write it as a report.
 
     The report is an HTML page with figures, and the same as Markdown, CSV, Parquet and LaTeX tables, in FOLDER/reports/STUDY.
-    Reads MLflow alone: with --tracking-uri, STUDY can be the name of a study that was run elsewhere.
+    Reads the study's labels from its file, and all else from MLflow: with --tracking-uri, STUDY can be the name of a study that
+    was run elsewhere.
 
     With --json: answer, verdicts, warnings, effects, configurations.
 
@@ -39,14 +41,17 @@ def report(
 
     Example: spikesweep report quickstart
     """
-    from studies.engine.definition.lookup import find_stores
+    from studies.engine.definition.lookup import find_study
 
     with problems_exit_2():
-        write_report(find_stores(study, all_overrides(overrides, storage, tracking_uri)), as_json=as_json)
+        content, stores = find_study(study, all_overrides(overrides, storage, tracking_uri))
+        write_report(stores, content.labels_by_key, as_json=as_json)
 
 
-def write_report(stores: "Stores", *, show: bool = True, as_json: bool = False) -> tuple[Path, str]:
+def write_report(stores: "Stores", labels: Mapping[str, str], *, show: bool = True, as_json: bool = False) -> tuple[Path, str]:
     """Write the summary's files and print it; their folder, and the answer in short as Markdown.
+
+    ``labels`` are those of the study's file today, which count before the recorded ones.
 
     Raises:
         StudyError: MLflow has no such study.
@@ -65,7 +70,8 @@ def write_report(stores: "Stores", *, show: bool = True, as_json: bool = False) 
     except NoStudyError as error:
         raise not_recorded("report", f"{stores.name} in {mask_uri(stores.tracking_uri)} ({error})") from None
     older = on_other_defaults(recorded.study.trainable, recorded.runs)
-    recorded = replace(recorded, warnings=[*recorded.warnings, *older])
+    asked = replace(recorded.study, labels={**recorded.study.labels, **labels})
+    recorded = replace(recorded, study=asked, warnings=[*recorded.warnings, *older])
     folder = _folder_of(stores)
     with writing_into(folder):
         summary, document = write_summary(recorded, folder)

@@ -79,7 +79,7 @@ def run(
             address=address,
             num_cpus=num_cpus,
             retry_failed=retry_failed,
-            write_report=lambda: write_report(loaded.stores, show=not as_json),
+            write_report=lambda: write_report(loaded.stores, loaded.labels, show=not as_json),
             before_training=lambda: [*processor_warnings(loaded), *start_warnings(loaded, starts_of(loaded))],
         )
     if as_json:

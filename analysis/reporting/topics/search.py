@@ -116,7 +116,7 @@ def search_verdicts(summary: Summary) -> Iterator[str]:
     if not found.is_space_filling:
         yield ASSOCIATIONS
     for outcome, importances in found.importances.items():
-        yield _importance_in_words(found, outcome, importances)
+        yield _importance_in_words(summary.study, found, outcome, importances)
     if not found.is_space_filling and any(one.fanova for importances in found.importances.values() for one in importances):
         yield follow_up_in_words(summary.study)
     for learnt in found.surrogate_models.values():
@@ -126,11 +126,11 @@ def search_verdicts(summary: Summary) -> Iterator[str]:
         yield _progress_in_words(found)
 
 
-def _importance_in_words(found: Exploration, outcome: Outcome, importances: Sequence[Importance]) -> str:
+def _importance_in_words(study: StudyRecord, found: Exploration, outcome: Outcome, importances: Sequence[Importance]) -> str:
     nothing = why_no_importance(found, outcome, importances)
     if nothing:
         return nothing
-    known = [(one.factor, one.fanova) for one in importances if one.fanova]
+    known = [(formatting.factor_name(study, one.factor), one.fanova) for one in importances if one.fanova]
     if not found.is_space_filling:
         if not found.surrogate_models[outcome].explains_something:
             return f"{outcome.name}: no factor stands out in what the search tried."

@@ -6,14 +6,13 @@ from typing import Any
 
 from search_spaces.language.designs import is_switch, reference_cell
 from search_spaces.language.expressions import Expression, parse
-from search_spaces.language.plain_values import read_plain
 from search_spaces.language.rules import RuleError
 from search_spaces.language.space import LARGEST_SEED, Cell, Factor, Levels, Space
 from studies.engine.binding.configurations import DERIVED, TRAINABLE, Binder
 from studies.engine.binding.trainable_modules import Trainable, field_names, load_trainable, presets, trainable_names
 from studies.engine.definition.design_cells import COMPARING, DesignReader
 from studies.engine.definition.factor_entries import FactorReader, read_space
-from studies.engine.definition.file_model import AdaptiveSearch, FactorEntry, StudyFile
+from studies.engine.definition.file_model import AdaptiveSearch, FactorEntry, StudyFile, level_of_key
 from studies.engine.definition.locations import Stores, stores_of
 from studies.engine.definition.search_plans import (
     OUTCOMES,
@@ -295,9 +294,8 @@ class Checker:
             self._collector.add(f"factors.{name}", rule, "none", repair)
 
     def _labels(self, factors: Mapping[str, Factor]) -> dict[str, str]:
-        """What the file calls factors, levels and metrics in print, by ``label_texts.level_key`` and by name."""
+        """The file's ``labels_by_key``, each of them checked."""
         named = {*self._content.factors, *self._collector.names_dropped_in("factors")}
-        found: dict[str, str] = {}
         for name, entry in self._content.labels.items():
             path = f"labels.{name}"
             if name not in (*named, *OUTCOMES):
@@ -306,14 +304,15 @@ class Checker:
                     self._collector.add(path, "a label must be of a factor or a metric", name, closest(name, known))
                 continue
             if entry.name is not None:
-                found[name] = self._label(path, entry.name)
+                self._check_label(path, entry.name)
             for level, label in entry.levels.items():
                 self._check_level(name, level, factors, f"{path}.levels.{level}")
-                found[f"{name}={_as_level(level)}"] = self._label(f"{path}.levels.{level}", label)
-        self._check_different(found, factors)
-        return found
+                self._check_label(f"{path}.levels.{level}", label)
+        labels = self._content.labels_by_key
+        self._check_different(labels, factors)
+        return labels
 
-    def _label(self, path: str, label: str) -> str:
+    def _check_label(self, path: str, label: str) -> None:
         try:
             printed(label)
         except LabelError as error:
@@ -321,7 +320,6 @@ class Checker:
             self._collector.add(
                 path, rule, f"{error} in {label}", "e.g. $T$, $\\theta_0$ or $10^{-3}$; or write it without dollars"
             )
-        return label
 
     def _check_level(self, name: str, level: str, factors: Mapping[str, Factor], path: str) -> None:
         domain = factors[name].domain if name in factors else None
@@ -330,7 +328,7 @@ class Checker:
         if not isinstance(domain, Levels):
             rule, repair = "labels of levels must be of a factor with a list of levels", "leave out levels"
             self._collector.add(path, rule, level, repair)
-        elif _as_level(level) not in (known := list(map(level_in_words, domain.values))):
+        elif level_in_words(level_of_key(level)) not in (known := list(map(level_in_words, domain.values))):
             self._collector.add(path, f"a label must be of a level of {name}", level, closest(level, known))
 
     def _check_different(self, labels: Mapping[str, str], factors: Mapping[str, Factor]) -> None:
@@ -400,11 +398,3 @@ class Checker:
         if number > MOST_REPLICATES:
             rule = f"a study may have at most {MOST_REPLICATES:,} replicates"
             self._collector.add("design", rule, f"{number:,}: {', '.join(parts)}", "fewer levels, trials or seeds")
-
-
-def _as_level(key: str) -> str:
-    """A key of the file as the level that it means is in words: 0.001 of 1e-3."""
-    try:
-        return level_in_words(read_plain(key))
-    except RuleError:
-        return key

@@ -7,7 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from search_spaces.language.designs import MOST_CELLS
+from search_spaces.language.plain_values import read_plain
+from search_spaces.language.rules import RuleError
 from search_spaces.language.space import LARGEST_SEED, Level
+from studies.label_texts import level_key
 from studies.run_record import ACCURACY, Direction
 
 MOST_TRIALS = 100_000
@@ -127,6 +130,14 @@ def _auto(value: Any) -> Any:
 
 def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
+
+
+def level_of_key(key: str) -> Level:
+    """The level that a key of the file means: 0.001 of ``1e-3``."""
+    try:
+        return read_plain(key)
+    except RuleError:
+        return key
 
 
 LONGEST_LABEL = 80
@@ -334,6 +345,13 @@ class StudyFile(SpaceFile):
         entries = [*([self.tuning.parameters.get(name)] if self.tuning else []), self.factors.get(name)]
         levels = [entry if isinstance(entry, list) else entry.levels or [] for entry in entries if entry is not None]
         return [level for some in levels for level in some] or ([shared[name]] if name in shared else [])
+
+    @property
+    def labels_by_key(self) -> dict[str, str]:
+        """What factors and metrics are called in print, by name, and levels, by ``label_texts.level_key``."""
+        found = {name: entry.name for name, entry in self.labels.items() if entry.name is not None}
+        levels = ((name, *pair) for name, entry in self.labels.items() for pair in entry.levels.items())
+        return found | {level_key(name, level_of_key(level)): label for name, level, label in levels}
 
     name: str | None = Field(
         default=None,

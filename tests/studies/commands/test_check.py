@@ -170,6 +170,8 @@ def test_the_smallest_effect_is_on_the_primary_outcome(surface_study: Path, monk
     monkeypatch.setattr(sensitivities, "load_recorded_study", lambda *_: recorded)
     found = sensitivity(study)
     assert found
+    assert found.sd_of_differences
+    assert found.smallest_effect
     assert found.sd_of_differences == pytest.approx(0.1 * math.sqrt(2), rel=0.4)
     assert found.smallest_effect == pytest.approx(unit * found.sd_of_differences)
     assert f"80 % power: ×{math.exp(found.smallest_effect):.3f}, the median of 3 contrasts" in shown(surface_study, cost)

@@ -1,9 +1,13 @@
 """``labels`` of a study file: what is taken, and what is said of every mistake."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from analysis.records.loading import RecordedStudy
+from studies.cli import app
 from studies.engine.definition.loading import load_study
 from studies.engine.definition.lookup import read_study_file
 from studies.engine.errors import StudyError
@@ -30,7 +34,7 @@ def written(folder: Path, text: str) -> Path:
 def test_labels_are_recorded(tmp_path: Path) -> None:
     """Under the names of factors and metrics, and levels as they are in words; the recorded file loads as the same study."""
     study = load_study(str(written(tmp_path, SURFACE + LABELS)))
-    assert study.labels == KEPT
+    assert study.labels == study.content.labels_by_key == KEPT
     record = study_record(study, [], [])
     assert record.labels == KEPT
     again = load_study(str(written(tmp_path, study.text)))
@@ -98,3 +102,19 @@ def test_an_override_labels(tmp_path: Path) -> None:
     file = written(tmp_path, SURFACE)
     assert read_study_file(file, ["labels.a=$a$"]).data["labels"] == {"a": "$a$"}
     assert load_study(str(file), ["labels.a=$a$"]).labels == {"a": "$a$"}
+
+
+def test_a_report_takes_the_labels_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are now; what the file does not name is called as it is recorded."""
+    file = written(tmp_path, SURFACE + LABELS)
+    record = replace(study_record(load_study(str(file)), [], []), labels={"a": "old", "b": "kept"})
+    monkeypatch.setattr("analysis.records.loading.load_recorded_study", lambda *_: RecordedStudy(record, []))
+    shown = []
+
+    def write_summary(recorded: RecordedStudy, _: Path) -> None:
+        shown.append(recorded.study.labels)
+        raise StudyError([])
+
+    monkeypatch.setattr("analysis.ablation_summary.write_summary", write_summary)
+    CliRunner().invoke(app, ["report", str(file), "--set", f"storage={tmp_path}"])
+    assert shown == [{"b": "kept", **KEPT}]
