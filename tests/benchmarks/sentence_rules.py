@@ -230,8 +230,6 @@ PROMISES: Mapping[str, str] = {
     "seeds that are not enough": "with so many, and what was measured as the truth, it is decided (or shown small) in 80 %",
 }
 """Kinds that are judged by drawing the study again, see ``sentence_promises``."""
-UNDECIDED = "undecided"
-"""A claim that nothing contradicts; promises are read beside it."""
 
 
 def can_be_false(kind: str, planted: Planted, outcome: str) -> bool:

@@ -90,11 +90,6 @@ def smallest_p(num_pairs: int) -> float:
     return 2 / 2**num_pairs if num_pairs <= MOST_PAIRS_FOR_EXACT else 1 / (1 + NUM_RANDOM_FLIPS)
 
 
-def sign_flip_p(differences: Sequence[float], generator: np.random.Generator) -> float:
-    """The two-sided p of the mean of paired differences against 0, see ``SignFlipTest``."""
-    return sign_flip_test(differences, generator).p()
-
-
 @cache
 def _all_flips(num: int) -> FloatArray:
     """A row for every pattern, 1 for what it flips. The last difference is never flipped: the others are these, turned round."""

@@ -10,7 +10,7 @@ from scipy import stats
 
 from analysis.statistics.effects.contrasts import fewest_seeds
 from analysis.statistics.effects.power import sd_of_differences, smallest_effect
-from analysis.statistics.effects.sign_flips import sign_flip_p
+from analysis.statistics.effects.sign_flips import sign_flip_test
 
 NUM_STUDIES = 2000
 
@@ -25,7 +25,7 @@ def test_power_of_the_sign_flip_test(num_seeds: int, num_contrasts: int) -> None
     effect = smallest_effect(num_seeds, num_contrasts, 0.02)
     assert effect is not None
     samples = generator.normal(effect, 0.02, size=(NUM_STUDIES, num_seeds))
-    found = sum(sign_flip_p(list(sample), generator) * num_contrasts < 0.05 for sample in samples)
+    found = sum(sign_flip_test(list(sample), generator).p() * num_contrasts < 0.05 for sample in samples)
     low, high = stats.binom.ppf([0.0005, 0.9995], NUM_STUDIES, 0.8) / NUM_STUDIES
     assert 0.74 < low - 0.02 <= found / NUM_STUDIES <= high + 0.02 < 0.86
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.statistics.effects.sign_flips import NUM_RANDOM_FLIPS, sign_flip_p, sign_flip_test
+from analysis.statistics.effects.sign_flips import NUM_RANDOM_FLIPS, sign_flip_test
 
 ROUNDED = st.integers(-1000, 1000).map(lambda n: n / 100)
 
@@ -27,7 +27,7 @@ def enumerated(differences: Sequence[float]) -> float:
 @given(st.lists(ROUNDED, min_size=1, max_size=8))
 def test_it_is_the_enumeration(differences: list[float]) -> None:
     """The exact p is the share of all patterns whose sum is at least as far from 0."""
-    assert sign_flip_p(differences, np.random.default_rng(0)) == pytest.approx(enumerated(differences))
+    assert sign_flip_test(differences, np.random.default_rng(0)).p() == pytest.approx(enumerated(differences))
 
 
 @settings(deadline=None)
@@ -50,10 +50,10 @@ def test_the_bounds_belong_to_the_interval() -> None:
 def test_extremes() -> None:
     """Six equal signs give 2/64; no difference at all gives 1, and so does a sum of 0 that rounding hides."""
     generator = np.random.default_rng(0)
-    assert sign_flip_p([1, 2, 3, 4, 5, 6], generator) == 2 / 64
-    assert sign_flip_p([0, 0, 0], generator) == 1
+    assert sign_flip_test([1, 2, 3, 4, 5, 6], generator).p() == 2 / 64
+    assert sign_flip_test([0, 0, 0], generator).p() == 1
     assert sum([0.3, -0.1, -0.2]) != 0
-    assert sign_flip_p([0.3, -0.1, -0.2], generator) == 1
+    assert sign_flip_test([0.3, -0.1, -0.2], generator).p() == 1
 
 
 def test_few_pairs_reject_nothing() -> None:
@@ -63,7 +63,7 @@ def test_few_pairs_reject_nothing() -> None:
 
 def test_many_pairs_are_sampled() -> None:
     """p is never 0; both p and interval are near those of the t-test, and agree with each other."""
-    assert sign_flip_p(list(range(1, 31)), np.random.default_rng(0)) >= 1 / (1 + NUM_RANDOM_FLIPS)
+    assert sign_flip_test(list(range(1, 31)), np.random.default_rng(0)).p() >= 1 / (1 + NUM_RANDOM_FLIPS)
     noise = np.random.default_rng(1).normal(0.3, 1, size=30)
     test = sign_flip_test(noise, np.random.default_rng(0))
     expected = stats.ttest_1samp(noise, 0)

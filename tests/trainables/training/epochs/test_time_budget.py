@@ -21,9 +21,6 @@ from trainables.training.epochs.time_budget import TimeBudget
 from trainables.training.loop import STEPS_OF_A_BUDGET
 from trainables.training.optimisation import optimisers, schedules
 
-NUM_BATCHES = 5
-"""Of the 72 training images of the tiny data set, 16 at a time."""
-
 
 class Clock:
     """A monotonic clock that stands still but for what a test lets pass."""
