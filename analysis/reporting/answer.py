@@ -16,7 +16,7 @@ from analysis.statistics.data.outcomes import ACCURACY_OUTCOME, SPIKES_OUTCOME, 
 from analysis.statistics.effects.contrasts import SIGNIFICANCE, Contrast, fewest_seeds
 from analysis.statistics.effects.interactions import aliases_of
 from analysis.statistics.effects.level_effects import LevelEffect
-from analysis.statistics.effects.sign_flips import smallest_p
+from analysis.statistics.effects.sign_flips import is_smallest
 from analysis.statistics.effects.verdicts import matters_most
 from analysis.statistics.summary import Summary
 from analysis.words import counted, first_of, listed
@@ -73,7 +73,7 @@ def _subject(summary: Summary, effect: LevelEffect) -> str:
     factor = formatting.factor_name(study, effect.factor)
     aliases = aliases_of(summary.variances.get(summary.primary), effect.factor)
     if aliases:
-        factor += f" (or {', '.join(' × '.join(formatting.factor_name(study, name) for name in term) for term in aliases)})"
+        factor += f" (or {', '.join(formatting.term_name(study, term) for term in aliases)})"
     most = " most" if matters_most(summary.effects[summary.primary]) == effect.factor else ""
     return f"{factor} matters{most} for {summary.primary.name}"
 
@@ -137,10 +137,10 @@ def _sentences(summary: Summary, effects: Sequence[LevelEffect], leading: LevelE
 def _sureness(effect: LevelEffect, num_contrasts: int) -> str:
     contrast = _of(effect)
     num = contrast.difference.num_values
-    is_smallest = contrast.p <= smallest_p(num) * (1 + 1e-9)
-    smallest = f", the smallest that {counted(num, 'seed')} can give" if is_smallest else f" over {counted(num, 'seed')}"
+    seeds = counted(num, "seed")
+    over = f", the smallest that {seeds} can give" if is_smallest(contrast.p, num) else f" over {seeds}"
     corrected = f", corrected for {counted(num_contrasts, 'comparison')} {formatting.p_value(contrast.corrected_p)}"
-    return f"The sign-flip test has p = {formatting.p_value(contrast.p)}{smallest}{corrected if num_contrasts > 1 else ''}."
+    return f"The sign-flip test has p = {formatting.p_value(contrast.p)}{over}{corrected if num_contrasts > 1 else ''}."
 
 
 def _cost(summary: Summary, effect: LevelEffect) -> Iterator[str]:

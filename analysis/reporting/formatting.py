@@ -9,7 +9,7 @@ import numpy as np
 from analysis.statistics.data.estimates import Estimate
 from analysis.statistics.data.outcomes import Outcome
 from analysis.statistics.effects.level_effects import LevelEffect
-from analysis.statistics.effects.sign_flips import smallest_p
+from analysis.statistics.effects.sign_flips import is_smallest, smallest_p
 from analysis.words import counted, listed
 from studies.label_texts import label_of, level_key
 from studies.run_record import SHORT_NAMES, Level, StudyRecord, level_in_words
@@ -138,7 +138,7 @@ def share_in_words(share: float) -> str:
 def smallest_p_in_words(effects: Iterable[LevelEffect]) -> str:
     """A sentence where a p of effects is the smallest that the test can give with their seeds; else nothing."""
     contrasts = [effect.contrast for effect in effects if effect.contrast]
-    reached = {one.difference.num_values for one in contrasts if one.p <= smallest_p(one.difference.num_values) * (1 + 1e-9)}
+    reached = {one.difference.num_values for one in contrasts if is_smallest(one.p, one.difference.num_values)}
     if not reached:
         return ""
     known = [f"{p_value(smallest_p(num))} with {counted(num, 'seed')}" for num in sorted(reached)]

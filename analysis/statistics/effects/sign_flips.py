@@ -90,6 +90,11 @@ def smallest_p(num_pairs: int) -> float:
     return 2 / 2**num_pairs if num_pairs <= MOST_PAIRS_FOR_EXACT else 1 / (1 + NUM_RANDOM_FLIPS)
 
 
+def is_smallest(p: float, num_pairs: int) -> bool:
+    """Whether p is the smallest that the test can give, but for rounding."""
+    return p <= smallest_p(num_pairs) * (1 + RELATIVE_TIE)
+
+
 @cache
 def _all_flips(num: int) -> FloatArray:
     """A row for every pattern, 1 for what it flips. The last difference is never flipped: the others are these, turned round."""
