@@ -313,6 +313,8 @@ class Checker:
         return labels
 
     def _check_label(self, path: str, label: str) -> None:
+        if not label.strip():
+            self._collector.add(path, "a label must have a character that can be seen", label, "write a text, or leave it out")
         try:
             printed(label)
         except LabelError as error:
@@ -339,10 +341,18 @@ class Checker:
         keys += [(name, level_in_words(level), level_key(name, level)) for name in levels for level in levels[name]]
         for of, word, key in keys:
             label = labels.get(key, word)
-            other = shown.setdefault((of, label), word)
+            other = shown.setdefault((of, self._as_shown(label) if key in labels else word), word)
             if other != word:
                 path = f"labels.{of}.levels.{word}" if of else f"labels.{word}"
                 self._collector.add(path, f"a label must differ from that of {other}", label, "write another text")
+
+    @staticmethod
+    def _as_shown(label: str) -> str:
+        """A label as a reader sees it, to whom ``$T$`` and ``𝑇`` are the same, and blanks at its ends nothing."""
+        try:
+            return " ".join(printed(label).split())
+        except LabelError:  # which is reported already
+            return label
 
     def _constraints(self) -> dict[Expression, str]:
         """Every constraint and its path."""

@@ -27,7 +27,7 @@ KEPT = {"a": r"$\theta_0$", "variant": "shape", "variant=plain": "flat", "peak_w
 
 def written(folder: Path, text: str) -> Path:
     file = folder / "labelled.yaml"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     return file
 
 
@@ -76,6 +76,9 @@ def test_earlier_records_have_none() -> None:
         (SURFACE, "{a: price in $}", "labels.a", "between dollars", "without dollars"),
         (SURFACE, "{a: b}", "labels.b", "must differ from that of a", "another text"),
         (SURFACE, "{variant: {levels: {plain: peaked}}}", "labels.variant.levels.peaked", "must differ", "another text"),
+        (SURFACE, "{a: $T$, b: 𝑇}", "labels.b", "must differ from that of a", "another text"),
+        (SURFACE, "{a: T, b: 'T '}", "labels.b", "must differ from that of a", "another text"),
+        (SURFACE, "{a: '  '}", "labels.a", "that can be seen", "leave it out"),
         (SURFACE, "[a, b]", "labels", "must be a mapping", "change it"),
     ],
 )
