@@ -44,7 +44,7 @@ def _of_truth(study: StudyRecord) -> list[str]:
 
 def _of_power(study: StudyRecord, effects: Sequence[LevelEffect]) -> list[str]:
     num_contrasts = sum(effect.is_contrast for effect in effects)
-    needed = fewest_seeds(num_contrasts, SIGNIFICANCE)
+    needed = fewest_seeds(num_contrasts)
     if not num_contrasts or len(study.seeds) >= needed:
         return []
     seeds, contrasts = counted(len(study.seeds), "seed"), counted(num_contrasts, "contrast")

@@ -223,7 +223,7 @@ def _of_power(comparison: StudyComparison) -> list[str]:
     ]
     largest = max(tables, key=len, default=[])
     most = max((compared.difference.num_values for compared in largest if compared.difference), default=0)
-    needed = fewest_seeds(len(largest), SIGNIFICANCE) if largest else 0
+    needed = fewest_seeds(len(largest)) if largest else 0
     if most >= needed:
         return []
     return [

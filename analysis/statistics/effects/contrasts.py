@@ -195,28 +195,28 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in corrected]
 
 
-def holm_levels(p_values: Sequence[float], significance: float = SIGNIFICANCE) -> list[float]:
+def holm_levels(p_values: Sequence[float]) -> list[float]:
     """The level at which Holm's procedure tests each p-value, in the order that was given.
 
-    It is ``significance`` divided by the number of p-values that are not smaller, or of those that are not decided, whichever
-    is more. So ``holm`` is below ``significance`` if and only if the p-value is below its level.
+    It is 0.05 divided by the number of p-values that are not smaller, or of those that are not decided, whichever
+    is more. So ``holm`` is below 0.05 if and only if the p-value is below its level.
     """
     array = np.asarray(p_values, dtype=np.float64)
     order = [int(i) for i in np.argsort(array, kind="stable") if not np.isnan(array[i])]
-    levels = np.full(len(array), significance / max(1, len(order)))
+    levels = np.full(len(array), SIGNIFICANCE / max(1, len(order)))
     is_stopped = False
     divisor = len(order)
     for rank, i in enumerate(order):
         if not is_stopped:
             divisor = len(order) - rank
-            is_stopped = array[i] * divisor >= significance
-        levels[i] = significance / divisor
+            is_stopped = array[i] * divisor >= SIGNIFICANCE
+        levels[i] = SIGNIFICANCE / divisor
     return [float(level) for level in levels]
 
 
-def fewest_seeds(num_contrasts: int, significance: float = SIGNIFICANCE) -> int:
-    """The fewest seeds with which the sign-flip test can give a p below ``significance`` after Holm's correction."""
+def fewest_seeds(num_contrasts: int) -> int:
+    """The fewest seeds with which the sign-flip test can give a p below 0.05 after Holm's correction."""
     num_seeds = 1
-    while num_contrasts * 2 / 2**num_seeds >= significance:
+    while num_contrasts * 2 / 2**num_seeds >= SIGNIFICANCE:
         num_seeds += 1
     return num_seeds
