@@ -252,7 +252,12 @@ def test_spikes_are_a_ratio() -> None:
 def spikes_at(reference: Sequence[float], level: Sequence[float]) -> tuple[LevelEffect, Summary]:
     """The second level of a factor, of which each seed has so many spikes, and the summary."""
     by_level = {"M": reference, "A": level}
-    runs = [run_of({"x": x}, seed, **{SPIKES: value}) for x, values in by_level.items() for seed, value in enumerate(values)]
+    runs = [
+        replace(run, metrics={**run.metrics, SPIKES: value})
+        for x, values in by_level.items()
+        for seed, value in enumerate(values)
+        for run in [run_of({"x": x}, seed)]
+    ]
     study = study_of("one_factor_at_a_time", {"x": ["M", "A"]}, runs, objectives={SPIKES: "minimize"})
     summary = summarise(study, runs)
     return summary.effects[summary.primary][1], summary
