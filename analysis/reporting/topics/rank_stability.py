@@ -97,8 +97,11 @@ def _searched(summary: Summary, levels: dict[str, Level]) -> str:
 def _how_sure(summary: Summary, found: RankStability) -> str:
     second, p_values = found.cells[1], [cell.p for cell in found.cells[1:]]
     if found.is_decided:
-        than = "the other one" if len(p_values) == 1 else f"each of the {len(p_values):,} others"
-        return f"better than {than}, paired by seed (p {_at_most(max(p_values))}); next {_behind(summary, found, second)}"
+        largest = f"p {_at_most(max(p_values))}"
+        than, how = "the other one", largest
+        if len(p_values) > 1:
+            than, how = f"each of the {len(p_values):,} others", f"{largest} in each test, not corrected, as all have to agree"
+        return f"better than {than}, paired by seed ({how}); next {_behind(summary, found, second)}"
     undecided = "whether it is the best is undecided"
     if found.num_failed:
         return f"{undecided}: {counted(found.num_failed, 'replicate')} of it failed"

@@ -58,6 +58,15 @@ def test_a_cell_that_is_worse_in_every_seed_is_not_the_best_in_a_fifth_of_anythi
     assert "resample" not in text
 
 
+def test_a_best_cell_among_many_says_that_its_tests_are_not_corrected() -> None:
+    """Six seeds decide it, though they are too few for four corrected differences: a reader has to see why."""
+    text = text_of(runs_of([[mean + seed / 1000 for seed in range(6)] for mean in (0.6, 0.7, 0.9, 0.5, 0.8)]))
+    assert "6 seeds cannot decide 4 comparisons" in text
+    assert (
+        "better than each of the 4 others, paired by seed (p ≤ 0.031 in each test, not corrected, as all have to agree)" in text
+    )
+
+
 def test_one_common_seed_decides_nothing() -> None:
     """However far apart the two are."""
     found = found_of([[0.9, 0.9, 0.9, math.nan, math.nan], [math.nan, math.nan, 0.1, 0.1, 0.1]])
