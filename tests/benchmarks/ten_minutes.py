@@ -75,8 +75,11 @@ def one(seed: int, storage: Path, settings: Sequence[str]) -> dict[str, Any]:
     if not found.exists():
         start = time.time()
         run(seed, storage, settings)
-        found.write_text(json.dumps(measured(storage, settings, start)))
-    result: dict[str, Any] = json.loads(found.read_text())
+        found.write_text(json.dumps({"settings": list(settings), "result": measured(storage, settings, start)}))
+    kept: dict[str, Any] = json.loads(found.read_text())
+    if kept["settings"] != list(settings):
+        raise SystemExit(f"{found} is of other settings ({' '.join(kept['settings']) or 'none'}): give another --storage")
+    result: dict[str, Any] = kept["result"]
     return result
 
 
